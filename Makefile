@@ -1,0 +1,62 @@
+# `make up` needs Python 3.11 or newer and make. ARGS goes to the command behind a target: make up ARGS="--port 9090"
+.PHONY: setup up demo test check lint types floors protos lock bench clean
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+  $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+py := .venv/bin/python
+pip := $(py) -m pip --disable-pip-version-check --quiet install
+runtime := .venv/.runtime
+dev := .venv/.dev
+
+setup: $(runtime)
+
+up: $(runtime)
+	@.venv/bin/extproc up $(ARGS)
+
+demo: $(runtime)
+	@.venv/bin/extproc demo $(ARGS)
+
+test: $(dev)
+	$(py) -m pytest $(ARGS)
+
+check: lint types floors test
+
+lint: $(dev)
+	$(py) -m ruff check .
+	$(py) -m ruff format --check .
+
+types: $(dev)
+	$(py) -m mypy
+
+floors: $(dev)
+	$(py) -m pytest --quiet -rP tests/test_floors.py tests/test_sizes.py tests/test_tracked.py
+
+protos: $(dev)
+	protos/generate.sh
+
+bench: $(dev)
+	$(py) -m bench $(ARGS)
+
+uv = PYTHONPATH= "$$tmp"/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+  --no-emit-index-url --no-header $(ARGS) pyproject.toml
+lock: $(runtime)  # ARGS=--upgrade takes new versions
+	tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && $(pip) --target "$$tmp" uv && \
+	$(uv) --group build -o requirements.txt && $(uv) --group dev -c requirements.txt -o requirements-dev.txt
+
+clean:
+	rm -rf .venv build dist tests/e2e/claude-code/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(py):
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, with its venv module (Debian: apt install python3-venv)." \
+	  "Found none as python3 or python3.11 to python3.14; name one with: make PYTHON=/path/to/python" >&2; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+
+$(runtime): requirements.txt pyproject.toml | $(py)
+	$(pip) --require-hashes -r requirements.txt
+	$(pip) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(dev): requirements-dev.txt $(runtime)
+	$(pip) --require-hashes -r requirements-dev.txt
+	@touch $@

@@ -1,0 +1,1 @@
+"""An Envoy external processor that puts identity, policy and translation before language models."""

@@ -1,0 +1,206 @@
+"""The second half of an exchange: the provider's answer, or Envoy's where there was none.
+
+The reply to the response headers is held back until it is known what they must say: the whole JSON, or the first
+event of a stream. So HTML with 200 and a stream that dies at once still become a true error status.
+"""
+
+from collections.abc import Set as AbstractSet
+from enum import Enum, auto
+
+from extproc import record
+from extproc.errors import Kind, Reason, Rejection
+from extproc.events import Action, AnswerBody, BeginAnswer, Headers, Record, Respond, ResponseBody, ResponseHeaders
+from extproc.facts import Facts
+from extproc.settings import Settings
+from extproc.translate.pair import Pair, Reply, Translated
+from extproc.translate.warnings import header_value
+from extproc.wire.rejections import rejection_body, rejection_event, rejection_status
+
+JSON, SSE = "application/json", "text/event-stream; charset=utf-8"
+# Envoy's own: framing is its codecs' business, `host` follows from the cluster, and without `x-forwarded-proto`
+# it finds no route (the route removes it afterwards).
+_ENVOYS = frozenset({"connection", "transfer-encoding", "host", "x-forwarded-proto"})
+MAX_ERROR_BYTES = 1024 * 1024
+DRAIN_SECONDS = 1.0
+RECORD_SECONDS = 1.0
+
+
+class State(Enum):
+    HELD = auto()
+    REFUSED = auto()
+    """An error answer is being collected."""
+    FLOWING = auto()
+    OVER = auto()
+
+
+class Answer:
+    def __init__(self, facts: Facts, settings: Settings) -> None:
+        self._facts = facts
+        self._settings = settings
+        self._state = State.HELD
+        self._pair: Pair | None = None
+        self._asked: Translated | None = None
+        self._reply: Reply | None = None
+        self._upstream = ResponseHeaders(0, Headers(), end=True)
+        self._error_body = bytearray()
+        self._recorded_at = 0.0
+
+    def expect(self, pair: Pair, asked: Translated) -> None:
+        """The request has gone to a provider."""
+        self._pair = pair
+        self._asked = asked
+
+    @property
+    def patience(self) -> float | None:
+        if self._reply is None or self._asked is None or not self._asked.stream:
+            return None
+        if self._state is State.HELD:
+            # A JSON answer to a stream request may still turn out to be an error: its status stays held.
+            streams = "event-stream" in self._upstream.headers.get("content-type")
+            return self._settings.first_event_hold if streams else None
+        if self._state is State.FLOWING:
+            return DRAIN_SECONDS if self._reply.outcome.complete else self._settings.ping_interval
+        return None
+
+    def begins(self, event: ResponseHeaders, now: float) -> list[Action]:
+        self._upstream = event
+        if self._pair is None or self._asked is None or not 200 <= event.status < 300:
+            self._state = State.REFUSED
+        else:
+            self._reply = self._pair.reply(self._asked, event.headers.get("content-type"))
+        return self.goes_on(ResponseBody(b"", end=True), now) if event.end else []
+
+    def goes_on(self, event: ResponseBody, now: float) -> list[Action]:
+        match self._state:
+            case State.OVER:
+                return []
+            case State.REFUSED:
+                return self._collect_error(event, now)
+            case State.HELD | State.FLOWING:
+                return self._read(event, now)
+
+    def silence(self, now: float) -> list[Action]:
+        """Nothing came for as long as `patience`. A provider that is through but does not hang up is left."""
+        if self._reply is None or self._state is State.OVER:
+            return []
+        if self._reply.outcome.complete:
+            return self._more(b"", True, now)
+        begin = [self._begin(self._client_headers())] if self._state is State.HELD else []
+        return [*begin, *self._more(self._reply.ping(), False, now)]
+
+    def fail(self, rejection: Rejection) -> list[Action]:
+        if self._state is not State.FLOWING:
+            return self._refuse(rejection, {})
+        self._state = State.OVER
+        # A plain answer has no way to say it: cut short, its JSON does not parse.
+        streams = self._asked is not None and self._asked.stream
+        event = rejection_event(self._facts.dialect, rejection) if streams else b""
+        return [AnswerBody(event, True, record.of_rejection(rejection))]
+
+    def _read(self, event: ResponseBody, now: float) -> list[Action]:
+        assert self._reply is not None
+        out = self._reply.feed(event.body) if event.body else b""
+        if event.end:
+            out += self._reply.close()
+        if self._state is State.FLOWING:
+            return self._more(out, event.end, now)
+        if self._reply.outcome.failure is not None:
+            return self._refuse(self._reply.outcome.failure, {})
+        if not out:
+            return []
+        first: Record = {"gen_ai.server.time_to_first_token": round(now - self._facts.started, 4)}
+        return [self._begin(self._client_headers()), *self._more(out, event.end, now, first)]
+
+    def _more(self, out: bytes, end: bool, now: float, extra: Record | None = None) -> list[Action]:
+        assert self._reply is not None
+        outcome = self._reply.outcome
+        over = end or outcome.failure is not None
+        self._state = State.OVER if over else State.FLOWING
+        if not out and not over:
+            return []
+        return [AnswerBody(out, over, (extra or {}) | self._progress(over, now))]
+
+    def _progress(self, over: bool, now: float) -> Record:
+        """For the record, at the end and once in a while before it: after an abort nothing can be added."""
+        assert self._reply is not None
+        outcome = self._reply.outcome
+        if not (over or outcome.complete or now - self._recorded_at >= RECORD_SECONDS):
+            return {}
+        self._recorded_at = now
+        fields = record.of_outcome(outcome)
+        if warnings := self._warnings():
+            fields["warnings"] = ",".join(warnings)
+        return fields
+
+    def _client_headers(self) -> dict[str, str]:
+        assert self._pair is not None
+        return self._pair.headers(self._upstream.headers.as_dict(), self._facts.started)
+
+    def _begin(self, headers: dict[str, str]) -> BeginAnswer:
+        assert self._asked is not None
+        headers = headers | ids(headers.get("request-id", self._facts.request_id))
+        headers |= {"content-type": SSE, "cache-control": "no-cache"} if self._asked.stream else {"content-type": JSON}
+        if warnings := self._warnings():
+            headers["x-translation-warnings"] = header_value(warnings)
+        return self._begin_with(200, headers, {"request_id": headers["request-id"]})
+
+    def _collect_error(self, event: ResponseBody, now: float) -> list[Action]:
+        room = MAX_ERROR_BYTES - len(self._error_body)
+        self._error_body += event.body[:room]
+        if not event.end and len(event.body) < room:
+            return []
+        if self._pair is None or self._asked is None or self._upstream.details not in ("", "via_upstream"):
+            return self._refuse(_envoys_own(self._upstream.status), {})
+        headers = self._upstream.headers.as_dict()
+        refusal = self._pair.error(self._asked, self._upstream.status, headers, bytes(self._error_body), now)
+        if refusal.answer:
+            self._state = State.OVER
+            return [self._begin(refusal.headers), AnswerBody(refusal.answer, True, {record.ENDED: True})]
+        return self._refuse(refusal.rejection, refusal.headers)
+
+    def _refuse(self, rejection: Rejection, extra: dict[str, str]) -> list[Action]:
+        self._state = State.OVER
+        request_id = extra.get("request-id", self._facts.request_id)
+        headers = {**extra, **dict(rejection.headers), "content-type": JSON, **ids(request_id)}
+        status, body = rejection_status(self._facts.dialect, rejection), self._envelope(rejection, request_id)
+        outcome = record.of_outcome(self._reply.outcome) if self._reply else {}
+        fields = outcome | record.of_rejection(rejection) | {"request_id": request_id}
+        if self._upstream.end:
+            # An answer without a body gets none by streaming; Envoy replaces it whole.
+            return [Respond(status, headers, body, fields | {record.ANSWERED: True}, rejection.detail)]
+        return [self._begin_with(status, headers, fields), AnswerBody(body, True, {})]
+
+    def _envelope(self, rejection: Rejection, request_id: str) -> bytes:
+        return rejection_body(self._facts.dialect, rejection, request_id)
+
+    def _begin_with(self, status: int, headers: dict[str, str], fields: Record) -> BeginAnswer:
+        return BeginAnswer(status, headers, other_names(self._upstream.headers, headers.keys()), fields)
+
+    def _warnings(self) -> tuple[str, ...]:
+        assert self._asked is not None
+        found = self._reply.outcome.warnings if self._reply else []
+        return tuple(dict.fromkeys((*self._asked.warnings, *found)))
+
+
+def ids(request_id: str) -> dict[str, str]:
+    """Anthropic's and OpenAI's name for the same thing."""
+    return {"request-id": request_id, "x-request-id": request_id}
+
+
+def other_names(headers: Headers, kept: AbstractSet[str]) -> tuple[str, ...]:
+    """All that is not kept; `content-length` is among them unless it is set."""
+    return tuple(sorted(n for n in headers.names() if n not in kept and n not in _ENVOYS and not n.startswith(":")))
+
+
+def _envoys_own(status: int) -> Rejection:
+    kind, reason, message = _ENVOY.get(status, _ENVOY_ANY)
+    return Rejection(kind=kind, message=message, reason=reason, detail=f"envoy_{status}")
+
+
+_ENVOY: dict[int, tuple[Kind, Reason, str]] = {
+    408: (Kind.TIMEOUT, Reason.CLIENT_CLOSED, "the request did not arrive in time"),
+    413: (Kind.TOO_LARGE, Reason.REQUEST_TOO_LARGE, "the request is too large"),
+    503: (Kind.OVERLOADED, Reason.UPSTREAM_UNAVAILABLE, "the model cannot be reached at the moment"),
+    504: (Kind.TIMEOUT, Reason.UPSTREAM_TIMEOUT, "the model did not answer in time"),
+}
+_ENVOY_ANY = (Kind.API, Reason.UPSTREAM, "the model's answer could not be read")

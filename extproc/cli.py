@@ -1,0 +1,153 @@
+"""The `extproc` command. Modules load when their command runs, so that `token` and `--help` are quick."""
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+Run = Callable[[argparse.Namespace], int]
+
+CONFIG, KEYS, URL = Path("gateway.yaml"), Path("keys"), "http://127.0.0.1:8080"
+USAGE = 2
+
+
+def main(argv: list[str] | None = None) -> int:
+    words = sys.argv[1:] if argv is None else argv
+    # Everything behind `claude` is Claude Code's, options above all; ours come before it.
+    ours = words.index("claude") + 1 if "claude" in words else len(words)
+    options = _parser().parse_args(words[:ours])
+    options.rest = words[ours:]
+    run: Run = options.run
+    return run(options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="extproc", description="Identity, policy and translation before models.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, text: str, example: str, run: Run, *arguments: Callable[[Any], object]) -> None:
+        added = commands.add_parser(name, help=text, description=text, epilog=f"example: {example}")
+        added.set_defaults(run=run)
+        for add in arguments:
+            add(added)
+
+    config = _argument("--config", type=Path, default=CONFIG, help=f"default: {CONFIG}")
+    workers = _argument("--workers", type=_positive, help="processor processes; default: one per core")
+    keys = _argument("--keys", type=Path, default=KEYS, help=f"the lab's keys, made on first use; default: {KEYS}")
+    url = _argument("--url", default=URL, help=f"default: {URL}")
+
+    address = _argument("--address", help="instead of the file's listen.address")
+    port = _argument("--port", type=int, help="instead of the file's listen.port")
+    command("up", "Run everything on this machine.", "extproc up --port 9090", _up, config, address, port, workers)
+    command("check", "Explain every mistake in the configuration.", "extproc check", _check, config)
+
+    processor = _argument(
+        "--processor", default="unix:/run/extproc/extproc.sock", help="unix:PATH or HOST:PORT; worker n adds n to it"
+    )
+    command("serve", "Run the processor alone.", "extproc serve --workers 2", _serve, config, processor, workers)
+    text = "Print Envoy's configuration as one static file."
+    command("envoy-config", text, "extproc envoy-config > envoy.json", _envoy_config, config, processor, workers)
+
+    team = _argument("--team", default="data-platform")
+    claim = _argument("--claim", action="append", default=[], metavar="K=V", help="add or replace a claim")
+    ttl = _argument("--ttl", type=int, default=3600, help="seconds; default: 3600")
+    text = "Mint a token of the lab's identity provider."
+    command("token", text, "extproc token --team marketing", _token, keys, team, claim, ttl)
+    text = "Send three requests and a streamed tool call to the running gateway."
+    command("demo", text, "extproc demo", _demo, keys, url)
+    text = "Start Claude Code on the gateway, with a token that renews itself."
+    command("claude", text, 'extproc claude -p "hello"', _claude, keys, url)
+    return parser
+
+
+def _argument(*names: str, **settings: Any) -> Callable[[argparse.ArgumentParser], object]:
+    return lambda parser: parser.add_argument(*names, **settings)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError("expected a number from 1")
+    return int(text)
+
+
+def _up(options: argparse.Namespace) -> int:
+    from extproc import up
+
+    chosen = up.Options(options.config, options.address, options.port, options.workers)
+    return _supervised(lambda: up.run(chosen))
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from extproc import up
+
+    return _supervised(lambda: up.serve(options.config, options.processor, options.workers))
+
+
+def _supervised(run: Callable[[], Coroutine[Any, Any, None]]) -> int:
+    from extproc import up
+
+    try:
+        asyncio.run(run())
+    except up.Invalid as error:
+        return _complain(error, USAGE)
+    except up.NotStarted as error:
+        return _complain(error, error.code if error.code > 0 else 1)
+    except up.CannotStart as error:
+        return _complain(error, 1)
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from extproc import gateway
+    from extproc.config import Invalid
+
+    try:
+        gateway.load(options.config)
+    except Invalid as error:
+        return _complain(error, USAGE)
+    print(f"{options.config}: no mistakes found")
+    return 0
+
+
+def _envoy_config(options: argparse.Namespace) -> int:
+    from extproc import config, envoy
+
+    try:
+        source = config.load(options.config)
+    except config.Invalid as error:
+        return _complain(error, USAGE)
+    addresses = envoy.processor_addresses(options.processor, options.workers or source.config.workers or 1)
+    print(json.dumps(envoy.static(source, addresses), indent=2))
+    return 0
+
+
+def _token(options: argparse.Namespace) -> int:
+    from extproc.demo import idp
+
+    try:
+        claims = dict(idp.parse_claim(text) for text in options.claim)
+    except ValueError as error:
+        return _complain(error, USAGE)
+    idp.ensure_keys(options.keys)
+    print(idp.mint(options.keys, team=options.team, claims=claims, ttl=options.ttl))
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from extproc.demo import client
+
+    return client.run(options.url, options.keys, sys.stdout)
+
+
+def _claude(options: argparse.Namespace) -> int:
+    from extproc import claude
+
+    return claude.run(options.rest, options.url, options.keys)
+
+
+def _complain(error: Exception, status: int) -> int:
+    print(error, file=sys.stderr)
+    return status

@@ -1,0 +1,285 @@
+"""`gateway.yaml`: its schema, and its faults with file, line and key (DESIGN 4). No other module reads the file."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+Where = tuple[str | int, ...]
+
+
+class Fault(Exception):
+    """One mistake in the configuration: where it is, and what was expected instead."""
+
+    def __init__(self, where: Where, problem: str) -> None:
+        super().__init__(problem)
+        self.where = where
+        self.problem = problem
+
+
+class Invalid(Exception):
+    """The configuration cannot be used; `str()` lists every fault, one a line."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__("\n".join(lines))
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Secret(_Strict):
+    """Where a secret is read from; never the secret itself."""
+
+    env: str | None = None
+    file: Path | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_source(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and len(value.keys() & {"env", "file"}) == 1:
+            return value
+        raise ValueError("a secret is {env: NAME} or {file: PATH}, never the value itself")
+
+
+class Tls(_Strict):
+    certificate: Path
+    key: Path
+
+
+class Listen(_Strict):
+    address: str = "127.0.0.1"
+    port: int = Field(8080, ge=0, le=65535)
+    tls: Tls | None = None
+
+
+class Jwks(_Strict):
+    file: Path | None = None
+    inline: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Jwks":
+        if (self.file is None) == (self.inline is None):
+            raise ValueError("keys come from exactly one of: file, inline")
+        return self
+
+
+Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+
+
+class Issuer(_Strict):
+    issuer: str = Field(min_length=1)
+    audiences: list[str] = Field(min_length=1)
+    jwks: Jwks
+    algorithms: list[Algorithm] = ["RS256"]
+    leeway: int = Field(30, ge=0, le=600)
+    """Seconds by which clocks may differ."""
+
+
+class Authentication(_Strict):
+    mode: Literal["strict", "optional", "permissive"] = "strict"
+    jwt: list[Issuer] = []
+
+
+class Authorization(_Strict):
+    """CEL. Any deny wins; every `require` must hold; of `allow`, if there are any, one must."""
+
+    allow: list[str] = []
+    deny: list[str] = []
+    require: list[str] = []
+
+
+def _base_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("expected a URL such as https://api.openai.com/v1")
+    if parts.username or parts.query or parts.fragment:
+        raise ValueError("a base URL has no credential, query or fragment")
+    return url.rstrip("/")
+
+
+class Timeouts(_Strict):
+    """Seconds."""
+
+    connect: float = Field(5, gt=0)
+    idle: float = Field(600, gt=0)
+
+
+class Provider(_Strict):
+    dialects: list[Literal["chat"]] = Field(min_length=1)
+    base_url: Annotated[str, AfterValidator(_base_url)]
+    api_key: Secret | None = None
+    profile: str | dict[str, Any] | None = None
+    ca_file: Path | None = None
+    """Trusted roots instead of the system's, for a private certificate authority."""
+    timeouts: Timeouts = Timeouts()
+
+
+class Model(_Strict):
+    name: str
+    provider: str
+    model: str | None = None
+    profile: str | dict[str, Any] | None = None
+    allow: str | list[str] = []
+    context_window: int | None = Field(None, gt=0)
+    max_output_tokens: int | None = Field(None, gt=0)
+    defaults: dict[str, Any] = {}
+    overrides: dict[str, Any] = {}
+
+
+class Streaming(_Strict):
+    """Seconds."""
+
+    first_event_hold: float = Field(10, gt=0)
+    """How long a stream's status is held back, waiting for its first event."""
+    ping_interval: float = Field(15, gt=0)
+
+
+class Records(_Strict):
+    claims: list[str] = []
+    """Claims of the token that appear in every record as `caller.<claim>`."""
+
+
+class Config(_Strict):
+    listen: Listen = Listen()
+    authentication: Authentication
+    authorization: Authorization = Authorization()
+    providers: dict[str, Provider] = Field(min_length=1)
+    models: list[Model] = Field(min_length=1)
+    translation: dict[str, Any] = {}
+    """Profile keys for every provider and model, such as `strictness`."""
+    streaming: Streaming = Streaming()
+    records: Records = Records()
+    max_body_bytes: int = Field(32 * 1024 * 1024, ge=1024)
+    workers: int | None = Field(None, ge=1, le=64)
+
+
+class Source:
+    """A configuration and where each of its keys stands, so that later faults can be placed too."""
+
+    def __init__(self, path: Path, config: Config, lines: dict[Where, int]) -> None:
+        self.path = path
+        self.config = config
+        self._lines = lines
+
+    def replaced(self, config: Config) -> "Source":
+        return Source(self.path, config, self._lines)
+
+    def resolve(self, path: Path) -> Path:
+        """Paths in the file are relative to the file."""
+        return self.path.parent / path
+
+    def explain(self, faults: list[Fault]) -> Invalid:
+        return Invalid([_place(self.path, self._lines, fault) for fault in faults])
+
+
+def load(path: Path, environ: Mapping[str, str] | None = None) -> Source:
+    """Read and check the file. Raises Invalid with every fault of form at once."""
+    lines: dict[Where, int] = {}
+    faults: list[Fault] = []
+    try:
+        node = yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid([f"{path}: {getattr(error, 'strerror', None) or 'is not UTF-8 text'}"]) from None
+    except yaml.YAMLError as error:
+        raise Invalid([f"{path}:{_mark(error)}: not YAML: {getattr(error, 'problem', None) or 'malformed'}"]) from None
+    value = _Reader(lines, faults, os.environ if environ is None else environ).read(node, ())
+    if not isinstance(value, dict):
+        raise Invalid([f"{path}: expected a mapping with the keys {', '.join(Config.model_fields)}"])
+    config = _validate(value, faults)
+    if config is None or faults:
+        raise Invalid([_place(path, lines, fault) for fault in faults])
+    return Source(path, config, lines)
+
+
+def _validate(value: dict[str, Any], faults: list[Fault]) -> Config | None:
+    try:
+        return Config.model_validate(value)
+    except ValidationError as error:
+        faults.extend(Fault(_where(e["loc"], value), _problem(dict(e))) for e in error.errors(include_url=False))
+        return None
+
+
+def _where(loc: tuple[int | str, ...], value: Any) -> Where:
+    """Pydantic's location without the union branches it adds, which are no keys of the file."""
+    where: list[str | int] = []
+    for part in loc:
+        if isinstance(value, dict):
+            value = value.get(str(part))
+        elif isinstance(value, list) and isinstance(part, int):
+            value = value[part]
+        else:
+            break
+        where.append(part)
+    return tuple(where)
+
+
+def _problem(error: dict[str, Any]) -> str:
+    if error["type"] == "extra_forbidden":
+        return "unknown key"
+    if error["type"] == "missing":
+        return "this key is required"
+    message: str = error["msg"]
+    return message.removeprefix("Value error, ")
+
+
+def _mark(error: yaml.YAMLError) -> int:
+    mark = getattr(error, "problem_mark", None)
+    return mark.line + 1 if mark else 1
+
+
+def _place(path: Path, lines: Mapping[Where, int], fault: Fault) -> str:
+    where = fault.where
+    while where and where not in lines:
+        where = where[:-1]
+    key = ".".join(map(str, fault.where))
+    return f"{path}:{lines.get(where, 1)}: {key + ': ' if key else ''}{fault.problem}"
+
+
+_VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+
+
+class _Reader:
+    """YAML nodes to plain values: remembers lines, refuses duplicate keys, fills in `${VAR}` and `${VAR:-default}`."""
+
+    def __init__(self, lines: dict[Where, int], faults: list[Fault], environ: Mapping[str, str]) -> None:
+        self._lines = lines
+        self._faults = faults
+        self._environ = environ
+        self._scalars = yaml.SafeLoader("")
+
+    def read(self, node: Any, where: Where) -> Any:
+        if node is None:
+            return None
+        self._lines.setdefault(where, node.start_mark.line + 1)
+        if isinstance(node, yaml.MappingNode):
+            return dict(self._members(node, where))
+        if isinstance(node, yaml.SequenceNode):
+            return [self.read(item, (*where, i)) for i, item in enumerate(node.value)]
+        value = self._scalars.construct_object(node)
+        return self._fill_in(value, where) if isinstance(value, str) else value
+
+    def _members(self, node: yaml.MappingNode, where: Where) -> Iterator[tuple[str, Any]]:
+        seen: set[str] = set()
+        for key_node, value_node in node.value:
+            key = str(key_node.value)
+            inner = (*where, key)
+            self._lines[inner] = key_node.start_mark.line + 1
+            if key in seen:
+                self._faults.append(Fault(inner, "this key stands here twice"))
+            seen.add(key)
+            yield key, self.read(value_node, inner)
+
+    def _fill_in(self, text: str, where: Where) -> str:
+        def value(match: re.Match[str]) -> str:
+            name, default = match.groups()
+            if name not in self._environ and default is None:
+                self._faults.append(Fault(where, f"the environment variable {name} is not set"))
+            return self._environ.get(name, default or "")
+
+        return _VARIABLE.sub(value, text)

@@ -1,0 +1,178 @@
+"""`gateway.yaml` as Envoy's listeners and clusters (DESIGN 5; each choice was tried on Envoy 1.40)."""
+
+import json
+import ssl
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from extproc import config
+from extproc.config import Source
+from extproc.envoy_listener import listener
+
+Json = dict[str, Any]
+
+PROCESSOR = "extproc"
+NOWHERE = "nowhere"
+_TYPE = "type.googleapis.com/envoy"
+_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_MANY = 1_000_000
+_ROOTS = ("/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem", "/etc/ssl/certs/ca-certificates.crt")
+
+
+def clusters(source: Source, processors: Sequence[str]) -> list[Json]:
+    """`processors`: addresses of the workers, `unix:PATH` or `HOST:PORT`."""
+    providers = [_provider(source, name, settings) for name, settings in source.config.providers.items()]
+    return [_processor(processors), {"name": NOWHERE, "type": "STATIC"}, *providers]
+
+
+def static(source: Source, processors: Sequence[str]) -> Json:
+    """One file for people who run their own Envoy."""
+    boot = bootstrap()
+    resources = {"listeners": [listener(source)], "clusters": clusters(source, processors)}
+    return {
+        "node": boot["node"],
+        "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 9901}}},
+        "static_resources": resources,
+        "layered_runtime": boot["layered_runtime"],
+        "overload_manager": boot["overload_manager"],
+    }
+
+
+def processor_addresses(first: str, count: int) -> list[str]:
+    """One for each worker: worker n of `HOST:PORT` has port + n, of `unix:PATH` the path with `.n` behind it."""
+    if first.startswith("unix:"):
+        return [first, *(f"{first}.{n}" for n in range(1, count))]
+    host, _, port = first.rpartition(":")
+    return [f"{host}:{int(port) + n}" for n in range(count)]
+
+
+def bootstrap() -> Json:
+    loaded: Json = yaml.safe_load((files("extproc") / "bootstrap.yaml").read_text("utf-8"))
+    return loaded
+
+
+def write(source: Source, processors: Sequence[str], folder: Path) -> None:
+    """Writes what Envoy watches: whole files, renamed into place, clusters before the listener that needs them."""
+    _replace(folder / "bootstrap.json", bootstrap())
+    _replace(folder / "clusters.json", _discovery("config.cluster.v3.Cluster", clusters(source, processors)))
+    _replace(folder / "listeners.json", _discovery("config.listener.v3.Listener", [listener(source)]))
+
+
+def _discovery(kind: str, resources: Sequence[Json]) -> Json:
+    return {"resources": [{"@type": f"{_TYPE}.{kind}", **resource} for resource in resources]}
+
+
+def _replace(path: Path, content: Json) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=1), "utf-8")
+    partial.replace(path)
+
+
+def _processor(addresses: Sequence[str]) -> Json:
+    return {
+        "name": PROCESSOR,
+        "type": "STRICT_DNS" if _needs_dns(addresses) else "STATIC",
+        "connect_timeout": "1s",
+        # Every exchange is one stream for its whole life; the default of 1024 would be a ceiling for the gateway.
+        "circuit_breakers": _breakers(_MANY, max_retries=1000),
+        "lb_policy": "LEAST_REQUEST",
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        "health_checks": [_health_check()],
+        "load_assignment": _endpoints(PROCESSOR, [_address(address) for address in addresses]),
+        "typed_extension_protocol_options": {
+            _HTTP_OPTIONS: {
+                "@type": f"type.googleapis.com/{_HTTP_OPTIONS}",
+                "explicit_http_config": {"http2_protocol_options": {}},
+            }
+        },
+    }
+
+
+def _provider(source: Source, name: str, settings: config.Provider) -> Json:
+    url = urlsplit(settings.base_url)
+    host = url.hostname or ""
+    port = url.port or (443 if url.scheme == "https" else 80)
+    cluster: Json = {
+        "name": f"provider:{name}",
+        "type": "STRICT_DNS",
+        "dns_lookup_family": "V4_PREFERRED",
+        "connect_timeout": f"{settings.timeouts.connect:g}s",
+        "circuit_breakers": _breakers(10_000, max_retries=100),
+        "load_assignment": _endpoints(f"provider:{name}", [{"hostname": host, "address": _socket(host, port)}]),
+    }
+    if url.scheme == "https":
+        cluster["transport_socket"] = _tls(source, settings)
+    return cluster
+
+
+def _tls(source: Source, settings: config.Provider) -> Json:
+    roots = source.resolve(settings.ca_file) if settings.ca_file else system_roots()
+    return {
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": f"{_TYPE}.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+            # SNI and the name in the certificate are the endpoint's host name, whatever `host` the client sent.
+            "auto_host_sni": True,
+            "auto_sni_san_validation": True,
+            "common_tls_context": {"validation_context": {"trusted_ca": {"filename": str(roots)}}},
+        },
+    }
+
+
+def system_roots() -> Path:
+    """The certificates that this machine trusts, where Python looks for them or where systems keep them."""
+    known = ssl.get_default_verify_paths().cafile
+    candidates = [Path(path) for path in (known, *_ROOTS) if path]
+    return next((path for path in candidates if path.is_file()), candidates[-1])
+
+
+def _breakers(most: int, max_retries: int) -> Json:
+    limits = {"max_connections": most, "max_pending_requests": most, "max_requests": most, "max_retries": max_retries}
+    return {"thresholds": [limits]}
+
+
+def _health_check() -> Json:
+    return {
+        "timeout": "1s",
+        "interval": "1s",
+        "no_traffic_interval": "1s",
+        # A worker that comes back is used again at once.
+        "unhealthy_interval": "0.2s",
+        "unhealthy_threshold": 1,
+        "healthy_threshold": 1,
+        "grpc_health_check": {},
+    }
+
+
+def _needs_dns(addresses: Sequence[str]) -> bool:
+    hosts = [address.rpartition(":")[0].strip("[]") for address in addresses if not address.startswith("unix:")]
+    return any(not _is_ip(host) for host in hosts)
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _address(address: str) -> Json:
+    if address.startswith("unix:"):
+        return {"address": {"pipe": {"path": address.removeprefix("unix:")}}}
+    host, _, port = address.rpartition(":")
+    return {"address": _socket(host.strip("[]"), int(port))}
+
+
+def _socket(host: str, port: int) -> Json:
+    return {"socket_address": {"address": host, "port_value": port}}
+
+
+def _endpoints(name: str, endpoints: Sequence[Mapping[str, Any]]) -> Json:
+    return {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": endpoint} for endpoint in endpoints]}]}

@@ -1,0 +1,106 @@
+"""What happens to an exchange and what it wants done: the vocabulary between `server` and everything below it."""
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+Record = dict[str, str | int | float | bool]
+
+
+class Headers:
+    """Header fields in order, names in lower case; a name may occur more than once."""
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
+        self._fields = tuple(fields)
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(self._fields)
+
+    def get(self, name: str, default: str = "") -> str:
+        """The first value."""
+        return next((value for key, value in self._fields if key == name), default)
+
+    def all(self, name: str) -> list[str]:
+        return [value for key, value in self._fields if key == name]
+
+    def names(self) -> set[str]:
+        return {key for key, _ in self._fields}
+
+    def as_dict(self) -> dict[str, str]:
+        """Last value wins."""
+        return dict(self._fields)
+
+
+class RequestHeaders(msgspec.Struct, frozen=True):
+    headers: Headers
+    end: bool
+    """No body follows."""
+
+
+class RequestBody(msgspec.Struct, frozen=True):
+    body: bytes
+
+
+class ResponseHeaders(msgspec.Struct, frozen=True):
+    status: int
+    headers: Headers
+    end: bool
+    details: str = ""
+    """Envoy's response code details; `via_upstream` when a provider really answered."""
+
+
+class ResponseBody(msgspec.Struct, frozen=True):
+    body: bytes
+    end: bool
+
+
+class Silence(msgspec.Struct, frozen=True):
+    """Nothing came for as long as the exchange had patience."""
+
+
+Event = RequestHeaders | RequestBody | ResponseHeaders | ResponseBody | Silence
+
+
+class AwaitBody(msgspec.Struct, frozen=True):
+    """The request headers are fine so far: send the body, and later the answer."""
+
+    record: Record
+
+
+class Forward(msgspec.Struct, frozen=True):
+    """The final verdict: let the request go upstream, changed."""
+
+    set_headers: dict[str, str]
+    remove_headers: tuple[str, ...]
+    body: bytes
+    record: Record
+
+
+class Respond(msgspec.Struct, frozen=True):
+    """Answer the client ourselves; the request goes nowhere."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    record: Record
+    details: str = ""
+
+
+class BeginAnswer(msgspec.Struct, frozen=True):
+    """Let the held response headers go."""
+
+    status: int
+    set_headers: dict[str, str]
+    remove_headers: tuple[str, ...]
+    record: Record
+
+
+class AnswerBody(msgspec.Struct, frozen=True):
+    body: bytes
+    end: bool
+    record: Record
+
+
+Action = AwaitBody | Forward | Respond | BeginAnswer | AnswerBody

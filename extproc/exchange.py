@@ -1,0 +1,170 @@
+"""One request's state machine: synchronous and pure. Policy has passed before an event arrives here."""
+
+from enum import Enum, auto
+
+from extproc import record
+from extproc.answer import Answer, ids, other_names
+from extproc.endpoints import Operation
+from extproc.errors import Kind, Reason, Rejection, invalid
+from extproc.events import (
+    Action,
+    AwaitBody,
+    Event,
+    Forward,
+    Record,
+    RequestBody,
+    RequestHeaders,
+    Respond,
+    ResponseBody,
+    ResponseHeaders,
+    Silence,
+)
+from extproc.facts import Facts
+from extproc.providers import Resolved
+from extproc.settings import Settings
+from extproc.translate import count, models
+from extproc.translate.pair import Json, Target, Translated
+from extproc.translate.table import pair_for
+from extproc.wire.rejections import rejection_body, rejection_status
+
+# Everything else a client sends stays here; what the provider needs is set anew.
+UPSTREAM_HEADERS = frozenset({"traceparent", "tracestate", "x-request-id"})
+USER_AGENT = "llm-extproc"
+
+
+class Phase(Enum):
+    NEW = auto()
+    ADMITTED = auto()
+    SENT = auto()
+    ANSWERING = auto()
+    DONE = auto()
+
+
+NEXT: dict[type[Event], frozenset[Phase]] = {
+    RequestHeaders: frozenset({Phase.NEW}),
+    RequestBody: frozenset({Phase.ADMITTED}),
+    # Envoy's own refusals (a body too large, say) come in ADMITTED.
+    ResponseHeaders: frozenset({Phase.ADMITTED, Phase.SENT}),
+    ResponseBody: frozenset({Phase.ANSWERING}),
+    Silence: frozenset({Phase.ANSWERING}),
+}
+
+
+class OutOfOrder(Exception):
+    """An event that cannot follow what came before."""
+
+
+class Exchange:
+    def __init__(self, facts: Facts, settings: Settings) -> None:
+        self.facts = facts
+        self.phase = Phase.NEW
+        self._settings = settings
+        self._answer = Answer(facts, settings)
+
+    @property
+    def patience(self) -> float | None:
+        """Seconds of silence after which the exchange wants to know; None: it can wait."""
+        return self._answer.patience if self.phase is Phase.ANSWERING else None
+
+    def handle(self, event: Event, now: float) -> list[Action]:
+        """`now`: Unix seconds. Raises OutOfOrder."""
+        if self.phase not in NEXT[type(event)]:
+            raise OutOfOrder(f"{type(event).__name__} in {self.phase.name}")
+        match event:
+            case RequestHeaders():
+                return [self._admit(event)]
+            case RequestBody():
+                return [self._send()]
+            case ResponseHeaders():
+                self.phase = Phase.ANSWERING
+                return self._answer.begins(event, now)
+            case ResponseBody():
+                return self._answer.goes_on(event, now)
+            case Silence():
+                return self._answer.silence(now)
+
+    def reject(self, rejection: Rejection) -> Action:
+        """Answer for ourselves; nothing has gone upstream and nothing will."""
+        body = rejection_body(self.facts.dialect, rejection, self.facts.request_id)
+        headers = {**dict(rejection.headers), "x-translation-error": "1"}
+        status = rejection_status(self.facts.dialect, rejection)
+        return self._respond(status, headers, body, record.of_rejection(rejection), rejection.detail)
+
+    def fail(self) -> list[Action]:
+        """A bug was met on the way: end the exchange in the client's dialect, whatever the phase. Raises OutOfOrder
+        when it is over already."""
+        rejection = Rejection(
+            kind=Kind.API, message="internal translation error", reason=Reason.INTERNAL, detail="internal"
+        )
+        if self.phase is Phase.ANSWERING:
+            return self._answer.fail(rejection)
+        if self.phase is Phase.DONE:
+            raise OutOfOrder("failed after the end")
+        return [self.reject(rejection)]
+
+    def _admit(self, event: RequestHeaders) -> Action:
+        assert self.facts.endpoint is not None
+        match self.facts.endpoint.operation:
+            case Operation.PROBE:
+                return self._ok(b"")
+            case Operation.LIST_MODELS:
+                listed = models.listing(self.facts.models, self.facts.dialect, self.facts.path, self.facts.query)
+                return self.reject(listed) if isinstance(listed, Rejection) else self._ok(listed)
+            case Operation.GENERATE | Operation.COUNT_TOKENS if event.end:
+                return self.reject(invalid("", "a JSON body is required"))
+            case Operation.GENERATE | Operation.COUNT_TOKENS:
+                self.phase = Phase.ADMITTED
+                return AwaitBody(record.of_request(self.facts, self._settings.claims))
+
+    def _send(self) -> Action:
+        resolved = self.facts.resolved
+        assert resolved is not None and self.facts.endpoint is not None
+        rule = resolved.rule.settings
+        body = {**rule.defaults, **self.facts.body, **rule.overrides}
+        headers = self.facts.headers.as_dict()
+        to = Target(profile=resolved.profile, model=resolved.upstream, nonce=self.facts.request_id, headers=headers)
+        if self.facts.endpoint.operation is Operation.COUNT_TOKENS:
+            return self._count(body, to)
+        return self._translate(body, to, resolved)
+
+    def _translate(self, body: Json, to: Target, resolved: Resolved) -> Action:
+        pair = pair_for(self.facts.dialect, resolved.provider.dialects)
+        asked = pair.request(body, to)
+        if isinstance(asked, Rejection):
+            return self.reject(asked)
+        self._answer.expect(pair, asked)
+        self.phase = Phase.SENT
+        return self._forward(asked, resolved)
+
+    def _forward(self, asked: Translated, resolved: Resolved) -> Forward:
+        provider = resolved.provider
+        headers = {
+            ":path": provider.base_path + asked.path,
+            "content-type": "application/json",
+            "content-length": str(len(asked.body)),
+            "accept": "text/event-stream" if asked.stream else "application/json",
+            "accept-encoding": "identity",
+            "user-agent": USER_AGENT,
+        }
+        if provider.credential is not None:
+            headers["authorization"] = f"Bearer {provider.credential.reveal()}"
+        fields = record.of_model(self.facts) | record.of_translation(asked)
+        fields |= {record.VERDICT: record.ALLOWED, record.CLUSTER: provider.cluster}
+        remove = other_names(self.facts.headers, headers.keys() | UPSTREAM_HEADERS)
+        return Forward(headers, remove, asked.body, fields)
+
+    def _count(self, body: Json, to: Target) -> Action:
+        counted = count.estimate(body, to)
+        if isinstance(counted, Rejection):
+            return self.reject(counted)
+        headers = {"x-translation-warnings": "approx:input_tokens"}
+        return self._ok(b'{"input_tokens":%d}' % counted, headers, {"gen_ai.usage.input_tokens": counted})
+
+    def _ok(self, body: bytes, headers: dict[str, str] | None = None, fields: Record | None = None) -> Respond:
+        return self._respond(200, headers or {}, body, (fields or {}) | {record.ENDED: True}, "answered")
+
+    def _respond(self, status: int, headers: dict[str, str], body: bytes, fields: Record, details: str) -> Respond:
+        self.phase = Phase.DONE
+        known = record.of_request(self.facts, self._settings.claims) | record.of_model(self.facts)
+        headers = {"content-type": "application/json", **headers, **ids(self.facts.request_id)}
+        return Respond(status, headers, body, known | fields | {record.ANSWERED: True}, details)

@@ -1,0 +1,48 @@
+"""What is known of a request so far. Steps add to it; nothing is ever taken back."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from extproc.endpoints import Dialect, Endpoint
+from extproc.events import Headers
+from extproc.providers import Resolved
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """The verified claims of a token; anonymous has none."""
+
+    claims: dict[str, Any]
+
+    @property
+    def subject(self) -> str:
+        return str(self.claims.get("sub", ""))
+
+    @property
+    def issuer(self) -> str:
+        return str(self.claims.get("iss", ""))
+
+
+ANONYMOUS = Caller({})
+
+
+@dataclass(slots=True)
+class Facts:
+    started: float
+    """Unix seconds."""
+    method: str = ""
+    path: str = ""
+    query: str = ""
+    headers: Headers = field(default_factory=Headers)
+    request_id: str = ""
+    endpoint: Endpoint | None = None
+    dialect: Dialect = "messages"
+    caller: Caller = ANONYMOUS
+    raw_body: bytes = b""
+    body: dict[str, Any] = field(default_factory=dict)
+    model: str = ""
+    """The name the client asked for."""
+    resolved: Resolved | None = None
+    models: tuple[Resolved, ...] = ()
+    """What the caller may use, for a list."""

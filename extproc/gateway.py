@@ -1,0 +1,98 @@
+"""The steps of a call in their order: policy for each event, then the exchange."""
+
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+from extproc import config, providers
+from extproc.config import Fault, Source
+from extproc.endpoints import Operation
+from extproc.errors import Rejection
+from extproc.events import Action, Event, RequestBody, RequestHeaders
+from extproc.exchange import Exchange
+from extproc.facts import Facts
+from extproc.policy.authenticate import Authenticate
+from extproc.policy.authorize import Authorize, AuthorizeModel
+from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, ReadBody
+from extproc.providers import Catalogue, Provider
+from extproc.settings import Settings
+
+Step = Callable[[Facts, float], Awaitable[Rejection | None]]
+
+
+class ListModels:
+    """Sets `facts.models` to what the caller may use."""
+
+    def __init__(self, catalogue: Catalogue, authorize: AuthorizeModel) -> None:
+        self._catalogue = catalogue
+        self._authorize = authorize
+
+    async def __call__(self, facts: Facts, now: float) -> Rejection | None:
+        if facts.endpoint is not None and facts.endpoint.operation is Operation.LIST_MODELS:
+            found = [resolved for name in self._catalogue.names() if (resolved := self._catalogue.resolve(name))]
+            facts.models = tuple(resolved for resolved in found if self._authorize.permits(facts, resolved))
+        return None
+
+
+class Gateway:
+    """What a configuration makes. One per process; exchanges share nothing else."""
+
+    def __init__(self, source: Source, environ: Mapping[str, str] | None = None) -> None:
+        """Raises config.Invalid with every fault at once."""
+        faults: list[Fault] = []
+        settings = source.config
+        catalogue, self.providers, found = providers.load(source, os.environ if environ is None else environ)
+        faults += found
+        authorize = Authorize(source, faults)
+        authorize_model = AuthorizeModel(source, catalogue, authorize, faults)
+        authenticate = Authenticate(source, faults)
+        if faults:
+            raise source.explain(faults)
+        self.source = source
+        self.catalogue = catalogue
+        self._settings = Settings(
+            settings.streaming.first_event_hold, settings.streaming.ping_interval, settings.records.claims
+        )
+        self._steps: dict[type[Event], tuple[Step, ...]] = {
+            RequestHeaders: (
+                FindEndpoint(),
+                authenticate,
+                authorize,
+                CheckRequest(settings.max_body_bytes),
+                ListModels(catalogue, authorize_model),
+            ),
+            RequestBody: (ReadBody(), FindModel(catalogue), authorize_model),
+        }
+
+    def exchange(self, now: float) -> Exchange:
+        return Exchange(Facts(started=now), self._settings)
+
+    async def handle(self, exchange: Exchange, event: Event, now: float) -> list[Action]:
+        """`now`: Unix seconds. What to do about the event, in order."""
+        _note(exchange.facts, event)
+        for step in self._steps.get(type(event), ()):
+            if rejection := await step(exchange.facts, now):
+                return [exchange.reject(rejection)]
+        return exchange.handle(event, now)
+
+
+def load(path: Path, environ: Mapping[str, str] | None = None) -> Gateway:
+    """Raises config.Invalid."""
+    return Gateway(config.load(path, environ), environ)
+
+
+def _note(facts: Facts, event: Event) -> None:
+    match event:
+        case RequestHeaders(headers):
+            facts.headers = headers
+            facts.method = headers.get(":method")
+            facts.path, _, facts.query = headers.get(":path").partition("?")
+            # Envoy's id is a UUID; ours looks like Anthropic's and can still be found by it.
+            facts.request_id = "req_" + headers.get("x-request-id").replace("-", "")[:24]
+        case RequestBody(body):
+            facts.raw_body = body
+        case _:
+            pass
+
+
+__all__ = ["Gateway", "Provider", "load"]

@@ -1,0 +1,63 @@
+"""What a person reads on the terminal: the banner, and a line for each call."""
+
+import json
+from typing import Any
+
+from extproc.config import Source
+
+
+def banner(source: Source, demo: bool) -> str:
+    """Where it listens, who answers, where keys come from (never the keys), and how to point Claude Code at it."""
+    settings = source.config
+    base = f"http{'s' if settings.listen.tls else ''}://{settings.listen.address}:{settings.listen.port}"
+    rows = [f"extproc is serving on {base}", ""]
+    if demo:
+        rows += ["  No OPENAI_API_KEY is set: THE DEMO MODEL ANSWERS, not OpenAI.", ""]
+    rows += [f"  model     {model.name or '(none)':24} -> {_answers(model)}" for model in settings.models]
+    for name, provider in settings.providers.items():
+        where = "no key" if provider.api_key is None else f"key from {provider.api_key.env or provider.api_key.file}"
+        rows.append(f"  provider  {name:24} {provider.base_url} ({where})")
+    rows += [f"  tokens of {issuer.issuer}" for issuer in settings.authentication.jwt]
+    rows += ["", f"  export ANTHROPIC_BASE_URL={base}", "  export ANTHROPIC_AUTH_TOKEN=$(.venv/bin/extproc token)", ""]
+    return "\n".join(rows)
+
+
+def _answers(model: Any) -> str:
+    return f"{model.provider}: {model.model or 'the same name'}"
+
+
+def readable(line: str) -> str:
+    """One JSON line of the access log in short; any other line as it is."""
+    try:
+        call = json.loads(line)
+    except ValueError:
+        return line
+    if not isinstance(call, dict) or "http.status" not in call:
+        return line
+    parts = [
+        str(call.get("time", ""))[11:19],
+        str(call["http.status"]),
+        f"{call.get('http.method')} {call.get('http.path')}",
+        _who(call),
+        _what(call),
+        f"{call.get('duration')} ms",
+        str(call.get("reason") or ""),
+        str(call.get("error") or ""),
+        f"[{call['warnings']}]" if call.get("warnings") else "",
+    ]
+    return "  ".join(part for part in parts if part)
+
+
+def _who(call: dict[str, Any]) -> str:
+    claims = [str(value) for key, value in call.items() if key.startswith("caller.") and value]
+    return "/".join([*([call["jwt.sub"]] if call.get("jwt.sub") else ["-"]), *claims])
+
+
+def _what(call: dict[str, Any]) -> str:
+    if not call.get("gen_ai.request.model"):
+        return ""
+    answered = call.get("gen_ai.response.model") or call.get("gen_ai.upstream.model") or "-"
+    tokens = ""
+    if call.get("gen_ai.usage.input_tokens") is not None:
+        tokens = f" {call['gen_ai.usage.input_tokens']}+{call.get('gen_ai.usage.output_tokens') or 0} tokens"
+    return f"{call['gen_ai.request.model']} -> {answered}{tokens}"

@@ -1,0 +1,110 @@
+"""What is being asked: path to endpoint, then the body's form and its model."""
+
+import msgspec
+
+from extproc import endpoints
+from extproc.endpoints import Operation
+from extproc.errors import Kind, Reason, Rejection, invalid
+from extproc.facts import Facts
+from extproc.providers import Catalogue
+
+_BODY = (Operation.GENERATE, Operation.COUNT_TOKENS)
+
+
+class FindEndpoint:
+    """Sets `facts.endpoint` and `facts.dialect`; what is wrong with the path is said only to a proven caller."""
+
+    async def __call__(self, facts: Facts, now: float) -> Rejection | None:
+        facts.endpoint = endpoints.find(facts.method, facts.path)
+        facts.dialect = endpoints.dialect_of(facts.path, facts.headers)
+        return None
+
+
+class CheckRequest:
+    """Path, method and the headers that say what the body is."""
+
+    def __init__(self, max_body_bytes: int) -> None:
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, facts: Facts, now: float) -> Rejection | None:
+        endpoint = facts.endpoint
+        if endpoint is None:
+            return _not_found(f"{facts.method} {facts.path}: there is no such endpoint", "unknown_url", "unknown_path")
+        if facts.method != endpoint.method:
+            return _wrong_method(facts.method, endpoint.method)
+        return self._body_headers(facts) if endpoint.operation in _BODY else None
+
+    def _body_headers(self, facts: Facts) -> Rejection | None:
+        encoding = facts.headers.get("content-encoding", "identity")
+        if encoding.lower() != "identity":
+            return invalid("content-encoding", f"{encoding} cannot be read here, send the body as it is", status=415)
+        media = facts.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+        if media != "application/json":
+            return invalid("content-type", "expected application/json", status=415)
+        length = facts.headers.get("content-length")
+        if length.isdecimal() and int(length) > self._max_body_bytes:
+            return too_large(self._max_body_bytes)
+        return None
+
+
+class ReadBody:
+    """Sets `facts.body`."""
+
+    async def __call__(self, facts: Facts, now: float) -> Rejection | None:
+        try:
+            body = msgspec.json.decode(facts.raw_body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return invalid("", f"the body is not valid JSON: {error}")
+        if not isinstance(body, dict):
+            return invalid("", "the body is not a JSON object")
+        facts.body = body
+        return None
+
+
+class FindModel:
+    """Sets `facts.model` and `facts.resolved`."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+
+    async def __call__(self, facts: Facts, now: float) -> Rejection | None:
+        model = facts.body.get("model", "")
+        if not isinstance(model, str):
+            return invalid("model", "Input should be a valid string")
+        facts.model = model
+        facts.resolved = self._catalogue.resolve(model)
+        if facts.resolved is None and not model:
+            return invalid("model", "Field required", code="missing_required_parameter")
+        return None if facts.resolved else unknown_model(model)
+
+
+def unknown_model(model: str) -> Rejection:
+    return _not_found(f"model: {model[:200]}", "model_not_found", "unknown_model", Reason.MODEL_NOT_FOUND, "model")
+
+
+def too_large(limit: int) -> Rejection:
+    return Rejection(
+        kind=Kind.TOO_LARGE,
+        message=f"the body is larger than {limit} bytes",
+        reason=Reason.REQUEST_TOO_LARGE,
+        code="request_too_large",
+        detail="request_too_large",
+    )
+
+
+def _not_found(
+    message: str, code: str, detail: str, reason: Reason = Reason.INVALID_REQUEST, path: str = ""
+) -> Rejection:
+    return Rejection(kind=Kind.NOT_FOUND, message=message, reason=reason, code=code, detail=detail, path=path)
+
+
+def _wrong_method(method: str, allowed: str) -> Rejection:
+    return Rejection(
+        kind=Kind.INVALID_REQUEST,
+        message=f"{method} is not allowed here, use {allowed}",
+        reason=Reason.INVALID_REQUEST,
+        code="method_not_allowed",
+        detail="wrong_method",
+        status=405,
+        headers=(("allow", allowed),),
+    )

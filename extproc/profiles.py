@@ -1,0 +1,112 @@
+"""The quirks of upstreams, as data: `profiles.yaml` says what differs from the defaults below (mapping 0.2)."""
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal
+
+import msgspec
+import yaml
+
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+ReasoningField = Literal["reasoning_content", "reasoning", "reasoning_details"]
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Every rule that says "if the profile supports" reads one of these."""
+
+    name: str = "custom"
+
+    # limits and parameters
+    max_tokens_field: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
+    max_output_tokens: int | None = None
+    context_window: int | None = None
+    sampling: bool = True
+    sampling_needs_no_effort: bool = False
+    """Sampling parameters pass only when the effort sent is `none` (gpt-5.x)."""
+    stop: bool = True
+    stop_max: int = 4
+    local_stop: bool = False
+    """Search the answer's text for stop sequences ourselves."""
+    top_k: bool = False
+    stream_usage: bool = True
+    stream_obfuscation_off: bool = False
+    """Send stream_options.include_obfuscation=false (OpenAI proper)."""
+    service_tier: bool = True
+    user_field: Literal["safety_identifier", "user", "none"] = "safety_identifier"
+    geos: tuple[str, ...] = ()
+    extra: dict[str, Any] = {}
+    """Fixed members merged into the request."""
+
+    # messages
+    system_role: Literal["system", "developer"] = "system"
+    system_suffix: str = ""
+    strip_billing_header: bool = True
+    mid_system: Literal["native", "user", "hoist"] = "native"
+    prefill: Literal["reject", "continue_final", "prefix", "pass"] = "reject"
+    foreign_thinking: Literal["drop", "text"] = "drop"
+    map_cache_control: bool = False
+    prompt_cache_key: Literal["none", "session"] = "none"
+    """`session`: prompt_cache_key from the client's x-claude-code-session-id header."""
+    image_url: bool = True
+    files: bool = False
+    tool_result_images: Literal["user_message", "inline"] = "user_message"
+
+    # tools
+    tool_choice: bool = True
+    tool_choice_any: Literal["required", "any"] = "required"
+    parallel_tool_calls: bool = True
+    tool_name_max: int = 64
+    tool_id_max: int = 40
+    tool_id_style: Literal["any", "alnum9"] = "any"
+    tool_description_max: int | None = None
+
+    # reasoning
+    efforts: tuple[Effort, ...] = ()
+    adaptive_effort: Effort | None = "medium"
+    chat_tools_force_effort_none: bool = False
+    reasoning_style: Literal["effort", "openrouter", "deepseek", "template"] = "effort"
+    template_switch: str = "enable_thinking"
+    reasoning_out: tuple[ReasoningField, ...] = ("reasoning_content", "reasoning", "reasoning_details")
+    reasoning_history: Literal[
+        "none", "reasoning_content", "reasoning", "reasoning_details", "mistral_thinking", "gemini_signature"
+    ] = "none"
+
+    # answers
+    structured_output: Literal["json_schema", "json_object", "prompt"] = "json_schema"
+    response_model: Literal["request", "upstream"] = "request"
+    emit_thinking: Literal["auto", "always", "never"] = "auto"
+    parse_think_tags: bool = False
+    missing_usage: Literal["estimate", "zero"] = "estimate"
+    start_usage: Literal["zero", "estimate"] = "zero"
+    on_truncated: Literal["error", "end_turn"] = "error"
+    filter_as_refusal: bool = False
+    hide_upstream_auth: bool = True
+    """The provider's credential is the gateway's own: its 401 is a 500 to the client."""
+    max_event_bytes: int = 16 * 1024 * 1024
+    ping: Literal["ping", "delta"] = "ping"
+    """`delta`: an empty delta of the open block; Claude Code up to 2.1.197 counts no ping as a sign of life."""
+
+    # counting tokens
+    count_tokens: Literal["estimate", "off"] = "estimate"
+    estimate_factor: float = 1.0
+
+    strictness: Literal["lenient", "strict", "silent"] = "lenient"
+
+
+@cache
+def shipped() -> Mapping[str, Profile]:
+    """The profiles that ship with the product, by name."""
+    raw = yaml.safe_load((files("extproc") / "profiles.yaml").read_text())
+    return {name: msgspec.convert({**changes, "name": name}, Profile) for name, changes in raw.items()}
+
+
+def with_overrides(base: Profile, overrides: Mapping[str, Any]) -> Profile:
+    """`base` with some keys replaced. Raises msgspec.ValidationError that names the key."""
+    return msgspec.convert({**msgspec.to_builtins(base), **overrides}, Profile)
+
+
+def for_model(model: str) -> str:
+    """Name of the profile that suits a model of OpenAI's, by the model's name."""
+    reasoning = model.startswith(("gpt-5", "gpt-6")) or (model[:1] == "o" and model[1:2].isdigit())
+    return "openai-reasoning" if reasoning else "openai-chat"

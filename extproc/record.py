@@ -1,0 +1,83 @@
+"""The fields of an exchange's record: flat dynamic metadata that Envoy's access log shows (DESIGN 7)."""
+
+from extproc.endpoints import Operation
+from extproc.errors import Rejection
+from extproc.events import Record
+from extproc.facts import Facts
+from extproc.translate.pair import Outcome, Translated
+
+VERDICT, ALLOWED = "verdict", "allow"
+CLUSTER = "cluster"
+ANSWERED = "answered"
+DIALECT = "dialect"
+
+# OpenTelemetry GenAI semantic conventions: https://opentelemetry.io/docs/specs/semconv/gen-ai/
+_OPERATIONS = {
+    Operation.GENERATE: "chat",
+    Operation.COUNT_TOKENS: "count_tokens",
+    Operation.LIST_MODELS: "list_models",
+    Operation.PROBE: "probe",
+}
+
+
+def of_request(facts: Facts, claims: list[str]) -> Record:
+    """Who asks for what; known when the caller is."""
+    record: Record = {"request_id": facts.request_id, "http.path": facts.path, "protocol": "llm"}
+    record[DIALECT] = facts.dialect
+    if facts.endpoint is not None:
+        record["endpoint"] = facts.endpoint.name
+        record["gen_ai.operation.name"] = _OPERATIONS[facts.endpoint.operation]
+    if facts.caller.claims:
+        record["jwt.sub"] = facts.caller.subject
+        record["jwt.iss"] = facts.caller.issuer
+        for claim in claims:
+            value = facts.caller.claims.get(claim)
+            if isinstance(value, str | int | float | bool):
+                record[f"caller.{claim}"] = value
+    return record
+
+
+def of_model(facts: Facts) -> Record:
+    if not facts.model:
+        return {}
+    record: Record = {"gen_ai.request.model": facts.model}
+    if facts.resolved is not None:
+        record["gen_ai.provider.name"] = facts.resolved.provider.name
+        record["gen_ai.upstream.model"] = facts.resolved.upstream
+    return record
+
+
+def of_translation(asked: Translated) -> Record:
+    record: Record = {"gen_ai.request.stream": asked.stream}
+    if asked.max_tokens is not None:
+        record["gen_ai.request.max_tokens"] = asked.max_tokens
+    if asked.warnings:
+        record["warnings"] = ",".join(asked.warnings)
+    return record
+
+
+def of_outcome(outcome: Outcome) -> Record:
+    """What is known of the answer so far; later calls replace earlier ones key by key."""
+    record: Record = {}
+    if outcome.model:
+        record["gen_ai.response.model"] = outcome.model
+    if outcome.finish_reason:
+        record["gen_ai.response.finish_reasons"] = outcome.finish_reason
+    if outcome.usage is not None:
+        record["gen_ai.usage.input_tokens"] = outcome.usage.input_tokens
+        record["gen_ai.usage.output_tokens"] = outcome.usage.output_tokens
+        record["gen_ai.usage.cache_read.input_tokens"] = outcome.usage.cache_read_input_tokens
+        record["gen_ai.usage.cache_creation.input_tokens"] = outcome.usage.cache_creation_input_tokens
+    if outcome.failure is not None:
+        record |= of_rejection(outcome.failure)
+    if outcome.complete:
+        record[ENDED] = True
+    return record
+
+
+def of_rejection(rejection: Rejection) -> Record:
+    return {"reason": str(rejection.reason), "error": rejection.detail or str(rejection.kind), ENDED: True}
+
+
+# Set when the answer is over, whatever it was. Without it Envoy knows better why the call ended (envoy_listener).
+ENDED = "ended"

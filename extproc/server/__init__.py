@@ -1,0 +1,1 @@
+"""The gRPC side: the only place that knows protobuf, sockets and processes."""

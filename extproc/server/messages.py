@@ -1,0 +1,137 @@
+"""Envoy's messages to events, actions to Envoy's messages."""
+
+from collections.abc import Iterable
+
+from extproc import pb
+from extproc.events import (
+    Action,
+    AnswerBody,
+    AwaitBody,
+    BeginAnswer,
+    Event,
+    Forward,
+    Headers,
+    Record,
+    RequestBody,
+    RequestHeaders,
+    Respond,
+    ResponseBody,
+    ResponseHeaders,
+)
+
+NAMESPACE = "extproc"
+DETAILS = "response.code_details"
+_FILTER = "envoy.filters.http.ext_proc"
+
+# Given with the request headers, because one given at the response headers comes too late to hold those back.
+_READ_ANSWER = pb.ProcessingMode(
+    request_body_mode=pb.ProcessingMode.BUFFERED,
+    response_header_mode=pb.ProcessingMode.SEND,
+    response_body_mode=pb.ProcessingMode.FULL_DUPLEX_STREAMED,
+    response_trailer_mode=pb.ProcessingMode.SEND,
+)
+
+
+class Unexpected(Exception):
+    """Envoy sent what its configuration does not let it send."""
+
+
+def to_event(request: pb.ProcessingRequest) -> Event:
+    match request.WhichOneof("request"):
+        case "request_headers":
+            return RequestHeaders(_headers(request.request_headers), request.request_headers.end_of_stream)
+        case "request_body":
+            return RequestBody(request.request_body.body)
+        case "response_headers":
+            headers = _headers(request.response_headers)
+            status = int(headers.get(":status", "0"))
+            return ResponseHeaders(status, headers, request.response_headers.end_of_stream, _details(request))
+        case "response_body":
+            return ResponseBody(request.response_body.body, request.response_body.end_of_stream)
+        case "response_trailers":
+            return ResponseBody(b"", end=True)
+        case other:
+            raise Unexpected(other)
+
+
+def to_responses(actions: Iterable[Action], request: pb.ProcessingRequest | None) -> list[pb.ProcessingResponse]:
+    """`request`: what the actions reply to; None when nothing was asked. Trailers want a reply of their own,
+    and then it is they that end the body."""
+    trailers = request is not None and request.HasField("response_trailers")
+    responses = [_response(action, trailers) for action in actions]
+    if trailers:
+        responses.append(pb.ProcessingResponse(response_trailers=pb.TrailersResponse()))
+    return responses
+
+
+def _response(action: Action, trailers: bool) -> pb.ProcessingResponse:
+    response = _bare(action, trailers)
+    _set_metadata(response, action.record)
+    return response
+
+
+def _bare(action: Action, trailers: bool) -> pb.ProcessingResponse:
+    match action:
+        case AwaitBody():
+            return pb.ProcessingResponse(request_headers=pb.HeadersResponse(), mode_override=_READ_ANSWER)
+        case Forward():
+            return pb.ProcessingResponse(request_body=pb.BodyResponse(response=_forward(action)))
+        case Respond():
+            return pb.ProcessingResponse(immediate_response=_immediate(action))
+        case BeginAnswer():
+            mutation = _mutation({":status": str(action.status), **action.set_headers}, action.remove_headers)
+            common = pb.CommonResponse(header_mutation=mutation)
+            return pb.ProcessingResponse(response_headers=pb.HeadersResponse(response=common))
+        case AnswerBody():
+            piece = pb.StreamedBodyResponse(body=action.body, end_of_stream=action.end and not trailers)
+            common = pb.CommonResponse(body_mutation=pb.BodyMutation(streamed_response=piece))
+            return pb.ProcessingResponse(response_body=pb.BodyResponse(response=common))
+
+
+def _forward(action: Forward) -> pb.CommonResponse:
+    return pb.CommonResponse(
+        header_mutation=_mutation(action.set_headers, action.remove_headers),
+        body_mutation=pb.BodyMutation(body=action.body),
+        # The route that fits the verdict is found only when routes are looked up again.
+        clear_route_cache=True,
+    )
+
+
+def _immediate(action: Respond) -> pb.ImmediateResponse:
+    return pb.ImmediateResponse(
+        status=pb.HttpStatus(code=action.status),
+        headers=_mutation(action.headers, ()),
+        body=action.body,
+        details=action.details,
+    )
+
+
+def _mutation(fields: dict[str, str], remove: Iterable[str]) -> pb.HeaderMutation:
+    options = [_option(name, value) for name, value in fields.items()]
+    return pb.HeaderMutation(set_headers=options, remove_headers=remove)
+
+
+def _option(name: str, value: str) -> pb.HeaderValueOption:
+    # `value` gives an empty header and `append_action` is ignored (Envoy 1.40): `raw_value`, and `append` left unset.
+    return pb.HeaderValueOption(header=pb.HeaderValue(key=name, raw_value=value.encode("latin-1", "replace")))
+
+
+def _set_metadata(response: pb.ProcessingResponse, record: Record) -> None:
+    if record:
+        fields = response.dynamic_metadata.fields[NAMESPACE].struct_value.fields
+        for name, value in record.items():
+            if isinstance(value, bool):
+                fields[name].bool_value = value
+            elif isinstance(value, str):
+                fields[name].string_value = value
+            else:
+                fields[name].number_value = value
+
+
+def _headers(message: pb.HttpHeaders) -> Headers:
+    return Headers((field.key, field.raw_value.decode("latin-1")) for field in message.headers.headers)
+
+
+def _details(request: pb.ProcessingRequest) -> str:
+    fields = request.attributes[_FILTER].fields if _FILTER in request.attributes else {}
+    return fields[DETAILS].string_value if DETAILS in fields else ""

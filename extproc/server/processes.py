@@ -1,0 +1,184 @@
+"""Child processes that stay up: started, watched, started again with a growing pause, stopped in order."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+
+log = logging.getLogger("extproc")
+
+START_SECONDS = 30.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
+# A child that has run this long has recovered; its next crash starts with the short pause again.
+RECOVERED_SECONDS = 30.0
+LINE_LIMIT = 1024 * 1024
+
+
+class NotStarted(Exception):
+    """A child ended or hung before it was ready; `str()` is what it said."""
+
+    def __init__(self, name: str, said: str, code: int) -> None:
+        super().__init__(said or f"{name} did not start")
+        self.code = code
+
+
+class Child:
+    """One process. Its first line of output says that it is ready, if `announces`."""
+
+    def __init__(  # noqa: PLR0913 - named, and all but two have a default
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        announces: bool = True,
+        environ: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> None:
+        self.name = name
+        self.first_line = ""
+        self._argv = argv
+        self._announces = announces
+        self._environ = environ
+        self._folder = folder
+        self._on_line = on_line
+        self._process: asyncio.subprocess.Process | None = None
+        self._said: list[str] = []
+        self._readers: list[asyncio.Task[None]] = []
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid if self._process else 0
+
+    async def start(self) -> None:
+        """Returns when the child is ready. Raises NotStarted."""
+        self._said.clear()
+        self._process = await asyncio.create_subprocess_exec(
+            *self._argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=self._environ,
+            cwd=self._folder,
+            limit=LINE_LIMIT,
+            # Ctrl-C goes to the supervisor alone, which stops its children in their order.
+            start_new_session=True,
+        )
+        assert self._process.stdout is not None and self._process.stderr is not None
+        ready = asyncio.Event()
+        errors = asyncio.create_task(self._relay_errors(self._process.stderr, ready))
+        self._readers = [errors]
+        if self._announces:
+            await self._wait_until_ready(self._process.stdout, errors)
+        ready.set()
+        self._readers.append(asyncio.create_task(self._relay(self._process.stdout)))
+
+    async def _wait_until_ready(self, output: asyncio.StreamReader, errors: asyncio.Task[None]) -> None:
+        assert self._process is not None
+        try:
+            line = await asyncio.wait_for(output.readline(), START_SECONDS)
+        except TimeoutError:
+            await self.stop(0)
+            raise NotStarted(self.name, f"{self.name} was not ready after {START_SECONDS:g} s", 1) from None
+        if not line:
+            code = await self._process.wait()
+            await errors
+            raise NotStarted(self.name, "\n".join(self._said), code)
+        self.first_line = line.decode().rstrip()
+
+    async def watch(self) -> None:
+        """Keeps the child up until cancelled."""
+        pause = FIRST_PAUSE
+        while True:
+            assert self._process is not None
+            since = time.monotonic()
+            code = await self._process.wait()
+            pause = FIRST_PAUSE if time.monotonic() - since > RECOVERED_SECONDS else pause
+            log.error("%s ended with status %s, starting it again in %.1f s", self.name, code, pause)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+            with contextlib.suppress(NotStarted):
+                await self.start()
+
+    async def stop(self, grace: float) -> None:
+        """SIGTERM, and SIGKILL after `grace` seconds."""
+        if self._process is not None and self._process.returncode is None:
+            self._signal(signal.SIGTERM if grace else signal.SIGKILL)
+            try:
+                await asyncio.wait_for(self._process.wait(), grace or START_SECONDS)
+            except TimeoutError:
+                self._signal(signal.SIGKILL)
+                await self._process.wait()
+        await asyncio.gather(*self._readers)
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    async def _relay(self, output: asyncio.StreamReader) -> None:
+        async for line in output:
+            if self._on_line is not None:
+                self._on_line(line.decode(errors="replace").rstrip())
+
+    async def _relay_errors(self, errors: asyncio.StreamReader, ready: asyncio.Event) -> None:
+        """Until the child is ready its words are kept for NotStarted, afterwards they are ours."""
+        async for line in errors:
+            text = line.decode(errors="replace").rstrip()
+            if ready.is_set():
+                sys.stderr.write(text + "\n")
+            else:
+                self._said.append(text)
+
+
+def worker(config: Path, address: str, *, leave: float, environ: Mapping[str, str] | None = None) -> Child:
+    """One processor on `unix:PATH` or `HOST:PORT`. `leave`: seconds between saying that it leaves and leaving."""
+    argv = [sys.executable, "-m", "extproc.server.worker", str(config), address, str(leave)]
+    return Child(f"worker {address}", argv, environ=environ)
+
+
+Group = Sequence[Child]
+
+
+async def start(groups: Sequence[Group]) -> None:
+    """All at once. Raises the first NotStarted when all have come to an end of starting."""
+    starts = (child.start() for group in groups for child in group)
+    for result in await asyncio.gather(*starts, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
+
+
+async def supervise(begin: Callable[[list[Group]], Awaitable[None]], grace: float) -> None:
+    """Runs `begin`, which starts groups of children and names them in its argument; keeps them up until SIGTERM or
+    SIGINT; then stops them in their order, `grace` seconds for each. Nothing stays behind, however it ends."""
+    groups: list[Group] = []
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    running = asyncio.create_task(_begin_and_watch(begin, groups))
+    waiting = asyncio.create_task(told.wait())
+    try:
+        await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            await running
+    finally:
+        for task in (running, waiting):
+            task.cancel()
+        await asyncio.gather(running, waiting, return_exceptions=True)
+        await stop(groups, grace)
+
+
+async def _begin_and_watch(begin: Callable[[list[Group]], Awaitable[None]], groups: list[Group]) -> None:
+    await begin(groups)
+    await asyncio.gather(*(child.watch() for group in groups for child in group))
+
+
+async def stop(groups: Sequence[Group], grace: float) -> None:
+    """Group after group."""
+    for group in groups:
+        await asyncio.gather(*(child.stop(grace) for child in group))

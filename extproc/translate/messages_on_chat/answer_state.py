@@ -1,0 +1,194 @@
+"""What an answer has said so far, and how it ends; the same for one message and for its chunks."""
+
+from typing import Any
+
+import msgspec
+
+from extproc.translate.messages_on_chat import finish
+from extproc.translate.messages_on_chat.asked import Asked
+from extproc.translate.messages_on_chat.block_queue import Queue
+from extproc.translate.messages_on_chat.calls import Calls
+from extproc.translate.messages_on_chat.sinks import Sink, blank_message
+from extproc.translate.messages_on_chat.speech import pieces, speech_for
+from extproc.translate.messages_on_chat.thought import MISTRAL, heard
+from extproc.translate.messages_on_chat.usage import read_usage, tier, tokens_in, write_usage
+from extproc.translate.names import message_id
+from extproc.translate.pair import Json, Outcome, Usage
+from extproc.wire.chat import Choice, Completion, Function, Said, ToolCall
+
+
+class AnswerState:
+    def __init__(self, asked: Asked, sink: Sink, outcome: Outcome) -> None:
+        self._asked = asked
+        self._sink = sink
+        self._outcome = outcome
+        self._calls = Calls(asked, self.warn)
+        self._queue = Queue(asked, sink, self._calls)
+        self._speech = speech_for(asked)
+        self._fields = asked.profile.reasoning_out
+        self._refusal: list[str] = []
+        self._estimate = Usage(input_tokens=tokens_in(len(asked.body)))
+        self._estimates = asked.profile.missing_usage == "estimate"
+        self._usage: Usage | None = None
+        self.started = False
+        self._whole = False
+        """Every item of `tool_calls` is a call of its own."""
+        self.size = 0
+        """UTF-8 bytes of everything the model produced."""
+        self.finish = ""
+        self._matched = ""
+        """The stop string, by the upstream's own word."""
+
+    @property
+    def stopped(self) -> bool:
+        """A stop sequence was found that the upstream did not look for."""
+        return self._speech is not None and self._speech.matched is not None
+
+    def warn(self, word: str) -> None:
+        if word not in self._outcome.warnings and self._asked.profile.strictness != "silent":
+            self._outcome.warnings.append(word)
+
+    def start(self, first: Completion) -> None:
+        """The client learns of the answer; from here on a failure can only be an event."""
+        self.started = True
+        asked, model = self._asked, first.model or ""
+        self._outcome.model = model
+        name = model if model and asked.profile.response_model == "upstream" else asked.model
+        usage = read_usage(first.usage) if first.usage else self._usage_at_start()
+        usage = msgspec.structs.replace(usage, output_tokens=0, thinking_tokens=None)
+        members = write_usage(usage) | tier(first.service_tier)
+        self._sink.start(blank_message(message_id(first.id or "", asked.nonce), name, members))
+
+    def use(self, usage: Json | None) -> None:
+        """Counts are cumulative, so the last ones win."""
+        if usage:
+            self._outcome.usage = self._usage = read_usage(usage)
+
+    def measure(self) -> None:
+        """Keeps the estimate true at any moment, since the client may leave at any."""
+        if self._usage is None and self._estimates:
+            self._estimate.output_tokens = tokens_in(self.size)
+            self._outcome.usage = self._estimate
+
+    def hear(self, said: Said) -> None:
+        if self.stopped:
+            return
+        if said.reasoning_content or said.reasoning or said.reasoning_details:
+            self._reasoning(said)
+        content = said.content
+        if content:
+            if self._speech is None and type(content) is str:
+                self._text(content)
+            else:
+                self._content(content)
+        if said.refusal:
+            self._refusal.append(said.refusal)
+            self._text(said.refusal)
+        if said.tool_calls or said.function_call is not None:
+            self._tools(said)
+        if said.annotations or said.audio:
+            self._extras(said)
+
+    def hear_whole(self, said: Said) -> None:
+        """A whole message: reasoning stands first, also what only its calls carry."""
+        self._whole = True
+        self._reasoning(said)
+        found = pieces(said.content)
+        for text in (text for thinking, text in found if thinking):
+            self._think(MISTRAL, text, None)
+        self._queue.expect_calls(said.tool_calls or [])
+        said.content = "".join(text for thinking, text in found if not thinking)
+        said.reasoning_content = said.reasoning = said.reasoning_details = None
+        self.hear(said)
+
+    def finish_with(self, reason: str) -> None:
+        self.finish = reason
+        self._flush()
+        self._queue.finish_reached()
+
+    def match(self, choice: Choice) -> None:
+        for word in (choice.stop_reason, choice.matched_stop):
+            if isinstance(word, str):
+                self._matched = word
+
+    def end(self, *, keep_blank: bool = False) -> None:
+        """`keep_blank`: text that is blank is text, if it is all there is."""
+        self._flush()
+        self._queue.close(cut=finish.is_cut(self.finish), keep_blank=keep_blank)
+        reason, matched, sequences = self.finish, self._matched, self._asked.stop_sequences
+        if self._speech is not None and self._speech.matched is not None:
+            reason, matched = "stop_sequence", self._speech.matched
+        ending = finish.ending(reason, self._calls.named > 0, matched, sequences, "".join(self._refusal))
+        if ending.warning:
+            self.warn(ending.warning)
+        self._outcome.usage = usage = self._final_usage()
+        self._outcome.finish_reason = ending.stop_reason
+        self._outcome.complete = True
+        self._sink.end(ending, usage)
+
+    def _usage_at_start(self) -> Usage:
+        return self._estimate if self._asked.profile.start_usage == "estimate" else Usage()
+
+    def _final_usage(self) -> Usage:
+        if self._usage is not None:
+            return self._usage
+        self.warn("usage_missing")
+        self.measure()
+        return self._estimate if self._estimates else Usage()
+
+    def _text(self, text: str) -> None:
+        self.size += len(text) if text.isascii() else len(text.encode())
+        self._queue.text(text)
+
+    def _think(self, carrier: str, text: str, details: list[Any] | None) -> None:
+        self.size += len(text) if text.isascii() else len(text.encode())
+        self._queue.thinking(carrier, text, details)
+
+    def _reasoning(self, said: Said) -> None:
+        carrier, text = heard(said, self._fields)
+        details = said.reasoning_details if "reasoning_details" in self._fields else None
+        if text or details:
+            self._flush()
+            self._think(carrier or "reasoning_details", text, details)
+
+    def _content(self, content: Any) -> None:
+        for thinking, text in pieces(content):
+            if thinking:
+                self._flush()
+                self._think(MISTRAL, text, None)
+            elif self._speech is None:
+                self._text(text)
+            else:
+                self._spoken(self._speech.feed(text))
+
+    def _spoken(self, found: list[tuple[bool, str]]) -> None:
+        for thinking, text in found:
+            if thinking:
+                self._think(self._fields[0] if self._fields else "reasoning_content", text, None)
+            else:
+                self._text(text)
+
+    def _flush(self) -> None:
+        if self._speech is not None:
+            self._spoken(self._speech.flush())
+
+    def _tools(self, said: Said) -> None:
+        self._flush()
+        for n, call in enumerate(said.tool_calls or ()):
+            self._call(n if self._whole else call.index, call)
+        if said.function_call is not None:
+            self._call("fc", ToolCall(function=said.function_call))
+
+    def _call(self, key: int | str | None, call: ToolCall) -> None:
+        function: Function | None = call.function
+        arguments = function.arguments if function is not None else call.custom.input if call.custom else None
+        self.size += self._queue.call(key, call, arguments)
+
+    def _extras(self, said: Said) -> None:
+        if said.annotations:
+            self.warn("dropped:annotations")
+        if isinstance(said.audio, dict):
+            self.warn("dropped:audio")
+            transcript = said.audio.get("transcript")
+            if not said.content and isinstance(transcript, str):
+                self._text(transcript)

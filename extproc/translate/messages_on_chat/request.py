@@ -1,0 +1,68 @@
+"""A Messages request as a Chat Completions request."""
+
+import msgspec
+
+from extproc.errors import Rejection, invalid
+from extproc.translate import want
+from extproc.translate.messages_on_chat import choice, effort, emit, fields, structured, system, tools, walk
+from extproc.translate.messages_on_chat.asked import Asked
+from extproc.translate.messages_on_chat.draft import Draft
+from extproc.translate.messages_on_chat.turns import AssistantTurn
+from extproc.translate.pair import Target
+from extproc.translate.want import Json, Refused
+
+PATH = "/chat/completions"
+
+
+def translate(body: Json, to: Target) -> Asked | Rejection:
+    """The request for the upstream, or why there is none. Never raises, whatever the body."""
+    try:
+        draft = Draft(body, to)
+        prefill = compose(draft)
+        return _asked(draft, msgspec.json.encode(draft.upstream), prefill)
+    except Refused as stop:
+        return stop.rejection
+    except UnicodeEncodeError:
+        return invalid("", "The body holds text that is not valid Unicode")
+    except RecursionError:
+        return invalid("", "The body is nested too deeply")
+
+
+def compose(draft: Draft) -> str:
+    """Builds `draft.upstream`, in a fixed order of members; returns the prefill to cut from the answer."""
+    model = want.text(draft.body, "model", "")
+    upstream = draft.upstream
+    upstream["model"] = draft.target.model or model
+    upstream["messages"] = []
+    fields.check(draft)
+    turns = walk.turns(draft)
+    messages = emit.messages(draft, turns)
+    prefill = emit.prefill(draft, turns, messages)
+    has_calls = any(isinstance(turn, AssistantTurn) and turn.calls for turn in turns)
+    declared = choice.apply(draft, tools.declare(draft), has_calls=has_calls)
+    sent = effort.apply(draft, with_tools=declared)
+    fields.limit(draft, sent)
+    head = system.message(draft, structured.apply(draft))
+    upstream["messages"] = [head, *messages] if head else messages
+    draft.keep_last_breakpoints()
+    upstream.update(draft.profile.extra)
+    return prefill
+
+
+def _asked(draft: Draft, body: bytes, prefill: str) -> Asked:
+    return Asked(
+        path=PATH,
+        body=body,
+        stream=draft.body.get("stream") is True,
+        model=draft.body["model"],
+        warnings=draft.warnings.items,
+        max_tokens=draft.upstream.get(draft.profile.max_tokens_field),
+        profile=draft.profile,
+        nonce=draft.target.nonce,
+        original_names=draft.original_names,
+        toolsets=draft.toolsets,
+        stop_sequences=fields.stop_sequences(draft),
+        show_thinking=effort.show_thinking(draft),
+        declares_tools="tools" in draft.upstream,
+        prefill=prefill,
+    )

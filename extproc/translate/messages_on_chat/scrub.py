@@ -1,0 +1,24 @@
+"""Takes out of a provider's message what must not travel: keys and addresses."""
+
+import re
+
+MAX_CHARS = 4096
+
+_KEY = re.compile(
+    r"\b(?:(?:sk|pk|rk|xai|nvapi|csk|pplx)-|(?:gsk|hf|fw|r8)_|AIza)[A-Za-z0-9_*.-]{3,}|\bBearer +[^\s\"']+",
+    re.IGNORECASE,
+)
+_URL = re.compile(r"\b(?:https?|wss?|grpc)://[^\s\"'<>)\]}]+", re.IGNORECASE)
+_HOST = re.compile(
+    r"\b(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+(?:com|net|org|ai|io|dev|cloud|app|local|internal|svc|lan|corp|cn|eu)"
+    r"(?:\.[a-z]{2,})?(?::\d+)?(?:/[^\s\"'<>)\]}]*)?(?![a-z0-9_-])",
+    re.IGNORECASE,
+)
+_ADDRESS = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b|\blocalhost(?::\d+)?\b", re.IGNORECASE)
+
+
+def scrubbed(message: str) -> str:
+    text = _KEY.sub("[key]", message[: 2 * MAX_CHARS])
+    for pattern in (_URL, _HOST, _ADDRESS):
+        text = pattern.sub("[address]", text)
+    return text.strip()[:MAX_CHARS]

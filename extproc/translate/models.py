@@ -1,0 +1,76 @@
+"""`GET /v1/models` and `GET /v1/models/{id}` in the shape of the client's dialect (mapping 5.7)."""
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import parse_qs, unquote
+
+import msgspec
+
+from extproc.endpoints import Dialect
+from extproc.errors import Kind, Reason, Rejection, invalid
+from extproc.providers import Resolved
+
+# The SDK's own text allows an epoch value where the release date is unknown.
+_EPOCH = "1970-01-01T00:00:00Z"
+_DEFAULT_LIMIT, _MAX_LIMIT = 20, 1000
+
+
+def listing(models: Sequence[Resolved], dialect: Dialect, path: str, query: str) -> bytes | Rejection:
+    """`models`: what the caller may see, in the configuration's order."""
+    entries = {model.name: _entry(model, dialect) for model in models}
+    _, _, wanted = path.partition("/v1/models")
+    if wanted:
+        return _one(entries, unquote(wanted.removeprefix("/")))
+    if dialect == "chat":
+        return msgspec.json.encode({"object": "list", "data": list(entries.values())})
+    return _page(list(entries.values()), query)
+
+
+def _entry(model: Resolved, dialect: Dialect) -> dict[str, Any]:
+    if dialect == "chat":
+        return {"id": model.name, "object": "model", "created": 0, "owned_by": model.provider.name}
+    entry = {
+        "type": "model",
+        "id": model.name,
+        "display_name": model.name,
+        "created_at": _EPOCH,
+        "lifecycle": "active",
+        "max_input_tokens": model.profile.context_window,
+        "max_tokens": model.profile.max_output_tokens,
+    }
+    return {key: value for key, value in entry.items() if value is not None}
+
+
+def _one(entries: dict[str, dict[str, Any]], name: str) -> bytes | Rejection:
+    if name in entries:
+        return msgspec.json.encode(entries[name])
+    return Rejection(
+        kind=Kind.NOT_FOUND,
+        message=f"model: {name[:200]}",
+        reason=Reason.MODEL_NOT_FOUND,
+        path="model",
+        code="model_not_found",
+        detail="unknown_model",
+    )
+
+
+def _page(entries: list[dict[str, Any]], query: str) -> bytes | Rejection:
+    asked = {name: values[-1] for name, values in parse_qs(query).items()}
+    limit = asked.get("limit", str(_DEFAULT_LIMIT))
+    if not limit.isdecimal() or not 1 <= int(limit) <= _MAX_LIMIT:
+        return invalid("limit", f"expected a number from 1 to {_MAX_LIMIT}")
+    ids = [entry["id"] for entry in entries]
+    first, last, size = 0, len(entries), int(limit)
+    if (after := asked.get("after_id")) in ids:
+        first = ids.index(after) + 1
+    if (before := asked.get("before_id")) in ids:
+        last = ids.index(before)
+        first = max(first, last - size)
+    page = entries[first : min(first + size, last)]
+    answer = {
+        "data": page,
+        "has_more": first > 0 if before in ids else first + size < last,
+        "first_id": page[0]["id"] if page else None,
+        "last_id": page[-1]["id"] if page else None,
+    }
+    return msgspec.json.encode(answer)

@@ -1,0 +1,78 @@
+"""Names and ids that both sides of a pair must spell alike. Pure functions, so no table outlives a request."""
+
+import base64
+import binascii
+import re
+from hashlib import sha256
+from typing import Literal
+
+IdStyle = Literal["any", "alnum9"]
+
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_MADE_LENGTH = 24
+_ENCODED = "tlx_"
+_FOREIGN = re.compile(r"[^a-zA-Z0-9_-]")
+_PLAIN = re.compile(r"[a-zA-Z0-9_-]+")
+
+
+def _digest(text: str) -> bytes:
+    return sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+def _base62(digest: bytes, length: int) -> str:
+    number, out = int.from_bytes(digest, "big"), []
+    for _ in range(length):
+        number, rest = divmod(number, 62)
+        out.append(_ALPHABET[rest])
+    return "".join(out)
+
+
+def tool_name(name: str, limit: int = 64) -> str:
+    """The name a tool has upstream: its own if that is legal there, else shortened and told apart by a hash."""
+    clean = _FOREIGN.sub("_", name)
+    if clean == name and len(name) <= limit:
+        return name
+    return f"{clean[: limit - 9]}_{_digest(name).hex()[:8]}"
+
+
+def _decoded(identifier: str) -> str | None:
+    text = identifier[len(_ENCODED) :]
+    try:
+        decoded = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode()
+    except (binascii.Error, ValueError):
+        return None
+    return decoded or None
+
+
+def history_id(id: str, limit: int = 40, style: IdStyle = "any") -> str:
+    """The id of a call upstream, from the id the client knows it by."""
+    if id.startswith(_ENCODED) and (decoded := _decoded(id)) is not None:
+        return _base62(_digest(decoded), 9) if style == "alnum9" and not _is_alnum9(decoded) else decoded
+    if style == "alnum9":
+        return id if _is_alnum9(id) else _base62(_digest(id), 9)
+    if len(id) <= limit and _PLAIN.fullmatch(id):
+        return id
+    return f"call_{_digest(id).hex()[:32]}"
+
+
+def _is_alnum9(id: str) -> bool:
+    return len(id) == 9 and id.isascii() and id.isalnum()
+
+
+def client_id(id: str) -> str:
+    """The id a client may see: its pattern is narrower than what upstreams send."""
+    if _PLAIN.fullmatch(id) and not id.startswith(_ENCODED):
+        return id
+    encoded = base64.urlsafe_b64encode(id.encode("utf-8", "surrogatepass")).decode()
+    return _ENCODED + encoded.rstrip("=")
+
+
+def made_id(prefix: str, nonce: str, n: int) -> str:
+    """The n-th id made for this exchange; equal input gives an equal id."""
+    return prefix + _base62(_digest(f"{nonce}:{n}"), _MADE_LENGTH)
+
+
+def message_id(upstream_id: str, nonce: str) -> str:
+    """A message's id for the client, from the upstream's id of the completion."""
+    suffix = _FOREIGN.sub("_", upstream_id.removeprefix("chatcmpl-"))
+    return f"msg_{suffix}" if suffix else made_id("msg_", nonce, 0)

@@ -1,0 +1,113 @@
+"""What a translator between two dialects offers. Pure: no clock, socket, logger; bytes in, values out."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from extproc.errors import Rejection
+from extproc.profiles import Profile
+
+Json = dict[str, Any]
+Headers = Mapping[str, str]
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a request goes, and what a pure function may not find out for itself."""
+
+    profile: Profile
+    model: str
+    """Name the provider knows the model by."""
+    nonce: str
+    """Unique per exchange; every generated id derives from it, so equal input gives equal bytes."""
+    headers: Headers = {}
+    """The client's request headers, lower-case names."""
+
+
+class Translated(msgspec.Struct, frozen=True, kw_only=True):
+    """A request in the provider's dialect, and what its answer will need. Pairs extend it."""
+
+    path: str
+    """Below the provider's base URL, with a leading slash."""
+    body: bytes
+    stream: bool
+    model: str
+    """The name the client asked for; answers carry it."""
+    warnings: tuple[str, ...] = ()
+    max_tokens: int | None = None
+    """As sent upstream, after clamping."""
+
+
+class Usage(msgspec.Struct, kw_only=True):
+    """Tokens in Anthropic's arithmetic: the four parts do not overlap (mapping 2.2)."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_input_tokens: int = 0
+    cache_creation_input_tokens: int = 0
+    thinking_tokens: int | None = None
+    """Part of output_tokens; None: not reported."""
+
+
+class Outcome(msgspec.Struct, kw_only=True):
+    """What a reply turned out to be; grows while it is read. For the record."""
+
+    usage: Usage | None = None
+    model: str = ""
+    """The upstream's own name for the model that answered."""
+    finish_reason: str = ""
+    """In the client's dialect."""
+    warnings: list[str] = []
+    failure: Rejection | None = None
+    """Set once: the answer is not complete, and the client has been or must be told."""
+    complete: bool = False
+
+
+class Reply(Protocol):
+    """Reads one upstream answer of status 200 and writes it in the client's form.
+
+    While nothing has been returned yet the caller still holds the response headers: if
+    `outcome.failure` is set then, the caller drops the returned bytes and answers with the failure's
+    status. Afterwards the bytes carry the dialect's own error event. Nothing follows a failure.
+    """
+
+    outcome: Outcome
+
+    def feed(self, data: bytes) -> bytes: ...
+
+    def close(self) -> bytes:
+        """The upstream's body is at its end; the answer is complete or failed after this."""
+        ...
+
+    def ping(self) -> bytes:
+        """What keeps the client waiting at this moment; empty where the form allows nothing."""
+        ...
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """An upstream's error answer in the client's dialect (mapping 5)."""
+
+    rejection: Rejection
+    headers: dict[str, str]
+    """Besides content-type: retry and rate-limit headers, request ids."""
+    answer: bytes = b""
+    """Not empty: what the client gets instead, with status 200 and in the form it asked for (`filter_as_refusal`)."""
+
+
+class Pair(Protocol):
+    """Named by who is served and by whom: messages_on_chat = Messages client, Chat provider."""
+
+    def request(self, body: Json, to: Target) -> Translated | Rejection: ...
+
+    def reply(self, asked: Translated, content_type: str) -> Reply:
+        """Reader for a 2xx answer. The upstream's media type beats the request's `stream`:
+        JSON becomes events for a client that asked for a stream, SSE becomes one message for one that did not."""
+        ...
+
+    def error(self, asked: Translated, status: int, headers: Headers, body: bytes, now: float) -> Refusal:
+        """`now`: Unix seconds, for reset times."""
+        ...
+
+    def headers(self, headers: Headers, now: float) -> dict[str, str]:
+        """All response headers a client gets of an upstream's 2xx answer, save content-type (an allow-list)."""
+        ...

@@ -1,0 +1,14 @@
+"""Which translator serves a client's dialect with a provider's."""
+
+from collections.abc import Sequence
+
+from extproc.translate.messages_on_chat import messages_on_chat
+from extproc.translate.pair import Pair
+
+PAIRS: dict[tuple[str, str], Pair] = {("messages", "chat"): messages_on_chat}
+
+
+def pair_for(client: str, provider: Sequence[str]) -> Pair:
+    """The client's own dialect if the provider speaks it, else a translator. Raises KeyError when there is none:
+    the configuration's check keeps that from happening."""
+    return PAIRS[client, client if client in provider else provider[0]]

@@ -1,0 +1,112 @@
+"""Typed reads from a stranger's JSON. A wrong type refuses the request and names the dotted path."""
+
+import math
+from typing import Any, NoReturn
+
+from extproc.errors import Rejection, invalid
+
+Json = dict[str, Any]
+
+REQUIRED = "Field required"
+MAX_PROBLEM = 500
+"""Characters: a refusal may quote the body, but never sends much of it back."""
+
+
+class Refused(Exception):
+    """Carries a rejection out of nested functions; the entry points of a translator turn it into a value."""
+
+    def __init__(self, rejection: Rejection) -> None:
+        super().__init__(rejection.message)
+        self.rejection = rejection
+
+
+def refused(path: str, problem: str, *, code: str = "invalid_value") -> Refused:
+    """An exception to raise: `<path>: <problem>`."""
+    return Refused(invalid(path, problem[:MAX_PROBLEM], code=code))
+
+
+def unsupported(path: str, problem: str) -> Refused:
+    """Well-formed, but there is nothing like it on the other side."""
+    return refused(path, problem, code="unsupported_value")
+
+
+def _wrong(found: Any, path: str, key: str | int, problem: str) -> NoReturn:
+    where = f"{path}.{key}" if path else str(key)
+    if found is None:
+        raise refused(where, REQUIRED, code="missing_required_parameter")
+    raise refused(where, problem)
+
+
+def text(holder: Json, key: str, path: str) -> str:
+    found = holder.get(key)
+    if isinstance(found, str):
+        return found
+    _wrong(found, path, key, "Input should be a valid string")
+
+
+def optional_text(holder: Json, key: str, path: str) -> str | None:
+    return None if holder.get(key) is None else text(holder, key, path)
+
+
+def integer(holder: Json, key: str, path: str) -> int:
+    found = holder.get(key)
+    if isinstance(found, int) and not isinstance(found, bool):
+        return found
+    _wrong(found, path, key, "Input should be a valid integer")
+
+
+def number(holder: Json, key: str, path: str) -> float:
+    found = holder.get(key)
+    if isinstance(found, int | float) and not isinstance(found, bool) and math.isfinite(found):
+        return found
+    _wrong(found, path, key, "Input should be a valid number")
+
+
+def flag(holder: Json, key: str, path: str) -> bool:
+    """False when absent or null."""
+    found = holder.get(key)
+    if found is None:
+        return False
+    if isinstance(found, bool):
+        return found
+    _wrong(found, path, key, "Input should be a valid boolean")
+
+
+def mapping(holder: Json, key: str, path: str) -> Json:
+    found = holder.get(key)
+    if isinstance(found, dict):
+        return found
+    _wrong(found, path, key, "Input should be a valid dictionary")
+
+
+def optional_mapping(holder: Json, key: str, path: str) -> Json:
+    """Empty when absent or null."""
+    return {} if holder.get(key) is None else mapping(holder, key, path)
+
+
+def sequence(holder: Json, key: str, path: str) -> list[Any]:
+    found = holder.get(key)
+    if isinstance(found, list):
+        return found
+    _wrong(found, path, key, "Input should be a valid list")
+
+
+def optional_sequence(holder: Json, key: str, path: str) -> list[Any]:
+    """Empty when absent or null."""
+    return [] if holder.get(key) is None else sequence(holder, key, path)
+
+
+def item(found: Any, path: str) -> Json:
+    """A member of a list that must be an object."""
+    if isinstance(found, dict):
+        return found
+    raise refused(path, "Input should be a valid dictionary")
+
+
+def one_of(value: str, allowed: tuple[str, ...], path: str) -> str:
+    if value in allowed:
+        return value
+    names = [f"'{name}'" for name in allowed]
+    raise refused(
+        path, f"Input should be {', '.join(names[:-1])} or {names[-1]}" if names[1:] else f"Input should be {names[0]}"
+    )

@@ -1,0 +1,1 @@
+"""Bytes of the dialects: codecs without behaviour."""

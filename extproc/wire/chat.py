@@ -1,0 +1,100 @@
+"""OpenAI's Chat Completions dialect: what an answer is decoded into, and its errors."""
+
+from typing import Any
+
+import msgspec
+
+from extproc.errors import Kind, Rejection
+
+# Decoded leniently by wire/lenient.py where a vendor's types differ from these.
+
+
+class Function(msgspec.Struct, gc=False):
+    name: str | None = None
+    arguments: Any = None
+    """A string of JSON; some servers send the object itself."""
+
+
+class Custom(msgspec.Struct, gc=False):
+    name: str | None = None
+    input: str | None = None
+
+
+class ToolCall(msgspec.Struct):
+    index: int | None = None
+    id: str | None = None
+    type: str | None = None
+    function: Function | None = None
+    custom: Custom | None = None
+    extra_content: Any = None
+    """Gemini: `google.thought_signature`."""
+
+
+class Said(msgspec.Struct):
+    """A `message`, or the `delta` of one."""
+
+    content: Any = None
+    """Text; Mistral sends a list of typed chunks."""
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    reasoning_details: list[Any] | None = None
+    refusal: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    function_call: Function | None = None
+    annotations: Any = None
+    audio: Any = None
+
+
+class Choice(msgspec.Struct):
+    index: int | None = None
+    message: Said | None = None
+    delta: Said | None = None
+    finish_reason: str | None = None
+    stop_reason: Any = None
+    """vLLM: the stop string or token that matched."""
+    matched_stop: Any = None
+    """The same in SGLang."""
+    error: Any = None
+
+
+class Completion(msgspec.Struct):
+    """A whole answer or a chunk of one."""
+
+    id: str | None = None
+    object: str | None = None
+    model: str | None = None
+    choices: list[Choice] | None = None
+    usage: dict[str, Any] | None = None
+    service_tier: str | None = None
+    error: Any = None
+
+
+# Kind -> status, type, code. OpenAI's SDK picks the exception by status (mapping 5.3, 5.4).
+_WORDING: dict[Kind, tuple[int, str, str | None]] = {
+    Kind.INVALID_REQUEST: (0, "invalid_request_error", None),
+    Kind.AUTHENTICATION: (401, "invalid_request_error", "invalid_api_key"),
+    Kind.BILLING: (429, "insufficient_quota", "insufficient_quota"),
+    Kind.PERMISSION: (403, "invalid_request_error", "insufficient_permissions"),
+    Kind.NOT_FOUND: (404, "invalid_request_error", None),
+    Kind.CONFLICT: (409, "invalid_request_error", "conflict"),
+    Kind.TOO_LARGE: (413, "invalid_request_error", "request_too_large"),
+    Kind.RATE_LIMIT: (429, "rate_limit_error", "rate_limit_exceeded"),
+    Kind.API: (0, "server_error", None),
+    Kind.TIMEOUT: (504, "server_error", "timeout"),
+    Kind.OVERLOADED: (503, "service_unavailable_error", "server_is_overloaded"),
+}
+
+
+def error_body(message: str, type: str, param: str | None = None, code: str | None = None) -> bytes:
+    """All four members are always there."""
+    return msgspec.json.encode({"error": {"message": message, "type": type, "param": param, "code": code}})
+
+
+def status(rejection: Rejection) -> int:
+    return _WORDING[rejection.kind][0] or rejection.http_status
+
+
+def from_rejection(rejection: Rejection) -> bytes:
+    _, kind, code = _WORDING[rejection.kind]
+    param = rejection.path or ("model" if rejection.code == "model_not_found" else None)
+    return error_body(rejection.message, kind, param, rejection.code or code)

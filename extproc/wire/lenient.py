@@ -1,0 +1,87 @@
+"""Decoding into Structs when a vendor's types differ: what fits is kept, what does not is dropped."""
+
+import json
+import re
+from functools import cache
+from typing import Any, TypeVar, get_args
+
+import msgspec
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+_decode = msgspec.json.Decoder().decode
+_HALF = re.compile("[\ud800-\udfff]")
+
+
+class Undecodable(ValueError):
+    """Not JSON, or not an object."""
+
+
+def decode(data: bytes, decoder: msgspec.json.Decoder[S]) -> S:
+    """Raises Undecodable."""
+    try:
+        return decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return salvage(loads(data), decoder.type)
+
+
+def loads(data: bytes | str) -> Any:
+    """Any JSON, and what Python's and JavaScript's servers write in its place: NaN, half a surrogate pair, bytes
+    that are no UTF-8. Raises Undecodable."""
+    try:
+        return _decode(data)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        text = data if isinstance(data, str) else data.decode("utf-8", "replace")
+    try:
+        value = json.loads(text, parse_constant=_nothing)
+        whole = _HALF.sub("\N{REPLACEMENT CHARACTER}", json.dumps(value, ensure_ascii=False))
+        return json.loads(whole, parse_constant=_nothing)
+    except (ValueError, RecursionError) as error:
+        raise Undecodable(str(error)) from None
+
+
+def _nothing(_: str) -> None:
+    return None
+
+
+def salvage(raw: Any, into: type[S]) -> S:
+    """Member by member. Raises Undecodable when it is no object at all."""
+    if not isinstance(raw, dict):
+        raise Undecodable("not an object")
+    kept: dict[str, Any] = {}
+    for name, (plain, struct, many) in _members(into).items():
+        if raw.get(name) is None:
+            continue
+        value = _nested(raw[name], struct, many) if struct else _plain(raw[name], plain)
+        if value is not None:
+            kept[name] = value
+    return into(**kept)
+
+
+def _nested(value: Any, struct: type[msgspec.Struct], many: bool) -> Any:
+    if many:
+        items = value if isinstance(value, list) else [value]
+        return [salvage(item, struct) for item in items if isinstance(item, dict)]
+    return salvage(value, struct) if isinstance(value, dict) else None
+
+
+def _plain(value: Any, type_: Any) -> Any:
+    if isinstance(value, int | float) and not isinstance(value, bool) and str in get_args(type_):
+        return str(value)
+    try:
+        return msgspec.convert(value, type_, strict=False)
+    except msgspec.ValidationError:
+        return None
+
+
+@cache
+def _members(into: type[msgspec.Struct]) -> dict[str, tuple[Any, type[msgspec.Struct] | None, bool]]:
+    """Member -> its type; the Struct in it, if any; whether it is a list of those."""
+    found = {}
+    for field in msgspec.structs.fields(into):
+        options = get_args(field.type)
+        inner = [arg for option in options for arg in (get_args(option) or (option,))]
+        structs = [t for t in inner if isinstance(t, type) and issubclass(t, msgspec.Struct)]
+        many = any(getattr(option, "__origin__", None) is list for option in options)
+        found[field.name] = (field.type, structs[0] if structs else None, many)
+    return found

@@ -1,0 +1,75 @@
+"""Anthropic's Messages dialect as bytes (https://platform.claude.com/docs/en/build-with-claude/streaming)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from extproc.errors import Rejection
+
+PING = b'event: ping\ndata: {"type":"ping"}\n\n'
+KEEP_ALIVE = b": keep-alive\n\n"
+MESSAGE_STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+
+_encode = msgspec.json.Encoder().encode
+
+# Delta type -> the member that carries its text.
+DELTA_MEMBER = {
+    "text_delta": "text",
+    "thinking_delta": "thinking",
+    "signature_delta": "signature",
+    "input_json_delta": "partial_json",
+}
+
+
+def event(name: str, members: Mapping[str, Any]) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), _encode({"type": name, **members}))
+
+
+def message_start(message: Mapping[str, Any]) -> bytes:
+    return event("message_start", {"message": message})
+
+
+def block_start(index: int, block: Mapping[str, Any]) -> bytes:
+    return event("content_block_start", {"index": index, "content_block": block})
+
+
+def block_stop(index: int) -> bytes:
+    return b'event: content_block_stop\ndata: {"type":"content_block_stop","index":%d}\n\n' % index
+
+
+def delta_prefix(index: int, kind: str) -> bytes:
+    """What precedes the encoded text in every delta of a block; built once, since deltas are the hot path."""
+    head = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":"%b","%b":'
+    return head % (index, kind.encode(), DELTA_MEMBER[kind].encode())
+
+
+def delta(prefix: bytes, text: str) -> bytes:
+    return prefix + _encode(text) + b"}}\n\n"
+
+
+def message_delta(delta: Mapping[str, Any], usage: Mapping[str, Any]) -> bytes:
+    return event("message_delta", {"delta": delta, "usage": usage})
+
+
+# Codes that a client acts upon: the SDK's tool runner sends the whole conversation again.
+DETAILED = frozenset({"thread_unsupported_request"})
+
+
+def _error(kind: str, message: str) -> dict[str, Any]:
+    return {"type": kind, "message": message}
+
+
+def error_body(kind: str, message: str, request_id: str, code: str = "") -> bytes:
+    error = _error(kind, message)
+    if code in DETAILED:
+        error["details"] = {"error_code": code}
+    return _encode({"type": "error", "error": error, "request_id": request_id})
+
+
+def error_event(kind: str, message: str) -> bytes:
+    return event("error", {"error": _error(kind, message)})
+
+
+def from_rejection(rejection: Rejection, request_id: str) -> bytes:
+    return error_body(rejection.kind, rejection.message, request_id, rejection.code)

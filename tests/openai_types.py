@@ -1,0 +1,38 @@
+"""Checks a body against the openai package's own types, members it does not know forbidden."""
+
+import importlib
+import pkgutil
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+import openai.types.chat
+import openai.types.shared_params
+import typing_extensions
+from openai.types.chat.completion_create_params import CompletionCreateParams
+from pydantic import ConfigDict, TypeAdapter
+
+
+def check_chat_request(body: dict[str, Any]) -> None:
+    """Raises pydantic.ValidationError."""
+    _drain(_adapter().validate_python(body))
+
+
+@cache
+def _adapter() -> TypeAdapter[Any]:
+    for package in (openai.types.chat, openai.types.shared_params):
+        for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            for value in vars(importlib.import_module(found.name)).values():
+                if typing_extensions.is_typeddict(value):
+                    value.__pydantic_config__ = ConfigDict(extra="forbid")
+    return TypeAdapter(CompletionCreateParams)
+
+
+def _drain(value: Any) -> None:
+    """Iterables are validated only when they are read."""
+    if isinstance(value, Mapping):
+        for item in value.values():
+            _drain(item)
+    elif isinstance(value, Iterable) and not isinstance(value, str | bytes):
+        for item in value:
+            _drain(item)

@@ -1,0 +1,68 @@
+"""Every captured request of real clients: translated, or refused for a reason the mapping names."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from extproc.errors import Rejection
+from extproc.profiles import shipped
+from extproc.translate.count import estimate
+from extproc.translate.messages_on_chat.asked import Asked
+from extproc.translate.messages_on_chat.request import translate
+from extproc.translate.pair import Target
+from tests.openai_types import check_chat_request
+
+CORPUS = Path(__file__).parents[1] / "corpus"
+FOLDERS = ("claude-code-2.1.197", "claude-code-2.1.330", "anthropic-sdk")
+REFUSED = {
+    "026-websearch-server-tool": "tool_choice.name: server tool 'web_search' cannot run with this model",
+    "012-py2-tool-runner-thread-create": "thread: threads are not supported",
+    "013-py2-tool-runner-thread-continue": "thread: threads are not supported",
+    "015-py2-tool-runner-replay": "thread: threads are not supported",
+}
+
+
+def captured(operation: str) -> list[Any]:
+    found = []
+    for path in sorted(file for folder in FOLDERS for file in (CORPUS / folder).glob("*.json")):
+        call = json.loads(path.read_text())
+        if call["method"] == "POST" and call["path"].partition("?")[0] == operation:
+            found.append(pytest.param(path.stem, call["body"], id=f"{path.parent.name}-{path.stem}"))
+    return found
+
+
+def target(profile: str = "openai-chat") -> Target:
+    return Target(profile=shipped()[profile], model="gpt-4o", nonce="n")
+
+
+@pytest.mark.parametrize(("name", "body"), captured("/v1/messages"))
+@pytest.mark.parametrize("profile", ["openai-chat", "openai-reasoning"])
+def test_generate(name: str, body: dict[str, Any], profile: str) -> None:
+    asked = translate(body, target(profile))
+    if name in REFUSED:
+        assert isinstance(asked, Rejection)
+        assert asked.message.startswith(REFUSED[name])
+        return
+    assert isinstance(asked, Asked), asked
+    check_chat_request(json.loads(asked.body))
+    assert translate(body, target(profile)) == asked
+
+
+@pytest.mark.parametrize(("name", "body"), captured("/v1/messages"))
+@pytest.mark.parametrize("profile", ["vllm", "ollama", "deepseek", "mistral", "openrouter", "gemini"])
+def test_other_upstreams(name: str, body: dict[str, Any], profile: str) -> None:
+    asked = translate(body, target(profile))
+    if name not in REFUSED and isinstance(asked, Rejection):
+        assert "takes no PDF" in asked.message
+
+
+@pytest.mark.parametrize(("name", "body"), captured("/v1/messages/count_tokens") + captured("/v1/messages"))
+def test_count(name: str, body: dict[str, Any]) -> None:
+    counted = estimate(body, target())
+    if name in REFUSED:
+        assert isinstance(counted, Rejection)
+        return
+    assert isinstance(counted, int)
+    assert 0 < counted < len(json.dumps(body)) / 3 + 2000

@@ -1,0 +1,187 @@
+"""The product as a user runs it: `extproc up` with a real Envoy on free ports of loopback, and all that it prints."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import httpx
+
+from extproc.demo import idp, model
+
+Json = dict[str, Any]
+T = TypeVar("T")
+SECONDS = 20.0
+PROVIDER_KEY = "sk-test-provider-key-0123456789abcdef"
+
+GATEWAY = """
+authentication:
+  jwt:
+    - {issuer: claude-code-lab, audiences: [anthropic-api], jwks: {file: keys/jwks.json}}
+authorization:
+  allow: ['jwt.org == "acme" && jwt.team == "data-platform"']
+providers:
+  openai: {dialects: [chat], base_url: "${MODEL_URL}", api_key: {env: MODEL_KEY}}
+models:
+  - {name: "claude-*", provider: openai, model: gpt-4o-mini}
+  - {name: "gpt-*", provider: openai}
+records: {claims: [org, team]}
+"""
+
+
+class Lines:
+    """What a process prints, as it comes."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self.seen: list[str] = []
+        self._arrived = threading.Condition()
+        self._over = False
+        self.thread = threading.Thread(target=self._read, args=(stream,), daemon=True)
+        self.thread.start()
+
+    def _read(self, stream: IO[str]) -> None:
+        with stream:
+            for line in stream:
+                with self._arrived:
+                    self.seen.append(line.rstrip("\n"))
+                    self._arrived.notify_all()
+        with self._arrived:
+            self._over = True
+            self._arrived.notify_all()
+
+    def first(self, pick: Callable[[str], T | None], seconds: float = SECONDS) -> T:
+        """What `pick` makes of the first line that it makes something of, waiting for the line if need be."""
+        found: list[T] = []
+
+        def look() -> bool:
+            found.extend(value for line in self.seen if (value := pick(line)) is not None)
+            return bool(found) or self._over
+
+        with self._arrived:
+            self._arrived.wait_for(look, seconds)
+        assert found, "no such line among:\n" + "\n".join(self.seen[-30:])
+        return found[0]
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.seen)
+
+
+@dataclass
+class Stack:
+    url: str
+    folder: Path
+    process: subprocess.Popen[str]
+    out: Lines
+    err: Lines
+
+    def token(self, **changes: Any) -> str:
+        """As `extproc token` mints; `team`, `claims` and `ttl` as there."""
+        return idp.mint(self.folder / "keys", **changes)
+
+    def call(
+        self,
+        body: Json | bytes | None = None,
+        *,
+        path: str = "/v1/messages",
+        method: str = "POST",
+        token: str | None = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        """`token`: empty for a good one, None for none."""
+        sent = {"content-type": "application/json", "anthropic-version": "2023-06-01", **(headers or {})}
+        if token is not None:
+            sent.setdefault("authorization", f"Bearer {token or self.token()}")
+        content = json.dumps(body).encode() if isinstance(body, dict) else body
+        return httpx.request(method, self.url + path, content=content, headers=sent, timeout=SECONDS)
+
+    def record(self, response: httpx.Response) -> Json:
+        """The access log's line for an answer."""
+        wanted = response.headers["request-id"]
+        return self.record_where(lambda line: wanted in (line["request_id"], line["x-request-id"]))
+
+    def record_where(self, fits: Callable[[Json], bool]) -> Json:
+        def pick(line: str) -> Json | None:
+            if not line.startswith("{"):
+                return None
+            parsed: Json = json.loads(line)
+            return parsed if fits(parsed) else None
+
+        return self.out.first(pick)
+
+
+@dataclass
+class Model:
+    """The demo model and every request that reached it."""
+
+    url: str
+    log: Path
+
+    def requests(self) -> list[Json]:
+        text = self.log.read_text() if self.log.exists() else ""
+        return [json.loads(line) for line in text.splitlines()]
+
+    def last(self) -> Json:
+        return self.requests()[-1]
+
+
+@contextlib.contextmanager
+def demo_model(folder: Path) -> Iterator[Model]:
+    log = folder / "model-requests.jsonl"
+    with model.running(key=PROVIDER_KEY, record=log) as url:
+        yield Model(url, log)
+
+
+@contextlib.contextmanager
+def up(
+    folder: Path, *, environ: Mapping[str, str] | None = None, config: str = GATEWAY, arguments: Sequence[str] = ()
+) -> Iterator[Stack]:
+    """`extproc up` with `config` in `folder`, stopped at the end."""
+    path = folder / "gateway.yaml"
+    path.write_text(config)
+    port = free_port()
+    command = [sys.executable, "-m", "extproc", "up", "--config", str(path), "--port", str(port), *arguments]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "MODEL_KEY": PROVIDER_KEY, **(environ or {})}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=folder
+    )
+    assert process.stdout is not None and process.stderr is not None
+    out, err = Lines(process.stdout), Lines(process.stderr)
+    try:
+        out.first(lambda line: line if "is serving on" in line else None)
+        yield Stack(f"http://127.0.0.1:{port}", folder, process, out, err)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+        finally:
+            out.thread.join(SECONDS)
+            err.thread.join(SECONDS)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def text_of(message: Json) -> str:
+    return "".join(block["text"] for block in message["content"] if block["type"] == "text")
+
+
+def prompt(text: str, **more: Any) -> Json:
+    """The smallest Messages request."""
+    return {"model": "claude-x", "max_tokens": 100, "messages": [{"role": "user", "content": text}], **more}

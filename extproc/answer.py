@@ -44,6 +44,14 @@ class Answer:
         self._upstream = ResponseHeaders(0, Headers(), end=True)
         self._error_body = bytearray()
         self._recorded_at = 0.0
+        self._now = 0.0
+        self._quiet_since = 0.0
+        """When the client last got something, or began to wait for the answer."""
+        self._spoken = False
+
+    @property
+    def over(self) -> bool:
+        return self._state is State.OVER
 
     def expect(self, pair: Pair, asked: Translated) -> None:
         """The request has gone to a provider."""
@@ -52,6 +60,11 @@ class Answer:
 
     @property
     def patience(self) -> float | None:
+        """A provider's keep-alives do not renew it: they are nothing to the client."""
+        limit = self._limit()
+        return None if limit is None else max(0.0, self._quiet_since + limit - self._now)
+
+    def _limit(self) -> float | None:
         if self._reply is None or self._asked is None or not self._asked.stream:
             return None
         if self._state is State.HELD:
@@ -64,6 +77,7 @@ class Answer:
 
     def begins(self, event: ResponseHeaders, now: float) -> list[Action]:
         self._upstream = event
+        self._now = self._quiet_since = now
         if self._pair is None or self._asked is None or not 200 <= event.status < 300:
             self._state = State.REFUSED
         else:
@@ -71,6 +85,7 @@ class Answer:
         return self.goes_on(ResponseBody(b"", end=True), now) if event.end else []
 
     def goes_on(self, event: ResponseBody, now: float) -> list[Action]:
+        self._now = now
         match self._state:
             case State.OVER:
                 return []
@@ -83,6 +98,7 @@ class Answer:
         """Nothing came for as long as `patience`. A provider that is through but does not hang up is left."""
         if self._reply is None or self._state is State.OVER:
             return []
+        self._now = self._quiet_since = now
         if self._reply.outcome.complete:
             return self._more(b"", True, now)
         begin = [self._begin(self._client_headers())] if self._state is State.HELD else []
@@ -91,10 +107,10 @@ class Answer:
     def fail(self, rejection: Rejection) -> list[Action]:
         if self._state is not State.FLOWING:
             return self._refuse(rejection, {})
-        self._state = State.OVER
         # A plain answer has no way to say it: cut short, its JSON does not parse.
         streams = self._asked is not None and self._asked.stream
         event = rejection_event(self._facts.dialect, rejection) if streams else b""
+        self._state = State.OVER
         return [AnswerBody(event, True, record.of_rejection(rejection))]
 
     def _read(self, event: ResponseBody, now: float) -> list[Action]:
@@ -103,22 +119,32 @@ class Answer:
         if event.end:
             out += self._reply.close()
         if self._state is State.FLOWING:
-            return self._more(out, event.end, now)
+            return self._more(out, event.end, now, self._first(out, now))
         if self._reply.outcome.failure is not None:
             return self._refuse(self._reply.outcome.failure, {})
+        assert out or not event.end, "a reply at its end is complete or failed"
         if not out:
             return []
-        first: Record = {"gen_ai.server.time_to_first_token": round(now - self._facts.started, 4)}
-        return [self._begin(self._client_headers()), *self._more(out, event.end, now, first)]
+        return [self._begin(self._client_headers()), *self._more(out, event.end, now, self._first(out, now))]
+
+    def _first(self, out: bytes, now: float) -> Record:
+        if not out or self._spoken:
+            return {}
+        self._spoken = True
+        return {"gen_ai.server.time_to_first_token": round(now - self._facts.started, 4)}
+
+    # Here and below the state changes last: after an exception it still says what the client has got.
 
     def _more(self, out: bytes, end: bool, now: float, extra: Record | None = None) -> list[Action]:
         assert self._reply is not None
-        outcome = self._reply.outcome
-        over = end or outcome.failure is not None
+        over = end or self._reply.outcome.failure is not None
+        actions: list[Action] = []
+        if out or over:
+            actions.append(AnswerBody(out, over, (extra or {}) | self._progress(over, now)))
+        if out:
+            self._quiet_since = now
         self._state = State.OVER if over else State.FLOWING
-        if not out and not over:
-            return []
-        return [AnswerBody(out, over, (extra or {}) | self._progress(over, now))]
+        return actions
 
     def _progress(self, over: bool, now: float) -> Record:
         """For the record, at the end and once in a while before it: after an abort nothing can be added."""
@@ -129,12 +155,12 @@ class Answer:
         self._recorded_at = now
         fields = record.of_outcome(outcome)
         if warnings := self._warnings():
-            fields["warnings"] = ",".join(warnings)
+            fields["warnings"] = header_value(warnings)
         return fields
 
     def _client_headers(self) -> dict[str, str]:
         assert self._pair is not None
-        return self._pair.headers(self._upstream.headers.as_dict(), self._facts.started)
+        return self._pair.headers(self._upstream.headers.as_dict(), self._now)
 
     def _begin(self, headers: dict[str, str]) -> BeginAnswer:
         assert self._asked is not None
@@ -154,21 +180,24 @@ class Answer:
         headers = self._upstream.headers.as_dict()
         refusal = self._pair.error(self._asked, self._upstream.status, headers, bytes(self._error_body), now)
         if refusal.answer:
+            answer: list[Action] = [self._begin(refusal.headers)]
+            answer.append(AnswerBody(refusal.answer, True, {record.ENDED: True}))
             self._state = State.OVER
-            return [self._begin(refusal.headers), AnswerBody(refusal.answer, True, {record.ENDED: True})]
+            return answer
         return self._refuse(refusal.rejection, refusal.headers)
 
     def _refuse(self, rejection: Rejection, extra: dict[str, str]) -> list[Action]:
-        self._state = State.OVER
         request_id = extra.get("request-id", self._facts.request_id)
         headers = {**extra, **dict(rejection.headers), "content-type": JSON, **ids(request_id)}
         status, body = rejection_status(self._facts.dialect, rejection), self._envelope(rejection, request_id)
         outcome = record.of_outcome(self._reply.outcome) if self._reply else {}
         fields = outcome | record.of_rejection(rejection) | {"request_id": request_id}
+        actions: list[Action] = [self._begin_with(status, headers, fields), AnswerBody(body, True, {})]
         if self._upstream.end:
             # An answer without a body gets none by streaming; Envoy replaces it whole.
-            return [Respond(status, headers, body, fields | {record.ANSWERED: True}, rejection.detail)]
-        return [self._begin_with(status, headers, fields), AnswerBody(body, True, {})]
+            actions = [Respond(status, headers, body, fields | {record.ANSWERED: True}, rejection.detail)]
+        self._state = State.OVER
+        return actions
 
     def _envelope(self, rejection: Rejection, request_id: str) -> bytes:
         return rejection_body(self._facts.dialect, rejection, request_id)

@@ -51,6 +51,14 @@ def _parser() -> argparse.ArgumentParser:
     text = "Print Envoy's configuration as one static file."
     command("envoy-config", text, "extproc envoy-config > envoy.json", _envoy_config, config, processor, workers)
 
+    what = _argument("what", choices=("request", "answer", "stream"), help="what is read from standard input")
+    model = _argument("--model", help="instead of the request's")
+    client = _argument("--client", choices=("messages", "chat"), default="messages", help="default: messages")
+    request = _argument("--request", type=Path, help="the client's request that an answer belongs to")
+    text = "Show what would be sent, or what a client would get, without any network."
+    example = "extproc translate request --model claude-x < body.json"
+    command("translate", text, example, _translate, what, config, model, client, request)
+
     team = _argument("--team", default="data-platform")
     claim = _argument("--claim", action="append", default=[], metavar="K=V", help="add or replace a claim")
     ttl = _argument("--ttl", type=int, default=3600, help="seconds; default: 3600")
@@ -122,6 +130,16 @@ def _envoy_config(options: argparse.Namespace) -> int:
     addresses = envoy.processor_addresses(options.processor, options.workers or source.config.workers or 1)
     print(json.dumps(envoy.static(source, addresses), indent=2))
     return 0
+
+
+def _translate(options: argparse.Namespace) -> int:
+    from extproc import dryrun
+
+    chosen = dryrun.Options(options.config, options.what, options.model, options.client, options.request)
+    try:
+        return dryrun.run(chosen, sys.stdin.buffer.read())
+    except (dryrun.Invalid, dryrun.Unusable, OSError) as error:
+        return _complain(error, USAGE)
 
 
 def _token(options: argparse.Namespace) -> int:

@@ -33,10 +33,16 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
+def _variable(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError("expected the name of an environment variable")  # not quoted: it may be the secret itself
+    return name
+
+
 class Secret(_Strict):
     """Where a secret is read from; never the secret itself."""
 
-    env: str | None = None
+    env: Annotated[str, AfterValidator(_variable)] | None = None
     file: Path | None = None
 
     @model_validator(mode="before")
@@ -94,12 +100,21 @@ class Authorization(_Strict):
     require: list[str] = []
 
 
+_NO_URL = "expected a URL such as https://api.openai.com/v1"
+
+
 def _base_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("expected a URL such as https://api.openai.com/v1")
-    if parts.username or parts.query or parts.fragment:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValueError(_NO_URL) from None  # the error's own text would quote what may be a password
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        raise ValueError(_NO_URL)
+    if "@" in parts.netloc or parts.query or parts.fragment:
         raise ValueError("a base URL has no credential, query or fragment")
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise ValueError("a base URL is ASCII without blanks")
     return url.rstrip("/")
 
 
@@ -108,13 +123,18 @@ class Timeouts(_Strict):
 
     connect: float = Field(5, gt=0)
     idle: float = Field(600, gt=0)
+    """Without a byte from either side."""
+    total: float | None = Field(None, gt=0)
+    """For the whole answer; absent: as long as it flows."""
 
 
 class Provider(_Strict):
-    dialects: list[Literal["chat"]] = Field(min_length=1)
+    dialects: list[Literal["chat", "messages"]] = Field(min_length=1)
     base_url: Annotated[str, AfterValidator(_base_url)]
     api_key: Secret | None = None
     profile: str | dict[str, Any] | None = None
+    version: str | None = Field(None, pattern=r"^(client|\d{4}-\d{2}-\d{2})$")
+    """`anthropic-version` sent to it; `client`: the client's own, where it sent one."""
     ca_file: Path | None = None
     """Trusted roots instead of the system's, for a private certificate authority."""
     timeouts: Timeouts = Timeouts()
@@ -130,6 +150,21 @@ class Model(_Strict):
     max_output_tokens: int | None = Field(None, gt=0)
     defaults: dict[str, Any] = {}
     overrides: dict[str, Any] = {}
+
+
+class Route(_Strict):
+    path: str = Field(pattern=r"^(/[^*?#]*\*?|\*)$")
+    """As it is, or all that begins so when it ends in `*`."""
+    serve: Literal["messages", "chat", "passthrough"]
+    provider: str | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Route":
+        if self.serve == "passthrough" and self.provider is None:
+            raise ValueError("passthrough needs a provider")
+        if self.serve != "passthrough" and self.path.endswith("*"):
+            raise ValueError(f"{self.serve} is served at a path and below it, without `*`")
+        return self
 
 
 class Streaming(_Strict):
@@ -150,7 +185,8 @@ class Config(_Strict):
     authentication: Authentication
     authorization: Authorization = Authorization()
     providers: dict[str, Provider] = Field(min_length=1)
-    models: list[Model] = Field(min_length=1)
+    models: list[Model] = []
+    routes: list[Route] = []
     translation: dict[str, Any] = {}
     """Profile keys for every provider and model, such as `strictness`."""
     streaming: Streaming = Streaming()
@@ -188,7 +224,10 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Source:
         raise Invalid([f"{path}: {getattr(error, 'strerror', None) or 'is not UTF-8 text'}"]) from None
     except yaml.YAMLError as error:
         raise Invalid([f"{path}:{_mark(error)}: not YAML: {getattr(error, 'problem', None) or 'malformed'}"]) from None
-    value = _Reader(lines, faults, os.environ if environ is None else environ).read(node, ())
+    try:
+        value = _Reader(lines, faults, os.environ if environ is None else environ).read(node, ())
+    except RecursionError:
+        raise Invalid([f"{path}: nested too deeply"]) from None
     if not isinstance(value, dict):
         raise Invalid([f"{path}: expected a mapping with the keys {', '.join(Config.model_fields)}"])
     config = _validate(value, faults)
@@ -261,7 +300,11 @@ class _Reader:
             return dict(self._members(node, where))
         if isinstance(node, yaml.SequenceNode):
             return [self.read(item, (*where, i)) for i, item in enumerate(node.value)]
-        value = self._scalars.construct_object(node)
+        try:
+            value = self._scalars.construct_object(node)
+        except (ValueError, yaml.YAMLError):
+            self._faults.append(Fault(where, "YAML makes no value of this; put it in quotes"))
+            return None
         return self._fill_in(value, where) if isinstance(value, str) else value
 
     def _members(self, node: yaml.MappingNode, where: Where) -> Iterator[tuple[str, Any]]:

@@ -1,10 +1,12 @@
 """Path -> operation and dialect: what a caller may ask for (DESIGN 4, routes)."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Literal
 
 import msgspec
 
+from extproc.config import Route
 from extproc.events import Headers
 
 Dialect = Literal["messages", "chat"]
@@ -15,50 +17,89 @@ class Operation(StrEnum):
     COUNT_TOKENS = "count_tokens"
     LIST_MODELS = "list_models"
     PROBE = "probe"
+    PASSTHROUGH = "passthrough"
 
 
 class Endpoint(msgspec.Struct, frozen=True):
     name: str
     operation: Operation
-    dialect: Dialect
+    dialect: Dialect | None
+    """None: as the request's headers suggest."""
     method: str
+    """Empty: any."""
+    provider: str | None = None
+    """Answers where no rule of `models` does."""
 
 
 _MESSAGES = Endpoint("messages", Operation.GENERATE, "messages", "POST")
 _COUNT_TOKENS = Endpoint("count_tokens", Operation.COUNT_TOKENS, "messages", "POST")
-_MODELS = Endpoint("models", Operation.LIST_MODELS, "messages", "GET")
+_CHAT = Endpoint("chat", Operation.GENERATE, "chat", "POST")
+_MODELS = Endpoint("models", Operation.LIST_MODELS, None, "GET")
 _PROBE = Endpoint("probe", Operation.PROBE, "messages", "HEAD")
+_PASSTHROUGH = Endpoint("passthrough", Operation.PASSTHROUGH, None, "")
 
-ENDPOINTS: dict[str, Endpoint] = {
+BUILT_IN: dict[str, Endpoint] = {
     "/v1/messages": _MESSAGES,
     "/v1/messages/count_tokens": _COUNT_TOKENS,
-    "/v1/models": _MODELS,
-    "/anthropic": _MESSAGES,
-    "/anthropic/v1/messages": _MESSAGES,
-    "/anthropic/v1/messages/count_tokens": _COUNT_TOKENS,
-    "/anthropic/v1/models": _MODELS,
+    "/v1/chat/completions": _CHAT,
 }
+_LISTS = "/v1/models"
 
 # Claude Code asks these before anything else, without a credential, and only wants an answer.
-PROBES: dict[str, Endpoint] = {"/": _PROBE, "/api/hello": _PROBE}
+PROBES = frozenset({"/", "/api/hello"})
 
 
-def find(method: str, path: str) -> Endpoint | None:
-    """`path` without its query. The caller checks the method of what is found."""
-    if method == "HEAD" and path in PROBES:
-        return PROBES[path]
-    if path.startswith(("/v1/models/", "/anthropic/v1/models/")):
-        return _MODELS
-    return ENDPOINTS.get(path)
+class Endpoints:
+    """The routes of the configuration, most specific first, with the built-in ones among them."""
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self._exact: dict[str, Endpoint] = {}
+        self._prefixes: dict[str, Endpoint] = {}
+        self._mount("", _MESSAGES, None)
+        self._mount("/anthropic", _MESSAGES, None)
+        for route in routes:
+            self._add(route)
+        # Longest first: the one that says most about the path.
+        self._by_prefix = sorted(self._prefixes.items(), key=lambda entry: -len(entry[0]))
+
+    def find(self, method: str, path: str) -> Endpoint | None:
+        """`path` without its query. The caller checks the method of what is found."""
+        if method == "HEAD" and path in PROBES:
+            return _PROBE
+        found = self._exact.get(path)
+        return found or next((endpoint for prefix, endpoint in self._by_prefix if path.startswith(prefix)), None)
+
+    def _add(self, route: Route) -> None:
+        if route.serve != "passthrough":
+            self._mount(route.path.rstrip("/"), _CHAT if route.serve == "chat" else _MESSAGES, route.provider)
+            return
+        endpoint = msgspec.structs.replace(_PASSTHROUGH, provider=route.provider)
+        if not route.path.endswith("*"):
+            self._exact[route.path] = endpoint
+            return
+        self._prefixes[route.path[:-1]] = endpoint
+        if route.path == "*":
+            # Who passes on whatever is asked wants the provider's own list of models, too.
+            self._exact[_LISTS] = endpoint
+            self._prefixes[f"{_LISTS}/"] = endpoint
+
+    def _mount(self, base: str, alone: Endpoint, provider: str | None) -> None:
+        """`base` itself is the dialect's main endpoint; below it are all of them."""
+        for path, endpoint in BUILT_IN.items():
+            self._exact[base + path] = msgspec.structs.replace(endpoint, provider=provider)
+        if base:
+            self._exact[base] = msgspec.structs.replace(alone, provider=provider)
+        self._exact[base + _LISTS] = _MODELS
+        self._prefixes[f"{base}{_LISTS}/"] = _MODELS
 
 
 def dialect_of(path: str, headers: Headers) -> Dialect:
-    """The dialect a refusal is worded in where no endpoint says it: as the path, else the headers suggest."""
+    """The dialect of a caller where no endpoint says it: as the path, else the headers suggest."""
     if path.startswith(("/v1/messages", "/anthropic")) or headers.get("anthropic-version"):
         return "messages"
     if path.startswith(("/v1/chat/", "/v1/responses", "/v1/embeddings")):
         return "chat"
-    if path.startswith("/v1/models"):
+    if path.startswith(_LISTS):
         only_api_key = headers.get("x-api-key") and not headers.get("authorization")
         return "messages" if only_api_key else "chat"
     openai = "openai" in headers.get("user-agent").lower() or headers.get("openai-organization")

@@ -102,7 +102,7 @@ def _routes(source: Source) -> Json:
             "route": {
                 "cluster": f"provider:{name}",
                 "auto_host_rewrite": True,
-                "timeout": "0s",
+                "timeout": f"{settings.timeouts.total or 0:g}s",
                 "idle_timeout": f"{settings.timeouts.idle:g}s",
             },
         }
@@ -117,11 +117,17 @@ def _routes(source: Source) -> Json:
                 "name": "gateway",
                 "domains": ["*"],
                 "request_headers_to_remove": ["x-forwarded-proto", "x-forwarded-for", "x-envoy-external-address"],
+                "response_headers_to_add": [_if_absent("request-id"), _if_absent("x-request-id")],
                 "request_body_buffer_limit": source.config.max_body_bytes,
                 "routes": [*providers, undecided],
             }
         ],
     }
+
+
+def _if_absent(name: str) -> Json:
+    value = {"key": name, "value": "%REQ(X-REQUEST-ID)%"}
+    return {"header": value, "append_action": "ADD_IF_ABSENT"}
 
 
 def _is(key: str, value: str) -> Json:
@@ -159,6 +165,7 @@ _SAID = f"metadata.filter_metadata['{NAMESPACE}']"
 _REASON = (
     f"'{NAMESPACE}' in metadata.filter_metadata && '{record.ENDED}' in {_SAID}"
     f" ? {_SAID}['reason']"  # fails, and is null in the log, when all went well
+    f" : response.code_details == 'via_upstream' ? (response.code < 400 ? {_SAID}['reason'] : '{Reason.UPSTREAM}')"
     " : response.code_details.startsWith('downstream') || response.code_details.contains('remote_re')"
     f" ? '{Reason.CLIENT_CLOSED}'"
     f" : response.code == 413 ? '{Reason.REQUEST_TOO_LARGE}'"

@@ -83,6 +83,6 @@ def invalid(path: str, problem: str, *, code: str = "invalid_value", status: int
         reason=Reason.INVALID_REQUEST,
         path=path,
         code=code,
-        detail=f"invalid:{path or 'body'}",
+        detail=f"invalid:{path or 'body'}"[:200],
         status=status,
     )

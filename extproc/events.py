@@ -57,7 +57,7 @@ class ResponseBody(msgspec.Struct, frozen=True):
 
 
 class Silence(msgspec.Struct, frozen=True):
-    """Nothing came for as long as the exchange had patience."""
+    """The client has heard nothing for as long as the exchange had patience."""
 
 
 Event = RequestHeaders | RequestBody | ResponseHeaders | ResponseBody | Silence
@@ -75,6 +75,14 @@ class Forward(msgspec.Struct, frozen=True):
     set_headers: dict[str, str]
     remove_headers: tuple[str, ...]
     body: bytes
+    record: Record
+
+
+class Pass(msgspec.Struct, frozen=True):
+    """The final verdict at the headers: let the request go upstream, its body and its answer unread."""
+
+    set_headers: dict[str, str]
+    remove_headers: tuple[str, ...]
     record: Record
 
 
@@ -103,4 +111,4 @@ class AnswerBody(msgspec.Struct, frozen=True):
     record: Record
 
 
-Action = AwaitBody | Forward | Respond | BeginAnswer | AnswerBody
+Action = AwaitBody | Forward | Pass | Respond | BeginAnswer | AnswerBody

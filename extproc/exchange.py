@@ -11,6 +11,7 @@ from extproc.events import (
     AwaitBody,
     Event,
     Forward,
+    Pass,
     Record,
     RequestBody,
     RequestHeaders,
@@ -30,6 +31,11 @@ from extproc.wire.rejections import rejection_body, rejection_status
 # Everything else a client sends stays here; what the provider needs is set anew.
 UPSTREAM_HEADERS = frozenset({"traceparent", "tracestate", "x-request-id"})
 USER_AGENT = "llm-extproc"
+# A call that passes through keeps what describes it; nothing else, above all no credential.
+PASSED_ON = (
+    "accept", "anthropic-", "content-", "idempotency-key", "if-", "openai-", "range", "traceparent", "tracestate",
+    "user-agent", "x-app", "x-claude-code-", "x-request-id", "x-stainless-",
+)  # fmt: skip
 
 
 class Phase(Enum):
@@ -66,10 +72,14 @@ class Exchange:
         """Seconds of silence after which the exchange wants to know; None: it can wait."""
         return self._answer.patience if self.phase is Phase.ANSWERING else None
 
-    def handle(self, event: Event, now: float) -> list[Action]:
-        """`now`: Unix seconds. Raises OutOfOrder."""
+    def check(self, event: Event) -> None:
+        """Raises OutOfOrder if the event cannot come now."""
         if self.phase not in NEXT[type(event)]:
             raise OutOfOrder(f"{type(event).__name__} in {self.phase.name}")
+
+    def handle(self, event: Event, now: float) -> list[Action]:
+        """`now`: Unix seconds. Raises OutOfOrder."""
+        self.check(event)
         match event:
             case RequestHeaders():
                 return [self._admit(event)]
@@ -96,10 +106,10 @@ class Exchange:
         rejection = Rejection(
             kind=Kind.API, message="internal translation error", reason=Reason.INTERNAL, detail="internal"
         )
+        if self.phase is Phase.DONE or self._answer.over:
+            raise OutOfOrder("failed after the end")
         if self.phase is Phase.ANSWERING:
             return self._answer.fail(rejection)
-        if self.phase is Phase.DONE:
-            raise OutOfOrder("failed after the end")
         return [self.reject(rejection)]
 
     def _admit(self, event: RequestHeaders) -> Action:
@@ -115,17 +125,41 @@ class Exchange:
             case Operation.GENERATE | Operation.COUNT_TOKENS:
                 self.phase = Phase.ADMITTED
                 return AwaitBody(record.of_request(self.facts, self._settings.claims))
+            case Operation.PASSTHROUGH:
+                return self._pass()
+
+    def _pass(self) -> Pass:
+        """Path, query and body go on as they are, the credential is the provider's."""
+        self.phase = Phase.DONE
+        provider = self.facts.provider
+        assert provider is not None
+        query = f"?{self.facts.query}" if self.facts.query else ""
+        headers = {":path": provider.path(self.facts.path) + query, **provider.credential_headers()}
+        fields = record.of_request(self.facts, self._settings.claims) | record.of_provider(provider)
+        kept = {name for name in self.facts.headers.names() if name.startswith(PASSED_ON)}
+        return Pass(headers, other_names(self.facts.headers, kept | headers.keys()), fields | record.verdict(provider))
 
     def _send(self) -> Action:
         resolved = self.facts.resolved
         assert resolved is not None and self.facts.endpoint is not None
-        rule = resolved.rule.settings
-        body = {**rule.defaults, **self.facts.body, **rule.overrides}
-        headers = self.facts.headers.as_dict()
-        to = Target(profile=resolved.profile, model=resolved.upstream, nonce=self.facts.request_id, headers=headers)
+        body, to = self._target(resolved)
         if self.facts.endpoint.operation is Operation.COUNT_TOKENS:
             return self._count(body, to)
         return self._translate(body, to, resolved)
+
+    def _target(self, resolved: Resolved) -> tuple[Json, Target]:
+        rule, sent = resolved.rule.settings, self.facts.body
+        body = {**rule.defaults, **sent, **rule.overrides, "model": self.facts.model or resolved.upstream}
+        to = Target(
+            profile=resolved.profile,
+            model=resolved.upstream,
+            nonce=self.facts.request_id,
+            now=self.facts.started,
+            headers=self.facts.headers.as_dict(),
+            raw=self.facts.raw_body,
+            settings={**{key: value for key, value in rule.defaults.items() if key not in sent}, **rule.overrides},
+        )
+        return body, to
 
     def _translate(self, body: Json, to: Target, resolved: Resolved) -> Action:
         pair = pair_for(self.facts.dialect, resolved.provider.dialects)
@@ -139,17 +173,16 @@ class Exchange:
     def _forward(self, asked: Translated, resolved: Resolved) -> Forward:
         provider = resolved.provider
         headers = {
-            ":path": provider.base_path + asked.path,
+            ":path": provider.path(asked.path),
             "content-type": "application/json",
             "content-length": str(len(asked.body)),
             "accept": "text/event-stream" if asked.stream else "application/json",
             "accept-encoding": "identity",
             "user-agent": USER_AGENT,
+            **asked.headers,
+            **provider.credential_headers(),
         }
-        if provider.credential is not None:
-            headers["authorization"] = f"Bearer {provider.credential.reveal()}"
-        fields = record.of_model(self.facts) | record.of_translation(asked)
-        fields |= {record.VERDICT: record.ALLOWED, record.CLUSTER: provider.cluster}
+        fields = record.of_model(self.facts) | record.of_translation(asked) | record.verdict(provider)
         remove = other_names(self.facts.headers, headers.keys() | UPSTREAM_HEADERS)
         return Forward(headers, remove, asked.body, fields)
 

@@ -7,7 +7,7 @@ import msgspec
 
 from extproc.endpoints import Dialect, Endpoint
 from extproc.events import Headers
-from extproc.providers import Resolved
+from extproc.providers import Provider, Resolved
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -44,5 +44,7 @@ class Facts:
     model: str = ""
     """The name the client asked for."""
     resolved: Resolved | None = None
+    provider: Provider | None = None
+    """Who answers a call that passes through."""
     models: tuple[Resolved, ...] = ()
     """What the caller may use, for a list."""

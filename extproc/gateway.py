@@ -6,7 +6,7 @@ from pathlib import Path
 
 from extproc import config, providers
 from extproc.config import Fault, Source
-from extproc.endpoints import Operation
+from extproc.endpoints import Endpoints, Operation
 from extproc.errors import Rejection
 from extproc.events import Action, Event, RequestBody, RequestHeaders
 from extproc.exchange import Exchange
@@ -55,7 +55,7 @@ class Gateway:
         )
         self._steps: dict[type[Event], tuple[Step, ...]] = {
             RequestHeaders: (
-                FindEndpoint(),
+                FindEndpoint(Endpoints(settings.routes), self.providers),
                 authenticate,
                 authorize,
                 CheckRequest(settings.max_body_bytes),
@@ -68,7 +68,8 @@ class Gateway:
         return Exchange(Facts(started=now), self._settings)
 
     async def handle(self, exchange: Exchange, event: Event, now: float) -> list[Action]:
-        """`now`: Unix seconds. What to do about the event, in order."""
+        """`now`: Unix seconds. What to do about the event, in order. Raises exchange.OutOfOrder."""
+        exchange.check(event)
         _note(exchange.facts, event)
         for step in self._steps.get(type(event), ()):
             if rejection := await step(exchange.facts, now):

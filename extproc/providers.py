@@ -43,9 +43,19 @@ class Provider(msgspec.Struct, frozen=True):
     def authority(self) -> str:
         return urlsplit(self.base_url).netloc
 
-    @property
-    def base_path(self) -> str:
-        return urlsplit(self.base_url).path
+    def path(self, below: str) -> str:
+        """`below` its base URL. People write that URL with `/v1` or without; the segment is not doubled."""
+        base = urlsplit(self.base_url).path
+        return base + (below.removeprefix("/v1") if base.endswith("/v1") and below.startswith("/v1/") else below)
+
+    def credential_headers(self) -> dict[str, str]:
+        if self.credential is None:
+            return {}
+        key = self.credential.reveal()
+        # Anthropic's OAuth tokens are no API keys: https://platform.claude.com/docs/en/api/overview
+        if "messages" in self.dialects and "chat" not in self.dialects and not key.startswith("sk-ant-oat"):
+            return {"x-api-key": key}
+        return {"authorization": f"Bearer {key}"}
 
 
 class Resolved(msgspec.Struct, frozen=True):
@@ -58,8 +68,11 @@ class Resolved(msgspec.Struct, frozen=True):
     rule: "Rule"
 
 
+OF_A_ROUTE = -1
+
+
 class Rule(msgspec.Struct, frozen=True):
-    """One entry of `models`."""
+    """One entry of `models`, or what a route's provider stands for."""
 
     index: int
     pattern: re.Pattern[str]
@@ -67,16 +80,25 @@ class Rule(msgspec.Struct, frozen=True):
     provider: Provider
 
 
+MAX_MODEL_NAME = 256
+
+
 class Catalogue:
     """The `models` of the configuration in their order; the first match answers."""
 
-    def __init__(self, rules: list[Rule], settings: config.Config) -> None:
+    def __init__(self, rules: list[Rule], of_routes: Mapping[str, Rule], settings: config.Config) -> None:
         self.rules = rules
+        self._of_routes = of_routes
         self._settings = settings
-        self.resolve = lru_cache(maxsize=1024)(self._resolve)
+        self._known = lru_cache(maxsize=1024)(self._resolve)
 
-    def _resolve(self, name: str) -> Resolved | None:
-        rule = next((rule for rule in self.rules if rule.pattern.fullmatch(name)), None)
+    def resolve(self, name: str, provider: str | None = None) -> Resolved | None:
+        """`provider`: the route's, which answers where no rule does. Longer names are no model's; kept by the
+        thousand they would fill the memory."""
+        return self._known(name, provider) if len(name) <= MAX_MODEL_NAME else None
+
+    def _resolve(self, name: str, provider: str | None) -> Resolved | None:
+        rule = next((rule for rule in self.rules if rule.pattern.fullmatch(name)), self._of_routes.get(provider or ""))
         if rule is None:
             return None
         upstream = rule.settings.model or name
@@ -94,14 +116,35 @@ def load(source: Source, environ: Mapping[str, str]) -> tuple[Catalogue, dict[st
     for index, settings in enumerate(source.config.models):
         where: Where = ("models", index)
         if settings.provider not in providers:
-            known = ", ".join(providers)
-            problem = f"no provider is named {settings.provider!r}; there are: {known}"
-            faults.append(Fault((*where, "provider"), problem))
+            faults.append(Fault((*where, "provider"), _no_provider(settings.provider, providers)))
             continue
         rules.append(Rule(index, _pattern(settings.name), settings, providers[settings.provider]))
     faults.extend(_shadowed(rules))
     faults.extend(_profile_faults(rules, source.config))
-    return Catalogue(rules, source.config), providers, faults
+    of_routes, found = _of_routes(source.config, providers)
+    faults.extend(found)
+    if not rules and not of_routes and not faults:
+        faults.append(Fault(("models",), "no model can be asked for: add one, or a route with a provider"))
+    return Catalogue(rules, of_routes, source.config), providers, faults
+
+
+def _of_routes(settings: config.Config, providers: Mapping[str, Provider]) -> tuple[dict[str, Rule], list[Fault]]:
+    """For each provider that a route names, a rule that matches every model."""
+    rules: dict[str, Rule] = {}
+    faults: list[Fault] = []
+    for index, route in enumerate(settings.routes):
+        if route.provider is None:
+            continue
+        if route.provider not in providers:
+            faults.append(Fault(("routes", index, "provider"), _no_provider(route.provider, providers)))
+            continue
+        every = config.Model(name="*", provider=route.provider)
+        rules[route.provider] = Rule(OF_A_ROUTE, _pattern("*"), every, providers[route.provider])
+    return rules, faults
+
+
+def _no_provider(name: str, providers: Mapping[str, Provider]) -> str:
+    return f"no provider is named {name!r}; there are: {', '.join(providers)}"
 
 
 def profile_of(rule: Rule, upstream: str, settings: config.Config) -> Profile:

@@ -4,12 +4,17 @@ from extproc.endpoints import Operation
 from extproc.errors import Rejection
 from extproc.events import Record
 from extproc.facts import Facts
+from extproc.providers import Provider
 from extproc.translate.pair import Outcome, Translated
+from extproc.translate.warnings import header_value
 
 VERDICT, ALLOWED = "verdict", "allow"
 CLUSTER = "cluster"
 ANSWERED = "answered"
 DIALECT = "dialect"
+
+# Names are of a stranger's choosing, and a line of the log must stay one that can be read.
+MAX_NAME = 200
 
 # OpenTelemetry GenAI semantic conventions: https://opentelemetry.io/docs/specs/semconv/gen-ai/
 _OPERATIONS = {
@@ -17,6 +22,7 @@ _OPERATIONS = {
     Operation.COUNT_TOKENS: "count_tokens",
     Operation.LIST_MODELS: "list_models",
     Operation.PROBE: "probe",
+    Operation.PASSTHROUGH: "passthrough",
 }
 
 
@@ -38,13 +44,20 @@ def of_request(facts: Facts, claims: list[str]) -> Record:
 
 
 def of_model(facts: Facts) -> Record:
-    if not facts.model:
-        return {}
-    record: Record = {"gen_ai.request.model": facts.model}
+    record: Record = {"gen_ai.request.model": facts.model[:MAX_NAME]} if facts.model else {}
     if facts.resolved is not None:
-        record["gen_ai.provider.name"] = facts.resolved.provider.name
-        record["gen_ai.upstream.model"] = facts.resolved.upstream
+        record |= of_provider(facts.resolved.provider)
+        record["gen_ai.upstream.model"] = facts.resolved.upstream[:MAX_NAME]
     return record
+
+
+def of_provider(provider: Provider) -> Record:
+    return {"gen_ai.provider.name": provider.name}
+
+
+def verdict(provider: Provider) -> Record:
+    """What the guard wants to see, and where the request goes; set once, with the last word on the request."""
+    return {VERDICT: ALLOWED, CLUSTER: provider.cluster}
 
 
 def of_translation(asked: Translated) -> Record:
@@ -52,7 +65,7 @@ def of_translation(asked: Translated) -> Record:
     if asked.max_tokens is not None:
         record["gen_ai.request.max_tokens"] = asked.max_tokens
     if asked.warnings:
-        record["warnings"] = ",".join(asked.warnings)
+        record["warnings"] = header_value(asked.warnings)
     return record
 
 
@@ -60,7 +73,7 @@ def of_outcome(outcome: Outcome) -> Record:
     """What is known of the answer so far; later calls replace earlier ones key by key."""
     record: Record = {}
     if outcome.model:
-        record["gen_ai.response.model"] = outcome.model
+        record["gen_ai.response.model"] = outcome.model[:MAX_NAME]
     if outcome.finish_reason:
         record["gen_ai.response.finish_reasons"] = outcome.finish_reason
     if outcome.usage is not None:

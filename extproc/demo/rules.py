@@ -27,6 +27,8 @@ FOREIGN = frozenset(
     )
 )
 """Members of Anthropic's dialect. Others that OpenAI does not know pass: engines add their own."""
+DEEPSEEK_THINKING = ({"type": "enabled"}, {"type": "disabled"})
+"""DeepSeek's member of that name knows no budget."""
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -52,7 +54,7 @@ def _model(body: dict[str, Any]) -> Iterator[Problem]:
 
 def _foreign(body: dict[str, Any]) -> Iterator[Problem]:
     for name in body:
-        if name in FOREIGN:
+        if name in FOREIGN and not (name == "thinking" and body[name] in DEEPSEEK_THINKING):
             yield Problem(f"Unknown parameter: '{name}'.", name, "unknown_parameter")
 
 

@@ -46,7 +46,7 @@ class Authenticate:
         settings = source.config.authentication
         self._mode = settings.mode
         self._issuers: dict[str, _Trusted] = {}
-        self._verified: OrderedDict[bytes, tuple[float, Caller]] = OrderedDict()
+        self._verified: OrderedDict[bytes, tuple[int, Caller]] = OrderedDict()
         if settings.mode == "strict" and not settings.jwt:
             faults.append(Fault(("authentication", "jwt"), "strict mode needs at least one issuer"))
         for index, issuer in enumerate(settings.jwt):
@@ -82,7 +82,8 @@ class Authenticate:
             self._verified.popitem(last=False)
         return caller
 
-    def _check(self, token: str) -> tuple[Caller, float]:
+    def _check(self, token: str) -> tuple[Caller, int]:
+        """The caller, and the second from which the token no longer proves anything."""
         header, trusted = self._unverified(token)
         algorithm = header.get("alg")
         if algorithm not in trusted.settings.algorithms:
@@ -93,7 +94,9 @@ class Authenticate:
         if key is None:
             raise Unproven("unknown_key")
         claims = _decode(token, key, algorithm, trusted.settings)
-        return Caller(claims), float(claims["exp"]) + trusted.settings.leeway
+        if not isinstance(claims["exp"], int | float) or isinstance(claims["exp"], bool):
+            raise Unproven("token_malformed")
+        return Caller(claims), int(claims["exp"]) + trusted.settings.leeway
 
     def _unverified(self, token: str) -> tuple[dict[str, Any], _Trusted]:
         """The header, and the issuer whose keys must confirm what the token says of itself."""
@@ -141,7 +144,7 @@ def _decode(token: str, key: keys.Key, algorithm: str, settings: Issuer) -> dict
         )
     except jwt.PyJWTError as error:
         raise Unproven(next((code for kind, code in _CODES if isinstance(error, kind)), "token_malformed")) from None
-    except (ValueError, TypeError, OverflowError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         raise Unproven("token_malformed") from None
 
 

@@ -1,14 +1,17 @@
 """May this caller do this: CEL rules for all, then each model's own. A rule that fails counts against the caller."""
 
 from collections.abc import Iterable
-from typing import Any
 
 from extproc.config import Fault, Source, Where
 from extproc.endpoints import Operation
 from extproc.errors import Kind, Reason, Rejection
+from extproc.events import Headers
 from extproc.facts import Facts
-from extproc.policy.cel import Rule, compile_rule
-from extproc.providers import Catalogue, Resolved
+from extproc.policy.cel import Rule, Seen, compile_rule, prepared
+from extproc.providers import OF_A_ROUTE, Catalogue, Resolved
+
+# Credentials prove who calls, and that has been seen to; rules need not touch them.
+_HIDDEN = frozenset({"authorization", "proxy-authorization", "x-api-key", "cookie"})
 
 
 class RuleSet:
@@ -18,20 +21,23 @@ class RuleSet:
         self._allow = allow
         self._deny = deny
         self._require = require
+        self.exists = bool(allow or deny or require)
+        self.waits = not all(rule.early for rule in (*allow, *deny, *require))
+        """Some rule needs the body."""
 
-    def verdict(self, variables: dict[str, Any], *, complete: bool) -> bool:
+    def verdict(self, seen: Seen, *, complete: bool) -> bool:
         """`complete` is False while the body is unknown: rules that need it are left for later."""
 
         def ready(rules: list[Rule]) -> list[Rule]:
             return [rule for rule in rules if rule.early or complete]
 
-        if any(rule.evaluate(variables) is not False for rule in ready(self._deny)):
+        if any(rule.evaluate(seen) is not False for rule in ready(self._deny)):
             return False
-        if any(rule.evaluate(variables) is not True for rule in ready(self._require)):
+        if any(rule.evaluate(seen) is not True for rule in ready(self._require)):
             return False
         allow = ready(self._allow)
         undecided = len(allow) < len(self._allow)
-        return not self._allow or undecided or any(rule.evaluate(variables) is True for rule in allow)
+        return not self._allow or undecided or any(rule.evaluate(seen) is True for rule in allow)
 
 
 class Authorize:
@@ -39,7 +45,7 @@ class Authorize:
 
     def __init__(self, source: Source, faults: list[Fault]) -> None:
         settings = source.config.authorization
-        self._rules = RuleSet(
+        self.rules = RuleSet(
             *(
                 _compile_all(getattr(settings, name), ("authorization", name), faults)
                 for name in ("allow", "deny", "require")
@@ -49,50 +55,62 @@ class Authorize:
     async def __call__(self, facts: Facts, now: float) -> Rejection | None:
         if facts.endpoint is not None and facts.endpoint.operation is Operation.PROBE:
             return None
-        return None if self._rules.verdict(variables(facts), complete=False) else _refusal()
-
-    def complete(self, facts: Facts) -> Rejection | None:
-        return None if self._rules.verdict(variables(facts), complete=True) else _refusal()
+        # Nothing more will be known of a call that passes through.
+        complete = facts.endpoint is not None and facts.endpoint.operation is Operation.PASSTHROUGH
+        if not self.rules.exists:
+            return None
+        return None if self.rules.verdict(variables(facts), complete=complete) else _refusal()
 
 
 class AuthorizeModel:
     """The rules that need the model's name, then the model's own. Runs when the body is known."""
 
     def __init__(self, source: Source, catalogue: Catalogue, everyone: Authorize, faults: list[Fault]) -> None:
-        self._everyone = everyone
-        self._own = {}
+        self._everyone = everyone.rules
+        self._own = {OF_A_ROUTE: RuleSet([], [], [])}
         for rule in catalogue.rules:
             allow = rule.settings.allow
             texts = [allow] if isinstance(allow, str) else allow
-            self._own[rule.index] = _compile_all(texts, ("models", rule.index, "allow"), faults)
+            self._own[rule.index] = RuleSet(_compile_all(texts, ("models", rule.index, "allow"), faults), [], [])
 
     async def __call__(self, facts: Facts, now: float) -> Rejection | None:
-        if refused := self._everyone.complete(facts):
-            return refused
         assert facts.resolved is not None
-        return None if self.permits(facts, facts.resolved) else _model_refusal(facts.model)
+        return self._refused(facts, facts.resolved)
 
     def permits(self, facts: Facts, resolved: Resolved) -> bool:
-        """Does the model's own `allow` let the caller use it?"""
-        rules = self._own[resolved.rule.index]
-        return RuleSet(rules, [], []).verdict(variables(facts, resolved), complete=True)
+        """May the caller use this model?"""
+        return self._refused(facts, resolved) is None
+
+    def _refused(self, facts: Facts, resolved: Resolved) -> Rejection | None:
+        own = self._own[resolved.rule.index]
+        if not own.exists and not self._everyone.waits:
+            return None  # all has been decided at the headers
+        seen = variables(facts, resolved)
+        if self._everyone.waits and not self._everyone.verdict(seen, complete=True):
+            return _refusal()
+        return None if own.verdict(seen, complete=True) else _model_refusal(resolved.name)
 
 
-def variables(facts: Facts, resolved: Resolved | None = None) -> dict[str, Any]:
+def variables(facts: Facts, model: Resolved | None = None) -> Seen:
     """What rules see. `request.path` is the path that is routed; header names are in lower case."""
-    model = resolved or facts.resolved
-    request = {
-        "method": facts.method,
-        "path": facts.path,
-        "headers": {name: value for name, value in facts.headers if not name.startswith(":")},
-    }
-    return {
+    request = {"method": facts.method, "path": facts.path, "headers": _headers(facts.headers)}
+    values = {
         "jwt": facts.caller.claims,
         "request": request,
         "model": model.name if model else "",
-        "provider": model.provider.name if model else "",
+        "provider": model.provider.name if model else (facts.endpoint.provider or "" if facts.endpoint else ""),
         "upstream_model": model.upstream if model else "",
     }
+    return prepared(values)
+
+
+def _headers(headers: Headers) -> dict[str, str]:
+    """A field that came more than once is one list, so that no rule sees only the last of it."""
+    seen: dict[str, str] = {}
+    for name, value in headers:
+        if name[:1] != ":" and name not in _HIDDEN:
+            seen[name] = f"{seen[name]},{value}" if name in seen else value
+    return seen
 
 
 def _compile_all(texts: Iterable[str], where: Where, faults: list[Fault]) -> list[Rule]:

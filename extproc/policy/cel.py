@@ -19,6 +19,14 @@ _EARLY_ENV = cel.NewEnv(variables=_EARLY)
 _LATE_ENV = cel.NewEnv(variables=_LATE)
 
 
+Seen = cel.Activation
+
+
+def prepared(variables: Mapping[str, Any]) -> Seen:
+    """For any number of rules; values are read when a rule asks for them."""
+    return _LATE_ENV.Activation(variables)
+
+
 class Rule:
     """One boolean expression. `early`: it needs nothing of the request's body."""
 
@@ -29,9 +37,12 @@ class Rule:
         self._program = program
         self.early = early
 
-    def evaluate(self, variables: Mapping[str, Any]) -> bool | None:
+    def evaluate(self, seen: Seen) -> bool | None:
         """None: the expression failed, for instance because a claim it names is not there."""
-        value = self._program.eval(data=variables)
+        try:
+            value = self._program.eval(seen)
+        except RuntimeError:  # a value that CEL cannot hold, such as half a surrogate pair
+            return None
         return bool(value.value()) if value.type() == cel.Type.BOOL else None
 
 

@@ -30,14 +30,10 @@ class Keys:
 
     def __init__(self, keys: list[Key]) -> None:
         self._keys = keys
-        self._by_id = {key.id: key for key in keys if key.id}
 
     def find(self, kid: str | None, algorithm: str) -> Key | None:
-        """A token without `kid` is checked with the one key that fits, if there is only one."""
-        if kid is not None:
-            key = self._by_id.get(kid)
-            return key if key is not None and key.fits(algorithm) else None
-        fitting = [key for key in self._keys if key.fits(algorithm)]
+        """The one key that fits, by its id where the token names one; None if there is none, or more than one."""
+        fitting = [key for key in self._keys if kid in (None, key.id) and key.fits(algorithm)]
         return fitting[0] if len(fitting) == 1 else None
 
 
@@ -58,17 +54,21 @@ def _parse(raw: Any, where: Where) -> Keys | Fault:
     entries = raw.get("keys") if isinstance(raw, dict) else None
     if not isinstance(entries, list) or not entries:
         return Fault(where, 'expected a JWKS: {"keys": [...]} with at least one key')
-    keys = []
+    keys: list[Key] = []
     for index, entry in enumerate(entries):
+        if isinstance(entry, dict) and entry.get("use") == "enc":
+            continue  # an identity provider's other key, for secrets sent to it
         key = _key(entry)
         if isinstance(key, str):
             return Fault(where, f"keys.{index}: {key}")
+        if any(key.id == other.id and key.family == other.family for other in keys if key.id):
+            return Fault(where, f"keys.{index}: the kid {key.id!r} stands here twice")
         keys.append(key)
-    return Keys(keys)
+    return Keys(keys) if keys else Fault(where, "none of the keys is for signatures")
 
 
 def _key(entry: Any) -> Key | str:
-    if not isinstance(entry, dict) or entry.get("kty") not in _FAMILIES:
+    if not isinstance(entry, dict) or not isinstance(entry.get("kty"), str) or entry["kty"] not in _FAMILIES:
         return f"expected a public key of type {', '.join(_FAMILIES)}"
     if "d" in entry:
         return "this is a private key; only the public one belongs here"
@@ -78,4 +78,7 @@ def _key(entry: Any) -> Key | str:
         return f"not a usable key ({type(error).__name__})"
     if isinstance(public, RSAPublicKey) and public.key_size < MIN_RSA_BITS:
         return f"an RSA key of {public.key_size} bits; at least {MIN_RSA_BITS} are required"
-    return Key(entry.get("kid"), entry["kty"], entry.get("alg"), public)
+    identifier, algorithm = entry.get("kid"), entry.get("alg")
+    if not isinstance(identifier, str | None) or not isinstance(algorithm, str | None):
+        return "kid and alg are strings"
+    return Key(identifier, entry["kty"], algorithm, public)

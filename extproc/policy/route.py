@@ -1,22 +1,30 @@
 """What is being asked: path to endpoint, then the body's form and its model."""
 
+from collections.abc import Mapping
+
 import msgspec
 
-from extproc import endpoints
-from extproc.endpoints import Operation
+from extproc.endpoints import Endpoints, Operation, dialect_of
 from extproc.errors import Kind, Reason, Rejection, invalid
 from extproc.facts import Facts
-from extproc.providers import Catalogue
+from extproc.providers import Catalogue, Provider
 
 _BODY = (Operation.GENERATE, Operation.COUNT_TOKENS)
 
 
 class FindEndpoint:
-    """Sets `facts.endpoint` and `facts.dialect`; what is wrong with the path is said only to a proven caller."""
+    """Sets `facts.endpoint`, `facts.dialect` and, for a call that passes through, `facts.provider`.
+    What is wrong with the path is said only to a proven caller."""
+
+    def __init__(self, endpoints: Endpoints, providers: Mapping[str, Provider]) -> None:
+        self._endpoints = endpoints
+        self._providers = providers
 
     async def __call__(self, facts: Facts, now: float) -> Rejection | None:
-        facts.endpoint = endpoints.find(facts.method, facts.path)
-        facts.dialect = endpoints.dialect_of(facts.path, facts.headers)
+        facts.endpoint = self._endpoints.find(facts.method, facts.path)
+        known = facts.endpoint.dialect if facts.endpoint else None
+        facts.provider = self._providers.get((facts.endpoint and facts.endpoint.provider) or "")
+        facts.dialect = known or dialect_of(facts.path, facts.headers)
         return None
 
 
@@ -30,7 +38,7 @@ class CheckRequest:
         endpoint = facts.endpoint
         if endpoint is None:
             return _not_found(f"{facts.method} {facts.path}: there is no such endpoint", "unknown_url", "unknown_path")
-        if facts.method != endpoint.method:
+        if endpoint.method not in ("", facts.method):
             return _wrong_method(facts.method, endpoint.method)
         return self._body_headers(facts) if endpoint.operation in _BODY else None
 
@@ -42,7 +50,7 @@ class CheckRequest:
         if media != "application/json":
             return invalid("content-type", "expected application/json", status=415)
         length = facts.headers.get("content-length")
-        if length.isdecimal() and int(length) > self._max_body_bytes:
+        if length.isdecimal() and (len(length) > 18 or int(length) > self._max_body_bytes):
             return too_large(self._max_body_bytes)
         return None
 
@@ -62,7 +70,7 @@ class ReadBody:
 
 
 class FindModel:
-    """Sets `facts.model` and `facts.resolved`."""
+    """Sets `facts.model` and `facts.resolved`: by the rules of `models`, else by the route's provider."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
@@ -72,8 +80,9 @@ class FindModel:
         if not isinstance(model, str):
             return invalid("model", "Input should be a valid string")
         facts.model = model
-        facts.resolved = self._catalogue.resolve(model)
-        if facts.resolved is None and not model:
+        assert facts.endpoint is not None
+        facts.resolved = self._catalogue.resolve(model, facts.endpoint.provider)
+        if not (facts.resolved.upstream if facts.resolved else model):
             return invalid("model", "Field required", code="missing_required_parameter")
         return None if facts.resolved else unknown_model(model)
 

@@ -11,6 +11,7 @@ from extproc.events import (
     Event,
     Forward,
     Headers,
+    Pass,
     Record,
     RequestBody,
     RequestHeaders,
@@ -30,6 +31,8 @@ _READ_ANSWER = pb.ProcessingMode(
     response_body_mode=pb.ProcessingMode.FULL_DUPLEX_STREAMED,
     response_trailer_mode=pb.ProcessingMode.SEND,
 )
+
+_READ_NOTHING = pb.ProcessingMode(request_body_mode=pb.ProcessingMode.NONE, response_header_mode=pb.ProcessingMode.SKIP)
 
 
 class Unexpected(Exception):
@@ -76,6 +79,11 @@ def _bare(action: Action, trailers: bool) -> pb.ProcessingResponse:
             return pb.ProcessingResponse(request_headers=pb.HeadersResponse(), mode_override=_READ_ANSWER)
         case Forward():
             return pb.ProcessingResponse(request_body=pb.BodyResponse(response=_forward(action)))
+        case Pass():
+            mutation = _mutation(action.set_headers, action.remove_headers)
+            common = pb.CommonResponse(header_mutation=mutation, clear_route_cache=True)
+            headers = pb.HeadersResponse(response=common)
+            return pb.ProcessingResponse(request_headers=headers, mode_override=_READ_NOTHING)
         case Respond():
             return pb.ProcessingResponse(immediate_response=_immediate(action))
         case BeginAnswer():

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 log = logging.getLogger("extproc")
@@ -121,18 +121,29 @@ class Child:
             os.kill(self.pid, number)
 
     async def _relay(self, output: asyncio.StreamReader) -> None:
-        async for line in output:
+        async for line in _lines(output):
             if self._on_line is not None:
-                self._on_line(line.decode(errors="replace").rstrip())
+                self._on_line(line)
 
     async def _relay_errors(self, errors: asyncio.StreamReader, ready: asyncio.Event) -> None:
         """Until the child is ready its words are kept for NotStarted, afterwards they are ours."""
-        async for line in errors:
-            text = line.decode(errors="replace").rstrip()
+        async for text in _lines(errors):
             if ready.is_set():
                 sys.stderr.write(text + "\n")
             else:
                 self._said.append(text)
+
+
+async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
+    """What does not fit into LINE_LIMIT is left out, and reading goes on: a full pipe would stop the child."""
+    while True:
+        try:
+            line = await stream.readline()
+        except ValueError:
+            continue
+        if not line:
+            return
+        yield line.decode(errors="replace").rstrip()
 
 
 def worker(config: Path, address: str, *, leave: float, environ: Mapping[str, str] | None = None) -> Child:

@@ -57,7 +57,7 @@ def _one(entries: dict[str, dict[str, Any]], name: str) -> bytes | Rejection:
 def _page(entries: list[dict[str, Any]], query: str) -> bytes | Rejection:
     asked = {name: values[-1] for name, values in parse_qs(query).items()}
     limit = asked.get("limit", str(_DEFAULT_LIMIT))
-    if not limit.isdecimal() or not 1 <= int(limit) <= _MAX_LIMIT:
+    if not limit.isdecimal() or len(limit) > 4 or not 1 <= int(limit) <= _MAX_LIMIT:
         return invalid("limit", f"expected a number from 1 to {_MAX_LIMIT}")
     ids = [entry["id"] for entry in entries]
     first, last, size = 0, len(entries), int(limit)

@@ -22,6 +22,13 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Unique per exchange; every generated id derives from it, so equal input gives equal bytes."""
     headers: Headers = {}
     """The client's request headers, lower-case names."""
+    now: float = 0.0
+    """Unix seconds."""
+    raw: bytes = b""
+    """The client's body as it came; what passes in its own dialect is cut from it, never re-encoded."""
+    settings: Json = {}
+    """Top-level members that the configuration sets: defaults where the client named none, and overrides.
+    They are part of the decoded body already."""
 
 
 class Translated(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +37,8 @@ class Translated(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     """Below the provider's base URL, with a leading slash."""
     body: bytes
+    headers: Headers = {}
+    """More request headers for the upstream, such as `anthropic-version`."""
     stream: bool
     model: str
     """The name the client asked for; answers carry it."""

@@ -10,6 +10,8 @@ Strictness = Literal["lenient", "strict", "silent"]
 
 HEADER = "x-translation-warnings"
 MAX_HEADER = 1024
+MAX_ITEMS = 200
+"""A request made of oddities fills no log."""
 _MORE = ",..."
 # A stranger's key becomes part of logs and labels.
 _ODD = re.compile(r"[^A-Za-z0-9_.$-]")
@@ -43,7 +45,7 @@ class Warnings:
 
     def word(self, word: str) -> None:
         """Something about the answer; it can no longer be refused."""
-        if self._strictness != "silent":
+        if self._strictness != "silent" and len(self._items) < MAX_ITEMS:
             self._items[word] = None
 
     @property

@@ -1,7 +1,7 @@
 import pytest
 
 from extproc.translate.want import Refused
-from extproc.translate.warnings import Warnings, header_value
+from extproc.translate.warnings import MAX_ITEMS, Warnings, header_value
 
 
 def test_each_item_once_in_order() -> None:
@@ -30,6 +30,14 @@ def test_unknown_members() -> None:
     warnings = Warnings()
     warnings.unknown({"a": 1, "b": 2}, frozenset("a"), "x.0")
     assert warnings.items == ("dropped:x.0.b",)
+    warnings.unknown({f"{n}\n,": 1 for n in range(9)}, frozenset(), "")
+    assert list(warnings.items)[1] == "dropped:0__"
+
+
+def test_items_are_bounded() -> None:
+    warnings = Warnings()
+    warnings.unknown(dict.fromkeys(map(str, range(1000))), frozenset(), "")
+    assert len(warnings.items) == MAX_ITEMS
 
 
 def test_header_is_ascii_and_bounded() -> None:

@@ -115,11 +115,11 @@ def test_other_statuses_do_not_speak_of_overflow() -> None:
 
 
 def test_a_refused_credential_is_the_gateways_fault() -> None:
-    hidden = refusal(401, error("Incorrect API key provided: sk-abc"))
+    hidden = refusal(401, error("Incorrect API key provided: sk-abc"), hide_upstream_auth=True)
     assert hidden.rejection.http_status == 500 and hidden.rejection.kind is Kind.API
     assert "sk-" not in hidden.rejection.message and hidden.rejection.detail == "upstream_credential_rejected"
     assert hidden.headers["x-should-retry"] == "false"
-    shown = refusal(401, error("bad key"), hide_upstream_auth=False).rejection
+    shown = refusal(401, error("bad key")).rejection
     assert (shown.http_status, shown.kind, shown.message) == (401, Kind.AUTHENTICATION, "bad key")
 
 

@@ -1,0 +1,108 @@
+"""`extproc translate`: a request, or a recorded answer, through the same code as a call, without any network."""
+
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from extproc import config, providers
+from extproc.config import Invalid
+from extproc.endpoints import Dialect
+from extproc.errors import Rejection
+from extproc.providers import Resolved
+from extproc.translate.pair import Outcome, Pair, Target, Translated
+from extproc.translate.table import pair_for
+from extproc.wire.rejections import rejection_body
+
+NONCE = "0" * 24
+
+
+class Unusable(Exception):
+    """`str()` says what is missing."""
+
+
+@dataclass(frozen=True)
+class Options:
+    config: Path
+    what: str
+    """request, answer or stream."""
+    model: str | None
+    dialect: Dialect
+    request: Path | None
+    """The client's request that an answer belongs to; absent: a minimal one."""
+
+
+def run(options: Options, data: bytes) -> int:
+    """`data`: the client's body, or the upstream's. Prints the result, and what was not carried over to stderr.
+    Returns 1 for a rejection. Raises Unusable, config.Invalid."""
+    body = _body(options, data)
+    resolved = _resolve(options.config, str(body.get("model", "")))
+    pair = pair_for(options.dialect, resolved.provider.dialects)
+    raw = data if options.what == "request" and options.model is None else msgspec.json.encode(body)
+    target = Target(profile=resolved.profile, model=resolved.upstream, nonce=NONCE, now=time.time(), raw=raw)
+    asked = pair.request(body, target)
+    if isinstance(asked, Rejection):
+        return _refused(options.dialect, asked)
+    if options.what == "request":
+        print(json.dumps(json.loads(asked.body), indent=2, ensure_ascii=False))
+        return _said(asked.warnings)
+    return _answer(options, pair, asked, data)
+
+
+def _answer(options: Options, pair: Pair, asked: Translated, data: bytes) -> int:
+    reply = pair.reply(asked, "text/event-stream" if options.what == "stream" else "application/json")
+    out = reply.feed(data) + reply.close()
+    outcome: Outcome = reply.outcome
+    if outcome.failure is not None and not asked.stream:
+        return _refused(options.dialect, outcome.failure)
+    text = out.decode()
+    print(text if asked.stream else json.dumps(json.loads(text), indent=2, ensure_ascii=False), end="\n")
+    _said((*asked.warnings, *outcome.warnings))
+    return 0 if outcome.complete else 1
+
+
+def _body(options: Options, data: bytes) -> dict[str, Any]:
+    text = data if options.what == "request" else options.request.read_bytes() if options.request else b"{}"
+    try:
+        body = msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise Unusable(f"the request is not valid JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise Unusable("the request is not a JSON object")
+    if options.what != "request":
+        least = {"model": "", "max_tokens": 1024, "messages": [{"role": "user", "content": "?"}]}
+        body = {**least, **body, "stream": options.what == "stream"}
+    return body if options.model is None else {**body, "model": options.model}
+
+
+def _resolve(path: Path, model: str) -> Resolved:
+    source = config.load(path)
+    # No secret is needed here, so one that is missing is no fault.
+    catalogue, _, faults = providers.load(source, os.environ)
+    faults = [fault for fault in faults if "api_key" not in fault.where]
+    if faults:
+        raise source.explain(faults)
+    resolved = catalogue.resolve(model)
+    if resolved is None:
+        raise Unusable(f"{path} has no model that matches {model!r}; name one with --model")
+    return resolved
+
+
+def _refused(dialect: Dialect, rejection: Rejection) -> int:
+    body = json.loads(rejection_body(dialect, rejection, f"req_{NONCE}"))
+    print(json.dumps({"status": rejection.http_status, "body": body}, indent=2, ensure_ascii=False))
+    return 1
+
+
+def _said(warnings: tuple[str, ...]) -> int:
+    for warning in dict.fromkeys(warnings):
+        print(warning, file=sys.stderr)
+    return 0
+
+
+__all__ = ["Invalid", "Options", "Unusable", "run"]

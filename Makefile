@@ -1,5 +1,5 @@
 # `make up` needs Python 3.11 or newer and make. ARGS goes to the command behind a target: make up ARGS="--port 9090"
-.PHONY: setup up demo test check lint types floors protos lock bench clean
+.PHONY: setup up demo test check lint types floors protos lock bench fuzz clean
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
   $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -7,6 +7,7 @@ py := .venv/bin/python
 pip := $(py) -m pip --disable-pip-version-check --quiet install
 runtime := .venv/.runtime
 dev := .venv/.dev
+fuzz := .venv/.fuzz
 
 setup: $(runtime)
 
@@ -37,11 +38,15 @@ protos: $(dev)
 bench: $(dev)
 	$(py) -m bench $(ARGS)
 
+fuzz: $(fuzz)  # ARGS="stream -max_total_time=600"; Linux
+	$(py) -m fuzz $(ARGS)
+
 uv = PYTHONPATH= "$$tmp"/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-header $(ARGS) pyproject.toml
 lock: $(runtime)  # ARGS=--upgrade takes new versions
 	tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && $(pip) --target "$$tmp" uv && \
-	$(uv) --group build -o requirements.txt && $(uv) --group dev -c requirements.txt -o requirements-dev.txt
+	$(uv) --group build -o requirements.txt && $(uv) --group dev -c requirements.txt -o requirements-dev.txt && \
+	$(uv) --group fuzz -c requirements-dev.txt -o requirements-fuzz.txt
 
 clean:
 	rm -rf .venv build dist tests/e2e/claude-code/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
@@ -59,4 +64,8 @@ $(runtime): requirements.txt pyproject.toml | $(py)
 
 $(dev): requirements-dev.txt $(runtime)
 	$(pip) --require-hashes -r requirements-dev.txt
+	@touch $@
+
+$(fuzz): requirements-fuzz.txt $(dev)
+	$(pip) --require-hashes -r requirements-fuzz.txt
 	@touch $@

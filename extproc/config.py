@@ -175,6 +175,13 @@ class Streaming(_Strict):
     ping_interval: float = Field(15, gt=0)
 
 
+class Metrics(_Strict):
+    """Where Prometheus finds them: `http://ADDRESS:PORT/metrics`."""
+
+    address: str = "127.0.0.1"
+    port: int = Field(ge=1, le=65535)
+
+
 class Records(_Strict):
     claims: list[str] = []
     """Claims of the token that appear in every record as `caller.<claim>`."""
@@ -191,6 +198,7 @@ class Config(_Strict):
     """Profile keys for every provider and model, such as `strictness`."""
     streaming: Streaming = Streaming()
     records: Records = Records()
+    metrics: Metrics | None = None
     max_body_bytes: int = Field(32 * 1024 * 1024, ge=1024)
     workers: int | None = Field(None, ge=1, le=64)
 

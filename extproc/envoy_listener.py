@@ -1,6 +1,7 @@
 """The one listener: TLS, limits, filters, routes by verdict, and Envoy's own words in the caller's dialect."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from extproc import record
 from extproc.config import Source
@@ -101,7 +102,7 @@ def _routes(source: Source) -> Json:
             "match": {"prefix": "/", "dynamic_metadata": [_is(record.CLUSTER, f"provider:{name}")]},
             "route": {
                 "cluster": f"provider:{name}",
-                "auto_host_rewrite": True,
+                "host_rewrite_literal": urlsplit(settings.base_url).netloc,
                 "timeout": f"{settings.timeouts.total or 0:g}s",
                 "idle_timeout": f"{settings.timeouts.idle:g}s",
             },
@@ -117,7 +118,9 @@ def _routes(source: Source) -> Json:
                 "name": "gateway",
                 "domains": ["*"],
                 "request_headers_to_remove": ["x-forwarded-proto", "x-forwarded-for", "x-envoy-external-address"],
-                "response_headers_to_add": [_if_absent("request-id"), _if_absent("x-request-id")],
+                "response_headers_to_add": [
+                    _request_id(name, "ADD_IF_ABSENT") for name in ("request-id", "x-request-id")
+                ],
                 "request_body_buffer_limit": source.config.max_body_bytes,
                 "routes": [*providers, undecided],
             }
@@ -125,9 +128,8 @@ def _routes(source: Source) -> Json:
     }
 
 
-def _if_absent(name: str) -> Json:
-    value = {"key": name, "value": "%REQ(X-REQUEST-ID)%"}
-    return {"header": value, "append_action": "ADD_IF_ABSENT"}
+def _request_id(name: str, action: str) -> Json:
+    return {"header": {"key": name, "value": "%REQ(X-REQUEST-ID)%"}, "append_action": action}
 
 
 def _is(key: str, value: str) -> Json:
@@ -229,7 +231,7 @@ def _mapper(condition: Json, refusal: tuple[int, Kind, str], chat: bool) -> Json
     return {
         "filter": condition,
         "status_code": status,
-        "headers_to_add": [{"header": {"key": "request-id", "value": "%REQ(X-REQUEST-ID)%"}}],
+        "headers_to_add": [_request_id("request-id", "OVERWRITE_IF_EXISTS_OR_ADD")],
         "body_format_override": {"json_format": _envelope(kind, message, chat)},
     }
 

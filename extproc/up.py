@@ -17,6 +17,7 @@ from pathlib import Path
 from extproc import config, envoy, lines
 from extproc.config import Invalid, Source
 from extproc.demo import idp
+from extproc.server import metrics
 from extproc.server.processes import Child, Group, NotStarted, start, supervise, worker
 
 LAB_ISSUER = "claude-code-lab"
@@ -53,12 +54,14 @@ async def serve(path: Path, processor: str, workers: int | None) -> None:
     source = config.load(path)
     addresses = envoy.processor_addresses(processor, workers or source.config.workers or os.cpu_count() or 1)
 
-    async def begin(groups: list[Group]) -> None:
-        groups.append([worker(path, address, leave=LEAVE_SECONDS) for address in addresses])
+    async def begin(folder: Path, groups: list[Group]) -> None:
+        environ = {**os.environ, **_metrics(source, folder)}
+        groups.append([worker(path, address, leave=LEAVE_SECONDS, environ=environ) for address in addresses])
         await start(groups)
         print(f"extproc is serving on {', '.join(addresses)}", flush=True)
 
-    await supervise(begin, SERVE_GRACE_SECONDS)
+    with tempfile.TemporaryDirectory(prefix="extproc-") as folder:
+        await supervise(partial(begin, Path(folder)), SERVE_GRACE_SECONDS)
 
 
 async def _start(options: Options, environ: dict[str, str], folder: Path, groups: list[Group]) -> None:
@@ -72,6 +75,7 @@ async def _start(options: Options, environ: dict[str, str], folder: Path, groups
     _check_port(source)
     addresses = [f"unix:{folder}/worker-{n}.sock" for n in range(_workers(source, options))]
     envoy.write(source, addresses, folder)
+    environ |= _metrics(source, folder)
     workers = [worker(options.config, address, leave=0, environ=environ) for address in addresses]
     front = _envoy(folder, environ)
     groups[:0] = [[front], workers]
@@ -105,6 +109,18 @@ def _make_lab_keys(source: Source) -> None:
     for issuer in source.config.authentication.jwt:
         if issuer.issuer == LAB_ISSUER and issuer.jwks.file is not None:
             idp.ensure_keys(source.resolve(issuer.jwks.file).parent)
+
+
+def _metrics(source: Source, folder: Path) -> dict[str, str]:
+    """Answers scrapes from now on; gives what the workers' environment needs. Raises CannotStart."""
+    settings = source.config.metrics
+    if settings is None:
+        return {}
+    try:
+        return metrics.serve(settings.address, settings.port, folder / "metrics")
+    except OSError as error:
+        where = f"{settings.address}:{settings.port}"
+        raise CannotStart(f"cannot answer scrapes on {where}: {error.strerror}; see `metrics` in the file") from None
 
 
 def _check_port(source: Source) -> None:

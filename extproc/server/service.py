@@ -8,8 +8,9 @@ import traceback
 import grpc
 
 from extproc import pb
-from extproc.events import Event, Silence
+from extproc.events import Event, Record, Silence
 from extproc.gateway import Gateway
+from extproc.server import metrics
 from extproc.server.messages import to_event, to_responses
 
 log = logging.getLogger("extproc")
@@ -41,6 +42,7 @@ class _Stream:
         self._writing = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
         self._waking: asyncio.Task[None] | None = None
+        self._record: Record = {}
 
     async def run(self) -> None:
         while True:
@@ -55,6 +57,8 @@ class _Stream:
             self._timer.cancel()
         if self._waking is not None:
             self._waking.cancel()
+        if self._record:
+            metrics.observe(self._record)
 
     async def _handle(self, event: Event, request: pb.ProcessingRequest | None) -> None:
         now = time.time()
@@ -63,6 +67,8 @@ class _Stream:
         except Exception as error:  # noqa: BLE001 - a bug ends one exchange, in the client's dialect
             log.error("exchange failed: %s", _where(error))
             actions = self._exchange.fail()
+        for action in actions:
+            self._record |= action.record
         for response in to_responses(actions, request):
             await self._context.write(response)
         self._set_timer()

@@ -121,8 +121,9 @@ class Queue:
         self._advance(size)
 
     def _advance(self, size: int) -> None:
-        """Writes the first block and closes it if it can give way."""
-        while True:
+        """Writes the first block and closes it if it can give way. There is none when a call that was closed at the
+        finish is spoken of again."""
+        while self._blocks:
             first = self._blocks[0]
             first.write(self._sink)
             if len(self._blocks) == 1:

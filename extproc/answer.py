@@ -48,6 +48,8 @@ class Answer:
         self._quiet_since = 0.0
         """When the client last got something, or began to wait for the answer."""
         self._spoken = False
+        self._has_body = False
+        """Envoy takes nothing for the body before a first piece of the provider's own has come by (1.40)."""
 
     @property
     def over(self) -> bool:
@@ -71,7 +73,7 @@ class Answer:
             # A JSON answer to a stream request may still turn out to be an error: its status stays held.
             streams = "event-stream" in self._upstream.headers.get("content-type")
             return self._settings.first_event_hold if streams else None
-        if self._state is State.FLOWING:
+        if self._state is State.FLOWING and self._has_body:
             return DRAIN_SECONDS if self._reply.outcome.complete else self._settings.ping_interval
         return None
 
@@ -86,6 +88,7 @@ class Answer:
 
     def goes_on(self, event: ResponseBody, now: float) -> list[Action]:
         self._now = now
+        self._has_body = True
         match self._state:
             case State.OVER:
                 return []
@@ -102,7 +105,7 @@ class Answer:
         if self._reply.outcome.complete:
             return self._more(b"", True, now)
         begin = [self._begin(self._client_headers())] if self._state is State.HELD else []
-        return [*begin, *self._more(self._reply.ping(), False, now)]
+        return [*begin, *self._more(self._reply.ping() if self._has_body else b"", False, now)]
 
     def fail(self, rejection: Rejection) -> list[Action]:
         if self._state is not State.FLOWING:
@@ -165,7 +168,9 @@ class Answer:
     def _begin(self, headers: dict[str, str]) -> BeginAnswer:
         assert self._asked is not None
         headers = headers | ids(headers.get("request-id", self._facts.request_id))
-        headers |= {"content-type": SSE, "cache-control": "no-cache"} if self._asked.stream else {"content-type": JSON}
+        media = self._reply.outcome.media if self._reply else ""
+        media = media or (SSE if self._asked.stream else JSON)
+        headers |= {"content-type": media} | ({} if media == JSON else {"cache-control": "no-cache"})
         if warnings := self._warnings():
             headers["x-translation-warnings"] = header_value(warnings)
         return self._begin_with(200, headers, {"request_id": headers["request-id"]})
@@ -184,12 +189,14 @@ class Answer:
             answer.append(AnswerBody(refusal.answer, True, {record.ENDED: True}))
             self._state = State.OVER
             return answer
-        return self._refuse(refusal.rejection, refusal.headers)
+        return self._refuse(refusal.rejection, refusal.headers, refusal.body)
 
-    def _refuse(self, rejection: Rejection, extra: dict[str, str]) -> list[Action]:
+    def _refuse(self, rejection: Rejection, extra: dict[str, str], said: bytes = b"") -> list[Action]:
+        """`said`: the provider's own words in the client's dialect."""
         request_id = extra.get("request-id", self._facts.request_id)
         headers = {**extra, **dict(rejection.headers), "content-type": JSON, **ids(request_id)}
-        status, body = rejection_status(self._facts.dialect, rejection), self._envelope(rejection, request_id)
+        status = rejection.http_status if said else rejection_status(self._facts.dialect, rejection)
+        body = said or self._envelope(rejection, request_id)
         outcome = record.of_outcome(self._reply.outcome) if self._reply else {}
         fields = outcome | record.of_rejection(rejection) | {"request_id": request_id}
         actions: list[Action] = [self._begin_with(status, headers, fields), AnswerBody(body, True, {})]

@@ -94,6 +94,9 @@ def run(argv: Sequence[str], base_url: str, keys_folder: Path, environ: Mapping[
     """Becomes Claude Code, so it returns only when that is impossible."""
     try:
         line, env = command(argv, base_url, keys_folder, os.environ if environ is None else environ)
+        if not (keys_folder / "private.pem").is_file():
+            # New ones would not be those that the gateway trusts.
+            raise ClaudeError(f"there are no lab keys in {keys_folder}; name the gateway's folder with --keys")
         if not listens(base_url):
             raise ClaudeError(f"no gateway listens at {base_url}. Start one in another shell: make up")
         os.execvpe(line[0], line, env)  # noqa: S606  # no shell on purpose

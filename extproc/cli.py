@@ -11,17 +11,27 @@ from typing import Any
 Run = Callable[[argparse.Namespace], int]
 
 CONFIG, KEYS, URL = Path("gateway.yaml"), Path("keys"), "http://127.0.0.1:8080"
+CLAUDE_OPTIONS = ("--keys", "--url")
 USAGE = 2
 
 
 def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
-    # Everything behind `claude` is Claude Code's, options above all; ours come before it.
-    ours = words.index("claude") + 1 if "claude" in words else len(words)
+    ours = _before_claudes(words)
     options = _parser().parse_args(words[:ours])
     options.rest = words[ours:]
     run: Run = options.run
     return run(options)
+
+
+def _before_claudes(words: list[str]) -> int:
+    """How many words are ours: behind `claude` and our own options for it, all is Claude Code's."""
+    if words[:1] != ["claude"]:
+        return len(words)
+    count = 1
+    while count < len(words) and words[count].partition("=")[0] in CLAUDE_OPTIONS:
+        count += 1 if "=" in words[count] else 2
+    return count
 
 
 def _parser() -> argparse.ArgumentParser:

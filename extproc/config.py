@@ -133,7 +133,7 @@ class Provider(_Strict):
     base_url: Annotated[str, AfterValidator(_base_url)]
     api_key: Secret | None = None
     profile: str | dict[str, Any] | None = None
-    version: str | None = Field(None, pattern=r"^(client|\d{4}-\d{2}-\d{2})$")
+    version: str = Field("2023-06-01", pattern=r"^(client|\d{4}-\d{2}-\d{2})$")
     """`anthropic-version` sent to it; `client`: the client's own, where it sent one."""
     ca_file: Path | None = None
     """Trusted roots instead of the system's, for a private certificate authority."""
@@ -219,7 +219,8 @@ class Source:
         return self.path.parent / path
 
     def explain(self, faults: list[Fault]) -> Invalid:
-        return Invalid([_place(self.path, self._lines, fault) for fault in faults])
+        # A provider's fault is found once for each of its models.
+        return Invalid(list(dict.fromkeys(_place(self.path, self._lines, fault) for fault in faults)))
 
 
 def load(path: Path, environ: Mapping[str, str] | None = None) -> Source:

@@ -66,7 +66,8 @@ class Endpoints:
         """`path` without its query. The caller checks the method of what is found."""
         if method == "HEAD" and path in PROBES:
             return _PROBE
-        found = self._exact.get(path)
+        # A provider may take a slash more for the same path: it must not lead past the rules for models.
+        found = self._exact.get(path) or self._exact.get(path.rstrip("/"))
         return found or next((endpoint for prefix, endpoint in self._by_prefix if path.startswith(prefix)), None)
 
     def _add(self, route: Route) -> None:

@@ -172,7 +172,7 @@ _REASON = (
     f" ? '{Reason.CLIENT_CLOSED}'"
     f" : response.code == 413 ? '{Reason.REQUEST_TOO_LARGE}'"
     f" : response.code >= 400 && response.code < 500 && response.code != 403 ? '{Reason.INVALID_REQUEST}'"
-    f" : response.code_details.contains('upstream') ? '{Reason.TRUNCATED}'"
+    f" : response.code_details.startsWith('upstream') ? '{Reason.TRUNCATED}'"
     f" : '{Reason.INTERNAL}'"
 )
 _OWN = {

@@ -65,6 +65,8 @@ class Rejection(msgspec.Struct, frozen=True, kw_only=True):
     code: str = ""
     """OpenAI's `code` where the dialect has one (mapping 5.3, 5.4)."""
     detail: str = ""
+    type: str = ""
+    """An upstream's own word where ours has none for it: Chat clients get it as it is (mapping 5.3)."""
     status: int = 0
     """0: the status of the kind."""
     headers: tuple[tuple[str, str], ...] = ()

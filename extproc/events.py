@@ -10,23 +10,24 @@ Record = dict[str, str | int | float | bool]
 class Headers:
     """Header fields in order, names in lower case; a name may occur more than once."""
 
-    __slots__ = ("_fields",)
+    __slots__ = ("_fields", "_first")
 
     def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
         self._fields = tuple(fields)
+        self._first = dict(reversed(self._fields))
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return iter(self._fields)
 
     def get(self, name: str, default: str = "") -> str:
         """The first value."""
-        return next((value for key, value in self._fields if key == name), default)
+        return self._first.get(name, default)
 
     def all(self, name: str) -> list[str]:
         return [value for key, value in self._fields if key == name]
 
     def names(self) -> set[str]:
-        return {key for key, _ in self._fields}
+        return set(self._first)
 
     def as_dict(self) -> dict[str, str]:
         """Last value wins."""

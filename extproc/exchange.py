@@ -2,6 +2,8 @@
 
 from enum import Enum, auto
 
+import msgspec
+
 from extproc import record
 from extproc.answer import Answer, ids, other_names
 from extproc.endpoints import Operation
@@ -143,9 +145,11 @@ class Exchange:
         resolved = self.facts.resolved
         assert resolved is not None and self.facts.endpoint is not None
         body, to = self._target(resolved)
-        if self.facts.endpoint.operation is Operation.COUNT_TOKENS:
-            return self._count(body, to)
-        return self._translate(body, to, resolved)
+        if self.facts.endpoint.operation is not Operation.COUNT_TOKENS:
+            return self._translate(body, to, resolved)
+        if self.facts.dialect in resolved.provider.dialects:
+            return self._translate(body, to, resolved, below="/count_tokens")
+        return self._count(body, to)
 
     def _target(self, resolved: Resolved) -> tuple[Json, Target]:
         rule, sent = resolved.rule.settings, self.facts.body
@@ -161,11 +165,12 @@ class Exchange:
         )
         return body, to
 
-    def _translate(self, body: Json, to: Target, resolved: Resolved) -> Action:
+    def _translate(self, body: Json, to: Target, resolved: Resolved, below: str = "") -> Action:
         pair = pair_for(self.facts.dialect, resolved.provider.dialects)
         asked = pair.request(body, to)
         if isinstance(asked, Rejection):
             return self.reject(asked)
+        asked = msgspec.structs.replace(asked, path=asked.path + below)
         self._answer.expect(pair, asked)
         self.phase = Phase.SENT
         return self._forward(asked, resolved)

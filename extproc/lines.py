@@ -1,18 +1,20 @@
 """What a person reads on the terminal: the banner, and a line for each call."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from extproc.config import Source
 
 
-def banner(source: Source, demo: bool) -> str:
+def banner(source: Source, demo_for: Sequence[str]) -> str:
     """Where it listens, who answers, where keys come from (never the keys), and how to point Claude Code at it."""
     settings = source.config
-    base = f"http{'s' if settings.listen.tls else ''}://{settings.listen.address}:{settings.listen.port}"
+    host = f"[{settings.listen.address}]" if ":" in settings.listen.address else settings.listen.address
+    base = f"http{'s' if settings.listen.tls else ''}://{host}:{settings.listen.port}"
     rows = [f"extproc is serving on {base}", ""]
-    if demo:
-        rows += ["  No OPENAI_API_KEY is set: THE DEMO MODEL ANSWERS, not OpenAI.", ""]
+    rows += [f"  No {key} is set: THE DEMO MODEL ANSWERS, not the provider." for key in demo_for]
+    rows += [""] if demo_for else []
     rows += [f"  model     {model.name or '(none)':24} -> {_answers(model)}" for model in settings.models]
     for name, provider in settings.providers.items():
         where = "no key" if provider.api_key is None else f"key from {provider.api_key.env or provider.api_key.file}"
@@ -45,7 +47,12 @@ def readable(line: str) -> str:
         str(call.get("error") or ""),
         f"[{call['warnings']}]" if call.get("warnings") else "",
     ]
-    return "  ".join(part for part in parts if part)
+    return _printable("  ".join(part for part in parts if part))
+
+
+def _printable(text: str) -> str:
+    """Names are of a stranger's choosing, and a terminal obeys what it is sent."""
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _who(call: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """The quirks of upstreams, as data: `profiles.yaml` says what differs from the defaults below (mapping 0.2)."""
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
@@ -30,6 +31,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Search the answer's text for stop sequences ourselves."""
     top_k: bool = False
     stream_usage: bool = True
+    meter_usage: bool = True
+    """Ask for a stream's usage also where a Chat client did not, and keep its chunk from the client."""
     stream_obfuscation_off: bool = False
     """Send stream_options.include_obfuscation=false (OpenAI proper)."""
     service_tier: bool = True
@@ -43,7 +46,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     system_suffix: str = ""
     strip_billing_header: bool = True
     mid_system: Literal["native", "user", "hoist"] = "native"
-    prefill: Literal["reject", "continue_final", "prefix", "pass"] = "reject"
+    prefill: Literal["reject", "append_user", "continue_final", "prefix", "pass"] = "reject"
     foreign_thinking: Literal["drop", "text"] = "drop"
     map_cache_control: bool = False
     prompt_cache_key: Literal["none", "session"] = "none"
@@ -87,6 +90,30 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ping: Literal["ping", "delta"] = "ping"
     """`delta`: an empty delta of the open block; Claude Code up to 2.1.197 counts no ping as a sign of life."""
 
+    # Messages upstreams
+    version_from: Literal["profile", "client"] = "client"
+    """Whose `anthropic-version` is sent when a Messages client names one."""
+
+    # Anthropic upstreams (mapping 4)
+    anthropic_version: str = "2023-06-01"
+    betas: tuple[str, ...] = ()
+    """Always sent in `anthropic-beta`, besides those the client asks for."""
+    default_max_tokens: int = 8192
+    """Where the client named no limit, which Anthropic must be told."""
+    thinking: Literal["adaptive", "enabled"] = "adaptive"
+    """`enabled`: by a budget of tokens."""
+    thinking_always_on: bool = False
+    forced_choice_with_thinking: bool = True
+    """False (Bedrock): thinking must be off where a tool is forced."""
+    expose_reasoning: bool = True
+    strict_tools: bool = True
+    tools_for_history: bool = True
+    """Declare the tools of the history where the request declares none."""
+    web_search: bool = False
+    url_sources: bool = True
+    auto_cache: bool = False
+    fast_mode: bool = False
+
     # counting tokens
     count_tokens: Literal["estimate", "off"] = "estimate"
     estimate_factor: float = 1.0
@@ -110,3 +137,21 @@ def for_model(model: str) -> str:
     """Name of the profile that suits a model of OpenAI's, by the model's name."""
     reasoning = model.startswith(("gpt-5", "gpt-6")) or (model[:1] == "o" and model[1:2].isdigit())
     return "openai-reasoning" if reasoning else "openai-chat"
+
+
+# Old names say the generation first or alone (`claude-3-5-haiku`, `claude-sonnet-4-20250514`).
+_CLAUDE = re.compile(r"claude-(?:[a-z]+-)*(\d)(?:[-.](\d)(?!\d))?(?!\d)")
+_ALWAYS_THINKING = ("fable", "mythos")
+
+
+def for_claude(model: str) -> str:
+    """Name of the profile that suits a model of Anthropic's, by the model's name, also as other clouds write it."""
+    if any(word in model for word in _ALWAYS_THINKING):
+        return "claude-always-thinking"
+    found = _CLAUDE.search(model)
+    if found is None:
+        return "claude-adaptive"
+    generation = int(found.group(1)), int(found.group(2) or 0)
+    if generation < (4, 5):
+        return "claude-extended-unstructured"
+    return "claude-extended" if generation == (4, 5) else "claude-adaptive"

@@ -120,9 +120,9 @@ def load(source: Source, environ: Mapping[str, str]) -> tuple[Catalogue, dict[st
             continue
         rules.append(Rule(index, _pattern(settings.name), settings, providers[settings.provider]))
     faults.extend(_shadowed(rules))
-    faults.extend(_profile_faults(rules, source.config))
     of_routes, found = _of_routes(source.config, providers)
     faults.extend(found)
+    faults.extend(_profile_faults([*rules, *of_routes.values()], source.config))
     if not rules and not of_routes and not faults:
         faults.append(Fault(("models",), "no model can be asked for: add one, or a route with a provider"))
     return Catalogue(rules, of_routes, source.config), providers, faults
@@ -159,12 +159,21 @@ def profile_of(rule: Rule, upstream: str, settings: config.Config) -> Profile:
         for key in ("context_window", "max_output_tokens")
         if (value := getattr(rule.settings, key)) is not None
     }
-    changes = {**settings.translation, **of_provider, **of_model, **limits}
+    version = _version(settings.providers[rule.provider.name].version)
+    changes = {**version, **settings.translation, **of_provider, **of_model, **limits}
     return profiles.with_overrides(profiles.shipped()[base], changes)
 
 
+def _version(version: str) -> dict[str, str]:
+    return (
+        {"version_from": "client"} if version == "client" else {"version_from": "profile", "anthropic_version": version}
+    )
+
+
 def _by_name(provider: Provider, upstream: str) -> str:
-    openai = provider.name == "openai" or provider.authority.endswith("openai.com")
+    if "chat" not in provider.dialects:
+        return profiles.for_claude(upstream)
+    openai = provider.name == "openai" or provider.authority.endswith(".openai.com")
     return profiles.for_model(upstream) if openai else "generic"
 
 
@@ -224,14 +233,14 @@ def _shadowed(rules: list[Rule]) -> list[Fault]:
 
 
 def _profile_faults(rules: list[Rule], settings: config.Config) -> list[Fault]:
-    faults = []
+    found: dict[tuple[Where, str], None] = {}
     for rule in rules:
         where: Where = ("models", rule.index) if rule.settings.profile else ("providers", rule.provider.name)
         try:
             profile_of(rule, rule.settings.model or rule.settings.name, settings)
-        except KeyError as error:
-            known = ", ".join(profiles.shipped())
-            faults.append(Fault((*where, "profile"), f"no profile is named {error}; there are: {known}"))
+        except (KeyError, TypeError) as error:
+            named = f"is named {error}" if isinstance(error, KeyError) else "has such a name"
+            found[(*where, "profile"), f"no profile {named}; there are: {', '.join(profiles.shipped())}"] = None
         except msgspec.ValidationError as error:
-            faults.append(Fault((*where, "profile"), str(error)))
-    return faults
+            found[(*where, "profile"), str(error)] = None
+    return [Fault(place, problem) for place, problem in found]

@@ -21,12 +21,26 @@ from extproc.server import metrics
 from extproc.server.processes import Child, Group, NotStarted, start, supervise, worker
 
 LAB_ISSUER = "claude-code-lab"
-OPENAI_KEY, OPENAI_URL = "OPENAI_API_KEY", "OPENAI_BASE_URL"
 GRACE_SECONDS = 10.0
 SERVE_GRACE_SECONDS = 605.0
 # Envoy asks for health each second; two answers later it sends nothing new.
 LEAVE_SECONDS = 2.0
 ENVOY_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Demo:
+    """`url` is not the variable that clients read: theirs may point at this very gateway."""
+
+    key: str
+    url: str
+    module: str
+
+
+DEMOS = (
+    Demo("OPENAI_API_KEY", "OPENAI_UPSTREAM_URL", "extproc.demo.model"),
+    Demo("ANTHROPIC_API_KEY", "ANTHROPIC_UPSTREAM_URL", "extproc.demo.claude_model"),
+)
 
 
 class CannotStart(Exception):
@@ -66,10 +80,9 @@ async def serve(path: Path, processor: str, workers: int | None) -> None:
 
 async def _start(options: Options, environ: dict[str, str], folder: Path, groups: list[Group]) -> None:
     """Fills `groups` in the order in which they are to be stopped."""
-    if demo := _demo_model(options.config, environ):
-        groups.append([demo])
-        await demo.start()
-        environ[OPENAI_URL] = demo.first_line.removeprefix("demo model: ")
+    demos = _demo_models(options.config, environ)
+    for demo in demos:
+        await _start_demo(demo, environ, groups)
     source = _narrowed(config.load(options.config, environ), options)
     _make_lab_keys(source)
     _check_port(source)
@@ -81,16 +94,23 @@ async def _start(options: Options, environ: dict[str, str], folder: Path, groups
     groups[:0] = [[front], workers]
     await start([[front, *workers]])
     await _serving(folder, len(addresses))
-    print(lines.banner(source, demo is not None), flush=True)
+    print(lines.banner(source, [demo.key for demo in demos]), flush=True)
 
 
-def _demo_model(path: Path, environ: dict[str, str]) -> Child | None:
-    """Stands in for OpenAI where the configuration wants its key and there is none."""
-    if environ.get(OPENAI_KEY) or OPENAI_KEY not in _text(path):
-        return None
-    environ[OPENAI_KEY] = "demo-" + secrets.token_urlsafe(24)
-    argv = [sys.executable, "-m", "extproc.demo.model", "--port", "0"]
-    return Child("demo model", argv, environ={**environ, "DEMO_MODEL_KEY": environ[OPENAI_KEY]})
+def _demo_models(path: Path, environ: Mapping[str, str]) -> list[Demo]:
+    """Stand-ins for the providers whose keys the configuration wants, if none of these keys is there."""
+    text = _text(path)
+    wanted = [demo for demo in DEMOS if demo.key in text]
+    return [] if any(environ.get(demo.key) for demo in wanted) else wanted
+
+
+async def _start_demo(demo: Demo, environ: dict[str, str], groups: list[Group]) -> None:
+    environ[demo.key] = "demo-" + secrets.token_urlsafe(24)
+    argv = [sys.executable, "-m", demo.module, "--port", "0"]
+    child = Child("demo model", argv, environ={**environ, "DEMO_MODEL_KEY": environ[demo.key]})
+    groups.append([child])
+    await child.start()
+    environ[demo.url] = child.first_line.removeprefix("demo model: ")
 
 
 def _text(path: Path) -> str:

@@ -15,7 +15,7 @@ from pydantic import ConfigDict, TypeAdapter
 
 def check_chat_request(body: dict[str, Any]) -> None:
     """Raises pydantic.ValidationError."""
-    _drain(_adapter().validate_python(body))
+    drain(_adapter().validate_python(body))
 
 
 @cache
@@ -28,11 +28,11 @@ def _adapter() -> TypeAdapter[Any]:
     return TypeAdapter(CompletionCreateParams)
 
 
-def _drain(value: Any) -> None:
+def drain(value: Any) -> None:
     """Iterables are validated only when they are read."""
     if isinstance(value, Mapping):
         for item in value.values():
-            _drain(item)
+            drain(item)
     elif isinstance(value, Iterable) and not isinstance(value, str | bytes):
         for item in value:
-            _drain(item)
+            drain(item)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from extproc import claude
+from extproc import claude, cli
 
 URL = "http://127.0.0.1:8080"
 OLD = {"ANTHROPIC_API_KEY": "old", "ANTHROPIC_AUTH_TOKEN": "old", "CLAUDE_CODE_USE_BEDROCK": "1", "OTHER": "kept"}
@@ -128,3 +128,16 @@ def test_run_becomes_claude(environ: dict[str, str], tmp_path: Path) -> None:
     assert argv[2:] == ["-p", "a b"]
     assert env["ANTHROPIC_BASE_URL"] == url
     assert "ANTHROPIC_API_KEY" not in env
+
+
+@pytest.mark.parametrize("ours", [["--url", URL, "--keys", "k"], [f"--url={URL}", "--keys=k"]])
+def test_options_of_our_own_come_first(ours: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+
+    def run(*given: object) -> int:
+        seen.append(given)
+        return 0
+
+    monkeypatch.setattr(claude, "run", run)
+    assert cli.main(["claude", *ours, "-p", "--url", "claude"]) == 0
+    assert seen == [(["-p", "--url", "claude"], URL, Path("k"))]

@@ -1,6 +1,7 @@
 """A request to the demo model -> what goes over the wire, in which pieces, and how it ends. Pure but for the count."""
 
 from collections import Counter
+from collections.abc import Callable
 
 import msgspec
 
@@ -28,12 +29,47 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds between pieces."""
 
 
+class Faults:
+    """How often each fault of a script has struck, by its line, for `times=K`."""
+
+    def __init__(self) -> None:
+        self.struck: Counter[str] = Counter()
+
+    def next(self, played: Step | None) -> Fault | None:
+        """The first fault that is not used up."""
+        for fault in played.faults if played else ():
+            if fault.times is None or self.struck[fault.line] < fault.times:
+                self.struck[fault.line] += 1
+                return fault
+        return None
+
+
 class Model:
-    """Stateless but for `times=K`: how often each fault has struck, by its line."""
+    """Stateless but for its faults."""
+
+    root = "/v1"
 
     def __init__(self, key: str = "") -> None:
         self.key = key
-        self.struck: Counter[str] = Counter()
+        self.faults = Faults()
+
+    def refusal(self, status: int, message: str) -> Reply:
+        return refusal(status, message)
+
+    def headers(self, nonce: str, milliseconds: int) -> Headers:
+        """As OpenAI's answers carry them; a gateway passes on some and must keep the rest to itself."""
+        return [
+            ("x-request-id", f"req_{nonce}"),
+            ("openai-organization", "demo"),
+            ("openai-processing-ms", str(milliseconds)),
+            ("openai-version", "2020-10-01"),
+            ("x-ratelimit-limit-requests", "10000"),
+            ("x-ratelimit-limit-tokens", "200000"),
+            ("x-ratelimit-remaining-requests", "9999"),
+            ("x-ratelimit-remaining-tokens", "199000"),
+            ("x-ratelimit-reset-requests", "8.64s"),
+            ("x-ratelimit-reset-tokens", "300ms"),
+        ]
 
     def reply(self, request: Request, nonce: str, now: int) -> Reply:
         if self.key and request.header("authorization") != f"Bearer {self.key}":
@@ -54,36 +90,46 @@ class Model:
             plan=plan(body, played), model=body["model"], nonce=nonce, created=now, asked=len(request.body)
         )
         stream = body.get("stream") is True
-        fault = self._fault(played)
+        fault = self.faults.next(played)
         if fault is not None and fault.kind == "json":
             stream, fault = False, None
         usage = bool((body.get("stream_options") or {}).get("include_usage"))
-        reply = _stream(forms.frames(answer, include_usage=usage)) if stream else Reply(pieces=(forms.whole(answer),))
-        reply = _spoilt(reply, fault) if fault else reply
-        return msgspec.structs.replace(reply, silent=played.silent, slow=played.slow) if played else reply
-
-    def _fault(self, played: Step | None) -> Fault | None:
-        """The first fault that is not used up."""
-        for fault in played.faults if played else ():
-            if fault.times is None or self.struck[fault.line] < fault.times:
-                self.struck[fault.line] += 1
-                return fault
-        return None
+        reply = streamed(forms.frames(answer, include_usage=usage)) if stream else Reply(pieces=(forms.whole(answer),))
+        return timed(spoilt(reply, fault, failing, broken) if fault else reply, played)
 
 
-def _stream(frames: list[bytes]) -> Reply:
+def streamed(frames: list[bytes]) -> Reply:
     return Reply(content_type="text/event-stream; charset=utf-8", pieces=tuple(frames), chunked=True)
 
 
-def _spoilt(reply: Reply, fault: Fault) -> Reply:
-    if fault.kind == "fail":
-        headers: Headers = [("retry-after", fault.retry_after)] if fault.retry_after else []
-        message = fault.message or f"The demo model fails with {fault.status}, as the script says."
-        return refusal(fault.status, message, code=fault.code or forms.CODES.get(fault.status), headers=headers)
+def timed(reply: Reply, played: Step | None) -> Reply:
+    return msgspec.structs.replace(reply, silent=played.silent, slow=played.slow) if played else reply
+
+
+def spoilt(reply: Reply, fault: Fault, failing: Callable[[Fault], Reply], broken: Callable[[Fault], bytes]) -> Reply:
+    """`failing`: the dialect's error answer; `broken`: its error within a stream."""
+    if fault.kind == "fail" or (fault.kind == "break" and not reply.chunked):
+        return failing(fault)
     if fault.kind == "html":
         return Reply(content_type="text/html; charset=utf-8", pieces=(HTML,))
     half = forms.half(list(reply.pieces)) if reply.chunked else [reply.pieces[0][: len(reply.pieces[0]) // 2]]
+    if fault.kind == "break":
+        half.append(broken(fault))
     return msgspec.structs.replace(reply, pieces=tuple(half), chunked=True, cut=fault.kind == "reset")
+
+
+def said(fault: Fault) -> str:
+    return fault.message or f"The demo model fails with {fault.status}, as the script says."
+
+
+def failing(fault: Fault) -> Reply:
+    headers: Headers = [("retry-after", fault.retry_after)] if fault.retry_after else []
+    return refusal(fault.status, said(fault), code=fault.code or forms.CODES.get(fault.status), headers=headers)
+
+
+def broken(fault: Fault) -> bytes:
+    error = forms.error(fault.status, said(fault), code=fault.code or forms.CODES.get(fault.status))
+    return b"data: %s\n\n" % error
 
 
 def refusal(

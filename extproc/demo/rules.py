@@ -53,8 +53,8 @@ def _model(body: dict[str, Any]) -> Iterator[Problem]:
 
 
 def _foreign(body: dict[str, Any]) -> Iterator[Problem]:
-    for name in body:
-        if name in FOREIGN and not (name == "thinking" and body[name] in DEEPSEEK_THINKING):
+    for name, value in body.items():
+        if name in FOREIGN and not (name == "thinking" and value in DEEPSEEK_THINKING):
             yield Problem(f"Unknown parameter: '{name}'.", name, "unknown_parameter")
 
 

@@ -23,7 +23,7 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """A way to answer wrongly: `fail`, `truncate`, `reset`, `html` or `json`."""
+    """A way to answer wrongly: `fail`, `break`, `truncate`, `reset`, `html` or `json`."""
 
     kind: str
     line: str
@@ -96,11 +96,16 @@ def _fault(kind: str) -> Callable[[Step, str, str], None]:
     return add
 
 
-def _fail(step: Step, rest: str, line: str) -> None:
-    status, _, options = rest.partition(" ")
-    if not 300 <= int(status) <= 599:
-        raise ValueError(status)
-    step.faults.append(_with_options("fail", int(status), options, line))
+def _failure(kind: str) -> Callable[[Step, str, str], None]:
+    """`fail`: an error instead of an answer; `break`: one in the middle of a stream."""
+
+    def add(step: Step, rest: str, line: str) -> None:
+        status, _, options = rest.partition(" ")
+        if not 300 <= int(status) <= 599:
+            raise ValueError(status)
+        step.faults.append(_with_options(kind, int(status), options, line))
+
+    return add
 
 
 def _with_options(kind: str, status: int, rest: str, line: str) -> Fault:
@@ -118,7 +123,8 @@ VERBS: dict[str, Callable[[Step, str, str], None]] = {
     "say": lambda step, rest, _: step.says.append(rest),
     "think": lambda step, rest, _: step.thoughts.append(rest),
     "call": _call,
-    "fail": _fail,
+    "fail": _failure("fail"),
+    "break": _failure("break"),
     "truncate": _fault("truncate"),
     "reset": _fault("reset"),
     "html": _fault("html"),

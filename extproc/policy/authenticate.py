@@ -148,6 +148,9 @@ def _decode(token: str, key: keys.Key, algorithm: str, settings: Issuer) -> dict
         raise Unproven("token_malformed") from None
 
 
+_FINAL = (("x-should-retry", "false"),)
+
+
 def _refusal(message: str, detail: str) -> Rejection:
     # https://www.rfc-editor.org/rfc/rfc6750#section-3: no error code where no credential was sent.
     challenge = "Bearer" if detail == "credential_missing" else 'Bearer error="invalid_token"'
@@ -157,5 +160,6 @@ def _refusal(message: str, detail: str) -> Rejection:
         reason=Reason.JWT_AUTH,
         code="invalid_api_key",
         detail=detail,
-        headers=(("www-authenticate", challenge),),
+        # Claude Code tries ten times, in silence, unless told not to; an expired token it can renew.
+        headers=(("www-authenticate", challenge), *(() if detail == "token_expired" else _FINAL)),
     )

@@ -1,6 +1,7 @@
 """One worker process: `python -m extproc.server.worker CONFIG ADDRESS LEAVE`. Started by the supervisor only."""
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -34,6 +35,10 @@ async def serve(config: Path, address: str, leave: float) -> None:
     status = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
     server.add_insecure_port(address)
+    # What is here stays: the collector need not look at it again, and need not look often.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
     await server.start()
     await status.set("", health_pb2.HealthCheckResponse.SERVING)
     print(READY, flush=True)

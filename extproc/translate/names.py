@@ -76,3 +76,9 @@ def message_id(upstream_id: str, nonce: str) -> str:
     """A message's id for the client, from the upstream's id of the completion."""
     suffix = _FOREIGN.sub("_", upstream_id.removeprefix("chatcmpl-"))
     return f"msg_{suffix}" if suffix else made_id("msg_", nonce, 0)
+
+
+def completion_id(upstream_id: str, nonce: str) -> str:
+    """The same for a Chat client."""
+    suffix = _FOREIGN.sub("_", upstream_id.removeprefix("msg_"))
+    return f"chatcmpl-{suffix}" if suffix else made_id("chatcmpl-", nonce, 0)

@@ -20,10 +20,10 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Name the provider knows the model by."""
     nonce: str
     """Unique per exchange; every generated id derives from it, so equal input gives equal bytes."""
+    now: float = 0.0
+    """Unix seconds: the Chat dialect dates its answers."""
     headers: Headers = {}
     """The client's request headers, lower-case names."""
-    now: float = 0.0
-    """Unix seconds."""
     raw: bytes = b""
     """The client's body as it came; what passes in its own dialect is cut from it, never re-encoded."""
     settings: Json = {}
@@ -70,6 +70,8 @@ class Outcome(msgspec.Struct, kw_only=True):
     failure: Rejection | None = None
     """Set once: the answer is not complete, and the client has been or must be told."""
     complete: bool = False
+    media: str = ""
+    """Media type of what the client gets, if it is not the one its request asks for."""
 
 
 class Reply(Protocol):
@@ -101,6 +103,8 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     """Besides content-type: retry and rate-limit headers, request ids."""
     answer: bytes = b""
     """Not empty: what the client gets instead, with status 200 and in the form it asked for (`filter_as_refusal`)."""
+    body: bytes = b""
+    """Not empty: the upstream's own words, sent with exactly the rejection's status."""
 
 
 class Pair(Protocol):

@@ -2,10 +2,16 @@
 
 from collections.abc import Sequence
 
+from extproc.translate.chat_on_chat import chat_on_chat
 from extproc.translate.messages_on_chat import messages_on_chat
+from extproc.translate.messages_on_messages import messages_on_messages
 from extproc.translate.pair import Pair
 
-PAIRS: dict[tuple[str, str], Pair] = {("messages", "chat"): messages_on_chat}
+PAIRS: dict[tuple[str, str], Pair] = {
+    ("messages", "chat"): messages_on_chat,
+    ("messages", "messages"): messages_on_messages,
+    ("chat", "chat"): chat_on_chat,
+}
 
 
 def pair_for(client: str, provider: Sequence[str]) -> Pair:

@@ -80,7 +80,7 @@ _WORDING: dict[Kind, tuple[int, str, str | None]] = {
     Kind.TOO_LARGE: (413, "invalid_request_error", "request_too_large"),
     Kind.RATE_LIMIT: (429, "rate_limit_error", "rate_limit_exceeded"),
     Kind.API: (0, "server_error", None),
-    Kind.TIMEOUT: (504, "server_error", "timeout"),
+    Kind.TIMEOUT: (0, "server_error", "timeout"),
     Kind.OVERLOADED: (503, "service_unavailable_error", "server_is_overloaded"),
 }
 
@@ -97,4 +97,4 @@ def status(rejection: Rejection) -> int:
 def from_rejection(rejection: Rejection) -> bytes:
     _, kind, code = _WORDING[rejection.kind]
     param = rejection.path or ("model" if rejection.code == "model_not_found" else None)
-    return error_body(rejection.message, kind, param, rejection.code or code)
+    return error_body(rejection.message, rejection.type or kind, param, rejection.code or code)

@@ -40,6 +40,16 @@ def loads(data: bytes | str) -> Any:
         raise Undecodable(str(error)) from None
 
 
+def count(value: Any) -> int | None:
+    """A number of tokens, however it is written."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        return max(0, int(value))
+    except (ValueError, OverflowError):
+        return None
+
+
 def _nothing(_: str) -> None:
     return None
 

@@ -29,6 +29,7 @@ def body(*messages: object, **more: object) -> dict[str, object]:
         body(tools=[TOOL], tool_choice="auto", max_completion_tokens=5, top_k=4, reasoning_effort="low"),
         body({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}]}),
         body(stream=True, stream_options={"include_usage": True}),
+        body(thinking={"type": "enabled"}),
     ],
 )
 def test_good(good: object) -> None:
@@ -55,6 +56,7 @@ def test_good(good: object) -> None:
         (body(HI, RESULT), "messages[1].role"),
         (body(HI, {"role": "assistant", "content": "", "tool_calls": [{}]}), "messages[1].tool_calls"),
         (body(thinking={"type": "adaptive"}), "thinking"),
+        (body(thinking={"type": "enabled", "budget_tokens": 1024}), "thinking"),
         (body(tools=[]), "tools"),
         (body(tools=[{"name": "f", "input_schema": {}}]), "tools[0].function"),
         (body(tools=[{"type": "function", "function": {"name": "a.b"}}]), "tools[0].function.name"),

@@ -4,8 +4,9 @@ import msgspec
 
 from extproc.errors import Reason, Rejection
 from extproc.profiles import Profile
+from extproc.translate.failures import failure
 from extproc.translate.messages_on_chat.answer_state import AnswerState
-from extproc.translate.messages_on_chat.errors import choice_failure, failure, reported
+from extproc.translate.messages_on_chat.errors import choice_failure, reported
 from extproc.wire.chat import Choice, Completion, Said
 from extproc.wire.lenient import Undecodable, decode, loads
 

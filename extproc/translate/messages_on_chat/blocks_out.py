@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from extproc.translate.messages_on_chat.arguments import compact, tool_input
-from extproc.translate.messages_on_chat.json_prefix import JsonPrefix
+from extproc.translate.arguments import compact, tool_input
+from extproc.translate.json_prefix import JsonPrefix
 from extproc.translate.messages_on_chat.sinks import Sink
 from extproc.translate.messages_on_chat.thought import Thought
 from extproc.translate.pair import Json

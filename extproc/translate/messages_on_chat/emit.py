@@ -40,6 +40,9 @@ def prefill(draft: Draft, turns: list[Turn], out: list[Json]) -> str:
             draft.upstream["add_generation_prompt"] = False
         case "prefix":
             out[-1]["prefix"] = True
+        case "append_user":
+            draft.warnings.add("emulated", "prefill", _NO_PREFILL)
+            out.append({"role": "user", "content": "Continue."})
         case "pass":
             return last.text
     return ""

@@ -54,11 +54,6 @@ _STATUSES: dict[int, tuple[int, Kind]] = {
 _REFUSED_CREDENTIAL = "gateway credential rejected"
 
 
-def failure(message: str, detail: str, reason: Reason = Reason.UPSTREAM) -> Rejection:
-    """The upstream's answer is no answer."""
-    return Rejection(kind=Kind.API, message=message, reason=reason, detail=detail, status=502)
-
-
 def refused(status: int, body: bytes, profile: Profile) -> Rejection:
     """An answer whose status says that it is an error."""
     told = told_by(body)

@@ -5,8 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from extproc.translate import names, want
-from extproc.translate.messages_on_chat import schema
+from extproc.translate import names, schema, want
 from extproc.translate.want import Json, refused
 from extproc.translate.warnings import Strictness, Warnings
 

@@ -18,7 +18,11 @@ _ADDRESS = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b|\blocalhost(?::\d+)
 
 
 def scrubbed(message: str) -> str:
-    text = _KEY.sub("[key]", message[: 2 * MAX_CHARS])
+    return hidden(message[: 2 * MAX_CHARS]).strip()[:MAX_CHARS]
+
+
+def hidden(text: str) -> str:
+    text = _KEY.sub("[key]", text)
     for pattern in (_URL, _HOST, _ADDRESS):
         text = pattern.sub("[address]", text)
-    return text.strip()[:MAX_CHARS]
+    return text

@@ -8,96 +8,59 @@ from typing import Any
 import msgspec
 
 from extproc.errors import Reason, Rejection
+from extproc.translate.event_stream import EventStream, loads_or_none
+from extproc.translate.failures import failure
 from extproc.translate.messages_on_chat.answer_state import AnswerState
 from extproc.translate.messages_on_chat.asked import Asked
 from extproc.translate.messages_on_chat.block_queue import Overfull
-from extproc.translate.messages_on_chat.errors import choice_failure, failure, reported
+from extproc.translate.messages_on_chat.errors import choice_failure, reported
 from extproc.translate.messages_on_chat.sinks import Sink
 from extproc.translate.pair import Outcome
 from extproc.wire.chat import Choice, Completion
-from extproc.wire.lenient import Undecodable, decode, loads
-from extproc.wire.sse import SseDecoder, SseEvent, SseKind
+from extproc.wire.lenient import decode, loads
+from extproc.wire.sse import SseEvent
 
-MAX_ANSWER = 32 * 1024 * 1024
 _decoder = msgspec.json.Decoder(Completion)
 
 
-class ChatStream:
+class ChatStream(EventStream):
     """Bytes of an upstream's event stream into a sink."""
 
     def __init__(self, asked: Asked, sink: Sink, outcome: Outcome) -> None:
+        super().__init__(sink, outcome, asked.profile.max_event_bytes)
         self._asked = asked
-        self._sink = sink
-        self._outcome = outcome
-        self._sse = SseDecoder(asked.profile.max_event_bytes)
         self._state = AnswerState(asked, sink, outcome)
-        self._over = False
-        self._unreadable = False
-        """The last data could not be read."""
         self._settled = False
         """The usage came with the finish or after it, so it is the last."""
 
-    def feed(self, data: bytes) -> bytes:
-        if not self._over:
-            self._read(self._sse.feed(data))
-        return self._sink.take()
-
-    def close(self) -> bytes:
-        if not self._over:
-            self._read(self._sse.close())
-        if not self._over:
-            self._body_ended()
-        return self._sink.take()
-
     def _read(self, events: list[SseEvent]) -> None:
         try:
-            for event in events:
-                if self._over:
-                    return
-                self._event(event)
+            super()._read(events)
         except Overfull:
             self._fail(failure("the upstream's tool calls could not be put in order", "queue_limit"))
-            return
-        self._state.measure()
-        if self._state.size > MAX_ANSWER and not self._over:
-            self._fail(failure("the upstream's answer is too large", "answer_limit"))
 
-    def _event(self, event: SseEvent) -> None:
-        match event.kind:
-            case SseKind.COMMENT:
-                return
-            case SseKind.OVERFLOW:
-                self._fail(failure("an event of the upstream's stream is too large", "event_limit"))
-            case SseKind.EVENT:
-                self._data(event.data, event.name)
+    def _measure(self) -> int:
+        self._state.measure()
+        return self._state.size
+
+    def _warn(self, word: str) -> None:
+        self._state.warn(word)
+
+    def _reported(self, value: Any) -> Rejection:
+        return reported(value, self._asked.profile)
 
     def _data(self, data: bytes, name: str) -> None:
         if data.startswith(b"[DONE]"):
             self._end()
             return
-        try:
-            if name == "error":
-                self._fail(reported(_loads_or_none(data), self._asked.profile))
-                return
-            chunk = decode(data, _decoder)
-        except Undecodable:
-            self._skip(data)
+        if name == "error":
+            self._fail(self._reported(loads_or_none(data)))
             return
-        self._unreadable = False
+        chunk = decode(data, _decoder)
         if chunk.error or chunk.object == "error":
-            self._fail(reported(loads(data), self._asked.profile))
+            self._fail(self._reported(loads(data)))
             return
         self._chunk(chunk)
-
-    def _skip(self, data: bytes) -> None:
-        if self._unreadable:
-            self._fail(failure("the upstream's stream cannot be read", "unreadable_stream"))
-            return
-        if data[:1] == b"[" and (error := _listed_error(data)) is not None:
-            self._fail(reported(error, self._asked.profile))
-            return
-        self._unreadable = True
-        self._state.warn("unreadable_chunk")
 
     def _chunk(self, chunk: Completion) -> None:
         choices = chunk.choices or ()
@@ -137,23 +100,3 @@ class ChatStream:
             return
         self._over = True
         self._state.end()
-
-    def _fail(self, rejection: Rejection) -> None:
-        self._over = True
-        self._state.measure()
-        self._outcome.failure = rejection
-        self._sink.fail(rejection)
-
-
-def _loads_or_none(data: bytes) -> Any:
-    try:
-        return loads(data)
-    except Undecodable:
-        return None
-
-
-def _listed_error(data: bytes) -> Any:
-    """Gemini's errors come in a list of one."""
-    value = _loads_or_none(data)
-    first = value[0] if isinstance(value, list) and value else None
-    return first if isinstance(first, dict) and first.get("error") else None

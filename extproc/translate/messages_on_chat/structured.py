@@ -2,8 +2,7 @@
 
 import msgspec
 
-from extproc.translate import want
-from extproc.translate.messages_on_chat import schema
+from extproc.translate import schema, want
 from extproc.translate.messages_on_chat.draft import Draft
 
 _ASK = "Answer with JSON that fulfils this JSON schema, and with nothing else:\n"

@@ -3,6 +3,7 @@
 from typing import Any
 
 from extproc.translate.pair import Json, Usage
+from extproc.wire.lenient import count
 
 _TIER = {
     "default": "standard",
@@ -13,17 +14,8 @@ _TIER = {
 }
 
 
-def _count(value: Any) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        return max(0, int(value))
-    except (ValueError, OverflowError):
-        return None
-
-
 def _first(*values: Any) -> int:
-    return next((n for n in map(_count, values) if n is not None), 0)
+    return next((n for n in map(count, values) if n is not None), 0)
 
 
 def _details(usage: Json, member: str) -> Json:
@@ -35,7 +27,7 @@ def read_usage(usage: Json) -> Usage:
     prompt = _first(usage.get("prompt_tokens"))
     total = _first(usage.get("total_tokens"))
     completion = _first(usage.get("completion_tokens"), max(0, total - prompt))
-    thinking = _count(_details(usage, "completion_tokens_details").get("reasoning_tokens"))
+    thinking = count(_details(usage, "completion_tokens_details").get("reasoning_tokens"))
     details = _details(usage, "prompt_tokens_details")
     # DeepSeek and Moonshot have members of their own.
     cached = _first(details.get("cached_tokens"), usage.get("prompt_cache_hit_tokens"), usage.get("cached_tokens"))

@@ -1,7 +1,7 @@
 import pytest
 
 from extproc.translate.messages_on_chat import canned
-from extproc.translate.messages_on_chat.schema import repair
+from extproc.translate.schema import repair
 
 
 @pytest.mark.parametrize("kind", canned.FIXED)

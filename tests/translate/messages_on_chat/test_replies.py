@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from extproc.errors import Reason
-from extproc.translate.messages_on_chat import messages_on_chat, replies
+from extproc.translate import sniff
+from extproc.translate.messages_on_chat import messages_on_chat
 from extproc.translate.messages_on_chat.finish import ending
 from extproc.translate.messages_on_chat.usage import read_usage
 from extproc.translate.pair import Outcome, Usage
@@ -65,7 +66,7 @@ def test_no_answer_is_a_failure(raw: bytes, content_type: str, stream: bool) -> 
 
 
 def test_a_body_over_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replies, "MAX_ANSWER", 100)
+    monkeypatch.setattr(sniff, "MAX_ANSWER", 100)
     reply = messages_on_chat.reply(asked(), JSON)
     assert play(reply, b"{" + b" " * 60, b" " * 60, b"}") == b""
     assert reply.outcome.failure is not None and reply.outcome.failure.detail == "answer_limit"

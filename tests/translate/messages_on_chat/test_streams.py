@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from extproc.errors import Kind, Reason
-from extproc.translate.messages_on_chat import block_queue, messages_on_chat, stream
+from extproc.translate import event_stream
+from extproc.translate.messages_on_chat import block_queue, messages_on_chat
 from extproc.translate.messages_on_chat.asked import Asked
 from extproc.translate.pair import Reply, Usage
 from extproc.translate.signature import unseal
@@ -342,7 +343,7 @@ def test_a_repeated_prefill_is_cut(texts: list[str]) -> None:
 
 
 def test_an_answer_over_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "MAX_ANSWER", 10)
+    monkeypatch.setattr(event_stream, "MAX_ANSWER", 10)
     reply, found = run(chunk({"content": "x" * 11}), chunk({}, "stop"), DONE)
     assert found[-1]["type"] == "error" and reply.outcome.failure is not None
 

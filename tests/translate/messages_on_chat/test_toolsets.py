@@ -3,8 +3,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from extproc.translate.messages_on_chat.canned import Canned
-from extproc.translate.messages_on_chat.schema import repair
 from extproc.translate.messages_on_chat.toolsets import TOOLSETS
+from extproc.translate.schema import repair
 
 MEMBERS = [(family, member, canned) for family, members in TOOLSETS.values() for member, canned in members.items()]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from extproc.translate.messages_on_chat.json_prefix import MAX_DEPTH, RAW, JsonPrefix
+from extproc.translate.json_prefix import MAX_DEPTH, RAW, JsonPrefix
 from extproc.translate.pair import Json
 
 _FENCE = re.compile(r"\s*```[a-zA-Z]*[ \t]*\n?(.*?)\n?\s*```\s*", re.DOTALL)

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from extproc.translate.messages_on_chat.schema import fits_strict, repair
+from extproc.translate.schema import fits_strict, repair
 from extproc.translate.want import Refused
 
 CLOSED = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}

@@ -32,13 +32,13 @@ class Repaired(NamedTuple):
 def repair(schema: Json, path: str, *, add_required: bool = True) -> Repaired:
     """The schema with an object at its top and without what upstreams stumble over."""
     schema = _node(schema, path, 0)
-    united = any(key in schema for key in _UNITED)
-    if united:
-        schema = _united(schema)
+    alternatives = any(key in schema for key in _UNITED)
+    if alternatives:
+        schema = united(schema)
     top, replaced = _object(schema)
     if add_required and not isinstance(top.get("required"), list):
         top = {**top, "required": []}
-    return Repaired(top, united or replaced)
+    return Repaired(top, alternatives or replaced)
 
 
 def fits_strict(schema: Json) -> bool:
@@ -105,7 +105,7 @@ def _is(node: Json, kind: str) -> bool:
     return found == kind or (isinstance(found, list) and kind in found)
 
 
-def _united(schema: Json) -> Json:
+def united(schema: Json) -> Json:
     """One object in place of alternatives at the top: all properties, and what every alternative requires."""
     properties: Json = dict(_properties(schema))
     required = _names(schema.get("required"))

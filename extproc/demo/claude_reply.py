@@ -1,0 +1,132 @@
+"""A request to the demo Claude -> what goes over the wire."""
+
+import re
+from urllib.parse import parse_qs
+
+import msgspec
+
+from extproc.demo import claude_forms as forms
+from extproc.demo import claude_rules as rules
+from extproc.demo.claude_view import cited, document_text, thinking, view
+from extproc.demo.http1 import Headers, Request
+from extproc.demo.plan import plan
+from extproc.demo.reply import Faults, Reply, said, spoilt, streamed, timed
+from extproc.demo.script import Fault, step
+
+MODELS = ("claude-opus-5", "claude-sonnet-4-5", "claude-haiku-4-5", "demo-claude")
+VERSION = re.compile(r"20\d\d-\d\d-\d\d")
+
+
+class Claude:
+    """Stateless but for its faults."""
+
+    root = ""
+
+    def __init__(self, key: str = "") -> None:
+        self.key = key
+        self.faults = Faults()
+
+    def reply(self, request: Request, nonce: str, now: int) -> Reply:
+        problem = self._stranger(request)
+        if problem:
+            return refusal(401, problem, nonce)
+        method, path = request.method, request.path
+        if path not in ("/v1/messages", "/v1/messages/count_tokens", "/v1/models") and not path.startswith(
+            "/v1/models/"
+        ):
+            return refusal(404, "Not found", nonce)
+        if method != ("GET" if path.startswith("/v1/models") else "POST"):
+            return refusal(405, "Method Not Allowed", nonce)
+        if not VERSION.fullmatch(request.header("anthropic-version")):
+            missing = not request.header("anthropic-version")
+            return refusal(400, f"anthropic-version: {'header is required' if missing else 'is not valid'}", nonce)
+        if path.startswith("/v1/models"):
+            return _models(request, nonce)
+        return self._count(request, nonce) if path.endswith("count_tokens") else self._message(request, nonce)
+
+    def refusal(self, status: int, message: str) -> Reply:
+        return refusal(status, message, "unread")
+
+    def headers(self, nonce: str, milliseconds: int) -> Headers:
+        """As Anthropic's answers carry them; a gateway passes on some and must keep the rest to itself."""
+        limits = {"requests": (4000, 3999), "input-tokens": (2000000, 1999000), "output-tokens": (400000, 399000)}
+        return [
+            ("request-id", f"req_{nonce}"),
+            ("anthropic-organization-id", "00000000-demo-0000-0000-000000000000"),
+            *((f"anthropic-ratelimit-{name}-limit", str(most)) for name, (most, _) in limits.items()),
+            *((f"anthropic-ratelimit-{name}-remaining", str(left)) for name, (_, left) in limits.items()),
+            *((f"anthropic-ratelimit-{name}-reset", "2030-01-01T00:00:00Z") for name in limits),
+            ("x-envoy-upstream-service-time", str(milliseconds)),
+            ("cf-ray", "demo"),
+        ]
+
+    def _stranger(self, request: Request) -> str:
+        key, bearer = request.header("x-api-key"), request.header("authorization")
+        if not key and not bearer:
+            return "x-api-key header is required"
+        if not self.key or key == self.key or (not key and bearer == f"Bearer {self.key}"):
+            return ""
+        return "invalid x-api-key" if key else "Invalid bearer token"
+
+    def _count(self, request: Request, nonce: str) -> Reply:
+        body = rules.decode(request.body, counting=True)
+        if isinstance(body, str):
+            return refusal(400, body, nonce)
+        return Reply(pieces=(b'{"input_tokens":%d}' % max(1, len(request.body) // 4),))
+
+    def _message(self, request: Request, nonce: str) -> Reply:
+        body = rules.decode(request.body)
+        if isinstance(body, str):
+            return refusal(400, body, nonce)
+        played = step(body["messages"])
+        fault = self.faults.next(played)
+        stream = body.get("stream") is True and not (fault and fault.kind == "json")
+        document = cited(body)
+        answer = forms.Answer(
+            plan=plan(view(body), played),
+            model=body["model"],
+            nonce=nonce,
+            asked=len(request.body),
+            thinking=thinking(body),
+            cited=None if document is None else document_text(document),
+        )
+        reply = streamed(forms.events(answer)) if stream else Reply(pieces=(forms.whole(answer),))
+        spoils = fault is not None and fault.kind != "json"
+        return timed(spoilt(reply, fault, lambda f: _failing(f, nonce), _broken) if fault and spoils else reply, played)
+
+
+def refusal(status: int, message: str, nonce: str, *, code: str = "", headers: Headers | None = None) -> Reply:
+    return Reply(status=status, headers=tuple(headers or ()), pieces=(forms.error(status, message, nonce, code=code),))
+
+
+def _failing(fault: Fault, nonce: str) -> Reply:
+    headers: Headers = [("retry-after", fault.retry_after)] if fault.retry_after else []
+    headers += [("x-should-retry", "true")] if fault.status in (429, 529) else []
+    return refusal(fault.status, said(fault), nonce, code=fault.code, headers=headers)
+
+
+def _broken(fault: Fault) -> bytes:
+    return forms.error_event(fault.status, said(fault), code=fault.code)
+
+
+def _models(request: Request, nonce: str) -> Reply:
+    name = request.path.removeprefix("/v1/models").strip("/")
+    if name:
+        known = Reply(pieces=(msgspec.json.encode(forms.model(name)),))
+        return known if name in MODELS else refusal(404, f"model: {name}", nonce)
+    query = {key: values[-1] for key, values in parse_qs(request.target.partition("?")[2]).items()}
+    limit = query.get("limit", "20")
+    if not limit.isdecimal() or not 1 <= int(limit) <= 1000:
+        return refusal(400, "limit: Input should be between 1 and 1000", nonce)
+    names, more = page(list(MODELS), int(limit), query)
+    return Reply(pieces=(forms.models(names, more=more),))
+
+
+def page(names: list[str], limit: int, query: dict[str, str]) -> tuple[list[str], bool]:
+    """The names after or before one, and whether there are more in that direction."""
+    if (before := query.get("before_id")) in names:
+        rest = names[: names.index(before)]
+        return rest[-limit:], len(rest) > limit
+    after = query.get("after_id")
+    rest = names[names.index(after) + 1 :] if after in names else names
+    return rest[:limit], len(rest) > limit

@@ -1,0 +1,138 @@
+"""Blocks of an answer, each by its kind: what begins, what is added, what its end still has to say (mapping 4.7)."""
+
+from typing import Any, Protocol
+
+import msgspec
+
+from extproc.translate.chat_on_messages import thought
+from extproc.translate.chat_on_messages.sinks import Call, Sink
+from extproc.translate.pair import Json
+from extproc.wire.message_events import Block, Citation, Delta
+
+
+class Open(Protocol):
+    def add(self, delta: Delta) -> int:
+        """Returns the size of what was added, in characters."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Skipped:
+    """Of the server's own tools, or unknown: what they did is in the text."""
+
+    def add(self, delta: Delta) -> int:
+        return 0
+
+    def close(self) -> None:
+        return
+
+
+class Text:
+    def __init__(self, sink: Sink, position: int) -> None:
+        self._sink = sink
+        self._start = self._end = position
+        self._citations: list[Citation] = []
+
+    def begin(self, block: Block) -> int:
+        self._citations += block.citations or ()
+        return self._say(block.text)
+
+    def add(self, delta: Delta) -> int:
+        if delta.citation is not None:
+            self._citations.append(delta.citation)
+        return self._say(delta.text)
+
+    def _say(self, text: str | None) -> int:
+        if not text:
+            return 0
+        self._end += len(text)
+        self._sink.text(text)
+        return len(text)
+
+    def close(self) -> None:
+        cited = [c for c in self._citations if c.type == "web_search_result_location" and c.url]
+        if cited:
+            self._sink.annotations([self._annotation(citation) for citation in cited])
+
+    def _annotation(self, citation: Citation) -> Json:
+        span = {"start_index": self._start, "end_index": self._end}
+        return {"type": "url_citation", "url_citation": {**span, "title": citation.title or "", "url": citation.url}}
+
+
+class Thinking:
+    def __init__(self, sink: Sink, index: int, *, shown: bool, seam: str) -> None:
+        self._sink = sink
+        self._index = index
+        self._shown = shown
+        self._seam = seam
+        """Stands between this and the thinking before."""
+        self._texts: list[str] = []
+        self._signature = ""
+
+    def begin(self, block: Block) -> int:
+        self._signature += block.signature or ""
+        return self._think(block.thinking)
+
+    def add(self, delta: Delta) -> int:
+        self._signature += delta.signature or ""
+        return self._think(delta.thinking)
+
+    def _think(self, text: str | None) -> int:
+        if not text:
+            return 0
+        if self._shown:
+            self._sink.reasoning(text if self._texts else self._seam + text)
+        self._texts.append(text)
+        return len(text)
+
+    @property
+    def said(self) -> bool:
+        return bool(self._texts)
+
+    def close(self) -> None:
+        if self._signature:
+            self._sink.detail(thought.detail(self._index, text="".join(self._texts), signature=self._signature))
+
+
+class ToolUse:
+    """`sink` is None for calls that the client's dialect has no place for."""
+
+    def __init__(self, sink: Sink | None, call: Call, input: Any) -> None:
+        self._sink = sink
+        self._call = call
+        self._input = input
+        self._empty = True
+        self._held: list[str] = []
+        """Of a custom call, whose input must not be cut."""
+
+    def begin(self) -> None:
+        if self._sink is not None:
+            self._sink.call(self._call)
+
+    def add(self, delta: Delta) -> int:
+        piece = delta.partial_json
+        if not piece:
+            return 0
+        self._empty = False
+        if self._call.custom:
+            self._held.append(piece)
+        elif self._sink is not None:
+            self._sink.arguments(self._call, piece)
+        return len(piece)
+
+    def close(self) -> None:
+        """Clients parse the arguments, so a call without any still has an object."""
+        if self._sink is None:
+            return
+        if self._empty:
+            self._sink.arguments(self._call, _object(self._input))
+        elif self._held:
+            self._sink.arguments(self._call, "".join(self._held))
+
+
+def _object(input: Any) -> str:
+    try:
+        return msgspec.json.encode(input).decode() if isinstance(input, dict) else "{}"
+    except RecursionError:
+        return "{}"

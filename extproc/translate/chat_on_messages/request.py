@@ -1,0 +1,79 @@
+"""A Chat request as a Messages request: the order in which its parts are read and written (mapping 4)."""
+
+import msgspec
+
+from extproc.errors import Rejection, invalid
+from extproc.translate import want
+from extproc.translate.chat_on_messages import (
+    cache,
+    choice,
+    effort,
+    ending,
+    fields,
+    limits,
+    passed,
+    structured,
+    system,
+    tools,
+    walk,
+)
+from extproc.translate.chat_on_messages.asked import Asked
+from extproc.translate.chat_on_messages.draft import Draft
+from extproc.translate.pair import Json, Target
+from extproc.translate.want import Refused
+
+PATH = "/v1/messages"
+
+
+def translate(body: Json, to: Target) -> Asked | Rejection:
+    """The request for the upstream, or why there is none. Never raises, whatever the body."""
+    try:
+        draft = Draft(body, to)
+        compose(draft)
+        return _asked(draft, msgspec.json.encode(draft.upstream))
+    except Refused as stop:
+        return stop.rejection
+    except UnicodeEncodeError:
+        return invalid("", "The body holds text that is not valid Unicode")
+    except RecursionError:
+        return invalid("", "The body is nested too deeply")
+
+
+def compose(draft: Draft) -> None:
+    """Builds `draft.upstream`, in a fixed order of members."""
+    upstream = draft.upstream
+    upstream["model"] = draft.target.model or want.text(draft.body, "model", "")
+    upstream["max_tokens"] = limits.max_tokens(draft)
+    fields.check(draft)
+    turns = ending.close(draft, walk.turns(draft))
+    declared = tools.declare(draft, turns)
+    forced = choice.apply(draft, declared)
+    effort.apply(draft, turns, forced=forced)
+    structured.apply(draft)
+    passed.apply(draft)
+    limits.apply(draft)
+    thinks = effort.thinks(draft)
+    upstream["messages"] = [turn.message(thinks=thinks) for turn in turns]
+    system.apply(draft)
+    cache.keep_last(upstream)
+    upstream.update(draft.profile.extra)
+
+
+def _asked(draft: Draft, body: bytes) -> Asked:
+    options = want.optional_mapping(draft.body, "stream_options", "")
+    return Asked(
+        path=PATH,
+        body=body,
+        headers=passed.headers(draft),
+        stream=draft.body.get("stream") is True,
+        model=want.text(draft.body, "model", ""),
+        warnings=draft.warnings.items,
+        max_tokens=draft.upstream["max_tokens"],
+        profile=draft.profile,
+        nonce=draft.target.nonce,
+        now=draft.target.now,
+        original_names=draft.original_names,
+        custom=frozenset(draft.custom),
+        legacy=bool(draft.body.get("functions")) and not draft.body.get("tools"),
+        include_usage=want.flag(options, "include_usage", "stream_options"),
+    )

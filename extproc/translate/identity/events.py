@@ -1,0 +1,78 @@
+"""A stream that passes: whole events at once, a part of one waits, so that an error event is always in its place."""
+
+from extproc.errors import Reason, Rejection
+from extproc.translate.failures import failure
+from extproc.translate.identity.meter import Meter
+from extproc.wire.frames import Frames, fields, is_data, split
+from extproc.wire.rejections import rejection_event
+
+
+class Events:
+    def __init__(self, meter: Meter, dialect: str, limit: int) -> None:
+        self._meter = meter
+        self._outcome = meter.outcome
+        self._dialect = dialect
+        self._limit = limit
+        self._frames = Frames()
+        self._held: list[bytes] = []
+        """Comments and the like before the answer's first event; they would settle the status."""
+        self._held_size = 0
+
+    def feed(self, data: bytes) -> bytes:
+        if self._failed():
+            return b""
+        out = self._pass(self._frames.feed(data))
+        if self._frames.waiting + self._held_size > self._limit and not self._failed():
+            out += self._fail(failure("an event of the upstream's stream is too large", "event_limit"))
+        return out
+
+    def close(self) -> bytes:
+        if self._failed():
+            return b""
+        rest = self._frames.rest()
+        if self._outcome.complete:
+            return rest
+        out = self._last(rest)
+        if self._failed() or self._outcome.complete:
+            return out
+        self._outcome.complete = self._meter.ended()
+        return out if self._outcome.complete else out + self._fail(self._unfinished())
+
+    def _failed(self) -> bool:
+        return self._outcome.failure is not None
+
+    def _pass(self, events: bytes) -> bytes:
+        meter = self._meter
+        if meter.begun and (self._outcome.complete or not meter.matters(events)):
+            return events
+        out: list[bytes] = []
+        for event in split(events):
+            out.append(event if self._outcome.complete else meter.event(event))
+            if self._failed():
+                break
+        return self._release(b"".join(out))
+
+    def _release(self, out: bytes) -> bytes:
+        if not self._meter.begun and not self._failed():
+            self._held.append(out)
+            self._held_size += len(out)
+            return b""
+        held, self._held, self._held_size = self._held, [], 0
+        return b"".join((*held, out)) if held else out
+
+    def _last(self, rest: bytes) -> bytes:
+        """An event without its blank line; no client reads it without one. Half an event is none."""
+        _, data = fields(rest)
+        if not is_data(data):
+            return b""
+        out = self._release(self._meter.event(rest))
+        return out + b"\n\n" if out else b""
+
+    def _fail(self, rejection: Rejection) -> bytes:
+        self._outcome.failure = rejection
+        return rejection_event(self._dialect, rejection)
+
+    def _unfinished(self) -> Rejection:
+        if not self._meter.begun:
+            return failure("the upstream sent an empty answer", "empty_answer", Reason.TRUNCATED)
+        return failure("upstream stream ended before completion", "truncated", Reason.TRUNCATED)

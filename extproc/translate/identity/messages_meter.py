@@ -1,0 +1,134 @@
+"""Reads a Messages answer on its way: model, usage, stop reason, errors, the end."""
+
+from typing import Any
+
+import msgspec
+
+from extproc.translate.failures import failure
+from extproc.translate.identity.errors import by_type, passing
+from extproc.translate.identity.meter import word
+from extproc.translate.pair import Json, Outcome, Usage
+from extproc.wire.frames import fields
+from extproc.wire.lenient import Undecodable, decode
+from extproc.wire.messages import error_event
+
+COUNTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+
+
+class Delta(msgspec.Struct):
+    stop_reason: str | None = None
+
+
+class Message(msgspec.Struct):
+    type: str | None = None
+    model: str | None = None
+    stop_reason: str | None = None
+    usage: dict[str, Any] | None = None
+    error: Any = None
+
+
+class Event(msgspec.Struct):
+    type: str | None = None
+    message: Message | None = None
+    delta: Delta | None = None
+    usage: dict[str, Any] | None = None
+    error: Any = None
+
+
+_event = msgspec.json.Decoder(Event)
+_message = msgspec.json.Decoder(Message)
+
+
+class MessagesMeter:
+    def __init__(self) -> None:
+        self.outcome = Outcome()
+        self.begun = False
+
+    def matters(self, events: bytes) -> bool:
+        return b"message_" in events or b"error" in events
+
+    def event(self, raw: bytes) -> bytes:
+        name, data = fields(raw)
+        if not (self.matters(data) or name == b"error"):
+            return raw
+        try:
+            event = decode(data, _event)
+        except Undecodable:
+            event = Event()
+        match event.type:
+            case "error":
+                return self._failed(event.error, raw)
+            case "message_start":
+                self._start(event.message or Message())
+            case "message_delta":
+                self._delta(event)
+            case "message_stop" if self.begun:
+                self.outcome.complete = True
+            case _ if name == b"error":
+                return self._failed(event.error, raw)
+        return raw
+
+    def whole(self, body: bytes) -> None:
+        try:
+            message = decode(body, _message)
+        except Undecodable:
+            problem = "cannot be read" if body.strip() else "is empty"
+            self.outcome.failure = failure(f"the upstream's answer {problem}", "unreadable_answer")
+            return
+        if message.type == "error" or message.error is not None:
+            self.outcome.failure = by_type(message.error)
+        elif message.type != "message":
+            self.outcome.failure = failure("the upstream's answer is no message", "unreadable_answer")
+        else:
+            self._start(message)
+            self._stop(message.stop_reason)
+            self.outcome.complete = True
+
+    def ended(self) -> bool:
+        """Nothing but message_stop follows a stop reason."""
+        return self.begun and bool(self.outcome.finish_reason)
+
+    def _start(self, message: Message) -> None:
+        self.begun = True
+        self.outcome.model = word(message.model)
+        self._use(message.usage)
+
+    def _delta(self, event: Event) -> None:
+        self._use(event.usage)
+        self._stop(event.delta.stop_reason if event.delta else None)
+
+    def _stop(self, reason: str | None) -> None:
+        self.outcome.finish_reason = word(reason) or self.outcome.finish_reason
+
+    def _use(self, usage: Json | None) -> None:
+        """Later counts replace earlier ones, as they do in Anthropic's SDK; null is none."""
+        if not usage:
+            return
+        counts = self.outcome.usage = self.outcome.usage or Usage()
+        for name in COUNTS:
+            if (count := _count(usage.get(name))) is not None:
+                setattr(counts, name, count)
+        details = usage.get("output_tokens_details")
+        if isinstance(details, dict) and (count := _count(details.get("thinking_tokens"))) is not None:
+            counts.thinking_tokens = count
+
+    def _failed(self, error: Any, raw: bytes) -> bytes:
+        self.outcome.failure = by_type(error)
+        told = error if isinstance(error, dict) else {}
+        return passing(raw, error_event(word(told.get("type")) or "api_error", self.outcome.failure.message))
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 53 else None
+
+
+def envelope(body: Json) -> bytes:
+    """An error body of Anthropic's with a clean message; empty when it is none."""
+    from_upstream = body.get("error")
+    if body.get("type") != "error" or not isinstance(from_upstream, dict):
+        return b""
+    kind, message = from_upstream.get("type"), from_upstream.get("message")
+    if not isinstance(kind, str) or not isinstance(message, str):
+        return b""
+    error = {"type": word(kind), "message": by_type(from_upstream).message}
+    return msgspec.json.encode({"type": "error", "error": error, "request_id": word(body.get("request_id"))})

@@ -1,0 +1,33 @@
+"""What is read of an answer that passes."""
+
+from typing import Protocol
+
+from extproc.translate.pair import Outcome
+
+
+class Meter(Protocol):
+    outcome: Outcome
+    """Grows with what is read; `failure` ends the answer."""
+    begun: bool
+    """The first event of an answer is here; until then a failure still decides the status."""
+
+    def matters(self, events: bytes) -> bool:
+        """Whether any of these events has to be read; cheap, and rather yes than no."""
+        ...
+
+    def event(self, raw: bytes) -> bytes:
+        """Reads one event; what the client gets in its place, mostly the event."""
+        ...
+
+    def whole(self, body: bytes) -> None:
+        """Reads an answer that is no stream."""
+        ...
+
+    def ended(self) -> bool:
+        """The stream is over: whether its answer is complete."""
+        ...
+
+
+def word(value: object) -> str:
+    """For the record: a name of the upstream's choosing."""
+    return value[:200] if isinstance(value, str) else ""

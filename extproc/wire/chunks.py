@@ -1,0 +1,38 @@
+"""Chat Completions as bytes: the chunks of a stream (https://platform.openai.com/docs/api-reference/chat-streaming)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+DONE = b"data: [DONE]\n\n"
+PING = b": ping\n\n"
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Chunks:
+    """All chunks of an answer share their head; built once, since text is the hot path."""
+
+    __slots__ = ("_content", "_head", "_tail", "_usage")
+
+    def __init__(self, id: str, created: int, model: str, *, include_usage: bool) -> None:
+        shared = {"id": id, "object": "chat.completion.chunk", "created": created, "model": model}
+        # With `include_usage` every chunk has the member, and only the last a value.
+        self._usage = b',"usage":null' if include_usage else b""
+        self._head = b"data: " + _encode(shared)[:-1] + b',"choices":['
+        self._content = self._head + b'{"index":0,"delta":{"content":'
+        self._tail = b',"finish_reason":null}]' + self._usage + b"}\n\n"
+
+    def content(self, text: str) -> bytes:
+        return self._content + _encode(text) + b"}" + self._tail
+
+    def delta(self, delta: Mapping[str, Any]) -> bytes:
+        return self._head + b'{"index":0,"delta":' + _encode(delta) + self._tail
+
+    def finish(self, reason: str) -> bytes:
+        choice = b'{"index":0,"delta":{},"finish_reason":' + _encode(reason) + b"}]"
+        return self._head + choice + self._usage + b"}\n\n"
+
+    def usage(self, usage: Mapping[str, Any]) -> bytes:
+        return self._head + b'],"usage":' + _encode(usage) + b"}\n\n"

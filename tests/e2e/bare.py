@@ -1,0 +1,79 @@
+"""Envoy as rendered from a configuration, without the supervisor: the test says who its processors are."""
+
+import asyncio
+import contextlib
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from extproc import config, envoy, up
+from extproc.demo import idp
+from tests.e2e.stack import GATEWAY, PROVIDER_KEY, SECONDS, Lines, Stack, free_port
+
+
+@dataclass
+class Setup:
+    """A folder with a configuration in it, and what that needs of the environment."""
+
+    folder: Path
+    environ: dict[str, str]
+    port: int
+
+    @property
+    def path(self) -> Path:
+        return self.folder / "gateway.yaml"
+
+
+@contextlib.contextmanager
+def configured(model_url: str) -> Iterator[Setup]:
+    # Sockets need a path that is shorter than those pytest makes.
+    with tempfile.TemporaryDirectory(prefix="extproc-") as name:
+        environ = {"PATH": os.environ["PATH"], "HOME": name, "MODEL_URL": model_url, "MODEL_KEY": PROVIDER_KEY}
+        setup = Setup(Path(name), environ, free_port())
+        setup.path.write_text(GATEWAY + f"listen: {{port: {setup.port}}}\n")
+        idp.ensure_keys(setup.folder / "keys")
+        yield setup
+
+
+@contextlib.contextmanager
+def bare_envoy(setup: Setup, processors: Sequence[str], *, healthy: int, timeout: str = "5s") -> Iterator[Stack]:
+    """`healthy`: so many processors must be found before it begins. `timeout`: for each of a processor's replies."""
+    envoy.write(config.load(setup.path, setup.environ), processors, setup.folder)
+    _set_timeout(setup.folder / "listeners.json", timeout)
+    argv = [up.binary_path(), "-c", "bootstrap.json", "--disable-hot-restart", "--log-level", "warn"]
+    argv += ["--file-flush-interval-msec", "50", "--concurrency", "1"]
+    with started(argv, setup.folder, {}) as (process, out, err):
+        wait_for_processors(setup, healthy)
+        yield Stack(f"http://127.0.0.1:{setup.port}", setup.folder, process, out, err)
+
+
+def wait_for_processors(setup: Setup, count: int) -> None:
+    asyncio.run(up._serving(setup.folder, count))
+
+
+@contextlib.contextmanager
+def started(
+    argv: Sequence[str], folder: Path, environ: Mapping[str, str]
+) -> Iterator[tuple[subprocess.Popen[str], Lines, Lines]]:
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(argv, cwd=folder, env=dict(environ), stdout=pipe, stderr=pipe, text=True)
+    assert process.stdout is not None and process.stderr is not None
+    out, err = Lines(process.stdout), Lines(process.stderr)
+    try:
+        yield process, out, err
+    finally:
+        process.kill()
+        process.wait()
+        out.thread.join(SECONDS)
+        err.thread.join(SECONDS)
+
+
+def _set_timeout(listeners: Path, timeout: str) -> None:
+    rendered = listeners.read_text()
+    changed = re.sub(r'"message_timeout": "[^"]*"', f'"message_timeout": "{timeout}"', rendered)
+    assert rendered.count('"message_timeout"') == 1
+    listeners.write_text(changed)

@@ -1,0 +1,186 @@
+"""The commands as a user types them: what they print, where, and how they end."""
+
+import base64
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from extproc.up import binary_path
+from tests.e2e.bare import Setup, configured, started
+from tests.e2e.stack import PROVIDER_KEY, SECONDS, Json, Model, free_port
+
+OWN = Path(__file__).resolve().parents[2] / "gateway.yaml"
+
+MALFORMED = """\
+listen: {adress: 127.0.0.1, port: 99999}
+authentication:
+  jwt:
+    - {issuer: claude-code-lab, audiences: [], jwks: {file: a.json, inline: {}}}
+providers:
+  openai: {dialects: [telex], base_url: "ftp://x", api_key: sk-0123}
+models:
+  - {name: "claude-*"}
+  - {name: "*", provider: openai, max_output_tokens: -1}
+workers: 0
+workers: "${NOWHERE}"
+"""
+MALFORMED_SAYS = [
+    "1: listen.adress: unknown key",
+    "4: authentication.jwt.0.audiences: ",
+    "4: authentication.jwt.0.jwks: keys come from exactly one of: file, inline",
+    "6: providers.openai.dialects.0: ",
+    "6: providers.openai.base_url: expected a URL such as https://api.openai.com/v1",
+    "6: providers.openai.api_key: a secret is {env: NAME} or {file: PATH}, never the value itself",
+    "8: models.0.provider: this key is required",
+    "9: models.1.max_output_tokens: ",
+    "11: workers: this key stands here twice",
+    "11: workers: the environment variable NOWHERE is not set",
+]
+MEANINGLESS = """\
+authentication:
+  jwt:
+    - {issuer: claude-code-lab, audiences: [a], jwks: {file: nowhere.json}}
+authorization:
+  allow: ['jwt.org = "acme"', '1 + 1']
+  deny: ['nobody.knows == 1']
+providers:
+  openai: {dialects: [chat], base_url: "https://x/v1", api_key: {env: NOWHERE}}
+models:
+  - {name: "claude-*", provider: opnai}
+  - {name: "*", provider: openai, profile: telex}
+  - {name: gpt-4, provider: openai, allow: 'model in'}
+"""
+MEANINGLESS_SAYS = [
+    "3: authentication.jwt.0.jwks.file: nowhere.json cannot be read: No such file or directory",
+    "5: authorization.allow.0: not a valid CEL expression: ",
+    "5: authorization.allow.1: the expression gives INT, expected bool",
+    "6: authorization.deny.0: not a valid CEL expression: ",
+    "8: providers.openai.api_key: the environment variable NOWHERE is not set or empty",
+    "10: models.0.provider: no provider is named 'opnai'; there are: openai",
+    "11: models.1.profile: no profile is named 'telex'",
+    "12: models.2.name: never reached: '*' (models.1) matches first",
+    "12: models.2.allow.0: not a valid CEL expression: ",
+]
+
+
+def run(setup: Setup, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "extproc", *words]
+    environment = setup.environ | environ
+    return subprocess.run(
+        command, cwd=setup.folder, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_check_finds_no_mistake_in_a_good_file(model: Model) -> None:
+    with configured(model.url) as setup:
+        done = run(setup, "check")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "gateway.yaml: no mistakes found\n", "")
+
+
+@pytest.mark.parametrize(
+    ("command", "text", "says"),
+    [
+        ("check", MALFORMED, MALFORMED_SAYS),
+        ("check", MEANINGLESS, MEANINGLESS_SAYS),
+        ("up", MEANINGLESS, MEANINGLESS_SAYS),
+    ],
+    ids=["form", "meaning", "meaning, up"],
+)
+def test_every_mistake_at_once(model: Model, command: str, text: str, says: list[str]) -> None:
+    with configured(model.url) as setup:
+        setup.path.write_text(text)
+        done = run(setup, command, OPENAI_API_KEY="sk-test")
+    lines = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (2, "")
+    missing = [said for said in says if not any(line.startswith(f"gateway.yaml:{said}") for line in lines)]
+    assert not missing, done.stderr
+    assert len(lines) == len(set(lines)) and "sk-0123" not in done.stderr
+
+
+def test_a_token_has_the_claims_of_the_lab(model: Model) -> None:
+    with configured(model.url) as setup:
+        before = int(time.time())
+        head, claims = decoded(run(setup, "token").stdout)
+        keys = setup.folder / "keys"
+        assert keys.joinpath("private.pem").stat().st_mode & 0o777 == 0o600
+        assert "d" not in json.loads(keys.joinpath("jwks.json").read_text())["keys"][0]
+    assert head == {"alg": "RS256", "kid": "claude-code-key", "typ": "JWT"}
+    issued, expires = claims.pop("iat"), claims.pop("exp")
+    assert before <= issued <= time.time() and expires - issued == 3600
+    assert claims == LAB
+
+
+LAB = {
+    "iss": "claude-code-lab",
+    "aud": "anthropic-api",
+    "sub": "developer@acme.example",
+    "org": "acme",
+    "team": "data-platform",
+    "llms": {"openai": ["gpt-4o-mini"]},
+}
+CHANGES: list[tuple[list[str], Json]] = [
+    (["--team", "marketing"], {"team": "marketing"}),
+    (["--claim", "org=globex", "--claim", 'llms={"openai": []}'], {"org": "globex", "llms": {"openai": []}}),
+    (["--claim", "admin=true"], {"admin": True}),
+]
+
+
+@pytest.mark.parametrize(("words", "changes"), CHANGES)
+def test_a_token_changes_in_what_was_asked_alone(model: Model, words: list[str], changes: Json) -> None:
+    with configured(model.url) as setup:
+        _, claims = decoded(run(setup, "token", "--ttl", "60", *words).stdout)
+    assert claims.pop("exp") - claims.pop("iat") == 60
+    assert claims == LAB | changes
+
+
+def decoded(token: str) -> tuple[Json, Any]:
+    head, payload, _ = token.strip().split(".")
+    return json.loads(base64.urlsafe_b64decode(head + "==")), json.loads(base64.urlsafe_b64decode(payload + "=="))
+
+
+def test_up_says_when_its_port_is_taken(model: Model) -> None:
+    with configured(model.url) as setup, socket.create_server(("127.0.0.1", setup.port)):
+        done = run(setup, "up")
+    expected = f"cannot listen on 127.0.0.1:{setup.port}: Address already in use; choose another with --port\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", expected)
+
+
+def test_the_own_configuration_runs_without_a_key_and_the_demo_is_as_expected(model: Model) -> None:
+    with configured(model.url) as setup:
+        setup.path.write_text(OWN.read_text())
+        address = f"http://127.0.0.1:{(port := free_port())}"
+        argv = [sys.executable, "-m", "extproc", "up", "--port", str(port)]
+        with started(argv, setup.folder, {"PATH": os.environ["PATH"]}) as (process, out, err):
+            out.first(lambda line: "THE DEMO MODEL ANSWERS" in line or None)
+            out.first(lambda line: f"export ANTHROPIC_BASE_URL={address}" in line or None)
+            done = run(setup, "demo", "--url", address)
+            assert done.stdout.splitlines()[-1] == "All as expected.", done.stdout + err.text
+            assert (done.returncode, err.text) == (0, "")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(SECONDS) == 0
+
+
+def test_the_demo_says_when_nobody_listens(model: Model) -> None:
+    with configured(model.url) as setup:
+        done = run(setup, "demo", "--url", f"http://127.0.0.1:{setup.port}")
+    assert done.returncode == 1 and "No gateway listens" in done.stdout
+
+
+def test_envoy_accepts_its_configuration(model: Model) -> None:
+    with configured(model.url) as setup:
+        done = run(setup, "envoy-config", "--processor", "127.0.0.1:18080", "--workers", "2")
+        assert done.returncode == 0 and PROVIDER_KEY not in done.stdout
+        rendered = setup.folder / "envoy.json"
+        rendered.write_text(done.stdout)
+        argv = [binary_path(), "--mode", "validate", "-c", str(rendered)]
+        validated = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert validated.returncode == 0, validated.stderr
+    assert "OK" in validated.stdout and "warning" not in validated.stderr

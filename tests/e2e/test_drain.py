@@ -1,0 +1,114 @@
+"""Leaving: no call is lost while one processor goes, what runs is finished, and nothing stays behind."""
+
+import contextlib
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Self
+
+import pytest
+
+from tests.e2e.bare import Setup, bare_envoy, configured, started, wait_for_processors
+from tests.e2e.processes import children, running
+from tests.e2e.sse import events, kinds, said, streaming
+from tests.e2e.stack import SECONDS, Model, Stack, free_port, prompt, up
+
+TEXT = "word " * 100
+
+
+@contextlib.contextmanager
+def serve(setup: Setup, address: str) -> Iterator[subprocess.Popen[str]]:
+    argv = [sys.executable, "-m", "extproc", "serve", "--config", str(setup.path)]
+    with started([*argv, "--processor", address, "--workers", "1"], setup.folder, setup.environ) as (process, out, _):
+        out.first(lambda line: "is serving on" in line or None)
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(SECONDS)
+
+
+class SteadyCalls:
+    """One after the other in two threads."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.statuses: list[int] = []
+        self._stack = stack
+        self._token = stack.good_token
+        self._stop = threading.Event()
+        self._counted = threading.Condition()
+        self._threads = [threading.Thread(target=self._call) for _ in range(2)]
+
+    def _call(self) -> None:
+        while not self._stop.is_set():
+            status = self._stack.call(prompt("demo: say hello")).status_code
+            with self._counted:
+                self.statuses.append(status)
+                self._counted.notify_all()
+
+    def await_more(self, count: int) -> None:
+        with self._counted:
+            wanted = len(self.statuses) + count
+            assert self._counted.wait_for(lambda: len(self.statuses) >= wanted, SECONDS)
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(SECONDS)
+
+
+def test_one_of_two_leaves_and_no_call_is_lost(model: Model) -> None:
+    with configured(model.url) as setup, contextlib.ExitStack() as later:
+        first, second = (f"127.0.0.1:{free_port()}" for _ in range(2))
+        leaving = later.enter_context(serve(setup, first))
+        stack = later.enter_context(bare_envoy(setup, [first, second], healthy=1))
+        # There is one processor yet: this stream is its.
+        answer = later.enter_context(streaming(stack, f"demo: say {TEXT}\ndemo: slow 100"))
+        found = [next(coming := events(answer))]
+        later.enter_context(serve(setup, second))
+        wait_for_processors(setup, 2)
+        with SteadyCalls(stack) as calls:
+            calls.await_more(10)
+            leaving.send_signal(signal.SIGTERM)
+            found.extend(coming)
+            assert leaving.wait(SECONDS) == 0
+            calls.await_more(10)
+        assert set(calls.statuses) == {200}
+        assert kinds(found)[-1] == "message_stop" and said(found) == TEXT.strip()
+        assert stack.record(answer)["reason"] is None
+
+
+def test_up_leaves_nothing_behind(tmp_path_factory: pytest.TempPathFactory, model: Model) -> None:
+    with up(tmp_path_factory.mktemp("leaving"), environ={"MODEL_URL": model.url}) as stack:
+        family = set(children(stack.process.pid))
+        assert len(family) >= 2
+        stack.process.send_signal(signal.SIGTERM)
+        assert stack.process.wait(SECONDS) == 0
+        assert not family & running().keys()
+    assert "Traceback" not in stack.printed
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_up_may_be_told_to_leave_in_the_midst_of_starting(model: Model, count: int) -> None:
+    """When its first or its third child has begun."""
+    with configured(model.url) as setup:
+        argv = [sys.executable, "-m", "extproc", "up", "--config", str(setup.path), "--workers", "2"]
+        with started(argv, setup.folder, setup.environ) as (process, out, err):
+            family: set[int] = set()
+            while len(family) < count and process.poll() is None:
+                family |= children(process.pid).keys()
+            process.send_signal(signal.SIGTERM)
+            while process.poll() is None:
+                family |= children(process.pid).keys()
+            assert process.returncode == 0
+            assert not family & running().keys()
+            out.thread.join(SECONDS)
+            err.thread.join(SECONDS)
+            assert "Traceback" not in out.text + err.text

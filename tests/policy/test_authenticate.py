@@ -1,0 +1,274 @@
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+
+from extproc.config import Fault
+from extproc.endpoints import Endpoint, Operation
+from extproc.errors import Rejection
+from extproc.events import Headers
+from extproc.facts import ANONYMOUS, Facts
+from extproc.policy import authenticate
+from extproc.policy.authenticate import MAX_TOKEN_BYTES, Authenticate, Unproven, credential
+from tests.issuing import AUDIENCE, claims, jwk, private, token
+from tests.playbook import done
+from tests.settings import MODELS, PROVIDERS, authenticating, faults, source
+
+LEEWAY = 30
+GENERATE = Endpoint("e", Operation.GENERATE, "messages", "POST")
+
+
+def step(folder: Path, **changes: Any) -> Authenticate:
+    found: list[Fault] = []
+    made = Authenticate(source(folder, f"{authenticating(**changes)}\n{PROVIDERS}\n{MODELS}"), found)
+    assert not found
+    return made
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Authenticate:
+    return step(tmp_path_factory.mktemp("strict"))
+
+
+def ask(step: Authenticate, *fields: tuple[str, str], now: float | None = None) -> tuple[str, Facts]:
+    """The code of the refusal, empty when there is none."""
+    facts = Facts(0, headers=Headers(fields), endpoint=GENERATE)
+    rejection: Any = done(step(facts, time.time() if now is None else now))
+    assert rejection is None or (isinstance(rejection, Rejection) and rejection.http_status == 401)
+    return rejection.detail if rejection else "", facts
+
+
+def code(step: Authenticate, text: str) -> str:
+    return ask(step, ("authorization", f"Bearer {text}"))[0]
+
+
+def raw(payload: str) -> str:
+    return token(payload.encode())
+
+
+def payload(**members: str) -> str:
+    """Good claims, with some as JSON text."""
+    good = {name: json.dumps(value) for name, value in claims().items()} | members
+    return raw("{" + ",".join(f'"{name}":{value}' for name, value in good.items()) + "}")
+
+
+def resigned(text: str, *, keep: str) -> str:
+    """Header and signature of a token, another's payload."""
+    head, _, tail = text.split(".")
+    return f"{head}.{keep.split('.')[1]}.{tail}"
+
+
+def unsigned(**header: Any) -> str:
+    return jwt.api_jws.encode(json.dumps(claims()).encode(), "", algorithm="none", headers=header)
+
+
+NOW = int(time.time())
+TOKENS: list[tuple[str, str]] = [
+    (token(), ""),
+    (token(claims(exp=NOW - LEEWAY + 20)), ""),
+    (token(claims(exp=NOW - LEEWAY - 20)), "token_expired"),
+    (token(claims(exp=NOW + 5000.5)), ""),
+    (token(claims(exp=None)), "claim_missing"),
+    (payload(exp="null"), "claim_missing"),
+    (payload(exp=f'"{NOW + 5000}"'), "token_malformed"),
+    (payload(exp="true"), "token_expired"),
+    (payload(exp="1e400"), "token_malformed"),
+    (payload(exp="NaN"), "token_malformed"),
+    (payload(exp="[1]"), "token_malformed"),
+    (payload(exp="1" + "0" * 400), ""),
+    (payload(exp="1" + "0" * 5000), "token_malformed"),
+    (token(claims(nbf=NOW + 20)), ""),
+    (token(claims(nbf=NOW + 100)), "token_not_yet_valid"),
+    (token(claims(iat=NOW + 100)), "token_not_yet_valid"),
+    (token(claims(aud="other")), "wrong_audience"),
+    (token(claims(aud=["other", AUDIENCE])), ""),
+    (token(claims(aud=[])), "claim_missing"),
+    (token(claims(aud=[AUDIENCE, 7])), "wrong_audience"),
+    (token(claims(aud={AUDIENCE: 1})), "wrong_audience"),
+    (token(claims(aud=None)), "claim_missing"),
+    (token(claims(iss="other")), "wrong_issuer"),
+    (token(claims(iss=None)), "wrong_issuer"),
+    (token(claims(iss={"a": 1})), "wrong_issuer"),
+    (token(claims(iss=["lab"])), "wrong_issuer"),
+    # The last of two members counts, for the choice of keys as for the check.
+    (raw(json.dumps(claims(iss="other"))[:-1] + ',"iss":"lab"}'), ""),
+    (raw(json.dumps(claims())[:-1] + ',"iss":"other"}'), "wrong_issuer"),
+    (token(header={"kid": "nobody"}), "unknown_key"),
+    (token(header={"crit": ["x"], "x": 1}), "token_malformed"),
+    (token(family="RSA", alg="RS256"), "algorithm_not_allowed"),
+    (token(key="x" * 40, alg="HS256"), "algorithm_not_allowed"),
+    (unsigned(), "algorithm_not_allowed"),
+    (token()[:-8] + "AAAAAAAA", "bad_signature"),
+    (resigned(token(), keep=token(claims(org="other"))), "bad_signature"),
+    (raw("[1]"), "token_malformed"),
+    (raw("not json"), "token_malformed"),
+    (raw('{"a":' * 3000), "token_malformed"),
+    ("a.b", "token_malformed"),
+    ("a.b.c", "token_malformed"),
+    ("....", "token_malformed"),
+    ("x" * (MAX_TOKEN_BYTES + 1), "token_malformed"),
+    ("", "token_malformed"),
+    ("ä", "token_malformed"),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), TOKENS, ids=range(len(TOKENS)))
+def test_tokens(strict: Authenticate, text: str, expected: str) -> None:
+    assert code(strict, text) == expected
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"alg": ["ES256"]},
+        {"alg": {}},
+        {"alg": None},
+        {"kid": ["a"]},
+        {"kid": 1},
+        {"kid": {}},
+        {"crit": ["b64"], "b64": True},
+        7,
+    ],
+)
+def test_a_header_of_odd_types(strict: Authenticate, header: Any) -> None:
+    """No library writes these, so the header is replaced; whatever it says, the answer is 401."""
+    good = {"alg": "ES256", "kid": "EC-1"}
+    text = json.dumps({**good, **header} if isinstance(header, dict) else header).encode()
+    _, body, signature = token().split(".")
+    odd = jwt.utils.base64url_encode(text).decode()
+    assert code(strict, f"{odd}.{body}.{signature}") in {
+        "token_malformed",
+        "algorithm_not_allowed",
+        "critical_header_not_understood",
+    }
+
+
+def test_an_rsa_issuer(tmp_path: Path) -> None:
+    made = step(tmp_path, algorithms=["RS256", "PS256"], jwks={"inline": {"keys": [jwk("RSA")]}})
+    assert code(made, token(family="RSA", alg="RS256")) == ""
+    assert code(made, token(family="RSA", alg="PS256")) == ""
+    assert code(made, token(family="RSA", alg="RS512")) == "algorithm_not_allowed"
+    public = private("RSA").public_key()
+    assert code(made, token(header={"kid": "RSA-1"}, key=str(public), alg="HS256")) == "algorithm_not_allowed"
+
+
+def test_what_a_caller_is(strict: Authenticate) -> None:
+    _, facts = ask(strict, ("authorization", f"Bearer {token()}"))
+    assert (facts.caller.subject, facts.caller.issuer, facts.caller.claims["org"]) == ("ann", "lab", "acme")
+
+
+T = "abc"
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ([], None),
+        ([("authorization", f"Bearer {T}")], T),
+        ([("authorization", f"bearer   {T} ")], T),
+        ([("x-api-key", T)], T),
+        ([("authorization", f"Bearer {T}"), ("x-api-key", T)], T),
+        ([("cookie", T), ("proxy-authorization", T)], None),
+    ],
+)
+def test_the_credential(fields: list[tuple[str, str]], expected: str | None) -> None:
+    assert credential(Headers(fields)) == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ([("authorization", "Bearer a"), ("x-api-key", "b")], "two_credentials"),
+        ([("authorization", "Bearer a,Bearer b")], "two_credentials"),
+        ([("authorization", "Bearer a"), ("authorization", "Bearer b")], "two_credentials"),
+        ([("x-api-key", "a"), ("x-api-key", "b")], "two_credentials"),
+        ([("x-api-key", "a"), ("x-api-key", "")], "two_credentials"),
+        ([("x-api-key", "a,a")], "two_credentials"),
+        ([("authorization", "Basic a")], "not_a_bearer_token"),
+        ([("authorization", "Basic a"), ("x-api-key", "b")], "not_a_bearer_token"),
+        ([("authorization", "")], "not_a_bearer_token"),
+        ([("authorization", "Bearer ")], "token_malformed"),
+        ([("x-api-key", "")], "token_malformed"),
+    ],
+)
+def test_no_telling_which_credential_is_meant(fields: list[tuple[str, str]], problem: str) -> None:
+    with pytest.raises(Unproven, match=f"^{problem}$"):
+        credential(Headers(fields))
+
+
+@pytest.mark.parametrize(
+    ("mode", "none", "bad"),
+    [("strict", "credential_missing", "token_malformed"), ("optional", "", "token_malformed"), ("permissive", "", "")],
+)
+def test_modes(tmp_path: Path, mode: str, none: str, bad: str) -> None:
+    made = step(tmp_path, mode=mode)
+    for fields, expected in (((), none), ((("x-api-key", "bad"),), bad)):
+        found, facts = ask(made, *fields)
+        assert (found, facts.caller) == (expected, ANONYMOUS)
+    assert ask(made, ("x-api-key", token()))[1].caller.subject == "ann"
+
+
+def test_a_probe_is_not_asked(strict: Authenticate) -> None:
+    facts = Facts(
+        0, headers=Headers([("x-api-key", "bad")]), endpoint=Endpoint("p", Operation.PROBE, "messages", "HEAD")
+    )
+    assert done(strict(facts, 0)) is None
+    assert facts.caller is ANONYMOUS
+
+
+def test_the_client_does_not_hear_why(strict: Authenticate) -> None:
+    said = set()
+    for text in (token(claims(exp=1)), token(claims(aud="x")), "rubbish"):
+        facts = Facts(0, headers=Headers([("x-api-key", text)]))
+        rejection: Any = done(strict(facts, time.time()))
+        said.add((rejection.message, rejection.kind, rejection.headers))
+    assert len(said) == 1
+
+
+def test_a_token_is_verified_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, text = step(tmp_path), token()
+    _, first = ask(made, ("x-api-key", text))
+    with monkeypatch.context() as patch:
+        patch.setattr(jwt, "decode", None)
+        patch.setattr(jwt, "get_unverified_header", None)
+        assert ask(made, ("authorization", f"Bearer {text}"))[1].caller is first.caller
+        with pytest.raises(TypeError):
+            ask(made, ("x-api-key", text[:-1]))
+
+
+@pytest.mark.parametrize("exp", [NOW + 1000, NOW + 1000.9])
+def test_what_is_known_of_a_token_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exp: float) -> None:
+    made, text = step(tmp_path), token(claims(exp=exp))
+    assert ask(made, ("x-api-key", text))[0] == ""
+    monkeypatch.setattr(authenticate, "_decode", None)
+    assert ask(made, ("x-api-key", text), now=NOW + 1000 + LEEWAY - 1)[0] == ""
+    with pytest.raises(TypeError):
+        ask(made, ("x-api-key", text), now=NOW + 1000 + LEEWAY)
+
+
+def test_a_refused_token_is_not_remembered(tmp_path: Path) -> None:
+    made = step(tmp_path)
+    for _ in range(2):
+        assert ask(made, ("x-api-key", token(claims(exp=1))), now=0)[0] == "token_expired"
+    assert not made._verified
+
+
+def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(authenticate, "CACHE_SIZE", 3)
+    made = step(tmp_path)
+    for n in range(5):
+        ask(made, ("x-api-key", token(claims(sub=f"{n}"))))
+    assert [caller.subject for _, caller in made._verified.values()] == ["2", "3", "4"]
+
+
+def test_faults(tmp_path: Path) -> None:
+    rest = f"{PROVIDERS}\n{MODELS}"
+    assert faults(tmp_path, "authentication: {}\n" + rest) == [
+        "1: authentication.jwt: strict mode needs at least one issuer"
+    ]
+    one = json.loads(authenticating().partition(": ")[2])["jwt"][0]
+    twice = "authentication: " + json.dumps({"jwt": [one, one]})
+    assert faults(tmp_path, f"{twice}\n{rest}") == ["1: authentication.jwt.1.issuer: 'lab' stands here twice"]

@@ -1,0 +1,202 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from extproc import config
+from extproc.config import Fault, Invalid
+from tests.settings import faults, source
+
+MINIMAL = """\
+authentication: {mode: optional}
+providers:
+  openai: {dialects: [chat], base_url: https://api.openai.example/v1}
+models:
+  - {name: "*", provider: openai}
+"""
+
+
+def load(folder: Path, text: str, environ: dict[str, str] | None = None) -> config.Config:
+    return source(folder, text, environ or {}).config
+
+
+def changed(old: str, new: str) -> str:
+    assert MINIMAL.count(old) == 1
+    return MINIMAL.replace(old, new)
+
+
+def test_defaults(tmp_path: Path) -> None:
+    settings = load(tmp_path, MINIMAL)
+    assert (settings.listen.address, settings.listen.port) == ("127.0.0.1", 8080)
+    assert settings.authentication.mode == "optional"
+    assert settings.providers["openai"].timeouts.idle == 600
+    assert settings.models[0].allow == []
+
+
+def test_the_safe_mode_is_the_default(tmp_path: Path) -> None:
+    text = changed("{mode: optional}", "{jwt: [{issuer: i, audiences: [a], jwks: {file: f}}]}")
+    settings = load(tmp_path, text)
+    assert settings.authentication.mode == "strict"
+    assert settings.authentication.jwt[0].algorithms == ["RS256"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (changed("models:", "modles:"), ["4: modles: unknown key"]),
+        (changed("name:", "nmae:"), ["5: models.0.name: this key is required", "5: models.0.nmae: unknown key"]),
+        (changed("optional", "lax"), ["1: authentication.mode: Input should be 'strict', 'optional' or 'permissive'"]),
+        (MINIMAL + "listen: {port: 70000}\n", ["6: listen.port: Input should be less than or equal to 65535"]),
+        (MINIMAL + "listen:\n  port: x\n", ["7: listen.port: Input should be a valid integer"]),
+        (MINIMAL + "workers: 0", ["6: workers: Input should be greater than or equal to 1"]),
+        (MINIMAL + "streaming: {ping_interval: 0}", ["6: streaming.ping_interval: Input should be greater than 0"]),
+        (MINIMAL + "workers: 1\nworkers: 2", ["7: workers: this key stands here twice"]),
+        (MINIMAL + "  - name: a\n    name: b\n    provider: p", ["7: models.1.name: this key stands here twice"]),
+        (MINIMAL + "records: {claims: [!foo x]}", [
+            "6: records.claims.0: Input should be a valid string", "6: records.claims.0: YAML makes no value of this"]),
+        (MINIMAL + "records: {claims: [2020-99-99]}", [
+            "6: records.claims.0: Input should be a valid string", "6: records.claims.0: YAML makes no value of this"]),
+        (MINIMAL + "<<: {workers: 1}", ["6: <<: unknown key"]),
+        (changed("[chat]", "[]"), ["3: providers.openai.dialects: List should have at least 1 item"]),
+        (changed("[chat]", "[smtp]"), ["3: providers.openai.dialects.0: Input should be"]),
+        (changed("{mode: optional}", "{jwt: [{issuer: '', audiences: [a], jwks: {file: f}}]}"), [
+            "1: authentication.jwt.0.issuer: String should have at least 1 character"]),
+        (changed("{mode: optional}", "{jwt: [{issuer: i, audiences: [], jwks: {file: f}}]}"), [
+            "1: authentication.jwt.0.audiences: List should have at least 1 item"]),
+        (changed("{mode: optional}", "{jwt: [{issuer: i, audiences: [a], jwks: {}}]}"), [
+            "1: authentication.jwt.0.jwks: keys come from exactly one of: file, inline"]),
+        (changed("{mode: optional}", "{jwt: [{issuer: i, audiences: [a], algorithms: [HS256], jwks: {file: f}}]}"), [
+            "1: authentication.jwt.0.algorithms.0: Input should be"]),
+    ],
+)  # fmt: skip
+def test_faults_name_line_and_key(tmp_path: Path, text: str, expected: list[str]) -> None:
+    found = faults(tmp_path, text, {})
+    assert len(found) == len(expected)
+    assert all(line.startswith(start) for line, start in zip(sorted(found), sorted(expected), strict=True)), found
+
+
+def test_all_faults_at_once(tmp_path: Path) -> None:
+    text = changed("name:", "nmae:") + "workers: x\nworkers: ${NONE}\nlisten: {prot: 1}\n"
+    found = faults(tmp_path, text, {})
+    keys = [line.split(": ")[1] for line in found]
+    assert sorted(keys) == ["listen.prot", "models.0.name", "models.0.nmae", "workers", "workers", "workers"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "expected a mapping with the keys listen, authentication"),
+        ("- a", "expected a mapping"),
+        ("just words", "expected a mapping"),
+        ("a: [1", ":1: not YAML: expected ',' or ']'"),
+        ("a: 1\nb: 'x", ":2: not YAML: found unexpected end of stream"),
+        ("a: 1\n---\nb: 2", ":2: not YAML: but found another document"),
+        ("a: \x00", "not YAML"),
+        ("a: &x [*x]", "nested too deeply"),
+        ("a: *nobody", "not YAML: found undefined alias"),
+    ],
+)
+def test_what_is_no_configuration(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(Invalid) as found:
+        source(tmp_path, text)
+    assert says in str(found.value)
+    assert str(found.value).startswith(f"{tmp_path / 'gateway.yaml'}:")
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "latin").write_bytes(b"a: \xff")
+    for name, says in (("none", "No such file or directory"), ("", "Is a directory"), ("latin", "is not UTF-8 text")):
+        with pytest.raises(Invalid, match=f": {says}$"):
+            config.load(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "expected"),
+    [
+        ("${A}", {"A": "x"}, "x"),
+        ("${A}", {"A": ""}, ""),
+        ("${A:-d}", {}, "d"),
+        ("${A:-d}", {"A": "x"}, "x"),
+        ("${A:-}", {}, ""),
+        ("a-${A}-${B:-c d}", {"A": "1"}, "a-1-c d"),
+        ("$A", {"A": "x"}, "$A"),
+        ("${A}", {"A": "${B}: [x]"}, "${B}: [x]"),
+    ],
+)
+def test_variables(tmp_path: Path, text: str, environ: dict[str, str], expected: str) -> None:
+    assert load(tmp_path, f'{MINIMAL}records: {{claims: ["{text}"]}}', environ).records.claims == [expected]
+
+
+def test_a_variable_may_be_a_number(tmp_path: Path) -> None:
+    assert load(tmp_path, MINIMAL + "workers: ${N}", {"N": "3"}).workers == 3
+
+
+def test_a_variable_that_is_not_set(tmp_path: Path) -> None:
+    assert faults(tmp_path, MINIMAL + "records: {claims: ['${NONE}']}", {}) == [
+        "6: records.claims.0: the environment variable NONE is not set"
+    ]
+
+
+SECRET = "sk-do-not-print-me-0123456789"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        SECRET, f"{{value: {SECRET}}}", f"{{env: {SECRET}}}", f"{{env: A, file: {SECRET}}}", f"[{SECRET}]", "{}",
+        f"{{env: [{SECRET}]}}", f"{{env: A, value: {SECRET}}}", "'${KEY}'",
+    ],
+)  # fmt: skip
+def test_a_secret_never_stands_in_the_file(tmp_path: Path, value: str) -> None:
+    text = changed("/v1}", f"/v1, api_key: {value}}}")
+    found = faults(tmp_path, text, {"KEY": SECRET})
+    assert found
+    assert all(line.startswith("3: providers.openai.api_key") for line in found)
+    assert SECRET not in "".join(found)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"https://user:{SECRET}@host/v1", f"https://:{SECRET}@host/v1", f"https://host:{SECRET}/v1",
+        f"https://host/v1?key={SECRET}", f"https://host/v1#{SECRET}", "ftp://host", "host/v1", "https://", "https://[::1",
+        "https://host:0", "https://host:99999", "https://host/a b", "https://höst/", r"https://host/\\r\\nx: y", "",
+    ],
+)  # fmt: skip
+def test_base_urls_that_are_none(tmp_path: Path, url: str) -> None:
+    [fault] = faults(tmp_path, changed("https://api.openai.example/v1", f'"{url}"'), {})
+    assert fault.startswith("3: providers.openai.base_url: ")
+    assert SECRET not in fault
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:11434/v1", "https://[::1]:8443", "https://host/v1/"])
+def test_base_urls(tmp_path: Path, url: str) -> None:
+    text = changed("https://api.openai.example/v1", f'"{url}"')
+    assert load(tmp_path, text).providers["openai"].base_url == url.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        (("models", 0, "provider"), "5: models.0.provider: x"),
+        (("models", 0, "allow", 3), "5: models.0.allow.3: x"),
+        (("nowhere",), "1: nowhere: x"),
+        ((), "1: x"),
+    ],
+)
+def test_later_faults_are_placed_too(tmp_path: Path, where: Any, expected: str) -> None:
+    explained = source(tmp_path, MINIMAL, {}).explain([Fault(where, "x")])
+    assert str(explained) == f"{tmp_path / 'gateway.yaml'}:{expected}"
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    made = source(tmp_path, MINIMAL, {})
+    assert made.resolve(Path("keys/a")) == tmp_path / "keys/a"
+    assert made.resolve(Path("/run/a")) == Path("/run/a")
+
+
+def test_the_shipped_configuration_is_sound() -> None:
+    shipped = Path(config.__file__).parent.parent / "gateway.yaml"
+    settings = config.load(shipped, {}).config
+    assert settings.authentication.mode == "strict"
+    assert settings.providers["openai"].base_url == "https://api.openai.com/v1"

@@ -1,0 +1,109 @@
+import pytest
+
+from extproc.config import Route
+from extproc.endpoints import Dialect, Endpoint, Endpoints, Operation, dialect_of
+from extproc.events import Headers
+
+GENERATE, COUNT, LIST = Operation.GENERATE, Operation.COUNT_TOKENS, Operation.LIST_MODELS
+PASS, PROBE = Operation.PASSTHROUGH, Operation.PROBE
+BUILT_IN = Endpoints([])
+PASSING = Route(path="*", serve="passthrough", provider="p")
+OWN = [
+    Route(path="/a", serve="messages", provider="p"),
+    Route(path="/b/", serve="chat"),
+    Route(path="/v1/files*", serve="passthrough", provider="q"),
+    Route(path="/v1/files/mine", serve="passthrough", provider="r"),
+    PASSING,
+]
+
+
+def kind(found: Endpoint | None) -> tuple[Operation, str | None, str | None] | None:
+    return (found.operation, found.dialect, found.provider) if found else None
+
+
+@pytest.mark.parametrize("base", ["", "/anthropic"])
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/v1/messages", (GENERATE, "messages", None)),
+        ("/v1/messages/", (GENERATE, "messages", None)),
+        ("/v1/messages/count_tokens", (COUNT, "messages", None)),
+        ("/v1/chat/completions", (GENERATE, "chat", None)),
+        ("/v1/models", (LIST, None, None)),
+        ("/v1/models/a/b", (LIST, None, None)),
+        ("/v1/modelsx", None),
+        ("/v1/messages/batches", None),
+        ("/v1/messagesx", None),
+        ("/V1/messages", None),
+        ("//v1/messages", None),
+        ("/v1/messages?x", None),
+    ],
+)
+def test_built_in(base: str, path: str, expected: tuple[Operation, str | None, str | None] | None) -> None:
+    assert kind(BUILT_IN.find("POST", base + path)) == expected
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "expected"),
+    [
+        ("HEAD", "/", PROBE),
+        ("HEAD", "/api/hello", PROBE),
+        ("GET", "/", None),
+        ("GET", "/api/hello", None),
+        ("HEAD", "/api/hello/", None),
+        ("HEAD", "/v1/messages", GENERATE),
+    ],
+)
+def test_probes_are_exactly_those(method: str, path: str, expected: Operation | None) -> None:
+    found = BUILT_IN.find(method, path)
+    assert (found.operation if found else None) is expected
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/a", (GENERATE, "messages", "p")),
+        ("/a/v1/messages", (GENERATE, "messages", "p")),
+        ("/a/v1/chat/completions", (GENERATE, "chat", "p")),
+        ("/a/v1/models/x", (LIST, None, None)),
+        ("/b", (GENERATE, "chat", None)),
+        ("/v1/files", (PASS, None, "q")),
+        ("/v1/files/x", (PASS, None, "q")),
+        ("/v1/files/mine", (PASS, None, "r")),
+        ("/v1/models", (PASS, None, "p")),
+        ("/v1/models/x", (PASS, None, "p")),
+        ("/anything", (PASS, None, "p")),
+        # What is translated and ruled by model is never passed by.
+        ("/v1/messages", (GENERATE, "messages", None)),
+        ("/v1/messages/", (GENERATE, "messages", None)),
+        ("/v1/messages//", (GENERATE, "messages", None)),
+        ("/a/", (GENERATE, "messages", "p")),
+        ("/v1/chat/completions/", (GENERATE, "chat", None)),
+        ("/v1/files/mine/", (PASS, None, "r")),
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_routes_of_the_configuration(path: str, expected: tuple[Operation, str | None, str], turned: bool) -> None:
+    """Their order does not matter: what says most about the path wins."""
+    assert kind(Endpoints(OWN[::-1] if turned else OWN).find("POST", path)) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "dialect"),
+    [
+        ("/v1/messages", {}, "messages"),
+        ("/anthropic/x", {"user-agent": "OpenAI/Python"}, "messages"),
+        ("/v1/chat/completions", {}, "chat"),
+        ("/v1/responses", {}, "chat"),
+        ("/v1/models", {"anthropic-version": "1"}, "messages"),
+        ("/v1/models", {"x-api-key": "k"}, "messages"),
+        ("/v1/models", {"x-api-key": "k", "authorization": "Bearer k"}, "chat"),
+        ("/v1/models", {}, "chat"),
+        ("/x", {}, "messages"),
+        ("/x", {"user-agent": "OpenAI/Python 1.0"}, "chat"),
+        ("/x", {"openai-organization": "o"}, "chat"),
+        ("/x", {"openai-organization": "o", "anthropic-version": "1"}, "messages"),
+    ],
+)
+def test_the_dialect_of_a_caller(path: str, headers: dict[str, str], dialect: Dialect) -> None:
+    assert dialect_of(path, Headers(headers.items())) == dialect

@@ -1,0 +1,140 @@
+"""What may follow what, and how an exchange ends when a bug is met on the way."""
+
+import pytest
+
+from extproc.events import Event, RequestBody, RequestHeaders, ResponseBody, ResponseHeaders, Silence
+from extproc.exchange import NEXT, OutOfOrder, Phase
+from extproc.gateway import Gateway
+from tests.issuing import token
+from tests.playbook import (
+    SILENCE,
+    Json,
+    Playbook,
+    awaits,
+    begins,
+    rejects,
+    request_body,
+    request_headers,
+    response_body,
+    response_headers,
+    says,
+)
+from tests.settings import gateway
+
+ASK: Json = {"model": "claude-x", "max_tokens": 10, "messages": [{"role": "user", "content": "q"}]}
+SSE = "text/event-stream"
+CHUNK = b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"hi"}}]}\n\n'
+BUG = ("api_error", "internal translation error")
+KNOWN: Json = {"reason": "Internal", "error": "internal", "ended": True}
+
+HEADERS, BODY = request_headers(token=token()), request_body(ASK)
+EVENTS: dict[type[Event], Event] = {
+    RequestHeaders: HEADERS,
+    RequestBody: BODY,
+    ResponseHeaders: response_headers(),
+    ResponseBody: response_body(b"{"),
+    Silence: SILENCE,
+}
+ALLOWED = {
+    (Phase.NEW, RequestHeaders): Phase.ADMITTED,
+    (Phase.ADMITTED, RequestBody): Phase.SENT,
+    (Phase.ADMITTED, ResponseHeaders): Phase.ANSWERING,
+    (Phase.SENT, ResponseHeaders): Phase.ANSWERING,
+    (Phase.ANSWERING, ResponseBody): Phase.ANSWERING,
+    (Phase.ANSWERING, Silence): Phase.ANSWERING,
+}
+ALL = [(phase, kind) for phase in Phase for kind in EVENTS]
+
+
+@pytest.fixture(scope="module")
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Gateway:
+    return gateway(tmp_path_factory.mktemp("gateway"))
+
+
+def at(gate: Gateway, phase: Phase, *, stream: bool = True) -> Playbook:
+    """A playbook whose exchange has come so far."""
+    play = Playbook(gate)
+    if phase is Phase.DONE:
+        return play >> request_headers() << rejects(401, "authentication_error")
+    for reached in range(Phase.ADMITTED.value, phase.value + 1):
+        step: dict[Phase, Event] = {Phase.ADMITTED: HEADERS, Phase.SENT: request_body(ASK | {"stream": stream})}
+        play >> step.get(Phase(reached), response_headers(content_type=SSE if stream else "application/json"))
+        play._pending.clear()
+    assert play.exchange.phase is phase
+    return play
+
+
+def test_the_table_knows_every_event() -> None:
+    assert NEXT.keys() == EVENTS.keys()
+    assert {(phase, kind) for kind, phases in NEXT.items() for phase in phases} == ALLOWED.keys()
+
+
+@pytest.mark.parametrize(("phase", "kind"), ALL, ids=lambda part: getattr(part, "__name__", str(part)))
+def test_what_may_follow_what(gate: Gateway, phase: Phase, kind: type[Event]) -> None:
+    play = at(gate, phase)
+    if (phase, kind) in ALLOWED:
+        play >> EVENTS[kind]
+        assert play.exchange.phase is ALLOWED[phase, kind]
+    else:
+        with pytest.raises(OutOfOrder, match=f"{kind.__name__} in {phase.name}"):
+            play >> EVENTS[kind]
+
+
+def test_what_comes_out_of_order_changes_nothing(gate: Gateway) -> None:
+    play = at(gate, Phase.SENT)
+    with pytest.raises(OutOfOrder):
+        play >> request_headers("/v1/models", "GET")
+    assert (play.exchange.facts.path, play.exchange.phase) == ("/v1/messages", Phase.SENT)
+
+
+@pytest.mark.parametrize("phase", [Phase.NEW, Phase.ADMITTED, Phase.SENT])
+def test_a_bug_before_the_answer(gate: Gateway, phase: Phase) -> None:
+    assert at(gate, phase).fail() << rejects(500, *BUG, **KNOWN)
+
+
+def test_a_bug_while_the_answer_is_held(gate: Gateway) -> None:
+    body = {"type": "error", "error": {"type": BUG[0], "message": BUG[1]}}
+    assert at(gate, Phase.ANSWERING).fail() << begins(500, **KNOWN) << says(end=True, body=body)
+
+
+def test_a_bug_at_an_answer_without_a_body(gate: Gateway) -> None:
+    play = at(gate, Phase.SENT) >> response_headers(content_type=SSE, end=True) << rejects(502, "api_error")
+    with pytest.raises(OutOfOrder):
+        play.fail()
+
+
+def test_a_bug_while_the_answer_flows(gate: Gateway) -> None:
+    play = at(gate, Phase.ANSWERING) >> response_body(CHUNK) << begins() << says(end=False)
+    data = [{"type": "error", "error": {"type": BUG[0], "message": BUG[1]}}]
+    play.fail() << says(end=True, events=["error"], data=data, record=KNOWN)
+    with pytest.raises(OutOfOrder):
+        play.fail()
+
+
+@pytest.mark.parametrize("method", ["_progress", "_begin"])
+def test_a_bug_between_the_first_two_actions(gate: Gateway, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing has been sent then, so the answer still begins with its headers."""
+    play = at(gate, Phase.ANSWERING)
+    with monkeypatch.context() as patch:
+        patch.setattr(play.exchange._answer, method, None)
+        with pytest.raises(TypeError):
+            play >> response_body(CHUNK)
+    assert play.fail() << begins(500) << says(end=True)
+
+
+def test_a_bug_after_the_end(gate: Gateway) -> None:
+    with pytest.raises(OutOfOrder, match="failed after the end"):
+        at(gate, Phase.DONE).fail()
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_patience_is_for_answers(gate: Gateway, phase: Phase) -> None:
+    assert (at(gate, phase).exchange.patience is None) == (phase is not Phase.ANSWERING)
+
+
+def test_the_credential_stops_here(gate: Gateway) -> None:
+    play = Playbook(gate) >> HEADERS << awaits() >> BODY
+    [forward] = play._pending
+    sent = str(forward)
+    assert token()[:20] not in sent
+    assert "authorization" in forward.set_headers  # type: ignore[union-attr]

@@ -1,0 +1,76 @@
+"""Calls whose body and answer nobody here reads: proven, ruled and sent on with the provider's credential."""
+
+from typing import Any
+
+import pytest
+
+from extproc.gateway import Gateway
+from tests.issuing import claims, token
+from tests.playbook import ABSENT, Json, Playbook, awaits, rejects, request_headers, response_headers
+from tests.settings import AUTHENTICATION, KEY, MODELS, PROVIDERS, gateway
+
+TEXT = f"""
+{AUTHENTICATION}
+authorization:
+  allow: ['jwt.org == "acme"']
+  deny: ['provider == "closed"', 'model == "" && request.path == "/v1/secret"']
+{PROVIDERS}
+  closed: {{dialects: [chat], base_url: "https://closed.example"}}
+{MODELS}
+routes:
+  - {{path: "*", serve: passthrough, provider: openai}}
+  - {{path: /closed*, serve: passthrough, provider: closed}}
+"""
+
+
+@pytest.fixture(scope="module")
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Gateway:
+    return gateway(tmp_path_factory.mktemp("gateway"), TEXT)
+
+
+def passes(headers: Json, **record: Any) -> Json:
+    return {"action": "Pass", "headers": headers, "record": record}
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_with_the_providers_credential(gate: Gateway, method: str) -> None:
+    play = Playbook(gate) >> request_headers("/v1/files/1?after=x", method, token=token(), content_encoding="gzip")
+    headers = {":path": "/v1/files/1?after=x", "authorization": f"Bearer {KEY}", "content-type": ABSENT}
+    known = {"verdict": "allow", "cluster": "provider:openai", "endpoint": "passthrough", "jwt.sub": "ann"}
+    assert play << passes(headers, **known, **{"http.path": "/v1/files/1", "gen_ai.provider.name": "openai"})
+
+
+def test_what_goes_along_is_chosen(gate: Gateway) -> None:
+    secret: Json = {"x_api_key": token(), "cookie": "c", "proxy_authorization": "p", "x_forwarded_host": "h", "te": "x"}
+    kept: Json = {"accept": "a", "content_length": "3", "openai_beta": "b", "anthropic_version": "v", "user_agent": "u"}
+    play = Playbook(gate) >> request_headers("/v1/files", "PUT", **secret, **kept)
+    gone = ["cookie", "proxy-authorization", "te", "x-api-key", "x-forwarded-host"]
+    assert play << {**passes({}), "remove_headers": gone}
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "kind"),
+    [
+        (request_headers("/v1/files", "GET"), 401, "authentication_error"),
+        (request_headers("/v1/files", "GET", token=token(claims(exp=1))), 401, "authentication_error"),
+        (request_headers("/v1/files", "GET", token=token(claims(org="x"))), 403, "permission_error"),
+        # Rules that wait for the body elsewhere are decided here, where none will be read.
+        (request_headers("/v1/secret", "GET", token=token()), 403, "permission_error"),
+        (request_headers("/closed/x", "GET", token=token()), 403, "permission_error"),
+    ],
+)
+def test_nobody_passes_unchecked(gate: Gateway, headers: Any, status: int, kind: str) -> None:
+    assert Playbook(gate) >> headers << rejects(status, kind)
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/anthropic", "/anthropic/v1/messages/count_tokens"])
+def test_what_is_ruled_by_model_is_not_passed_by(gate: Gateway, path: str) -> None:
+    for spelling in (path, path + "/", path + "//"):
+        assert Playbook(gate) >> request_headers(spelling, token=token()) << awaits(verdict=ABSENT)
+
+
+def test_nothing_follows(gate: Gateway) -> None:
+    play = Playbook(gate) >> request_headers("/v1/files", "GET", token=token()) << passes({})
+    assert play.exchange.patience is None
+    with pytest.raises(Exception, match="ResponseHeaders in DONE"):
+        play >> response_headers()

@@ -67,14 +67,18 @@ class Answer:
         return None if limit is None else max(0.0, self._quiet_since + limit - self._now)
 
     def _limit(self) -> float | None:
-        if self._reply is None or self._asked is None or not self._asked.stream:
+        if self._reply is None or self._asked is None:
+            return None
+        if self._state is State.FLOWING and self._reply.outcome.complete:
+            return DRAIN_SECONDS
+        if not self._asked.stream:
             return None
         if self._state is State.HELD:
             # A JSON answer to a stream request may still turn out to be an error: its status stays held.
             streams = "event-stream" in self._upstream.headers.get("content-type")
             return self._settings.first_event_hold if streams else None
         if self._state is State.FLOWING and self._has_body:
-            return DRAIN_SECONDS if self._reply.outcome.complete else self._settings.ping_interval
+            return self._settings.ping_interval
         return None
 
     def begins(self, event: ResponseHeaders, now: float) -> list[Action]:

@@ -55,7 +55,10 @@ def _parser() -> argparse.ArgumentParser:
     command("check", "Explain every mistake in the configuration.", "extproc check", _check, config)
 
     processor = _argument(
-        "--processor", default="unix:/run/extproc/extproc.sock", help="unix:PATH or HOST:PORT; worker n adds n to it"
+        "--processor",
+        type=_address,
+        default="unix:/run/extproc/extproc.sock",
+        help="unix:PATH or HOST:PORT; worker n adds n to it",
     )
     command("serve", "Run the processor alone.", "extproc serve --workers 2", _serve, config, processor, workers)
     text = "Print Envoy's configuration as one static file."
@@ -89,6 +92,13 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError("expected a number from 1")
     return int(text)
+
+
+def _address(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if not (text.startswith("unix:/") or (host and port.isdecimal() and 0 < int(port) < 65536)):
+        raise argparse.ArgumentTypeError("expected unix:/PATH or HOST:PORT")
+    return text
 
 
 def _up(options: argparse.Namespace) -> int:

@@ -67,8 +67,13 @@ class Endpoints:
         if method == "HEAD" and path in PROBES:
             return _PROBE
         # A provider may take a slash more for the same path: it must not lead past the rules for models.
-        found = self._exact.get(path) or self._exact.get(path.rstrip("/"))
-        return found or next((endpoint for prefix, endpoint in self._by_prefix if path.startswith(prefix)), None)
+        if found := self._exact.get(path) or self._exact.get(path.rstrip("/")):
+            return found
+        return (
+            None
+            if _in_disguise(path)
+            else next((endpoint for prefix, endpoint in self._by_prefix if path.startswith(prefix)), None)
+        )
 
     def _add(self, route: Route) -> None:
         if route.serve != "passthrough":
@@ -92,6 +97,12 @@ class Endpoints:
             self._exact[base] = msgspec.structs.replace(alone, provider=provider)
         self._exact[base + _LISTS] = _MODELS
         self._prefixes[f"{base}{_LISTS}/"] = _MODELS
+
+
+def _in_disguise(path: str) -> bool:
+    """`/V1/messages`, `/v1/messages;a=b`: a lax provider may take it for the real one, which has rules for models."""
+    lower = path.lower()
+    return any(lower.startswith(known) and not path.startswith(f"{known}/") for known in BUILT_IN)
 
 
 def dialect_of(path: str, headers: Headers) -> Dialect:

@@ -14,7 +14,7 @@ from extproc.facts import Facts
 from extproc.policy.authenticate import Authenticate
 from extproc.policy.authorize import Authorize, AuthorizeModel
 from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, ReadBody
-from extproc.providers import Catalogue, Provider
+from extproc.providers import Catalogue
 from extproc.settings import Settings
 
 Step = Callable[[Facts, float], Awaitable[Rejection | None]]
@@ -94,6 +94,3 @@ def _note(facts: Facts, event: Event) -> None:
             facts.raw_body = body
         case _:
             pass
-
-
-__all__ = ["Gateway", "Provider", "load"]

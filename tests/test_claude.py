@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from extproc import claude, cli
+from extproc.demo import idp
 
 URL = "http://127.0.0.1:8080"
 OLD = {"ANTHROPIC_API_KEY": "old", "ANTHROPIC_AUTH_TOKEN": "old", "CLAUDE_CODE_USE_BEDROCK": "1", "OTHER": "kept"}
@@ -104,7 +105,14 @@ def test_not_installed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "npm install -g @anthropic-ai/claude-code" in capsys.readouterr().err
 
 
+def test_no_keys(environ: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert claude.run([], URL, tmp_path, environ) == 1
+    assert f"no lab keys in {tmp_path}" in capsys.readouterr().err
+    assert list(tmp_path.glob("*.pem")) == []
+
+
 def test_no_gateway(environ: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    idp.ensure_keys(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     assert claude.run([], f"http://127.0.0.1:{port}", tmp_path, environ) == 1
@@ -112,6 +120,7 @@ def test_no_gateway(environ: dict[str, str], tmp_path: Path, capsys: pytest.Capt
 
 
 def test_run_becomes_claude(environ: dict[str, str], tmp_path: Path) -> None:
+    idp.ensure_keys(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         call = f"claude.run(['-p', 'a b'], {url!r}, Path({str(tmp_path)!r}))"

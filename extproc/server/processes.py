@@ -117,19 +117,24 @@ class Child:
         await asyncio.gather(*self._readers)
 
     def _signal(self, number: int) -> None:
+        # Each child leads a session of its own; at the last its own children go with it.
+        send = os.killpg if number == signal.SIGKILL else os.kill
         with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, number)
+            send(self.pid, number)
 
     async def _relay(self, output: asyncio.StreamReader) -> None:
         async for line in _lines(output):
             if self._on_line is not None:
-                self._on_line(line)
+                # Nobody may be reading any more, but a full pipe would stop the child.
+                with contextlib.suppress(OSError):
+                    self._on_line(line)
 
     async def _relay_errors(self, errors: asyncio.StreamReader, ready: asyncio.Event) -> None:
         """Until the child is ready its words are kept for NotStarted, afterwards they are ours."""
         async for text in _lines(errors):
             if ready.is_set():
-                sys.stderr.write(text + "\n")
+                with contextlib.suppress(OSError):
+                    sys.stderr.write(text + "\n")
             else:
                 self._said.append(text)
 
@@ -164,12 +169,13 @@ async def start(groups: Sequence[Group]) -> None:
 
 
 async def supervise(begin: Callable[[list[Group]], Awaitable[None]], grace: float) -> None:
-    """Runs `begin`, which starts groups of children and names them in its argument; keeps them up until SIGTERM or
-    SIGINT; then stops them in their order, `grace` seconds for each. Nothing stays behind, however it ends."""
+    """Runs `begin`, which starts groups of children and names them in its argument; keeps them up until SIGTERM,
+    SIGINT or SIGHUP (a closed terminal's, which reaches no child); then stops them in their order, `grace` seconds
+    for each. Nothing stays behind, however it ends."""
     groups: list[Group] = []
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, told.set)
     running = asyncio.create_task(_begin_and_watch(begin, groups))
     waiting = asyncio.create_task(told.wait())

@@ -42,9 +42,11 @@ class _Stream:
         self._writing = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
         self._waking: asyncio.Task[None] | None = None
+        self._running: asyncio.Task[None] | None = None
         self._record: Record = {}
 
     async def run(self) -> None:
+        self._running = asyncio.current_task()
         while True:
             request = await self._context.read()
             if request == grpc.aio.EOF:
@@ -84,9 +86,14 @@ class _Stream:
         self._waking = asyncio.create_task(self._say_something())
 
     async def _say_something(self) -> None:
-        async with self._writing:
-            if self._exchange.patience is not None:
-                await self._handle(Silence(), None)
+        try:
+            async with self._writing:
+                if self._exchange.patience is not None:
+                    await self._handle(Silence(), None)
+        except Exception as error:  # noqa: BLE001 - as in `Process`: what cannot go on must not hang
+            log.error("exchange failed: %s", _where(error))
+            if self._running is not None:
+                self._running.cancel()
 
 
 def _where(error: Exception) -> str:

@@ -31,7 +31,7 @@ class Messages:
         )
 
     def meter(self, asked: Passed) -> MessagesMeter:
-        return MessagesMeter()
+        return MessagesMeter(asked)
 
     def envelope(self, body: Json) -> bytes:
         return envelope(body)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from typing import Self
 
+import httpx
 import pytest
 
 from tests.e2e.bare import Setup, bare_envoy, configured, started, wait_for_processors
@@ -93,6 +94,24 @@ def test_up_leaves_nothing_behind(tmp_path_factory: pytest.TempPathFactory, mode
         assert stack.process.wait(SECONDS) == 0
         assert not family & running().keys()
     assert "Traceback" not in stack.printed
+
+
+def test_up_leaves_nothing_behind_when_its_terminal_is_closed(model: Model) -> None:
+    """Then there is nobody to print to, either."""
+    with configured(model.url) as setup, contextlib.ExitStack() as later:
+        argv = [sys.executable, "-m", "extproc", "up", "--config", str(setup.path)]
+        pipe, end = subprocess.PIPE, subprocess.STDOUT
+        process = subprocess.Popen(argv, cwd=setup.folder, env=setup.environ, stdout=pipe, stderr=end, text=True)
+        later.callback(process.wait)
+        later.callback(process.kill)
+        assert process.stdout is not None
+        with process.stdout as said:
+            assert any("ANTHROPIC_AUTH_TOKEN" in line for line in said)
+        family = set(children(process.pid))
+        assert httpx.head(f"http://127.0.0.1:{setup.port}/", verify=False, timeout=SECONDS).status_code == 200
+        process.send_signal(signal.SIGHUP)
+        process.wait(SECONDS)
+        assert not family & running().keys()
 
 
 @pytest.mark.parametrize("count", [1, 3])

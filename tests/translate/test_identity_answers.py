@@ -201,6 +201,24 @@ def test_errors_in_a_chat_stream(error: bytes) -> None:
     assert not outcome.complete
 
 
+@pytest.mark.parametrize(
+    ("pair", "first", "error"),
+    [
+        (
+            MESSAGES,
+            START,
+            b'event: error\ndata: {"type":"error","error":{"type":"authentication_error","message":"w"}}\n\n',
+        ),
+        (CHAT, chunk({"content": "x"}), b'data: {"error":{"message":"w","code":"invalid_api_key"}}\n\n'),
+    ],
+)
+def test_our_credential_is_our_business(pair: Pair, first: bytes, error: bytes) -> None:
+    assert played(pair, first, error)[0] == first + error
+    out, outcome = played(pair, first, error, of=asked(pair, hide_upstream_auth=True))
+    assert b'"w"' not in out and b"gateway credential rejected" in out
+    assert outcome.failure is not None and outcome.failure.http_status == 500
+
+
 def test_too_large() -> None:
     small = asked(CHAT, max_event_bytes=100)
     out, outcome = played(CHAT, chunk({"content": "x"}), b"data: " + b"x" * 100, of=small)

@@ -60,6 +60,7 @@ def test_our_credential_is_our_business(pair: Pair, body: bytes) -> None:
     hidden = refusal(pair, 401, body, hide_upstream_auth=True)
     assert hidden.body == b"" and hidden.rejection.http_status == 500
     assert refusal(pair, 404, body, hide_upstream_auth=True).body == body
+    assert refusal(pair, 503, body, hide_upstream_auth=True).body == body
 
 
 @pytest.mark.parametrize(

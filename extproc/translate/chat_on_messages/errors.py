@@ -120,7 +120,8 @@ def _translated(path: str) -> str:
 
 
 def _foreign(word: str) -> str:
-    return word if re.fullmatch(r"[a-z][a-z0-9_]{0,63}", word) else ""
+    """`error` is the envelope's own type."""
+    return word if word != "error" and re.fullmatch(r"[a-z][a-z0-9_]{0,63}", word) else ""
 
 
 def _phrase(status: int) -> str:

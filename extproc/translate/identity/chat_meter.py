@@ -8,7 +8,7 @@ import msgspec
 from extproc.errors import Rejection
 from extproc.translate.failures import failure
 from extproc.translate.identity.asked import Passed
-from extproc.translate.identity.errors import clean, passing
+from extproc.translate.identity.errors import clean, is_concealed, passing
 from extproc.translate.identity.meter import word
 from extproc.translate.messages_on_chat.errors import reported
 from extproc.translate.messages_on_chat.overflow import is_overflow
@@ -18,6 +18,7 @@ from extproc.translate.pair import Json, Outcome
 from extproc.wire.chat import error_body
 from extproc.wire.frames import fields
 from extproc.wire.lenient import Undecodable, decode
+from extproc.wire.rejections import rejection_event
 
 # Most chunks say `"finish_reason":null` and `"usage":null`.
 _MATTERS = re.compile(rb'"(?:finish_reason"\s*:\s*"|usage"\s*:\s*\{|error)|\[DONE\]|event: *error')
@@ -101,6 +102,8 @@ class ChatMeter:
 
     def _failed(self, data: bytes, raw: bytes) -> bytes:
         self.outcome.failure = self._reported(data)
+        if is_concealed(self.outcome.failure):
+            return rejection_event("chat", self.outcome.failure)
         told = told_by(data)
         rebuilt = error_body(self.outcome.failure.message, told.type or "server_error", None, told.code or None)
         return passing(raw, b"data: %b\n\n" % rebuilt)
@@ -108,7 +111,7 @@ class ChatMeter:
     def _reported(self, data: bytes) -> Rejection:
         found = reported(data, self._asked.profile)
         message = clean(told_by(data).message)
-        return msgspec.structs.replace(found, message=message) if message else found
+        return msgspec.structs.replace(found, message=message) if message and not is_concealed(found) else found
 
 
 def _has_error(chunk: Chunk) -> bool:

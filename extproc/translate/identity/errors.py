@@ -20,19 +20,24 @@ Envelope = Callable[[Json], bytes]
 _PUBLIC = re.compile(
     r"(https://(?:(?:www|docs|platform|console|support|help)\.)?(?:anthropic|claude|openai)\.com[^\s\"'<>)\]}\\]*)"
 )
+CREDENTIAL = "upstream_credential_rejected"
 _KINDS: dict[str, Kind] = {str(kind): kind for kind in Kind}
 
 
 def refusal(status: int, body: bytes, profile: Profile, envelope: Envelope) -> tuple[Rejection, bytes]:
     """For the record, and what to send with its status; no bytes: the rejection has to be worded."""
     rejection = refused(status, body, profile)
-    concealed = profile.hide_upstream_auth and rejection.http_status != status
     told = object_of(body)
     rebuilt = envelope(told)
-    if concealed or not rebuilt or not 400 <= status < 600:
+    if is_concealed(rejection) or not rebuilt or not 400 <= status < 600:
         return rejection, b""
     as_it_is = isinstance(told.get("error"), dict)
     return msgspec.structs.replace(rejection, status=status), passing(body, rebuilt) if as_it_is else rebuilt
+
+
+def is_concealed(rejection: Rejection) -> bool:
+    """The gateway's own credential was refused: not one of the provider's words passes (`hide_upstream_auth`)."""
+    return rejection.detail == CREDENTIAL
 
 
 def passing(original: bytes, rebuilt: bytes) -> bytes:
@@ -56,11 +61,15 @@ def object_of(body: bytes) -> Json:
     return found if isinstance(found, dict) else {}
 
 
-def by_type(error: Any) -> Rejection:
+def by_type(error: Any, profile: Profile) -> Rejection:
     """Anthropic's error object, as it comes without a status of its own."""
     members = error if isinstance(error, dict) else {}
     word, message = members.get("type"), members.get("message")
     kind = _KINDS.get(word, Kind.API) if isinstance(word, str) else Kind.API
+    if kind is Kind.AUTHENTICATION and profile.hide_upstream_auth:
+        return Rejection(
+            kind=Kind.API, message="gateway credential rejected", reason=Reason.UPSTREAM, detail=CREDENTIAL
+        )
     return Rejection(
         kind=kind,
         message=clean(message) if isinstance(message, str) and message else "the upstream reported an error",

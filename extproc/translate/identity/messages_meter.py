@@ -5,7 +5,8 @@ from typing import Any
 import msgspec
 
 from extproc.translate.failures import failure
-from extproc.translate.identity.errors import by_type, passing
+from extproc.translate.identity.asked import Passed
+from extproc.translate.identity.errors import by_type, clean, is_concealed, passing
 from extproc.translate.identity.meter import word
 from extproc.translate.pair import Json, Outcome, Usage
 from extproc.wire.frames import fields
@@ -40,7 +41,8 @@ _message = msgspec.json.Decoder(Message)
 
 
 class MessagesMeter:
-    def __init__(self) -> None:
+    def __init__(self, asked: Passed) -> None:
+        self._profile = asked.profile
         self.outcome = Outcome()
         self.begun = False
 
@@ -76,7 +78,7 @@ class MessagesMeter:
             self.outcome.failure = failure(f"the upstream's answer {problem}", "unreadable_answer")
             return
         if message.type == "error" or message.error is not None:
-            self.outcome.failure = by_type(message.error)
+            self.outcome.failure = by_type(message.error, self._profile)
         elif message.type != "message":
             self.outcome.failure = failure("the upstream's answer is no message", "unreadable_answer")
         else:
@@ -113,9 +115,11 @@ class MessagesMeter:
             counts.thinking_tokens = count
 
     def _failed(self, error: Any, raw: bytes) -> bytes:
-        self.outcome.failure = by_type(error)
+        failure = self.outcome.failure = by_type(error, self._profile)
+        if is_concealed(failure):
+            return error_event(failure.kind, failure.message)
         told = error if isinstance(error, dict) else {}
-        return passing(raw, error_event(word(told.get("type")) or "api_error", self.outcome.failure.message))
+        return passing(raw, error_event(word(told.get("type")) or "api_error", failure.message))
 
 
 def _count(value: Any) -> int | None:
@@ -130,5 +134,5 @@ def envelope(body: Json) -> bytes:
     kind, message = from_upstream.get("type"), from_upstream.get("message")
     if not isinstance(kind, str) or not isinstance(message, str):
         return b""
-    error = {"type": word(kind), "message": by_type(from_upstream).message}
+    error = {"type": word(kind), "message": clean(message)}
     return msgspec.json.encode({"type": "error", "error": error, "request_id": word(body.get("request_id"))})

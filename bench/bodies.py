@@ -21,10 +21,21 @@ def large() -> bytes:
     return _sized(body, 61 * 1024)
 
 
-def _tool(n: int) -> Json:
+def chat() -> bytes:
+    """What a Chat Completions client sends; the provider knows the model by the same name."""
+    tools = [{"type": "function", "function": {"name": f"tool_{n}", "parameters": _schema()}} for n in range(24)]
+    messages = [{"role": "system", "content": "Follow the rules. " * 500}, _user("Read a.txt")]
+    return _sized({"model": "gpt-4o-mini", "messages": messages, "tools": tools}, 61 * 1024)
+
+
+def _schema() -> Json:
     properties = {f"argument_{i}": {"type": "string", "description": "What it is for. " * 4} for i in range(8)}
-    schema = {"type": "object", "properties": properties, "required": ["argument_0"], "additionalProperties": False}
-    return {"name": f"tool_{n}", "description": "Does one thing and does it well. " * 8, "input_schema": schema}
+    return {"type": "object", "properties": properties, "required": ["argument_0"], "additionalProperties": False}
+
+
+def _tool(n: int) -> Json:
+    description = "Does one thing and does it well. " * 8
+    return {"name": f"tool_{n}", "description": description, "input_schema": _schema()}
 
 
 def _user(text: str) -> Json:

@@ -58,7 +58,3 @@ def post(path: str, token: str, body: bytes) -> bytes:
         f"content-length: {len(body)}",
     ]
     return "\r\n".join(fields).encode() + b"\r\n\r\n" + body
-
-
-def get(path: str, token: str) -> bytes:
-    return f"GET {path} HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {token}\r\n\r\n".encode()

@@ -25,8 +25,11 @@ class Fault(Exception):
 class Invalid(Exception):
     """The configuration cannot be used; `str()` lists every fault, one a line."""
 
-    def __init__(self, lines: list[str]) -> None:
+    def __init__(self, lines: list[str], rest: "Source | None" = None) -> None:
         super().__init__("\n".join(lines))
+        self.lines = lines
+        self.rest = rest
+        """What is left without the faulty keys, where that is enough to look for faults of another kind."""
 
 
 class _Strict(BaseModel):
@@ -241,16 +244,28 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Source:
         raise Invalid([f"{path}: expected a mapping with the keys {', '.join(Config.model_fields)}"])
     config = _validate(value, faults)
     if config is None or faults:
-        raise Invalid([_place(path, lines, fault) for fault in faults])
+        rest = config or _validate(_without(value, [fault.where for fault in faults]), [])
+        source = Source(path, rest, lines) if rest else None
+        raise Invalid([_place(path, lines, fault) for fault in faults], source)
     return Source(path, config, lines)
 
 
-def _validate(value: dict[str, Any], faults: list[Fault]) -> Config | None:
+def _validate(value: Any, faults: list[Fault]) -> Config | None:
     try:
         return Config.model_validate(value)
     except ValidationError as error:
         faults.extend(Fault(_where(e["loc"], value), _problem(dict(e))) for e in error.errors(include_url=False))
         return None
+
+
+def _without(value: Any, where: list[Where]) -> Any:
+    """A copy that lacks these keys. Items of lists stay: faults are placed by their numbers."""
+    if not where or () in where:
+        return value
+    below = {key: [path[1:] for path in where if path[0] == key] for key in {path[0] for path in where}}
+    if isinstance(value, list):
+        return [_without(item, below.get(index, [])) for index, item in enumerate(value)]
+    return {key: _without(item, below.get(key, [])) for key, item in value.items() if () not in below.get(key, [])}
 
 
 def _where(loc: tuple[int | str, ...], value: Any) -> Where:

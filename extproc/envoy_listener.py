@@ -160,13 +160,18 @@ _RECORDED = (
     "gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens",
     "gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_creation.input_tokens",
     "gen_ai.response.finish_reasons", "gen_ai.server.time_to_first_token",
-    "jwt.sub", "jwt.iss", "error", "warnings",
+    "jwt.sub", "jwt.iss", "warnings",
 )  # fmt: skip
-# The processor's word, if it had the last one; else what Envoy saw of the end.
+# The processor's word, if it had the last one; else what Envoy saw of the end. Naming a key that is not there
+# fails, and a failed expression is null in the log: that is how a call that went well is written.
 _SAID = f"metadata.filter_metadata['{NAMESPACE}']"
+_ENDED = f"'{NAMESPACE}' in metadata.filter_metadata && '{record.ENDED}' in {_SAID}"
+_ERROR = (
+    f"{_ENDED} || (response.code_details == 'via_upstream' && response.code < 400)"
+    f" ? {_SAID}['error'] : response.code_details"
+)
 _REASON = (
-    f"'{NAMESPACE}' in metadata.filter_metadata && '{record.ENDED}' in {_SAID}"
-    f" ? {_SAID}['reason']"  # fails, and is null in the log, when all went well
+    f"{_ENDED} ? {_SAID}['reason']"
     f" : response.code_details == 'via_upstream' ? (response.code < 400 ? {_SAID}['reason'] : '{Reason.UPSTREAM}')"
     " : response.code_details.startsWith('downstream') || response.code_details.contains('remote_re')"
     f" ? '{Reason.CLIENT_CLOSED}'"
@@ -184,6 +189,7 @@ _OWN = {
     "details": "%RESPONSE_CODE_DETAILS%",
     "flags": "%RESPONSE_FLAGS%",
     "reason": f"%CEL({_REASON})%",
+    "error": f"%CEL({_ERROR})%",
 }
 
 

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from extproc import config, providers
-from extproc.config import Fault, Source
+from extproc.config import Fault, Invalid, Source
 from extproc.endpoints import Endpoints, Operation
 from extproc.errors import Rejection
 from extproc.events import Action, Event, RequestBody, RequestHeaders
@@ -78,8 +78,21 @@ class Gateway:
 
 
 def load(path: Path, environ: Mapping[str, str] | None = None) -> Gateway:
-    """Raises config.Invalid."""
-    return Gateway(config.load(path, environ), environ)
+    """Raises config.Invalid, with faults of form and of meaning at once as far as the former let the latter be seen."""
+    try:
+        return Gateway(config.load(path, environ), environ)
+    except Invalid as error:
+        if error.rest is None:
+            raise
+        raise Invalid([*error.lines, *_also(error.rest, environ, error.lines)]) from None
+
+
+def _also(rest: Source, environ: Mapping[str, str] | None, known: list[str]) -> list[str]:
+    try:
+        Gateway(rest, environ)
+    except Invalid as error:
+        return [line for line in error.lines if line not in known]
+    return []
 
 
 def _note(facts: Facts, event: Event) -> None:

@@ -20,7 +20,7 @@ with atheris.instrument_imports(include=["extproc"]):
 import msgspec
 
 from extproc.profiles import shipped
-from tests.translate.answers import MINIMAL, events, check_grammar
+from tests.translate.answers import MINIMAL, check_grammar, events
 
 TESTS = Path(__file__).resolve().parents[1] / "tests"
 PROFILES = tuple(shipped().values())

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from extproc import config
+from extproc import config, gateway
 from extproc.config import Fault, Invalid
 from tests.settings import faults, source
 
@@ -200,3 +200,27 @@ def test_the_shipped_configuration_is_sound() -> None:
     settings = config.load(shipped, {}).config
     assert settings.authentication.mode == "strict"
     assert settings.providers["openai"].base_url == "https://api.openai.com/v1"
+
+
+def test_faults_of_form_and_of_meaning_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.yaml"
+    path.write_text(
+        "listen: {port: 99999}\n"
+        "authentication:\n  jwt:\n    - {issuer: a, audiences: [x], jwks: {file: nope.json}}\n"
+        "authorization: {allow: ['jwt.org ==']}\n"
+        "providers:\n  p: {dialects: [chat], base_url: http://x, colour: red}\n"
+        "models:\n  - {name: a, provider: p, size: 1}\n  - {name: b, provider: q}\n"
+        "wat: 1\n"
+    )
+    with pytest.raises(Invalid) as found:
+        gateway.load(path, {})
+    places = [line.removeprefix(f"{path}:").split(": ")[:2] for line in str(found.value).splitlines()]
+    assert sorted(places) == [
+        ["1", "listen.port"],
+        ["10", "models.1.provider"],
+        ["11", "wat"],
+        ["4", "authentication.jwt.0.jwks.file"],
+        ["5", "authorization.allow.0"],
+        ["7", "providers.p.colour"],
+        ["9", "models.0.size"],
+    ]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from extproc.translate.chat_on_chat import chat_on_chat
+from extproc.translate.chat_on_messages import chat_on_messages
 from extproc.translate.messages_on_chat import messages_on_chat
 from extproc.translate.messages_on_messages import messages_on_messages
 from extproc.translate.pair import Pair
@@ -11,6 +12,7 @@ PAIRS: dict[tuple[str, str], Pair] = {
     ("messages", "chat"): messages_on_chat,
     ("messages", "messages"): messages_on_messages,
     ("chat", "chat"): chat_on_chat,
+    ("chat", "messages"): chat_on_messages,
 }
 
 

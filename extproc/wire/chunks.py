@@ -11,24 +11,36 @@ PING = b": ping\n\n"
 _encode = msgspec.json.Encoder().encode
 
 
+Frame = tuple[bytes, bytes]
+"""What stands around a text in a delta."""
+
+CONTENT: Frame = (b'{"content":', b"}")
+REASONING: Frame = (b'{"reasoning_content":', b"}")
+FUNCTION_ARGUMENTS: Frame = (b'{"function_call":{"arguments":', b"}}")
+
+
+def call_arguments(index: int) -> Frame:
+    return b'{"tool_calls":[{"index":%d,"function":{"arguments":' % index, b"}}]}"
+
+
 class Chunks:
     """All chunks of an answer share their head; built once, since text is the hot path."""
 
-    __slots__ = ("_content", "_head", "_tail", "_usage")
+    __slots__ = ("_head", "_open", "_tail", "_usage")
 
     def __init__(self, id: str, created: int, model: str, *, include_usage: bool) -> None:
         shared = {"id": id, "object": "chat.completion.chunk", "created": created, "model": model}
         # With `include_usage` every chunk has the member, and only the last a value.
         self._usage = b',"usage":null' if include_usage else b""
         self._head = b"data: " + _encode(shared)[:-1] + b',"choices":['
-        self._content = self._head + b'{"index":0,"delta":{"content":'
+        self._open = self._head + b'{"index":0,"delta":'
         self._tail = b',"finish_reason":null}]' + self._usage + b"}\n\n"
 
-    def content(self, text: str) -> bytes:
-        return self._content + _encode(text) + b"}" + self._tail
+    def said(self, frame: Frame, text: str) -> bytes:
+        return self._open + frame[0] + _encode(text) + frame[1] + self._tail
 
     def delta(self, delta: Mapping[str, Any]) -> bytes:
-        return self._head + b'{"index":0,"delta":' + _encode(delta) + self._tail
+        return self._open + _encode(delta) + self._tail
 
     def finish(self, reason: str) -> bytes:
         choice = b'{"index":0,"delta":{},"finish_reason":' + _encode(reason) + b"}]"

@@ -84,31 +84,23 @@ class Claude:
         return {"ANTHROPIC_BASE_URL": self.stack.url, **variables}
 
     def run(self, command: Sequence[str], environ: Mapping[str, str]) -> Run:
-        asked, printed = self.asked(), len(self.stack.out.seen)
+        asked, printed = self.model.asked(), len(self.stack.out.seen)
         bare = {"PATH": self.path(), "HOME": str(self.home), "TMPDIR": str(made(self.folder / "tmp"))}
         environment = {**bare, **dict.fromkeys(QUIET, "1"), **environ}
         done = subprocess.run(
             command, env=environment, cwd=self.work, stdin=subprocess.DEVNULL, capture_output=True, text=True,
             timeout=SECONDS, check=False,
         )  # fmt: skip
-        requests = self.requests_since(asked)
+        requests = self.model.since(asked)
         for request in requests:
-            check_request(request)
-            self.check_record(request)
+            self.check(request)
         assert self.stack.good_token not in self.stack.printed
         bodies = [json.loads(request["body"]) for request in requests]
         return Run(done.returncode, done.stdout, done.stderr, bodies, self.records_since(printed))
 
-    def asked(self) -> int:
-        """How much the model has written down so far."""
-        return self.model.log.stat().st_size if self.model.log.exists() else 0
-
-    def requests_since(self, asked: int) -> list[Json]:
-        lines = self.model.log.read_bytes()[asked:].splitlines() if self.asked() else []
-        return [json.loads(line) for line in lines]
-
-    def check_record(self, request: Json) -> None:
+    def check(self, request: Json) -> None:
         """Who asked, what was asked, and what it took; or why there is no answer."""
+        check_request(request)
         wanted = dict(request["headers"])["x-request-id"]
         line = self.stack.record_where(lambda line: line["x-request-id"] == wanted)
         assert (line["jwt.iss"], line["caller.team"]) == ("claude-code-lab", "data-platform")

@@ -5,6 +5,7 @@ import pytest
 
 from tests.e2e.claude_code import install, pinned
 from tests.e2e.claude_runs import GATEWAY, Claude
+from tests.e2e.providers import ANTHROPIC_KEY, Providers, demo_claude, example
 from tests.e2e.stack import Model, Stack, demo_model, up
 
 
@@ -24,6 +25,37 @@ def stack(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Iterator[St
 def claudes_stack(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("gateway-of-claude")
     with up(folder, environ={"MODEL_URL": model.url}, config=GATEWAY) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def providers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Providers]:
+    """Others than `model`, for tests that look at who was asked."""
+    folders = [tmp_path_factory.mktemp(name) for name in ("anthropic", "openai", "local")]
+    with (
+        demo_claude(folders[0], key=ANTHROPIC_KEY) as anthropic,
+        demo_model(folders[1]) as openai,
+        demo_model(folders[2], key="") as local,
+    ):
+        yield Providers(anthropic, openai, local)
+
+
+@pytest.fixture(scope="session")
+def three(tmp_path_factory: pytest.TempPathFactory, providers: Providers) -> Iterator[Stack]:
+    with example(tmp_path_factory.mktemp("three"), "three-providers", providers.environ) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def passing(tmp_path_factory: pytest.TempPathFactory, providers: Providers) -> Iterator[Stack]:
+    with example(tmp_path_factory.mktemp("passing"), "claude-code", providers.environ) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def one_claude(tmp_path_factory: pytest.TempPathFactory, providers: Providers) -> Iterator[Stack]:
+    """Whatever is asked for, claude-sonnet-4-5 answers."""
+    with example(tmp_path_factory.mktemp("one-claude"), "anthropic", providers.environ) as running:
         yield running
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -143,20 +144,36 @@ class Model:
     def last(self) -> Json:
         return self.requests()[-1]
 
+    def asked(self) -> int:
+        """How much it has written down so far."""
+        return self.log.stat().st_size if self.log.exists() else 0
+
+    def since(self, asked: int) -> list[Json]:
+        lines = self.log.read_bytes()[asked:].splitlines() if self.asked() else []
+        return [json.loads(line) for line in lines]
+
 
 @contextlib.contextmanager
-def demo_model(folder: Path) -> Iterator[Model]:
+def demo_model(
+    folder: Path, running: Callable[..., AbstractContextManager[str]] = model.running, key: str = PROVIDER_KEY
+) -> Iterator[Model]:
     log = folder / "model-requests.jsonl"
-    with model.running(key=PROVIDER_KEY, record=log) as url:
+    with running(key=key, record=log) as url:
         yield Model(url, log)
 
 
 @contextlib.contextmanager
 def up(
-    folder: Path, *, environ: Mapping[str, str] | None = None, config: str = GATEWAY, arguments: Sequence[str] = ()
+    folder: Path,
+    *,
+    environ: Mapping[str, str] | None = None,
+    config: str = GATEWAY,
+    name: str = "gateway.yaml",
+    arguments: Sequence[str] = (),
 ) -> Iterator[Stack]:
     """`extproc up` with `config` in `folder`, stopped at the end."""
-    path = folder / "gateway.yaml"
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
     path.write_text(config)
     port = free_port()
     command = [sys.executable, "-m", "extproc", "up", "--config", str(path), "--port", str(port), *arguments]

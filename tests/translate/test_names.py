@@ -59,5 +59,10 @@ def test_message_ids() -> None:
     assert made != names.message_id("", "other")
 
 
+def test_completion_ids() -> None:
+    assert names.completion_id("msg_aB.1", "n") == "chatcmpl-aB_1"
+    assert names.completion_id("", "n") == names.made_id("chatcmpl-", "n", 0)
+
+
 def test_made_ids_differ_by_number() -> None:
     assert names.made_id("toolu_", "n", 1) == names.made_id("toolu_", "n", 1) != names.made_id("toolu_", "n", 2)

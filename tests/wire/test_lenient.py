@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from extproc.wire.chat import Completion
-from extproc.wire.lenient import Undecodable, decode, loads, salvage
+from extproc.wire.lenient import Undecodable, count, decode, loads, salvage
 
 DECODER = msgspec.json.Decoder(Completion)
 
@@ -48,3 +48,10 @@ def test_not_a_number() -> None:
 def test_what_is_no_object(raw: bytes) -> None:
     with pytest.raises(Undecodable):
         decode(raw, DECODER)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(3, 3), (3.0, 3), ("3", 3), (-1, 0), (True, None), (None, None), ("x", None), (1e999, None)]
+)
+def test_counts(value: Any, expected: int | None) -> None:
+    assert count(value) == expected

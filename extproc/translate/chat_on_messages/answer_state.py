@@ -133,8 +133,9 @@ class AnswerState:
             case "thinking":
                 return self._thinking(block)
             case "redacted_thinking":
-                self._sink.detail(thought.encrypted(self._thoughts, block.data or ""))
-                self._thoughts += 1
+                if block.data:
+                    self._sink.detail(thought.encrypted(self._thoughts, block.data))
+                    self._thoughts += 1
                 return Skipped()
             case "tool_use":
                 return self._tool(block)

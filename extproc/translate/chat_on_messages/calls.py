@@ -6,7 +6,6 @@ from extproc.translate import want
 from extproc.translate.arguments import tool_input
 from extproc.translate.chat_on_messages import parts
 from extproc.translate.chat_on_messages.draft import Draft
-from extproc.translate.json_prefix import RAW
 from extproc.translate.names import client_id
 from extproc.translate.pair import Json
 from extproc.translate.want import refused
@@ -79,9 +78,11 @@ class Pairing:
     def _block(self, id: str, name: str, arguments: Any, path: str) -> Json:
         if not id or id in self._open:
             raise refused(path, "tool calls need ids of their own")
-        value, _ = tool_input(arguments)
-        if value.keys() == {RAW}:
-            self._draft.warnings.add("invalid_tool_arguments", id, "arguments should be a JSON object")
+        value, meant = tool_input(arguments)
+        if not meant and self._draft.profile.strictness == "strict":
+            raise refused(path, "Input should be a JSON object")
+        if not meant:
+            self._draft.warnings.word(f"invalid_tool_arguments:{id[:80]}")
         self._open[id] = upstream_id = self._unique(client_id(id))
         self._order[upstream_id] = len(self._order)
         return {"type": "tool_use", "id": upstream_id, "name": self._draft.tool_name(name), "input": value}

@@ -66,7 +66,7 @@ def _asked(draft: Draft, body: bytes) -> Asked:
         body=body,
         headers=passed.headers(draft),
         stream=draft.body.get("stream") is True,
-        model=want.text(draft.body, "model", ""),
+        model=want.optional_text(draft.body, "model", "") or draft.upstream["model"],
         warnings=draft.warnings.items,
         max_tokens=draft.upstream["max_tokens"],
         profile=draft.profile,

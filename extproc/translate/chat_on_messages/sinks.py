@@ -62,12 +62,15 @@ class ChunkSink:
         self._chunks = chunks.Chunks(*head, include_usage=self._include_usage)
         self._delta({"role": "assistant", "content": ""})
 
+    def _said(self, frame: chunks.Frame, text: str) -> None:
+        assert self._chunks is not None, "an answer starts before it says anything"
+        self._out.append(self._chunks.said(frame, text))
+
     def text(self, text: str) -> None:
-        assert self._chunks is not None
-        self._out.append(self._chunks.content(text))
+        self._said(chunks.CONTENT, text)
 
     def reasoning(self, text: str) -> None:
-        self._delta({"reasoning_content": text})
+        self._said(chunks.REASONING, text)
 
     def detail(self, detail: Json) -> None:
         self._delta({"reasoning_details": [detail]})
@@ -82,11 +85,7 @@ class ChunkSink:
             self._delta({"tool_calls": [opened]})
 
     def arguments(self, call: Call, piece: str) -> None:
-        function = {"arguments": piece}
-        if self._legacy:
-            self._delta({"function_call": function})
-        else:
-            self._delta({"tool_calls": [{"index": call.index, "function": function}]})
+        self._said(chunks.FUNCTION_ARGUMENTS if self._legacy else chunks.call_arguments(call.index), piece)
 
     def annotations(self, found: list[Json]) -> None:
         """OpenAI's accumulator takes a list once as it is; whatever is added to it later must say where."""

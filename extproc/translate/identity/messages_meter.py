@@ -26,6 +26,8 @@ class Message(msgspec.Struct):
     stop_reason: str | None = None
     usage: dict[str, Any] | None = None
     error: Any = None
+    input_tokens: int | None = None
+    """All that a count says."""
 
 
 class Event(msgspec.Struct):
@@ -43,6 +45,7 @@ _message = msgspec.json.Decoder(Message)
 class MessagesMeter:
     def __init__(self, asked: Passed) -> None:
         self._profile = asked.profile
+        self._counts = asked.path.endswith("/count_tokens")
         self.outcome = Outcome()
         self.begun = False
 
@@ -79,6 +82,9 @@ class MessagesMeter:
             return
         if message.type == "error" or message.error is not None:
             self.outcome.failure = by_type(message.error, self._profile)
+        elif self._counts and (count := _count(message.input_tokens)) is not None:
+            self.outcome.usage = Usage(input_tokens=count)
+            self.outcome.complete = True
         elif message.type != "message":
             self.outcome.failure = failure("the upstream's answer is no message", "unreadable_answer")
         else:

@@ -66,15 +66,16 @@ def test_users() -> None:
         ({"response_format": {"type": "odd"}}, "response_format.type"),
         ({"betas": ["a\nb"]}, "betas.0"),
         ({"model": 3}, "model"),
+        ({"stream_options": []}, "stream_options"),
     ],
 )
 def test_refused(members: Any, path: str) -> None:
     request = {**body(), **members}
-    assert refusal(request, target()).path == path if path != "model" else True
+    assert refusal(request).path == path
 
 
 def test_no_word_about_what_is_not_lost() -> None:
-    quiet = {
+    quiet: dict[str, Any] = {
         "n": 1, "store": False, "logprobs": False, "logit_bias": {}, "presence_penalty": 0, "modalities": ["text"],
         "audio": {}, "prompt_cache_key": "k", "prompt_cache_retention": "24h", "user": None, "seed": None,
         "stream_options": {"include_obfuscation": False}, "stream": False,
@@ -119,6 +120,10 @@ def test_headers_by_profile() -> None:
     asked = ask(body(betas=["b"]), target(OLD, betas=["a", "b"]))
     assert asked.headers == {"anthropic-version": "2023-06-01", "anthropic-beta": "a,b"}
     assert asked.path == "/v1/messages"
+
+
+def test_a_request_without_a_model_gets_the_configured_one() -> None:
+    assert sent(body(model=""))["model"] == ask(body(model="")).model == "claude-x"
 
 
 def test_extra_members_of_the_profile() -> None:

@@ -25,7 +25,7 @@ from tests.translate.chat_answers import (
 )
 
 INVALID = "invalid_request_error"
-PATCH = {"tools": [{"type": "custom", "custom": {"name": "patch"}}]}
+PATCH: dict[str, Any] = {"tools": [{"type": "custom", "custom": {"name": "patch"}}]}
 CITATION = {"type": "citations_delta", "citation": {"type": "web_search_result_location", "url": "u", "title": "t"}}
 
 

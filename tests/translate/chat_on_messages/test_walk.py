@@ -88,6 +88,8 @@ def test_broken_arguments() -> None:
     request = body(user("q"), assistant(tool_calls=[call(arguments="{bad")]), result(), tools=FUNCTIONS)
     assert sent(request)["messages"][1]["content"] == [used(input={"_raw_arguments": "{bad"})]
     assert ask(request).warnings == ("invalid_tool_arguments:c1",)
+    strict = refusal(request, target(strictness="strict"))
+    assert strict.path == "messages.1.tool_calls.0.function.arguments"
 
 
 @pytest.mark.parametrize(

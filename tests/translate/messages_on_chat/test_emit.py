@@ -41,6 +41,9 @@ def test_prefill() -> None:
     assert found["add_generation_prompt"] is False
     found = sent(body(messages=PREFILL), target("mistral", prefill="prefix"))
     assert found["messages"][-1] == {"role": "assistant", "content": "{", "prefix": True}
+    found = sent(body(messages=PREFILL), target(prefill="append_user"))
+    assert found["messages"][-1] == {"role": "user", "content": "Continue."}
+    assert ask(body(messages=PREFILL), target(prefill="append_user")).warnings == ("emulated:prefill",)
     assert ask(body(messages=PREFILL), target(prefill="pass")).prefill == "{"
     assert ask(body(messages=[U]), target(prefill="pass")).prefill == ""
     assert refusal(body(messages=PREFILL)).startswith("This model does not support assistant message prefill")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.translate.answers import SSE, asked, check_grammar, chunk, events, play
 from extproc.translate.messages_on_chat import messages_on_chat
+from tests.translate.answers import SSE, asked, check_grammar, chunk, events, play
 
 
 def fragment(**function: str) -> bytes:

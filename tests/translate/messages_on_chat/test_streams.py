@@ -112,7 +112,7 @@ def test_truncation() -> None:
         ({"error": {"type": "insufficient_quota"}}, Kind.BILLING, 402),
         ({"object": "error", "message": "slow", "code": 400}, Kind.INVALID_REQUEST, 400),
         ([{"error": {"code": 503, "message": "slow"}}], Kind.OVERLOADED, 529),
-        ({"choices": [{"finish_reason": "error", "error": {"code": 401, "message": "no"}}]}, Kind.API, 500),
+        ({"choices": [{"finish_reason": "error", "error": {"code": 401, "message": "no"}}]}, Kind.AUTHENTICATION, 401),
         ({"choices": [{"finish_reason": "insufficient_system_resource"}]}, Kind.OVERLOADED, 529),
     ],
 )

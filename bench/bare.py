@@ -1,0 +1,73 @@
+"""What grpcio costs by itself: a processor that swaps the path and nothing else. `python -m bench.bare ADDRESS`.
+
+It gives the same number of replies of the same kinds as the product, so the difference is the product's own work.
+"""
+
+import asyncio
+import sys
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health
+
+from extproc import pb
+from extproc.events import (
+    Action,
+    AnswerBody,
+    AwaitBody,
+    BeginAnswer,
+    Event,
+    Forward,
+    RequestBody,
+    RequestHeaders,
+    ResponseBody,
+    ResponseHeaders,
+)
+from extproc.server.messages import to_event, to_responses
+from extproc.server.worker import OPTIONS
+
+VERDICT = {"verdict": "allow", "cluster": "provider:mock"}
+
+
+class Service(pb.ExternalProcessorServicer):
+    async def Process(self, request_iterator: object, context: "grpc.aio.ServicerContext[object, object]") -> None:  # noqa: N802
+        held = True
+        waiting = b""
+        while (request := await context.read()) != grpc.aio.EOF:
+            assert isinstance(request, pb.ProcessingRequest)
+            event = to_event(request)
+            if isinstance(event, ResponseBody) and held and not event.body.startswith(b"data:") and not event.end:
+                waiting += event.body
+                continue
+            for response in to_responses(_actions(event, held, waiting), request):
+                await context.write(response)
+            held = held and not isinstance(event, ResponseBody)
+
+
+def _actions(event: Event, held: bool, waiting: bytes) -> list[Action]:
+    match event:
+        case RequestHeaders():
+            return [AwaitBody({})]
+        case RequestBody(body):
+            headers = {":path": "/v1/chat/completions", "content-length": str(len(body))}
+            return [Forward(headers, (), body, VERDICT)]
+        case ResponseBody(body, end):
+            begin = [BeginAnswer(200, {}, ("content-length",), {})] if held else []
+            return [*begin, AnswerBody(waiting + body, end, {})]
+        case ResponseHeaders() | _:
+            return []
+
+
+async def main(address: str) -> None:
+    server = grpc.aio.server(options=OPTIONS)
+    pb.add_ExternalProcessorServicer_to_server(Service(), server)
+    status = health.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(status, server)
+    server.add_insecure_port(address)
+    await server.start()
+    await status.set("", health_pb2.HealthCheckResponse.SERVING)
+    await server.wait_for_termination()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))

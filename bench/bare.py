@@ -18,6 +18,7 @@ from extproc.events import (
     BeginAnswer,
     Event,
     Forward,
+    Record,
     RequestBody,
     RequestHeaders,
     ResponseBody,
@@ -26,7 +27,7 @@ from extproc.events import (
 from extproc.server.messages import to_event, to_responses
 from extproc.server.worker import OPTIONS
 
-VERDICT = {"verdict": "allow", "cluster": "provider:mock"}
+VERDICT: Record = {"verdict": "allow", "cluster": "provider:mock"}
 
 
 class Service(pb.ExternalProcessorServicer):

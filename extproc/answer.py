@@ -127,7 +127,8 @@ class Answer:
             out += self._reply.close()
         if self._state is State.FLOWING:
             return self._more(out, event.end, now, self._first(out, now))
-        if self._reply.outcome.failure is not None:
+        begun = self._reply.outcome.begun and self._asked is not None and self._asked.stream
+        if self._reply.outcome.failure is not None and not begun:
             return self._refuse(self._reply.outcome.failure, {})
         assert out or not event.end, "a reply at its end is complete or failed"
         if not out:

@@ -153,7 +153,8 @@ class Exchange:
 
     def _target(self, resolved: Resolved) -> tuple[Json, Target]:
         rule, sent = resolved.rule.settings, self.facts.body
-        body = {**rule.defaults, **sent, **rule.overrides, "model": self.facts.model or resolved.upstream}
+        defaults, overrides = self._of_operation(rule.defaults), self._of_operation(rule.overrides)
+        body = {**defaults, **sent, **overrides, "model": self.facts.model or resolved.upstream}
         to = Target(
             profile=resolved.profile,
             model=resolved.upstream,
@@ -161,9 +162,16 @@ class Exchange:
             now=self.facts.started,
             headers=self.facts.headers.as_dict(),
             raw=self.facts.raw_body,
-            settings={**{key: value for key, value in rule.defaults.items() if key not in sent}, **rule.overrides},
+            settings={**{key: value for key, value in defaults.items() if key not in sent}, **overrides},
         )
         return body, to
+
+    def _of_operation(self, settings: Json) -> Json:
+        """Anthropic refuses to count where it is told anything that is no input, such as a limit."""
+        assert self.facts.endpoint is not None
+        if self.facts.endpoint.operation is not Operation.COUNT_TOKENS:
+            return settings
+        return {name: value for name, value in settings.items() if name in count.INPUT}
 
     def _translate(self, body: Json, to: Target, resolved: Resolved, below: str = "") -> Action:
         pair = pair_for(self.facts.dialect, resolved.provider.dialects)

@@ -48,7 +48,7 @@ def decode(raw: bytes, *, counting: bool = False) -> Json | str:
     if not isinstance(body, dict):
         return "Input should be a valid dictionary or object to extract fields from"
     try:
-        rules = [rule for rule in RULES if not (counting and rule is _limit)]
+        rules = [_no_limit if counting and rule is _limit else rule for rule in RULES]
         return next((problem for rule in rules for problem in rule(body)), None) or body
     except (TypeError, AttributeError, KeyError):
         return "Input should be a valid request"
@@ -95,6 +95,11 @@ def _limit(body: Json) -> Iterator[str]:
         yield "max_tokens: Input should be a valid integer"
     elif limit < 1:
         yield "max_tokens: Input should be greater than or equal to 1"
+
+
+def _no_limit(body: Json) -> Iterator[str]:
+    if "max_tokens" in body:
+        yield "max_tokens: Extra inputs are not permitted"
 
 
 def _sampling(body: Json) -> Iterator[str]:

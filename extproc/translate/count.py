@@ -13,6 +13,11 @@ from extproc.translate.messages_on_chat.request import compose
 from extproc.translate.pair import Target
 from extproc.translate.want import Json, Refused
 
+# What can be counted of a request; all else says what to do with it.
+INPUT = frozenset(
+    ("messages", "system", "tools", "tool_choice", "thinking", "output_config", "cache_control", "context_management",
+     "compaction", "mcp_servers", "speed")
+)  # fmt: skip
 BYTES_PER_TOKEN = 4
 PER_MESSAGE = 4
 IMAGE_MAX = 1600

@@ -69,6 +69,8 @@ class Outcome(msgspec.Struct, kw_only=True):
     warnings: list[str] = []
     failure: Rejection | None = None
     """Set once: the answer is not complete, and the client has been or must be told."""
+    begun: bool = False
+    """A stream's first event has come: what goes wrong now is said in the stream, however its bytes were cut."""
     complete: bool = False
     media: str = ""
     """Media type of what the client gets, if it is not the one its request asks for."""
@@ -77,9 +79,9 @@ class Outcome(msgspec.Struct, kw_only=True):
 class Reply(Protocol):
     """Reads one upstream answer of status 200 and writes it in the client's form.
 
-    While nothing has been returned yet the caller still holds the response headers: if
-    `outcome.failure` is set then, the caller drops the returned bytes and answers with the failure's
-    status. Afterwards the bytes carry the dialect's own error event. Nothing follows a failure.
+    Until a stream has begun the caller holds the response headers: if `outcome.failure` is set then, the caller
+    drops the returned bytes and answers with the failure's status. Afterwards the bytes carry the dialect's own
+    error event. Nothing follows a failure.
     """
 
     outcome: Outcome

@@ -5,7 +5,8 @@ import pytest
 
 from tests.e2e.claude_code import install, pinned
 from tests.e2e.claude_runs import GATEWAY, Claude
-from tests.e2e.providers import ANTHROPIC_KEY, Providers, demo_claude, example
+from tests.e2e.providers import ANTHROPIC_KEY, Providers, Special, demo_claude, example
+from tests.e2e.providers import special as started
 from tests.e2e.stack import Model, Stack, demo_model, up
 
 
@@ -56,6 +57,12 @@ def passing(tmp_path_factory: pytest.TempPathFactory, providers: Providers) -> I
 def one_claude(tmp_path_factory: pytest.TempPathFactory, providers: Providers) -> Iterator[Stack]:
     """Whatever is asked for, claude-sonnet-4-5 answers."""
     with example(tmp_path_factory.mktemp("one-claude"), "anthropic", providers.environ) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def special(tmp_path_factory: pytest.TempPathFactory, providers: Providers) -> Iterator[Special]:
+    with started(tmp_path_factory.mktemp("special"), providers) as running:
         yield running
 
 

@@ -19,6 +19,31 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 ANTHROPIC_KEY = "sk-ant-api03-test-provider-key-0123456789abcdef"
 OAUTH_TOKEN = "sk-ant-oat01-test-provider-token-0123456789abcdef"
 VERSION = "2023-06-01"
+SPECIAL = """
+authentication:
+  jwt:
+    - {issuer: claude-code-lab, audiences: [anthropic-api], jwks: {file: keys/jwks.json}}
+providers:
+  anthropic:
+    dialects: [messages]
+    base_url: "${ANTHROPIC_UPSTREAM_URL}"
+    api_key: {env: ANTHROPIC_API_KEY}
+    version: client
+  dated: {dialects: [messages], base_url: "${ANTHROPIC_UPSTREAM_URL}", version: "2024-10-22"}
+  oauth: {dialects: [messages], base_url: "${OAUTH_URL}", api_key: {env: OAUTH_TOKEN}}
+  recorded: {dialects: [messages], base_url: "${RECORDED_URL}"}
+  openai: {dialects: [chat], base_url: "${OPENAI_UPSTREAM_URL}", api_key: {env: OPENAI_API_KEY}}
+translation: {meter_usage: false}
+models:
+  - {name: "", provider: openai, model: gpt-4o}
+  - {name: claude-opus-5, provider: anthropic}
+  - {name: claude-of-marketing, provider: anthropic, allow: 'jwt.team == "marketing"'}
+  - {name: claude-dated, provider: dated}
+  - {name: claude-by-oauth, provider: oauth}
+  - {name: claude-recorded, provider: recorded}
+  - {name: gpt-4o-mini, provider: openai}
+"""
+LISTED = ["claude-opus-5", "claude-dated", "claude-by-oauth", "claude-recorded", "gpt-4o-mini"]
 
 demo_claude = partial(demo_model, running=claude_model.running)
 
@@ -56,6 +81,23 @@ def example(folder: Path, name: str, environ: dict[str, str]) -> AbstractContext
     """`extproc up --config examples/<name>.yaml`; its keys come to lie in `folder`."""
     text = (EXAMPLES / f"{name}.yaml").read_text()
     return up(folder, environ=environ, config=text, name=f"examples/{name}.yaml")
+
+
+@dataclass(frozen=True)
+class Special:
+    stack: Stack
+    subscription: Model
+    """A Claude that takes an OAuth token."""
+    recording: "Recording"
+
+
+@contextlib.contextmanager
+def special(folder: Path, providers: Providers) -> Iterator[Special]:
+    recording = Recording()
+    with demo_claude(folder, key=OAUTH_TOKEN) as subscription, recording.serving() as url:
+        environ = {"OAUTH_URL": subscription.url, "OAUTH_TOKEN": OAUTH_TOKEN, "RECORDED_URL": url}
+        with up(folder, environ=providers.environ | environ, config=SPECIAL) as stack:
+            yield Special(stack, subscription, recording)
 
 
 def chat(stack: Stack, body: Json | bytes, *, path: str = "/v1/chat/completions", token: str = "") -> httpx.Response:

@@ -154,5 +154,3 @@ def test_without_any_key_the_demo_models_answer(tmp_path_factory: pytest.TempPat
             assert chat(stack, named).json()["choices"][0]["message"]["content"] == "bonjour"
         down = chat(stack, {"model": "qwen3", **ASKED})
         assert (down.status_code, stack.record(down)["reason"]) == (503, "UpstreamUnavailable")
-
-

@@ -98,7 +98,9 @@ def results(done: ChatCompletion) -> list[ChatCompletionMessageParam]:
     found = [(call.function.name, pydantic.TypeAdapter(dict).validate_json(call.function.arguments)) for call in calls]
     assert found == [("weather", {"city": "Zurich"}), ("time", {"city": "Bern"})]
     assert len({call.id for call in calls}) == 2
-    said: Any = message.model_dump(exclude_none=True, exclude={"parsed": True, "tool_calls": {"__all__": {"function": {"parsed_arguments"}}}})
+    said: Any = message.model_dump(
+        exclude_none=True, exclude={"parsed": True, "tool_calls": {"__all__": {"function": {"parsed_arguments"}}}}
+    )
     return [said, *({"role": "tool", "tool_call_id": c.id, "content": f"{c.function.name}: fine"} for c in calls)]
 
 

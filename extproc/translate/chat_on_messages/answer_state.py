@@ -47,7 +47,7 @@ class AnswerState:
         self._use(message.usage)
         if self.started:
             return
-        self.started = True
+        self.started = self._outcome.begun = True
         asked, model = self._asked, message.model or ""
         self._outcome.model = model
         name = model if model and asked.profile.response_model == "upstream" else asked.model

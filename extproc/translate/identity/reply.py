@@ -20,7 +20,9 @@ class PassedReply:
         self._reader = Sniffer(content_type, self._events, self._whole)
 
     def feed(self, data: bytes) -> bytes:
-        return self._reader.feed(data)
+        out = self._reader.feed(data)
+        self.outcome.begun = self._meter.begun and self.outcome.media == EVENTS
+        return out
 
     def close(self) -> bytes:
         return self._reader.close()

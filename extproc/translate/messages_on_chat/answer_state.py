@@ -50,7 +50,7 @@ class AnswerState:
 
     def start(self, first: Completion) -> None:
         """The client learns of the answer; from here on a failure can only be an event."""
-        self.started = True
+        self.started = self._outcome.begun = True
         asked, model = self._asked, first.model or ""
         self._outcome.model = model
         name = model if model and asked.profile.response_model == "upstream" else asked.model

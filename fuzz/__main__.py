@@ -1,4 +1,4 @@
-"""`make fuzz ARGS="stream -max_total_time=600"`: targets are sse, stream and request; the rest goes to libFuzzer.
+"""`make fuzz ARGS="stream -max_total_time=600"`: targets are the keys of TARGETS; the rest goes to libFuzzer.
 
 A crash leaves its input in a file `crash-*`; what it shows becomes a test.
 """
@@ -8,22 +8,26 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import atheris
 
 with atheris.instrument_imports(include=["extproc"]):
     from extproc.errors import Rejection
-    from extproc.translate.messages_on_chat import messages_on_chat
-    from extproc.translate.pair import Target
+    from extproc.translate.pair import Pair, Target
+    from extproc.translate.table import PAIRS
     from extproc.wire.sse import SseDecoder
 
 import msgspec
 
 from extproc.profiles import shipped
-from tests.translate.answers import MINIMAL, check_grammar, events
+from tests.translate import answers, chat_answers
 
 TESTS = Path(__file__).resolve().parents[1] / "tests"
 PROFILES = tuple(shipped().values())
+MESSAGES_ON_CHAT, CHAT_ON_MESSAGES = PAIRS["messages", "chat"], PAIRS["chat", "messages"]
+THINKING = {"thinking": {"type": "enabled", "budget_tokens": 2000}}
+Fuzzed = Callable[[bytes], None]
 
 
 def _pieces(data: bytes) -> tuple[int, list[bytes]]:
@@ -44,54 +48,79 @@ def sse(data: bytes) -> None:
     assert found == expected, (found, expected)
 
 
-def stream(data: bytes) -> None:
+def streams(pair: Pair, body: dict[str, Any], check: Callable[[bytes, bool], None]) -> Fuzzed:
     """Any upstream gives a stream that keeps the grammar, and ends once: complete or failed."""
-    if len(data) < 3:
-        return
-    choice, pieces = _pieces(data)
-    body = {**MINIMAL, "stream": True, "thinking": {"type": "enabled", "budget_tokens": 2000}}
-    to = Target(profile=PROFILES[choice % len(PROFILES)], model="m", nonce="n")
-    asked = messages_on_chat.request(body, to)
-    assert not isinstance(asked, Rejection), asked
-    reply = messages_on_chat.reply(asked, "text/event-stream" if choice < 128 else "")
-    out = b"".join(reply.feed(piece) for piece in pieces) + reply.close()
-    assert reply.outcome.complete != (reply.outcome.failure is not None)
-    check_grammar(events(out))
+
+    def target(data: bytes) -> None:
+        if len(data) < 3:
+            return
+        choice, pieces = _pieces(data)
+        to = Target(profile=PROFILES[choice % len(PROFILES)], model="m", nonce="n")
+        asked = pair.request({**body, "stream": True}, to)
+        assert not isinstance(asked, Rejection), asked
+        reply = pair.reply(asked, "text/event-stream" if choice < 128 else "")
+        out = b"".join(reply.feed(piece) for piece in pieces) + reply.close()
+        assert reply.outcome.complete != (reply.outcome.failure is not None)
+        check(out, reply.outcome.complete)
+
+    return target
 
 
-def request(data: bytes) -> None:
+def _messages_grammar(out: bytes, complete: bool) -> None:
+    found = answers.events(out)
+    answers.check_grammar(found)
+    assert (found[-1]["type"] == "message_stop") is complete
+
+
+def _chat_grammar(out: bytes, complete: bool) -> None:
+    found, done = chat_answers.chunks(out)
+    assert done is complete
+    chat_answers.check_grammar(found, done=done)
+
+
+def requests(pair: Pair) -> Fuzzed:
     """Any JSON object gives a request for the upstream or a 4xx, the same one each time."""
-    if not data:
-        return
-    try:
-        body = msgspec.json.decode(data[1:])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return
-    if not isinstance(body, dict):
-        return
-    to = Target(profile=PROFILES[data[0] % len(PROFILES)], model="m", nonce="n")
-    first, second = messages_on_chat.request(body, to), messages_on_chat.request(body, to)
-    if isinstance(first, Rejection):
-        assert 400 <= first.http_status < 500, first
-    else:
-        assert not isinstance(second, Rejection) and first.body == second.body
-        json.loads(first.body)
+
+    def target(data: bytes) -> None:
+        if not data:
+            return
+        try:
+            body = msgspec.json.decode(data[1:])
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return
+        if not isinstance(body, dict):
+            return
+        to = Target(profile=PROFILES[data[0] % len(PROFILES)], model="m", nonce="n")
+        first, second = pair.request(body, to), pair.request(body, to)
+        if isinstance(first, Rejection):
+            assert 400 <= first.http_status < 500, first
+        else:
+            assert not isinstance(second, Rejection) and first.body == second.body
+            json.loads(first.body)
+
+    return target
 
 
-TARGETS: dict[str, Callable[[bytes], None]] = {"sse": sse, "stream": stream, "request": request}
+TARGETS: dict[str, Fuzzed] = {
+    "sse": sse,
+    "stream": streams(MESSAGES_ON_CHAT, {**answers.MINIMAL, **THINKING}, _messages_grammar),
+    "request": requests(MESSAGES_ON_CHAT),
+    "chat-stream": streams(CHAT_ON_MESSAGES, answers.MINIMAL, _chat_grammar),
+    "chat-request": requests(CHAT_ON_MESSAGES),
+}
+VECTORS = {
+    "sse": "stream_c2m",
+    "stream": "stream_c2m",
+    "request": "req_m2c",
+    "chat-stream": "stream_m2c",
+    "chat-request": "req_c2m",
+}
 
 
 def _seeds(target: str) -> Iterator[bytes]:
-    if target == "request":
-        for path in sorted((TESTS / "corpus").glob("*/*.json")):
-            body = json.loads(path.read_text()).get("body")
-            if isinstance(body, dict) and len(text := json.dumps(body)) < 5000:
-                yield b"\0" + text.encode()
-        for vector in json.loads((TESTS / "vectors/req_m2c.json").read_text())["vectors"]:
-            yield b"\0" + json.dumps(vector["input"]).encode()
-        return
-    for vector in json.loads((TESTS / "vectors/stream_c2m.json").read_text())["vectors"]:
-        yield b"\0\xff" + vector["input"]["sse"].encode()
+    for vector in json.loads((TESTS / f"vectors/{VECTORS[target]}.json").read_text())["vectors"]:
+        given = vector["input"]
+        yield b"\0\xff" + given["sse"].encode() if "sse" in given else b"\0" + json.dumps(given).encode()
 
 
 def main() -> None:

@@ -167,8 +167,10 @@ def test_faults_are_used_up() -> None:
 
 
 def test_counting() -> None:
-    assert message(reply(target="/v1/messages/count_tokens"))["input_tokens"] > 10
-    assert error(reply(target="/v1/messages/count_tokens", messages=[]))[0] == 400
+    body = msgspec.json.encode({"model": "claude-x", "messages": [{"role": "user", "content": "hi"}]})
+    asked = Request("POST", "/v1/messages/count_tokens", "HTTP/1.1", [("x-api-key", "k"), VERSION], body)
+    assert message(Claude("k").reply(asked, "n", 1))["input_tokens"] > 10
+    assert error(reply(target="/v1/messages/count_tokens"))[0] == 400  # it names a limit
 
 
 def models(query: str) -> Any:

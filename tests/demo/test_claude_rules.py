@@ -113,6 +113,7 @@ def test_what_is_wrong(found: dict[str, Any], words: str) -> None:
 
 def test_counting_needs_no_limit() -> None:
     assert problem({"model": "m", "messages": [HELLO]}, counting=True) == ""
+    assert problem(body(), counting=True) == "max_tokens: Extra inputs are not permitted"
 
 
 def test_real_clients_are_understood() -> None:

@@ -95,7 +95,7 @@ class Claude:
         for request in requests:
             self.check(request)
         assert self.stack.good_token not in self.stack.printed
-        bodies = [json.loads(request["body"]) for request in requests]
+        bodies = [json.loads(request["body"]) for request in requests if request["body"]]
         return Run(done.returncode, done.stdout, done.stderr, bodies, self.records_since(printed))
 
     def check(self, request: Json) -> None:

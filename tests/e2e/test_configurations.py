@@ -67,6 +67,14 @@ def test_who_names_a_limit_keeps_it(one_claude: Stack, providers: Providers) -> 
     assert json.loads(asked[0]["body"])["max_tokens"] == 77
 
 
+def test_tokens_are_counted_at_the_pinned_model(one_claude: Stack, providers: Providers) -> None:
+    """A limit by default is for messages: the provider refuses to count with one."""
+    with providers.asking("anthropic") as asked:
+        answer = one_claude.call({"model": "", **ASKED}, path="/v1/messages/count_tokens")
+    assert json.loads(asked[0]["body"]) == {**ASKED, "model": PINNED}
+    assert answer.json() == {"input_tokens": len(asked[0]["body"]) // 4}
+
+
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/anthropic/v1/chat/completions"])
 def test_chat_of_a_pinned_model(one_claude: Stack, providers: Providers, path: str) -> None:
     with providers.asking("anthropic") as asked:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -117,6 +118,17 @@ def test_whole_messages(path: Path) -> None:
         assert outcome.failure is not None and out == b""
     else:
         assert (out, outcome.complete, outcome.model) == (raw, True, "claude-mock")
+
+
+@pytest.mark.parametrize(
+    ("raw", "count"), [(b'{"input_tokens": 5}', 5), (b"{}", None), (b'{"input_tokens": "x"}', None)]
+)
+def test_a_count_of_tokens(raw: bytes, count: int | None) -> None:
+    counting = msgspec.structs.replace(asked(MESSAGES, {"stream": False}), path="/v1/messages/count_tokens")
+    out, outcome = played(MESSAGES, raw, media=JSON, of=counting)
+    assert (out, outcome.complete) == ((b"", False) if count is None else (raw, True))
+    assert outcome.usage == (None if count is None else Usage(input_tokens=count))
+    assert (outcome.failure is None) == outcome.complete
 
 
 CHAT_ANSWER = {

@@ -180,6 +180,8 @@ class Exchange:
             return self.reject(asked)
         asked = msgspec.structs.replace(asked, path=asked.path + below)
         self._answer.expect(pair, asked)
+        # A stream may last for minutes; nothing needs the client's body any more.
+        self.facts.body, self.facts.raw_body = {}, b""
         self.phase = Phase.SENT
         return self._forward(asked, resolved)
 

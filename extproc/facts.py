@@ -1,4 +1,4 @@
-"""What is known of a request so far. Steps add to it; nothing is ever taken back."""
+"""What is known of a request so far. Steps add to it; but for the body, nothing is ever taken back."""
 
 from dataclasses import dataclass, field
 from typing import Any

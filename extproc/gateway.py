@@ -1,6 +1,8 @@
 """The steps of a call in their order: policy for each event, then the exchange."""
 
 import os
+import re
+import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from extproc.policy.authorize import Authorize, AuthorizeModel
 from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, ReadBody
 from extproc.providers import Catalogue
 from extproc.settings import Settings
+
+_UUID = re.compile(r"[0-9a-f]{32}")
 
 Step = Callable[[Facts, float], Awaitable[Rejection | None]]
 
@@ -101,9 +105,15 @@ def _note(facts: Facts, event: Event) -> None:
             facts.headers = headers
             facts.method = headers.get(":method")
             facts.path, _, facts.query = headers.get(":path").partition("?")
-            # Envoy's id is a UUID; ours looks like Anthropic's and can still be found by it.
-            facts.request_id = "req_" + headers.get("x-request-id").replace("-", "")[:24]
+            facts.request_id = _request_id(headers.get("x-request-id"))
         case RequestBody(body):
             facts.raw_body = body
         case _:
             pass
+
+
+def _request_id(given: str) -> str:
+    """Looks like Anthropic's, and Envoy's can be told by it. Another Envoy may let clients choose theirs or give none
+    at all, and then it would not be unique."""
+    found = given.replace("-", "")
+    return "req_" + (found if _UUID.fullmatch(found) else uuid.uuid4().hex)[:24]

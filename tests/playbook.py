@@ -31,6 +31,8 @@ ABSENT = object()
 _ANY = re.compile("")
 START = 1_000_000.0
 
+ENVOYS_ID = "6f1c2200-0000-0000-0000-000000000000"
+
 
 class Playbook:
     def __init__(self, gateway: Gateway) -> None:
@@ -130,7 +132,7 @@ def request_headers(
     path: str = "/v1/messages", method: str = "POST", *, token: str | None = None, end: bool = False, **more: str
 ) -> RequestHeaders:
     """`more`: header names with `_` for `-`."""
-    fields = {":method": method, ":path": path, ":authority": "gateway", "x-request-id": "6f1c-22"}
+    fields = {":method": method, ":path": path, ":authority": "gateway", "x-request-id": ENVOYS_ID}
     fields |= {"content-type": "application/json"} if method == "POST" else {}
     fields |= {"authorization": f"Bearer {token}"} if token else {}
     fields |= {name.replace("_", "-"): value for name, value in more.items()}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from extproc.gateway import Gateway
+from extproc.gateway import Gateway, _request_id
 from tests.issuing import claims, token
 from tests.playbook import (
     ABSENT,
@@ -55,7 +55,7 @@ def test_a_valid_token_is_let_through(gate: Gateway) -> None:
         "jwt.iss": "lab",
         "caller.team": "data",
         "endpoint": "messages",
-        "request_id": "req_6f1c22",
+        "request_id": "req_6f1c22000000000000000000",
     }
     play << awaits(**known, **{"gen_ai.operation.name": "chat", "dialect": "messages", "verdict": ABSENT})
     body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "q"}]}
@@ -65,7 +65,11 @@ def test_a_valid_token_is_let_through(gate: Gateway) -> None:
 
 def test_no_token(gate: Gateway) -> None:
     play = Playbook(gate) >> request_headers()
-    headers = {"www-authenticate": "Bearer", "request-id": "req_6f1c22", "x-request-id": "req_6f1c22"}
+    headers = {
+        "www-authenticate": "Bearer",
+        "request-id": "req_6f1c22000000000000000000",
+        "x-request-id": "req_6f1c22000000000000000000",
+    }
     known: Json = {"reason": "JwtAuth", "error": "credential_missing", "jwt.sub": ABSENT}
     assert play << rejects(401, AUTHENTICATION_ERROR, "missing credential", headers=headers, **known)
 
@@ -214,3 +218,9 @@ def test_a_broken_configuration_names_all_faults(tmp_path: Path) -> None:
     with pytest.raises(Exception, match=r"(?s)authorization.allow.0.*models.0.allow") as found:
         gateway(tmp_path, text.replace("env: OPENAI", "env: NO_SUCH"))
     assert "NO_SUCH_API_KEY is not set or empty" in str(found.value)
+
+
+@pytest.mark.parametrize("given", ["", "chosen by a client", "6f1c22", "Ä" * 32])
+def test_an_id_that_is_not_envoys_is_replaced_by_one_that_is_unique(given: str) -> None:
+    first, second = _request_id(given), _request_id(given)
+    assert first != second and re.fullmatch("req_[0-9a-f]{24}", first)

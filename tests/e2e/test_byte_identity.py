@@ -13,9 +13,7 @@ from tests.e2e.test_configurations import PINNED
 from tests.translate.passing import captured, recorded
 from tests.translate.test_identity_answers import FAILS
 
-Captured = tuple[str, dict[str, Any], dict[str, str]]
 MESSAGES, COUNT, CHAT = "/v1/messages", "/v1/messages/count_tokens", "/v1/chat/completions"
-OF_MESSAGES = [(path, *call) for path in (MESSAGES, COUNT) for call in captured(path)]
 OF_CHAT = captured(CHAT)
 members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -25,7 +23,7 @@ def written(body: Json) -> bytes:
     return json.dumps(body, ensure_ascii=False, separators=(" ,", ": ")).encode()
 
 
-def same_but(received: bytes, sent: bytes, *names: str) -> dict[str, Any]:
+def same_but(received: str, sent: bytes, *names: str) -> dict[str, Any]:
     """Every other member is there in its place with its bytes; gives those that may differ."""
     came, went = members.decode(received), members.decode(sent)
     rest = [[(key, bytes(raw)) for key, raw in found.items() if key not in names] for found in (came, went)]
@@ -33,93 +31,90 @@ def same_but(received: bytes, sent: bytes, *names: str) -> dict[str, Any]:
     return {name: msgspec.json.decode(came[name]) for name in names if name in came}
 
 
+def check_records(stack: Stack, answers: list[tuple[str, httpx.Response]]) -> None:
+    """Of requests that were asked for a model; all at once, as the log comes in bursts."""
+    for model, answer in answers:
+        line = stack.record(answer)
+        assert (line["gen_ai.request.model"], line["http.status"]) == (model, answer.status_code)
+        assert line["reason"] == (None if answer.status_code == 200 else "Upstream")
+        unmetered = line["gen_ai.request.stream"] and line["endpoint"] == "chat"
+        assert answer.status_code != 200 or unmetered or line["gen_ai.usage.input_tokens"] > 0
+
+
 def test_the_recordings_are_there() -> None:
-    assert len(OF_MESSAGES) > 60 and len(OF_CHAT) == 8
+    assert (len(captured(MESSAGES)), len(captured(COUNT)), len(OF_CHAT)) == (65, 1, 8)
 
 
-def id_of(case: object) -> str:
-    return case if isinstance(case, str) else ""
+@pytest.mark.parametrize("path", [MESSAGES, COUNT])
+def test_messages_arrive_byte_for_byte(passing: Stack, providers: Providers, path: str) -> None:
+    answers = []
+    for name, body, headers in captured(path):
+        sent = {key: value for key, value in headers.items() if key in ("anthropic-version", "anthropic-beta")}
+        with providers.asking("anthropic") as asked:
+            answers.append((body["model"], passing.call(written(body), path=f"{path}?beta=true", headers=sent)))
+        assert asked[0]["body"].encode() == written(body), name
+        received = headers_of(asked[0])
+        assert {key: received.get(key) for key in sent} == sent, name
+    check_records(passing, answers)
 
 
-@pytest.mark.parametrize(("path", "name", "body", "headers"), OF_MESSAGES, ids=id_of)
-def test_messages_arrive_byte_for_byte(
-    passing: Stack, providers: Providers, path: str, name: str, body: Json, headers: dict[str, str]
-) -> None:
-    raw = written(body)
-    sent = {key: headers[key] for key in ("anthropic-version", "anthropic-beta") if key in headers}
-    with providers.asking("anthropic") as asked:
-        answer = passing.call(raw, path=path + "?beta=true", headers=sent)
-    assert asked[0]["body"].encode() == raw
-    received = headers_of(asked[0])
-    assert {key: received.get(key) for key in sent} == sent
-    check_record(passing, answer, body["model"])
-
-
-@pytest.mark.parametrize(("path", "name", "body", "headers"), OF_MESSAGES, ids=id_of)
+@pytest.mark.parametrize("path", [MESSAGES, COUNT])
 def test_messages_arrive_member_for_member_at_a_pinned_model(
-    one_claude: Stack, providers: Providers, path: str, name: str, body: Json, headers: dict[str, str]
+    one_claude: Stack, providers: Providers, path: str
 ) -> None:
-    raw = written(body)
-    with providers.asking("anthropic") as asked:
-        answer = one_claude.call(raw, path=path)
-    assert same_but(asked[0]["body"].encode(), raw, "model") == {"model": PINNED}
-    check_record(one_claude, answer, body["model"])
+    answers = []
+    for _, body, _ in captured(path):
+        with providers.asking("anthropic") as asked:
+            answers.append((body["model"], one_claude.call(written(body), path=path)))
+        assert same_but(asked[0]["body"], written(body), "model") == {"model": PINNED}
+    check_records(one_claude, answers)
 
 
-@pytest.mark.parametrize(("name", "body", "headers"), OF_CHAT, ids=id_of)
-def test_chat_arrives_byte_for_byte(
-    special: Special, providers: Providers, name: str, body: Json, headers: dict[str, str]
-) -> None:
-    raw = written(body)
-    with providers.asking("openai") as asked:
-        answer = chat(special.stack, raw)
-    assert asked[0]["body"].encode() == raw and asked[0]["path"] == CHAT
-    assert answer.status_code == 200
-    check_record(special.stack, answer, "gpt-4o-mini")
+def test_chat_arrives_byte_for_byte(special: Special, providers: Providers) -> None:
+    answers = []
+    for name, body, _ in OF_CHAT:
+        with providers.asking("openai") as asked:
+            answers.append((body["model"], chat(special.stack, written(body))))
+        assert asked[0]["body"].encode() == written(body) and asked[0]["path"] == CHAT, name
+    assert {answer.status_code for _, answer in answers} == {200}
+    check_records(special.stack, answers)
 
 
-@pytest.mark.parametrize(("name", "body", "headers"), OF_CHAT, ids=id_of)
-def test_chat_arrives_member_for_member_at_a_pinned_model(
-    special: Special, providers: Providers, name: str, body: Json, headers: dict[str, str]
-) -> None:
-    raw = written({**body, "model": ""})
-    with providers.asking("openai") as asked:
-        assert chat(special.stack, raw).status_code == 200
-    assert same_but(asked[0]["body"].encode(), raw, "model") == {"model": "gpt-4o"}
+def test_chat_arrives_member_for_member_at_a_pinned_model(special: Special, providers: Providers) -> None:
+    for _, body, _ in OF_CHAT:
+        raw = written({**body, "model": ""})
+        with providers.asking("openai") as asked:
+            assert chat(special.stack, raw).status_code == 200
+        assert same_but(asked[0]["body"], raw, "model") == {"model": "gpt-4o"}
 
 
-@pytest.mark.parametrize(("name", "body", "headers"), OF_CHAT, ids=id_of)
-def test_a_metered_stream_asks_for_its_usage(
-    three: Stack, providers: Providers, name: str, body: Json, headers: dict[str, str]
-) -> None:
-    raw = written(body)
-    with providers.asking("openai") as asked:
-        answer = chat(three, raw)
-    expected = {"stream_options": {"include_usage": True}} if body.get("stream") else {}
-    assert same_but(asked[0]["body"].encode(), raw, "stream_options") == expected
-    wanted = bool((body.get("stream_options") or {}).get("include_usage"))
-    assert (b'"usage":{' in answer.content) == (wanted or not body.get("stream"))
-    assert three.record(answer)["gen_ai.usage.output_tokens"] > 0
-
-
-def check_record(stack: Stack, answer: httpx.Response, asked: str) -> None:
-    line = stack.record(answer)
-    assert (line["gen_ai.request.model"], line["http.status"]) == (asked, answer.status_code)
-    assert line["reason"] == (None if answer.status_code == 200 else "Upstream")
-    assert line["gen_ai.usage.input_tokens"] is not None or line["gen_ai.request.stream"] or answer.status_code != 200
+def test_a_metered_stream_asks_for_its_usage(three: Stack, providers: Providers) -> None:
+    for name, body, _ in OF_CHAT:
+        streams, wanted = body.get("stream"), bool((body.get("stream_options") or {}).get("include_usage"))
+        with providers.asking("openai") as asked:
+            answer = chat(three, written(body))
+        expected = {"stream_options": {"include_usage": True}} if streams else {}
+        assert same_but(asked[0]["body"], written(body), "stream_options") == expected, name
+        assert (b'"usage":{' in answer.content) == (wanted or not streams), name
+        assert three.record(answer)["gen_ai.usage.output_tokens"] > 0
 
 
 ANSWERS = [path for path in (*recorded("sse"), *recorded("json")) if path.stem not in FAILS]
 
 
-@pytest.mark.parametrize("path", [path for path in ANSWERS if not path.stem.startswith("error-")], ids=lambda p: p.stem)
-def test_an_answer_passes_byte_for_byte(special: Special, path: Any) -> None:
-    recording, stream = special.recording, path.suffix == ".sse"
-    recording.media, recording.body = "text/event-stream" if stream else "application/json", path.read_bytes()
-    answer = special.stack.call(prompt("hello", model="claude-recorded", stream=stream))
-    assert (answer.status_code, answer.content) == (200, recording.body)
-    line = special.stack.record(answer)
-    assert line["reason"] is None and line["gen_ai.server.time_to_first_token"] > 0
+@pytest.mark.parametrize("suffix", [".sse", ".json"])
+def test_answers_pass_byte_for_byte(special: Special, suffix: str) -> None:
+    recording, stream = special.recording, suffix == ".sse"
+    recording.media = "text/event-stream" if stream else "application/json"
+    answers = []
+    for path in ANSWERS:
+        if path.suffix == suffix and not path.stem.startswith("error-"):
+            recording.body = path.read_bytes()
+            answers.append(special.stack.call(prompt("hello", model="claude-recorded", stream=stream)))
+            assert (answers[-1].status_code, answers[-1].content) == (200, recording.body), path.stem
+    for answer in answers:
+        line = special.stack.record(answer)
+        assert line["reason"] is None and line["gen_ai.server.time_to_first_token"] > 0
 
 
 USAGE = {

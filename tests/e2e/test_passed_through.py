@@ -2,28 +2,38 @@
 
 import base64
 import json
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
 
 from tests.e2e.providers import ANTHROPIC_KEY, Providers, headers_of, line_of
-from tests.e2e.stack import Json, Stack, prompt, text_of
+from tests.e2e.stack import SECONDS, Json, Stack, prompt, text_of
 
 BYTES = bytes(range(256)) * 40
-CALLS: list[tuple[str, str, bytes, str]] = [
-    ("GET", "/v1/models?limit=2&after_id=claude-opus-5", b"", ""),
-    ("GET", "/v1/models/claude-opus-5", b"", ""),
-    ("GET", "/v1/models/claude-nope", b"", ""),
-    ("GET", "/v1/models?limit=0", b"", ""),
-    ("POST", "/v1/messages/batches?beta=true", b'{"requests" : [ ]}', "application/json"),
-    ("POST", "/v1/files", BYTES, "multipart/form-data; boundary=x"),
-    ("PUT", "/v1/nobody/knows%20this?a=1&a=2&b=%20", b"{not json", "application/json"),
-    ("PATCH", "/v1/skills/s_1", b'{"a":1}', "application/merge-patch+json"),
-    ("DELETE", "/v1/files/file_1", b"", ""),
-    ("OPTIONS", "/v1/files", b"", ""),
-    ("GET", "/api/oauth/profile", b"", ""),
+
+
+class Call(NamedTuple):
+    method: str
+    target: str
+    body: bytes = b""
+    media: str = ""
+
+
+CALLS = [
+    Call("GET", "/v1/models?limit=2&after_id=claude-opus-5"),
+    Call("GET", "/v1/models/claude-opus-5"),
+    Call("GET", "/v1/models/claude-nope"),
+    Call("GET", "/v1/models?limit=0"),
+    Call("POST", "/v1/messages/batches?beta=true", b'{"requests" : [ ]}', "application/json"),
+    Call("POST", "/v1/files", BYTES, "multipart/form-data; boundary=x"),
+    Call("PUT", "/v1/nobody/knows%20this?a=1&a=2&b=%20", b"{not json", "application/json"),
+    Call("PATCH", "/v1/skills/s_1", b'{"a":1}', "application/merge-patch+json"),
+    Call("DELETE", "/v1/files/file_1"),
+    Call("OPTIONS", "/v1/files"),
+    Call("GET", "/api/oauth/profile"),
 ]
-NAMES = [f"{method} {target}" for method, target, _, _ in CALLS]
+every = pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call.method} {call.target}")
 SENT = {
     "anthropic-beta": "files-api-2025-04-14,other",
     "anthropic-version": "2026-10-21",
@@ -35,10 +45,14 @@ WITHHELD = {"cookie": "session=secret", "x-forwarded-user": "root", "proxy-autho
 OF_THIS_ANSWER = {"date", "request-id", "x-request-id", "x-envoy-upstream-service-time", "server", "content-length"}
 
 
-def directly(providers: Providers, method: str, target: str, body: bytes, headers: dict[str, str]) -> httpx.Response:
+def made(stack: Stack, call: Call, **more: Any) -> httpx.Response:
+    return stack.call(call.body or None, path=call.target, method=call.method, **more)
+
+
+def directly(providers: Providers, call: Call, headers: dict[str, str]) -> httpx.Response:
     """What the provider itself answers."""
-    own = {**headers, "x-api-key": ANTHROPIC_KEY}
-    return httpx.request(method, providers.anthropic.url + target, content=body, headers=own, verify=False)
+    url, own = providers.anthropic.url + call.target, {**headers, "x-api-key": ANTHROPIC_KEY}
+    return httpx.request(call.method, url, content=call.body, headers=own, verify=False, timeout=SECONDS)
 
 
 def without_id(answer: httpx.Response) -> Json:
@@ -46,23 +60,21 @@ def without_id(answer: httpx.Response) -> Json:
     return {name: value for name, value in body.items() if name != "request_id"}
 
 
-@pytest.mark.parametrize(("method", "target", "body", "media"), CALLS, ids=NAMES)
-def test_all_else_passes(
-    passing: Stack, providers: Providers, method: str, target: str, body: bytes, media: str
-) -> None:
-    headers = {**SENT, **({"content-type": media} if media else {})}
+@every
+def test_all_else_passes(passing: Stack, providers: Providers, call: Call) -> None:
+    headers = {**SENT, **({"content-type": call.media} if call.media else {})}
     with providers.asking("anthropic") as asked:
-        answer = passing.call(body or None, path=target, method=method, headers={**headers, **WITHHELD})
+        answer = made(passing, call, headers={**headers, **WITHHELD})
     request, received = asked[0], headers_of(asked[0])
-    assert (request["method"], request["path"]) == (method, target)
-    assert body_of(request) == body
+    assert (request["method"], request["path"]) == (call.method, call.target)
+    assert body_of(request) == call.body
     assert {name: received.get(name) for name in headers} == headers
     assert received["x-api-key"] == ANTHROPIC_KEY and "authorization" not in received
     assert not WITHHELD.keys() & received.keys() and passing.good_token not in json.dumps(request)
-    check_answer(answer, directly(providers, method, target, body, headers))
+    check_answer(answer, directly(providers, call, headers))
     line = line_of(passing, answer)
     assert (line["endpoint"], line["gen_ai.operation.name"]) == ("passthrough", "passthrough")
-    assert (line["http.method"], line["http.path"]) == (method, target.partition("?")[0])
+    assert (line["http.method"], line["http.path"]) == (call.method, call.target.partition("?")[0])
     assert (line["http.status"], line["gen_ai.provider.name"]) == (answer.status_code, "anthropic")
     assert (line["jwt.sub"], line["jwt.iss"]) == ("developer@acme.example", "claude-code-lab")
     assert line["reason"] == (None if answer.status_code < 400 else "Upstream")
@@ -86,13 +98,11 @@ def check_answer(answer: httpx.Response, own: httpx.Response) -> None:
     assert answer.headers["request-id"].startswith("req_") and answer.headers["x-request-id"]
 
 
-@pytest.mark.parametrize(("method", "target", "body", "media"), CALLS, ids=NAMES)
-def test_nobody_passes_unchecked(
-    passing: Stack, providers: Providers, method: str, target: str, body: bytes, media: str
-) -> None:
+@every
+def test_nobody_passes_unchecked(passing: Stack, providers: Providers, call: Call) -> None:
     with providers.asking():
         for token, status, reason in ((None, 401, "JwtAuth"), (passing.token(team="marketing"), 403, "Authorization")):
-            answer = passing.call(body or None, path=target, method=method, token=token)
+            answer = made(passing, call, token=token)
             line = line_of(passing, answer)
             assert answer.status_code == line["http.status"] == status
             assert (line["reason"], line["endpoint"]) == (reason, "passthrough")
@@ -119,8 +129,9 @@ def test_messages_are_served_with_any_model(passing: Stack, providers: Providers
 
 
 def test_tokens_are_counted_by_the_provider(passing: Stack, providers: Providers) -> None:
+    body = {"model": "claude-opus-5", "messages": [{"role": "user", "content": "word " * 50}]}
     with providers.asking("anthropic") as asked:
-        answer = passing.call(prompt("word " * 50), path="/v1/messages/count_tokens")
+        answer = passing.call(body, path="/v1/messages/count_tokens")
     assert asked[0]["path"] == "/v1/messages/count_tokens"
     assert answer.json() == {"input_tokens": len(asked[0]["body"]) // 4}
     line = passing.record(answer)

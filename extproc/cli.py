@@ -147,7 +147,7 @@ def _envoy_config(options: argparse.Namespace) -> int:
         source = config.load(options.config)
     except config.Invalid as error:
         return _complain(error, USAGE)
-    addresses = envoy.processor_addresses(options.processor, options.workers or source.config.workers or 1)
+    addresses = envoy.processor_addresses(options.processor, source.workers(options.workers))
     print(json.dumps(envoy.static(source, addresses), indent=2))
     return 0
 

@@ -217,6 +217,10 @@ class Source:
     def replaced(self, config: Config) -> "Source":
         return Source(self.path, config, self._lines)
 
+    def workers(self, wanted: int | None = None) -> int:
+        """How many processes: as many as are wanted, else as the file says, else one for each core."""
+        return wanted or self.config.workers or os.cpu_count() or 1
+
     def resolve(self, path: Path) -> Path:
         """Paths in the file are relative to the file."""
         return self.path.parent / path

@@ -66,7 +66,7 @@ async def run(options: Options, environ: Mapping[str, str] | None = None) -> Non
 async def serve(path: Path, processor: str, workers: int | None) -> None:
     """The processor's workers alone, for an Envoy that somebody else runs. Raises config.Invalid, NotStarted."""
     source = config.load(path)
-    addresses = envoy.processor_addresses(processor, workers or source.config.workers or os.cpu_count() or 1)
+    addresses = envoy.processor_addresses(processor, source.workers(workers))
 
     async def begin(folder: Path, groups: list[Group]) -> None:
         environ = {**os.environ, **_metrics(source, folder)}
@@ -86,7 +86,7 @@ async def _start(options: Options, environ: dict[str, str], folder: Path, groups
     source = _narrowed(config.load(options.config, environ), options)
     _make_lab_keys(source)
     _check_port(source)
-    addresses = [f"unix:{folder}/worker-{n}.sock" for n in range(_workers(source, options))]
+    addresses = [f"unix:{folder}/worker-{n}.sock" for n in range(source.workers(options.workers))]
     envoy.write(source, addresses, folder)
     environ |= _metrics(source, folder)
     workers = [worker(options.config, address, leave=0, environ=environ) for address in addresses]
@@ -154,10 +154,6 @@ def _check_port(source: Source) -> None:
         except OSError as error:
             where = f"{listen.address}:{listen.port}"
             raise CannotStart(f"cannot listen on {where}: {error.strerror}; choose another with --port") from None
-
-
-def _workers(source: Source, options: Options) -> int:
-    return options.workers or source.config.workers or os.cpu_count() or 1
 
 
 def _envoy(folder: Path, environ: Mapping[str, str]) -> Child:

@@ -32,6 +32,7 @@ _ANY = re.compile("")
 START = 1_000_000.0
 
 ENVOYS_ID = "6f1c2200-0000-0000-0000-000000000000"
+OUR_ID = "req_6f1c22000000000000000000"
 
 
 class Playbook:

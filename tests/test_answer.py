@@ -10,6 +10,7 @@ from extproc.gateway import Gateway
 from tests.issuing import token
 from tests.playbook import (
     ABSENT,
+    OUR_ID,
     SILENCE,
     Json,
     Playbook,
@@ -69,7 +70,7 @@ def test_json_is_held_until_it_is_whole(gate: Gateway) -> None:
     gone = ["content-length", "date", "set-cookie", "x-secret"]
     headers = {
         "content-type": "application/json",
-        "request-id": "req_6f1c22000000000000000000",
+        "request-id": OUR_ID,
         "cache-control": ABSENT,
     }
     play << {**begins(headers=headers), "remove_headers": gone}

@@ -10,6 +10,7 @@ from extproc.gateway import Gateway, _request_id
 from tests.issuing import claims, token
 from tests.playbook import (
     ABSENT,
+    OUR_ID,
     Json,
     Playbook,
     answers,
@@ -55,7 +56,7 @@ def test_a_valid_token_is_let_through(gate: Gateway) -> None:
         "jwt.iss": "lab",
         "caller.team": "data",
         "endpoint": "messages",
-        "request_id": "req_6f1c22000000000000000000",
+        "request_id": OUR_ID,
     }
     play << awaits(**known, **{"gen_ai.operation.name": "chat", "dialect": "messages", "verdict": ABSENT})
     body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "q"}]}
@@ -67,8 +68,8 @@ def test_no_token(gate: Gateway) -> None:
     play = Playbook(gate) >> request_headers()
     headers = {
         "www-authenticate": "Bearer",
-        "request-id": "req_6f1c22000000000000000000",
-        "x-request-id": "req_6f1c22000000000000000000",
+        "request-id": OUR_ID,
+        "x-request-id": OUR_ID,
     }
     known: Json = {"reason": "JwtAuth", "error": "credential_missing", "jwt.sub": ABSENT}
     assert play << rejects(401, AUTHENTICATION_ERROR, "missing credential", headers=headers, **known)

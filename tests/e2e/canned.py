@@ -1,6 +1,7 @@
 """An upstream that answers with recorded bytes: what it says to a request is chosen by the model's name in it."""
 
 import contextlib
+import itertools
 import json
 import threading
 from collections.abc import Iterator, Mapping
@@ -48,7 +49,7 @@ def upstream() -> Iterator[Upstream]:
             self.send_header("transfer-encoding", "chunked")
             self.end_headers()
             edges = [0, *canned.cuts, len(canned.body)]
-            for begin, end in zip(edges, edges[1:], strict=False):
+            for begin, end in itertools.pairwise(edges):
                 if piece := canned.body[begin:end]:
                     self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
             self.wfile.write(b"0\r\n\r\n")

@@ -66,6 +66,16 @@ def test_stream(client: anthropic.Anthropic, three: Stack) -> None:
     check_record(record(three, stream.response.headers["request-id"]), message)
 
 
+def test_headers_are_anthropics(client: anthropic.Anthropic) -> None:
+    """Of the provider's own only what a client can use."""
+    headers = client.messages.with_raw_response.create(**asking("demo: say hm")).headers
+    assert headers["anthropic-ratelimit-input-tokens-remaining"] == "1999000"
+    assert headers["anthropic-ratelimit-requests-reset"] == "2030-01-01T00:00:00Z"
+    assert headers["x-request-id"] == headers["request-id"]
+    foreign = ("anthropic-organization", "cf-ray", "set-cookie", "x-envoy-")
+    assert [name for name in headers if name.startswith(foreign)] == []
+
+
 def results(message: Message) -> MessageParam:
     calls = [block for block in message.content if isinstance(block, ToolUseBlock)]
     assert [(call.name, call.input) for call in calls] == [("weather", {"city": "Zurich"}), ("time", {"city": "Bern"})]

@@ -42,7 +42,7 @@ def check_records(stack: Stack, answers: list[tuple[str, httpx.Response]]) -> No
 
 
 def test_the_recordings_are_there() -> None:
-    assert (len(captured(MESSAGES)), len(captured(COUNT)), len(OF_CHAT)) == (65, 1, 8)
+    assert len(captured(MESSAGES)) >= 65 and len(captured(COUNT)) >= 1 and len(OF_CHAT) >= 8
 
 
 @pytest.mark.parametrize("path", [MESSAGES, COUNT])

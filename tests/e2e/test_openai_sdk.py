@@ -143,6 +143,17 @@ def test_the_parsing_helper(client: openai.OpenAI, named: str, streamed: bool) -
     assert message.parsed == Person(name="Ada", age=36, tags=["x"])
 
 
+def test_headers_are_openais(client: openai.OpenAI, named: str) -> None:
+    """Of the provider's own only what a client can use."""
+    headers = client.chat.completions.with_raw_response.create(**asking(named, "demo: say hm")).headers
+    limits = {name for name in headers if name.startswith("x-ratelimit-")}
+    families = {f"x-ratelimit-{word}-{of}" for word in ("limit", "remaining", "reset") for of in ("requests", "tokens")}
+    assert limits == families and int(headers["x-ratelimit-remaining-requests"]) > 0
+    assert headers["x-request-id"] == headers["request-id"]
+    foreign = ("anthropic-", "openai-", "cf-ray", "set-cookie", "x-envoy-")
+    assert [name for name in headers if name.startswith(foreign)] == []
+
+
 def test_a_limit_is_told(client: openai.OpenAI, named: str) -> None:
     done = client.chat.completions.create(**asking(named, "demo: say hm\ndemo: length", max_completion_tokens=10))
     assert done.choices[0].finish_reason == "length"

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ class Upstream:
 
 
 @contextlib.contextmanager
-def upstream() -> Iterator[Upstream]:
+def upstream(tls: ssl.SSLContext | None = None) -> Iterator[Upstream]:
     found = Upstream("")
 
     class Handler(BaseHTTPRequestHandler):
@@ -58,7 +59,9 @@ def upstream() -> Iterator[Upstream]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        found.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+        found.url = f"http{'s' if tls else ''}://localhost:{server.server_address[1]}/v1"
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
         try:

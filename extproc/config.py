@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from extproc.wire import Dialect
+
 Where = tuple[str | int, ...]
 
 
@@ -132,7 +134,7 @@ class Timeouts(_Strict):
 
 
 class Provider(_Strict):
-    dialects: list[Literal["chat", "messages"]] = Field(min_length=1)
+    dialects: list[Dialect] = Field(min_length=1)
     base_url: Annotated[str, AfterValidator(_base_url)]
     api_key: Secret | None = None
     profile: str | dict[str, Any] | None = None

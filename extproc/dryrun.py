@@ -12,11 +12,11 @@ import msgspec
 
 from extproc import config, providers
 from extproc.config import Invalid
-from extproc.endpoints import Dialect
 from extproc.errors import Rejection
 from extproc.providers import Resolved
 from extproc.translate.pair import Outcome, Pair, Target, Translated
 from extproc.translate.table import pair_for
+from extproc.wire import Dialect
 from extproc.wire.rejections import rejection_body
 
 NONCE = "0" * 24

@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Literal
 
 import msgspec
 
 from extproc.config import Route
 from extproc.events import Headers
-
-Dialect = Literal["messages", "chat"]
+from extproc.wire import Dialect
 
 
 class Operation(StrEnum):

@@ -74,7 +74,7 @@ def _processor() -> Json:
         "response_attributes": ["response.code_details"],
         "message_timeout": "5s",
         "status_on_error": {"code": "ServiceUnavailable"},
-        "mutation_rules": {"allow_all_routing": True},
+        "mutation_rules": {"allow_all_routing": True, "allow_envoy": True},
         "metadata_options": {"receiving_namespaces": {"untyped": [NAMESPACE]}},
     }
 

@@ -187,8 +187,10 @@ class Exchange:
 
     def _forward(self, asked: Translated, resolved: Resolved) -> Forward:
         provider = resolved.provider
+        # Our translations know no query; what passes in its own dialect keeps the client's.
+        query = f"?{self.facts.query}" if self.facts.query and self.facts.dialect in provider.dialects else ""
         headers = {
-            ":path": provider.path(asked.path),
+            ":path": provider.path(asked.path) + query,
             "content-type": "application/json",
             "content-length": str(len(asked.body)),
             "accept": "text/event-stream" if asked.stream else "application/json",

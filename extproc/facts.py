@@ -5,9 +5,10 @@ from typing import Any
 
 import msgspec
 
-from extproc.endpoints import Dialect, Endpoint
+from extproc.endpoints import Endpoint
 from extproc.events import Headers
 from extproc.providers import Provider, Resolved
+from extproc.wire import Dialect
 
 
 class Caller(msgspec.Struct, frozen=True):

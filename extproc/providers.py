@@ -11,6 +11,7 @@ import msgspec
 from extproc import config, profiles
 from extproc.config import Fault, Source, Where
 from extproc.profiles import Profile
+from extproc.wire import Dialect
 
 
 class Credential:
@@ -30,7 +31,7 @@ class Credential:
 
 class Provider(msgspec.Struct, frozen=True):
     name: str
-    dialects: tuple[str, ...]
+    dialects: tuple[Dialect, ...]
     base_url: str
     credential: Credential | None
 
@@ -69,6 +70,7 @@ class Resolved(msgspec.Struct, frozen=True):
 
 
 OF_A_ROUTE = -1
+CLIENTS_OWN = "client"
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -165,9 +167,9 @@ def profile_of(rule: Rule, upstream: str, settings: config.Config) -> Profile:
 
 
 def _version(version: str) -> dict[str, str]:
-    return (
-        {"version_from": "client"} if version == "client" else {"version_from": "profile", "anthropic_version": version}
-    )
+    if version == CLIENTS_OWN:
+        return {"version_from": "client", "anthropic_version": Profile().anthropic_version}
+    return {"version_from": "profile", "anthropic_version": version}
 
 
 def _by_name(provider: Provider, upstream: str) -> str:

@@ -13,7 +13,7 @@ from extproc.demo.plan import plan
 from extproc.demo.reply import Faults, Reply, said, spoilt, streamed, timed
 from extproc.demo.script import Fault, step
 
-MODELS = ("claude-opus-5", "claude-sonnet-4-5", "claude-haiku-4-5", "demo-claude")
+MODELS = ("claude-opus-5", "claude-sonnet-5", "claude-haiku-4-5", "demo-claude")
 VERSION = re.compile(r"20\d\d-\d\d-\d\d")
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from extproc.demo import checks, idp
 
-MODEL = "claude-sonnet-4-5"
+MODEL = "claude-sonnet-5"
 TIMEOUT = 120
 SHOWN_LINES, SHOWN_WIDTH = 32, 160
 

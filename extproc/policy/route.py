@@ -24,6 +24,8 @@ class FindEndpoint:
         facts.endpoint = self._endpoints.find(facts.method, facts.path)
         known = facts.endpoint.dialect if facts.endpoint else None
         facts.provider = self._providers.get((facts.endpoint and facts.endpoint.provider) or "")
+        if facts.provider is not None and known is None:
+            known = facts.provider.dialects[0]
         facts.dialect = known or dialect_of(facts.path, facts.headers)
         return None
 

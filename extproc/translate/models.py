@@ -6,9 +6,9 @@ from urllib.parse import parse_qs, unquote
 
 import msgspec
 
-from extproc.endpoints import Dialect
 from extproc.errors import Kind, Reason, Rejection, invalid
 from extproc.providers import Resolved
+from extproc.wire import Dialect
 
 # The SDK's own text allows an epoch value where the release date is unknown.
 _EPOCH = "1970-01-01T00:00:00Z"

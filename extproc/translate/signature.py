@@ -35,7 +35,7 @@ def is_ours(signature: object) -> bool:
 
 def seal(carrier: str, data: Any = None, text: str | None = None) -> str:
     """An envelope: equal input gives equal characters."""
-    raw = msgspec.json.encode(Sealed(carrier, data, text), order="deterministic")
+    raw = msgspec.json.encode(Sealed(carrier, data, text), order="sorted")
     return PREFIX + base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 

@@ -1,1 +1,6 @@
 """Bytes of the dialects: codecs without behaviour."""
+
+from typing import Literal
+
+Dialect = Literal["messages", "chat"]
+"""A wire protocol: Anthropic Messages, OpenAI Chat Completions."""

@@ -55,7 +55,7 @@ def passing(tmp_path_factory: pytest.TempPathFactory, providers: Providers) -> I
 
 @pytest.fixture(scope="session")
 def one_claude(tmp_path_factory: pytest.TempPathFactory, providers: Providers) -> Iterator[Stack]:
-    """Whatever is asked for, claude-sonnet-4-5 answers."""
+    """Whatever is asked for, claude-sonnet-5 answers."""
     with example(tmp_path_factory.mktemp("one-claude"), "anthropic", providers.environ) as running:
         yield running
 

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from extproc.config import Model
-from extproc.endpoints import Dialect
 from extproc.errors import Rejection
 from extproc.profiles import Profile
 from extproc.providers import Provider, Resolved, Rule, _pattern
 from extproc.translate.models import listing
+from extproc.wire import Dialect
 
 PROVIDER = Provider("openai", ("chat",), "https://h/v1", None)
 

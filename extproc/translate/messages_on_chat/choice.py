@@ -34,7 +34,8 @@ def apply(draft: Draft, tools: Tools, *, has_calls: bool) -> bool:
 def _check_runs(draft: Draft, choice: Json, kind: str, tools: Tools) -> None:
     """A choice that leaves only tools which cannot run here would be a lie if it were dropped."""
     if kind == "any" and tools.dropped and not tools.functions:
-        raise unsupported("tool_choice", "none of the tools can run with this model")
+        names = ", ".join(sorted(tools.dropped))
+        raise unsupported("tool_choice", f"none of the tools can run with this model: {names}")
     if kind != "tool":
         return
     name = want.text(choice, "name", "tool_choice")

@@ -91,7 +91,7 @@ def _pdf(draft: Draft, source: Json, title: str | None, path: str) -> Part:
     media_type = want.one_of(want.text(source, "media_type", path), ("application/pdf",), f"{path}.media_type")
     data = want.text(source, "data", path)
     if not draft.profile.files:
-        raise unsupported(path, "the upstream takes no PDF documents")
+        raise unsupported(path, "the upstream takes no PDF documents or other files; send the text")
     name = title or "document"
     filename = name if name.lower().endswith(".pdf") else f"{name}.pdf"
     return {"type": "file", "file": {"filename": filename, "file_data": f"data:{media_type};base64,{data}"}}

@@ -116,7 +116,7 @@ def _declare(draft: Draft, tool: _Tool, tools: Tools) -> None:
         draft.warnings.add("dropped", tool.path, f"tool type '{kind}' cannot run here")
         if isinstance(tool.name, str):
             _claim(tools, tool.name)
-            tools.dropped.add(tool.name)
+        tools.dropped.add(tool.name if isinstance(tool.name, str) else kind)
 
 
 def _claim(tools: Tools, name: str) -> None:

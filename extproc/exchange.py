@@ -39,6 +39,13 @@ PASSED_ON = (
     "user-agent", "x-app", "x-claude-code-", "x-request-id", "x-stainless-",
 )  # fmt: skip
 
+_NO_COUNT = Rejection(
+    kind=Kind.NOT_FOUND,
+    message="tokens are not counted for this model",
+    reason=Reason.INVALID_REQUEST,
+    detail="count_tokens_off",
+)
+
 
 class Phase(Enum):
     NEW = auto()
@@ -147,6 +154,8 @@ class Exchange:
         body, to = self._target(resolved)
         if self.facts.endpoint.operation is not Operation.COUNT_TOKENS:
             return self._translate(body, to, resolved)
+        if to.profile.count_tokens == "off":
+            return self.reject(_NO_COUNT)
         if self.facts.dialect in resolved.provider.dialects:
             return self._translate(body, to, resolved, below="/count_tokens")
         return self._count(body, to)
@@ -207,8 +216,11 @@ class Exchange:
         counted = count.estimate(body, to)
         if isinstance(counted, Rejection):
             return self.reject(counted)
+        answer: Json = {"input_tokens": counted}
+        if body.get("context_management"):
+            answer["context_management"] = {"original_input_tokens": counted}
         headers = {"x-translation-warnings": "approx:input_tokens"}
-        return self._ok(b'{"input_tokens":%d}' % counted, headers, {"gen_ai.usage.input_tokens": counted})
+        return self._ok(msgspec.json.encode(answer), headers, {"gen_ai.usage.input_tokens": counted})
 
     def _ok(self, body: bytes, headers: dict[str, str] | None = None, fields: Record | None = None) -> Respond:
         return self._respond(200, headers or {}, body, (fields or {}) | {record.ENDED: True}, "answered")

@@ -110,6 +110,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     tools_for_history: bool = True
     """Declare the tools of the history where the request declares none."""
     web_search: bool = False
+    mcp: Literal[False] = False
+    """Neither dialect has a place for MCP servers of the other."""
+    compaction: Literal[False] = False
     url_sources: bool = True
     auto_cache: bool = False
     fast_mode: bool = False
@@ -130,7 +133,10 @@ def shipped() -> Mapping[str, Profile]:
 
 def with_overrides(base: Profile, overrides: Mapping[str, Any]) -> Profile:
     """`base` with some keys replaced. Raises msgspec.ValidationError that names the key."""
-    return msgspec.convert({**msgspec.to_builtins(base), **overrides}, Profile)
+    changed = {**msgspec.to_builtins(base), **overrides}
+    if isinstance(structured := changed["structured_output"], bool):
+        changed["structured_output"] = "json_schema" if structured else "prompt"
+    return msgspec.convert(changed, Profile)
 
 
 def for_model(model: str) -> str:

@@ -33,6 +33,7 @@ models:
   - {{name: "claude-tuned", provider: openai, model: gpt-4o, max_output_tokens: 50,
      defaults: {{temperature: 0.5, max_tokens: 9}}, overrides: {{top_p: 0.25}}}}
   - {{name: "claude-forbidden", provider: openai}}
+  - {{name: "claude-uncounted*", provider: openai, profile: {{name: generic, count_tokens: "off"}}}}
   - {{name: "claude-*", provider: openai, model: gpt-4o-mini}}
 records: {{claims: [team]}}
 """
@@ -195,8 +196,13 @@ def test_counting_asks_nobody(gate: Gateway) -> None:
     known: Json = {"gen_ai.operation.name": "count_tokens", "answered": True}
     headers = {"x-translation-warnings": "approx:input_tokens"}
     assert play << answers({"input_tokens": 5}, headers=headers, **known)
+    edits: Json = {"edits": [{"type": "clear_tool_uses_20250919"}]}
+    play = admitted(gate, "/v1/messages/count_tokens") >> request_body({**ASK, "context_management": edits})
+    assert play << answers({"input_tokens": 5, "context_management": {"original_input_tokens": 5}})
     play = admitted(gate, "/v1/messages/count_tokens") >> request_body({"model": "claude-x"})
     assert play << rejects(400, INVALID)
+    play = admitted(gate, "/v1/messages/count_tokens") >> request_body({**ASK, "model": "claude-uncounted"})
+    assert play << rejects(404, "not_found_error")
 
 
 @pytest.mark.parametrize(("tier", "names"), [("gold", ["claude-gold", "claude-tuned"]), ("tin", ["claude-tuned"])])
@@ -212,6 +218,13 @@ def test_a_client_of_openai_gets_openais_words(gate: Gateway) -> None:
     play = Playbook(gate) >> request_headers("/v1/models/claude-none", "GET", token=token(), end=True)
     expected = {"error": {"code": "model_not_found", "type": INVALID}}
     assert play << {"action": "Respond", "status": 404, "body": expected}
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]"])
+def test_a_body_that_is_no_object_has_no_code(gate: Gateway, body: bytes) -> None:
+    refused = {"error": {"type": INVALID, "param": None, "code": None}}
+    play = admitted(gate, "/v1/chat/completions") >> request_body(body)
+    assert play << {"action": "Respond", "status": 400, "body": refused}
 
 
 def test_a_broken_configuration_names_all_faults(tmp_path: Path) -> None:

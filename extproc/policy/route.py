@@ -64,9 +64,9 @@ class ReadBody:
         try:
             body = msgspec.json.decode(facts.raw_body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return invalid("", f"the body is not valid JSON: {error}")
+            return invalid("", f"the body is not valid JSON: {error}", code="")
         if not isinstance(body, dict):
-            return invalid("", "the body is not a JSON object")
+            return invalid("", "the body is not a JSON object", code="")
         facts.body = body
         return None
 

@@ -55,7 +55,13 @@ def _one(entries: dict[str, dict[str, Any]], name: str) -> bytes | Rejection:
 
 
 def _page(entries: list[dict[str, Any]], query: str) -> bytes | Rejection:
-    asked = {name: values[-1] for name, values in parse_qs(query).items()}
+    listed = parse_qs(query)
+    # All that is listed is active.
+    stages = [
+        word for name in ("lifecycle", "lifecycle[]") for value in listed.get(name, ()) for word in value.split(",")
+    ]
+    entries = entries if not stages or "active" in stages else []
+    asked = {name: values[-1] for name, values in listed.items()}
     limit = asked.get("limit", str(_DEFAULT_LIMIT))
     if not limit.isdecimal() or len(limit) > 4 or not 1 <= int(limit) <= _MAX_LIMIT:
         return invalid("limit", f"expected a number from 1 to {_MAX_LIMIT}")

@@ -16,7 +16,18 @@ from tests.translate.answers import merged
 
 Json = dict[str, Any]
 SSE = "text/event-stream"
-FILES = ("req_m2c", "resp_c2m", "stream_c2m", "req_c2m", "resp_m2c", "stream_m2c", "errors", "misc")
+FILES = (
+    "req_m2c",
+    "resp_c2m",
+    "stream_c2m",
+    "req_c2m",
+    "resp_m2c",
+    "stream_m2c",
+    "errors",
+    "misc",
+    "derived_m2c",
+    "derived_c2m",
+)
 # Direction -> the client's dialect, the provider's, and what the vector is about.
 DIRECTIONS = {
     "messages_request->chat_request": ("messages", "chat", "request"),

@@ -86,6 +86,19 @@ def test_pages(query: str, first: int, last: int, more: bool) -> None:
     assert len(answer["data"]) == last - first + 1
 
 
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ("lifecycle=active", 3),
+        ("lifecycle[]=retired&lifecycle[]=active", 3),
+        ("lifecycle[]=retired", 0),
+        ("lifecycle=deprecated,retired", 0),
+    ],
+)
+def test_all_that_is_listed_is_active(query: str, count: int) -> None:
+    assert len(found(query)["data"]) == count
+
+
 @pytest.mark.parametrize("after", ["m1499"])
 def test_after_the_last_there_is_nothing(after: str) -> None:
     assert found(f"after_id={after}", models=MANY) == {"data": [], "has_more": False, "first_id": None, "last_id": None}

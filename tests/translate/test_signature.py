@@ -14,6 +14,7 @@ def test_round_trip(sealed: Sealed) -> None:
 
 
 def test_members_are_sorted() -> None:
+    assert seal("f", {"a": 1}, "t") == "atr1.eyJkIjp7ImEiOjF9LCJmIjoiZiIsInQiOiJ0In0"
     assert seal("f", {"b": 1, "a": 2}) == seal("f", {"a": 2, "b": 1})
 
 

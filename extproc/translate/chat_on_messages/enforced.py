@@ -41,6 +41,7 @@ class _Transform:
         stays, lost = _sorted(node)
         out = {("anyOf" if key == "oneOf" else key): self._value(key, node[key], depth) for key in stays}
         if _is(node, "object"):
+            out.setdefault("properties", {})
             out["additionalProperties"] = False
         if lost:
             notes = f"{{{', '.join(f'{key}: {_words(node[key])}' for key in lost)}}}"
@@ -63,18 +64,19 @@ class _Transform:
 def _sorted(node: Json) -> tuple[list[str], list[str]]:
     """Keywords that stay, and those of which only words are left."""
     stays, lost = [], []
-    for key, value in node.items():
-        if key in _KEPT or _stays(key, value) or (key == "oneOf" and "anyOf" not in node):
+    for key in node:
+        if key in _KEPT or _stays(node, key) or (key == "oneOf" and "anyOf" not in node):
             stays.append(key)
         elif key != "additionalProperties" or not _is(node, "object"):
             lost.append(key)
     return stays, lost
 
 
-def _stays(key: str, value: Any) -> bool:
+def _stays(node: Json, key: str) -> bool:
+    value = node[key]
     if key == "format":
-        return isinstance(value, str) and value in _FORMATS
-    return key == "minItems" and type(value) is int and value in (0, 1)
+        return _is(node, "string") and isinstance(value, str) and value in _FORMATS
+    return key == "minItems" and _is(node, "array") and type(value) is int and value in (0, 1)
 
 
 def _is(node: Json, kind: str) -> bool:

@@ -102,8 +102,8 @@ def _status(kind: Kind, status: int) -> int:
 
 
 def _code_and_path(kind: Kind, message: str) -> tuple[str, str]:
-    if kind is Kind.NOT_FOUND and message.startswith("model:"):
-        return "model_not_found", "model"
+    if kind is Kind.NOT_FOUND:
+        return "model_not_found" if message.startswith("model:") else "", "model"
     if kind is not Kind.INVALID_REQUEST:
         return "", ""
     if message.startswith(_OVERFLOWS[0]) or _OVERFLOWS[1] in message:

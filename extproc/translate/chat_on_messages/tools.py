@@ -30,7 +30,8 @@ class Declared(NamedTuple):
 
 def declare(draft: Draft, turns: list[Turn]) -> Declared:
     names: dict[str, str] = {}
-    tools: list[Json] = draft.upstream.pop("tools", [])
+    server_side: list[Json] = draft.upstream.pop("tools", [])
+    tools: list[Json] = []
     lost = False
     for n, item in enumerate(want.optional_sequence(draft.body, "tools", "")):
         path = f"tools.{n}"
@@ -39,6 +40,7 @@ def declare(draft: Draft, turns: list[Turn]) -> Declared:
         tools += [] if tool is None else [tool]
     for n, item in enumerate(want.optional_sequence(draft.body, "functions", "")):
         tools.append(_function(draft, want.item(item, f"functions.{n}"), f"functions.{n}", names))
+    tools += server_side
     rebuilt = not tools and not lost and draft.profile.tools_for_history and _from_history(draft, turns, tools)
     if len({tool["name"] for tool in tools}) != len(tools):
         raise _not_unique()

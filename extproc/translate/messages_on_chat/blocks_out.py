@@ -116,10 +116,10 @@ class ToolBlock:
         return self._prefix is not None and self._prefix.complete
 
     def call_it(self, id: str | None, name: str | None) -> None:
-        """Fragments of a name join, repeated ones do not; with the first argument the name is settled."""
+        """Fragments of a name join, repeated ones do not; a name that arguments follow is settled."""
         if id and not self.id and self._opened is None:
             self.id = id
-        if name and not self._arguments:
+        if name and not (self.name and self._arguments):
             self.name = name if name.startswith(self.name) else self.name + name
 
     def add(self, arguments: Any) -> int:

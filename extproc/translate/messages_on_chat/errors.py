@@ -26,8 +26,15 @@ _CODES: dict[str, tuple[int, Kind]] = {
     **dict.fromkeys(("server_is_overloaded", "slow_down", "engine_overloaded"), (529, Kind.OVERLOADED)),
 }
 _FILTERED = frozenset(code for code, found in _CODES.items() if found == (400, Kind.INVALID_REQUEST))
-# Codes that decide whatever the status is; the rest only where there is none, in a 200 or a stream.
+# Codes that decide beside most statuses; the rest only where there is none, in a 200 or a stream.
 _DECISIVE = frozenset(_CODES) - {"rate_limit_exceeded"}
+# The first match wins: what these codes say comes after what those statuses say.
+_OUTRANKED: dict[Kind, frozenset[int]] = {
+    Kind.INVALID_REQUEST: frozenset((402,)),
+    Kind.AUTHENTICATION: frozenset((402,)),
+    Kind.NOT_FOUND: frozenset((401, 402, 403)),
+    Kind.OVERLOADED: frozenset(range(400, 500)),
+}
 # Types and codes in bodies without a status of their own.
 _SPOKEN: dict[str, tuple[int, Kind]] = {
     **_CODES,
@@ -81,9 +88,9 @@ def is_filtered(rejection: Rejection) -> bool:
 
 
 def _by_status(told: Told, status: int) -> tuple[int, Kind]:
-    for word in told.words:
-        if word in _DECISIVE:
-            return _CODES[word]
+    for word, found in _CODES.items():
+        if word in _DECISIVE and word in told.words and status not in _OUTRANKED.get(found[1], ()):
+            return found
     if status in _STATUSES:
         return _STATUSES[status]
     if 400 <= status < 500:

@@ -29,8 +29,9 @@ def _inner(block: Json) -> Json:
     return content if isinstance(content, dict) else {}
 
 
-def _failed(tool: str, inner: Json) -> str | None:
+def _failed(block: Json, inner: Json) -> str | None:
     code = inner.get("error_code")
+    tool = block["type"].removesuffix("_tool_result")
     return f"[{tool} error: {code}]" if isinstance(code, str) else None
 
 
@@ -52,7 +53,7 @@ def _mcp_result(block: Json, path: str) -> str:
 
 
 def _web_search(block: Json) -> str:
-    if failed := _failed("web_search", _inner(block)):
+    if failed := _failed(block, _inner(block)):
         return failed
     hits = [f"- {_string(hit.get('title'))} ({_string(hit.get('url'))})" for hit in _objects(block.get("content"))]
     return "\n".join(["[web_search results]", *hits])
@@ -60,7 +61,7 @@ def _web_search(block: Json) -> str:
 
 def _web_fetch(block: Json) -> str:
     inner = _inner(block)
-    if failed := _failed("web_fetch", inner):
+    if failed := _failed(block, inner):
         return failed
     source = _inner(inner).get("source")
     text = _string(source.get("data")) if isinstance(source, dict) and source.get("type") == "text" else ""
@@ -70,7 +71,7 @@ def _web_fetch(block: Json) -> str:
 
 def _code(block: Json) -> str:
     inner = _inner(block)
-    if failed := _failed("code_execution", inner):
+    if failed := _failed(block, inner):
         return failed
     if "encrypted_stdout" in inner:
         return "[code execution result]"
@@ -80,7 +81,7 @@ def _code(block: Json) -> str:
 
 def _editor(block: Json) -> str:
     inner = _inner(block)
-    if failed := _failed("text_editor", inner):
+    if failed := _failed(block, inner):
         return failed
     lines = inner.get("lines")
     text = _string(inner.get("content"))
@@ -91,7 +92,7 @@ def _editor(block: Json) -> str:
 
 def _tool_search(block: Json) -> str:
     inner = _inner(block)
-    if failed := _failed("tool_search", inner):
+    if failed := _failed(block, inner):
         return failed
     found = [_string(item.get("tool_name")) for item in _objects(inner.get("tool_references"))]
     return f"[tools found: {', '.join(found)}]"
@@ -99,7 +100,7 @@ def _tool_search(block: Json) -> str:
 
 def _advice(block: Json) -> str | None:
     inner = _inner(block)
-    if failed := _failed("advisor", inner):
+    if failed := _failed(block, inner):
         return failed
     text = _string(inner.get("text"))
     return f"[advice]\n{text}" if text else None

@@ -41,12 +41,31 @@ def test_as_the_sdk_does_it() -> None:
         ({"const": 1, "examples": [{"a": 1}]}, {"const": 1, "description": '{examples: [{"a":1}]}'}),
         (
             {"type": "object", "additionalProperties": {"type": "string"}},
-            {"type": "object", "additionalProperties": False},
+            {"type": "object", "properties": {}, "additionalProperties": False},
+        ),
+        (
+            {"type": "string", "format": "zip", "pattern": "a"},
+            {"type": "string", "description": "{format: zip, pattern: a}"},
         ),
     ],
 )
-def test_where_it_differs(schema: Any, expected: Any) -> None:
+def test_some_of_each(schema: Any, expected: Any) -> None:
     assert transformed(schema, "x") == expected
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object"},
+        {"type": "number", "format": "date", "description": "D"},
+        {"anyOf": [{"type": "string", "format": "date"}, {"type": "array", "minItems": 1}], "minItems": 1},
+        {"oneOf": [{"type": "integer", "format": "int64"}, {"type": "object", "required": []}]},
+        {"enum": ["a", None], "format": "date"},
+        {"$defs": {"a": {"type": "object"}}, "$ref": "#/$defs/a", "description": "D"},
+    ],
+)
+def test_equals_the_sdks(schema: dict[str, Any]) -> None:
+    assert transformed(schema, "x") == transform_schema(schema)
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,11 @@ def test_anthropics_own_members_win() -> None:
     found, asked = sent(request), ask(request)
     assert found["thinking"] == own["thinking"] and found["anthropic_version"] == "v"
     assert found["output_config"]["effort"] == "low" and found["output_config"]["task_budget"] == {"x": 1}
-    assert found["output_config"]["format"]["schema"] == {"type": "object", "additionalProperties": False}
+    assert found["output_config"]["format"]["schema"] == {
+        "type": "object",
+        "properties": {},
+        "additionalProperties": False,
+    }
     assert asked.headers == {"anthropic-version": "2026-10-21", "anthropic-beta": "b-1,b-2"} and asked.warnings == ()
     assert "betas" not in found
 

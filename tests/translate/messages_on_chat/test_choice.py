@@ -40,7 +40,8 @@ def test_nothing_to_choose_from(tools: Any) -> None:
 @pytest.mark.parametrize(
     ("tools", "choice", "problem"),
     [
-        ([SEARCH], ANY, "tool_choice: none of the tools"),
+        ([SEARCH], ANY, "tool_choice: none of the tools can run with this model: web_search"),
+        ([{"type": "mcp_toolset", "mcp_server_name": "s"}], ANY, "tool_choice: none of the tools"),
         ([SEARCH, tool()], {"type": "tool", "name": "web_search"}, "tool_choice.name: server tool 'web_search'"),
         ([tool()], {"type": "tool", "name": "z"}, "tool_choice.name: Tool 'z' not found"),
         ([SEARCH], {"type": "tool", "name": "z"}, "tool_choice.name: Tool 'z' not found"),

@@ -36,7 +36,7 @@ def test_deepseek_wants_the_member_on_every_turn_with_calls() -> None:
 
 def test_other_members() -> None:
     assert said(OURS, text("a"), reasoning_history="reasoning")["reasoning"] == "why"
-    assert said(OURS, text("a"), to="mistral")["content"] == [
+    assert said(OURS, text("a"), to="mistral", reasoning_history="mistral_thinking")["content"] == [
         {"type": "thinking", "thinking": [{"type": "text", "text": "why"}]},
         text("a"),
     ]

@@ -42,14 +42,14 @@ def failed(kind: str) -> dict[str, Any]:
             {"type": "code_execution_tool_result", "content": {"encrypted_stdout": "x", "return_code": 0}},
             "[code execution result]",
         ),
-        (failed("bash_code_execution_tool_result"), "[code_execution error: unavailable]"),
+        (failed("bash_code_execution_tool_result"), "[bash_code_execution error: unavailable]"),
         (
             {"type": "text_editor_code_execution_tool_result", "content": {"lines": ["a", "b"]}},
             "[text editor result]\na\nb",
         ),
         ({"type": "text_editor_code_execution_tool_result", "content": {"content": "a"}}, "[text editor result]\na"),
         ({"type": "text_editor_code_execution_tool_result"}, "[text editor result]"),
-        (failed("text_editor_code_execution_tool_result"), "[text_editor error: unavailable]"),
+        (failed("text_editor_code_execution_tool_result"), "[text_editor_code_execution error: unavailable]"),
         (
             {
                 "type": "tool_search_tool_result",

@@ -61,10 +61,10 @@ class Answer:
         self._asked = asked
 
     @property
-    def patience(self) -> float | None:
-        """A provider's keep-alives do not renew it: they are nothing to the client."""
+    def deadline(self) -> float | None:
+        """A provider's keep-alives do not move it: they are nothing to the client."""
         limit = self._limit()
-        return None if limit is None else max(0.0, self._quiet_since + limit - self._now)
+        return None if limit is None else self._quiet_since + limit
 
     def _limit(self) -> float | None:
         if self._reply is None or self._asked is None:

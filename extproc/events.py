@@ -58,7 +58,7 @@ class ResponseBody(msgspec.Struct, frozen=True):
 
 
 class Silence(msgspec.Struct, frozen=True):
-    """The client has heard nothing for as long as the exchange had patience."""
+    """The client has heard nothing for until the deadline the exchange had set."""
 
 
 Event = RequestHeaders | RequestBody | ResponseHeaders | ResponseBody | Silence

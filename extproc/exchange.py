@@ -77,9 +77,9 @@ class Exchange:
         self._answer = Answer(facts, settings)
 
     @property
-    def patience(self) -> float | None:
-        """Seconds of silence after which the exchange wants to know; None: it can wait."""
-        return self._answer.patience if self.phase is Phase.ANSWERING else None
+    def deadline(self) -> float | None:
+        """When the exchange wants to know that nothing has come, in Unix seconds; None: it can wait."""
+        return self._answer.deadline if self.phase is Phase.ANSWERING else None
 
     def check(self, event: Event) -> None:
         """Raises OutOfOrder if the event cannot come now."""

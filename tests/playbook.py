@@ -39,18 +39,18 @@ class Playbook:
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
         self.exchange: Exchange = gateway.exchange(START)
-        self._now = START
+        self.now = START
         self._pending: list[Action] = []
         self._told: list[str] = []
 
     def after(self, seconds: float) -> "Playbook":
-        self._now += seconds
+        self.now += seconds
         return self
 
     def __rshift__(self, event: Event) -> "Playbook":
         assert not self._pending, self._failure([f"nobody expected {describe(self._pending[0])}"])
         self._told.append(f">> {shown(event)}")
-        self._pending = done(self.gateway.handle(self.exchange, event, self._now))
+        self._pending = done(self.gateway.handle(self.exchange, event, self.now))
         return self
 
     def fail(self) -> "Playbook":

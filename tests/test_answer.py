@@ -56,7 +56,9 @@ def sent(gate: Gateway, *, stream: bool = False) -> Playbook:
 
 
 def patience(play: Playbook) -> float | None:
-    return play.exchange.patience
+    """What is left of it."""
+    deadline = play.exchange.deadline
+    return None if deadline is None else deadline - play.now
 
 
 def error(kind: str, **members: Any) -> Json:

@@ -129,7 +129,7 @@ def test_a_bug_after_the_end(gate: Gateway) -> None:
 
 @pytest.mark.parametrize("phase", Phase)
 def test_patience_is_for_answers(gate: Gateway, phase: Phase) -> None:
-    assert (at(gate, phase).exchange.patience is None) == (phase is not Phase.ANSWERING)
+    assert (at(gate, phase).exchange.deadline is None) == (phase is not Phase.ANSWERING)
 
 
 def test_the_credential_stops_here(gate: Gateway) -> None:

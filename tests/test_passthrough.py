@@ -74,6 +74,6 @@ def test_what_is_ruled_by_model_is_not_passed_by(gate: Gateway, path: str) -> No
 
 def test_nothing_follows(gate: Gateway) -> None:
     play = Playbook(gate) >> request_headers("/v1/files", "GET", token=token()) << passes({})
-    assert play.exchange.patience is None
+    assert play.exchange.deadline is None
     with pytest.raises(Exception, match="ResponseHeaders in DONE"):
         play >> response_headers()

@@ -41,6 +41,7 @@ class _Stream:
         self._exchange = gateway.exchange(time.time())
         self._writing = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
         self._waking: asyncio.Task[None] | None = None
         self._running: asyncio.Task[None] | None = None
         self._record: Record = {}
@@ -76,20 +77,28 @@ class _Stream:
         self._set_timer()
 
     def _set_timer(self) -> None:
+        """A deadline moves with every piece of an answer. A timer that is too early looks again; only one that would
+        be too late is replaced."""
+        deadline = self._exchange.deadline
+        if deadline is None or (self._timer is not None and self._due <= deadline):
+            return
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        if (patience := self._exchange.patience) is not None:
-            self._timer = asyncio.get_running_loop().call_later(patience, self._wake)
+        self._due = deadline
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, deadline - time.time()), self._wake)
 
     def _wake(self) -> None:
+        self._timer = None
         self._waking = asyncio.create_task(self._say_something())
 
     async def _say_something(self) -> None:
         try:
             async with self._writing:
-                if self._exchange.patience is not None:
+                deadline = self._exchange.deadline
+                if deadline is not None and deadline <= time.time():
                     await self._handle(Silence(), None)
+                else:
+                    self._set_timer()
         except Exception as error:  # noqa: BLE001 - as in `Process`: what cannot go on must not hang
             log.error("exchange failed: %s", _where(error))
             if self._running is not None:

@@ -1,4 +1,7 @@
-"""`extproc up`: everything on one laptop. Processor workers, Envoy, and without a key the demo model."""
+"""`extproc up`: everything on one laptop. Processor workers, Envoy, and without a key the demo model.
+
+What not every start needs is imported where it is needed: a start should be quick.
+"""
 
 import asyncio
 import contextlib
@@ -16,8 +19,6 @@ from pathlib import Path
 
 from extproc import config, envoy, lines
 from extproc.config import Invalid, Source
-from extproc.demo import idp
-from extproc.server import metrics
 from extproc.server.processes import Child, Group, NotStarted, start, supervise, worker
 
 LAB_ISSUER = "claude-code-lab"
@@ -127,7 +128,13 @@ def _narrowed(source: Source, options: Options) -> Source:
 
 def _make_lab_keys(source: Source) -> None:
     for issuer in source.config.authentication.jwt:
-        if issuer.issuer == LAB_ISSUER and issuer.jwks.file is not None:
+        if (
+            issuer.issuer == LAB_ISSUER
+            and issuer.jwks.file is not None
+            and not source.resolve(issuer.jwks.file).exists()
+        ):
+            from extproc.demo import idp
+
             idp.ensure_keys(source.resolve(issuer.jwks.file).parent)
 
 
@@ -136,6 +143,8 @@ def _metrics(source: Source, folder: Path) -> dict[str, str]:
     settings = source.config.metrics
     if settings is None:
         return {}
+    from extproc.server import metrics
+
     try:
         return metrics.serve(settings.address, settings.port, folder / "metrics")
     except OSError as error:

@@ -127,8 +127,8 @@ class Timeouts(_Strict):
     """Seconds."""
 
     connect: float = Field(5, gt=0)
-    idle: float = Field(600, gt=0)
-    """Without a byte from either side."""
+    idle: float = Field(900, gt=0)
+    """Without a byte from either side. A plain answer of ten minutes is silent until it is there."""
     total: float | None = Field(None, gt=0)
     """For the whole answer; absent: as long as it flows."""
 

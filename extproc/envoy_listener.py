@@ -41,7 +41,7 @@ def _manager(source: Source) -> Json:
         "path_with_escaped_slashes_action": "UNESCAPE_AND_FORWARD",
         "common_http_protocol_options": {"headers_with_underscores_action": "REJECT_REQUEST"},
         "request_headers_timeout": "30s",
-        "stream_idle_timeout": "600s",
+        "stream_idle_timeout": "900s",
         "local_reply_config": _local_replies(),
         "access_log": [_access_log(source)],
         "http_filters": [
@@ -110,7 +110,7 @@ def _routes(source: Source) -> Json:
         for name, settings in source.config.providers.items()
     ]
     # The body limit applies only while the first route leads to a cluster.
-    undecided = {"match": {"prefix": "/"}, "route": {"cluster": "nowhere", "timeout": "0s", "idle_timeout": "600s"}}
+    undecided = {"match": {"prefix": "/"}, "route": {"cluster": "nowhere", "timeout": "0s", "idle_timeout": "900s"}}
     return {
         "name": "gateway",
         "virtual_hosts": [

@@ -29,7 +29,7 @@ def test_defaults(tmp_path: Path) -> None:
     settings = load(tmp_path, MINIMAL)
     assert (settings.listen.address, settings.listen.port) == ("127.0.0.1", 8080)
     assert settings.authentication.mode == "optional"
-    assert settings.providers["openai"].timeouts.idle == 600
+    assert settings.providers["openai"].timeouts.idle == 900
     assert settings.models[0].allow == []
 
 

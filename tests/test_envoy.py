@@ -90,7 +90,7 @@ def test_timeouts(made: Source) -> None:
     assert clusters(made)["provider:private"]["connect_timeout"] == "1.5s"
     routes = {route["route"]["cluster"]: route["route"] for route in host(made)["routes"]}
     assert (routes["provider:private"]["timeout"], routes["provider:private"]["idle_timeout"]) == ("0s", "7s")
-    assert routes["provider:openai"]["idle_timeout"] == "600s"
+    assert routes["provider:openai"]["idle_timeout"] == "900s"
 
 
 @pytest.mark.parametrize(

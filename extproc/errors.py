@@ -88,3 +88,15 @@ def invalid(path: str, problem: str, *, code: str = "invalid_value", status: int
         detail=f"invalid:{path or 'body'}"[:200],
         status=status,
     )
+
+
+def unknown_model(name: str) -> Rejection:
+    """No model of that name is to be had here."""
+    return Rejection(
+        kind=Kind.NOT_FOUND,
+        message=f"model: {name[:200]}",
+        reason=Reason.MODEL_NOT_FOUND,
+        path="model",
+        code="model_not_found",
+        detail="unknown_model",
+    )

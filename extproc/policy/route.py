@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from extproc.endpoints import Endpoints, Operation, dialect_of
-from extproc.errors import Kind, Reason, Rejection, invalid
+from extproc.errors import Kind, Reason, Rejection, invalid, unknown_model
 from extproc.facts import Facts
 from extproc.providers import Catalogue, Provider
 
@@ -89,10 +89,6 @@ class FindModel:
         return None if facts.resolved else unknown_model(model)
 
 
-def unknown_model(model: str) -> Rejection:
-    return _not_found(f"model: {model[:200]}", "model_not_found", "unknown_model", Reason.MODEL_NOT_FOUND, "model")
-
-
 def too_large(limit: int) -> Rejection:
     return Rejection(
         kind=Kind.TOO_LARGE,
@@ -103,10 +99,8 @@ def too_large(limit: int) -> Rejection:
     )
 
 
-def _not_found(
-    message: str, code: str, detail: str, reason: Reason = Reason.INVALID_REQUEST, path: str = ""
-) -> Rejection:
-    return Rejection(kind=Kind.NOT_FOUND, message=message, reason=reason, code=code, detail=detail, path=path)
+def _not_found(message: str, code: str, detail: str) -> Rejection:
+    return Rejection(kind=Kind.NOT_FOUND, message=message, reason=Reason.INVALID_REQUEST, code=code, detail=detail)
 
 
 def _wrong_method(method: str, allowed: str) -> Rejection:

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, unquote
 
 import msgspec
 
-from extproc.errors import Kind, Reason, Rejection, invalid
+from extproc.errors import Rejection, invalid, unknown_model
 from extproc.providers import Resolved
 from extproc.wire import Dialect
 
@@ -44,14 +44,7 @@ def _entry(model: Resolved, dialect: Dialect) -> dict[str, Any]:
 def _one(entries: dict[str, dict[str, Any]], name: str) -> bytes | Rejection:
     if name in entries:
         return msgspec.json.encode(entries[name])
-    return Rejection(
-        kind=Kind.NOT_FOUND,
-        message=f"model: {name[:200]}",
-        reason=Reason.MODEL_NOT_FOUND,
-        path="model",
-        code="model_not_found",
-        detail="unknown_model",
-    )
+    return unknown_model(name)
 
 
 def _page(entries: list[dict[str, Any]], query: str) -> bytes | Rejection:

@@ -1,16 +1,15 @@
-"""`gateway.yaml`: its schema, and its faults with file, line and key (DESIGN 4). No other module reads the file."""
+"""`gateway.yaml` as read, and its faults with file, line and key (DESIGN 4). No other module reads the file."""
 
 import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from typing import Any
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 
-from extproc.wire import Dialect
+from extproc.schema import Config
 
 Where = tuple[str | int, ...]
 
@@ -32,180 +31,6 @@ class Invalid(Exception):
         self.lines = lines
         self.rest = rest
         """What is left without the faulty keys, where that is enough to look for faults of another kind."""
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
-def _variable(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise ValueError("expected the name of an environment variable")  # not quoted: it may be the secret itself
-    return name
-
-
-class Secret(_Strict):
-    """Where a secret is read from; never the secret itself."""
-
-    env: Annotated[str, AfterValidator(_variable)] | None = None
-    file: Path | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_source(cls, value: Any) -> Any:
-        if isinstance(value, Mapping) and len(value.keys() & {"env", "file"}) == 1:
-            return value
-        raise ValueError("a secret is {env: NAME} or {file: PATH}, never the value itself")
-
-
-class Tls(_Strict):
-    certificate: Path
-    key: Path
-
-
-class Listen(_Strict):
-    address: str = "127.0.0.1"
-    port: int = Field(8080, ge=0, le=65535)
-    tls: Tls | None = None
-
-
-class Jwks(_Strict):
-    file: Path | None = None
-    inline: dict[str, Any] | None = None
-
-    @model_validator(mode="after")
-    def _one_source(self) -> "Jwks":
-        if (self.file is None) == (self.inline is None):
-            raise ValueError("keys come from exactly one of: file, inline")
-        return self
-
-
-Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
-
-
-class Issuer(_Strict):
-    issuer: str = Field(min_length=1)
-    audiences: list[str] = Field(min_length=1)
-    jwks: Jwks
-    algorithms: list[Algorithm] = ["RS256"]
-    leeway: int = Field(30, ge=0, le=600)
-    """Seconds by which clocks may differ."""
-
-
-class Authentication(_Strict):
-    mode: Literal["strict", "optional", "permissive"] = "strict"
-    jwt: list[Issuer] = []
-
-
-class Authorization(_Strict):
-    """CEL. Any deny wins; every `require` must hold; of `allow`, if there are any, one must."""
-
-    allow: list[str] = []
-    deny: list[str] = []
-    require: list[str] = []
-
-
-_NO_URL = "expected a URL such as https://api.openai.com/v1"
-
-
-def _base_url(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise ValueError(_NO_URL) from None  # the error's own text would quote what may be a password
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-        raise ValueError(_NO_URL)
-    if "@" in parts.netloc or parts.query or parts.fragment:
-        raise ValueError("a base URL has no credential, query or fragment")
-    if not url.isascii() or not url.isprintable() or " " in url:
-        raise ValueError("a base URL is ASCII without blanks")
-    return url.rstrip("/")
-
-
-class Timeouts(_Strict):
-    """Seconds."""
-
-    connect: float = Field(5, gt=0)
-    idle: float = Field(900, gt=0)
-    """Without a byte from either side. A plain answer of ten minutes is silent until it is there."""
-    total: float | None = Field(None, gt=0)
-    """For the whole answer; absent: as long as it flows."""
-
-
-class Provider(_Strict):
-    dialects: list[Dialect] = Field(min_length=1)
-    base_url: Annotated[str, AfterValidator(_base_url)]
-    api_key: Secret | None = None
-    profile: str | dict[str, Any] | None = None
-    version: str = Field("2023-06-01", pattern=r"^(client|\d{4}-\d{2}-\d{2})$")
-    """`anthropic-version` sent to it; `client`: the client's own, where it sent one."""
-    ca_file: Path | None = None
-    """Trusted roots instead of the system's, for a private certificate authority."""
-    timeouts: Timeouts = Timeouts()
-
-
-class Model(_Strict):
-    name: str
-    provider: str
-    model: str | None = None
-    profile: str | dict[str, Any] | None = None
-    allow: str | list[str] = []
-    context_window: int | None = Field(None, gt=0)
-    max_output_tokens: int | None = Field(None, gt=0)
-    defaults: dict[str, Any] = {}
-    overrides: dict[str, Any] = {}
-
-
-class Route(_Strict):
-    path: str = Field(pattern=r"^(/[^*?#]*\*?|\*)$")
-    """As it is, or all that begins so when it ends in `*`."""
-    serve: Literal["messages", "chat", "passthrough"]
-    provider: str | None = None
-
-    @model_validator(mode="after")
-    def _complete(self) -> "Route":
-        if self.serve == "passthrough" and self.provider is None:
-            raise ValueError("passthrough needs a provider")
-        if self.serve != "passthrough" and self.path.endswith("*"):
-            raise ValueError(f"{self.serve} is served at a path and below it, without `*`")
-        return self
-
-
-class Streaming(_Strict):
-    """Seconds."""
-
-    first_event_hold: float = Field(10, gt=0)
-    """How long a stream's status is held back, waiting for its first event."""
-    ping_interval: float = Field(15, gt=0)
-
-
-class Metrics(_Strict):
-    """Where Prometheus finds them: `http://ADDRESS:PORT/metrics`."""
-
-    address: str = "127.0.0.1"
-    port: int = Field(ge=1, le=65535)
-
-
-class Records(_Strict):
-    claims: list[str] = []
-    """Claims of the token that appear in every record as `caller.<claim>`."""
-
-
-class Config(_Strict):
-    listen: Listen = Listen()
-    authentication: Authentication
-    authorization: Authorization = Authorization()
-    providers: dict[str, Provider] = Field(min_length=1)
-    models: list[Model] = []
-    routes: list[Route] = []
-    translation: dict[str, Any] = {}
-    """Profile keys for every provider and model, such as `strictness`."""
-    streaming: Streaming = Streaming()
-    records: Records = Records()
-    metrics: Metrics | None = None
-    max_body_bytes: int = Field(32 * 1024 * 1024, ge=1024)
-    workers: int | None = Field(None, ge=1, le=64)
 
 
 class Source:

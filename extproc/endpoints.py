@@ -5,8 +5,8 @@ from enum import StrEnum
 
 import msgspec
 
-from extproc.config import Route
 from extproc.events import Headers
+from extproc.schema import Route
 from extproc.wire import Dialect
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from extproc import config
+from extproc import schema
 from extproc.config import Source
 from extproc.envoy_listener import listener
 
@@ -94,7 +94,7 @@ def _processor(addresses: Sequence[str]) -> Json:
     }
 
 
-def _provider(source: Source, name: str, settings: config.Provider) -> Json:
+def _provider(source: Source, name: str, settings: schema.Provider) -> Json:
     url = urlsplit(settings.base_url)
     host = url.hostname or ""
     port = url.port or (443 if url.scheme == "https" else 80)
@@ -111,7 +111,7 @@ def _provider(source: Source, name: str, settings: config.Provider) -> Json:
     return cluster
 
 
-def _tls(source: Source, settings: config.Provider) -> Json:
+def _tls(source: Source, settings: schema.Provider) -> Json:
     roots = source.resolve(settings.ca_file) if settings.ca_file else system_roots()
     return {
         "name": "envoy.transport_sockets.tls",

@@ -1,7 +1,7 @@
 """What is known of a request so far. Steps add to it; but for the body, nothing is ever taken back."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -12,9 +12,10 @@ from extproc.wire import Dialect
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """The verified claims of a token; anonymous has none."""
+    """The verified claims of a token or a static key; anonymous has none."""
 
     claims: dict[str, Any]
+    kind: Literal["jwt", "key", "anonymous"] = "jwt"
 
     @property
     def subject(self) -> str:
@@ -25,7 +26,7 @@ class Caller(msgspec.Struct, frozen=True):
         return str(self.claims.get("iss", ""))
 
 
-ANONYMOUS = Caller({})
+ANONYMOUS = Caller({}, "anonymous")
 
 
 @dataclass(slots=True)

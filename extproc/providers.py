@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from extproc import config, profiles
+from extproc import profiles, schema
 from extproc.config import Fault, Source, Where
 from extproc.profiles import Profile
 from extproc.wire import Dialect
@@ -78,7 +78,7 @@ class Rule(msgspec.Struct, frozen=True):
 
     index: int
     pattern: re.Pattern[str]
-    settings: config.Model
+    settings: schema.Model
     provider: Provider
 
 
@@ -88,7 +88,7 @@ MAX_MODEL_NAME = 256
 class Catalogue:
     """The `models` of the configuration in their order; the first match answers."""
 
-    def __init__(self, rules: list[Rule], of_routes: Mapping[str, Rule], settings: config.Config) -> None:
+    def __init__(self, rules: list[Rule], of_routes: Mapping[str, Rule], settings: schema.Config) -> None:
         self.rules = rules
         self._of_routes = of_routes
         self._settings = settings
@@ -130,7 +130,7 @@ def load(source: Source, environ: Mapping[str, str]) -> tuple[Catalogue, dict[st
     return Catalogue(rules, of_routes, source.config), providers, faults
 
 
-def _of_routes(settings: config.Config, providers: Mapping[str, Provider]) -> tuple[dict[str, Rule], list[Fault]]:
+def _of_routes(settings: schema.Config, providers: Mapping[str, Provider]) -> tuple[dict[str, Rule], list[Fault]]:
     """For each provider that a route names, a rule that matches every model."""
     rules: dict[str, Rule] = {}
     faults: list[Fault] = []
@@ -140,7 +140,7 @@ def _of_routes(settings: config.Config, providers: Mapping[str, Provider]) -> tu
         if route.provider not in providers:
             faults.append(Fault(("routes", index, "provider"), _no_provider(route.provider, providers)))
             continue
-        every = config.Model(name="*", provider=route.provider)
+        every = schema.Model(name="*", provider=route.provider)
         rules[route.provider] = Rule(OF_A_ROUTE, _pattern("*"), every, providers[route.provider])
     return rules, faults
 
@@ -149,7 +149,7 @@ def _no_provider(name: str, providers: Mapping[str, Provider]) -> str:
     return f"no provider is named {name!r}; there are: {', '.join(providers)}"
 
 
-def profile_of(rule: Rule, upstream: str, settings: config.Config) -> Profile:
+def profile_of(rule: Rule, upstream: str, settings: schema.Config) -> Profile:
     """Later wins: the base profile, `translation`, the provider's keys, the model's keys.
     Raises KeyError for an unknown base, msgspec.ValidationError for an unknown or unfit key."""
     of_provider = _keys(settings.providers[rule.provider.name].profile)
@@ -199,7 +199,7 @@ def _provider(source: Source, name: str, environ: Mapping[str, str], faults: lis
 
 
 def _secret(
-    source: Source, secret: config.Secret, where: Where, environ: Mapping[str, str], faults: list[Fault]
+    source: Source, secret: schema.Secret, where: Where, environ: Mapping[str, str], faults: list[Fault]
 ) -> Credential | None:
     if secret.env is not None:
         value, origin = environ.get(secret.env, ""), f"the environment variable {secret.env}"
@@ -234,7 +234,7 @@ def _shadowed(rules: list[Rule]) -> list[Fault]:
     return faults
 
 
-def _profile_faults(rules: list[Rule], settings: config.Config) -> list[Fault]:
+def _profile_faults(rules: list[Rule], settings: schema.Config) -> list[Fault]:
     found: dict[tuple[Where, str], None] = {}
     for rule in rules:
         where: Where = ("models", rule.index) if rule.settings.profile else ("providers", rule.provider.name)

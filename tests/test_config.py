@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from extproc import config, gateway
+from extproc import config, gateway, schema
 from extproc.config import Fault, Invalid
 from tests.settings import faults, source
 
@@ -16,7 +16,7 @@ models:
 """
 
 
-def load(folder: Path, text: str, environ: dict[str, str] | None = None) -> config.Config:
+def load(folder: Path, text: str, environ: dict[str, str] | None = None) -> schema.Config:
     return source(folder, text, environ or {}).config
 
 

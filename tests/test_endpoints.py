@@ -1,8 +1,8 @@
 import pytest
 
-from extproc.config import Route
 from extproc.endpoints import Endpoint, Endpoints, Operation, dialect_of
 from extproc.events import Headers
+from extproc.schema import Route
 from extproc.wire import Dialect
 
 GENERATE, COUNT, LIST = Operation.GENERATE, Operation.COUNT_TOKENS, Operation.LIST_MODELS

@@ -18,7 +18,7 @@ FLOORS: list[set[str]] = [
     {"translate", "record"},
     {"facts"},
     {"endpoints", "providers"},
-    {"wire", "events", "errors", "config", "settings", "profiles", ""},
+    {"wire", "events", "errors", "config", "schema", "settings", "profiles", ""},
 ]
 APART = {"demo", "pb"}
 
@@ -31,7 +31,7 @@ BANS: list[tuple[str, Callable[[str], bool], str]] = [
     (r"extproc\.pb(\.|$)", lambda module: unit(module) not in {"server", "pb"}, "only server knows protobuf"),
     (r"google\.protobuf", lambda module: unit(module) not in {"server", "pb"}, "only server knows protobuf"),
     (
-        r"extproc\.config$|logging(\.|$)",
+        r"extproc\.(config|schema)$|logging(\.|$)",
         lambda module: unit(module) in {"wire", "translate"},
         "wire and translate are pure",
     ),

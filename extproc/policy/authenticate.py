@@ -7,12 +7,13 @@ from typing import Any
 import jwt
 import msgspec
 
-from extproc.config import Fault, Issuer, Source
+from extproc.config import Fault, Source
 from extproc.endpoints import Operation
 from extproc.errors import Kind, Reason, Rejection
 from extproc.events import Headers
 from extproc.facts import Caller, Facts
 from extproc.policy import keys
+from extproc.schema import Issuer
 
 MAX_TOKEN_BYTES = 16 * 1024
 CACHE_SIZE = 10_000

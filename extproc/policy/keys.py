@@ -7,7 +7,8 @@ import jwt
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from extproc.config import Fault, Issuer, Source, Where
+from extproc.config import Fault, Source, Where
+from extproc.schema import Issuer
 
 MIN_RSA_BITS = 2048
 # A key of one of these families fits the algorithms that start so; anything else is refused, HMAC first of all.

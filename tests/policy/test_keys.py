@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from extproc import config
+from extproc import schema
 from extproc.config import Fault
 from extproc.policy import keys
 from extproc.policy.keys import Keys
@@ -16,7 +16,7 @@ WHERE = ("authentication", "jwt", 0)
 
 
 def load(folder: Path, jwks: Any) -> Keys | Fault:
-    issuer = config.Issuer(issuer="i", audiences=["a"], jwks=config.Jwks(file=Path("jwks.json")))
+    issuer = schema.Issuer(issuer="i", audiences=["a"], jwks=schema.Jwks(file=Path("jwks.json")))
     (folder / "jwks.json").write_text(jwks if isinstance(jwks, str) else json.dumps(jwks))
     return keys.load(source(folder, GATEWAY), issuer, WHERE)
 
@@ -35,7 +35,7 @@ def test_what_is_no_jwks(tmp_path: Path, jwks: str) -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    issuer = config.Issuer(issuer="i", audiences=["a"], jwks=config.Jwks(file=Path("none.json")))
+    issuer = schema.Issuer(issuer="i", audiences=["a"], jwks=schema.Jwks(file=Path("none.json")))
     fault = keys.load(source(tmp_path, GATEWAY), issuer, WHERE)
     assert isinstance(fault, Fault)
     assert (fault.where, fault.problem) == (

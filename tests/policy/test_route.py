@@ -4,12 +4,12 @@ from typing import Any
 import pytest
 
 from extproc import providers
-from extproc.config import Route
 from extproc.endpoints import Endpoints
 from extproc.errors import Reason, Rejection
 from extproc.events import Headers
 from extproc.facts import Facts
 from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, ReadBody
+from extproc.schema import Route
 from tests.playbook import done
 from tests.settings import GATEWAY, source
 

@@ -77,11 +77,21 @@ def _parser() -> argparse.ArgumentParser:
     ttl = _argument("--ttl", type=int, default=3600, help="seconds; default: 3600")
     text = "Mint a token of the lab's identity provider."
     command("token", text, "extproc token --team marketing", _token, keys, team, claim, ttl)
+    _add_key(command, claim)
     text = "Send three requests and a streamed tool call to the running gateway."
     command("demo", text, "extproc demo", _demo, keys, url)
     text = "Start Claude Code on the gateway, with a token that renews itself."
     command("claude", text, 'extproc claude -p "hello"', _claude, keys, url)
     return parser
+
+
+def _add_key(command: Callable[..., None], claim: Callable[[Any], object]) -> None:
+    text = "Make a static key for a machine, and the line for the file of keys."
+    new = _argument("what", choices=("new",), help="make one, and print it this once")
+    name = _argument("--id", required=True, help="who uses it; its subject is key:ID")
+    expires = _argument("--expires", metavar="DATE", help="for instance 2027-01-31 or 2027-01-31T12:00:00Z")
+    example = "extproc key new --id nightly --claim team=data-platform"
+    command("key", text, example, _key, new, name, claim, expires)
 
 
 def _argument(*names: str, **settings: Any) -> Callable[[argparse.ArgumentParser], object]:
@@ -171,6 +181,19 @@ def _token(options: argparse.Namespace) -> int:
         return _complain(error, USAGE)
     idp.ensure_keys(options.keys)
     print(idp.mint(options.keys, team=options.team, claims=claims, ttl=options.ttl))
+    return 0
+
+
+def _key(options: argparse.Namespace) -> int:
+    from extproc.demo import idp
+    from extproc.policy import api_keys
+
+    try:
+        claims = dict(idp.parse_claim(text) for text in options.claim)
+        key, line = api_keys.new(options.id, claims, options.expires)
+    except ValueError as error:
+        return _complain(error, USAGE)
+    print(f"the key, shown this once:\n{key}\nthe line for the file of keys (authentication.api_keys.file):\n{line}")
     return 0
 
 

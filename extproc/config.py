@@ -54,13 +54,26 @@ class Source:
 
     def explain(self, faults: list[Fault]) -> Invalid:
         # A provider's fault is found once for each of its models.
-        return Invalid(list(dict.fromkeys(_place(self.path, self._lines, fault) for fault in faults)))
+        return Invalid(list(dict.fromkeys(place(self.path, self._lines, fault) for fault in faults)))
 
 
 def load(path: Path, environ: Mapping[str, str] | None = None) -> Source:
     """Read and check the file. Raises Invalid with every fault of form at once."""
     lines: dict[Where, int] = {}
     faults: list[Fault] = []
+    value = read(path, lines, faults, os.environ if environ is None else environ)
+    if not isinstance(value, dict):
+        raise Invalid([f"{path}: expected a mapping with the keys {', '.join(Config.model_fields)}"])
+    config = _validate(value, faults)
+    if config is None or faults:
+        rest = config or _validate(_without(value, [fault.where for fault in faults]), [])
+        source = Source(path, rest, lines) if rest else None
+        raise Invalid([place(path, lines, fault) for fault in faults], source)
+    return Source(path, config, lines)
+
+
+def read(path: Path, lines: dict[Where, int], faults: list[Fault], environ: Mapping[str, str]) -> Any:
+    """A YAML file as plain values; adds to `lines` where each stands, and to `faults`. Raises Invalid."""
     try:
         node = yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader)
     except (OSError, UnicodeDecodeError) as error:
@@ -68,17 +81,9 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Source:
     except yaml.YAMLError as error:
         raise Invalid([f"{path}:{_mark(error)}: not YAML: {getattr(error, 'problem', None) or 'malformed'}"]) from None
     try:
-        value = _Reader(lines, faults, os.environ if environ is None else environ).read(node, ())
+        return _Reader(lines, faults, environ).read(node, ())
     except RecursionError:
         raise Invalid([f"{path}: nested too deeply"]) from None
-    if not isinstance(value, dict):
-        raise Invalid([f"{path}: expected a mapping with the keys {', '.join(Config.model_fields)}"])
-    config = _validate(value, faults)
-    if config is None or faults:
-        rest = config or _validate(_without(value, [fault.where for fault in faults]), [])
-        source = Source(path, rest, lines) if rest else None
-        raise Invalid([_place(path, lines, fault) for fault in faults], source)
-    return Source(path, config, lines)
 
 
 def _validate(value: Any, faults: list[Fault]) -> Config | None:
@@ -127,7 +132,8 @@ def _mark(error: yaml.YAMLError) -> int:
     return mark.line + 1 if mark else 1
 
 
-def _place(path: Path, lines: Mapping[Where, int], fault: Fault) -> str:
+def place(path: Path, lines: Mapping[Where, int], fault: Fault) -> str:
+    """One line for people: file, line, key, problem."""
     where = fault.where
     while where and where not in lines:
         where = where[:-1]

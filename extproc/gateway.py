@@ -15,6 +15,7 @@ from extproc.exchange import Exchange
 from extproc.facts import Facts
 from extproc.policy.authenticate import Authenticate
 from extproc.policy.authorize import Authorize, AuthorizeModel
+from extproc.policy.remote_keys import RemoteKeys
 from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, ReadBody
 from extproc.providers import Catalogue
 from extproc.settings import Settings
@@ -41,17 +42,22 @@ class ListModels:
 class Gateway:
     """What a configuration makes. One per process; exchanges share nothing else."""
 
-    def __init__(self, source: Source, environ: Mapping[str, str] | None = None) -> None:
-        """Raises config.Invalid with every fault at once."""
+    def __init__(
+        self, source: Source, environ: Mapping[str, str] | None = None, remote: RemoteKeys | None = None
+    ) -> None:
+        """`remote`: the process's fetched keys, which outlive a gateway. Raises config.Invalid with every fault at
+        once."""
+        remote = remote or RemoteKeys()
         faults: list[Fault] = []
         settings = source.config
         catalogue, self.providers, found = providers.load(source, os.environ if environ is None else environ)
         faults += found
         authorize = Authorize(source, faults)
         authorize_model = AuthorizeModel(source, catalogue, authorize, faults)
-        authenticate = Authenticate(source, faults)
+        authenticate = Authenticate(source, faults, remote)
         if faults:
             raise source.explain(faults)
+        remote.use(authenticate.remote)
         self.source = source
         self.catalogue = catalogue
         self._settings = Settings(
@@ -81,10 +87,10 @@ class Gateway:
         return exchange.handle(event, now)
 
 
-def load(path: Path, environ: Mapping[str, str] | None = None) -> Gateway:
+def load(path: Path, environ: Mapping[str, str] | None = None, remote: RemoteKeys | None = None) -> Gateway:
     """Raises config.Invalid, with faults of form and of meaning at once as far as the former let the latter be seen."""
     try:
-        return Gateway(config.load(path, environ), environ)
+        return Gateway(config.load(path, environ), environ, remote)
     except Invalid as error:
         if error.rest is None:
             raise

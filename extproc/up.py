@@ -27,6 +27,7 @@ SERVE_GRACE_SECONDS = 605.0
 # Envoy asks for health each second; two answers later it sends nothing new.
 LEAVE_SECONDS = 2.0
 ENVOY_SECONDS = 30.0
+KEYS_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ async def _start(options: Options, environ: dict[str, str], folder: Path, groups
     front = _envoy(folder, environ)
     groups[:0] = [[front], workers]
     await start([[front, *workers]])
-    await _serving(folder, len(addresses))
+    await _serving(folder, len(addresses), any(one.jwks.fetched for one in source.config.authentication.jwt))
     print(lines.banner(source, [demo.key for demo in demos]), flush=True)
 
 
@@ -186,12 +187,15 @@ def binary_path() -> str:
     return found
 
 
-async def _serving(folder: Path, workers: int) -> None:
-    """Waits until Envoy listens and has found all workers healthy."""
-    wanted = {"listener_manager.total_listeners_active: 1", f"cluster.extproc.membership_healthy: {workers}"}
-    deadline = time.monotonic() + ENVOY_SECONDS
-    while not wanted <= set(await _stats(folder)):
+async def _serving(folder: Path, workers: int, fetched: bool = False) -> None:
+    """Waits until Envoy listens and has found all workers healthy. `fetched`: they wait for an identity provider, and
+    while that is down Envoy answers 503."""
+    listening, healthy = "listener_manager.total_listeners_active: 1", f"cluster.extproc.membership_healthy: {workers}"
+    deadline = time.monotonic() + (KEYS_SECONDS if fetched else ENVOY_SECONDS)
+    while not {listening, healthy} <= (stats := set(await _stats(folder))):
         if time.monotonic() > deadline:
+            if fetched and listening in stats:
+                return
             raise CannotStart("Envoy did not begin to serve in time; see its messages above")
         await asyncio.sleep(0.01)
 

@@ -64,7 +64,7 @@ def test_the_safe_mode_is_the_default(tmp_path: Path) -> None:
         (changed("{mode: optional}", "{jwt: [{issuer: i, audiences: [], jwks: {file: f}}]}"), [
             "1: authentication.jwt.0.audiences: List should have at least 1 item"]),
         (changed("{mode: optional}", "{jwt: [{issuer: i, audiences: [a], jwks: {}}]}"), [
-            "1: authentication.jwt.0.jwks: keys come from exactly one of: file, inline"]),
+            "1: authentication.jwt.0.jwks: keys come from exactly one of: file, inline, url, discovery"]),
         (changed("{mode: optional}", "{jwt: [{issuer: i, audiences: [a], algorithms: [HS256], jwks: {file: f}}]}"), [
             "1: authentication.jwt.0.algorithms.0: Input should be"]),
     ],

@@ -37,8 +37,8 @@ BANS: list[tuple[str, Callable[[str], bool], str]] = [
     ),
     (
         _HTTP,
-        lambda module: module != "extproc.policy.keys" and unit(module) not in {"demo", "cli", "claude"},
-        "only policy.keys speaks HTTP outwards",
+        lambda module: module != "extproc.policy.fetch" and unit(module) not in {"demo", "cli", "claude"},
+        "only policy.fetch speaks HTTP outwards",
     ),
     (r"extproc\.(?!demo(\.|$))", lambda module: unit(module) == "demo", "the demo shares nothing with what it shows"),
     (r"extproc\.(?!pb(\.|$))", lambda module: unit(module) == "pb", "generated"),

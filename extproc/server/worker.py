@@ -13,6 +13,7 @@ from grpc_health.v1.health import aio as health
 
 from extproc import gateway, pb
 from extproc.config import Invalid
+from extproc.policy.remote_keys import RemoteKeys
 from extproc.server.service import Service
 
 READY = "ready"
@@ -31,7 +32,8 @@ async def serve(config: Path, address: str, leave: float) -> None:
     """Until SIGTERM: then say so for `leave` seconds, finish what runs (bounded), and go.
     Raises config.Invalid, OSError."""
     server = grpc.aio.server(options=OPTIONS)
-    pb.add_ExternalProcessorServicer_to_server(Service(gateway.load(config)), server)
+    remote = RemoteKeys()
+    pb.add_ExternalProcessorServicer_to_server(Service(gateway.load(config, remote=remote)), server)
     status = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
     server.add_insecure_port(address)
@@ -39,13 +41,22 @@ async def serve(config: Path, address: str, leave: float) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+    await status.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
     await server.start()
-    await status.set("", health_pb2.HealthCheckResponse.SERVING)
     print(READY, flush=True)
+    refreshing = asyncio.create_task(remote.run())
+    serving = asyncio.create_task(_serve_when_ready(remote, status))
     await _told_to_leave()
+    serving.cancel()
     await status.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
     await asyncio.sleep(leave)
     await server.stop(GRACE_SECONDS)
+    refreshing.cancel()
+
+
+async def _serve_when_ready(remote: RemoteKeys, status: health.HealthServicer) -> None:
+    await remote.until_ready()
+    await status.set("", health_pb2.HealthCheckResponse.SERVING)
 
 
 async def _told_to_leave() -> None:

@@ -35,7 +35,7 @@ workers: "${NOWHERE}"
 MALFORMED_SAYS = [
     "1: listen.adress: unknown key",
     "4: authentication.jwt.0.audiences: ",
-    "4: authentication.jwt.0.jwks: keys come from exactly one of: file, inline",
+    "4: authentication.jwt.0.jwks: keys come from exactly one of: file, inline, url, discovery",
     "6: providers.openai.dialects.0: ",
     "6: providers.openai.base_url: expected a URL such as https://api.openai.com/v1",
     "6: providers.openai.api_key: a secret is {env: NAME} or {file: PATH}, never the value itself",

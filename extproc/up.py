@@ -27,7 +27,7 @@ SERVE_GRACE_SECONDS = 605.0
 # Envoy asks for health each second; two answers later it sends nothing new.
 LEAVE_SECONDS = 2.0
 ENVOY_SECONDS = 30.0
-KEYS_SECONDS = 10.0
+KEYS_SECONDS = 5.0
 
 
 @dataclass(frozen=True)

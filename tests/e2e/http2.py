@@ -35,4 +35,6 @@ def send(url: str, fields: Fields, body: bytes) -> httpx.Response | None:
                         return httpx.Response(status, headers=headers[1:], content=content)
                     case h2.events.StreamReset() | h2.events.ConnectionTerminated():
                         return None
+                    case _:
+                        pass
     return None

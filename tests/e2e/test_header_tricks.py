@@ -70,13 +70,13 @@ def test_no_header_lets_a_stranger_in(stack: Stack, model: Model, name: str) -> 
     assert (record["reason"], record["error"], record["jwt.sub"]) == ("JwtAuth", error, None)
 
 
-HARMLESS = [name for name, (_, error) in TRICKS.items() if error == MISSING]
+HARMLESS = [name for name, (fields, error) in TRICKS.items() if error == MISSING and "{token}" not in str(fields)]
 
 
-@pytest.mark.parametrize("name", [name for name in HARMLESS if "token" not in name])
+@pytest.mark.parametrize("name", HARMLESS)
 def test_beside_a_good_token_it_changes_nothing(stack: Stack, model: Model, name: str) -> None:
     """Neither where the call goes nor what is known of it, and none of it goes on."""
-    fields = [field for field in TRICKS[name][0] if "{token}" not in field]
+    fields, _ = TRICKS[name]
     before = model.asked()
     answer = wire.send(stack.url, *fields, f"authorization: Bearer {stack.good_token}", body=BODY)
     assert answer.status_code == 200, answer.text

@@ -4,7 +4,6 @@ import contextlib
 import json
 import ssl
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -34,13 +33,6 @@ class KeyServer:
 
     def serve_json(self, path: str, value: Any) -> None:
         self.answers[path] = Answer(json.dumps(value).encode())
-
-    def await_asked(self, more: int, seconds: float = 20) -> None:
-        """Until that many further requests have been answered."""
-        wanted, deadline = len(self.asked) + more, time.monotonic() + seconds
-        while len(self.asked) < wanted:
-            assert time.monotonic() < deadline, self.asked
-            time.sleep(0.01)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from extproc.facts import Caller, Facts
 from extproc.policy import api_keys, keys, tokens
 from extproc.policy import credential as credentials
 from extproc.policy.credential import credential
-from extproc.policy.fetch import Place
+from extproc.policy.fetch import Place, unusable
 from extproc.policy.keys import Key, KeySource
 from extproc.policy.remote_keys import Plan, RemoteKeys, RemoteSet
 from extproc.policy.tokens import Unproven
@@ -71,8 +71,8 @@ class Authenticate:
         if url is None:
             return None
         ca_file = source.resolve(jwks.ca_file) if jwks.ca_file else None
-        if ca_file is not None and not ca_file.is_file():
-            return Fault((*where, "jwks", "ca_file"), f"{jwks.ca_file} cannot be read")
+        if problem := unusable(ca_file):
+            return Fault((*where, "jwks", "ca_file"), f"{jwks.ca_file} {problem}")
         plan = Plan(Place(url, issuer.issuer, jwks.discovery is not None, ca_file), jwks.refresh, jwks.max_stale)
         found = remote.at(plan)
         self.remote.append((found, plan))

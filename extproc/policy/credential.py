@@ -8,7 +8,10 @@ from extproc.exchange import PASSED_ON
 from extproc.policy.tokens import Unproven
 from extproc.schema import CookieLocation, HeaderLocation, Location
 
-_RESERVED = ("authorization", "connection", "cookie", "host", "te", "transfer-encoding", "upgrade", "x-api-key")
+_RESERVED = (
+    "authorization", "connection", "cookie", "expect", "host", "keep-alive", "proxy-connection", "te", "trailer",
+    "transfer-encoding", "upgrade", "x-api-key",
+)  # fmt: skip
 _ENVOYS = ("x-envoy-", "x-forwarded-")
 
 

@@ -76,6 +76,18 @@ def _roots(ca_file: Path | None) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=ca_file) if ca_file else httpx.create_ssl_context()
 
 
+def unusable(ca_file: Path | None) -> str:
+    """What is wrong with a file of trusted roots."""
+    try:
+        if ca_file is not None:
+            _roots(ca_file)
+    except ssl.SSLError:
+        return "holds no certificates in PEM form"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return ""
+
+
 def _document(url: str) -> str:
     return url if urlsplit(url).path.endswith(WELL_KNOWN) else url.rstrip("/") + WELL_KNOWN
 
@@ -143,6 +155,7 @@ def _max_age(headers: httpx.Headers) -> float | None:
 
 
 _KINDS: tuple[tuple[type[Exception], str], ...] = (
+    (ssl.SSLError, "no TLS connection"),
     (httpx.TimeoutException, "no answer in time"),
     (httpx.ConnectError, "no connection"),
     (httpx.HTTPError, "a broken answer"),

@@ -118,12 +118,12 @@ def parse(raw: Any) -> tuple[Keys, list[str]]:
         if isinstance(entry, dict) and not _for_signatures(entry):
             continue
         key = _key(entry)
-        if isinstance(key, Key) and any(key.id == other.id and key.algorithms & other.algorithms for other in keys):
-            problems += [f"keys.{index}: the kid {key.id!r} stands here twice"] if key.id is not None else []
-        if isinstance(key, Key):
-            keys.append(key)
-        else:
+        if isinstance(key, str):
             problems.append(f"keys.{index}: {key}")
+            continue
+        if key.id is not None and any(key.id == other.id and key.algorithms & other.algorithms for other in keys):
+            problems.append(f"keys.{index}: the kid {key.id!r} stands here twice")
+        keys.append(key)
     return Keys(keys), problems
 
 

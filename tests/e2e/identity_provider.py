@@ -19,6 +19,7 @@ from tests.e2e.stack import SECONDS, Lines
 
 CLIENT, REDIRECT = "llm-gateway", "https://app.test/callback"
 READY = "ready"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass
@@ -44,7 +45,7 @@ class IdentityProvider:
 def identity_provider(folder: Path, port: int) -> Iterator[IdentityProvider]:
     """With the certificate in `folder`, see tests.certificates."""
     command = [sys.executable, "-m", "tests.e2e.identity_provider", str(port), str(folder / "server.pem")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT)
     assert process.stdout is not None
     lines = Lines(process.stdout)
     try:

@@ -8,7 +8,7 @@ import pytest
 
 from extproc.config import Fault
 from extproc.policy import api_keys
-from extproc.policy.api_keys import ApiKeys, Entry
+from extproc.policy.api_keys import ApiKeys
 from extproc.policy.tokens import Unproven
 from tests.settings import AUTHENTICATION, MODELS, PROVIDERS, source
 
@@ -89,8 +89,10 @@ def test_an_empty_list_lets_nobody_in(tmp_path: Path) -> None:
     assert not faults and refusal(made, KEY) == "unknown_api_key"
 
 
-def test_an_end_with_a_zone_of_its_own() -> None:
-    made = ApiKeys([Entry.model_validate({"id": "a", "sha256": SHA, "expires": "2030-01-01T01:00:00+01:00"})])
+@pytest.mark.parametrize("expires", ["2030-01-01", "'2030-01-01'", "2030-01-01T01:00:00+01:00", "2030-01-01T00:00:00"])
+def test_an_end_in_many_forms(tmp_path: Path, expires: str) -> None:
+    made, faults = loaded(tmp_path, f"- {{id: a, sha256: '{SHA}', expires: {expires}}}")
+    assert not faults
     end = dt.datetime(2030, 1, 1, tzinfo=dt.UTC).timestamp()
     assert made.verify(KEY, end - 1).kind == "key"
     assert refusal(made, KEY, end) == "api_key_expired"

@@ -124,7 +124,13 @@ def test_a_gateway_that_cannot_be_made_changes_nothing(tmp_path: Path) -> None:
     kept = dict(remote._sets)
     jwks = {"url": "https://idp.example/jwks", "ca_file": "none.pem"}
     text = f"{authenticating(jwks=jwks)}\n{PROVIDERS}\n{MODELS}"
-    assert faults(tmp_path, text) == ["1: authentication.jwt.0.jwks.ca_file: none.pem cannot be read"]
+    assert faults(tmp_path, text) == [
+        "1: authentication.jwt.0.jwks.ca_file: none.pem cannot be read: No such file or directory"
+    ]
+    (tmp_path / "none.pem").write_text("no certificate")
+    assert faults(tmp_path, text) == [
+        "1: authentication.jwt.0.jwks.ca_file: none.pem holds no certificates in PEM form"
+    ]
     with pytest.raises(Invalid):
         Gateway(source(tmp_path, text), ENVIRON, remote)
     assert remote._sets == kept

@@ -1,15 +1,20 @@
 """The form of a token; what its claims must say is seen in test_authenticate."""
 
 import base64
+import contextlib
 import json
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from hypothesis import given
+from hypothesis import strategies as st
 
 from extproc.policy import tokens
 from extproc.policy.keys import parse
 from extproc.policy.tokens import Unproven
+from extproc.schema import Issuer, Jwks
 from tests.issuing import jwk, private, token
 
 
@@ -126,3 +131,21 @@ def test_every_duplicate_is_found_wherever_it_stands() -> None:
     nested = json.dumps({"a": {"b": [{"c": 1}]}}).replace('"c": 1', '"c": 1, "c": 2').encode()
     with pytest.raises(Unproven, match="duplicate_member"):
         tokens.parse(f"{GOOD}.{part(nested)}.")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: st.lists(inner, max_size=3)
+)
+
+
+@given(st.text() | st.from_regex(r"[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*", fullmatch=True))
+def test_whatever_it_is_it_is_a_token_or_none(text: str) -> None:
+    with contextlib.suppress(Unproven):
+        assert tokens.parse(text).signed.decode() + "." == text[: text.rindex(".") + 1]
+
+
+@given(st.dictionaries(st.sampled_from(["exp", "nbf", "iat", "aud", "sub"]), JSON))
+def test_whatever_claims_say_they_are_good_or_not(claims: dict[str, Any]) -> None:
+    issuer = Issuer(issuer="i", audiences=["a"], jwks=Jwks(inline={}), required_claims=["sub"])
+    wrong = tokens.wrong_claim(claims, issuer, 1e9)
+    assert wrong is not None or (claims["exp"] > 1e9 - 30 and "a" in claims["aud"] and claims["sub"] is not None)

@@ -203,7 +203,7 @@ def test_a_real_identity_provider(tmp_path: Path, model: Model, port: int) -> No
 
 
 def test_a_provider_with_a_new_key(tmp_path: Path, model: Model, port: int) -> None:
-    """It has no name for its key, so what it signs with another one is a bad signature until that is here."""
+    """Where keys have no names (some versions of the package), a new one makes bad signatures until it is here."""
     with ExitStack() as exits:
         with identity_provider(tmp_path, port) as provider:
             first = provider.id_token("ann", team="data")

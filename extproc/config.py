@@ -54,7 +54,7 @@ class Source:
 
     def explain(self, faults: list[Fault]) -> Invalid:
         # A provider's fault is found once for each of its models.
-        return Invalid(list(dict.fromkeys(place(self.path, self._lines, fault) for fault in faults)))
+        return Invalid(list(dict.fromkeys(_place(self.path, self._lines, fault) for fault in faults)))
 
 
 def load(path: Path, environ: Mapping[str, str] | None = None) -> Source:
@@ -68,7 +68,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Source:
     if config is None or faults:
         rest = config or _validate(_without(value, [fault.where for fault in faults]), [])
         source = Source(path, rest, lines) if rest else None
-        raise Invalid([place(path, lines, fault) for fault in faults], source)
+        raise Invalid([_place(path, lines, fault) for fault in faults], source)
     return Source(path, config, lines)
 
 
@@ -132,8 +132,7 @@ def _mark(error: yaml.YAMLError) -> int:
     return mark.line + 1 if mark else 1
 
 
-def place(path: Path, lines: Mapping[Where, int], fault: Fault) -> str:
-    """One line for people: file, line, key, problem."""
+def _place(path: Path, lines: Mapping[Where, int], fault: Fault) -> str:
     where = fault.where
     while where and where not in lines:
         where = where[:-1]

@@ -82,19 +82,18 @@ def load(source: Source, faults: list[Fault]) -> ApiKeys:
     if settings is None:
         return ApiKeys()
     found: list[Entry] = []
-    path = source.resolve(settings.file)
-    faults += [Fault(("authentication", "api_keys", "file"), line) for line in _read(path, found)]
+    try:
+        _read(source, source.resolve(settings.file), found)
+    except Invalid as error:
+        faults += [Fault(("authentication", "api_keys", "file"), line) for line in error.lines]
     return ApiKeys(found)
 
 
-def _read(path: Path, found: list[Entry]) -> list[str]:
-    """What is wrong with the file."""
+def _read(source: Source, path: Path, found: list[Entry]) -> None:
+    """Raises config.Invalid."""
     lines: dict[config.Where, int] = {}
     faults: list[Fault] = []
-    try:
-        entries = config.read(path, lines, faults, {})
-    except Invalid as error:
-        return error.lines
+    entries = config.read(path, lines, faults, {})
     if not isinstance(entries, list):
         faults.append(Fault((), "expected a list of keys, as `extproc key new` prints them"))
         entries = []
@@ -108,7 +107,8 @@ def _read(path: Path, found: list[Entry]) -> list[str]:
             if any(getattr(one, name) == getattr(other, name) for other in found):
                 faults.append(Fault((index, name), "this stands in the file twice"))
         found.append(one)
-    return [config.place(path, lines, fault) for fault in faults]
+    if faults:
+        raise Source(path, source.config, lines).explain(faults)
 
 
 def new(identifier: str, claims: Mapping[str, Any], expires: str | None = None) -> tuple[str, str]:

@@ -71,6 +71,10 @@ class Gateway:
     def exchange(self, now: float) -> Exchange:
         return Exchange(Facts(started=now), self._settings)
 
+    def decides(self, event: Event) -> bool:
+        """Policy has a say in it and may wait; any other event goes to the exchange alone."""
+        return type(event) in self._steps
+
     async def handle(self, exchange: Exchange, event: Event, now: float) -> list[Action]:
         """`now`: Unix seconds. What to do about the event, in order. Raises exchange.OutOfOrder."""
         exchange.check(event)

@@ -136,16 +136,17 @@ class Peer(asyncio.Protocol):
         self._server.lost(self)
 
     def data_received(self, data: bytes) -> None:
+        self._flushing = True
         try:
             for event in self.http.receive(data):
                 self._handle(event)
         except Broken:
             self.close()
         else:
-            self.has_said()
+            self._flush()
 
     def has_said(self) -> None:
-        """The bytes go out when all that is ready to run has had its say."""
+        """The bytes go out when all that is ready to run has had its say: one write for many calls."""
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)

@@ -48,6 +48,7 @@ class Stream:
             self._timer.cancel()
         if self._deciding is not None:
             self._deciding.cancel()
+        self._gateway.ended(self._exchange)
         if self._record:
             metrics.observe(self._record)
 
@@ -66,7 +67,7 @@ class Stream:
             self._deciding = asyncio.create_task(self._decide(event, request))
             return
         try:
-            actions = self._exchange.handle(event, time.time())
+            actions = self._gateway.go_on(self._exchange, event, time.time())
         except Exception as error:  # noqa: BLE001 - a bug ends one exchange, in the client's dialect
             actions = self._failed(error)
         self._carry_out(actions, request)

@@ -18,7 +18,9 @@ LIMITED += "streaming: {ping_interval: 0.2, first_event_hold: 0.3}\nlimits: {cal
 
 @pytest.fixture
 def endless() -> Endless:
-    return Endless()
+    model = Endless()
+    model.speak.set()
+    return model
 
 
 @pytest.fixture

@@ -85,7 +85,7 @@ def test_an_invalid_token(gate: Gateway) -> None:
 
 def test_a_stranger(gate: Gateway) -> None:
     play = Playbook(gate) >> request_headers(token=token(claims(org="other")))
-    known: Json = {"reason": "Authorization", "error": "not_allowed", "jwt.sub": "ann"}
+    known: Json = {"reason": "Authorization", "error": "not_allowed:authorization.allow", "jwt.sub": "ann"}
     assert play << rejects(403, PERMISSION, re.compile("may not use this gateway"), **known)
 
 
@@ -94,7 +94,7 @@ def test_a_stranger(gate: Gateway) -> None:
     [
         ("claude-gold", {}, "model: this token may not use claude-gold", "ModelNotAllowed"),
         ("claude-gold", {"tier": "tin"}, "model: this token may not use claude-gold", "ModelNotAllowed"),
-        ("claude-forbidden", {}, "this token may not use this gateway", "Authorization"),
+        ("claude-forbidden", {}, "model: this token may not use claude-forbidden", "ModelNotAllowed"),
     ],
 )
 def test_models_of_others(gate: Gateway, model: str, more: dict[str, Any], message: str, reason: str) -> None:

@@ -25,7 +25,7 @@ class Authorize:
 
 
 class AuthorizeModel:
-    """All rules. Runs when the body is known."""
+    """The rules that need the model or the body. Runs when the body is known."""
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules

@@ -8,7 +8,7 @@ from extproc import schema
 from extproc.config import Fault, Source, Where
 from extproc.facts import Caller, Facts
 from extproc.policy.cel import Activation, Rule, activation, compile_rule
-from extproc.policy.variables import Part, Values, values
+from extproc.policy.variables import AT_HEADERS, Part, Values, values
 from extproc.providers import Catalogue, Resolved
 
 KEPT = 4096
@@ -47,14 +47,12 @@ class RuleSet:
 
     def __init__(self, where: Where, settings: schema.Ruled, faults: list[Fault]) -> None:
         self.where = where
+        self.of_model = where[0] == "models"
         self.allow, self.deny, self.require = (
             _compile_all(getattr(settings, name), (*where, name), faults) for name in ("allow", "deny", "require")
         )
-
-    @property
-    def rules(self) -> tuple[Rule, ...]:
+        self.rules = (*self.deny, *self.require, *self.allow)
         """In the order in which they are asked."""
-        return (*self.deny, *self.require, *self.allow)
 
     def waits(self, known: frozenset[Part]) -> bool:
         """Some rule needs more than that."""
@@ -124,8 +122,10 @@ class Rules:
         return [self._everyone, *of_route, *of_model]
 
     def refusal(self, facts: Facts, known: frozenset[Part], model: Resolved | None = None) -> Refused | None:
+        """`model`: what could be decided without it has been, at the headers."""
         seen = Seen(facts, model)
-        found = (rules.refusal(seen, known, self._decisions) for rules in self.sets(facts, model))
+        sets = [one for one in self.sets(facts, model) if model is None or one.waits(AT_HEADERS) or one.of_model]
+        found = (rules.refusal(seen, known, self._decisions) for rules in sets)
         return next((refused for refused in found if refused), None)
 
 

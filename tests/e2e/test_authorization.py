@@ -1,6 +1,9 @@
 """Rules for everyone, of routes and of models, decided before a real Envoy: who may ask what, and in which way."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -223,3 +226,21 @@ def test_where_a_call_comes_from(ruled: Stack, office: str) -> None:
             assert answer.status_code == (200 if office == "127.0.0.1" else 403), field
             error = None if office == "127.0.0.1" else "not_allowed:authorization.deny.1"
             assert ruled.record(answer)["error"] == error
+
+
+def test_check_says_what_the_gateway_says(ruled: Stack, providers: Providers) -> None:
+    environ = {"PATH": os.environ["PATH"], **providers.environ}
+    for team, llms in (("data-platform", ["gpt-4o"]), ("research", []), ("marketing", ["gpt-4o-mini"])):
+        token = ruled.token(team=team, claims={"llms": {"openai": llms}})
+        (ruled.folder / "token").write_text(token)
+        for path, model in (("/v1/messages", "gpt-4o"), ("/research", "claude-free"), ("/brief", "gpt-4o-mini")):
+            answer = ask(ruled, model, token, path)
+            argv = [sys.executable, "-m", "extproc", "check", "--token", "@token", "--model", model, "--path", path]
+            argv += ["--source", "127.0.0.1"]
+            done = subprocess.run(
+                argv, cwd=ruled.folder, env=environ, capture_output=True, text=True, timeout=60, check=False
+            )
+            assert (done.returncode, done.stderr) == (0 if answer.status_code == 200 else 1, "")
+            error, verdict = ruled.record(answer)["error"], done.stdout.splitlines()[-1]
+            assert verdict == "allowed" if error is None else verdict.endswith(f", {error})"), done.stdout
+            assert token not in done.stdout

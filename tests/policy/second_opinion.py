@@ -1,4 +1,4 @@
-"""cel-python (https://pypi.org/project/cel-python), another's implementation of CEL, asked the same questions."""
+"""The package cel-python, an implementation of CEL by others, is asked the same questions."""
 
 from datetime import datetime
 from functools import cache

@@ -44,7 +44,7 @@ CLAIMS: list[Json] = [
     {},
     {"org": "acme", "team": "data-platform", "llms": {"openai": ["gpt-4o-mini"], "local": ["gpt-4o"]}, "office": "::1"},
     {"org": "acme", "team": "marketing", "llms": ["gpt-4o"], "yes": True, "no": False, "office": "10.1.2.3"},
-    {"org": "other", "team": "research", "llms": {"openai": []}, "yes": 1, "no": None, "groups": "llm-users"},
+    {"org": "other", "team": "research", "llms": {"openai": []}, "yes": 1, "no": None, "groups": ["engineers"]},
 ]
 REQUESTS: list[Json] = [
     {},

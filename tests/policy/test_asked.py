@@ -122,6 +122,25 @@ def test_messages_are_counted(dialect: str, turns: object, count: int | None) ->
     assert read(dialect, {READINGS[dialect].turns: turns}).get("messages") == count
 
 
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"Stream": True}, {"stream": True}),
+        ({"stream": False, "STREAM": True}, {"stream": None}),
+        ({"max_tokens": 5, "Max_Tokens": 9}, {"max_tokens": 9}),
+        ({"Tools": [{"NAME": "bash"}], "tools": [{"name": "ls"}]}, {"tools": ["bash", "ls"]}),
+        ({"tool\u017f": [{"name": "ls", "Name": "bash"}]}, {"tools": ["ls", "bash"]}),
+        ({"tools": [{"Function": {"Name": "bash"}, "Type": "function"}]}, {"tools": ["bash"]}),
+        ({"messages": [TURN], "Messages": [TURN, TURN]}, {"messages": None}),
+        ({"Messages": [{"Content": [{"Type": "image_url"}]}]}, {"has_images": True, "messages": 1}),
+        ({"messages": [{"content": [{"Image_URL": {}}]}]}, {"has_images": True}),
+    ],
+)
+def test_some_servers_do_not_care_for_upper_and_lower_case(body: Json, expected: Json) -> None:
+    found = read("chat", body)
+    assert {name: found.get(name) for name in expected} == expected
+
+
 def test_depth_is_no_danger() -> None:
     deep: Any = IMAGE
     for _ in range(5000):

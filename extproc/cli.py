@@ -52,9 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     address = _argument("--address", help="instead of the file's listen.address")
     port = _argument("--port", type=int, help="instead of the file's listen.port")
     command("up", "Run everything on this machine.", "extproc up --port 9090", _up, config, address, port, workers)
-    text = "Explain every mistake in the configuration or, with one of --token, --model and --path, a decision."
-    example = "extproc check --token @token --model claude-x"
-    command("check", text, example, _check, config, *_decision())
+    text = "Explain every mistake in the configuration or, asked about a call, a decision."
+    command("check", text, "extproc check --token @token --model claude-x", _check, config, *_decision())
 
     processor = _argument(
         "--processor",
@@ -149,7 +148,7 @@ def _check(options: argparse.Namespace) -> int:
         made = gateway.load(options.config)
     except Invalid as error:
         return _complain(error, USAGE)
-    if options.token is options.model is options.path is None:
+    if {options.token, options.model, options.path, options.body, options.source} == {None}:
         print(f"{options.config}: no mistakes found")
         return 0
     try:

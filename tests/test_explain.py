@@ -193,6 +193,7 @@ def test_what_cannot_be_read(capsys: pytest.CaptureFixture[str], tmp_path: Path,
 
 def test_mistakes_come_first(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert check(capsys) == (0, ["gateway.yaml: no mistakes found"])
+    assert check(capsys, "--source", "10.0.0.7")[1][-1].startswith("refused  401: missing credential")
     (tmp_path / "gateway.yaml").write_text(CONFIG.replace("jwt.org ==", "jwt.org ="))
     status, said = check(capsys, "--model", "free")
     assert status == 2 and said[0].startswith(f"gateway.yaml:{line('allow: jwt')}: authorization.allow.0: not a valid")

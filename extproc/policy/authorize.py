@@ -21,7 +21,7 @@ class Authorize:
             return None
         known = EVERYTHING if operation is Operation.PASSTHROUGH else AT_HEADERS
         refused = self._rules.refusal(facts, known)
-        return refusal(refused, None) if refused else None
+        return _refusal(refused, None) if refused else None
 
 
 class AuthorizeModel:
@@ -32,17 +32,17 @@ class AuthorizeModel:
 
     async def __call__(self, facts: Facts, now: float) -> Rejection | None:
         refused = self._rules.refusal(facts, EVERYTHING, facts.resolved)
-        return refusal(refused, facts.resolved) if refused else None
+        return _refusal(refused, facts.resolved) if refused else None
 
     def permits(self, facts: Facts, model: Resolved) -> bool:
         """May the caller use this model, as far as can be said without a body?"""
         return self._rules.refusal(facts, BUT_FOR_THE_BODY, model) is None
 
 
-def refusal(refused: Refused, model: Resolved | None) -> Rejection:
+def _refusal(refused: Refused, model: Resolved | None) -> Rejection:
     """The client hears what it may not do, the record which rule said so."""
     reads = frozenset().union(*(rule.reads for rule in refused.rules))
-    of_model = model is not None and (refused.where[0] == "models" or Part.MODEL in reads)
+    of_model = model is not None and bool(refused.where[0] == "models" or reads & {Part.MODEL, Part.PROVIDER})
     by_name = of_model and not reads & {Part.REQUEST, Part.SOURCE, Part.LLM}
     detail = "model_not_allowed" if of_model else "not_allowed"
     return Rejection(

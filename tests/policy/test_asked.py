@@ -1,15 +1,20 @@
 """What rules see of a body, in every dialect and in the words of careless or sly clients."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from extproc.policy.asked import READINGS, read
+from extproc.wire import Dialect
 
 Json = dict[str, Any]
 TURN = {"role": "user", "content": "q"}
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "x"}}
 IMAGE_URL = {"type": "image_url", "image_url": {"url": "https://x"}}
+
+
+def test_every_dialect_can_be_read() -> None:
+    assert set(READINGS) == set(get_args(Dialect))
 
 
 @pytest.mark.parametrize("dialect", READINGS)

@@ -20,7 +20,7 @@ CONFIG = f"""{AUTHENTICATION}
 {PROVIDERS}
 authorization:
   allow: jwt.yes
-  deny: ['model == "banned"', '"bash" in llm.tools && jwt.no']
+  deny: ['model == "banned"', '"bash" in llm.tools && jwt.no', 'provider != "openai"']
 models:
   - {{name: open, provider: openai}}
   - {{name: banned, provider: openai}}
@@ -136,6 +136,16 @@ def test_at_the_body(tmp_path: Path, model: str, body: dict[str, Any], detail: s
     if rejection:
         assert (rejection.http_status, rejection.reason) == (403, Reason.MODEL_NOT_ALLOWED)
         assert rejection.path == ("" if rejection.message.endswith("way") else "model")
+
+
+def test_a_provider_is_what_the_models_name_leads_to(tmp_path: Path) -> None:
+    rules, catalogue = made(tmp_path, CONFIG.replace('provider != "openai"', 'provider == "openai"'))
+    asked = facts()
+    asked.resolved = catalogue.resolve("open")
+    rejection = refused(AuthorizeModel(rules), asked)
+    assert rejection is not None
+    assert (rejection.message, rejection.path) == (NAMED + "open", "model")
+    assert rejection.detail == "model_not_allowed:authorization.deny.2"
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,7 @@ def _processor() -> Json:
             "response_trailer_mode": "SKIP",
         },
         "allow_mode_override": True,
+        "request_attributes": ["source.address"],
         "response_attributes": ["response.code_details"],
         "message_timeout": "5s",
         "status_on_error": {"code": "ServiceUnavailable"},

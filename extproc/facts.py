@@ -37,6 +37,8 @@ class Facts:
     path: str = ""
     query: str = ""
     headers: Headers = field(default_factory=Headers)
+    source: str = ""
+    """The address of the peer, without its port."""
     request_id: str = ""
     endpoint: Endpoint | None = None
     dialect: Dialect = "messages"

@@ -17,6 +17,7 @@ from extproc.policy.admit import Admit
 from extproc.policy.authenticate import Authenticate
 from extproc.policy.authorize import Authorize, AuthorizeModel
 from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, ReadBody
+from extproc.policy.rules import Rules
 from extproc.providers import Catalogue
 from extproc.settings import Settings
 
@@ -48,8 +49,8 @@ class Gateway:
         settings = source.config
         catalogue, self.providers, found = providers.load(source, os.environ if environ is None else environ)
         faults += found
-        authorize = Authorize(source, faults)
-        authorize_model = AuthorizeModel(source, catalogue, authorize, faults)
+        self.rules = Rules(source, catalogue, faults)
+        authorize_model = AuthorizeModel(self.rules)
         authenticate = Authenticate(source, faults)
         if faults:
             raise source.explain(faults)
@@ -63,7 +64,7 @@ class Gateway:
             RequestHeaders: (
                 FindEndpoint(Endpoints(settings.routes), self.providers),
                 authenticate,
-                authorize,
+                Authorize(self.rules),
                 CheckRequest(settings.max_body_bytes),
                 ListModels(catalogue, authorize_model),
                 self._admit,
@@ -118,8 +119,9 @@ def _also(rest: Source, environ: Mapping[str, str] | None, known: list[str]) -> 
 
 def _note(facts: Facts, event: Event) -> None:
     match event:
-        case RequestHeaders(headers):
+        case RequestHeaders(headers, _, source):
             facts.headers = headers
+            facts.source = source.rpartition(":")[0].strip("[]")
             facts.method = headers.get(":method")
             facts.path, _, facts.query = headers.get(":path").partition("?")
             facts.request_id = _request_id(headers.get("x-request-id"))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from extproc.wire import Dialect
 
@@ -74,12 +74,19 @@ class Authentication(_Strict):
     jwt: list[Issuer] = []
 
 
-class Authorization(_Strict):
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Expressions = Annotated[list[str], BeforeValidator(_listed)]
+
+
+class Ruled(_Strict):
     """CEL. Any deny wins; every `require` must hold; of `allow`, if there are any, one must."""
 
-    allow: list[str] = []
-    deny: list[str] = []
-    require: list[str] = []
+    allow: Expressions = []
+    deny: Expressions = []
+    require: Expressions = []
 
 
 _NO_URL = "expected a URL such as https://api.openai.com/v1"
@@ -122,19 +129,18 @@ class Provider(_Strict):
     timeouts: Timeouts = Timeouts()
 
 
-class Model(_Strict):
+class Model(Ruled):
     name: str
     provider: str
     model: str | None = None
     profile: str | dict[str, Any] | None = None
-    allow: str | list[str] = []
     context_window: int | None = Field(None, gt=0)
     max_output_tokens: int | None = Field(None, gt=0)
     defaults: dict[str, Any] = {}
     overrides: dict[str, Any] = {}
 
 
-class Route(_Strict):
+class Route(Ruled):
     path: str = Field(pattern=r"^(/[^*?#]*\*?|\*)$")
     """As it is, or all that begins so when it ends in `*`."""
     serve: Literal["messages", "chat", "passthrough"]
@@ -179,7 +185,7 @@ class Records(_Strict):
 class Config(_Strict):
     listen: Listen = Listen()
     authentication: Authentication
-    authorization: Authorization = Authorization()
+    authorization: Ruled = Ruled()
     providers: dict[str, Provider] = Field(min_length=1)
     models: list[Model] = []
     routes: list[Route] = []

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from extproc.events import Headers, RequestHeaders
 from extproc.gateway import Gateway, _request_id
 from tests.issuing import claims, token
 from tests.playbook import (
@@ -85,7 +86,7 @@ def test_an_invalid_token(gate: Gateway) -> None:
 
 def test_a_stranger(gate: Gateway) -> None:
     play = Playbook(gate) >> request_headers(token=token(claims(org="other")))
-    known: Json = {"reason": "Authorization", "error": "not_allowed", "jwt.sub": "ann"}
+    known: Json = {"reason": "Authorization", "error": "not_allowed:authorization.allow", "jwt.sub": "ann"}
     assert play << rejects(403, PERMISSION, re.compile("may not use this gateway"), **known)
 
 
@@ -94,7 +95,7 @@ def test_a_stranger(gate: Gateway) -> None:
     [
         ("claude-gold", {}, "model: this token may not use claude-gold", "ModelNotAllowed"),
         ("claude-gold", {"tier": "tin"}, "model: this token may not use claude-gold", "ModelNotAllowed"),
-        ("claude-forbidden", {}, "this token may not use this gateway", "Authorization"),
+        ("claude-forbidden", {}, "model: this token may not use claude-forbidden", "ModelNotAllowed"),
     ],
 )
 def test_models_of_others(gate: Gateway, model: str, more: dict[str, Any], message: str, reason: str) -> None:
@@ -232,6 +233,20 @@ def test_a_broken_configuration_names_all_faults(tmp_path: Path) -> None:
     with pytest.raises(Exception, match=r"(?s)authorization.allow.0.*models.0.allow") as found:
         gateway(tmp_path, text.replace("env: OPENAI", "env: NO_SUCH"))
     assert "NO_SUCH_API_KEY is not set or empty" in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "source"), [("10.0.0.7:80", "10.0.0.7"), ("[2001:db8::1]:80", "2001:db8::1"), ("", ""), ("/a.sock", "")]
+)
+def test_the_peers_address_has_no_port(gate: Gateway, given: str, source: str) -> None:
+    play = Playbook(gate)
+    facts = play.exchange.facts
+    assert (
+        play
+        >> RequestHeaders(Headers([(":path", "/v1/messages")]), end=False, source=given)
+        << rejects(401, AUTHENTICATION_ERROR)
+    )
+    assert facts.source == source
 
 
 @pytest.mark.parametrize("given", ["", "chosen by a client", "6f1c22", "Ä" * 32])

@@ -77,6 +77,9 @@ class FindModel:
 
     async def __call__(self, facts: Facts, now: float) -> Rejection | None:
         model = facts.body.get("model", "")
+        # Some servers take `Model` for it, and then it is theirs that counts: https://pkg.go.dev/encoding/json#Unmarshal
+        if doubles := [name for name in facts.body if name != "model" and name.casefold() == "model"]:
+            return invalid(doubles[0], "write `model`")
         if not isinstance(model, str):
             return invalid("model", "Input should be a valid string")
         facts.model = model

@@ -10,8 +10,8 @@ import grpc
 from extproc import pb
 from extproc.events import Event, Record, Silence
 from extproc.gateway import Gateway
-from extproc.server import metrics
 from extproc.server.messages import to_event, to_responses
+from extproc.server.observe import Observer
 
 log = logging.getLogger("extproc")
 
@@ -21,10 +21,11 @@ Context = grpc.aio.ServicerContext[pb.ProcessingRequest, pb.ProcessingResponse]
 class Service(pb.ExternalProcessorServicer):
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
+        self._observer = Observer(gateway.source.config)
 
     async def Process(self, request_iterator: object, context: Context) -> None:  # noqa: N802 - gRPC's name
         """Reads until Envoy has closed its half: a clean end before that would let the request pass unchecked."""
-        stream = _Stream(self._gateway, context)
+        stream = _Stream(self._gateway, context, self._observer)
         try:
             await stream.run()
         except Exception as error:  # noqa: BLE001 - whatever it is, the call must not pass
@@ -35,8 +36,9 @@ class Service(pb.ExternalProcessorServicer):
 
 
 class _Stream:
-    def __init__(self, gateway: Gateway, context: Context) -> None:
+    def __init__(self, gateway: Gateway, context: Context, observer: Observer) -> None:
         self._gateway = gateway
+        self._observer = observer
         self._context = context
         self._exchange = gateway.exchange(time.time())
         self._writing = asyncio.Lock()
@@ -45,6 +47,7 @@ class _Stream:
         self._waking: asyncio.Task[None] | None = None
         self._running: asyncio.Task[None] | None = None
         self._record: Record = {}
+        observer.begin()
 
     async def run(self) -> None:
         self._running = asyncio.current_task()
@@ -60,8 +63,7 @@ class _Stream:
             self._timer.cancel()
         if self._waking is not None:
             self._waking.cancel()
-        if self._record:
-            metrics.observe(self._record)
+        self._observer.end(self._exchange.facts, self._record, time.time())
 
     async def _handle(self, event: Event, request: pb.ProcessingRequest | None) -> None:
         now = time.time()

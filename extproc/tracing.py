@@ -43,8 +43,8 @@ class Trace:
     """Sets `facts.span`."""
 
     def __init__(self, settings: Tracing, headers: Mapping[str, str]) -> None:
-        self._settings = settings
-        self._headers = headers
+        self._sample = settings.sample
+        self._exporter = OTLPSpanExporter(url_of(settings.endpoint), headers=headers, timeout=EXPORT_SECONDS)
 
     async def __call__(self, facts: Facts, now: float) -> Rejection | None:
         # Envoy joins repeated headers; what does not parse begins a trace of its own.
@@ -59,9 +59,8 @@ class Trace:
         """Its thread begins with the first call: `extproc check` needs none. It is emptied when the process ends."""
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # it would log traces of its stack
         named = {} if os.environ.get(OTEL_SERVICE_NAME) else {SERVICE_NAME: SERVICE}
-        provider = TracerProvider(ParentBasedTraceIdRatio(self._settings.sample), Resource.create(named))
-        exporter = OTLPSpanExporter(url_of(self._settings.endpoint), headers=self._headers, timeout=EXPORT_SECONDS)
-        provider.add_span_processor(BatchSpanProcessor(_Exporter(exporter)))
+        provider = TracerProvider(ParentBasedTraceIdRatio(self._sample), Resource.create(named))
+        provider.add_span_processor(BatchSpanProcessor(_Exporter(self._exporter)))
         return provider.get_tracer(SERVICE)
 
 

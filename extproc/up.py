@@ -31,6 +31,7 @@ SERVE_GRACE_SECONDS = 605.0
 # Envoy asks for health each second; two answers later it sends nothing new.
 LEAVE_SECONDS = 2.0
 ENVOY_SECONDS = 30.0
+READY_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -219,7 +220,10 @@ async def _stats(folder: Path) -> list[str]:
 
 
 async def _envoy_is_ready(folder: Path) -> bool:
-    return "LIVE" in await _admin(folder, "/ready")
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(READY_SECONDS):
+            return "LIVE" in await _admin(folder, "/ready")
+    return False
 
 
 async def _admin(folder: Path, path: str) -> list[str]:
@@ -228,10 +232,11 @@ async def _admin(folder: Path, path: str) -> list[str]:
         reader, writer = await asyncio.open_unix_connection(folder / "admin.sock")
     except OSError:
         return []
-    writer.write(f"GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n".encode())
-    answer = await reader.read()
-    writer.close()
-    return answer.decode().splitlines()
+    try:
+        writer.write(f"GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n".encode())
+        return (await reader.read()).decode().splitlines()
+    finally:
+        writer.close()
 
 
 __all__ = ["CannotStart", "Invalid", "NotStarted", "Options", "run"]

@@ -1,5 +1,6 @@
 """Scrapes as Prometheus does, and adds up."""
 
+import time
 from collections import Counter
 from collections.abc import Callable
 
@@ -33,8 +34,6 @@ class Scrape:
 
 def scraped(url: str, until: Callable[[Scrape], bool]) -> Scrape:
     """The first scrape of which that is true: a call is counted a moment after its answer has ended."""
-    import time
-
     deadline = time.monotonic() + SECONDS
     while not until(found := Scrape(url)):
         assert time.monotonic() < deadline, found.text

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import pytest
@@ -235,3 +236,27 @@ def test_health_is_answered_beside_the_metrics(observed: Observed) -> None:
     serving = {"status": "ready", "envoy": "serving", "worker-0": "serving", "worker-1": "serving"}
     assert health(observed.scrapes, "/readyz") == (200, serving)
     assert health(observed.scrapes, "/elsewhere")[0] == 404
+
+
+ALONE = f'{GATEWAY}\ntracing: {{endpoint: "${{COLLECTOR_URL}}"}}\nworkers: 1\n'
+
+
+def test_who_ends_sends_what_spans_it_still_has(tmp_path: Path, model: Model) -> None:
+    with collector() as spans:
+        environ = {"MODEL_URL": model.url, "COLLECTOR_URL": spans.url, "OTEL_BSP_SCHEDULE_DELAY": "600000"}
+        with up(tmp_path, environ=environ | {"OTEL_SERVICE_NAME": "of-a-team"}, config=ALONE) as stack:
+            assert stack.call(prompt("demo: say hello")).status_code == 200
+            assert not spans.spans(0)
+        assert len(spans.spans(1)) == 1
+        assert spans.services == {"of-a-team"}
+
+
+def test_a_collector_that_is_gone_costs_spans_and_no_calls(tmp_path: Path, model: Model) -> None:
+    host = f"127.0.0.1:{free_port()}"
+    environ = {"MODEL_URL": model.url, "COLLECTOR_URL": f"http://{host}", "OTEL_BSP_SCHEDULE_DELAY": "10"}
+    with up(tmp_path, environ=environ, config=ALONE) as stack:
+        assert stack.call(prompt("demo: say hello")).status_code == 200
+        stack.err.first(lambda line: line if "spans are lost" in line else None)
+        assert stack.call(prompt("demo: say hello")).status_code == 200
+    assert host not in stack.printed and "Traceback" not in stack.printed
+    assert stack.printed.count("spans are lost") == 1

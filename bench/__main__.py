@@ -182,7 +182,7 @@ def report(stack: Stack, bare: Stack, scale: float) -> None:
     fresh = stack.processor.memory_info().rss
     machine = f"{platform.machine()}, {psutil.cpu_count()} cores, CPython {platform.python_version()}"
     print(f"{time.strftime('%Y-%m-%d')}, {machine}; {CONCURRENCY} clients; p50 and p99 with one client\n")
-    print("| | processor, CPU ms | of that grpcio alone | Envoy, CPU ms | per second | p50 ms | p99 ms |")
+    print("| | processor, CPU ms | grpcio alone | Envoy, CPU ms | per second | p50 ms | p99 ms |")
     print("|---|---|---|---|---|---|---|")
     for row in rows(stack.token, scale):
         print(measure(stack, bare, row), flush=True)

@@ -18,6 +18,9 @@ class Operation(StrEnum):
     PASSTHROUGH = "passthrough"
 
 
+READS_BODY = frozenset({Operation.GENERATE, Operation.COUNT_TOKENS})
+
+
 class Endpoint(msgspec.Struct, frozen=True):
     name: str
     operation: Operation

@@ -59,6 +59,10 @@ class Facts:
     resolved: Resolved | None = None
     provider: Provider | None = None
     """Who answers a call that passes through."""
+    admitted: bool = False
+    """It counts among the calls that a worker takes on."""
+    held_bytes: int = 0
+    """Room that is kept for its body."""
     models: tuple[Resolved, ...] = ()
     """What the caller may use, for a list."""
     span: Span | None = None

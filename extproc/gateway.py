@@ -10,9 +10,10 @@ from extproc import config, providers
 from extproc.config import Fault, Invalid, Source
 from extproc.endpoints import Endpoints, Operation
 from extproc.errors import Rejection
-from extproc.events import Action, Event, RequestBody, RequestHeaders
+from extproc.events import Action, Event, RequestBody, RequestHeaders, ResponseHeaders
 from extproc.exchange import Exchange
 from extproc.facts import Facts
+from extproc.policy.admit import Admit
 from extproc.policy.authenticate import Authenticate
 from extproc.policy.authorize import Authorize, AuthorizeModel
 from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, ReadBody
@@ -59,6 +60,7 @@ class Gateway:
         self._settings = Settings(
             settings.streaming.first_event_hold, settings.streaming.ping_interval, _claims(settings)
         )
+        self._admit = Admit(settings)
         self._steps: dict[type[Event], tuple[Step, ...]] = {
             RequestHeaders: (
                 *([trace] if trace is not None else []),
@@ -67,12 +69,21 @@ class Gateway:
                 authorize,
                 CheckRequest(settings.max_body_bytes),
                 ListModels(catalogue, authorize_model),
+                self._admit,
             ),
             RequestBody: (ReadBody(), FindModel(catalogue), authorize_model),
         }
 
     def exchange(self, now: float) -> Exchange:
         return Exchange(Facts(started=now), self._settings)
+
+    def ended(self, exchange: Exchange) -> None:
+        """Called once, when nothing more will come."""
+        self._admit.over(exchange.facts)
+
+    def decides(self, event: Event) -> bool:
+        """Policy has a say in it and may wait; any other event is for `go_on`."""
+        return type(event) in self._steps
 
     async def handle(self, exchange: Exchange, event: Event, now: float) -> list[Action]:
         """`now`: Unix seconds. What to do about the event, in order. Raises exchange.OutOfOrder."""
@@ -81,6 +92,12 @@ class Gateway:
         for step in self._steps.get(type(event), ()):
             if rejection := await step(exchange.facts, now):
                 return [exchange.reject(rejection)]
+        return self.go_on(exchange, event, now)
+
+    def go_on(self, exchange: Exchange, event: Event, now: float) -> list[Action]:
+        """What follows without asking policy. Raises exchange.OutOfOrder."""
+        if isinstance(event, ResponseHeaders):
+            self._admit.body_sent(exchange.facts)
         return exchange.handle(event, now)
 
 

@@ -157,6 +157,13 @@ class Streaming(_Strict):
     ping_interval: float = Field(15, gt=0)
 
 
+class Limits(_Strict):
+    """What one worker takes on at a time; callers beyond that get 503 and `retry-after`."""
+
+    calls: int = Field(2000, ge=1)
+    body_bytes: int = Field(256 * 1024 * 1024, ge=1024)
+
+
 class Health(_Strict):
     """Where Kubernetes and compose ask: `http://ADDRESS:PORT/livez` and `/readyz`."""
 
@@ -212,4 +219,11 @@ class Config(_Strict):
     health: Health | None = None
     tracing: Tracing | None = None
     max_body_bytes: int = Field(32 * 1024 * 1024, ge=1024)
+    limits: Limits = Limits()
     workers: int | None = Field(None, ge=1, le=64)
+
+    @model_validator(mode="after")
+    def _room(self) -> "Config":
+        if self.limits.body_bytes < self.max_body_bytes:
+            raise ValueError(f"limits.body_bytes has no room for one body of {self.max_body_bytes} (max_body_bytes)")
+        return self

@@ -7,7 +7,7 @@ so no prompt is among them: https://opentelemetry.io/docs/specs/semconv/gen-ai/g
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from urllib.parse import urlsplit
 
 from opentelemetry import trace
@@ -43,25 +43,38 @@ class Trace:
     """Sets `facts.span`."""
 
     def __init__(self, settings: Tracing, headers: Mapping[str, str]) -> None:
-        self._sample = settings.sample
-        self._exporter = OTLPSpanExporter(url_of(settings.endpoint), headers=headers, timeout=EXPORT_SECONDS)
+        self._pipeline = _pipeline(url_of(settings.endpoint), tuple(headers.items()), settings.sample)
 
     async def __call__(self, facts: Facts, now: float) -> Rejection | None:
         # Envoy joins repeated headers; what does not parse begins a trace of its own.
         carrier = {name: facts.headers.get(name) for name in ("traceparent", "tracestate")}
         parent = _PROPAGATOR.extract(carrier, Context())
         started = int(facts.started * _NANO)
-        facts.span = Span(self._tracer.start_span("call", parent, trace.SpanKind.SERVER, start_time=started))
+        facts.span = Span(self._pipeline.tracer.start_span("call", parent, trace.SpanKind.SERVER, start_time=started))
         return None
 
+
+class _Pipeline:
+    """From spans to the collector. It is emptied when the process ends."""
+
+    def __init__(self, url: str, headers: Mapping[str, str], sample: float) -> None:
+        self._sample = sample
+        self._exporter = _Exporter(OTLPSpanExporter(url, headers=headers, timeout=EXPORT_SECONDS))
+
     @cached_property
-    def _tracer(self) -> trace.Tracer:
-        """Its thread begins with the first call: `extproc check` needs none. It is emptied when the process ends."""
+    def tracer(self) -> trace.Tracer:
+        """Its thread begins with the first call: `extproc check` needs none."""
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # it would log traces of its stack
         named = {} if os.environ.get(OTEL_SERVICE_NAME) else {SERVICE_NAME: SERVICE}
         provider = TracerProvider(ParentBasedTraceIdRatio(self._sample), Resource.create(named))
-        provider.add_span_processor(BatchSpanProcessor(_Exporter(self._exporter)))
+        provider.add_span_processor(BatchSpanProcessor(self._exporter))
         return provider.get_tracer(SERVICE)
+
+
+@cache
+def _pipeline(url: str, headers: tuple[tuple[str, str], ...], sample: float) -> _Pipeline:
+    """One for all gateways of a process that want the same: each has a thread, and none ever goes."""
+    return _Pipeline(url, dict(headers), sample)
 
 
 class Span:

@@ -157,9 +157,9 @@ class _Watched:
         """Answers from now on; gives what the workers' environment needs. Raises CannotStart."""
         if source.config.metrics is None and source.config.health is None:
             return {}
-        from extproc.server import health, monitor
+        from extproc.server import monitor, probe
 
-        checks = {f"worker-{n}": partial(health.serving, address) for n, address in enumerate(workers)}
+        checks = {f"worker-{n}": partial(probe.serving, address) for n, address in enumerate(workers)}
         self._monitor = monitor.Monitor(front, checks)
         try:
             return self._monitor.start(source.config, self.folder / "metrics")

@@ -72,11 +72,7 @@ WARNINGS = Metric(
     "translation_warnings", Counter, "What was not carried over, or only nearly.", ("action", "field"), claims=False
 )
 IN_FLIGHT = Metric("extproc_streams_in_flight", Gauge, "Calls that are being served at the moment.", claims=False)
-RELOADS = Metric(
-    "extproc_config_reloads", Counter, "Changes of the configuration file; `result`: applied, refused.", ("result",),
-    claims=False,
-)  # fmt: skip
-METRICS = (REQUESTS, TOKENS, DURATION, FIRST, PER_TOKEN, WARNINGS, IN_FLIGHT, RELOADS)
+METRICS = (REQUESTS, TOKENS, DURATION, FIRST, PER_TOKEN, WARNINGS, IN_FLIGHT)
 
 _TOKEN_FIELDS = {
     "input": "gen_ai.usage.input_tokens",

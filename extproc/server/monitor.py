@@ -11,11 +11,11 @@ from threading import Thread
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from prometheus_client import CollectorRegistry, Counter, make_wsgi_app
+from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
 
 from extproc.schema import Config, Health
-from extproc.server.metrics import RELOADS
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """The library's own variable; it must be set before the library is imported in a worker."""
@@ -31,15 +31,17 @@ class CannotListen(Exception):
 
 
 class Monitor:
-    """`front`: whether Envoy is ready, where it is ours; `workers`: whether each of them serves, by name."""
+    """`front`: whether Envoy is ready, where it is ours; `workers`: whether each of them serves, by name;
+    `collectors`: what the supervisor itself has to tell, beside what its workers count."""
 
-    def __init__(self, front: Check | None, workers: Mapping[str, Check]) -> None:
+    def __init__(self, front: Check | None, workers: Mapping[str, Check], collectors: Iterable[Collector] = ()) -> None:
         """Within the supervisor's event loop."""
         self._loop = asyncio.get_running_loop()
         self._checks = {**({"envoy": front} if front is not None else {}), **workers}
         self._leaving = False
         self._registry = CollectorRegistry()
-        self._reloads = Counter(RELOADS.name, RELOADS.meaning, RELOADS.labels, registry=self._registry)
+        for collector in collectors:
+            self._registry.register(collector)
 
     def start(self, settings: Config, folder: Path) -> dict[str, str]:
         """Answers from now on; gives the environment for the workers. Raises CannotListen."""
@@ -63,10 +65,6 @@ class Monitor:
     def leave(self) -> None:
         """From now on nothing new is to be sent here."""
         self._leaving = True
-
-    def reloaded(self, applied: bool) -> None:
-        """The configuration was read again."""
-        self._reloads.labels("applied" if applied else "refused").inc()
 
     def _health(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
         """In a thread of its own: the loop may be stuck, and then this says so."""

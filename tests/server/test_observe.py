@@ -12,8 +12,9 @@ LOADED = """
 import sys
 from pathlib import Path
 from extproc import gateway
-from extproc.server.service import Service
-Service(gateway.load(Path(sys.argv[1])))
+from extproc.server import worker
+from extproc.server.observe import Observer
+Observer(gateway.load(Path(sys.argv[1])).source.config)
 print(*sorted({name.partition(".")[0] for name in sys.modules} & {"opentelemetry", "prometheus_client", "requests"}))
 """
 

@@ -1,4 +1,4 @@
-"""The supervisor's question to a worker, put to a real gRPC server and to what is none."""
+"""The supervisor's question to a worker, put to grpcio's server, to ours, and to what is none."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,7 +9,9 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio
 
-from extproc.server import health
+from extproc.server import health, probe
+from extproc.server.grpc import Server
+from tests.e2e.stack import free_port
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -17,18 +19,30 @@ SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.Health
 @pytest.mark.parametrize("where", ["unix", "port"])
 def test_a_worker_that_serves_and_one_that_leaves(where: str, tmp_path: Path) -> None:
     async def scene() -> None:
+        status = health.Health()
+        server = Server({health.CHECK: status.check})
+        address = f"unix:{tmp_path}/s" if where == "unix" else f"127.0.0.1:{free_port()}"
+        await server.listen(address)
+        for serving in (True, False, True):
+            status.serving = serving
+            assert await probe.serving(address) is serving
+        await server.stop(1)
+        assert not await probe.serving(address)
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("serving", [True, False])
+def test_as_another_server_understands_it(serving: bool, tmp_path: Path) -> None:
+    async def scene() -> None:
         server = grpc.aio.server()
         status = aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(status, server)
-        address = f"unix:{tmp_path}/s" if where == "unix" else "127.0.0.1:0"
-        port = server.add_insecure_port(address)
-        address = address if where == "unix" else f"127.0.0.1:{port}"
+        server.add_insecure_port(f"unix:{tmp_path}/s")
         await server.start()
-        for said in (SERVING, NOT_SERVING, SERVING):
-            await status.set("", said)
-            assert await health.serving(address) is (said == SERVING)
+        await status.set("", SERVING if serving else NOT_SERVING)
+        assert await probe.serving(f"unix:{tmp_path}/s") is serving
         await server.stop(0)
-        assert not await health.serving(address)
 
     asyncio.run(scene())
 
@@ -55,7 +69,7 @@ def test_what_does_not_answer_does_not_serve(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(health, "SECONDS", 0.2)
+    monkeypatch.setattr(probe, "SECONDS", 0.2)
 
     async def scene() -> None:
         over = asyncio.Event()
@@ -66,7 +80,7 @@ def test_what_does_not_answer_does_not_serve(
             over.set()
 
         async with await asyncio.start_unix_server(serve, tmp_path / "s"):
-            assert not await health.serving(f"unix:{tmp_path}/s")
+            assert not await probe.serving(f"unix:{tmp_path}/s")
             await over.wait()
 
     asyncio.run(scene())

@@ -36,8 +36,8 @@ class Span(Protocol):
     def headers(self) -> dict[str, str]:
         """What the provider gets, so that its part joins ours (https://www.w3.org/TR/trace-context/)."""
 
-    def end(self, record: Record, now: float) -> None:
-        """`record`: all that was put on record of the call."""
+    def end(self, seen: Record, now: float) -> None:
+        """`seen`: all that was put on record of the call; `now`: Unix seconds."""
 
 
 @dataclass(slots=True)

@@ -164,14 +164,18 @@ class Limits(_Strict):
     body_bytes: int = Field(256 * 1024 * 1024, ge=1024)
 
 
-class Health(_Strict):
-    """Where Kubernetes and compose ask: `http://ADDRESS:PORT/livez` and `/readyz`."""
+class Asked(_Strict):
+    """Where the supervisor answers questions about itself."""
 
     address: str = "127.0.0.1"
     port: int = Field(ge=1, le=65535)
 
 
-class Metrics(Health):
+class Health(Asked):
+    """Where Kubernetes and compose ask: `http://ADDRESS:PORT/livez` and `/readyz`."""
+
+
+class Metrics(Asked):
     """Where Prometheus finds them: `http://ADDRESS:PORT/metrics`. `/livez` and `/readyz` answer there, too."""
 
     claims: list[str] = []

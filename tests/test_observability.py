@@ -9,6 +9,7 @@ import pytest
 
 from extproc.server.metrics import METRICS
 from tests import documented
+from tests.settings import ENVIRON, GATEWAY, gateway
 
 DASHBOARD = Path(__file__).resolve().parent.parent / "deploy" / "grafana" / "dashboard.json"
 BOARD: dict[str, Any] = json.loads(DASHBOARD.read_text("utf-8"))
@@ -31,6 +32,13 @@ def test_the_page_knows_every_metric_and_field(tmp_path: Path) -> None:
         assert f"| `{metric.name}" in text
     for field in documented.FIELDS:
         assert f"| `{field}` |" in text
+
+
+def test_the_configuration_on_the_page_is_one(tmp_path: Path) -> None:
+    keys = re.findall(r"```yaml\n(metrics.*?)```", documented.PAGE.read_text("utf-8"), re.DOTALL)
+    assert len(keys) == 1
+    gate = gateway(tmp_path, f"{GATEWAY}\n{keys[0]}", ENVIRON | {"OTLP_AUTHORIZATION": "Bearer t"})
+    assert gate.source.config.metrics and gate.source.config.health and gate.source.config.tracing
 
 
 def named(query: str) -> tuple[dict[str, set[str]], set[str]]:

@@ -71,7 +71,12 @@ PER_TOKEN = Metric(
 WARNINGS = Metric(
     "translation_warnings", Counter, "What was not carried over, or only nearly.", ("action", "field"), claims=False
 )
-IN_FLIGHT = Metric("extproc_streams_in_flight", Gauge, "Calls that are being served at the moment.", claims=False)
+IN_FLIGHT = Metric(
+    "extproc_streams_in_flight",
+    Gauge,
+    "Calls that are served at the moment, but for those that pass through.",
+    claims=False,
+)
 METRICS = (REQUESTS, TOKENS, DURATION, FIRST, PER_TOKEN, WARNINGS, IN_FLIGHT)
 
 _TOKEN_FIELDS = {

@@ -1,6 +1,7 @@
 """What Prometheus, Kubernetes and compose ask over HTTP: `/metrics`, `/livez`, `/readyz`. It runs in the supervisor."""
 
 import asyncio
+import io
 import json
 import os
 import socket
@@ -15,7 +16,7 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
-from extproc.schema import Config, Health
+from extproc.schema import Asked, Config
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """The library's own variable; it must be set before the library is imported in a worker."""
@@ -106,7 +107,7 @@ def _forget_dead(folder: Path) -> None:
         pid = int(path.stem.rpartition("_")[2])
         try:
             os.kill(pid, 0)
-        except ProcessLookupError:
+        except (ProcessLookupError, PermissionError):  # nobody's, or another's by now
             mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
 
 
@@ -119,17 +120,26 @@ class _Server(ThreadingMixIn, WSGIServer):
         self.server_name, self.server_port = "extproc", int(self.server_address[1])
         self.setup_environ()
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Who asks may leave without waiting for the answer."""
+
 
 class _Server6(_Server):
     address_family = socket.AF_INET6
 
 
 class _Quiet(WSGIRequestHandler):
+    timeout = SECONDS
+
+    def get_stderr(self) -> Any:
+        """Of a mistake the caller hears 500, and nobody a stack trace."""
+        return io.StringIO()
+
     def log_message(self, format: str, *arguments: Any) -> None:
         pass
 
 
-def _listen(where: Health, key: str, app: App) -> None:
+def _listen(where: Asked, key: str, app: App) -> None:
     kind = _Server6 if ":" in where.address else _Server
     try:
         server = kind((where.address, where.port), _Quiet)

@@ -1,8 +1,12 @@
 """What is told of a call when it is over: metrics and a span. What is off is not imported and costs nothing."""
 
+import logging
+
 from extproc.events import Record
 from extproc.facts import Facts
 from extproc.schema import Config
+
+log = logging.getLogger("extproc")
 
 
 class Observer:
@@ -23,6 +27,9 @@ class Observer:
     def end(self, facts: Facts, record: Record, now: float) -> None:
         """The call is over. `record`: all that was put on record of it; `now`: Unix seconds."""
         if self._metrics is not None:
-            self._metrics.end(record, now - facts.started)
+            try:
+                self._metrics.end(record, now - facts.started)
+            except OSError as error:  # a full disk takes no new series; that must not cost calls
+                log.error("a call was not counted: %s", error.strerror)
         if facts.span is not None:
             facts.span.end(record, now)

@@ -48,8 +48,8 @@ uv = PYTHONPATH= "$$tmp"/bin/uv pip compile --quiet --universal --python-version
   --no-emit-index-url --no-header $(ARGS) pyproject.toml
 lock: $(runtime)  # ARGS=--upgrade takes new versions
 	tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && $(pip) --target "$$tmp" uv && \
-	$(uv) --group build -o requirements.txt && $(uv) --group dev -c requirements.txt -o requirements-dev.txt && \
-	$(uv) --group fuzz -c requirements-dev.txt -o requirements-fuzz.txt
+	$(uv) --group build -o requirements.txt && $(uv) --extra traces --group dev -c requirements.txt -o requirements-dev.txt && \
+	$(uv) --extra traces --group fuzz -c requirements-dev.txt -o requirements-fuzz.txt
 
 clean:
 	rm -rf .venv build dist tests/e2e/claude-code/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -1,12 +1,12 @@
 """What is known of a request so far. Steps add to it; but for the body, nothing is ever taken back."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 
 from extproc.endpoints import Endpoint
-from extproc.events import Headers
+from extproc.events import Headers, Record
 from extproc.providers import Provider, Resolved
 from extproc.wire import Dialect
 
@@ -27,6 +27,17 @@ class Caller(msgspec.Struct, frozen=True):
 
 
 ANONYMOUS = Caller({}, "anonymous")
+
+
+class Span(Protocol):
+    """This call's part of a trace."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the provider gets, so that its part joins ours (https://www.w3.org/TR/trace-context/)."""
+
+    def end(self, seen: Record, now: float) -> None:
+        """`seen`: all that was put on record of the call; `now`: Unix seconds."""
 
 
 @dataclass(slots=True)
@@ -56,3 +67,4 @@ class Facts:
     """Room that is kept for its body."""
     models: tuple[Resolved, ...] = ()
     """What the caller may use, for a list."""
+    span: Span | None = None

@@ -19,6 +19,7 @@ from extproc.policy.authorize import Authorize, AuthorizeModel
 from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, ReadBody
 from extproc.policy.rules import Rules
 from extproc.providers import Catalogue
+from extproc.schema import Config
 from extproc.settings import Settings
 
 _UUID = re.compile(r"[0-9a-f]{32}")
@@ -52,16 +53,18 @@ class Gateway:
         self.rules = Rules(source, catalogue, faults)
         authorize_model = AuthorizeModel(self.rules)
         authenticate = Authenticate(source, faults)
+        trace = _trace(source, os.environ if environ is None else environ, faults)
         if faults:
             raise source.explain(faults)
         self.source = source
         self.catalogue = catalogue
         self._settings = Settings(
-            settings.streaming.first_event_hold, settings.streaming.ping_interval, settings.records.claims
+            settings.streaming.first_event_hold, settings.streaming.ping_interval, _claims(settings)
         )
         self._admit = Admit(settings)
         self._steps: dict[type[Event], tuple[Step, ...]] = {
             RequestHeaders: (
+                *([trace] if trace is not None else []),
                 FindEndpoint(Endpoints(settings.routes), self.providers),
                 authenticate,
                 Authorize(self.rules),
@@ -97,6 +100,27 @@ class Gateway:
         if isinstance(event, ResponseHeaders):
             self._admit.body_sent(exchange.facts)
         return exchange.handle(event, now)
+
+
+def _trace(source: Source, environ: Mapping[str, str], faults: list[Fault]) -> Step | None:
+    settings = source.config.tracing
+    if settings is None:
+        return None
+    found = {
+        name: providers.secret(source, secret, ("tracing", "headers", name), environ, faults)
+        for name, secret in settings.headers.items()
+    }
+    try:
+        from extproc.tracing import Trace
+    except ImportError:
+        faults.append(Fault(("tracing",), "needs an extra: pip install 'llm-extproc[traces]'"))
+        return None
+    return Trace(settings, {name: value.reveal() for name, value in found.items() if value is not None})
+
+
+def _claims(settings: Config) -> list[str]:
+    labels = settings.metrics.claims if settings.metrics is not None else []
+    return list(dict.fromkeys([*settings.records.claims, *labels]))
 
 
 def load(path: Path, environ: Mapping[str, str] | None = None) -> Gateway:

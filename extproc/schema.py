@@ -170,11 +170,43 @@ class Limits(_Strict):
     body_bytes: int = Field(256 * 1024 * 1024, ge=1024)
 
 
-class Metrics(_Strict):
-    """Where Prometheus finds them: `http://ADDRESS:PORT/metrics`."""
+class Asked(_Strict):
+    """Where the supervisor answers questions about itself."""
 
     address: str = "127.0.0.1"
     port: int = Field(ge=1, le=65535)
+
+
+class Health(Asked):
+    """Where Kubernetes and compose ask: `http://ADDRESS:PORT/livez` and `/readyz`."""
+
+
+class Metrics(Asked):
+    """Where Prometheus finds them: `http://ADDRESS:PORT/metrics`. `/livez` and `/readyz` answer there, too."""
+
+    claims: list[str] = []
+    """Claims of the token that become labels, `caller_<claim>`."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "Metrics":
+        if len({label_of(claim) for claim in self.claims}) < len(self.claims):
+            raise ValueError("two of these claims would make the same label")
+        return self
+
+
+def label_of(claim: str) -> str:
+    """https://prometheus.io/docs/concepts/data_model/#metric-names-and-labels"""
+    return "caller_" + re.sub(r"[^a-zA-Z0-9_]", "_", claim)
+
+
+class Tracing(_Strict):
+    """One span a call, by OTLP over HTTP."""
+
+    endpoint: Annotated[str, AfterValidator(_base_url)]
+    """A collector, such as http://localhost:4318; `/v1/traces` below it unless it names a path of its own."""
+    headers: dict[str, Secret] = {}
+    sample: float = Field(1.0, ge=0, le=1)
+    """The share of calls that are traced where the caller has not decided."""
 
 
 class Records(_Strict):
@@ -194,6 +226,8 @@ class Config(_Strict):
     streaming: Streaming = Streaming()
     records: Records = Records()
     metrics: Metrics | None = None
+    health: Health | None = None
+    tracing: Tracing | None = None
     max_body_bytes: int = Field(32 * 1024 * 1024, ge=1024)
     limits: Limits = Limits()
     workers: int | None = Field(None, ge=1, le=64)

@@ -253,3 +253,10 @@ def test_the_peers_address_has_no_port(gate: Gateway, given: str, source: str) -
 def test_an_id_that_is_not_envoys_is_replaced_by_one_that_is_unique(given: str) -> None:
     first, second = _request_id(given), _request_id(given)
     assert first != second and re.fullmatch("req_[0-9a-f]{24}", first)
+
+
+def test_claims_that_are_labels_only_go_on_record_too(tmp_path: Path) -> None:
+    keys = "records: {claims: [team]}\nmetrics: {port: 9464, claims: [org, team]}\n"
+    gate = gateway(tmp_path, TEXT.replace("records: {claims: [team]}\n", keys))
+    play = Playbook(gate) >> request_headers(token=token())
+    assert play << awaits(**{"caller.team": "data", "caller.org": "acme"})

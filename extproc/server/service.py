@@ -9,9 +9,9 @@ from collections import deque
 from extproc import pb
 from extproc.events import Action, Event, Record, Silence
 from extproc.gateway import Gateway
-from extproc.server import metrics
 from extproc.server.grpc import Call, Status
 from extproc.server.messages import to_event, to_responses
+from extproc.server.observe import Observer
 
 log = logging.getLogger("extproc")
 
@@ -21,8 +21,9 @@ PROCESS = b"/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 class Stream:
     """Ends when Envoy has closed its half: a clean end before that would let the request pass unchecked."""
 
-    def __init__(self, gateway: Gateway, call: Call) -> None:
+    def __init__(self, gateway: Gateway, observer: Observer, call: Call) -> None:
         self._gateway = gateway
+        self._observer = observer
         self._call = call
         self._exchange = gateway.exchange(time.time())
         self._waiting: deque[bytes] = deque()
@@ -32,6 +33,7 @@ class Stream:
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
         self._record: Record = {}
+        observer.begin()
 
     def received(self, message: bytes) -> None:
         self._waiting.append(message)
@@ -49,8 +51,7 @@ class Stream:
         if self._deciding is not None:
             self._deciding.cancel()
         self._gateway.ended(self._exchange)
-        if self._record:
-            metrics.observe(self._record)
+        self._observer.end(self._exchange.facts, self._record, time.time())
 
     def _go_on(self) -> None:
         while self._waiting and self._deciding is None and not self._call.ended:

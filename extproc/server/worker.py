@@ -12,6 +12,7 @@ from extproc import gateway
 from extproc.config import Invalid
 from extproc.server import health, service
 from extproc.server.grpc import Server
+from extproc.server.observe import Observer
 
 READY = "ready"
 GRACE_SECONDS = 600.0
@@ -22,7 +23,8 @@ async def serve(config: Path, address: str, leave: float) -> None:
     Raises config.Invalid, OSError."""
     gate = gateway.load(config)
     status = health.Health()
-    server = Server({service.PROCESS: partial(service.Stream, gate), health.CHECK: status.check})
+    stream = partial(service.Stream, gate, Observer(gate.source.config))
+    server = Server({service.PROCESS: stream, health.CHECK: status.check})
     # What is here stays: the collector need not look at it again, and need not look often.
     gc.collect()
     gc.freeze()

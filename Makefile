@@ -1,5 +1,5 @@
 # `make up` needs Python 3.11 or newer and make. ARGS goes to the command behind a target: make up ARGS="--port 9090"
-.PHONY: setup up demo test check lint types floors protos lock bench fuzz clean
+.PHONY: setup up demo test check lint types floors protos lock bench bench-peers fuzz clean
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
   $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -38,6 +38,9 @@ protos: $(dev)
 bench: $(dev)
 	$(py) -m bench $(ARGS)
 
+bench-peers: $(dev)  # the same work through LiteLLM and claude-code-router, installed under .cache; needs npm
+	$(py) -m bench.peers $(ARGS)
+
 fuzz: $(fuzz)  # ARGS="stream -max_total_time=600"; Linux
 	$(py) -m fuzz $(ARGS)
 
@@ -45,8 +48,8 @@ uv = PYTHONPATH= "$$tmp"/bin/uv pip compile --quiet --universal --python-version
   --no-emit-index-url --no-header $(ARGS) pyproject.toml
 lock: $(runtime)  # ARGS=--upgrade takes new versions
 	tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && $(pip) --target "$$tmp" uv && \
-	$(uv) --group build -o requirements.txt && $(uv) --group dev -c requirements.txt -o requirements-dev.txt && \
-	$(uv) --group fuzz -c requirements-dev.txt -o requirements-fuzz.txt
+	$(uv) --group build -o requirements.txt && $(uv) --extra traces --group dev -c requirements.txt -o requirements-dev.txt && \
+	$(uv) --extra traces --group fuzz -c requirements-dev.txt -o requirements-fuzz.txt
 
 clean:
 	rm -rf .venv build dist tests/e2e/claude-code/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

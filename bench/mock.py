@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 
 CHUNKS = 100
 GAP_SECONDS = 0.002
@@ -26,6 +27,7 @@ def _framed(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
+STREAMS = re.compile(rb'"stream":\s*true')
 JSON = _json()
 SSE_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 WORD = _chunk([{"index": 0, "delta": {"content": "word "}, "finish_reason": None}])
@@ -39,7 +41,7 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             head = await reader.readuntil(b"\r\n\r\n")
             length = next((int(f[15:]) for f in head.lower().split(b"\r\n") if f.startswith(b"content-length:")), 0)
             body = await reader.readexactly(length)
-            await _answer(writer, streams=b'"stream":true' in body)
+            await _answer(writer, streams=STREAMS.search(body) is not None)
     except (asyncio.IncompleteReadError, ConnectionError):
         pass
     finally:

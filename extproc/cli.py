@@ -52,7 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     address = _argument("--address", help="instead of the file's listen.address")
     port = _argument("--port", type=int, help="instead of the file's listen.port")
     command("up", "Run everything on this machine.", "extproc up --port 9090", _up, config, address, port, workers)
-    command("check", "Explain every mistake in the configuration.", "extproc check", _check, config)
+    text = "Explain every mistake in the configuration or, asked about a call, a decision."
+    command("check", text, "extproc check --token @token --model claude-x", _check, config, *_decision())
 
     processor = _argument(
         "--processor",
@@ -92,6 +93,17 @@ def _add_key(command: Callable[..., None], claim: Callable[[Any], object]) -> No
     expires = _argument("--expires", metavar="DATE", help="for instance 2027-01-31 or 2027-01-31T12:00:00Z")
     example = "extproc key new --id nightly --claim team=data-platform"
     command("key", text, example, _key, new, name, claim, expires)
+
+
+def _decision() -> tuple[Callable[[argparse.ArgumentParser], object], ...]:
+    """What `check` can be asked about."""
+    return (
+        _argument("--token", metavar="T", help="@FILE, - for standard input, or a token; default: $EXTPROC_TOKEN"),
+        _argument("--model", metavar="NAME", help="the model that is asked for"),
+        _argument("--path", metavar="P", help="where, also 'GET /v1/files'; default: /v1/messages"),
+        _argument("--body", type=Path, metavar="FILE", help="what is sent; default: the least there is"),
+        _argument("--source", metavar="ADDRESS", help="where the call comes from"),
+    )
 
 
 def _argument(*names: str, **settings: Any) -> Callable[[argparse.ArgumentParser], object]:
@@ -139,15 +151,21 @@ def _supervised(run: Callable[[], Coroutine[Any, Any, None]]) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from extproc import gateway
+    from extproc import explain, gateway
     from extproc.config import Invalid
 
     try:
-        gateway.load(options.config)
+        made = gateway.load(options.config)
     except Invalid as error:
         return _complain(error, USAGE)
-    print(f"{options.config}: no mistakes found")
-    return 0
+    if {options.token, options.model, options.path, options.body, options.source} == {None}:
+        print(f"{options.config}: no mistakes found")
+        return 0
+    try:
+        token = explain.token(options.token)
+        return explain.run(made, explain.Asked(token, options.model, options.path, options.body, options.source))
+    except explain.Unusable as error:
+        return _complain(error, USAGE)
 
 
 def _envoy_config(options: argparse.Namespace) -> int:

@@ -52,6 +52,10 @@ class Source:
         """Paths in the file are relative to the file."""
         return self.path.parent / path
 
+    def place(self, where: Where) -> str:
+        """`gateway.yaml:12`"""
+        return f"{self.path}:{_line(self._lines, where)}"
+
     def explain(self, faults: list[Fault]) -> Invalid:
         # A provider's fault is found once for each of its models.
         return Invalid(list(dict.fromkeys(_place(self.path, self._lines, fault) for fault in faults)))
@@ -133,11 +137,15 @@ def _mark(error: yaml.YAMLError) -> int:
 
 
 def _place(path: Path, lines: Mapping[Where, int], fault: Fault) -> str:
-    where = fault.where
+    key = ".".join(map(str, fault.where))
+    return f"{path}:{_line(lines, fault.where)}: {key + ': ' if key else ''}{fault.problem}"
+
+
+def _line(lines: Mapping[Where, int], where: Where) -> int:
+    """Its own, or that of what it stands in."""
     while where and where not in lines:
         where = where[:-1]
-    key = ".".join(map(str, fault.where))
-    return f"{path}:{lines.get(where, 1)}: {key + ': ' if key else ''}{fault.problem}"
+    return lines.get(where, 1)
 
 
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")

@@ -71,6 +71,7 @@ def _processor() -> Json:
             "response_trailer_mode": "SKIP",
         },
         "allow_mode_override": True,
+        "request_attributes": ["source.address"],
         "response_attributes": ["response.code_details"],
         "message_timeout": "5s",
         "status_on_error": {"code": "ServiceUnavailable"},
@@ -159,7 +160,7 @@ _RECORDED = (
     "gen_ai.response.model", "gen_ai.request.max_tokens", "gen_ai.request.stream",
     "gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens",
     "gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_creation.input_tokens",
-    "gen_ai.response.finish_reasons", "gen_ai.server.time_to_first_token",
+    "gen_ai.response.finish_reasons", record.FIRST, record.PACE,
     "jwt.sub", "jwt.iss", "warnings",
 )  # fmt: skip
 # The processor's word, if it had the last one; else what Envoy saw of the end. Naming a key that is not there

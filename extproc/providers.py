@@ -194,13 +194,14 @@ def _provider(source: Source, name: str, environ: Mapping[str, str], faults: lis
     settings = source.config.providers[name]
     credential = None
     if settings.api_key is not None:
-        credential = _secret(source, settings.api_key, ("providers", name, "api_key"), environ, faults)
+        credential = secret(source, settings.api_key, ("providers", name, "api_key"), environ, faults)
     return Provider(name, tuple(settings.dialects), settings.base_url, credential)
 
 
-def _secret(
+def secret(
     source: Source, secret: schema.Secret, where: Where, environ: Mapping[str, str], faults: list[Fault]
 ) -> Credential | None:
+    """What the file only points at. Adds to `faults` where there is nothing to be had, or nothing usable."""
     if secret.env is not None:
         value, origin = environ.get(secret.env, ""), f"the environment variable {secret.env}"
     else:

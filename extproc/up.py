@@ -12,14 +12,18 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from extproc import config, envoy, lines
 from extproc.config import Invalid, Source
 from extproc.server.processes import Child, Group, NotStarted, start, supervise, worker
+
+if TYPE_CHECKING:
+    from extproc.server.monitor import Check, Monitor
 
 LAB_ISSUER = "claude-code-lab"
 GRACE_SECONDS = 10.0
@@ -28,6 +32,7 @@ SERVE_GRACE_SECONDS = 605.0
 LEAVE_SECONDS = 2.0
 ENVOY_SECONDS = 30.0
 KEYS_SECONDS = 5.0
+READY_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,8 @@ async def run(options: Options, environ: Mapping[str, str] | None = None) -> Non
     environ = dict(os.environ if environ is None else environ)
     # Sockets live here; their paths must stay under the kernel's 108 bytes.
     with tempfile.TemporaryDirectory(prefix="extproc-") as folder:
-        await supervise(partial(_start, options, environ, Path(folder)), GRACE_SECONDS)
+        watched = _Watched(Path(folder))
+        await supervise(partial(_start, options, environ, watched), GRACE_SECONDS, watched.leave)
 
 
 async def serve(path: Path, processor: str, workers: int | None) -> None:
@@ -70,18 +76,20 @@ async def serve(path: Path, processor: str, workers: int | None) -> None:
     source = config.load(path)
     addresses = envoy.processor_addresses(processor, source.workers(workers))
 
-    async def begin(folder: Path, groups: list[Group]) -> None:
-        environ = {**os.environ, **_metrics(source, folder)}
+    async def begin(watched: "_Watched", groups: list[Group]) -> None:
+        environ = {**os.environ, **watched.start(source, addresses)}
         groups.append([worker(path, address, leave=LEAVE_SECONDS, environ=environ) for address in addresses])
         await start(groups)
         print(f"extproc is serving on {', '.join(addresses)}", flush=True)
 
     with tempfile.TemporaryDirectory(prefix="extproc-") as folder:
-        await supervise(partial(begin, Path(folder)), SERVE_GRACE_SECONDS)
+        watched = _Watched(Path(folder))
+        await supervise(partial(begin, watched), SERVE_GRACE_SECONDS, watched.leave)
 
 
-async def _start(options: Options, environ: dict[str, str], folder: Path, groups: list[Group]) -> None:
+async def _start(options: Options, environ: dict[str, str], watched: "_Watched", groups: list[Group]) -> None:
     """Fills `groups` in the order in which they are to be stopped."""
+    folder = watched.folder
     demos = _demo_models(options.config, environ)
     for demo in demos:
         await _start_demo(demo, environ, groups)
@@ -90,7 +98,7 @@ async def _start(options: Options, environ: dict[str, str], folder: Path, groups
     _check_port(source)
     addresses = [f"unix:{folder}/worker-{n}.sock" for n in range(source.workers(options.workers))]
     envoy.write(source, addresses, folder)
-    environ |= _metrics(source, folder)
+    environ |= watched.start(source, addresses, partial(_envoy_is_ready, folder))
     workers = [worker(options.config, address, leave=0, environ=environ) for address in addresses]
     front = _envoy(folder, environ)
     groups[:0] = [[front], workers]
@@ -139,18 +147,29 @@ def _make_lab_keys(source: Source) -> None:
             idp.ensure_keys(source.resolve(issuer.jwks.file).parent)
 
 
-def _metrics(source: Source, folder: Path) -> dict[str, str]:
-    """Answers scrapes from now on; gives what the workers' environment needs. Raises CannotStart."""
-    settings = source.config.metrics
-    if settings is None:
-        return {}
-    from extproc.server import metrics
+class _Watched:
+    """Metrics and health, if they are configured. `folder`: for as long as all this runs."""
 
-    try:
-        return metrics.serve(settings.address, settings.port, folder / "metrics")
-    except OSError as error:
-        where = f"{settings.address}:{settings.port}"
-        raise CannotStart(f"cannot answer scrapes on {where}: {error.strerror}; see `metrics` in the file") from None
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._monitor: Monitor | None = None
+
+    def start(self, source: Source, workers: Sequence[str], front: "Check | None" = None) -> dict[str, str]:
+        """Answers from now on; gives what the workers' environment needs. Raises CannotStart."""
+        if source.config.metrics is None and source.config.health is None:
+            return {}
+        from extproc.server import monitor, probe
+
+        checks = {f"worker-{n}": partial(probe.serving, address) for n, address in enumerate(workers)}
+        self._monitor = monitor.Monitor(front, checks)
+        try:
+            return self._monitor.start(source.config, self.folder / "metrics")
+        except monitor.CannotListen as error:
+            raise CannotStart(str(error)) from None
+
+    def leave(self) -> None:
+        if self._monitor is not None:
+            self._monitor.leave()
 
 
 def _check_port(source: Source) -> None:
@@ -201,15 +220,27 @@ async def _serving(folder: Path, workers: int, fetched: bool = False) -> None:
 
 
 async def _stats(folder: Path) -> list[str]:
+    return await _admin(folder, "/stats?filter=total_listeners_active%7Cextproc.membership_healthy")
+
+
+async def _envoy_is_ready(folder: Path) -> bool:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(READY_SECONDS):
+            return "LIVE" in await _admin(folder, "/ready")
+    return False
+
+
+async def _admin(folder: Path, path: str) -> list[str]:
+    """The lines of what Envoy's administration answers; none where it does not."""
     try:
         reader, writer = await asyncio.open_unix_connection(folder / "admin.sock")
     except OSError:
         return []
-    path = b"/stats?filter=total_listeners_active%7Cextproc.membership_healthy"
-    writer.write(b"GET " + path + b" HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n")
-    answer = await reader.read()
-    writer.close()
-    return answer.decode().splitlines()
+    try:
+        writer.write(f"GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n".encode())
+        return (await reader.read()).decode().splitlines()
+    finally:
+        writer.close()
 
 
 __all__ = ["CannotStart", "Invalid", "NotStarted", "Options", "run"]

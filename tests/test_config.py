@@ -46,6 +46,11 @@ def test_the_safe_mode_is_the_default(tmp_path: Path) -> None:
         (changed("models:", "modles:"), ["4: modles: unknown key"]),
         (changed("name:", "nmae:"), ["5: models.0.name: this key is required", "5: models.0.nmae: unknown key"]),
         (changed("optional", "lax"), ["1: authentication.mode: Input should be 'strict', 'optional' or 'permissive'"]),
+        (
+            MINIMAL + "metrics: {port: 9464, claims: [a.b, a-b]}\n",
+            ["6: metrics: two of these claims would make the same label"],
+        ),
+        (MINIMAL + "health: {}\n", ["6: health.port: this key is required"]),
         (MINIMAL + "listen: {port: 70000}\n", ["6: listen.port: Input should be less than or equal to 65535"]),
         (MINIMAL + "listen:\n  port: x\n", ["7: listen.port: Input should be a valid integer"]),
         (MINIMAL + "workers: 0", ["6: workers: Input should be greater than or equal to 1"]),

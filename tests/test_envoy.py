@@ -134,6 +134,12 @@ def test_the_guard_stands_between_the_processor_and_the_router(made: Source) -> 
     assert (policy, filters(made)["rbac"]["rules"]["action"], matcher) == ("verdict", "ALLOW", verdict)
 
 
+def test_no_header_says_where_a_call_comes_from(made: Source) -> None:
+    """Of the trusted hops in front there are none, so Envoy takes the peer for the source."""
+    assert filters(made)["ext_proc"]["request_attributes"] == ["source.address"]
+    assert manager(made)["use_remote_address"] is True and "xff_num_trusted_hops" not in manager(made)
+
+
 def test_the_processor_fails_closed(made: Source) -> None:
     processor = filters(made)["ext_proc"]
     assert not processor.get("failure_mode_allow")

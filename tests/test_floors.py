@@ -11,10 +11,10 @@ from tests.imports import graph, imported, sources, unit
 
 # Top to bottom. What stands on one floor may import its neighbours, but never in a circle.
 FLOORS: list[set[str]] = [
-    {"__main__", "cli", "up", "claude", "dryrun", "lines"},
+    {"__main__", "cli", "up", "claude", "dryrun", "explain", "lines"},
     {"server", "envoy", "envoy_listener"},
     {"gateway"},
-    {"exchange", "answer", "policy"},
+    {"exchange", "answer", "policy", "tracing"},
     {"translate", "record"},
     {"facts"},
     {"endpoints", "providers"},
@@ -39,6 +39,12 @@ BANS: list[tuple[str, Callable[[str], bool], str]] = [
         _HTTP,
         lambda module: module != "extproc.policy.fetch" and unit(module) not in {"demo", "cli", "claude"},
         "only policy.fetch speaks HTTP outwards",
+    ),
+    (r"opentelemetry(\.|$)", lambda module: module != "extproc.tracing", "off unless configured, and an extra"),
+    (
+        r"prometheus_client(\.|$)",
+        lambda module: module not in {"extproc.server.metrics", "extproc.server.monitor"},
+        "off unless configured",
     ),
     (r"extproc\.(?!demo(\.|$))", lambda module: unit(module) == "demo", "the demo shares nothing with what it shows"),
     (r"extproc\.(?!pb(\.|$))", lambda module: unit(module) == "pb", "generated"),

@@ -5,6 +5,7 @@ import pytest
 from extproc import record
 from extproc.endpoints import Endpoint, Operation
 from extproc.errors import Kind, Reason, Rejection
+from extproc.events import Record
 from extproc.facts import ANONYMOUS, Caller, Facts
 from extproc.providers import Credential, Provider
 from extproc.translate.pair import Outcome, Translated, Usage
@@ -51,6 +52,21 @@ def test_a_claim_cannot_pose_as_the_verdict() -> None:
 def test_every_operation_has_a_name(operation: Operation) -> None:
     endpoint = Endpoint("e", operation, "messages", "POST")
     assert record.of_request(facts(endpoint=endpoint), [])["gen_ai.operation.name"]
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        ({"ended": True}, ""),
+        ({"ended": True, "reason": "Upstream"}, "Upstream"),
+        ({"gen_ai.operation.name": "chat"}, "Aborted"),
+        ({}, "Aborted"),
+        ({"gen_ai.operation.name": "passthrough"}, ""),
+        ({"gen_ai.operation.name": "passthrough", "ended": True, "reason": "JwtAuth"}, "JwtAuth"),
+    ],
+)
+def test_why_a_call_ended(found: Record, reason: str) -> None:
+    assert record.reason(found) == reason
 
 
 def test_names_are_cut() -> None:

@@ -46,11 +46,12 @@ class Authenticate:
         settings = source.config.authentication
         self._mode = settings.mode
         self._locations = settings.locations
+        self._hidden = credentials.headers(settings.locations)
         self._most = settings.max_token_bytes
         self._issuers: dict[str, _Trusted] = {}
         self._verified: OrderedDict[bytes, _Proven] = OrderedDict()
-        self.remote: list[tuple[RemoteSet, Plan]] = []
-        """What is to be fetched for it, for RemoteKeys.use."""
+        self.fetched: list[tuple[RemoteSet, Plan]] = []
+        """What is to be kept fresh for it, by RemoteKeys.use."""
         if settings.mode == "strict" and not settings.jwt and settings.api_keys is None:
             faults.append(Fault(("authentication", "jwt"), "strict mode needs at least one issuer, or api_keys"))
         faults += credentials.faults(settings.locations)
@@ -75,12 +76,13 @@ class Authenticate:
             return Fault((*where, "jwks", "ca_file"), f"{jwks.ca_file} {problem}")
         plan = Plan(Place(url, issuer.issuer, jwks.discovery is not None, ca_file), jwks.refresh, jwks.max_stale)
         found = remote.at(plan)
-        self.remote.append((found, plan))
+        self.fetched.append((found, plan))
         return found
 
     async def __call__(self, facts: Facts, now: float) -> Rejection | None:
         if facts.endpoint is not None and facts.endpoint.operation is Operation.PROBE:
             return None
+        facts.hidden = self._hidden
         try:
             token = credential(facts.headers, self._locations, self._most)
             if token is not None:

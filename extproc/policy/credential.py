@@ -58,6 +58,11 @@ def _cookies(field: str, wanted: str) -> Iterator[str]:
             yield value.strip().removeprefix('"').removesuffix('"')
 
 
+def headers(locations: Sequence[Location]) -> frozenset[str]:
+    """Names that are configured here; the usual ones are known without."""
+    return frozenset(location.header for location in locations if isinstance(location, HeaderLocation))
+
+
 def faults(locations: Sequence[Location]) -> Iterator[Fault]:
     """A header that goes on to providers, or that means something else, must carry no credential."""
     for index, location in enumerate(locations):

@@ -168,10 +168,12 @@ async def start(groups: Sequence[Group]) -> None:
             raise result
 
 
-async def supervise(begin: Callable[[list[Group]], Awaitable[None]], grace: float) -> None:
+async def supervise(
+    begin: Callable[[list[Group]], Awaitable[None]], grace: float, leave: Callable[[], None] = lambda: None
+) -> None:
     """Runs `begin`, which starts groups of children and names them in its argument; keeps them up until SIGTERM,
-    SIGINT or SIGHUP (a closed terminal's, which reaches no child); then stops them in their order, `grace` seconds
-    for each. Nothing stays behind, however it ends."""
+    SIGINT or SIGHUP (a closed terminal's, which reaches no child); then calls `leave` and stops them in their order,
+    `grace` seconds for each. Nothing stays behind, however it ends."""
     groups: list[Group] = []
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -184,6 +186,7 @@ async def supervise(begin: Callable[[list[Group]], Awaitable[None]], grace: floa
         if running.done():
             await running
     finally:
+        leave()
         for task in (running, waiting):
             task.cancel()
         await asyncio.gather(running, waiting, return_exceptions=True)

@@ -5,58 +5,48 @@ import gc
 import logging
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health
-
-from extproc import gateway, pb
+from extproc import gateway
 from extproc.config import Invalid
 from extproc.policy.remote_keys import RemoteKeys
-from extproc.server.service import Service
+from extproc.server import health, service
+from extproc.server.grpc import Server
+from extproc.server.observe import Observer
 
 READY = "ready"
 GRACE_SECONDS = 600.0
-
-OPTIONS = (
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.so_reuseport", 0),
-    # Envoy may ping as often as it likes; grpcio's default would end live streams over it.
-    ("grpc.http2.max_ping_strikes", 0),
-)
 
 
 async def serve(config: Path, address: str, leave: float) -> None:
     """Until SIGTERM: then say so for `leave` seconds, finish what runs (bounded), and go.
     Raises config.Invalid, OSError."""
-    server = grpc.aio.server(options=OPTIONS)
     remote = RemoteKeys()
-    pb.add_ExternalProcessorServicer_to_server(Service(gateway.load(config, remote=remote)), server)
-    status = health.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(status, server)
-    server.add_insecure_port(address)
+    gate = gateway.load(config, remote=remote)
+    remote.use(gate.fetched)
+    status = health.Health()
+    stream = partial(service.Stream, gate, Observer(gate.source.config))
+    server = Server({service.PROCESS: stream, health.CHECK: status.check})
     # What is here stays: the collector need not look at it again, and need not look often.
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
-    await status.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
-    await server.start()
+    await server.listen(address)
     print(READY, flush=True)
     refreshing = asyncio.create_task(remote.run())
     serving = asyncio.create_task(_serve_when_ready(remote, status))
     await _told_to_leave()
     serving.cancel()
-    await status.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+    status.serving = False
     await asyncio.sleep(leave)
     await server.stop(GRACE_SECONDS)
     refreshing.cancel()
 
 
-async def _serve_when_ready(remote: RemoteKeys, status: health.HealthServicer) -> None:
+async def _serve_when_ready(remote: RemoteKeys, status: health.Health) -> None:
     await remote.until_ready()
-    await status.set("", health_pb2.HealthCheckResponse.SERVING)
+    status.serving = True
 
 
 async def _told_to_leave() -> None:
@@ -74,7 +64,7 @@ def main(argv: list[str]) -> int:
     except Invalid as error:
         print(error, file=sys.stderr)
         return 2
-    except (OSError, RuntimeError) as error:
+    except OSError as error:
         print(f"cannot serve on {argv[1]}: {error}", file=sys.stderr)
         return 1
     return 0

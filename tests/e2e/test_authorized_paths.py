@@ -26,6 +26,7 @@ models:
 routes:
   - {path: "*", serve: passthrough, provider: anthropic}
 """
+DENIED = "not_allowed:authorization.deny.0"
 BODY = json.dumps(prompt("hello", model="claude-opus-5")).encode()
 
 FORBIDDEN = [
@@ -74,7 +75,7 @@ def test_no_spelling_reaches_what_is_forbidden(forbidding: Stack, providers: Pro
     with providers.asking():
         answer = wire.send(forbidding.url, f"authorization: Bearer {forbidding.good_token}", target=target, body=BODY)
     record = forbidding.record(answer)
-    assert (answer.status_code, record["reason"], record["error"]) == (403, "Authorization", "not_allowed")
+    assert (answer.status_code, record["reason"], record["error"]) == (403, "Authorization", DENIED)
     assert record["http.path"].startswith("/v1/files")
 
 
@@ -93,7 +94,7 @@ def test_over_http2_as_well(forbidding: Stack, providers: Providers, target: str
     with providers.asking():
         answer = http2.send(forbidding.url, fields, BODY)
     assert answer is not None and answer.status_code == 403
-    assert forbidding.record(answer)["error"] == "not_allowed"
+    assert forbidding.record(answer)["error"] == DENIED
 
 
 def test_a_method_in_a_header_is_none(forbidding: Stack, providers: Providers) -> None:

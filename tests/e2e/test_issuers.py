@@ -34,7 +34,9 @@ authentication:
       leeway: 0
     - {issuer: "https://two.test", audiences: [gateway], algorithms: [RS256, PS256], jwks: {file: two.json}}
 authorization:
-  require: ['jwt.team == "data"']
+  require:
+    - 'jwt.team == "data"'
+    - '!request.headers.exists(name, name in ["authorization", "x-api-key", "x-company-token", "cookie"])'
 providers:
   anthropic:
     dialects: [messages]

@@ -240,8 +240,12 @@ def test_told_to_leave_all_are_stopped_group_after_group(tmp_path: Path, number:
         pids.extend(one.pid for group in groups for one in group)
         told(number)
 
-    run(supervise(begin, GRACE))
-    assert book.read_text().split() == ["front", "workers", "demo"]
+    def leave() -> None:
+        assert not book.exists() and not any(map(gone, pids))
+        book.write_text("told\n")
+
+    run(supervise(begin, GRACE, leave))
+    assert book.read_text().split() == ["told", "front", "workers", "demo"]
     assert all(map(gone, pids))
 
 

@@ -9,10 +9,9 @@ from extproc.config import Fault, Source, Where
 from extproc.endpoints import Operation
 from extproc.errors import Kind, Reason, Rejection
 from extproc.facts import Caller, Facts
-from extproc.policy import api_keys, keys, tokens
+from extproc.policy import api_keys, keys, places, tokens
 from extproc.policy import credential as credentials
 from extproc.policy.credential import credential
-from extproc.policy.fetch import Place, unusable
 from extproc.policy.keys import Key, KeySource
 from extproc.policy.remote_keys import Plan, RemoteKeys, RemoteSet
 from extproc.policy.tokens import Unproven
@@ -60,21 +59,19 @@ class Authenticate:
             where = ("authentication", "jwt", index)
             if issuer.issuer in self._issuers:
                 faults.append(Fault((*where, "issuer"), f"{issuer.issuer!r} stands here twice"))
-            found = self._fetched(source, issuer, where, remote) or keys.load(source, issuer, where)
+            found = self._keys(source, issuer, where, remote)
             if isinstance(found, Fault):
                 faults.append(found)
             else:
                 self._issuers[issuer.issuer] = _Trusted(issuer, found)
 
-    def _fetched(self, source: Source, issuer: Issuer, where: Where, remote: RemoteKeys) -> RemoteSet | Fault | None:
-        jwks = issuer.jwks
-        url = jwks.discovery or jwks.url
-        if url is None:
-            return None
-        ca_file = source.resolve(jwks.ca_file) if jwks.ca_file else None
-        if problem := unusable(ca_file):
-            return Fault((*where, "jwks", "ca_file"), f"{jwks.ca_file} {problem}")
-        plan = Plan(Place(url, issuer.issuer, jwks.discovery is not None, ca_file), jwks.refresh, jwks.max_stale)
+    def _keys(self, source: Source, issuer: Issuer, where: Where, remote: RemoteKeys) -> KeySource | Fault:
+        if not issuer.jwks.fetched:
+            return keys.load(source, issuer, where)
+        place = places.load(source, issuer, where)
+        if isinstance(place, Fault):
+            return place
+        plan = Plan(place, issuer.jwks.refresh, issuer.jwks.max_stale)
         found = remote.at(plan)
         self.fetched.append((found, plan))
         return found

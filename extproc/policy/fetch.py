@@ -9,13 +9,12 @@ import os
 import re
 import socket
 import ssl
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-import msgspec
 
+from extproc.policy.places import NotFetched, Place, trusting
 from extproc.schema import key_url
 
 SECONDS = 10.0
@@ -28,21 +27,6 @@ _WRONG_HOST = 62  # X509_V_ERR_HOSTNAME_MISMATCH
 _MAX_AGE = re.compile(r"max-age=\"?(\d{1,9})")
 
 logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log every URL
-
-
-class NotFetched(Exception):
-    """`str()` says why, without a host name or a byte of what was answered."""
-
-
-class Place(msgspec.Struct, frozen=True):
-    """Where keys are, and whose."""
-
-    url: str
-    """Of the JWKS; with `discovers`, of the issuer or of its discovery document."""
-    issuer: str
-    discovers: bool = False
-    ca_file: Path | None = None
-    """Trusted roots instead of the public ones."""
 
 
 async def fetch(place: Place) -> tuple[Any, float | None]:
@@ -58,7 +42,7 @@ async def fetch(place: Place) -> tuple[Any, float | None]:
 
 async def _fetch(place: Place) -> tuple[Any, float | None]:
     # Reading the roots takes a while, and calls are waiting.
-    trusted = await asyncio.to_thread(_roots, place.ca_file)
+    trusted = await asyncio.to_thread(_trusted, place.roots)
     secure = urlsplit(place.url).scheme == "https"
     async with httpx.AsyncClient(
         verify=trusted,
@@ -72,20 +56,8 @@ async def _fetch(place: Place) -> tuple[Any, float | None]:
         return await _get(client, _jwks_uri(document, place.issuer, secure=secure))
 
 
-def _roots(ca_file: Path | None) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=ca_file) if ca_file else httpx.create_ssl_context()
-
-
-def unusable(ca_file: Path | None) -> str:
-    """What is wrong with a file of trusted roots."""
-    try:
-        if ca_file is not None:
-            _roots(ca_file)
-    except ssl.SSLError:
-        return "holds no certificates in PEM form"
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
-    return ""
+def _trusted(roots: str | None) -> ssl.SSLContext:
+    return httpx.create_ssl_context() if roots is None else trusting(roots)
 
 
 def _document(url: str) -> str:

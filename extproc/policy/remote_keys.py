@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from extproc.policy import keys
-from extproc.policy.fetch import NotFetched, Place, fetch
 from extproc.policy.keys import Keys
+from extproc.policy.places import NotFetched, Place
 
 log = logging.getLogger("extproc")
 
@@ -24,6 +24,12 @@ WAIT_SECONDS = 3.0
 
 Fetch = Callable[[Place], Awaitable[tuple[Any, float | None]]]
 Clock = Callable[[], float]
+
+
+async def _over_http(place: Place) -> tuple[Any, float | None]:
+    from extproc.policy.fetch import fetch
+
+    return await fetch(place)
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -124,7 +130,7 @@ class RemoteSet:
 class RemoteKeys:
     """All sets of one worker. A gateway asks for the sets it needs; what no gateway uses any more is given up."""
 
-    def __init__(self, fetch: Fetch = fetch, clock: Clock = time.time) -> None:
+    def __init__(self, fetch: Fetch = _over_http, clock: Clock = time.time) -> None:
         self._fetch = fetch
         self._clock = clock
         self._sets: dict[_Name, RemoteSet] = {}

@@ -123,10 +123,11 @@ def test_authorities_that_cannot_be_read(tmp_path: Path) -> None:
     assert faults(tmp_path, text) == [
         "1: authentication.jwt.0.jwks.ca_file: none.pem cannot be read: No such file or directory"
     ]
-    (tmp_path / "none.pem").write_text("no certificate")
-    assert faults(tmp_path, text) == [
-        "1: authentication.jwt.0.jwks.ca_file: none.pem holds no certificates in PEM form"
-    ]
+    for content in ("no certificate", "", "\u00e4"):
+        (tmp_path / "none.pem").write_text(content)
+        assert faults(tmp_path, text) == [
+            "1: authentication.jwt.0.jwks.ca_file: none.pem holds no certificates in PEM form"
+        ]
 
 
 def test_a_static_key_beside_tokens(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from extproc.policy import fetch
-from extproc.policy.fetch import NotFetched, Place
+from extproc.policy.places import NotFetched, Place
 from tests.certificates import certificate
 from tests.issuing import jwk
 from tests.key_server import Answer, KeyServer, key_server
@@ -129,10 +129,10 @@ def test_from_https_there_is_no_way_back(tmp_path: Path, server: KeyServer) -> N
     with key_server(certificate(tmp_path, "localhost")) as secure:
         secure.serve_json(WELL_KNOWN, {"issuer": "i", "jwks_uri": f"{server.url}/jwks"})
         secure.answers["/jwks"] = Answer(status=302, headers={"location": f"{server.url}/jwks"})
-        ca = tmp_path / "ca.pem"
+        ca = (tmp_path / "ca.pem").read_text()
         says = "the discovery document's jwks_uri is not an HTTPS URL"
-        assert problem(Place(secure.url, "i", discovers=True, ca_file=ca)) == says
-        assert problem(Place(f"{secure.url}/jwks", "i", ca_file=ca)) == "a redirect to another host"
+        assert problem(Place(secure.url, "i", discovers=True, roots=ca)) == says
+        assert problem(Place(f"{secure.url}/jwks", "i", roots=ca)) == "a redirect to another host"
     assert not server.asked
 
 
@@ -147,7 +147,7 @@ def test_from_https_there_is_no_way_back(tmp_path: Path, server: KeyServer) -> N
 def test_the_certificate(tmp_path: Path, name: str, trusted: bool, says: str) -> None:
     with key_server(certificate(tmp_path, name)) as secure:
         secure.serve_json("/jwks", SET)
-        place = Place(f"{secure.url}/jwks", "i", ca_file=tmp_path / "ca.pem" if trusted else None)
+        place = Place(f"{secure.url}/jwks", "i", roots=(tmp_path / "ca.pem").read_text() if trusted else None)
         assert problem(place) == says if says else fetched(place)[0] == SET
 
 

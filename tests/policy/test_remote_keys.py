@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from extproc.policy import remote_keys
-from extproc.policy.fetch import NotFetched, Place
+from extproc.policy.places import NotFetched, Place
 from extproc.policy.remote_keys import Plan, RemoteKeys, RemoteSet
 from tests.issuing import jwk
 

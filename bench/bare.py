@@ -27,7 +27,7 @@ from extproc.events import (
 from extproc.server.messages import to_event, to_responses
 from extproc.server.worker import OPTIONS
 
-VERDICT: Record = {"verdict": "allow", "cluster": "provider:mock"}
+VERDICT: Record = {"verdict": "allow", "cluster": providers.cluster("mock", URL)}
 
 
 class Service(pb.ExternalProcessorServicer):

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import logging
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -60,7 +61,11 @@ def _parser() -> argparse.ArgumentParser:
         default="unix:/run/extproc/extproc.sock",
         help="unix:PATH or HOST:PORT; worker n adds n to it",
     )
-    command("serve", "Run the processor alone.", "extproc serve --workers 2", _serve, config, processor, workers)
+    folder = _argument(
+        "--envoy-folder", type=Path, metavar="DIR", help="keep files here for an Envoy that is started in it"
+    )
+    example = "extproc serve --envoy-folder /run/envoy"
+    command("serve", "Run the processor alone.", example, _serve, config, processor, workers, folder)
     text = "Print Envoy's configuration as one static file."
     command("envoy-config", text, "extproc envoy-config > envoy.json", _envoy_config, config, processor, workers)
 
@@ -111,12 +116,14 @@ def _up(options: argparse.Namespace) -> int:
 def _serve(options: argparse.Namespace) -> int:
     from extproc import up
 
-    return _supervised(lambda: up.serve(options.config, options.processor, options.workers))
+    chosen = up.Options(options.config, workers=options.workers)
+    return _supervised(lambda: up.serve(chosen, options.processor, options.envoy_folder))
 
 
 def _supervised(run: Callable[[], Coroutine[Any, Any, None]]) -> int:
     from extproc import up
 
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     try:
         asyncio.run(run())
     except up.Invalid as error:

@@ -55,17 +55,11 @@ def _parser() -> argparse.ArgumentParser:
     command("up", "Run everything on this machine.", "extproc up --port 9090", _up, config, address, port, workers)
     command("check", "Explain every mistake in the configuration.", "extproc check", _check, config)
 
-    processor = _argument(
-        "--processor",
-        type=_address,
-        default="unix:/run/extproc/extproc.sock",
-        help="unix:PATH or HOST:PORT; worker n adds n to it",
-    )
-    folder = _argument(
-        "--envoy-folder", type=Path, metavar="DIR", help="keep files here for an Envoy that is started in it"
-    )
-    example = "extproc serve --envoy-folder /run/envoy"
-    command("serve", "Run the processor alone.", example, _serve, config, processor, workers, folder)
+    where = {"type": _address, "default": "unix:/run/extproc/extproc.sock"}
+    processor = _argument("--processor", **where, help="unix:PATH or HOST:PORT; worker n adds n to it")
+    folder = _argument("--envoy-folder", type=Path, metavar="DIR", help="keep files here for an Envoy started in it")
+    text = "Run the processor alone."
+    command("serve", text, "extproc serve --workers 2", _serve, config, processor, workers, folder)
     text = "Print Envoy's configuration as one static file."
     command("envoy-config", text, "extproc envoy-config > envoy.json", _envoy_config, config, processor, workers)
 

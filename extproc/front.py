@@ -45,15 +45,16 @@ class Front:
         files = envoy.live(source, self._processors, older)
         changed = {name: content for name, content in files.items() if self._shown.get(name) != content}
         # A secret's file names another, whose content may have changed.
-        secrets = {name: content for name, content in files.items() if name not in _VERSIONS}
-        before = await self._stats() if changed else None
-        version = self._write(secrets | changed)
-        if changed:
-            try:
-                await self._taken(before, {_VERSIONS[name]: version for name in changed if name in _VERSIONS})
-            except NotTaken:
-                self._write(self._shown)
-                raise
+        changed |= {name: content for name, content in files.items() if name not in _VERSIONS}
+        if not changed:
+            return
+        before = await self._stats()
+        version = self._write(changed)
+        try:
+            await self._taken(before, {_VERSIONS[name]: version for name in changed if name in _VERSIONS})
+        except NotTaken:
+            self._write(self._shown)
+            raise
         for name in self._shown.keys() - files.keys():
             (self._folder / name).unlink(missing_ok=True)
         self._shown = files

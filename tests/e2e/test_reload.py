@@ -1,4 +1,4 @@
-"""Files change while the gateway runs: what is good comes into force, what is not changes nothing and is complained of."""
+"""Files change while the gateway runs: what is good comes into force; what is not changes nothing and is named."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ from tests.e2e.processes import children
 from tests.e2e.providers import headers_of
 from tests.e2e.reloading import Load, Reloads
 from tests.e2e.sse import events, kinds, streaming
-from tests.e2e.stack import GATEWAY, PROVIDER_KEY, SECONDS, Model, Stack, demo_model, free_port, prompt, up
+from tests.e2e.stack import GATEWAY, PROVIDER_KEY, SECONDS, Json, Model, Stack, demo_model, free_port, prompt, up
 
 FIRST, SECOND = "sk-first-provider-key-0123456789", "sk-second-provider-key-987654321"
 HELLO = prompt("demo: say hello")
@@ -159,6 +159,7 @@ def test_what_is_broken_changes_nothing_and_is_complained_of(tmp_path: Path, mod
 
     with up(tmp_path, environ={"MODEL_URL": model.url}, config=config, arguments=["--workers", "1"]) as stack:
         reloads = Reloads(stack)
+        status: Json = {}
         for spoil, complaint in BROKEN.values():
             (tmp_path / "gateway.yaml").write_text(spoil(config))
             assert reloads.now(good=False) == 1

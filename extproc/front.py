@@ -18,7 +18,9 @@ _VERSIONS = {
     "routes.json": "http.gateway.rds.gateway.version_text",
     "listeners.json": "listener_manager.lds.version_text",
 }
-_REJECTED = tuple(name.replace("version_text", "update_rejected") for name in _VERSIONS.values())
+_REJECTED = tuple(
+    name.replace("version_text", end) for name in _VERSIONS.values() for end in ("update_rejected", "update_failure")
+)
 _WARMING = ("cluster_manager.warming_clusters", "listener_manager.total_listeners_warming")
 Stats = dict[str, str]
 

@@ -193,3 +193,30 @@ def test_what_needs_a_restart_is_named_and_the_rest_taken(growing: tuple[Stack, 
     stack.err.first(lambda line: "these keys wait for the next start: listen.port, workers" in line or None)
     assert stack.call(prompt("demo: say hello", model="more")).status_code == 200
     assert len([one for one in children(stack.process.pid).values() if "extproc.server.worker" in one]) == 2
+
+
+def test_what_envoy_refuses_is_not_taken_by_the_workers_either(growing: tuple[Stack, Reloads]) -> None:
+    stack, reloads = growing
+    hopeless = "timeouts: {connect: 1.0e+13}, " + MORE.partition("{")[2]
+    text = WITH_MORE.replace(MORE.partition("{")[2], hopeless)
+    with Load(stack) as load:
+        (stack.folder / "gateway.yaml").write_text(text)
+        assert reloads.now(good=False) == 1
+        stack.err.first(lambda line: "Envoy refuses what this configuration would have it do" in line or None)
+        assert stack.call(prompt("demo: say hello", model="more")).status_code == 404
+        load.await_more(10)
+        (stack.folder / "gateway.yaml").write_text(WITH_MORE)
+        reloads.now()
+        assert stack.call(prompt("demo: say hello", model="more")).status_code == 200
+
+
+def test_what_the_log_holds_replaces_the_listener_and_no_stream_is_cut(growing: tuple[Stack, Reloads]) -> None:
+    """Envoy lets the old listener's connections close with their next answer; new ones see the new fields."""
+    stack, reloads = growing
+    with streaming(stack, "demo: say " + "word " * 40 + "\ndemo: slow 50") as answer:
+        found = [next(coming := events(answer))]
+        (stack.folder / "gateway.yaml").write_text(GATEWAY.replace("[org, team]", "[org, team, sub]"))
+        reloads.now()
+        assert stack.record(stack.call(HELLO))["caller.sub"] == "developer@acme.example"
+        found.extend(coming)
+    assert kinds(found)[-1] == "message_stop"

@@ -35,6 +35,7 @@ class Shown(Front):
 @pytest.fixture
 def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shown:
     monkeypatch.setattr(front, "SPREAD_SECONDS", 0)
+    monkeypatch.setattr(front, "UNSEEN_SECONDS", 0)
     monkeypatch.setattr(front, "LOOK_SECONDS", 0)
     folder = tmp_path / "envoy"
     folder.mkdir()

@@ -111,7 +111,7 @@ def test_a_bug_changes_nothing_and_quotes_nothing(
 
     monkeypatch.setattr("extproc.gateway.load", broken)
     scene.reload(MORE)
-    assert scene.reloader.status.refused == ["it could not be read (KeyError)"]
+    assert scene.reloader.status.refused == ["KeyError: see that its files can be read, and Envoy's written"]
     assert KEY not in caplog.text
 
 

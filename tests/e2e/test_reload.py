@@ -213,10 +213,17 @@ def test_what_envoy_refuses_is_not_taken_by_the_workers_either(growing: tuple[St
 def test_what_the_log_holds_replaces_the_listener_and_no_stream_is_cut(growing: tuple[Stack, Reloads]) -> None:
     """Envoy lets the old listener's connections close with their next answer; new ones see the new fields."""
     stack, reloads = growing
-    with streaming(stack, "demo: say " + "word " * 40 + "\ndemo: slow 50") as answer:
+    headers = {"authorization": f"Bearer {stack.good_token}"}
+    with (
+        httpx.Client(base_url=stack.url, headers=headers, verify=False, timeout=SECONDS) as kept,
+        streaming(stack, "demo: say " + "word " * 40 + "\ndemo: slow 50") as answer,
+    ):
+        assert "connection" not in kept.post("/v1/messages", json=HELLO).headers
         found = [next(coming := events(answer))]
         (stack.folder / "gateway.yaml").write_text(GATEWAY.replace("[org, team]", "[org, team, sub]"))
         reloads.now()
+        last = kept.post("/v1/messages", json=HELLO)
+        assert (last.status_code, last.headers["connection"]) == (200, "close")
         assert stack.record(stack.call(HELLO))["caller.sub"] == "developer@acme.example"
         found.extend(coming)
     assert kinds(found)[-1] == "message_stop"

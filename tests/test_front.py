@@ -26,7 +26,7 @@ class Shown(Front):
         if self.answers:
             return self.answers.pop(0)
         took = {
-            stat: json.loads((self._folder / name).read_text())["version_info"]
+            stat: json.loads((self._folder / name).read_text()).get("version_info", "")
             for name, stat in front._VERSIONS.items()
         }
         return FINE | took if self.takes else FINE

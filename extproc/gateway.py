@@ -13,7 +13,8 @@ from extproc.errors import Rejection
 from extproc.events import Action, Event, RequestBody, RequestHeaders, ResponseHeaders
 from extproc.exchange import Exchange
 from extproc.facts import Facts
-from extproc.policy.admit import Admit
+from extproc.files import Files
+from extproc.policy.admit import Admit, Held
 from extproc.policy.authenticate import Authenticate
 from extproc.policy.authorize import Authorize, AuthorizeModel
 from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, ReadBody
@@ -42,9 +43,9 @@ class ListModels:
 
 
 class Gateway:
-    """What a configuration makes. One per process; exchanges share nothing else."""
+    """What a configuration makes; exchanges share nothing else."""
 
-    def __init__(self, source: Source, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(self, source: Source, environ: Mapping[str, str] | None = None, held: Held | None = None) -> None:
         """Raises config.Invalid with every fault at once."""
         faults: list[Fault] = []
         settings = source.config
@@ -61,7 +62,7 @@ class Gateway:
         self._settings = Settings(
             settings.streaming.first_event_hold, settings.streaming.ping_interval, _claims(settings)
         )
-        self._admit = Admit(settings)
+        self._admit = Admit(settings, held or Held())
         self._steps: dict[type[Event], tuple[Step, ...]] = {
             RequestHeaders: (
                 *([trace] if trace is not None else []),
@@ -123,10 +124,14 @@ def _claims(settings: Config) -> list[str]:
     return list(dict.fromkeys([*settings.records.claims, *labels]))
 
 
-def load(path: Path, environ: Mapping[str, str] | None = None) -> Gateway:
-    """Raises config.Invalid, with faults of form and of meaning at once as far as the former let the latter be seen."""
+def load(
+    path: Path, environ: Mapping[str, str] | None = None, *, files: Files | None = None, held: Held | None = None
+) -> Gateway:
+    """Raises config.Invalid, with faults of form and of meaning at once as far as the former let the latter be seen.
+    `files`: where contents come from, and who knows afterwards which files matter, also if there was a fault.
+    `held`: what the process has taken on for other gateways."""
     try:
-        return Gateway(config.load(path, environ), environ)
+        return Gateway(config.load(path, environ, files), environ, held)
     except Invalid as error:
         if error.rest is None:
             raise

@@ -8,9 +8,9 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from extproc import gateway
 from extproc.config import Invalid
 from extproc.server import health, service
+from extproc.server.gateways import Gateways
 from extproc.server.grpc import Server
 from extproc.server.observe import Observer
 
@@ -21,9 +21,10 @@ GRACE_SECONDS = 600.0
 async def serve(config: Path, address: str, leave: float) -> None:
     """Until SIGTERM: then say so for `leave` seconds, finish what runs (bounded), and go.
     Raises config.Invalid, OSError."""
-    gate = gateway.load(config)
+    gateways = Gateways(config)
+    await gateways.begin()
     status = health.Health()
-    stream = partial(service.Stream, gate, Observer(gate.source.config))
+    stream = partial(service.Stream, gateways, Observer(gateways.current().source.config))
     server = Server({service.PROCESS: stream, health.CHECK: status.check})
     # What is here stays: the collector need not look at it again, and need not look often.
     gc.collect()
@@ -32,7 +33,9 @@ async def serve(config: Path, address: str, leave: float) -> None:
     await server.listen(address)
     status.serving = True
     print(READY, flush=True)
+    following = asyncio.create_task(gateways.follow())
     await _told_to_leave()
+    following.cancel()
     status.serving = False
     await asyncio.sleep(leave)
     await server.stop(GRACE_SECONDS)

@@ -27,7 +27,7 @@ from extproc.events import (
 )
 from extproc.server.messages import to_event, to_responses
 
-VERDICT: Record = {"verdict": "allow", "cluster": "provider:mock"}
+VERDICT: Record = {"verdict": "allow"}
 OPTIONS = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
@@ -77,4 +77,5 @@ async def main(address: str) -> None:
 
 
 if __name__ == "__main__":
+    VERDICT["cluster"] = sys.argv[2]
     asyncio.run(main(sys.argv[1]))

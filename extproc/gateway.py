@@ -13,7 +13,8 @@ from extproc.errors import Rejection
 from extproc.events import Action, Event, RequestBody, RequestHeaders, ResponseHeaders
 from extproc.exchange import Exchange
 from extproc.facts import Facts
-from extproc.policy.admit import Admit
+from extproc.files import Files
+from extproc.policy.admit import Admit, Held
 from extproc.policy.authenticate import Authenticate
 from extproc.policy.authorize import Authorize, AuthorizeModel
 from extproc.policy.remote_keys import RemoteKeys
@@ -43,10 +44,14 @@ class ListModels:
 
 
 class Gateway:
-    """What a configuration makes. One per process; exchanges share nothing else."""
+    """What a configuration makes; exchanges share nothing else."""
 
     def __init__(
-        self, source: Source, environ: Mapping[str, str] | None = None, remote: RemoteKeys | None = None
+        self,
+        source: Source,
+        environ: Mapping[str, str] | None = None,
+        held: Held | None = None,
+        remote: RemoteKeys | None = None,
     ) -> None:
         """`remote`: where sets of keys that are fetched come from. Raises config.Invalid with every fault at once."""
         faults: list[Fault] = []
@@ -65,7 +70,7 @@ class Gateway:
         self._settings = Settings(
             settings.streaming.first_event_hold, settings.streaming.ping_interval, _claims(settings)
         )
-        self._admit = Admit(settings)
+        self._admit = Admit(settings, held or Held())
         self._steps: dict[type[Event], tuple[Step, ...]] = {
             RequestHeaders: (
                 *([trace] if trace is not None else []),
@@ -127,10 +132,19 @@ def _claims(settings: Config) -> list[str]:
     return list(dict.fromkeys([*settings.records.claims, *labels]))
 
 
-def load(path: Path, environ: Mapping[str, str] | None = None, remote: RemoteKeys | None = None) -> Gateway:
-    """Raises config.Invalid, with faults of form and of meaning at once as far as the former let the latter be seen."""
+def load(
+    path: Path,
+    environ: Mapping[str, str] | None = None,
+    *,
+    files: Files | None = None,
+    held: Held | None = None,
+    remote: RemoteKeys | None = None,
+) -> Gateway:
+    """Raises config.Invalid, with faults of form and of meaning at once as far as the former let the latter be seen.
+    `files`: where contents come from, and who knows afterwards which files matter, also if there was a fault.
+    `held`, `remote`: what the process has taken on, and the keys it has fetched, for other gateways."""
     try:
-        return Gateway(config.load(path, environ), environ, remote)
+        return Gateway(config.load(path, environ, files), environ, held, remote)
     except Invalid as error:
         if error.rest is None:
             raise

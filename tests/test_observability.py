@@ -16,7 +16,7 @@ BOARD: dict[str, Any] = json.loads(DASHBOARD.read_text("utf-8"))
 KNOWN = {name: {*metric.labels} for metric in METRICS for name in documented.samples(metric)}
 PANELS = {"timeseries", "stat", "bargauge"}
 
-_WORDS = {"by", "sum", "rate", "increase", "topk", "histogram_quantile", "label_values"}
+_WORDS = {"by", "sum", "min", "max", "time", "rate", "increase", "topk", "histogram_quantile", "label_values"}
 _SELECTOR = re.compile(r'([a-zA-Z_:][\w:]*)\s*(\{(?:[^}"]|"[^"]*")*\})?')
 _LABEL = re.compile(r'([a-zA-Z_]\w*)\s*(?:=~|!~|!=|=)\s*"')
 

@@ -1,5 +1,7 @@
 """How much one worker takes on at a time. Beyond it callers are told to come back, before their body is read."""
 
+from dataclasses import dataclass
+
 from extproc.endpoints import READS_BODY
 from extproc.errors import Kind, Reason, Rejection
 from extproc.facts import Facts
@@ -8,34 +10,41 @@ from extproc.schema import Config
 RETRY_AFTER_SECONDS = 2
 
 
+@dataclass
+class Held:
+    """What one worker has taken on, whatever configurations its calls began with."""
+
+    calls: int = 0
+    body_bytes: int = 0
+
+
 class Admit:
     """Runs last at the headers: who is refused anyway takes no room."""
 
-    def __init__(self, settings: Config) -> None:
+    def __init__(self, settings: Config, held: Held) -> None:
         self._limits = settings.limits
         self._max_body_bytes = settings.max_body_bytes
-        self.calls = 0
-        self.body_bytes = 0
+        self.held = held
 
     async def __call__(self, facts: Facts, now: float) -> Rejection | None:
         if facts.endpoint is None or facts.endpoint.operation not in READS_BODY:
             return None
         size = self._size(facts)
-        if self.calls >= self._limits.calls or self.body_bytes + size > self._limits.body_bytes:
+        if self.held.calls >= self._limits.calls or self.held.body_bytes + size > self._limits.body_bytes:
             return _OVERLOADED
-        self.calls += 1
-        self.body_bytes += size
+        self.held.calls += 1
+        self.held.body_bytes += size
         facts.admitted, facts.held_bytes = True, size
         return None
 
     def body_sent(self, facts: Facts) -> None:
         """The provider has the body and answers; a stream may last for minutes from here."""
-        self.body_bytes -= facts.held_bytes
+        self.held.body_bytes -= facts.held_bytes
         facts.held_bytes = 0
 
     def over(self, facts: Facts) -> None:
         self.body_sent(facts)
-        self.calls -= facts.admitted
+        self.held.calls -= facts.admitted
         facts.admitted = False
 
     def _size(self, facts: Facts) -> int:

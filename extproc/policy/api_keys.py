@@ -93,7 +93,7 @@ def _read(source: Source, path: Path, found: list[Entry]) -> None:
     """Raises config.Invalid."""
     lines: dict[config.Where, int] = {}
     faults: list[Fault] = []
-    entries = config.read(path, lines, faults, {})
+    entries = config.read(path, source.files, lines, faults, {})
     if not isinstance(entries, list):
         faults.append(Fault((), "expected a list of keys, as `extproc key new` prints them"))
         entries = []

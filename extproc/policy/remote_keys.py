@@ -1,6 +1,7 @@
 """Key sets that are fetched: kept fresh in the background, and kept from one configuration to the next."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -53,17 +54,17 @@ def _name(plan: Plan) -> _Name:
 class RemoteSet:
     """The keys at one URL."""
 
-    def __init__(self, plan: Plan, fetch: Fetch, clock: Clock, changed: Callable[[], None]) -> None:
+    def __init__(self, plan: Plan, fetch: Fetch, clock: Clock) -> None:
         self.plan = plan
         self._fetch = fetch
         self._clock = clock
-        self._changed = changed
         self._keys: Keys | None = None
         self._fetched = self._asked = float("-inf")
         self._max_age: float | None = None
         self._failures = 0
         self._complaint = ""
         self._fetching: asyncio.Task[None] | None = None
+        self.tried = asyncio.Event()
 
     def current(self) -> Keys | None:
         return self._keys if self._clock() < self._fetched + self.plan.refresh + self.plan.max_stale else None
@@ -107,6 +108,7 @@ class RemoteSet:
             self._succeeded(found, problems)
         finally:
             self._fetching = None
+            self.tried.set()
 
     def _failed(self, problem: str) -> None:
         self._failures += 1
@@ -124,7 +126,6 @@ class RemoteSet:
         if complaint and complaint != self._complaint:
             log.warning("issuer %r: not all of its keys can be used: %s", self.plan.place.issuer, complaint)
         self._keys, self._fetched, self._failures, self._complaint = found, self._clock(), 0, complaint
-        self._changed()
 
 
 class RemoteKeys:
@@ -135,29 +136,32 @@ class RemoteKeys:
         self._clock = clock
         self._sets: dict[_Name, RemoteSet] = {}
         self._told = asyncio.Event()
-        self._ready = asyncio.Event()
+        self._ready = False
 
     def at(self, plan: Plan) -> RemoteSet:
         """This issuer's set at this URL: the one in use, keys and all, else a new one. Nothing is fetched before
         `use`."""
-        return self._sets.get(_name(plan)) or RemoteSet(plan, self._fetch, self._clock, self._look)
+        return self._sets.get(_name(plan)) or RemoteSet(plan, self._fetch, self._clock)
 
     def use(self, sets: Iterable[tuple[RemoteSet, Plan]]) -> None:
-        """These and no others from now on. To be called where the event loop runs."""
+        """These and no others from now on."""
         self._sets = {}
         for found, plan in sets:
             found.plan = plan
             self._sets[_name(plan)] = found
-        self._look()
         self._told.set()
 
-    @property
     def ready(self) -> bool:
         """Every set in use has been fetched, once; what happens to a running gateway later concerns single issuers."""
-        return self._ready.is_set()
+        self._ready = self._ready or all(one.current() is not None for one in self._sets.values())
+        return self._ready
 
-    async def until_ready(self) -> None:
-        await self._ready.wait()
+    async def first_fetches(self) -> None:
+        """Returns when no set in use is still to be fetched for the first time, or after WAIT_SECONDS."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(WAIT_SECONDS):
+                for one in self._sets.values():
+                    await one.tried.wait()
 
     async def run(self) -> None:
         """Keeps all sets fresh until cancelled."""
@@ -174,7 +178,3 @@ class RemoteKeys:
         finally:
             for task in tasks.values():
                 task.cancel()
-
-    def _look(self) -> None:
-        if all(one.current() is not None for one in self._sets.values()):
-            self._ready.set()

@@ -9,10 +9,14 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import Metric as Family
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from extproc import record
 from extproc.events import Record
 from extproc.schema import Config, label_of
+from extproc.server.status import Status
 
 OPERATION, PROVIDER = "gen_ai_operation_name", "gen_ai_provider_name"
 REQUEST_MODEL, RESPONSE_MODEL = "gen_ai_request_model", "gen_ai_response_model"
@@ -77,7 +81,20 @@ IN_FLIGHT = Metric(
     "Calls that are served at the moment, but for those that pass through.",
     claims=False,
 )
-METRICS = (REQUESTS, TOKENS, DURATION, FIRST, PER_TOKEN, WARNINGS, IN_FLIGHT)
+# Named as Prometheus names those of its own configuration.
+IN_FORCE = Metric(
+    "extproc_config_last_reload_successful", Gauge, "1: the newest files are in force; 0: they are refused.",
+    claims=False,
+)  # fmt: skip
+SINCE = Metric(
+    "extproc_config_last_reload_success_timestamp_seconds", Gauge, "When the configuration in force was taken.",
+    claims=False,
+)  # fmt: skip
+GENERATION = Metric("extproc_config_generation", Gauge, "Counts configurations that were taken.", claims=False)
+RELOADS = Metric("extproc_config_reloads", Counter, "Reloads by how they ended.", ("result",), claims=False)
+METRICS = (
+    REQUESTS, TOKENS, DURATION, FIRST, PER_TOKEN, WARNINGS, IN_FLIGHT, IN_FORCE, SINCE, GENERATION, RELOADS
+)  # fmt: skip
 
 _TOKEN_FIELDS = {
     "input": "gen_ai.usage.input_tokens",
@@ -186,3 +203,20 @@ class Metrics:
 
 def _histogram(metric: Metric, claims: tuple[str, ...], registry: CollectorRegistry | None) -> Histogram:
     return Histogram(metric.name, metric.meaning, (*metric.labels, *claims), buckets=metric.buckets, registry=registry)
+
+
+class OfConfiguration(Collector):
+    """What the supervisor has to tell of the configuration."""
+
+    def __init__(self, status: Status) -> None:
+        self._status = status
+
+    def collect(self) -> Iterable[Family]:
+        status = self._status
+        gauges = {IN_FORCE: float(not status.refused), SINCE: status.since, GENERATION: float(status.generation)}
+        for metric, value in gauges.items():
+            yield GaugeMetricFamily(metric.name, metric.meaning, value)
+        reloads = CounterMetricFamily(RELOADS.name, RELOADS.meaning, labels=RELOADS.labels)
+        for result, count in status.reloads.items():
+            reloads.add_metric([result], count)
+        yield reloads

@@ -1,4 +1,4 @@
-"""What Prometheus, Kubernetes and compose ask over HTTP: `/metrics`, `/livez`, `/readyz`. It runs in the supervisor."""
+"""What Prometheus, Kubernetes and compose ask of the supervisor by HTTP: `/metrics`, `/livez`, `/readyz`, `/status`."""
 
 import asyncio
 import io
@@ -14,9 +14,10 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
-from prometheus_client.registry import Collector
 
 from extproc.schema import Asked, Config
+from extproc.server.metrics import OfConfiguration
+from extproc.server.status import Status
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """The library's own variable; it must be set before the library is imported in a worker."""
@@ -32,17 +33,15 @@ class CannotListen(Exception):
 
 
 class Monitor:
-    """`front`: whether Envoy is ready, where it is ours; `workers`: whether each of them serves, by name;
-    `collectors`: what the supervisor itself has to tell, beside what its workers count."""
+    """`front`: whether Envoy is ready, where it is ours; `workers`: whether each of them serves, by name; `status`: how
+    the configuration is doing."""
 
-    def __init__(self, front: Check | None, workers: Mapping[str, Check], collectors: Iterable[Collector] = ()) -> None:
+    def __init__(self, front: Check | None, workers: Mapping[str, Check], status: Status) -> None:
         """Within the supervisor's event loop."""
         self._loop = asyncio.get_running_loop()
         self._checks = {**({"envoy": front} if front is not None else {}), **workers}
         self._leaving = False
-        self._registry = CollectorRegistry()
-        for collector in collectors:
-            self._registry.register(collector)
+        self._status = status
 
     def start(self, settings: Config, folder: Path) -> dict[str, str]:
         """Answers from now on; gives the environment for the workers. Raises CannotListen."""
@@ -51,8 +50,10 @@ class Monitor:
         if settings.metrics is None:
             return {}
         folder.mkdir(exist_ok=True)
-        MultiProcessCollector(self._registry, str(folder))  # type: ignore[no-untyped-call]
-        scrape: App = make_wsgi_app(self._registry)
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
+        registry.register(OfConfiguration(self._status))
+        scrape: App = make_wsgi_app(registry)
 
         def metrics(environ: dict[str, Any], start: Start) -> Iterable[bytes]:
             if environ["PATH_INFO"] not in ("/metrics", "/"):
@@ -69,7 +70,7 @@ class Monitor:
 
     def _health(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
         """In a thread of its own: the loop may be stuck, and then this says so."""
-        ask = {"/livez": self._live, "/readyz": self._ready}.get(environ["PATH_INFO"])
+        ask = {"/livez": self._live, "/readyz": self._ready, "/status": self._told}.get(environ["PATH_INFO"])
         if ask is None:
             return _answer(start, "404 Not Found", {"status": "not found"})
         asked = asyncio.run_coroutine_threadsafe(ask(), self._loop)
@@ -82,6 +83,9 @@ class Monitor:
 
     async def _live(self) -> tuple[bool, dict[str, Any]]:
         return True, {"status": "live"}
+
+    async def _told(self) -> tuple[bool, dict[str, Any]]:
+        return True, self._status.told()
 
     async def _ready(self) -> tuple[bool, dict[str, Any]]:
         """One worker is enough: Envoy sends calls only to those that serve."""

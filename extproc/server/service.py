@@ -8,7 +8,7 @@ from collections import deque
 
 from extproc import pb
 from extproc.events import Action, Event, Record, Silence
-from extproc.gateway import Gateway
+from extproc.server.gateways import Gateways
 from extproc.server.grpc import Call, Status
 from extproc.server.messages import to_event, to_responses
 from extproc.server.observe import Observer
@@ -21,11 +21,11 @@ PROCESS = b"/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 class Stream:
     """Ends when Envoy has closed its half: a clean end before that would let the request pass unchecked."""
 
-    def __init__(self, gateway: Gateway, observer: Observer, call: Call) -> None:
-        self._gateway = gateway
+    def __init__(self, gateways: Gateways, observer: Observer, call: Call) -> None:
+        self._gateway = gateways.current()
         self._observer = observer
         self._call = call
-        self._exchange = gateway.exchange(time.time())
+        self._exchange = self._gateway.exchange(time.time())
         self._waiting: deque[bytes] = deque()
         """What came while policy makes up its mind."""
         self._deciding: asyncio.Task[None] | None = None

@@ -8,10 +8,9 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from extproc import gateway
 from extproc.config import Invalid
-from extproc.policy.remote_keys import RemoteKeys
 from extproc.server import health, service
+from extproc.server.gateways import Gateways
 from extproc.server.grpc import Server
 from extproc.server.observe import Observer
 
@@ -22,31 +21,24 @@ GRACE_SECONDS = 600.0
 async def serve(config: Path, address: str, leave: float) -> None:
     """Until SIGTERM: then say so for `leave` seconds, finish what runs (bounded), and go.
     Raises config.Invalid, OSError."""
-    remote = RemoteKeys()
-    gate = gateway.load(config, remote=remote)
-    remote.use(gate.fetched)
-    status = health.Health()
-    stream = partial(service.Stream, gate, Observer(gate.source.config))
+    gateways = Gateways(config)
+    await gateways.begin()
+    status = health.Health(gateways.ready)
+    stream = partial(service.Stream, gateways, Observer(gateways.current().source.config))
     server = Server({service.PROCESS: stream, health.CHECK: status.check})
     # What is here stays: the collector need not look at it again, and need not look often.
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
     await server.listen(address)
+    status.serving = True
     print(READY, flush=True)
-    refreshing = asyncio.create_task(remote.run())
-    serving = asyncio.create_task(_serve_when_ready(remote, status))
+    following = asyncio.create_task(gateways.follow())
     await _told_to_leave()
-    serving.cancel()
+    following.cancel()
     status.serving = False
     await asyncio.sleep(leave)
     await server.stop(GRACE_SECONDS)
-    refreshing.cancel()
-
-
-async def _serve_when_ready(remote: RemoteKeys, status: health.Health) -> None:
-    await remote.until_ready()
-    status.serving = True
 
 
 async def _told_to_leave() -> None:

@@ -17,6 +17,7 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from extproc.policy import api_keys
 from tests.e2e import forge, wire
 from tests.e2e.providers import ANTHROPIC_KEY, Providers, headers_of, line_of
+from tests.e2e.reloading import Reloads
 from tests.e2e.stack import Stack, prompt, up
 
 ONE, TWO, AUDIENCE = "https://one.test", "https://two.test", "gateway"
@@ -166,6 +167,26 @@ def test_a_machine_with_a_key(issuers: Issuers, providers: Providers) -> None:
         refused = call(issuers, issuers.others_key)
     assert refused.status_code == 403 and issuers.stack.record(refused)["jwt.sub"] == "key:web"
     assert issuers.key not in issuers.stack.printed and issuers.key not in str(asked)
+
+
+def test_static_keys_come_and_go_with_their_file(tmp_path: Path, providers: Providers, issuers: Issuers) -> None:
+    (tmp_path / "one.json").write_text((issuers.stack.folder / "one.json").read_text())
+    (old, old_line), (new, new_line) = api_keys.new("old", {"team": "a"}), api_keys.new("new", {"team": "b"})
+    path = tmp_path / "api-keys.yaml"
+    path.write_text(old_line)
+    config = MODES.format(mode="strict").replace("  jwt:", "  api_keys: {file: api-keys.yaml}\n  jwt:")
+    with up(tmp_path, environ=providers.environ, config=config) as stack:
+        reloads = Reloads(stack)
+        for text, statuses in ((old_line, (200, 401)), (f"{old_line}\n{new_line}", (200, 200)), (new_line, (401, 200))):
+            if path.read_text() != text:
+                path.write_text(text)
+                reloads.by_itself()
+            for key, status in zip((old, new), statuses, strict=True):
+                assert [stack.call(BODY, token=key).status_code for _ in range(4)] == [status] * 4
+        path.write_text("- {id: broken}")
+        reloads.by_itself(good=False)
+        assert stack.call(BODY, token=new).status_code == 200
+        assert "api-keys.yaml:1: 0.sha256: " in stack.err.text
 
 
 PLACES = [

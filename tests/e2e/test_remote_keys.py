@@ -1,6 +1,9 @@
 """Keys that are fetched, through the real Envoy: discovery, rotation under load, and providers that are down."""
 
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +21,9 @@ from extproc.policy.fetch import WELL_KNOWN
 from tests.certificates import certificate
 from tests.e2e.identity_provider import identity_provider
 from tests.e2e.refusals import never_asked
+from tests.e2e.reloading import Reloads
 from tests.e2e.stack import Model, Stack, free_port, prompt, up
+from tests.e2e.test_health import ready
 from tests.key_server import KeyServer, key_server
 
 BODY = json.dumps(prompt("hello")).encode()
@@ -40,9 +45,9 @@ models:
 
 
 def gateway(
-    folder: Path, model: Model, jwks: dict[str, Any], issuer: str = ISSUER, workers: int = 1
+    folder: Path, model: Model, jwks: dict[str, Any], issuer: str = ISSUER, workers: int = 1, more: str = ""
 ) -> AbstractContextManager[Stack]:
-    config = CONFIG.format(issuer=json.dumps(issuer), jwks=json.dumps(jwks))
+    config = CONFIG.format(issuer=json.dumps(issuer), jwks=json.dumps(jwks)) + more
     return up(folder, environ={"MODEL_URL": model.url}, config=config, arguments=["--workers", str(workers)])
 
 
@@ -184,9 +189,51 @@ def port(tmp_path: Path) -> int:
     return free_port()
 
 
-def discovered(folder: Path, model: Model, port: int) -> AbstractContextManager[Stack]:
+def discovered(folder: Path, model: Model, port: int, more: str = "") -> AbstractContextManager[Stack]:
     issuer = f"https://localhost:{port}"
-    return gateway(folder, model, {"discovery": issuer, "ca_file": "ca.pem", "refresh": 1}, issuer)
+    return gateway(folder, model, {"discovery": issuer, "ca_file": "ca.pem", "refresh": 1}, issuer, more=more)
+
+
+def test_an_issuers_keys_move_to_a_server_under_load(tmp_path: Path, model: Model, server: KeyServer) -> None:
+    """By a new configuration. The fetching of the old one ends with it."""
+    one = Signer("a")
+    (tmp_path / "one.json").write_text(json.dumps({"keys": [one.jwk]}))
+    with gateway(tmp_path, model, {"file": "one.json"}, workers=2) as stack:
+        reloads = Reloads(stack)
+
+        def move(path: str) -> None:
+            server.serve(one.jwk, path=path)
+            jwks = {"url": f"{server.url}{path}", "ca_file": "ca.pem", "refresh": 1}
+            text = CONFIG.format(issuer=ISSUER, jwks=json.dumps(jwks))
+            (tmp_path / "gateway.yaml").write_text(text)
+            reloads.now()
+
+        load = Load(stack, one.token)
+        with load.running():
+            load.more(10)
+            move("/first")
+            load.more(20)
+            move("/second")
+            load.more(20)
+        assert set(load.statuses) == {200}
+        before = server.asked.count("/first"), server.asked.count("/second")
+        until(lambda: server.asked.count("/second") >= before[1] + 6)
+        assert server.asked.count("/first") == before[0]
+
+
+def test_check_fetches_keys_too(tmp_path: Path, model: Model, server: KeyServer) -> None:
+    one = Signer("a")
+    server.serve(one.jwk)
+    jwks = {"url": f"{server.url}/jwks", "ca_file": "ca.pem"}
+    (tmp_path / "gateway.yaml").write_text(CONFIG.format(issuer=ISSUER, jwks=json.dumps(jwks)))
+    command = [sys.executable, "-m", "extproc", "check", "--model", "claude-x"]
+    environ = {"PATH": os.environ["PATH"], "MODEL_URL": model.url, "MODEL_KEY": "k", "EXTPROC_TOKEN": one.token()}
+    for says in ("allowed", "(JwtAuth, keys_unavailable)"):
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.stdout.splitlines()[-1].endswith(says), done.stdout + done.stderr
+        server.answers.clear()
 
 
 def test_a_real_identity_provider(tmp_path: Path, model: Model, port: int) -> None:
@@ -216,9 +263,11 @@ def test_a_provider_with_a_new_key(tmp_path: Path, model: Model, port: int) -> N
 
 
 def test_a_provider_that_is_down_at_the_start(tmp_path: Path, model: Model, port: int) -> None:
-    with discovered(tmp_path, model, port) as stack:
+    health = free_port()
+    with discovered(tmp_path, model, port, f"health: {{port: {health}}}") as stack:
         said = "its keys cannot be fetched (Connection refused); its tokens are refused until they are"
         stack.err.first(lambda line: line if said in line else None)
+        assert ready(health)[0] == 503
         with never_asked(model):
             answer = stack.call(BODY, token="whatever")
         assert answer.status_code == 503
@@ -229,6 +278,7 @@ def test_a_provider_that_is_down_at_the_start(tmp_path: Path, model: Model, port
         with identity_provider(tmp_path, port) as provider:
             token = provider.id_token("ann", team="data")
             until(lambda: stack.call(BODY, token=token).status_code == 200)
+            assert ready(health)[0] == 200
         stack.err.first(lambda line: line if "its keys are here, 1 in number" in line else None)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from extproc.gateway import Gateway
+from extproc.policy.admit import Held
 from tests.issuing import token
 from tests.playbook import Playbook, awaits, forwards, rejects, request_body, request_headers, response_headers
 from tests.settings import AUTHENTICATION, PROVIDERS, faults, gateway
@@ -72,7 +73,7 @@ def test_what_was_refused_takes_no_room_and_gives_none_back(gate: Gateway) -> No
     for play in (one, two):
         gate.ended(play.exchange)
         gate.ended(play.exchange)
-    assert (gate._admit.calls, gate._admit.body_bytes) == (0, 0)
+    assert gate._admit.held == Held()
 
 
 def test_a_chat_client_hears_it_in_its_dialect(gate: Gateway) -> None:

@@ -107,13 +107,13 @@ def test_without_keys_it_is_not_the_callers_fault(tmp_path: Path) -> None:
 def test_keys_that_are_fetched_are_kept_from_one_gateway_to_the_next(tmp_path: Path) -> None:
     remote = RemoteKeys()
     text = f"{authenticating(jwks={'url': 'https://idp.example/jwks'})}\n{PROVIDERS}\n{MODELS}"
-    first = Gateway(source(tmp_path, text), ENVIRON, remote)
+    first = Gateway(source(tmp_path, text), ENVIRON, remote=remote)
     remote.use(first.fetched)
     changed = text.replace('"url": "https', '"refresh": 60, "url": "https')
-    [(again, plan)] = Gateway(source(tmp_path, changed), ENVIRON, remote).fetched
+    [(again, plan)] = Gateway(source(tmp_path, changed), ENVIRON, remote=remote).fetched
     assert again is first.fetched[0][0] and (again.plan.refresh, plan.refresh) == (300, 60)
-    remote.use(Gateway(source(tmp_path, GATEWAY), ENVIRON, remote).fetched)
-    [(other, _)] = Gateway(source(tmp_path, text), ENVIRON, remote).fetched
+    remote.use(Gateway(source(tmp_path, GATEWAY), ENVIRON, remote=remote).fetched)
+    [(other, _)] = Gateway(source(tmp_path, text), ENVIRON, remote=remote).fetched
     assert other is not again
 
 

@@ -73,10 +73,10 @@ def test_nothing_is_ready_before_it_is_there() -> None:
         idp.open.clear()
         running = asyncio.create_task(remote.run())
         await settled()
-        assert idp.asked == 1 and not remote.ready and one.current() is None
+        assert idp.asked == 1 and not remote.ready() and one.current() is None
         idp.open.set()
-        await remote.until_ready()
-        assert has(one, "EC-1")
+        await settled()
+        assert remote.ready() and has(one, "EC-1")
         running.cancel()
 
     run(test)
@@ -84,10 +84,7 @@ def test_nothing_is_ready_before_it_is_there() -> None:
 
 def test_without_remote_keys_all_is_ready() -> None:
     async def test(idp: Idp) -> None:
-        remote = RemoteKeys(idp.fetch)
-        assert not remote.ready
-        remote.use([])
-        assert remote.ready
+        assert RemoteKeys(idp.fetch).ready()
 
     run(test)
 
@@ -100,9 +97,11 @@ def test_it_recovers_by_itself(monkeypatch: pytest.MonkeyPatch, caplog: pytest.L
         idp.answer = NotFetched("Connection refused")
         running = asyncio.create_task(remote.run())
         await idp.until_asked(3)
-        assert not remote.ready
+        assert not remote.ready()
         idp.answer = {"keys": [jwk()]}
-        await remote.until_ready()
+        await idp.until_asked(idp.asked + 1)
+        await settled()
+        assert remote.ready()
         running.cancel()
 
     with caplog.at_level(logging.INFO, "extproc"):
@@ -132,11 +131,12 @@ def test_a_running_gateway_stays_ready() -> None:
     async def test(idp: Idp) -> None:
         remote, (one,) = idp.remote()
         await one.newer()
+        assert remote.ready()
         idp.now = 10_000
-        assert one.current() is None and remote.ready
+        assert one.current() is None and remote.ready()
         other = Plan(Place("https://new.example", "new"), 300, 0)
         remote.use([(remote.at(other), other)])
-        assert remote.ready
+        assert remote.ready()
 
     run(test)
 
@@ -238,7 +238,7 @@ def test_sets_come_and_go_with_the_configuration() -> None:
     async def test(idp: Idp) -> None:
         remote, (one,) = idp.remote()
         running = asyncio.create_task(remote.run())
-        await remote.until_ready()
+        await settled()
         shorter, other = Plan(PLACE, 60, 0), Plan(Place("https://new.example", "new"), 300, 0)
         assert remote.at(shorter) is one
         remote.use([(remote.at(shorter), shorter), (remote.at(other), other)])
@@ -248,6 +248,36 @@ def test_sets_come_and_go_with_the_configuration() -> None:
         remote.use([])
         await settled()
         assert remote.at(shorter) is not one
+        running.cancel()
+
+    run(test)
+
+
+def test_what_is_new_is_waited_for_whatever_comes_of_it() -> None:
+    async def test(idp: Idp) -> None:
+        remote, (one,) = idp.remote()
+        running = asyncio.create_task(remote.run())
+        await remote.first_fetches()
+        assert has(one, "EC-1")
+        other = Plan(Place("https://new.example", "new"), 300, 0)
+        idp.answer = NotFetched("x")
+        remote.use([(one, PLAN), (remote.at(other), other)])
+        await remote.first_fetches()
+        assert idp.asked == 2 and remote.at(other).current() is None
+        running.cancel()
+
+    run(test)
+
+
+def test_what_is_new_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_keys, "WAIT_SECONDS", 0.01)
+
+    async def test(idp: Idp) -> None:
+        remote, (one,) = idp.remote()
+        idp.open.clear()
+        running = asyncio.create_task(remote.run())
+        await remote.first_fetches()
+        assert not one.tried.is_set()
         running.cancel()
 
     run(test)

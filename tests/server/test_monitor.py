@@ -4,18 +4,16 @@ import asyncio
 import socket
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from prometheus_client import Metric
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
 
 from extproc.server import monitor
 from extproc.server.monitor import CannotListen, Check, Monitor
+from extproc.server.status import Status
 from tests.e2e.stack import free_port
 from tests.settings import GATEWAY, source
 
@@ -29,11 +27,6 @@ def check(good: bool) -> Check:
     return answer
 
 
-class Own(Collector):
-    def collect(self) -> Iterable[Metric]:
-        yield GaugeMetricFamily("extproc_own", "What the supervisor knows.", 7)
-
-
 Scene = Callable[[Monitor, str], Awaitable[None]]
 
 
@@ -42,7 +35,7 @@ def run(folder: Path, scene: Scene, front: bool | None = True, workers: tuple[bo
 
     async def begin() -> None:
         checks = {f"worker-{n}": check(good) for n, good in enumerate(workers)}
-        watched = Monitor(None if front is None else check(front), checks, [Own()])
+        watched = Monitor(None if front is None else check(front), checks, Status(7))
         settings = source(folder, f"{GATEWAY}\n{keys or 'health: {port: PORT}'}\n".replace("PORT", str(port))).config
         watched.start(settings, folder / "metrics")
         await scene(watched, f"http://127.0.0.1:{port}")
@@ -99,6 +92,14 @@ def test_a_stuck_loop_is_not_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     run(tmp_path, scene)
 
 
+def test_how_the_configuration_is_doing(tmp_path: Path) -> None:
+    async def scene(watched: Monitor, url: str) -> None:
+        told = (await get(f"{url}/status")).json()
+        assert (told["configuration"], told["generation"]) == ("in force", 7)
+
+    run(tmp_path, scene)
+
+
 def test_health_alone_shows_no_metrics(tmp_path: Path) -> None:
     async def scene(watched: Monitor, url: str) -> None:
         assert (await get(f"{url}/metrics")).status_code == 404
@@ -128,7 +129,7 @@ def test_scrapes_add_up_what_workers_counted_even_those_that_died(tmp_path: Path
         text = (await get(f"{url}/metrics")).text
         lines = [line for line in text.splitlines() if line.startswith("extproc_")]
         assert [line.rpartition(" ")[2] for line in lines if line.startswith("extproc_requests_total")] == ["2.0"]
-        assert "extproc_own 7.0" in lines
+        assert "extproc_config_generation 7.0" in lines
         # They died with a call each, which nobody serves any more.
         assert not [line for line in lines if line.startswith("extproc_streams_in_flight")]
 
@@ -145,7 +146,7 @@ def taken() -> Iterator[int]:
 def test_a_port_that_is_taken(key: str, taken: int, tmp_path: Path) -> None:
     async def begin() -> Any:
         settings = source(tmp_path, f"{GATEWAY}\n{key}: {{port: {taken}}}\n").config
-        return Monitor(None, {}).start(settings, tmp_path / "metrics")
+        return Monitor(None, {}, Status()).start(settings, tmp_path / "metrics")
 
     with pytest.raises(CannotListen, match=f"cannot listen on 127.0.0.1:{taken}: .*; see `{key}` in the file"):
         asyncio.run(begin())

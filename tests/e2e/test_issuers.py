@@ -20,7 +20,7 @@ from tests.e2e.providers import ANTHROPIC_KEY, Providers, headers_of, line_of
 from tests.e2e.reloading import Reloads
 from tests.e2e.stack import Stack, prompt, up
 
-ONE, TWO, AUDIENCE = "https://one.test", "https://two.test", "gateway"
+ONE, TWO, THREE, AUDIENCE = "https://one.test", "https://two.test", "https://three.test", "gateway"
 COOKIE, HEADER = "llm_session", "x-company-token"
 CONFIG = """
 authentication:
@@ -34,6 +34,7 @@ authentication:
       required_claims: [team]
       leeway: 0
     - {issuer: "https://two.test", audiences: [gateway], algorithms: [RS256, PS256], jwks: {file: two.json}}
+    - {issuer: "https://three.test", audiences: [gateway], algorithms: [ES256], jwks: {inline: INLINE}}
 authorization:
   require:
     - 'jwt.team == "data"'
@@ -60,6 +61,8 @@ class Issuers:
     ec: Any
     ed: Any
     rsa: Any
+    third: Any
+    """Whose key has no `kid`."""
     key: str
     """A static one of team data."""
     others_key: str
@@ -93,8 +96,10 @@ def issuers(tmp_path_factory: pytest.TempPathFactory, providers: Providers) -> I
     made = [api_keys.new("nightly", {"team": "data"}), api_keys.new("web", {"team": "shop"})]
     made.append(api_keys.new("old", {"team": "data"}, "2020-01-01"))
     (folder / "api-keys.yaml").write_text("\n".join(line for _, line in made))
-    with up(folder, environ=providers.environ, config=CONFIG) as running:
-        yield Issuers(running, elliptic, edwards, big, *(key for key, _ in made))
+    third = ec.generate_private_key(ec.SECP256R1())
+    config = CONFIG.replace("INLINE", json.dumps({"keys": [json.loads(ECAlgorithm.to_jwk(third.public_key()))]}))
+    with up(folder, environ=providers.environ, config=config) as running:
+        yield Issuers(running, elliptic, edwards, big, third, *(key for key, _ in made))
 
 
 def call(issuers: Issuers, token: str) -> httpx.Response:
@@ -109,6 +114,8 @@ def test_two_issuers_with_the_same_kid(issuers: Issuers, providers: Providers) -
         (issuers.token(kid=None), ONE),
         (issuers.token(TWO, "RS256"), TWO),
         (issuers.token(TWO, "PS256", kid=None), TWO),
+        (issuers.token(THREE, key=issuers.third), THREE),
+        (issuers.token(THREE, key=issuers.third, kid=None), THREE),
     ):
         answer = call(issuers, token)
         assert answer.status_code == 200, answer.text
@@ -124,6 +131,8 @@ def der(data: bytes, key: Any) -> bytes:
 BAD: dict[str, tuple[Callable[[Issuers], str], str]] = {
     "the other issuer's key": (lambda i: i.token(ONE, "RS256"), "algorithm_not_allowed"),
     "the other issuer's name": (lambda i: i.token(TWO, "ES256"), "algorithm_not_allowed"),
+    "the other issuer's key of the same kid": (lambda i: i.token(THREE), "bad_signature"),
+    "a key without a kid, at another issuer": (lambda i: i.token(ONE, key=i.third), "bad_signature"),
     "a stranger's curve": (lambda i: i.token(key=ec.generate_private_key(ec.SECP256R1())), "bad_signature"),
     "a stranger's Edwards curve": (
         lambda i: i.token(alg="EdDSA", key=ed25519.Ed25519PrivateKey.generate()),

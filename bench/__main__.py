@@ -8,11 +8,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import bodies, load
+from bench import bodies, delays, load
+from bench.alone import envoy_alone
 from bench.mock import CHUNKS
 from bench.stack import Stack, bare_gateway, cpu, gateway, machine, mock_model
 
 CONCURRENCY = 8
+ALONE_CALLS = 500
 
 
 @dataclass(frozen=True)
@@ -26,14 +28,20 @@ class Row:
     """The bare processor can carry it, too."""
 
 
-def measure(stack: Stack, bare: Stack, row: Row) -> str:
+def measure(stack: Stack, bare: Stack, alone: int, row: Row) -> str:
     """A line of the table. The bare processor carries the same load in turn, so that noise meets both."""
     cost, front, result = _cost(stack, row)
-    alone = asyncio.run(load.run(stack.port, row.request, min(200, row.calls), 1))
     floor = f"{_cost(bare, row)[0]:.3f}" if row.compared else "-"
     rate = result.calls / result.seconds
-    latency = f"{alone.quantile(0.5):.1f} | {alone.quantile(0.99):.1f}"
-    return f"| {row.name} | {cost:.3f} | {floor} | {front:.3f} | {rate:.0f} | {latency} |"
+    added = " | ".join(f"{value:.2f}" for value in _added(stack.port, alone, row))
+    return f"| {row.name} | {cost:.3f} | {floor} | {front:.3f} | {rate:.0f} | {added} |"
+
+
+def _added(port: int, alone: int, row: Row) -> list[float]:
+    """p50 and p99 of one client, milliseconds above what it waits for an Envoy alone."""
+    calls = min(ALONE_CALLS, row.calls)
+    ours, bare = (asyncio.run(load.run(one, row.request, calls, 1)) for one in (port, alone))
+    return [ours.quantile(q) - bare.quantile(q) for q in (0.5, 0.99)]
 
 
 def _cost(stack: Stack, row: Row) -> tuple[float, float, load.Result]:
@@ -64,20 +72,22 @@ def rows(token: str, scale: float) -> list[Row]:
 def main() -> None:
     scale = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
     with ExitStack() as open_ones:
-        folders = [Path(open_ones.enter_context(tempfile.TemporaryDirectory())) for _ in range(2)]
+        folders = [Path(open_ones.enter_context(tempfile.TemporaryDirectory())) for _ in range(3)]
         mock = open_ones.enter_context(mock_model())
         stack = open_ones.enter_context(gateway(folders[0], mock))
         bare = open_ones.enter_context(bare_gateway(folders[1], mock))
-        report(stack, bare, scale)
+        alone = open_ones.enter_context(envoy_alone(folders[2], mock))
+        report(stack, bare, alone, scale)
+    delays.main()
 
 
-def report(stack: Stack, bare: Stack, scale: float) -> None:
+def report(stack: Stack, bare: Stack, alone: int, scale: float) -> None:
     fresh = stack.processor.memory_info().rss
-    print(f"{time.strftime('%Y-%m-%d')}, {machine()}; {CONCURRENCY} clients; p50 and p99 with one client\n")
-    print("| | processor, CPU ms | grpcio alone | Envoy, CPU ms | per second | p50 ms | p99 ms |")
+    print(f"{time.strftime('%Y-%m-%d')}, {machine()}; {CONCURRENCY} clients. Added: by one client, to an Envoy alone\n")
+    print("| | processor, CPU ms | grpcio alone | Envoy, CPU ms | per second | added p50 ms | p99 ms |")
     print("|---|---|---|---|---|---|---|")
     for row in rows(stack.token, scale):
-        print(measure(stack, bare, row), flush=True)
+        print(measure(stack, bare, alone, row), flush=True)
     used = stack.processor.memory_info().rss
     memory = f"{fresh / 1e6:.0f} MB fresh, {used / 1e6:.0f} MB after this run"
     print(f"\nstart to serving {stack.start_seconds:.2f} s; resident memory of a worker {memory}")

@@ -34,9 +34,18 @@ routes: [{{path: "/files/*", serve: passthrough, provider: mock}}]
 class Stack:
     port: int
     token: str
-    processor: psutil.Process
+    processors: list[psutil.Process]
     envoy: psutil.Process
     start_seconds: float
+    supervisor: int = 0
+
+    @property
+    def processor(self) -> psutil.Process:
+        return self.processors[0]
+
+    def cpu(self) -> float:
+        """Seconds so far, of all together."""
+        return sum(cpu(process) for process in (*self.processors, self.envoy))
 
 
 @contextmanager
@@ -51,11 +60,11 @@ def mock_model() -> Iterator[int]:
 
 
 @contextmanager
-def gateway(folder: Path, mock: int) -> Iterator[Stack]:
+def gateway(folder: Path, mock: int, workers: int = 1) -> Iterator[Stack]:
     port = free_port()
     path = folder / "gateway.yaml"
     path.write_text(CONFIG.format(port=port, mock=mock))
-    command = [sys.executable, "-m", "extproc", "up", "--config", str(path), "--workers", "1"]
+    command = [sys.executable, "-m", "extproc", "up", "--config", str(path), "--workers", str(workers)]
     began = time.perf_counter()
     with (folder / "errors").open("w") as errors, (folder / "log").open("w+") as log:
         process = subprocess.Popen(command, stdout=log, stderr=errors, env={"HOME": str(folder)})
@@ -64,8 +73,10 @@ def gateway(folder: Path, mock: int) -> Iterator[Stack]:
                 assert process.poll() is None, (folder / "errors").read_text()
                 time.sleep(0.005)
             seconds = time.perf_counter() - began
-            children = {_kind(child): child for child in psutil.Process(process.pid).children()}
-            yield Stack(port, idp.mint(folder / "keys"), children["processor"], children["envoy"], seconds)
+            children = psutil.Process(process.pid).children()
+            processors = [child for child in children if "extproc.server.worker" in child.cmdline()]
+            [front] = [child for child in children if child not in processors]
+            yield Stack(port, idp.mint(folder / "keys"), processors, front, seconds, process.pid)
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait()
@@ -82,31 +93,30 @@ def bare_gateway(folder: Path, mock: int) -> Iterator[Stack]:
         [sys.executable, "-m", "bench.bare", address, cluster("mock", f"http://127.0.0.1:{mock}/v1")]
     )
     front = subprocess.Popen(
-        [up.binary_path(), *ENVOY], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+        [up.binary_path(), "-c", "bootstrap.json", *ENVOY],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
     )
     try:
-        while not _answers(port):
+        while not answers(port):
             time.sleep(0.05)
-        yield Stack(port, "none", psutil.Process(processor.pid), psutil.Process(front.pid), 0)
+        yield Stack(port, "none", [psutil.Process(processor.pid)], psutil.Process(front.pid), 0)
     finally:
         for process in (front, processor):
             process.terminate()
             process.wait()
 
 
-ENVOY = ("-c", "bootstrap.json", "--disable-hot-restart", "--log-level", "error", "--concurrency", "1")
+ENVOY = ("--disable-hot-restart", "--log-level", "error", "--concurrency", "1")
 
 
-def _answers(port: int) -> bool:
+def answers(port: int) -> bool:
     try:
         asyncio.run(load.run(port, load.post("/v1/messages", "none", bodies.small()), 1, 1))
     except (OSError, AssertionError):
         return False
     return True
-
-
-def _kind(process: psutil.Process) -> str:
-    return "processor" if "extproc.server.worker" in process.cmdline() else "envoy"
 
 
 def free_port() -> int:

@@ -42,7 +42,9 @@ def run(options: Options, data: bytes) -> int:
     Returns 1 for a rejection. Raises Unusable, config.Invalid."""
     body = _body(options, data)
     resolved = _resolve(options.config, str(body.get("model", "")))
-    pair = pair_for(options.dialect, resolved.provider.dialects)
+    pair = pair_for(options.dialect, resolved.dialects)
+    if pair is None:
+        raise Unusable(f"{resolved.provider.name} cannot be asked in the dialect {options.dialect}")
     raw = data if options.what == "request" and options.model is None else msgspec.json.encode(body)
     target = Target(profile=resolved.profile, model=resolved.upstream, nonce=NONCE, now=time.time(), raw=raw)
     asked = pair.request(body, target)

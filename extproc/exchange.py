@@ -47,6 +47,9 @@ _NO_COUNT = Rejection(
 )
 
 
+_NO_PAIR = invalid("model", "this model cannot be asked in this API; use another one", code="unsupported_value")
+
+
 class Phase(Enum):
     NEW = auto()
     ADMITTED = auto()
@@ -156,7 +159,7 @@ class Exchange:
             return self._translate(body, to, resolved)
         if to.profile.count_tokens == "off":
             return self.reject(_NO_COUNT)
-        if self.facts.dialect in resolved.provider.dialects:
+        if self.facts.dialect in resolved.dialects:
             return self._translate(body, to, resolved, below="/count_tokens")
         return self._count(body, to)
 
@@ -183,7 +186,9 @@ class Exchange:
         return {name: value for name, value in settings.items() if name in count.INPUT}
 
     def _translate(self, body: Json, to: Target, resolved: Resolved, below: str = "") -> Action:
-        pair = pair_for(self.facts.dialect, resolved.provider.dialects)
+        pair = pair_for(self.facts.dialect, resolved.dialects)
+        if pair is None:
+            return self.reject(_NO_PAIR)
         asked = pair.request(body, to)
         if isinstance(asked, Rejection):
             return self.reject(asked)
@@ -197,7 +202,7 @@ class Exchange:
     def _forward(self, asked: Translated, resolved: Resolved) -> Forward:
         provider = resolved.provider
         # Our translations know no query; what passes in its own dialect keeps the client's.
-        query = f"?{self.facts.query}" if self.facts.query and self.facts.dialect in provider.dialects else ""
+        query = f"?{self.facts.query}" if self.facts.query and self.facts.dialect in resolved.dialects else ""
         headers = {
             ":path": provider.path(asked.path) + query,
             "content-type": "application/json",

@@ -54,7 +54,7 @@ class Provider(msgspec.Struct, frozen=True):
             return {}
         key = self.credential.reveal()
         # Anthropic's OAuth tokens are no API keys: https://platform.claude.com/docs/en/api/overview
-        if "messages" in self.dialects and "chat" not in self.dialects and not key.startswith("sk-ant-oat"):
+        if set(self.dialects) == {"messages"} and not key.startswith("sk-ant-oat"):
             return {"x-api-key": key}
         return {"authorization": f"Bearer {key}"}
 
@@ -67,6 +67,13 @@ class Resolved(msgspec.Struct, frozen=True):
     provider: Provider
     profile: Profile
     rule: "Rule"
+
+    @property
+    def dialects(self) -> tuple[Dialect, ...]:
+        """What can be spoken about this model, the preferred first: as the profile says, Chat, as the provider does."""
+        listed = self.provider.dialects
+        preferred = self.profile.dialect or ("chat" if "chat" in listed else listed[0])
+        return tuple(dict.fromkeys((preferred, *listed)))
 
 
 OF_A_ROUTE = -1
@@ -174,7 +181,8 @@ def _version(version: str) -> dict[str, str]:
 
 def _by_name(provider: Provider, upstream: str) -> str:
     if "chat" not in provider.dialects:
-        return profiles.for_claude(upstream)
+        messages = "messages" in provider.dialects
+        return profiles.for_claude(upstream) if messages else profiles.for_responses(upstream)
     openai = provider.name == "openai" or provider.authority.endswith(".openai.com")
     return profiles.for_model(upstream) if openai else "generic"
 

@@ -16,7 +16,8 @@ PAIRS: dict[tuple[str, str], Pair] = {
 }
 
 
-def pair_for(client: str, provider: Sequence[str]) -> Pair:
-    """The client's own dialect if the provider speaks it, else a translator. Raises KeyError when there is none:
-    the configuration's check keeps that from happening."""
-    return PAIRS[client, client if client in provider else provider[0]]
+def pair_for(client: str, provider: Sequence[str]) -> Pair | None:
+    """The client's own dialect if the provider speaks it, else the translator for the first of the provider's
+    dialects that has one. None: what the client speaks cannot be brought to this provider."""
+    spoken = [client] if client in provider else provider
+    return next((PAIRS[client, dialect] for dialect in spoken if (client, dialect) in PAIRS), None)

@@ -111,6 +111,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """False (Bedrock): thinking must be off where a tool is forced."""
     expose_reasoning: bool = True
     strict_tools: bool = True
+    repair_interrupted: bool = False
+    """A call without a result counts as aborted instead of refusing the request."""
     tools_for_history: bool = True
     """Declare the tools of the history where the request declares none."""
     web_search: bool = False

@@ -4,21 +4,10 @@ import msgspec
 
 from extproc.errors import Rejection, invalid
 from extproc.translate import want
-from extproc.translate.chat_on_messages import (
-    cache,
-    choice,
-    effort,
-    ending,
-    fields,
-    limits,
-    passed,
-    structured,
-    system,
-    tools,
-    walk,
-)
+from extproc.translate.chat_on_messages import choice, fields, tools, walk
 from extproc.translate.chat_on_messages.asked import Asked
-from extproc.translate.chat_on_messages.draft import Draft
+from extproc.translate.on_messages import cache, effort, ending, limits, passed, structured, system
+from extproc.translate.on_messages.draft import Draft
 from extproc.translate.pair import Json, Target
 from extproc.translate.want import Refused
 
@@ -43,15 +32,18 @@ def compose(draft: Draft) -> None:
     """Builds `draft.upstream`, in a fixed order of members."""
     upstream = draft.upstream
     upstream["model"] = draft.target.model or want.text(draft.body, "model", "")
-    upstream["max_tokens"] = limits.max_tokens(draft)
+    upstream["max_tokens"] = limits.max_tokens(draft, ("max_completion_tokens", "max_tokens"))
     fields.check(draft)
-    turns = ending.close(draft, walk.turns(draft))
+    turns = ending.close(draft, walk.turns(draft), "messages")
     declared = tools.declare(draft, turns)
     forced = choice.apply(draft, declared)
-    effort.apply(draft, turns, forced=forced)
-    structured.apply(draft)
+    level = effort.wanted(draft.body, "reasoning_effort", "", shown=True)
+    effort.apply(draft, turns, level, forced=forced)
+    wanted = want.optional_mapping(draft.body, "response_format", "")
+    structured.apply(draft, wanted, "response_format", flat=False)
     passed.apply(draft)
-    limits.apply(draft)
+    limits.stop(draft)
+    limits.sampling(draft)
     thinks = effort.thinks(draft)
     upstream["messages"] = [turn.message(thinks=thinks) for turn in turns]
     system.apply(draft)

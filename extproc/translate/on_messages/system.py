@@ -1,6 +1,6 @@
 """The system prompt: leading instructions, those hoisted from the conversation, and what the operator adds."""
 
-from extproc.translate.chat_on_messages.draft import Draft
+from extproc.translate.on_messages.draft import Draft
 
 # As Anthropic's own OpenAI layer joins them.
 _SEAM = "\n"
@@ -18,4 +18,4 @@ def apply(draft: Draft) -> None:
 
 def say(draft: Draft, text: str) -> None:
     """Adds a sentence of ours."""
-    draft.system.append((-1, {"type": "text", "text": text}))
+    draft.system.append(("", {"type": "text", "text": text}))

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from extproc.translate.chat_on_messages.draft import Draft
+from extproc.translate.on_messages.draft import Draft
 from extproc.translate.want import Json, refused
 
 _NAMES = frozenset(("betas", "cache_control", "output_config", "thinking"))

@@ -1,16 +1,18 @@
 """What bounds and steers generating (mapping 4.1)."""
 
+from collections.abc import Sequence
+
 from extproc.translate import want
-from extproc.translate.chat_on_messages.draft import Draft
+from extproc.translate.on_messages.draft import Draft
 from extproc.translate.want import refused
 
 _TOP_P_WITH_BUDGET = 0.95
 
 
-def max_tokens(draft: Draft) -> int:
-    """Anthropic must be told; an OpenAI client need not."""
+def max_tokens(draft: Draft, names: Sequence[str]) -> int:
+    """Anthropic must be told; an OpenAI client need not. Of `names` the first that is there wins."""
     limit = draft.profile.max_output_tokens
-    for name in ("max_completion_tokens", "max_tokens"):
+    for name in names:
         if draft.body.get(name) is None:
             continue
         asked = want.integer(draft.body, name, "")
@@ -24,18 +26,13 @@ def max_tokens(draft: Draft) -> int:
     return default if limit is None else min(default, limit)
 
 
-def apply(draft: Draft) -> None:
-    _stop(draft)
-    _sampling(draft)
-
-
-def _stop(draft: Draft) -> None:
-    stop = draft.body.get("stop")
-    if stop is None:
+def stop(draft: Draft) -> None:
+    asked = draft.body.get("stop")
+    if asked is None:
         return
-    listed = not isinstance(stop, str)
+    listed = not isinstance(asked, str)
     kept = []
-    for n, sequence in enumerate(want.sequence(draft.body, "stop", "") if listed else [stop]):
+    for n, sequence in enumerate(want.sequence(draft.body, "stop", "") if listed else [asked]):
         where = f"stop.{n}" if listed else "stop"
         if not isinstance(sequence, str):
             raise refused(where, "Input should be a valid string")
@@ -47,7 +44,7 @@ def _stop(draft: Draft) -> None:
         draft.upstream["stop_sequences"] = kept
 
 
-def _sampling(draft: Draft) -> None:
+def sampling(draft: Draft) -> None:
     """Claude 4 refuses temperature beside top_p, and a budget for thinking refuses most values of all three."""
     upstream, budgeted = draft.upstream, _has_budget(draft)
     for name in ("temperature", "top_p", "top_k"):

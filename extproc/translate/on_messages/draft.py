@@ -21,8 +21,8 @@ class Draft:
         self.upstream: Json = {}
         self.original_names: dict[str, str] = {}
         self.custom: set[str] = set()
-        self.system: list[tuple[int, Json]] = []
-        """Text blocks of the system prompt, each with the index of its message."""
+        self.system: list[tuple[str, Json]] = []
+        """Text blocks of the system prompt, each with the path of its message."""
 
     def tool_name(self, name: str) -> str:
         """The upstream's name of a tool; remembered for the answer."""

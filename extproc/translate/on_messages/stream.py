@@ -1,16 +1,15 @@
-"""Messages events as a Chat answer (mapping 4.7)."""
+"""Messages events, read (mapping 4.7)."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from extproc.errors import Reason, Rejection
-from extproc.translate.chat_on_messages.answer_state import AnswerState
-from extproc.translate.chat_on_messages.asked import Asked
-from extproc.translate.chat_on_messages.errors import reported
-from extproc.translate.chat_on_messages.sinks import Sink
-from extproc.translate.event_stream import EventStream, loads_or_none
+from extproc.profiles import Profile
+from extproc.translate.event_stream import EventStream, Out, loads_or_none
 from extproc.translate.failures import failure
+from extproc.translate.on_messages.answer_state import AnswerState
+from extproc.translate.on_messages.errors import reported
 from extproc.translate.pair import Outcome
 from extproc.wire.lenient import decode
 from extproc.wire.message_events import Event, Message
@@ -18,11 +17,17 @@ from extproc.wire.message_events import Event, Message
 _decoder = msgspec.json.Decoder(Event)
 
 
+class Sink(Out, Protocol):
+    def beat(self) -> None:
+        """The upstream shows that it is alive."""
+        ...
+
+
 class MessagesStream(EventStream):
-    def __init__(self, asked: Asked, sink: Sink, outcome: Outcome) -> None:
-        super().__init__(sink, outcome, asked.profile.max_event_bytes)
-        self._asked = asked
-        self._state = AnswerState(asked, sink, outcome)
+    def __init__(self, state: AnswerState, sink: Sink, outcome: Outcome, profile: Profile) -> None:
+        super().__init__(sink, outcome, profile.max_event_bytes)
+        self._profile = profile
+        self._state = state
         self._sink = sink
 
     def _data(self, data: bytes, name: str) -> None:
@@ -79,7 +84,7 @@ class MessagesStream(EventStream):
         self._state.end()
 
     def _body_ended(self) -> None:
-        tolerated = self._asked.profile.on_truncated == "end_turn" and not self._state.in_call
+        tolerated = self._profile.on_truncated == "end_turn" and not self._state.in_call
         if self._state.finished or (self._state.started and tolerated):
             self._end()
         else:
@@ -93,4 +98,4 @@ class MessagesStream(EventStream):
         self._state.warn(word)
 
     def _reported(self, value: Any) -> Rejection:
-        return reported(value, self._asked.profile)
+        return reported(value, self._profile)

@@ -6,12 +6,12 @@ THINKING = frozenset(("thinking", "redacted_thinking"))
 
 
 class Turn:
-    __slots__ = ("blocks", "index", "results", "role")
+    __slots__ = ("blocks", "path", "results", "role")
 
-    def __init__(self, role: str, index: int, blocks: list[Json]) -> None:
+    def __init__(self, role: str, path: str, blocks: list[Json]) -> None:
         self.role = role
-        self.index = index
-        """Of its first message in the client's list."""
+        self.path = path
+        """Of its first message; empty: made here."""
         self.blocks = blocks
         self.results: list[Json] = []
         """User: results of tools, which stand before everything else."""

@@ -1,12 +1,12 @@
-"""A whole Messages answer as a Chat answer (mapping 4.6)."""
+"""A whole Messages answer, read (mapping 4.6)."""
 
 import msgspec
 
 from extproc.errors import Reason, Rejection
 from extproc.profiles import Profile
-from extproc.translate.chat_on_messages.answer_state import AnswerState
-from extproc.translate.chat_on_messages.errors import reported
 from extproc.translate.failures import failure
+from extproc.translate.on_messages.answer_state import AnswerState
+from extproc.translate.on_messages.errors import reported
 from extproc.wire.lenient import Undecodable, decode, loads
 from extproc.wire.message_events import Message
 

@@ -1,6 +1,7 @@
 """Anthropic's errors in OpenAI's words (mapping 5.3). The words themselves are in wire/chat.py, by kind."""
 
 import re
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -31,21 +32,15 @@ _STATUSES: dict[int, Kind] = {
 }
 _OVERFLOWS = ("prompt is too long", "exceed context limit")
 _PATH = re.compile(r"([a-z][a-z0-9_]*(?:\.[A-Za-z0-9_-]+)*): ")
-# Member upstream -> the client's member it was made from.
-_MEMBERS = {
-    "stop_sequences": "stop",
-    "output_config.effort": "reasoning_effort",
-    "output_config.format": "response_format",
-    "thinking": "reasoning_effort",
-    "metadata.user_id": "safety_identifier",
-    "system": "messages",
-}
+Members = Mapping[str, str]
+"""Member upstream -> the client's member it was made from."""
 
 
-def refused(status: int, body: bytes, profile: Profile) -> Rejection:
+def refused(status: int, body: bytes, profile: Profile, members: Members) -> Rejection:
     """An answer whose status says that it is an error."""
     told = told_by(body)
-    return _rejection(told, status, profile, _kind(told, status), _phrase(status))
+    rejection = _rejection(told, status, profile, _kind(told, status), _phrase(status))
+    return msgspec.structs.replace(rejection, path=_translated(rejection.path, members))
 
 
 def reported(value: Any, profile: Profile) -> Rejection:
@@ -109,11 +104,12 @@ def _code_and_path(kind: Kind, message: str) -> tuple[str, str]:
     if message.startswith(_OVERFLOWS[0]) or _OVERFLOWS[1] in message:
         return "context_length_exceeded", "messages"
     found = _PATH.match(message)
-    return "", _translated(found.group(1)) if found else ""
+    return "", found.group(1) if found else ""
 
 
-def _translated(path: str) -> str:
-    for upstream, member in _MEMBERS.items():
+def _translated(path: str, members: Members) -> str:
+    """Below `messages` places are not the same on both sides, but the list is."""
+    for upstream, member in members.items():
         if path == upstream or path.startswith(f"{upstream}."):
             return member
     return path

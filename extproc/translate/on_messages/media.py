@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 
 from extproc.translate import want
-from extproc.translate.chat_on_messages.draft import Draft
+from extproc.translate.on_messages.draft import Draft
 from extproc.translate.pair import Json
 from extproc.translate.want import unsupported
 
@@ -22,11 +22,11 @@ class _Data(NamedTuple):
     base64: str
 
 
-def image(draft: Draft, part: Json, path: str) -> Json:
-    where = f"{path}.image_url.url"
-    url = want.text(want.mapping(part, "image_url", path), "url", f"{path}.image_url").strip()
+def image(draft: Draft, url: str, where: str) -> Json:
+    """`where`: the path of the URL."""
+    url = url.strip()
     if url[:5].lower() != "data:":
-        return {"type": "image", "source": {"type": "url", "url": _web_address(draft, url, where)}}
+        return {"type": "image", "source": {"type": "url", "url": _web_address(draft, url, where, "image")}}
     data = _data(url, where)
     media_type = _IMAGES.get(data.media_type)
     if media_type is None:
@@ -34,22 +34,34 @@ def image(draft: Draft, part: Json, path: str) -> Json:
     return {"type": "image", "source": {"type": "base64", "media_type": media_type, "data": data.base64}}
 
 
-def _web_address(draft: Draft, url: str, path: str) -> str:
+def _web_address(draft: Draft, url: str, path: str, what: str) -> str:
     if not url.lower().startswith(("http://", "https://")):
         raise unsupported(path, "Input should be a data: URL or a web address")
     if not draft.profile.url_sources:
-        raise unsupported(path, "the upstream takes no image by URL; send it as base64")
+        raise unsupported(path, f"the upstream takes no {what} by URL; send it as base64")
     return url
 
 
-def file(part: Json, path: str) -> Json:
-    where = f"{path}.file"
-    found = want.mapping(part, "file", path)
-    if found.get("file_id") is not None:
-        raise unsupported(f"{where}.file_id", "a file by file_id cannot be sent to another provider; send its data")
-    source = _document(want.text(found, "file_data", where), f"{where}.file_data")
-    name = want.optional_text(found, "filename", where)
+def file(found: Json, path: str) -> Json:
+    """`path`: of the object that holds `file_data` or `file_id`."""
+    without_id(found, path)
+    return _titled(_document(want.text(found, "file_data", path), f"{path}.file_data"), found, path)
+
+
+def linked(draft: Draft, found: Json, path: str) -> Json:
+    """A PDF by `file_url`."""
+    url = _web_address(draft, want.text(found, "file_url", path).strip(), f"{path}.file_url", "file")
+    return _titled({"type": "url", "url": url}, found, path)
+
+
+def _titled(source: Json, found: Json, path: str) -> Json:
+    name = want.optional_text(found, "filename", path)
     return {"type": "document", "source": source, **({"title": name} if name else {})}
+
+
+def without_id(found: Json, path: str) -> None:
+    if found.get("file_id") is not None:
+        raise unsupported(f"{path}.file_id", "a file by file_id cannot be sent to another provider; send its data")
 
 
 def _document(file_data: str, path: str) -> Json:

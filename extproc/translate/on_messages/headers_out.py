@@ -1,6 +1,6 @@
 """Which of an upstream's response headers a Chat client gets, and under which names."""
 
-from extproc.translate.chat_on_messages.ratelimit import rate_limits
+from extproc.translate.on_messages.ratelimit import rate_limits
 from extproc.translate.pair import Headers
 
 _KEPT = ("retry-after", "retry-after-ms", "x-should-retry")

@@ -80,5 +80,9 @@ def message_id(upstream_id: str, nonce: str) -> str:
 
 def completion_id(upstream_id: str, nonce: str) -> str:
     """The same for a Chat client."""
-    suffix = _FOREIGN.sub("_", upstream_id.removeprefix("msg_"))
-    return f"chatcmpl-{suffix}" if suffix else made_id("chatcmpl-", nonce, 0)
+    return f"chatcmpl-{message_suffix(upstream_id, nonce)}"
+
+
+def message_suffix(upstream_id: str, nonce: str) -> str:
+    """What all ids of an answer have in common, from the upstream's id of the message."""
+    return _FOREIGN.sub("_", upstream_id.removeprefix("msg_")) or made_id("", nonce, 0)

@@ -2,12 +2,13 @@
 
 from extproc.translate.chat_on_messages import thought, usage
 from extproc.translate.chat_on_messages.asked import Asked
-from extproc.translate.chat_on_messages.blocks import Text, Thinking, ToolUse
+from extproc.translate.chat_on_messages.blocks import Thinking, ToolUse
 from extproc.translate.chat_on_messages.finish import finish
 from extproc.translate.chat_on_messages.sinks import Call, Head, Sink
 from extproc.translate.names import completion_id, made_id
 from extproc.translate.on_messages import answer_state
 from extproc.translate.on_messages.answer_state import DECLINED, Open, Skipped
+from extproc.translate.on_messages.texts import Text
 from extproc.translate.pair import Json, Outcome, Usage
 from extproc.wire.message_events import Block, StopDetails
 
@@ -55,7 +56,7 @@ class AnswerState(answer_state.AnswerState):
     def _opened(self, block: Block) -> Open:
         match block.type:
             case "text":
-                text = Text(self._sink, self._position)
+                text = Text(self._sink.text, self._cite, self._position)
                 self._count(text, text.begin(block))
                 return text
             case "thinking":
@@ -69,6 +70,9 @@ class AnswerState(answer_state.AnswerState):
                 return self._tool(block)
             case _:
                 return Skipped()
+
+    def _cite(self, found: list[Json]) -> None:
+        self._sink.annotations([{"type": "url_citation", "url_citation": citation} for citation in found])
 
     def _thinking(self, block: Block) -> Thinking:
         shown, seam = self._asked.profile.expose_reasoning, "\n\n" if self._thought else ""

@@ -2,30 +2,26 @@
 
 import msgspec
 
-from extproc.errors import Rejection, invalid
+from extproc.errors import Rejection
 from extproc.translate import want
 from extproc.translate.chat_on_messages import choice, fields, tools, walk
 from extproc.translate.chat_on_messages.asked import Asked
 from extproc.translate.on_messages import cache, effort, ending, limits, passed, structured, system
+from extproc.translate.on_messages.attempt import attempt
 from extproc.translate.on_messages.draft import Draft
 from extproc.translate.pair import Json, Target
-from extproc.translate.want import Refused
 
 PATH = "/v1/messages"
 
 
 def translate(body: Json, to: Target) -> Asked | Rejection:
     """The request for the upstream, or why there is none. Never raises, whatever the body."""
-    try:
-        draft = Draft(body, to)
-        compose(draft)
-        return _asked(draft, msgspec.json.encode(draft.upstream))
-    except Refused as stop:
-        return stop.rejection
-    except UnicodeEncodeError:
-        return invalid("", "The body holds text that is not valid Unicode")
-    except RecursionError:
-        return invalid("", "The body is nested too deeply")
+    return attempt(lambda: _translated(Draft(body, to)))
+
+
+def _translated(draft: Draft) -> Asked:
+    compose(draft)
+    return _asked(draft, msgspec.json.encode(draft.upstream))
 
 
 def compose(draft: Draft) -> None:

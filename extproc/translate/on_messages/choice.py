@@ -23,7 +23,7 @@ class Form(Protocol):
         ...
 
     def name(self, tool: Json, path: str) -> tuple[str, str]:
-        """The client's name of the tool meant, and the path of it."""
+        """The client's name of the tool meant, and the path of it. No name: the tool cannot run here."""
         ...
 
 
@@ -67,6 +67,8 @@ def _choice(draft: Draft, declared: Declared, form: Form, member: str) -> Json |
 
 
 def _forced(name: str, path: str, declared: Declared) -> Json:
+    if not name:
+        raise unsupported(path, "this tool cannot run with this model")
     if name in declared.names:
         return {"type": "tool", "name": declared.names[name]}
     if declared.names:
@@ -80,9 +82,9 @@ def _allowed(draft: Draft, allowed: Json, path: str, declared: Declared, form: F
     kept = set()
     for n, item in enumerate(want.sequence(allowed, "tools", path)):
         name, where = form.name(want.item(item, f"{path}.tools.{n}"), f"{path}.tools.{n}")
-        if name not in declared.names:
+        if name and name not in declared.names:
             raise refused(where, f"Tool '{name[:128]}' not found in provided tools")
-        kept.add(declared.names[name])
+        kept.add(declared.names.get(name))
     tools = [tool for tool in draft.upstream.get("tools", []) if tool["name"] in kept]
     if draft.upstream.get("tools"):
         if not tools:

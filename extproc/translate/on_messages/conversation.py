@@ -52,10 +52,10 @@ class Conversation:
         self.settle()
         placed: list[Turn] = []
         for turn, may_stay in zip(self._turns, _legal(self._turns), strict=True):
-            if turn.role != "system" or may_stay:
-                add(placed, turn)
-            else:
+            if turn.role == "system" and not may_stay:
                 self._hoist(turn.blocks, turn.path)
+            elif turn.leave_idle_thoughts():
+                add(placed, turn)
         return placed
 
     def _hoist(self, blocks: list[Json], path: str) -> None:

@@ -21,7 +21,8 @@ _TIERS = {
 }
 _LOCATION = ("city", "country", "region", "timezone")
 
-Rules = Mapping[str, Callable[[Draft], None]]
+Rule = Callable[[Draft], None]
+Rules = Mapping[str, Rule]
 
 
 def check(draft: Draft, rules: Rules, known: frozenset[str]) -> None:

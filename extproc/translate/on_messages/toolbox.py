@@ -43,10 +43,10 @@ class Toolbox:
     def add(self, tool: Json) -> None:
         self.tools.append(tool)
 
-    def function(self, function: Json, path: str, within: tuple[str, str] = ("", "")) -> Json:
-        """`within`: what the names begin with, and the descriptions."""
+    def function(self, function: Json, path: str, about: str = "") -> Json:
+        """`about`: stands before the description."""
         self._draft.warnings.unknown(function, _FUNCTION | self._more, path)
-        tool = self._named(function, path, within)
+        tool = self._named(function, path, about)
         where = f"{path}.parameters"
         schema, changed = parameters.rooted(want.optional_mapping(function, "parameters", path))
         if changed:
@@ -60,10 +60,10 @@ class Toolbox:
         tool["input_schema"] = schema
         return tool
 
-    def custom(self, custom: Json, path: str, within: tuple[str, str] = ("", "")) -> Json:
+    def custom(self, custom: Json, path: str, about: str = "") -> Json:
         """Free text as the one member of an object."""
         self._draft.warnings.unknown(custom, _CUSTOM | self._more, path)
-        tool = self._named(custom, path, within)
+        tool = self._named(custom, path, about)
         self._draft.warnings.add("emulated", path.removesuffix(".custom"), "a custom tool takes JSON here")
         self._draft.custom.add(tool["name"])
         if grammar := _grammar(want.optional_mapping(custom, "format", path)):
@@ -90,9 +90,9 @@ class Toolbox:
             self._draft.upstream["tools"] = tools
         return Declared(self.names, self.lost, rebuilt)
 
-    def _named(self, holder: Json, path: str, within: tuple[str, str]) -> Json:
-        tool: Json = {"name": self.named(within[0] + want.text(holder, "name", path), path)}
-        said = (within[1], want.optional_text(holder, "description", path))
+    def _named(self, holder: Json, path: str, about: str) -> Json:
+        tool: Json = {"name": self.named(want.text(holder, "name", path), path)}
+        said = (about, want.optional_text(holder, "description", path))
         if description := "\n\n".join(text for text in said if text):
             tool["description"] = description
         return tool

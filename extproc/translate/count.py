@@ -8,7 +8,7 @@ import struct
 import msgspec
 
 from extproc.errors import Rejection, invalid
-from extproc.translate.messages_on_chat.draft import Draft
+from extproc.translate.messages_on_chat.draft import ChatDraft
 from extproc.translate.messages_on_chat.request import compose
 from extproc.translate.pair import Target
 from extproc.translate.want import Json, Refused
@@ -29,7 +29,7 @@ _HEADER_CHARS = 64 * 1024
 def estimate(body: Json, to: Target) -> int | Rejection:
     """Tokens of the request as the upstream would get it; refuses what translation would refuse."""
     try:
-        draft = Draft(body, to, counting=True)
+        draft = ChatDraft(body, to, counting=True)
         compose(draft)
         return math.ceil(_tokens(draft) * to.profile.estimate_factor)
     except Refused as stop:
@@ -40,7 +40,7 @@ def estimate(body: Json, to: Target) -> int | Rejection:
         return invalid("", "The body is nested too deeply")
 
 
-def _tokens(draft: Draft) -> int:
+def _tokens(draft: ChatDraft) -> int:
     counted = _Count()
     for message in draft.upstream["messages"]:
         counted.message(message)

@@ -1,12 +1,19 @@
 """Turns as upstream messages: pairing of calls and results, and the prefill rule."""
 
+from extproc.translate.for_messages.draft import Draft, Part
+from extproc.translate.for_messages.results import Result
+from extproc.translate.for_messages.turns import SEAM, AssistantTurn, SystemTurn, Turn, UserTurn
 from extproc.translate.messages_on_chat import reasoning
-from extproc.translate.messages_on_chat.draft import Draft, Part
-from extproc.translate.messages_on_chat.results import Result
-from extproc.translate.messages_on_chat.turns import SEAM, AssistantTurn, SystemTurn, Turn, UserTurn
+from extproc.translate.messages_on_chat.reasoning import Reasoning
 from extproc.translate.want import Json, refused
 
 _NO_PREFILL = "This model does not support assistant message prefill. The conversation must end with a user message."
+
+
+def system(draft: Draft, parts: list[Part]) -> Json | None:
+    """The system message, or None when there is nothing to say."""
+    listed = isinstance(draft.body.get("system"), list)
+    return {"role": draft.profile.system_role, "content": _content(draft, parts, listed=listed)} if parts else None
 
 
 def messages(draft: Draft, turns: list[Turn]) -> list[Json]:
@@ -99,14 +106,15 @@ def _user(draft: Draft, turn: UserTurn, results: list[Result], out: list[Json]) 
 def _assistant(draft: Draft, turn: AssistantTurn) -> Json:
     keep = draft.profile.map_cache_control and turn.listed and turn.parts
     message: Json = {"role": "assistant", "content": turn.parts if keep else turn.text or None}
+    thought = reasoning.of(draft, turn)
     if turn.calls:
-        message["tool_calls"] = [_call(draft, turn, call) for call in turn.calls]
-    reasoning.write(draft, message, turn.reasoning)
+        message["tool_calls"] = [_call(draft, thought, call) for call in turn.calls]
+    reasoning.write(draft, message, thought)
     return message
 
 
-def _call(draft: Draft, turn: AssistantTurn, call: Json) -> Json:
+def _call(draft: Draft, thought: Reasoning, call: Json) -> Json:
     sent = {**call, "id": draft.history_id(call["id"])}
-    if extra := reasoning.extra_content(turn.reasoning, call["id"]):
+    if extra := reasoning.extra_content(thought, call["id"]):
         sent["extra_content"] = extra
     return sent

@@ -3,8 +3,8 @@
 from typing import Any
 
 from extproc.translate import want
-from extproc.translate.messages_on_chat import media
-from extproc.translate.messages_on_chat.draft import Draft, Part
+from extproc.translate.for_messages import media
+from extproc.translate.for_messages.draft import Draft, Part
 from extproc.translate.want import Json
 
 _KNOWN = frozenset(("type", "tool_use_id", "content", "is_error", "cache_control", "toolset_name"))
@@ -73,7 +73,7 @@ def _parts(draft: Draft, blocks: list[Any], path: str, result: Result) -> list[P
 
 
 def _attach(draft: Draft, part: Part, parts: list[Part], counts: dict[str, int], result: Result) -> None:
-    if part["type"] == "image_url" and draft.profile.tool_result_images == "inline":
+    if draft.stays(part):
         parts.append(part)
         return
     kind = "image" if part["type"] == "image_url" else "document"

@@ -50,9 +50,7 @@ def _choice(draft: Draft, choice: Json, kind: str, tools: Tools) -> Any:
         return draft.profile.tool_choice_any
     if kind == "tool":
         name = choice["name"]
-        return (
-            {"type": tools.hosted[name]["type"]} if name in tools.hosted else draft.choice(tools.by_client_name[name])
-        )
+        return tools.hosted[name].choice if name in tools.hosted else draft.choice(tools.by_client_name[name])
     return kind
 
 

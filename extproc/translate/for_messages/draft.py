@@ -1,7 +1,7 @@
 """What one translation knows while it runs."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from extproc.profiles import Profile
 from extproc.translate import names
@@ -10,6 +10,13 @@ from extproc.translate.want import Json
 from extproc.translate.warnings import Warnings
 
 Part = dict[str, Any]
+
+
+class Hosted(NamedTuple):
+    """A tool that the upstream runs itself, and how the model is made to take it."""
+
+    tool: Json
+    choice: Json | None = None
 
 
 class Draft(ABC):
@@ -61,9 +68,14 @@ class Draft(ABC):
     def choice(self, function: str) -> Json:
         """The function the model must call."""
 
-    def hosted(self, definition: Json, kind: str, path: str) -> Json | None:
+    def hosted(self, definition: Json, kind: str, path: str) -> "Hosted | None":
         """The upstream's own tool in the place of one that runs at Anthropic; None when it has none."""
         return None
+
+    @property
+    def reaches_mcp(self) -> bool:
+        """Whether the upstream itself connects to MCP servers."""
+        return False
 
     def stays(self, part: Part) -> bool:
         """Whether what is no text stays in the result of its tool; else it moves to the user message behind it."""

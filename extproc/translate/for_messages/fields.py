@@ -184,7 +184,7 @@ def _billing(draft: Draft) -> None:
 
 
 def _mcp_servers(draft: Draft) -> None:
-    if want.sequence(draft.body, "mcp_servers", ""):
+    if want.sequence(draft.body, "mcp_servers", "") and not draft.reaches_mcp:
         raise unsupported("mcp_servers", "MCP servers cannot be reached from here; connect them in the client")
 
 

@@ -43,13 +43,24 @@ def read(draft: Draft, block: Json, path: str) -> Result:
     else:
         parts = _parts(draft, want.sequence(block, "content", path), f"{path}.content", result)
         text = "\n\n".join(part["text"] for part in parts if part["type"] == "text")
-    if want.flag(block, "is_error", path):
-        text = _as_error(text)
-    inline = [part for part in parts if part["type"] != "text"]
-    result.content = [{"type": "text", "text": text}, *inline] if inline else text
-    if draft.profile.map_cache_control and block.get("cache_control") and not inline:
-        result.content = [draft.mark_cached({"type": "text", "text": text}, block)]
+    failed = want.flag(block, "is_error", path)
+    if any(part["type"] != "text" for part in parts):
+        result.content = _listed(parts, failed=failed)
+        return result
+    result.content = _as_error(text) if failed else text
+    if draft.profile.map_cache_control and block.get("cache_control"):
+        result.content = [draft.mark_cached({"type": "text", "text": result.content}, block)]
     return result
+
+
+def _listed(parts: list[Part], *, failed: bool) -> list[Part]:
+    """In the order of the source; that it failed is said by the first text."""
+    if not failed:
+        return parts
+    first = next((n for n, part in enumerate(parts) if part["type"] == "text"), None)
+    if first is None:
+        return [{"type": "text", "text": _as_error("")}, *parts]
+    return [{**part, "text": _as_error(part["text"])} if n == first else part for n, part in enumerate(parts)]
 
 
 def _as_error(text: str) -> str:

@@ -7,7 +7,7 @@ import msgspec
 from extproc.translate import want
 from extproc.translate.for_messages import canned, functions
 from extproc.translate.for_messages.canned import Canned
-from extproc.translate.for_messages.draft import Draft
+from extproc.translate.for_messages.draft import Draft, Hosted
 from extproc.translate.for_messages.toolsets import TOOLSETS
 from extproc.translate.want import Json, refused
 
@@ -26,7 +26,7 @@ class Tools(NamedTuple):
     """The client's name -> the function's name."""
     dropped: set[str]
     """Names of tools that cannot run here."""
-    hosted: dict[str, Json]
+    hosted: dict[str, Hosted]
     """The client's name -> the tool that the upstream runs itself."""
 
 
@@ -112,7 +112,7 @@ def _declare(draft: Draft, tool: _Tool, tools: Tools) -> None:
     elif kind in TOOLSETS:
         _toolset(draft, tool, kind, tools)
     elif hosted := draft.hosted(tool.definition, kind, tool.path):
-        _hosted(tool, kind, hosted, tools)
+        _hosted(tool, hosted, tools)
     elif "input_schema" in tool.definition:
         draft.warnings.add("approx", tool.path, f"tool type '{kind}' is not known")
         _custom(draft, tool, tools)
@@ -123,11 +123,11 @@ def _declare(draft: Draft, tool: _Tool, tools: Tools) -> None:
         tools.dropped.add(tool.name if isinstance(tool.name, str) else kind)
 
 
-def _hosted(tool: _Tool, kind: str, hosted: Json, tools: Tools) -> None:
-    name = tool.name if isinstance(tool.name, str) else kind
-    _claim(tools, name)
-    tools.hosted[name] = hosted
-    tools.functions.append(msgspec.Raw(msgspec.json.encode(hosted)))
+def _hosted(tool: _Tool, hosted: Hosted, tools: Tools) -> None:
+    if isinstance(tool.name, str):
+        _claim(tools, tool.name)
+        tools.hosted[tool.name] = hosted
+    tools.functions.append(msgspec.Raw(msgspec.json.encode(hosted.tool)))
 
 
 def _claim(tools: Tools, name: str) -> None:

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from extproc.errors import Rejection, invalid
+from extproc.errors import Rejection
 from extproc.translate import want
 from extproc.translate.for_messages import choice, fields, system, tools, walk
 from extproc.translate.for_messages.asked import Asked
@@ -12,23 +12,19 @@ from extproc.translate.for_messages.turns import AssistantTurn
 from extproc.translate.messages_on_chat import effort, emit, structured
 from extproc.translate.messages_on_chat.draft import ChatDraft
 from extproc.translate.pair import Target
-from extproc.translate.want import Json, Refused
+from extproc.translate.want import Json
 
 PATH = "/chat/completions"
 
 
 def translate(body: Json, to: Target) -> Asked | Rejection:
     """The request for the upstream, or why there is none. Never raises, whatever the body."""
-    try:
-        draft = ChatDraft(body, to)
-        prefill = compose(draft)
-        return _asked(draft, msgspec.json.encode(draft.upstream), prefill)
-    except Refused as stop:
-        return stop.rejection
-    except UnicodeEncodeError:
-        return invalid("", "The body holds text that is not valid Unicode")
-    except RecursionError:
-        return invalid("", "The body is nested too deeply")
+    return want.attempt(lambda: _translated(ChatDraft(body, to)))
+
+
+def _translated(draft: ChatDraft) -> Asked:
+    prefill = compose(draft)
+    return _asked(draft, msgspec.json.encode(draft.upstream), prefill)
 
 
 def compose(draft: Draft) -> str:

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from extproc.errors import Rejection
 from extproc.profiles import Profile, shipped, with_overrides
 from extproc.translate.count import estimate
-from extproc.translate.messages_on_chat.asked import Asked
-from extproc.translate.messages_on_chat.canned import FIXED
+from extproc.translate.for_messages.asked import Asked
+from extproc.translate.for_messages.canned import FIXED
+from extproc.translate.for_messages.toolsets import TOOLSETS
 from extproc.translate.messages_on_chat.request import translate
-from extproc.translate.messages_on_chat.toolsets import TOOLSETS
 from extproc.translate.pair import Target
 from extproc.translate.signature import seal
 

@@ -9,7 +9,7 @@ import pytest
 from extproc.errors import Rejection
 from extproc.profiles import shipped
 from extproc.translate.count import estimate
-from extproc.translate.messages_on_chat.asked import Asked
+from extproc.translate.for_messages.asked import Asked
 from extproc.translate.messages_on_chat.request import translate
 from extproc.translate.pair import Target
 from tests.openai_types import check_chat_request

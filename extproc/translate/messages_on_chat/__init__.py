@@ -1,11 +1,11 @@
 """A Messages client answered by a Chat Completions provider."""
 
 from extproc.errors import Rejection
-from extproc.translate.messages_on_chat.asked import Asked
-from extproc.translate.messages_on_chat.errors import is_filtered, refused
-from extproc.translate.messages_on_chat.headers_out import client_headers
+from extproc.translate.for_messages.asked import Asked
 from extproc.translate.messages_on_chat.replies import MessagesReply, refusal_answer
 from extproc.translate.messages_on_chat.request import translate
+from extproc.translate.openai_upstream.errors import is_filtered, refused
+from extproc.translate.openai_upstream.headers_out import client_headers
 from extproc.translate.pair import Headers, Json, Refusal, Reply, Target, Translated
 
 

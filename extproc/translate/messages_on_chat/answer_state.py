@@ -4,14 +4,15 @@ from typing import Any
 
 import msgspec
 
+from extproc.translate.for_messages.asked import Asked
+from extproc.translate.for_messages.sinks import Sink, blank_message
+from extproc.translate.for_messages.speech import pieces, speech_for
+from extproc.translate.for_messages.usage import tier, tokens_in, write_usage
 from extproc.translate.messages_on_chat import finish
-from extproc.translate.messages_on_chat.asked import Asked
 from extproc.translate.messages_on_chat.block_queue import Queue
 from extproc.translate.messages_on_chat.calls import Calls
-from extproc.translate.messages_on_chat.sinks import Sink, blank_message
-from extproc.translate.messages_on_chat.speech import pieces, speech_for
 from extproc.translate.messages_on_chat.thought import MISTRAL, heard
-from extproc.translate.messages_on_chat.usage import read_usage, tier, tokens_in, write_usage
+from extproc.translate.messages_on_chat.usage import read_usage
 from extproc.translate.names import message_id
 from extproc.translate.pair import Json, Outcome, Usage
 from extproc.wire.chat import Choice, Completion, Function, Said, ToolCall
@@ -118,7 +119,7 @@ class AnswerState:
         reason, matched, sequences = self.finish, self._matched, self._asked.stop_sequences
         if self._speech is not None and self._speech.matched is not None:
             reason, matched = "stop_sequence", self._speech.matched
-        ending = finish.ending(reason, self._calls.named > 0, matched, sequences, "".join(self._refusal))
+        ending = finish.ending(reason, self._calls.names.given > 0, matched, sequences, "".join(self._refusal))
         if ending.warning:
             self.warn(ending.warning)
         self._outcome.usage = usage = self._final_usage()

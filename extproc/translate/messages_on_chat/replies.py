@@ -3,10 +3,10 @@
 import msgspec
 
 from extproc.errors import Rejection
+from extproc.translate.for_messages.asked import Asked
+from extproc.translate.for_messages.sinks import EventSink, MessageSink, Sink
 from extproc.translate.messages_on_chat.answer import read_answer
 from extproc.translate.messages_on_chat.answer_state import AnswerState
-from extproc.translate.messages_on_chat.asked import Asked
-from extproc.translate.messages_on_chat.sinks import EventSink, MessageSink, Sink
 from extproc.translate.messages_on_chat.stream import ChatStream
 from extproc.translate.sniff import Reader
 from extproc.translate.translated_reply import TranslatedReply

@@ -9,8 +9,8 @@ import msgspec
 
 from extproc.errors import Kind, Reason, Rejection
 from extproc.profiles import Profile
-from extproc.translate.messages_on_chat.scrub import scrubbed
-from extproc.translate.messages_on_chat.told import Told, told_by
+from extproc.translate.openai_upstream.scrub import scrubbed
+from extproc.translate.openai_upstream.told import Told, told_by
 
 NO_RETRY = (("x-should-retry", "false"),)
 _REFUSED_CREDENTIAL = "gateway credential rejected"

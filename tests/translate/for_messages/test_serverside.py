@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from extproc.translate.messages_on_chat import serverside
+from extproc.translate.for_messages import serverside
 from extproc.translate.want import Refused
 
 

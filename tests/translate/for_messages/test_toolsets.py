@@ -2,8 +2,8 @@ import anthropic.types.beta
 import pytest
 from pydantic import TypeAdapter
 
-from extproc.translate.messages_on_chat.canned import Canned
-from extproc.translate.messages_on_chat.toolsets import TOOLSETS
+from extproc.translate.for_messages.canned import Canned
+from extproc.translate.for_messages.toolsets import TOOLSETS
 from extproc.translate.schema import repair
 
 MEMBERS = [(family, member, canned) for family, members in TOOLSETS.values() for member, canned in members.items()]

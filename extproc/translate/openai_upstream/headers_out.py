@@ -2,7 +2,7 @@
 
 import math
 
-from extproc.translate.messages_on_chat.ratelimit import rate_limits
+from extproc.translate.openai_upstream.ratelimit import rate_limits
 from extproc.translate.pair import Headers
 
 _KEPT = ("retry-after", "retry-after-ms", "x-should-retry")

@@ -6,7 +6,7 @@ from hashlib import sha256
 
 from extproc.errors import Rejection, invalid
 from extproc.translate import want
-from extproc.translate.messages_on_chat.draft import Draft
+from extproc.translate.for_messages.draft import Draft
 from extproc.translate.want import Refused, refused, unsupported
 
 _USER_ID_MAX = 64
@@ -58,7 +58,10 @@ def _max_tokens(draft: Draft) -> None:
     if limit is not None and asked > limit:
         draft.warnings.add("clamped", "max_tokens", f"Input should be less than or equal to {limit}")
         asked = limit
-    draft.upstream[draft.profile.max_tokens_field] = asked
+    if asked < (least := draft.least_tokens):
+        draft.warnings.add("clamped", "max_tokens", f"Input should be greater than or equal to {least}")
+        asked = least
+    draft.upstream[draft.limit_member] = asked
 
 
 def _sampling(draft: Draft, effort: str | None) -> None:
@@ -101,12 +104,7 @@ def _stop(draft: Draft) -> None:
 def _stream(draft: Draft) -> None:
     if not want.flag(draft.body, "stream", ""):
         return
-    draft.upstream["stream"] = True
-    if draft.profile.stream_usage:
-        options = {"include_usage": True}
-        if draft.profile.stream_obfuscation_off:
-            options["include_obfuscation"] = False
-        draft.upstream["stream_options"] = options
+    draft.upstream |= {"stream": True, **draft.stream_members()}
 
 
 def _metadata(draft: Draft) -> None:
@@ -186,7 +184,7 @@ def _billing(draft: Draft) -> None:
 
 
 def _mcp_servers(draft: Draft) -> None:
-    if want.sequence(draft.body, "mcp_servers", ""):
+    if want.sequence(draft.body, "mcp_servers", "") and not draft.reaches_mcp:
         raise unsupported("mcp_servers", "MCP servers cannot be reached from here; connect them in the client")
 
 

@@ -4,14 +4,13 @@ Blocks never overlap on the wire, because clients take a delta of another block 
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
 from extproc.translate.arguments import compact, tool_input
+from extproc.translate.for_messages.sinks import Sink
 from extproc.translate.json_prefix import JsonPrefix
-from extproc.translate.messages_on_chat.sinks import Sink
-from extproc.translate.messages_on_chat.thought import Thought
 from extproc.translate.pair import Json
 
 
@@ -52,19 +51,31 @@ class TextBlock:
         sink.stop()
 
 
-class ThinkingBlock:
-    __slots__ = ("_opened", "_pending", "_shown", "thought")
+class Thought(Protocol):
+    def keep(self, text: str) -> None:
+        """Text that is hidden from the client, so it travels in the envelope."""
+        ...
 
-    def __init__(self, thought: Thought, *, shown: bool) -> None:
+    def seal(self) -> str:
+        """The envelope: the block's signature."""
+        ...
+
+
+T = TypeVar("T", bound=Thought)
+
+
+class ThinkingBlock(Generic[T]):
+    def __init__(self, thought: T, *, shown: bool) -> None:
         self.thought = thought
         self._shown = shown
         self._opened = False
         self._pending: list[str] = []
 
-    def add(self, carrier: str, text: str, details: list[Any] | None = None) -> None:
-        self.thought.add(carrier, text, details, keep=not self._shown)
-        if text and self._shown:
+    def add(self, text: str) -> None:
+        if self._shown:
             self._pending.append(text)
+        else:
+            self.thought.keep(text)
 
     def write(self, sink: Sink) -> None:
         if not self._opened:
@@ -98,7 +109,7 @@ class ToolBlock:
         "name",
     )
 
-    def __init__(self, name_block: "Callable[[ToolBlock], Json]", warn: Callable[[str], None]) -> None:
+    def __init__(self, name_block: Callable[[str, str], Json], warn: Callable[[str], None]) -> None:
         self.id = ""
         self.name = ""
         self.custom = False
@@ -143,8 +154,12 @@ class ToolBlock:
         """Blanks after the end, or the whole arguments once more, as some servers do in the last fragment."""
         return self.complete and (text.isspace() or text.strip() == "".join(self._arguments).strip())
 
+    def opens(self) -> bool:
+        """Whether enough is known: a name may come in pieces, and its end shows by the arguments."""
+        return bool(self.name and self._arguments)
+
     def write(self, sink: Sink) -> None:
-        if not self.name or not self._arguments:
+        if not self.opens():
             return
         self._open(sink)
         if not sink.live:
@@ -171,7 +186,7 @@ class ToolBlock:
 
     def _open(self, sink: Sink) -> None:
         if self._opened is None:
-            self._opened = self._name_block(self)
+            self._opened = self._name_block(self.id, self.name)
             sink.open(self._opened)
 
     def _live_rest(self, prefix: JsonPrefix, cut: bool) -> str:

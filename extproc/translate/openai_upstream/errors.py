@@ -7,11 +7,9 @@ from typing import Any
 
 from extproc.errors import Kind, Reason, Rejection
 from extproc.profiles import Profile
-from extproc.translate.messages_on_chat import finish
-from extproc.translate.messages_on_chat.overflow import is_overflow, prompt_too_long
-from extproc.translate.messages_on_chat.scrub import scrubbed
-from extproc.translate.messages_on_chat.told import Told, told_by
-from extproc.wire.chat import Choice
+from extproc.translate.openai_upstream.overflow import is_overflow, prompt_too_long
+from extproc.translate.openai_upstream.scrub import scrubbed
+from extproc.translate.openai_upstream.told import Told, told_by
 
 NO_RETRY = (("x-should-retry", "false"),)
 
@@ -75,12 +73,6 @@ def reported(value: Any, profile: Profile, otherwise: str = "the upstream report
         return _rejection(told, code, profile, _by_status(told, code), otherwise)
     spoken = next((_SPOKEN[word] for word in told.words if word in _SPOKEN), (502, Kind.API))
     return _rejection(told, 502, profile, spoken, otherwise)
-
-
-def choice_failure(choice: Choice, profile: Profile) -> Rejection | None:
-    if choice.error:
-        return reported({"error": choice.error}, profile)
-    return finish.failed(choice.finish_reason) if choice.finish_reason else None
 
 
 def is_filtered(rejection: Rejection) -> bool:

@@ -3,26 +3,17 @@
 from typing import Any
 
 from extproc.translate import want
-from extproc.translate.messages_on_chat.draft import Draft, Part
-from extproc.translate.want import Json
+from extproc.translate.for_messages.draft import Draft, Part
 
 BILLING = "x-anthropic-billing-header:"
 _TEXT = frozenset(("type", "text", "cache_control", "citations"))
 
 
-def message(draft: Draft, extra: tuple[str, ...] = ()) -> Json | None:
-    """The system message, or None when there is nothing to say."""
-    parts = _client_parts(draft)
-    parts += [{"type": "text", "text": text} for text in (*draft.hoisted, draft.profile.system_suffix, *extra) if text]
-    if not any(not part["text"].isspace() for part in parts):
-        return None
-    return {"role": draft.profile.system_role, "content": _content(draft, parts)}
-
-
-def _content(draft: Draft, parts: list[Part]) -> str | list[Part]:
-    if draft.profile.map_cache_control and isinstance(draft.body.get("system"), list):
-        return parts
-    return "\n\n".join(part["text"] for part in parts)
+def parts(draft: Draft, extra: tuple[str, ...] = ()) -> list[Part]:
+    """Its texts; none when there is nothing to say."""
+    said = _client_parts(draft)
+    said += [{"type": "text", "text": text} for text in (*draft.hoisted, draft.profile.system_suffix, *extra) if text]
+    return [] if all(part["text"].isspace() for part in said) else said
 
 
 def _client_parts(draft: Draft) -> list[Part]:

@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from extproc.translate import want
-from extproc.translate.messages_on_chat import canned, functions
-from extproc.translate.messages_on_chat.canned import Canned
-from extproc.translate.messages_on_chat.draft import Draft
-from extproc.translate.messages_on_chat.toolsets import TOOLSETS
+from extproc.translate.for_messages import canned, functions
+from extproc.translate.for_messages.canned import Canned
+from extproc.translate.for_messages.draft import Draft, Hosted
+from extproc.translate.for_messages.toolsets import TOOLSETS
 from extproc.translate.want import Json, refused
 
 _COMMON = ("type", "name", "cache_control", "allowed_callers", "defer_loading", "input_examples", "strict")
@@ -26,6 +26,8 @@ class Tools(NamedTuple):
     """The client's name -> the function's name."""
     dropped: set[str]
     """Names of tools that cannot run here."""
+    hosted: dict[str, Hosted]
+    """The client's name -> the tool that the upstream runs itself."""
 
 
 class _Tool:
@@ -47,11 +49,11 @@ def declare(draft: Draft) -> Tools:
     found = [_Tool(tool, f"tools.{n}") for n, tool in enumerate(want.optional_sequence(draft.body, "tools", ""))]
     if draft.tool_changes:
         found += _changed(found, draft.tool_changes)
-    tools = Tools([], {}, set())
+    tools = Tools([], {}, set(), {})
     for tool in found:
         if tool.in_force:
             _declare(draft, tool, tools)
-    if len(set(tools.by_client_name.values())) != len(tools.functions):
+    if len(set(tools.by_client_name.values())) != len(tools.by_client_name):
         raise _not_unique()
     return tools
 
@@ -109,6 +111,8 @@ def _declare(draft: Draft, tool: _Tool, tools: Tools) -> None:
         _computer(draft, tool, kind, tools)
     elif kind in TOOLSETS:
         _toolset(draft, tool, kind, tools)
+    elif hosted := draft.hosted(tool.definition, kind, tool.path):
+        _hosted(tool, hosted, tools)
     elif "input_schema" in tool.definition:
         draft.warnings.add("approx", tool.path, f"tool type '{kind}' is not known")
         _custom(draft, tool, tools)
@@ -119,8 +123,15 @@ def _declare(draft: Draft, tool: _Tool, tools: Tools) -> None:
         tools.dropped.add(tool.name if isinstance(tool.name, str) else kind)
 
 
+def _hosted(tool: _Tool, hosted: Hosted, tools: Tools) -> None:
+    if isinstance(tool.name, str):
+        _claim(tools, tool.name)
+        tools.hosted[tool.name] = hosted
+    tools.functions.append(msgspec.Raw(msgspec.json.encode(hosted.tool)))
+
+
 def _claim(tools: Tools, name: str) -> None:
-    if name in tools.by_client_name or name in tools.dropped:
+    if name in tools.by_client_name or name in tools.dropped or name in tools.hosted:
         raise _not_unique()
 
 
@@ -133,8 +144,8 @@ def _add(draft: Draft, tools: Tools, name: str, short: str, function: msgspec.Ra
 
 def _custom(draft: Draft, tool: _Tool, tools: Tools) -> None:
     profile = draft.profile
-    limits = (profile.tool_name_max, profile.tool_description_max)
-    made = functions.custom(tool.definition, tool.path, *limits, profile.strictness)
+    terms = functions.Terms(profile.tool_name_max, profile.tool_description_max, profile.strictness, draft.tool)
+    made = functions.custom(tool.definition, tool.path, terms)
     for warning in made.warnings:
         draft.warnings.word(warning)
     _add(draft, tools, made.name, made.short, made.tool)

@@ -5,8 +5,8 @@ from typing import Any, Protocol
 import msgspec
 
 from extproc.errors import Rejection
-from extproc.translate.messages_on_chat.finish import Ending
-from extproc.translate.messages_on_chat.usage import write_usage
+from extproc.translate.for_messages.ending import Ending
+from extproc.translate.for_messages.usage import write_usage
 from extproc.translate.pair import Json, Usage
 from extproc.wire import messages
 

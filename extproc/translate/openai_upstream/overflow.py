@@ -5,7 +5,7 @@ Vendors say it in many ways; the newest client knows some of them, older ones on
 
 import re
 
-from extproc.translate.messages_on_chat.told import Told
+from extproc.translate.openai_upstream.told import Told
 
 _PREFIX = "prompt is too long"
 # Anthropic's own wording of a max_tokens that does not fit: clients lower it and go on.

@@ -3,8 +3,8 @@
 from typing import Any
 
 from extproc.translate import want
-from extproc.translate.messages_on_chat import media
-from extproc.translate.messages_on_chat.draft import Draft, Part
+from extproc.translate.for_messages import media
+from extproc.translate.for_messages.draft import Draft, Part
 from extproc.translate.want import Json
 
 _KNOWN = frozenset(("type", "tool_use_id", "content", "is_error", "cache_control", "toolset_name"))
@@ -43,13 +43,24 @@ def read(draft: Draft, block: Json, path: str) -> Result:
     else:
         parts = _parts(draft, want.sequence(block, "content", path), f"{path}.content", result)
         text = "\n\n".join(part["text"] for part in parts if part["type"] == "text")
-    if want.flag(block, "is_error", path):
-        text = _as_error(text)
-    inline = [part for part in parts if part["type"] != "text"]
-    result.content = [{"type": "text", "text": text}, *inline] if inline else text
-    if draft.profile.map_cache_control and block.get("cache_control") and not inline:
-        result.content = [draft.mark_cached({"type": "text", "text": text}, block)]
+    failed = want.flag(block, "is_error", path)
+    if any(part["type"] != "text" for part in parts):
+        result.content = _listed(parts, failed=failed)
+        return result
+    result.content = _as_error(text) if failed else text
+    if draft.profile.map_cache_control and block.get("cache_control"):
+        result.content = [draft.mark_cached({"type": "text", "text": result.content}, block)]
     return result
+
+
+def _listed(parts: list[Part], *, failed: bool) -> list[Part]:
+    """In the order of the source; that it failed is said by the first text."""
+    if not failed:
+        return parts
+    first = next((n for n, part in enumerate(parts) if part["type"] == "text"), None)
+    if first is None:
+        return [{"type": "text", "text": _as_error("")}, *parts]
+    return [{**part, "text": _as_error(part["text"])} if n == first else part for n, part in enumerate(parts)]
 
 
 def _as_error(text: str) -> str:
@@ -73,7 +84,7 @@ def _parts(draft: Draft, blocks: list[Any], path: str, result: Result) -> list[P
 
 
 def _attach(draft: Draft, part: Part, parts: list[Part], counts: dict[str, int], result: Result) -> None:
-    if part["type"] == "image_url" and draft.profile.tool_result_images == "inline":
+    if draft.stays(part):
         parts.append(part)
         return
     kind = "image" if part["type"] == "image_url" else "document"

@@ -3,9 +3,9 @@
 from typing import Any, NamedTuple
 
 from extproc.translate import want
-from extproc.translate.messages_on_chat import effort, system
-from extproc.translate.messages_on_chat.draft import Draft, Part
-from extproc.translate.messages_on_chat.turns import (
+from extproc.translate.for_messages import effort, system
+from extproc.translate.for_messages.draft import Draft, Part
+from extproc.translate.for_messages.turns import (
     SEAM,
     AssistantTurn,
     SystemTurn,

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from extproc.translate import want
-from extproc.translate.messages_on_chat.draft import Draft, Part
+from extproc.translate.for_messages.draft import Draft, Part
 from extproc.translate.want import Json, unsupported
 
 _IMAGE = frozenset(("type", "source", "cache_control", "transformations"))
@@ -58,7 +58,7 @@ def document(draft: Draft, block: Json, path: str) -> Document:
         case "base64":
             return Document(context or "", [draft.mark_cached(_pdf(draft, source, title, where), block)])
         case "url":
-            raise unsupported(where, "a document by URL cannot be sent on; send it as base64 or text")
+            return Document(context or "", [draft.mark_cached(_by_url(draft, source, where), block)])
         case "file":
             raise unsupported(where, "a document by file id cannot be sent to another provider")
         case kind:
@@ -85,6 +85,12 @@ def _content(draft: Draft, source: Json, path: str) -> tuple[str, list[Part]]:
         else:
             images.append(image(draft, block, where))
     return "\n\n".join(texts), images
+
+
+def _by_url(draft: Draft, source: Json, path: str) -> Part:
+    if not draft.file_urls or not draft.profile.files:
+        raise unsupported(path, "a document by URL cannot be sent on; send it as base64 or text")
+    return {"type": "file", "file": {"file_url": want.text(source, "url", path)}}
 
 
 def _pdf(draft: Draft, source: Json, title: str | None, path: str) -> Part:

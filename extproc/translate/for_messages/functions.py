@@ -1,5 +1,6 @@
 """Custom tools as functions. A client sends the same tools with every call, so the work is remembered."""
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -29,23 +30,33 @@ class Made(NamedTuple):
     warnings: tuple[str, ...]
 
 
-def custom(definition: Json, path: str, name_max: int, description_max: int | None, strictness: Strictness) -> Made:
+class Terms(NamedTuple):
+    """What the upstream demands of a function."""
+
+    name_max: int
+    description_max: int | None
+    strictness: Strictness
+    tool: Callable[[Json], Json]
+    """A function as a tool of the upstream's dialect."""
+
+
+def custom(definition: Json, path: str, terms: Terms) -> Made:
     """The function for a custom tool at `path`. Raises Refused for a definition that is none."""
     encoded = msgspec.json.encode(definition)
     make = _remembered if len(encoded) <= REMEMBERED_BYTES else _make
-    return make(encoded, path, name_max, description_max, strictness)
+    return make(encoded, path, terms)
 
 
-def _make(encoded: bytes, path: str, name_max: int, description_max: int | None, strictness: Strictness) -> Made:
+def _make(encoded: bytes, path: str, terms: Terms) -> Made:
     definition: Json = msgspec.json.decode(encoded)
-    warnings = Warnings(strictness)
+    warnings = Warnings(terms.strictness)
     name = want.text(definition, "name", path)
     if not name:
         raise refused(f"{path}.name", "String should have at least 1 character")
     warnings.unknown(definition, _KNOWN, path)
-    short = names.tool_name(name, name_max)
+    short = names.tool_name(name, terms.name_max)
     function: Json = {"name": short}
-    if description := _description(definition, path, description_max, warnings):
+    if description := _description(definition, path, terms.description_max, warnings):
         function["description"] = description
     function["parameters"] = _parameters(definition, path, warnings)
     if want.flag(definition, "strict", path):
@@ -53,7 +64,7 @@ def _make(encoded: bytes, path: str, name_max: int, description_max: int | None,
             function["strict"] = True
         else:
             warnings.add("dropped", f"{path}.strict", "the schema does not suit the upstream's strict mode")
-    tool = msgspec.Raw(msgspec.json.encode({"type": "function", "function": function}))
+    tool = msgspec.Raw(msgspec.json.encode(terms.tool(function)))
     return Made(name, short, tool, warnings.items)
 
 

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from extproc.translate.messages_on_chat import functions
+from extproc.translate.for_messages import functions
 from tests.translate.asking import ask, body, refusal, sent, target, tool
 
 CLOSED = {"type": "object", "properties": {"a": {}}, "required": ["a"], "additionalProperties": False}

@@ -8,7 +8,7 @@ import pytest
 
 from extproc.errors import Kind, Reason
 from extproc.translate.messages_on_chat import messages_on_chat
-from extproc.translate.messages_on_chat.scrub import scrubbed
+from extproc.translate.openai_upstream.scrub import scrubbed
 from extproc.translate.pair import Refusal
 from tests.translate.answers import asked, events
 

@@ -1,14 +1,13 @@
 """Turns of the conversation as the upstream will see them: neighbours of one role are one turn."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from extproc.translate import want
-from extproc.translate.messages_on_chat import media, reasoning, results, serverside
-from extproc.translate.messages_on_chat.draft import Draft, Part
-from extproc.translate.messages_on_chat.reasoning import Reasoning
-from extproc.translate.messages_on_chat.results import Result
+from extproc.translate.for_messages import media, results, serverside
+from extproc.translate.for_messages.draft import Draft, Part
+from extproc.translate.for_messages.results import Result
 from extproc.translate.want import Json, refused, unsupported
 
 SEAM = "\n\n"
@@ -18,6 +17,17 @@ _TOOL_USE = frozenset(("type", "id", "name", "input", "cache_control", "caller",
 _SILENT = frozenset(("mcp_tool_listing", "fallback", "compaction"))
 _USER_ONLY = frozenset(("tool_result",))
 _ASSISTANT_ONLY = frozenset(("tool_use", "thinking", "redacted_thinking"))
+
+
+class Thinking(NamedTuple):
+    """Reasoning of an earlier answer: what the client saw, and the envelope it came in."""
+
+    text: str
+    envelope: str
+
+
+Item = Part | Json | Thinking
+"""A text, a call or a thought."""
 
 
 class SystemTurn:
@@ -56,7 +66,7 @@ class UserTurn:
 class AssistantTurn:
     """What the model said, called and thought."""
 
-    __slots__ = ("calls", "listed", "parts", "path", "reasoning", "texts")
+    __slots__ = ("calls", "listed", "messages", "parts", "path", "texts")
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -64,7 +74,8 @@ class AssistantTurn:
         """One for each message that says something."""
         self.parts: list[Part] = []
         self.calls: list[Json] = []
-        self.reasoning = Reasoning()
+        self.messages: list[list[Item]] = [[]]
+        """All of it once more, in the order of the blocks; a list for each of the client's messages."""
         self.listed = False
 
     def is_empty(self) -> bool:
@@ -78,7 +89,7 @@ class AssistantTurn:
         self.texts += later.texts
         self.parts += later.parts
         self.calls += later.calls
-        self.reasoning.add(later.reasoning)
+        self.messages += later.messages
         self.path = later.path
         self.listed = self.listed or later.listed
 
@@ -135,6 +146,7 @@ def assistant(draft: Draft, content: Any, path: str, first: int = 0) -> Assistan
         if content:
             turn.texts = [content]
             turn.parts = [{"type": "text", "text": content}]
+            turn.messages = [list(turn.parts)]
         return turn
     turn.listed = True
     said: list[str] = []
@@ -145,6 +157,7 @@ def assistant(draft: Draft, content: Any, path: str, first: int = 0) -> Assistan
         if text:
             said.append(text)
             turn.parts.append(draft.mark_cached({"type": "text", "text": text}, block))
+            turn.messages[0].append(turn.parts[-1])
     if said:
         turn.texts = ["".join(said)]
     return turn
@@ -157,9 +170,10 @@ def _assistant_block(draft: Draft, turn: AssistantTurn, block: Json, path: str) 
         return want.text(block, "text", path)
     if kind == "tool_use":
         turn.calls.append(_call(draft, block, path))
+        turn.messages[0].append(turn.calls[-1])
         return ""
     if kind in ("thinking", "redacted_thinking"):
-        reasoning.read(draft, block, path, turn.reasoning)
+        turn.messages[0].append(_thinking(block, path))
         return ""
     if kind == "image":
         raise unsupported(path, "an image in an assistant turn cannot be sent on")
@@ -171,6 +185,12 @@ def _assistant_block(draft: Draft, turn: AssistantTurn, block: Json, path: str) 
     if attached:
         raise unsupported(path, "an assistant turn can only hold documents that are text")
     return text
+
+
+def _thinking(block: Json, path: str) -> Thinking:
+    if block["type"] == "redacted_thinking":
+        return Thinking("", want.text(block, "data", path))
+    return Thinking(want.text(block, "thinking", path), want.optional_text(block, "signature", path) or "")
 
 
 def _call(draft: Draft, block: Json, path: str) -> Json:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from extproc.translate.messages_on_chat.asked import Asked
+from extproc.translate.for_messages.asked import Asked
 
 Piece = tuple[bool, str]
 """Whether it is reasoning, and the text."""

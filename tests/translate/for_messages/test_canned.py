@@ -1,6 +1,6 @@
 import pytest
 
-from extproc.translate.messages_on_chat import canned
+from extproc.translate.for_messages import canned
 from extproc.translate.schema import repair
 
 

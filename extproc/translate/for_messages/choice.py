@@ -3,8 +3,8 @@
 from typing import Any
 
 from extproc.translate import want
-from extproc.translate.messages_on_chat.draft import Draft
-from extproc.translate.messages_on_chat.tools import Tools
+from extproc.translate.for_messages.draft import Draft
+from extproc.translate.for_messages.tools import Tools
 from extproc.translate.want import Json, refused, unsupported
 
 _KINDS = ("auto", "any", "tool", "none")
@@ -41,7 +41,7 @@ def _check_runs(draft: Draft, choice: Json, kind: str, tools: Tools) -> None:
     name = want.text(choice, "name", "tool_choice")
     if name in tools.dropped:
         raise unsupported("tool_choice.name", f"server tool '{name}' cannot run with this model")
-    if draft.body.get("tools") and name not in tools.by_client_name:
+    if draft.body.get("tools") and name not in tools.by_client_name and name not in tools.hosted:
         raise refused("tool_choice.name", f"Tool '{name}' not found in provided tools")
 
 
@@ -49,7 +49,8 @@ def _choice(draft: Draft, choice: Json, kind: str, tools: Tools) -> Any:
     if kind == "any":
         return draft.profile.tool_choice_any
     if kind == "tool":
-        return {"type": "function", "function": {"name": tools.by_client_name[choice["name"]]}}
+        name = choice["name"]
+        return tools.hosted[name].choice if name in tools.hosted else draft.choice(tools.by_client_name[name])
     return kind
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from extproc.translate.messages_on_chat import messages_on_chat
-from extproc.translate.messages_on_chat.ratelimit import reset_at
+from extproc.translate.openai_upstream.ratelimit import reset_at
 
 NOW = 1_793_491_200.0  # 2026-11-01T00:00:00Z
 

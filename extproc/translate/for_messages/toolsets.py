@@ -1,6 +1,6 @@
 """Toolsets: one tool in a Messages request, one function per member upstream (`computer__left_click`)."""
 
-from extproc.translate.messages_on_chat.canned import DIRECTION, INT, NUMBER, POINT, REGION, TEXT, TEXTS, Canned, Schema
+from extproc.translate.for_messages.canned import DIRECTION, INT, NUMBER, POINT, REGION, TEXT, TEXTS, Canned, Schema
 
 _SPOT: Schema = {
     "type": "object",

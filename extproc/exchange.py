@@ -26,8 +26,9 @@ from extproc.facts import Facts
 from extproc.providers import Resolved
 from extproc.settings import Settings
 from extproc.translate import count, models
-from extproc.translate.pair import Json, Target, Translated
-from extproc.translate.table import pair_for
+from extproc.translate.pair import Json, Pair, Target, Translated
+from extproc.translate.table import counter_for, pair_for
+from extproc.wire import Dialect
 from extproc.wire.rejections import rejection_body, rejection_status
 
 # Everything else a client sends stays here; what the provider needs is set anew.
@@ -45,9 +46,15 @@ _NO_COUNT = Rejection(
     reason=Reason.INVALID_REQUEST,
     detail="count_tokens_off",
 )
-
-
-_NO_PAIR = invalid("model", "this model cannot be asked in this API; use another one", code="unsupported_value")
+_PATHS: dict[Dialect, str] = {
+    "messages": "/v1/messages",
+    "chat": "/v1/chat/completions",
+    "responses": "/v1/responses",
+}
+# Where tokens are counted, below the path at which answers are given.
+_COUNTS: dict[Dialect, str] = {"messages": "/count_tokens", "responses": "/input_tokens"}
+# What can be counted, in either API that counts.
+_COUNTED = count.INPUT | {"input", "instructions", "parallel_tool_calls", "reasoning", "text"}
 
 
 class Phase(Enum):
@@ -156,11 +163,14 @@ class Exchange:
         assert resolved is not None and self.facts.endpoint is not None
         body, to = self._target(resolved)
         if self.facts.endpoint.operation is not Operation.COUNT_TOKENS:
-            return self._translate(body, to, resolved)
+            return self._ask(pair_for(self.facts.dialect, resolved.dialects), body, to)
         if to.profile.count_tokens == "off":
             return self.reject(_NO_COUNT)
         if self.facts.dialect in resolved.dialects:
-            return self._translate(body, to, resolved, below="/count_tokens")
+            pair, below = pair_for(self.facts.dialect, resolved.dialects), _COUNTS[self.facts.dialect]
+            return self._ask(pair, body, to, below)
+        if (counter := counter_for(self.facts.dialect, resolved.dialects)) or self.facts.dialect != "messages":
+            return self._ask(counter, body, to)
         return self._count(body, to)
 
     def _target(self, resolved: Resolved) -> tuple[Json, Target]:
@@ -183,12 +193,13 @@ class Exchange:
         assert self.facts.endpoint is not None
         if self.facts.endpoint.operation is not Operation.COUNT_TOKENS:
             return settings
-        return {name: value for name, value in settings.items() if name in count.INPUT}
+        return {name: value for name, value in settings.items() if name in _COUNTED}
 
-    def _translate(self, body: Json, to: Target, resolved: Resolved, below: str = "") -> Action:
-        pair = pair_for(self.facts.dialect, resolved.dialects)
+    def _ask(self, pair: Pair | None, body: Json, to: Target, below: str = "") -> Action:
+        resolved = self.facts.resolved
+        assert resolved is not None
         if pair is None:
-            return self.reject(_NO_PAIR)
+            return self.reject(_no_pair(resolved))
         asked = pair.request(body, to)
         if isinstance(asked, Rejection):
             return self.reject(asked)
@@ -235,3 +246,9 @@ class Exchange:
         known = record.of_request(self.facts, self._settings.claims) | record.of_model(self.facts)
         headers = {"content-type": "application/json", **headers, **ids(self.facts.request_id)}
         return Respond(status, headers, body, known | fields | {record.ANSWERED: True}, details)
+
+
+def _no_pair(resolved: Resolved) -> Rejection:
+    served = [path for dialect, path in _PATHS.items() if pair_for(dialect, resolved.dialects)]
+    problem = f"this model cannot be asked in this API; use {' or '.join(served)}"
+    return invalid("model", problem, code="unsupported_value")

@@ -137,7 +137,7 @@ class Model(_Strict):
 class Route(_Strict):
     path: str = Field(pattern=r"^(/[^*?#]*\*?|\*)$")
     """As it is, or all that begins so when it ends in `*`."""
-    serve: Literal["messages", "chat", "passthrough"]
+    serve: Literal["messages", "chat", "responses", "passthrough"]
     provider: str | None = None
 
     @model_validator(mode="after")

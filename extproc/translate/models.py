@@ -21,13 +21,13 @@ def listing(models: Sequence[Resolved], dialect: Dialect, path: str, query: str)
     _, _, wanted = path.partition("/v1/models")
     if wanted:
         return _one(entries, unquote(wanted.removeprefix("/")))
-    if dialect == "chat":
+    if dialect != "messages":
         return msgspec.json.encode({"object": "list", "data": list(entries.values())})
     return _page(list(entries.values()), query)
 
 
 def _entry(model: Resolved, dialect: Dialect) -> dict[str, Any]:
-    if dialect == "chat":
+    if dialect != "messages":
         return {"id": model.name, "object": "model", "created": 0, "owned_by": model.provider.name}
     entry = {
         "type": "model",

@@ -7,7 +7,6 @@ from extproc.translate import want
 from extproc.translate.chat_on_messages import choice, fields, tools, walk
 from extproc.translate.chat_on_messages.asked import Asked
 from extproc.translate.on_messages import cache, effort, ending, limits, passed, structured, system
-from extproc.translate.on_messages.attempt import attempt
 from extproc.translate.on_messages.draft import Draft
 from extproc.translate.pair import Json, Target
 
@@ -16,7 +15,7 @@ PATH = "/v1/messages"
 
 def translate(body: Json, to: Target) -> Asked | Rejection:
     """The request for the upstream, or why there is none. Never raises, whatever the body."""
-    return attempt(lambda: _translated(Draft(body, to)))
+    return want.attempt(lambda: _translated(Draft(body, to)))
 
 
 def _translated(draft: Draft) -> Asked:

@@ -86,6 +86,9 @@ class ChatMeter:
         lenient = self._asked.profile.on_truncated == "end_turn"
         return self.begun and (lenient or len(self._finished) >= self._asked.choices)
 
+    def failed(self, rejection: Rejection) -> bytes:
+        return rejection_event("chat", rejection)
+
     def _done(self) -> None:
         self.outcome.complete = self.begun
 
@@ -103,7 +106,7 @@ class ChatMeter:
     def _failed(self, data: bytes, raw: bytes) -> bytes:
         self.outcome.failure = self._reported(data)
         if is_concealed(self.outcome.failure):
-            return rejection_event("chat", self.outcome.failure)
+            return self.failed(self.outcome.failure)
         told = told_by(data)
         rebuilt = error_body(self.outcome.failure.message, told.type or "server_error", None, told.code or None)
         return passing(raw, b"data: %b\n\n" % rebuilt)

@@ -7,7 +7,6 @@ import msgspec
 from extproc.errors import Rejection
 from extproc.translate import want
 from extproc.translate.on_messages import cache, effort, ending, limits, passed, structured, system
-from extproc.translate.on_messages.attempt import attempt
 from extproc.translate.pair import Json, Target
 from extproc.translate.responses_on_messages import choice, fields, tools, walk
 from extproc.translate.responses_on_messages.asked import Asked
@@ -28,12 +27,12 @@ _ECHOED_IF_THERE = ("reasoning", "text")
 
 def translate(body: Json, to: Target) -> Asked | Rejection:
     """The request for the upstream, or why there is none. Never raises, whatever the body."""
-    return attempt(lambda: _translated(Draft(body, to), PATH))
+    return want.attempt(lambda: _translated(Draft(body, to), PATH))
 
 
 def count(body: Json, to: Target, members: Sequence[str]) -> Asked | Rejection:
     """A request that counts the tokens of the same; `members`: what can be counted."""
-    return attempt(lambda: _translated(Draft(body, to), f"{PATH}/count_tokens", members))
+    return want.attempt(lambda: _translated(Draft(body, to), f"{PATH}/count_tokens", members))
 
 
 def _translated(draft: Draft, path: str, members: Sequence[str] = ()) -> Asked:

@@ -36,7 +36,7 @@ KINDS = frozenset((
 
 def answered(items: Iterable[Any]) -> frozenset[str]:
     """Ids of the calls that have a result."""
-    results = (item for item in items if isinstance(item, dict) and item.get("type") in _RESULTS)
+    results = (item for item in items if isinstance(item, dict) and str(item.get("type")) in _RESULTS)
     return frozenset(call for item in results if isinstance(call := item.get("call_id"), str))
 
 
@@ -48,7 +48,7 @@ def text(item: Json, kind: str, answered: frozenset[str]) -> str:
         return f"[{name} result]\n{given}\n" if given else ""
     if kind in _CALLS:
         told = _said(item.get(_CALLS[kind]))
-        return f"[{name} called with {told}]\n" if item.get("call_id") in answered else ""
+        return f"[{name} called with {told}]\n" if str(item.get("call_id")) in answered else ""
     return _whole(item, kind, name) if kind in _WHOLE else ""
 
 

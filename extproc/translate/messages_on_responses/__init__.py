@@ -1,0 +1,1 @@
+"""A Messages client answered by a Responses provider."""

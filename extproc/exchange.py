@@ -26,7 +26,8 @@ from extproc.facts import Facts
 from extproc.providers import Resolved
 from extproc.settings import Settings
 from extproc.translate import count, models
-from extproc.translate.pair import Json, Target, Translated
+from extproc.translate.counters import COUNTERS, counted
+from extproc.translate.pair import Json, Pair, Target, Translated
 from extproc.translate.table import pair_for
 from extproc.wire.rejections import rejection_body, rejection_status
 
@@ -161,6 +162,8 @@ class Exchange:
             return self.reject(_NO_COUNT)
         if self.facts.dialect in resolved.dialects:
             return self._translate(body, to, resolved, below="/count_tokens")
+        if counter := COUNTERS.get(to.profile.count_tokens):
+            return self._ask(counter, body, to, resolved)
         return self._count(body, to)
 
     def _target(self, resolved: Resolved) -> tuple[Json, Target]:
@@ -189,6 +192,9 @@ class Exchange:
         pair = pair_for(self.facts.dialect, resolved.dialects)
         if pair is None:
             return self.reject(_NO_PAIR)
+        return self._ask(pair, body, to, resolved, below)
+
+    def _ask(self, pair: Pair, body: Json, to: Target, resolved: Resolved, below: str = "") -> Action:
         asked = pair.request(body, to)
         if isinstance(asked, Rejection):
             return self.reject(asked)
@@ -204,7 +210,7 @@ class Exchange:
         # Our translations know no query; what passes in its own dialect keeps the client's.
         query = f"?{self.facts.query}" if self.facts.query and self.facts.dialect in resolved.dialects else ""
         headers = {
-            ":path": provider.path(asked.path) + query,
+            ":path": provider.path(asked.path, root=asked.root) + query,
             "content-type": "application/json",
             "content-length": str(len(asked.body)),
             "accept": "text/event-stream" if asked.stream else "application/json",
@@ -218,14 +224,11 @@ class Exchange:
         return Forward(headers, remove, asked.body, fields)
 
     def _count(self, body: Json, to: Target) -> Action:
-        counted = count.estimate(body, to)
-        if isinstance(counted, Rejection):
-            return self.reject(counted)
-        answer: Json = {"input_tokens": counted}
-        if body.get("context_management"):
-            answer["context_management"] = {"original_input_tokens": counted}
+        tokens = count.estimate(body, to)
+        if isinstance(tokens, Rejection):
+            return self.reject(tokens)
         headers = {"x-translation-warnings": "approx:input_tokens"}
-        return self._ok(msgspec.json.encode(answer), headers, {"gen_ai.usage.input_tokens": counted})
+        return self._ok(msgspec.json.encode(counted(tokens, body)), headers, {"gen_ai.usage.input_tokens": tokens})
 
     def _ok(self, body: bytes, headers: dict[str, str] | None = None, fields: Record | None = None) -> Respond:
         return self._respond(200, headers or {}, body, (fields or {}) | {record.ENDED: True}, "answered")

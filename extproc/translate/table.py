@@ -6,11 +6,13 @@ from extproc.translate.chat_on_chat import chat_on_chat
 from extproc.translate.chat_on_messages import chat_on_messages
 from extproc.translate.messages_on_chat import messages_on_chat
 from extproc.translate.messages_on_messages import messages_on_messages
+from extproc.translate.messages_on_responses import messages_on_responses
 from extproc.translate.pair import Pair
 
 PAIRS: dict[tuple[str, str], Pair] = {
     ("messages", "chat"): messages_on_chat,
     ("messages", "messages"): messages_on_messages,
+    ("messages", "responses"): messages_on_responses,
     ("chat", "chat"): chat_on_chat,
     ("chat", "messages"): chat_on_messages,
 }

@@ -26,8 +26,9 @@ from extproc.facts import Facts
 from extproc.providers import Resolved
 from extproc.settings import Settings
 from extproc.translate import count, models
+from extproc.translate.counters import counted, counter_for
 from extproc.translate.pair import Json, Pair, Target, Translated
-from extproc.translate.table import counter_for, pair_for
+from extproc.translate.table import pair_for
 from extproc.wire import Dialect
 from extproc.wire.rejections import rejection_body, rejection_status
 
@@ -169,7 +170,8 @@ class Exchange:
         if self.facts.dialect in resolved.dialects:
             pair, below = pair_for(self.facts.dialect, resolved.dialects), _COUNTS[self.facts.dialect]
             return self._ask(pair, body, to, below)
-        if (counter := counter_for(self.facts.dialect, resolved.dialects)) or self.facts.dialect != "messages":
+        counter = counter_for(self.facts.dialect, to.profile.count_tokens, resolved.dialects)
+        if counter or self.facts.dialect != "messages":
             return self._ask(counter, body, to)
         return self._count(body, to)
 
@@ -215,7 +217,7 @@ class Exchange:
         # Our translations know no query; what passes in its own dialect keeps the client's.
         query = f"?{self.facts.query}" if self.facts.query and self.facts.dialect in resolved.dialects else ""
         headers = {
-            ":path": provider.path(asked.path) + query,
+            ":path": provider.path(asked.path, root=asked.root) + query,
             "content-type": "application/json",
             "content-length": str(len(asked.body)),
             "accept": "text/event-stream" if asked.stream else "application/json",
@@ -229,14 +231,11 @@ class Exchange:
         return Forward(headers, remove, asked.body, fields)
 
     def _count(self, body: Json, to: Target) -> Action:
-        counted = count.estimate(body, to)
-        if isinstance(counted, Rejection):
-            return self.reject(counted)
-        answer: Json = {"input_tokens": counted}
-        if body.get("context_management"):
-            answer["context_management"] = {"original_input_tokens": counted}
+        tokens = count.estimate(body, to)
+        if isinstance(tokens, Rejection):
+            return self.reject(tokens)
         headers = {"x-translation-warnings": "approx:input_tokens"}
-        return self._ok(msgspec.json.encode(answer), headers, {"gen_ai.usage.input_tokens": counted})
+        return self._ok(msgspec.json.encode(counted(tokens, body)), headers, {"gen_ai.usage.input_tokens": tokens})
 
     def _ok(self, body: bytes, headers: dict[str, str] | None = None, fields: Record | None = None) -> Respond:
         return self._respond(200, headers or {}, body, (fields or {}) | {record.ENDED: True}, "answered")

@@ -131,7 +131,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Mark earlier answers as `commentary` or `final_answer` (gpt-5.3-codex and later)."""
 
     # counting tokens
-    count_tokens: Literal["estimate", "off"] = "estimate"
+    count_tokens: Literal["estimate", "responses", "vllm", "off"] = "estimate"
+    """`responses`, `vllm`: the upstream counts, at its `/v1/responses/input_tokens` or `/tokenize`."""
     estimate_factor: float = 1.0
 
     strictness: Literal["lenient", "strict", "silent"] = "lenient"

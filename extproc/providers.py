@@ -44,9 +44,12 @@ class Provider(msgspec.Struct, frozen=True):
     def authority(self) -> str:
         return urlsplit(self.base_url).netloc
 
-    def path(self, below: str) -> str:
-        """`below` its base URL. People write that URL with `/v1` or without; the segment is not doubled."""
+    def path(self, below: str, *, root: bool = False) -> str:
+        """`below` its base URL. People write that URL with `/v1` or without; the segment is not doubled.
+        `root`: beside that segment."""
         base = urlsplit(self.base_url).path
+        if root:
+            return base.removesuffix("/v1") + below
         return base + (below.removeprefix("/v1") if base.endswith("/v1") and below.startswith("/v1/") else below)
 
     def credential_headers(self) -> dict[str, str]:

@@ -74,7 +74,7 @@ def made_id(prefix: str, nonce: str, n: int) -> str:
 
 def message_id(upstream_id: str, nonce: str) -> str:
     """A message's id for the client, from the upstream's id of the completion."""
-    suffix = _FOREIGN.sub("_", upstream_id.removeprefix("chatcmpl-"))
+    suffix = _FOREIGN.sub("_", upstream_id.removeprefix("chatcmpl-").removeprefix("resp_"))
     return f"msg_{suffix}" if suffix else made_id("msg_", nonce, 0)
 
 

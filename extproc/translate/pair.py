@@ -36,6 +36,8 @@ class Translated(msgspec.Struct, frozen=True, kw_only=True):
 
     path: str
     """Below the provider's base URL, with a leading slash."""
+    root: bool = False
+    """The path is beside the base URL's `/v1`, not below it."""
     body: bytes
     headers: Headers = {}
     """More request headers for the upstream, such as `anthropic-version`."""
@@ -56,6 +58,8 @@ class Usage(msgspec.Struct, kw_only=True):
     cache_creation_input_tokens: int = 0
     thinking_tokens: int | None = None
     """Part of output_tokens; None: not reported."""
+    web_searches: int = 0
+    """How often the upstream itself searched the web."""
 
 
 class Outcome(msgspec.Struct, kw_only=True):

@@ -25,6 +25,8 @@ def write_usage(usage: Usage) -> Json:
     }
     if usage.thinking_tokens is not None:
         written["output_tokens_details"] = {"thinking_tokens": usage.thinking_tokens}
+    if usage.web_searches:
+        written["server_tool_use"] = {"web_search_requests": usage.web_searches, "web_fetch_requests": 0}
     return written
 
 

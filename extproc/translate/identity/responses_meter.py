@@ -10,10 +10,11 @@ from extproc.translate.failures import failure
 from extproc.translate.identity.asked import Passed
 from extproc.translate.identity.errors import clean, is_concealed, passing
 from extproc.translate.identity.meter import word
+from extproc.translate.messages_on_responses.usage import read_usage
 from extproc.translate.openai_upstream.errors import reported
 from extproc.translate.pair import Json, Outcome, Usage
 from extproc.wire.frames import fields
-from extproc.wire.lenient import Undecodable, count, decode
+from extproc.wire.lenient import Undecodable, decode
 from extproc.wire.response_events import failed
 
 # All but these speak of items.
@@ -123,7 +124,7 @@ class ResponsesMeter:
         reason = (response.incomplete_details or {}).get("reason")
         self.outcome.finish_reason = word(reason) or word(response.status)
         if response.usage:
-            self.outcome.usage = _usage(response.usage)
+            self.outcome.usage = read_usage(response.usage, 0)
 
     def _failed(self, told: Json, raw: bytes) -> bytes:
         rejection = self.outcome.failure = self._reported(told)
@@ -137,21 +138,3 @@ class ResponsesMeter:
         if not isinstance(message, str) or not message or is_concealed(found):
             return found
         return msgspec.structs.replace(found, message=clean(message))
-
-
-def _usage(told: Json) -> Usage:
-    """OpenAI's total and its parts as four that do not overlap (mapping 6.3)."""
-    given, details = _count(told, "input_tokens"), told.get("input_tokens_details")
-    cached = min(_count(details, "cached_tokens"), given)
-    written = min(_count(details, "cache_write_tokens"), given - cached)
-    return Usage(
-        input_tokens=given - cached - written,
-        output_tokens=_count(told, "output_tokens"),
-        cache_read_input_tokens=cached,
-        cache_creation_input_tokens=written,
-        thinking_tokens=_count(told.get("output_tokens_details"), "reasoning_tokens"),
-    )
-
-
-def _count(holder: Any, name: str) -> int:
-    return (count(holder.get(name)) or 0) if isinstance(holder, dict) else 0

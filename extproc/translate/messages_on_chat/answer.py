@@ -62,7 +62,7 @@ def _write(completion: Completion, choices: list[Choice], state: AnswerState) ->
         state.match(choice)
         state.finish = choice.finish_reason or state.finish
     state.hear_whole(whole)
-    state.measure()
+    state.account.measure()
     state.end(keep_blank=not whole.tool_calls and whole.function_call is None)
 
 

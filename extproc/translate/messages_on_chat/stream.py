@@ -41,8 +41,8 @@ class ChatStream(EventStream):
             self._fail(failure("the upstream's tool calls could not be put in order", "queue_limit"))
 
     def _measure(self) -> int:
-        self._state.measure()
-        return self._state.size
+        self._state.account.measure()
+        return self._state.account.size
 
     def _warn(self, word: str) -> None:
         self._state.warn(word)

@@ -34,7 +34,7 @@ _OUTRANKED: dict[Kind, frozenset[int]] = {
     Kind.OVERLOADED: frozenset(range(400, 500)),
 }
 # Types and codes in bodies without a status of their own.
-_SPOKEN: dict[str, tuple[int, Kind]] = {
+SPOKEN: dict[str, tuple[int, Kind]] = {
     **_CODES,
     **dict.fromkeys(("requests", "tokens", "rate_limit_error"), (429, Kind.RATE_LIMIT)),
     **dict.fromkeys(("overloaded_error", "service_unavailable_error"), (529, Kind.OVERLOADED)),
@@ -71,8 +71,17 @@ def reported(value: Any, profile: Profile, otherwise: str = "the upstream report
     code = int(told.code) if told.code.isdecimal() and len(told.code) == 3 else 0
     if 400 <= code <= 599:
         return _rejection(told, code, profile, _by_status(told, code), otherwise)
-    spoken = next((_SPOKEN[word] for word in told.words if word in _SPOKEN), (502, Kind.API))
+    spoken = next((SPOKEN[word] for word in told.words if word in SPOKEN), (502, Kind.API))
     return _rejection(told, 502, profile, spoken, otherwise)
+
+
+def coded(
+    value: Any, profile: Profile, codes: Mapping[str, tuple[int, Kind]], otherwise: tuple[int, Kind]
+) -> Rejection:
+    """An error whose code alone says what it is; `otherwise`: status and kind of all others."""
+    told = told_by(value)
+    status, kind = next((codes[word] for word in told.words if word in codes), otherwise)
+    return _rejection(told, status, profile, (status, kind), "the upstream reported an error")
 
 
 def is_filtered(rejection: Rejection) -> bool:

@@ -23,9 +23,10 @@ from extproc.events import (
     Silence,
 )
 from extproc.facts import Facts
+from extproc.profiles import Profile
 from extproc.providers import Resolved
 from extproc.settings import Settings
-from extproc.translate import count, models
+from extproc.translate import count, model_lists, models
 from extproc.translate.counters import counted, counter_for
 from extproc.translate.pair import Json, Pair, Target, Translated
 from extproc.translate.table import pair_for
@@ -56,6 +57,9 @@ _PATHS: dict[Dialect, str] = {
 _COUNTS: dict[Dialect, str] = {"messages": "/count_tokens", "responses": "/input_tokens"}
 # What can be counted, in either API that counts.
 _COUNTED = count.INPUT | {"input", "instructions", "parallel_tool_calls", "reasoning", "text"}
+
+
+_NOTHING_ASKED = Translated(path="", body=b"", stream=False, model="")
 
 
 class Phase(Enum):
@@ -146,7 +150,7 @@ class Exchange:
                 self.phase = Phase.ADMITTED
                 return AwaitBody(record.of_request(self.facts, self._settings.claims))
             case Operation.PASSTHROUGH:
-                return self._pass()
+                return self._list_models() if self._is_foreign_list(event) else self._pass()
 
     def _pass(self) -> Pass:
         """Path, query and body go on as they are, the credential is the provider's."""
@@ -158,6 +162,33 @@ class Exchange:
         fields = record.of_request(self.facts, self._settings.claims) | record.of_provider(provider)
         kept = {name for name in self.facts.headers.names() if name.startswith(PASSED_ON)}
         return Pass(headers, other_names(self.facts.headers, kept | headers.keys()), fields | record.verdict(provider))
+
+    def _is_foreign_list(self, event: RequestHeaders) -> bool:
+        """A list of models that comes in another shape than the caller reads."""
+        facts, provider = self.facts, self.facts.provider
+        if facts.method != "GET" or not event.end or provider is None or not model_lists.is_list(facts.path):
+            return False
+        # All that the provider speaks is of the other vendor.
+        return {dialect == "messages" for dialect in provider.dialects} == {facts.dialect != "messages"}
+
+    def _list_models(self) -> Pass:
+        facts, provider = self.facts, self.facts.provider
+        assert provider is not None
+        self._answer.expect(model_lists.ModelLists(facts.dialect, facts.path, facts.query), _NOTHING_ASKED)
+        self.phase = Phase.SENT
+        query = model_lists.query_for(facts.dialect, facts.path)
+        version = {} if facts.dialect == "messages" else {"anthropic-version": Profile().anthropic_version}
+        headers = {
+            ":path": provider.path(facts.path) + (f"?{query}" if query else ""),
+            "accept": "application/json",
+            "accept-encoding": "identity",
+            "user-agent": USER_AGENT,
+            **version,
+            **provider.credential_headers(),
+        }
+        fields = record.of_request(facts, self._settings.claims) | record.of_provider(provider)
+        remove = other_names(facts.headers, headers.keys() | UPSTREAM_HEADERS)
+        return Pass(headers, remove, fields | record.verdict(provider), read_answer=True)
 
     def _send(self) -> Action:
         resolved = self.facts.resolved

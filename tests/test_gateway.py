@@ -242,6 +242,9 @@ def test_an_id_that_is_not_envoys_is_replaced_by_one_that_is_unique(given: str) 
 
 def test_an_api_in_which_a_model_cannot_be_asked(tmp_path: Path) -> None:
     gate = gateway(tmp_path, TEXT.replace("[chat]", "[responses]"))
-    says = {"message": "model: this model cannot be asked in this API; use /v1/messages or /v1/responses", "param": "model"}
+    says = {
+        "message": "model: this model cannot be asked in this API; use /v1/messages or /v1/responses",
+        "param": "model",
+    }
     play = Playbook(gate) >> request_headers("/v1/chat/completions", token=token()) << awaits()
     assert play >> request_body(ASK) << answers({"error": says}, 400)

@@ -113,10 +113,8 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     """Not empty: the upstream's own words, sent with exactly the rejection's status."""
 
 
-class Pair(Protocol):
-    """Named by who is served and by whom: messages_on_chat = Messages client, Chat provider."""
-
-    def request(self, body: Json, to: Target) -> Translated | Rejection: ...
+class Reader(Protocol):
+    """Of what a provider answers."""
 
     def reply(self, asked: Translated, content_type: str) -> Reply:
         """Reader for a 2xx answer. The upstream's media type beats the request's `stream`:
@@ -130,3 +128,9 @@ class Pair(Protocol):
     def headers(self, headers: Headers, now: float) -> dict[str, str]:
         """All response headers a client gets of an upstream's 2xx answer, save content-type (an allow-list)."""
         ...
+
+
+class Pair(Reader, Protocol):
+    """Named by who is served and by whom: messages_on_chat = Messages client, Chat provider."""
+
+    def request(self, body: Json, to: Target) -> Translated | Rejection: ...

@@ -26,6 +26,10 @@ class Unusable(Exception):
     """`str()` says what is missing."""
 
 
+_ASKED: dict[str, Any] = {"model": "", "max_tokens": 1024, "messages": [{"role": "user", "content": "?"}]}
+_LEAST: dict[Dialect, dict[str, Any]] = {"responses": {"model": "", "input": "?"}}
+
+
 @dataclass(frozen=True)
 class Options:
     config: Path
@@ -77,8 +81,7 @@ def _body(options: Options, data: bytes) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise Unusable("the request is not a JSON object")
     if options.what != "request":
-        least = {"model": "", "max_tokens": 1024, "messages": [{"role": "user", "content": "?"}]}
-        body = {**least, **body, "stream": options.what == "stream"}
+        body = {**_LEAST.get(options.dialect, _ASKED), **body, "stream": options.what == "stream"}
     return body if options.model is None else {**body, "model": options.model}
 
 

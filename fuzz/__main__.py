@@ -26,6 +26,7 @@ from tests.translate import answers, chat_answers
 TESTS = Path(__file__).resolve().parents[1] / "tests"
 PROFILES = tuple(shipped().values())
 MESSAGES_ON_CHAT, CHAT_ON_MESSAGES = PAIRS["messages", "chat"], PAIRS["chat", "messages"]
+MESSAGES_ON_RESPONSES = PAIRS["messages", "responses"]
 THINKING = {"thinking": {"type": "enabled", "budget_tokens": 2000}}
 Fuzzed = Callable[[bytes], None]
 
@@ -105,10 +106,14 @@ TARGETS: dict[str, Fuzzed] = {
     "sse": sse,
     "stream": streams(MESSAGES_ON_CHAT, {**answers.MINIMAL, **THINKING}, _messages_grammar),
     "request": requests(MESSAGES_ON_CHAT),
+    "responses-stream": streams(MESSAGES_ON_RESPONSES, {**answers.MINIMAL, **THINKING}, _messages_grammar),
+    "responses-request": requests(MESSAGES_ON_RESPONSES),
     "chat-stream": streams(CHAT_ON_MESSAGES, answers.MINIMAL, _chat_grammar),
     "chat-request": requests(CHAT_ON_MESSAGES),
 }
 VECTORS = {
+    "responses-stream": "responses_api",
+    "responses-request": "responses_api",
     "sse": "stream_c2m",
     "stream": "stream_c2m",
     "request": "req_m2c",

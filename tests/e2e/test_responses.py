@@ -91,7 +91,12 @@ def test_a_stream_passes_as_it_is(gateway: Stack) -> None:
 
 
 def test_what_is_sent_is_the_clients_but_for_the_limit(gateway: Stack, provider: Upstream) -> None:
-    body = {"input": [{"anything": [1.50, None]}], "store": True, "previous_response_id": "r", "max_output_tokens": 99}
+    body: Json = {
+        "input": [{"anything": [1.50, None]}],
+        "store": True,
+        "previous_response_id": "r",
+        "max_output_tokens": 99,
+    }
     answer = ask(gateway, "limited", **body)
     assert provider.received["limited"] == {"model": "limited", **body, "max_output_tokens": 10}
     assert answer.headers["x-translation-warnings"] == "clamped:max_output_tokens"

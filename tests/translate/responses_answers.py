@@ -11,7 +11,7 @@ from extproc.translate.responses_on_messages import responses_on_messages
 from extproc.translate.responses_on_messages.asked import Asked
 from tests.translate.answers import JSON, SSE, play
 from tests.translate.chat_asking import target
-from tests.translate.responses_asking import MINIMAL, ask
+from tests.translate.responses_client import MINIMAL, ask
 
 Json = dict[str, Any]
 _EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)

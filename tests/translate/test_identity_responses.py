@@ -14,8 +14,8 @@ from tests.translate.passing import JSON, SSE, ask, asked, captured, played
 PAIR = PAIRS["responses", "responses"]
 STREAMS = vectors("responses_api", "responses_stream->messages_stream")
 [WHOLE] = vectors("responses_api", "responses_response->messages_response")
-RAW = next(v["input"]["sse"].encode() for v in STREAMS if "response.completed" in v["input"]["sse"])
-BROKEN = next(v["input"]["sse"].encode() for v in STREAMS if "response.failed" in v["input"]["sse"])
+RAW: bytes = next(v["input"]["sse"].encode() for v in STREAMS if "response.completed" in v["input"]["sse"])
+BROKEN: bytes = next(v["input"]["sse"].encode() for v in STREAMS if "response.failed" in v["input"]["sse"])
 USED = Usage(
     input_tokens=50, output_tokens=30, cache_read_input_tokens=40, cache_creation_input_tokens=10, thinking_tokens=20
 )

@@ -11,7 +11,7 @@ from extproc.translate.responses_on_messages import responses_on_messages
 from extproc.translate.responses_on_messages.asked import Asked
 from tests.translate.answers import JSON, SSE, play
 from tests.translate.responses_answers import asked, check_grammar, check_response, check_types, events
-from tests.translate.responses_asking import MINIMAL
+from tests.translate.responses_client import MINIMAL
 from tests.translate.test_chat_answer_any import ANY_JSON, EVENT, FEW, MESSAGE, sse
 
 NAMESPACE = {"type": "namespace", "name": "n", "description": "", "tools": [{"type": "function", "name": "f"}]}

@@ -9,7 +9,7 @@ import pytest
 from extproc.translate.responses_on_messages.request import translate
 from tests.anthropic_types import check_messages_request
 from tests.translate.chat_asking import target
-from tests.translate.responses_asking import ask
+from tests.translate.responses_client import ask
 
 CORPUS = Path(__file__).parents[1] / "corpus" / "openai-sdk"
 CAPTURED = [json.loads(path.read_text()) for path in sorted(CORPUS.glob("*.json"))]

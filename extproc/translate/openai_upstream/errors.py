@@ -126,12 +126,16 @@ def _detail(told: Told, status: int, message: str) -> str:
     return f"upstream_{status}:{word}" if word else f"upstream_{status}"
 
 
-# Chat member -> the client's member it came from.
+# Member of Chat or Responses -> the client's member it came from.
 _MEMBERS: Mapping[str, str] = {
     "max_completion_tokens": "max_tokens",
+    "max_output_tokens": "max_tokens",
+    "instructions": "system",
     "stop": "stop_sequences",
     "reasoning_effort": "output_config.effort",
+    "reasoning.effort": "output_config.effort",
     "response_format": "output_config.format",
+    "text.format": "output_config.format",
     "parallel_tool_calls": "tool_choice.disable_parallel_tool_use",
 }
 

@@ -7,7 +7,7 @@ import pytest
 from extproc.translate.signature import unseal
 from tests.translate.chat_answers import USAGE, block, ended, event, message, started, text
 from tests.translate.responses_answers import asked, check_grammar, check_response, check_types, run, whole
-from tests.translate.responses_asking import MINIMAL
+from tests.translate.responses_client import MINIMAL
 
 Json = dict[str, Any]
 TOOLS = [

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.translate.chat_asking import target
-from tests.translate.responses_asking import ask, body, refusal, sent
+from tests.translate.responses_client import ask, body, refusal, sent
 
 Json = dict[str, Any]
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.translate.chat_asking import target
-from tests.translate.responses_asking import ask, body, call, function, output, refusal, sent, user
+from tests.translate.responses_client import ask, body, call, function, output, refusal, sent, user
 
 Json = dict[str, Any]
 EMPTY = {"type": "object", "properties": {}}
@@ -37,7 +37,7 @@ def test_members_of_a_namespace() -> None:
         ("ns__b", "About all."),
     ]
     assert asked.namespaces == {"ns__a": ("ns", "a"), "ns__b": ("ns", "b")}
-    assert (asked.custom, asked.warnings) == ({"ns__b"}, ("emulated:tools.0.tools.1",))
+    assert (set(asked.custom), asked.warnings) == ({"ns__b"}, ("emulated:tools.0.tools.1",))
 
 
 def test_a_call_of_a_namespace_in_the_history() -> None:

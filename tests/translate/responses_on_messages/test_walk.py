@@ -7,7 +7,7 @@ import pytest
 
 from extproc.translate.signature import seal
 from tests.translate.chat_asking import target
-from tests.translate.responses_asking import ask, assistant, body, call, output, refusal, sent, user
+from tests.translate.responses_client import ask, assistant, body, call, output, refusal, sent, user
 
 Json = dict[str, Any]
 TOOLS = [{"type": "function", "name": "f"}, {"type": "local_shell"}]

@@ -28,6 +28,7 @@ FILES = (
     "responses_api",
     "derived_m2c",
     "derived_c2m",
+    "derived_r2m",
 )
 # Direction -> the client's dialect, the provider's, and what the vector is about.
 DIRECTIONS = {

@@ -117,9 +117,11 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Declare the tools of the history where the request declares none."""
     web_search: bool = False
     mcp: bool = False
-    """MCP servers are reached by the upstream (Responses only: other pairs have no place for them)."""
+    """MCP servers are reached by the upstream (where either side speaks Responses: other pairs have no place for
+    them). Anthropic wants its beta for that in `betas`."""
     compaction: bool = False
-    """Responses upstreams compact the conversation themselves."""
+    """The upstream compacts the conversation itself, for Responses upstreams and clients. Anthropic wants its beta
+    for that in `betas`."""
     url_sources: bool = True
     auto_cache: bool = False
     fast_mode: bool = False

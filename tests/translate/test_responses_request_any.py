@@ -55,7 +55,7 @@ RICH: dict[str, Any] = {
         {"type": "namespace", "name": "ns", "description": "d", "tools": [{"type": "custom", "name": "g"}]},
         {"type": "local_shell"},
         {"type": "web_search"},
-        {"type": "mcp"},
+        {"type": "mcp", "server_label": "m", "server_url": "https://e.com", "require_approval": "never"},
     ],
     "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "f"}]},
     "parallel_tool_calls": False,
@@ -85,7 +85,9 @@ values = st.recursive(
 TARGETS = [
     target(),
     target("claude-adaptive", mid_system="native", auto_cache=True, forced_choice_with_thinking=False),
-    target("claude-always-thinking", efforts=["low"], prefill="pass", expose_reasoning=False, web_search=True),
+    target(
+        "claude-always-thinking", efforts=["low"], prefill="pass", expose_reasoning=False, web_search=True, mcp=True
+    ),
     target("claude-extended", repair_interrupted=True),
     target("claude-extended-unstructured", prefill="reject", url_sources=False, tools_for_history=False),
     target("claude-adaptive", strictness="strict"),
@@ -100,8 +102,11 @@ def check(body: dict[str, Any], to: Target) -> Asked | Rejection:
     assert translate(body, to) == asked
     if isinstance(asked, Rejection):
         assert asked.http_status == 400 and asked.message
-    elif not _OWN & body.keys() and not any(word in json.dumps(body) for word in ("cache_control", "compaction")):
-        check_messages_request({k: v for k, v in json.loads(asked.body).items() if k not in _OWN - {"thinking"}})
+    else:
+        sent = json.loads(asked.body)
+        beta = sent.keys() & {"mcp_servers", "context_management"}
+        if not (_OWN & body.keys() or beta or "cache_control" in json.dumps(body)):
+            check_messages_request({k: v for k, v in sent.items() if k not in _OWN - {"thinking"}})
     return asked
 
 

@@ -84,8 +84,9 @@ def _allowed(draft: Draft, allowed: Json, path: str, declared: Declared, form: F
         name, where = form.name(want.item(item, f"{path}.tools.{n}"), f"{path}.tools.{n}")
         if name and name not in declared.names:
             raise refused(where, f"Tool '{name[:128]}' not found in provided tools")
-        kept.add(declared.names.get(name))
-    tools = [tool for tool in draft.upstream.get("tools", []) if tool["name"] in kept]
+        if name:
+            kept.add(declared.names[name])
+    tools = [tool for tool in draft.upstream.get("tools", []) if tool.get("name") in kept]
     if draft.upstream.get("tools"):
         if not tools:
             raise refused(f"{path}.tools", "at least one tool is required")

@@ -84,7 +84,8 @@ class Toolbox:
         """Writes the tools."""
         tools, profile = self.tools, self._draft.profile
         rebuilt = not tools and not self.lost and profile.tools_for_history and self._from_history(turns)
-        if len({tool["name"] for tool in tools}) != len(tools):
+        named = [tool["name"] for tool in tools if "name" in tool]
+        if len(set(named)) != len(named):
             raise _not_unique()
         if tools:
             self._draft.upstream["tools"] = tools

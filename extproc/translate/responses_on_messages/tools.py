@@ -9,6 +9,7 @@ from extproc.translate.on_messages.toolbox import Declared, Toolbox
 from extproc.translate.on_messages.turns import Turn
 from extproc.translate.pair import Json
 from extproc.translate.responses_on_messages.draft import SHELL, Draft
+from extproc.translate.want import refused
 
 WEB_SEARCH = "web_search"
 _MORE = frozenset((
@@ -52,6 +53,8 @@ def _tool(draft: Draft, box: Toolbox, tool: Json, path: str) -> None:
     elif kind.startswith(WEB_SEARCH) and draft.profile.web_search:
         box.named(WEB_SEARCH, path)
         box.add(_web_search(tool, path))
+    elif kind == "mcp" and _is_reachable(draft, tool):
+        _mcp(draft, box, tool, path)
     else:
         box.lose(kind, path)
 
@@ -71,6 +74,38 @@ def _namespace(draft: Draft, box: Toolbox, space: Json, path: str) -> None:
         tool = want.item(item, where)
         want.one_of(want.text(tool, "type", where), ("function", "custom"), f"{where}.type")
         _own(draft, box, tool, where, within)
+
+
+def _is_reachable(draft: Draft, tool: Json) -> bool:
+    """Anthropic asks nobody before it calls a server, so only one that may be called freely is handed on."""
+    return draft.profile.mcp and tool.get("require_approval") == "never" and tool.get("server_url") is not None
+
+
+def _mcp(draft: Draft, box: Toolbox, tool: Json, path: str) -> None:
+    """https://platform.claude.com/docs/en/agents-and-tools/mcp-connector"""
+    name = want.text(tool, "server_label", path)
+    server: Json = {"type": "url", "url": want.text(tool, "server_url", path), "name": name}
+    if token := want.optional_text(tool, "authorization", path):
+        server["authorization_token"] = token
+    draft.upstream.setdefault("mcp_servers", []).append(server)
+    toolset: Json = {"type": "mcp_toolset", "mcp_server_name": name}
+    if tool.get("allowed_tools") is not None:
+        allowed = _allowed(tool, path)
+        toolset |= {"default_config": {"enabled": False}, "configs": {name: {"enabled": True} for name in allowed}}
+    box.add(toolset)
+
+
+def _allowed(tool: Json, path: str) -> list[str]:
+    """A list of names, or an object that holds it."""
+    nested = isinstance(tool["allowed_tools"], dict)
+    holder, key, where = (
+        (tool["allowed_tools"], "tool_names", f"{path}.allowed_tools") if nested else (tool, "allowed_tools", path)
+    )
+    names = want.optional_sequence(holder, key, where)
+    for n, name in enumerate(names):
+        if not isinstance(name, str):
+            raise refused(f"{where}.{key}.{n}", "Input should be a valid string")
+    return names
 
 
 def _web_search(tool: Json, path: str) -> Json:

@@ -141,3 +141,38 @@ def test_one_call_at_a_time() -> None:
 def test_refused(members: Json, path: str, code: str) -> None:
     found = refusal(body(**{"tools": [function()], **members}))
     assert (found.path, found.code) == (path, code)
+
+
+MCP: Json = {"type": "mcp", "server_label": "m", "server_url": "https://e.com/mcp", "require_approval": "never"}
+
+
+@pytest.mark.parametrize(
+    ("more", "server", "toolset"),
+    [
+        ({}, {}, {}),
+        (
+            {"authorization": "t", "allowed_tools": ["a"]},
+            {"authorization_token": "t"},
+            {"default_config": {"enabled": False}, "configs": {"a": {"enabled": True}}},
+        ),
+        (
+            {"allowed_tools": {"tool_names": ["a"]}},
+            {},
+            {"default_config": {"enabled": False}, "configs": {"a": {"enabled": True}}},
+        ),
+    ],
+)
+def test_mcp_servers_where_the_provider_reaches_them(more: Json, server: Json, toolset: Json) -> None:
+    found = sent(body(tools=[{**MCP, **more}]), target(mcp=True))
+    assert found["mcp_servers"] == [{"type": "url", "url": "https://e.com/mcp", "name": "m", **server}]
+    assert found["tools"] == [{"type": "mcp_toolset", "mcp_server_name": "m", **toolset}]
+
+
+@pytest.mark.parametrize("changes", [{"require_approval": "always"}, {"require_approval": None}, {"server_url": None}])
+def test_a_server_that_wants_to_be_asked_for_is_not_called_freely(changes: Json) -> None:
+    asked = ask(body(tools=[function(), {**MCP, **changes}]), target(mcp=True))
+    assert asked.warnings == ("dropped:tools.1",) and b"mcp" not in asked.body
+
+
+def test_names_of_mcp_tools_are_texts() -> None:
+    assert refusal(body(tools=[{**MCP, "allowed_tools": [1]}]), target(mcp=True)).path == "tools.0.allowed_tools.0"

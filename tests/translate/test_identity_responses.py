@@ -90,6 +90,7 @@ def test_a_secret_in_an_error_does_not_pass() -> None:
     event = json.dumps({"type": "response.failed", "sequence_number": 9, "response": response}).encode()
     out, _ = played(PAIR, cut("response.output_item.added") + b"event: response.failed\ndata: " + event + b"\n\n")
     assert b"sk-0123" not in out and last(out)["type"] == "response.failed"
+    assert last(out)["sequence_number"] == 9
 
 
 @pytest.mark.parametrize("status", ["completed", "incomplete", "queued", "failed"])

@@ -111,7 +111,10 @@ class ResponsesMeter:
 
     def failed(self, rejection: Rejection) -> bytes:
         found = _SEQUENCE.findall(self._seen)
-        return failed(rejection, int(found[-1]) + 1 if found else 0, self._head)
+        return self._end(rejection, int(found[-1]) + 1 if found else 0)
+
+    def _end(self, rejection: Rejection, sequence: int) -> bytes:
+        return failed(rejection, sequence, self._head)
 
     def _begin(self, response: Response) -> None:
         self.begun = True
@@ -128,7 +131,8 @@ class ResponsesMeter:
 
     def _failed(self, told: Json, raw: bytes) -> bytes:
         rejection = self.outcome.failure = self._reported(told)
-        rebuilt = self.failed(rejection)
+        own = _SEQUENCE.search(raw)
+        rebuilt = self._end(rejection, int(own[1]) if own else 0)
         return rebuilt if is_concealed(rejection) else passing(raw, rebuilt)
 
     def _reported(self, told: Json) -> Rejection:

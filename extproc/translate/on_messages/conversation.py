@@ -52,9 +52,10 @@ class Conversation:
         self.settle()
         placed: list[Turn] = []
         for turn, may_stay in zip(self._turns, _legal(self._turns), strict=True):
+            turn.drop_last_thoughts()
             if turn.role == "system" and not may_stay:
                 self._hoist(turn.blocks, turn.path)
-            elif turn.leave_idle_thoughts():
+            elif turn.blocks or turn.results:
                 add(placed, turn)
         return placed
 

@@ -22,11 +22,10 @@ class Turn:
     def has_thinking(self) -> bool:
         return any(block["type"] in THINKING for block in self.blocks)
 
-    def leave_idle_thoughts(self) -> bool:
-        """Anthropic refuses a turn that ends with thinking. Returns whether anything is left."""
+    def drop_last_thoughts(self) -> None:
+        """Anthropic refuses a turn that ends with thinking."""
         while self.blocks and self.blocks[-1]["type"] in THINKING:
             self.blocks.pop()
-        return bool(self.blocks or self.results)
 
     def message(self, *, thinks: bool) -> Json:
         blocks = self.results + self.blocks

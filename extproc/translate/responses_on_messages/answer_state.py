@@ -7,16 +7,9 @@ from extproc.translate.on_messages.texts import Text
 from extproc.translate.pair import Json, Outcome, Usage
 from extproc.translate.responses_on_messages import usage
 from extproc.translate.responses_on_messages.asked import Asked
+from extproc.translate.responses_on_messages.calls import Call, CallItem, CustomCall, FunctionCall, ShellCall
 from extproc.translate.responses_on_messages.finish import COMPLETED, finish
-from extproc.translate.responses_on_messages.items import (
-    Call,
-    Compaction,
-    CustomCall,
-    FunctionCall,
-    Reasoning,
-    Said,
-    ShellCall,
-)
+from extproc.translate.responses_on_messages.items import Compaction, Reasoning, Said
 from extproc.translate.responses_on_messages.output import Output
 from extproc.wire.message_events import Block, StopDetails
 
@@ -86,17 +79,17 @@ class AnswerState(answer_state.AnswerState):
             self._said.close()
             self._said = None
 
-    def _tool(self, block: Block) -> FunctionCall:
+    def _tool(self, block: Block) -> CallItem:
         asked, name = self._asked, block.name or ""
         namespace, known_as = asked.namespaces.get(name, ("", asked.original_names.get(name, name)))
-        call = Call(block.id or made_id("call_", asked.nonce, self._calls), known_as, namespace)
+        call_id = block.id or made_id("call_", asked.nonce, self._calls)
         self._calls += 1
-        kind = FunctionCall
+        kind: type[CallItem] = FunctionCall
         if name in asked.custom:
             kind = CustomCall
         elif name and name == asked.shell:
             kind = ShellCall
-        return kind(self._output, self._suffix, call, block.input)
+        return kind(self._output, self._suffix, Call(call_id, known_as, namespace, block.input))
 
     def _compaction(self, block: Block) -> Compaction:
         self._end_message()

@@ -1,8 +1,7 @@
-"""Items of a response, each by its kind: what begins, what is added, what its end says (mapping 6.5)."""
+"""Items of a response but for calls: what begins, what is added, what its end says (mapping 6.5)."""
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
-from extproc.translate.on_messages.arguments import compact, decoded, free_text, written
 from extproc.translate.pair import Json
 from extproc.translate.responses_on_messages import thought
 from extproc.translate.responses_on_messages.output import Output
@@ -145,105 +144,3 @@ class Compaction:
 
 def _summary(text: str) -> Json:
     return {"type": "summary_text", "text": text}
-
-
-class Call(NamedTuple):
-    id: str
-    name: str
-    namespace: str
-
-
-class FunctionCall:
-    """Its arguments pass as they come."""
-
-    is_call: ClassVar[bool] = True
-    kind: ClassVar[str] = "function_call"
-    prefix: ClassVar[str] = "fc"
-
-    def __init__(self, output: Output, suffix: str, call: Call, input: Any) -> None:
-        self._output = output
-        self._call = call
-        self._input = input
-        self._place = output.place()
-        self._id = f"{self.prefix}_{suffix}_{self._place}"
-        self._where = {"item_id": self._id, "output_index": self._place}
-        self._frame = Frame(f"response.{self.kind}_arguments.delta", self._where, {})
-        self._pieces: list[str] = []
-        output.add(self._place, self._item("", "in_progress"))
-
-    def add(self, delta: Delta) -> int:
-        piece = delta.partial_json
-        if not piece:
-            return 0
-        self._pieces.append(piece)
-        self._piece(piece)
-        return len(piece)
-
-    def close(self) -> None:
-        if not self._pieces:
-            self._pieces.append(written(self._input))
-            self._piece(self._pieces[0])
-        self._end("".join(self._pieces))
-
-    def _piece(self, piece: str) -> None:
-        self._output.said(self._frame, piece)
-
-    def _end(self, arguments: str) -> None:
-        self._output.emit("response.function_call_arguments.done", **self._where, arguments=arguments)
-        self._output.done(self._place, self._item(arguments, "completed"))
-
-    def _item(self, arguments: str, status: str) -> Json:
-        return {**self._named(), "arguments": arguments, "status": status}
-
-    def _named(self) -> Json:
-        item: Json = {"type": self.kind, "id": self._id, "call_id": self._call.id, "name": self._call.name}
-        return {**item, "namespace": self._call.namespace} if self._call.namespace else item
-
-
-class CustomCall(FunctionCall):
-    """Free text, which can be told from its JSON only when that is whole."""
-
-    kind: ClassVar[str] = "custom_tool_call"
-    prefix: ClassVar[str] = "ctc"
-
-    def _piece(self, piece: str) -> None:
-        return
-
-    def _end(self, arguments: str) -> None:
-        text = free_text(arguments)
-        if text:
-            self._output.emit("response.custom_tool_call_input.delta", **self._where, delta=text)
-        self._output.emit("response.custom_tool_call_input.done", **self._where, input=text)
-        self._output.done(self._place, self._item(text, ""))
-
-    def _item(self, arguments: str, status: str) -> Json:
-        return {**self._named(), "input": arguments}
-
-
-class ShellCall(FunctionCall):
-    """OpenAI's own tool: no events but its beginning and its end."""
-
-    kind: ClassVar[str] = "local_shell_call"
-    prefix: ClassVar[str] = "lsh"
-
-    def _piece(self, piece: str) -> None:
-        return
-
-    def _end(self, arguments: str) -> None:
-        self._output.done(self._place, self._item(compact(arguments), "completed"))
-
-    def _item(self, arguments: str, status: str) -> Json:
-        action = _action(decoded(arguments))
-        return {"type": self.kind, "id": self._id, "call_id": self._call.id, "action": action, "status": status}
-
-
-def _action(told: Any) -> Json:
-    found = told if isinstance(told, dict) else {}
-    command = found.get("command")
-    words = command if isinstance(command, list) else [command]
-    action: Json = {"type": "exec", "command": [word for word in words if isinstance(word, str)], "env": {}}
-    if isinstance(found.get("workdir"), str):
-        action["working_directory"] = found["workdir"]
-    if type(found.get("timeout_ms")) is int:
-        action["timeout_ms"] = found["timeout_ms"]
-    return action

@@ -20,7 +20,7 @@ from extproc.wire.response_events import failed
 # All but these speak of items.
 _MATTERS = re.compile(rb'"response\.(?:created|completed|incomplete|failed)"|event: *error|"type" *: *"error"')
 _SEQUENCE = re.compile(rb'"sequence_number" *: *(\d{1,15})')
-_OVER = ("completed", "incomplete", "failed", "cancelled", "queued", "in_progress")
+_STATUSES = ("completed", "incomplete", "failed", "cancelled", "queued", "in_progress")
 
 
 class Response(msgspec.Struct):
@@ -97,7 +97,7 @@ class ResponsesMeter:
         if response.object == "response.input_tokens" and response.input_tokens is not None:
             self.outcome.usage = Usage(input_tokens=response.input_tokens)
             self.outcome.complete = True
-        elif response.status in _OVER:
+        elif response.status in _STATUSES:
             self._begin(response)
             self._read(response)
             self.outcome.complete = True

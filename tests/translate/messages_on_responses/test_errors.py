@@ -7,7 +7,7 @@ import pytest
 
 from extproc.errors import Kind, Reason
 from extproc.translate.messages_on_responses import messages_on_responses
-from tests.translate.responses_asking import COMPLETED, CREATED, ask, event, response, run, target, text, whole
+from tests.translate.responses_upstream import COMPLETED, CREATED, ask, event, response, run, target, text, whole
 
 INVALID, API, LIMIT = Kind.INVALID_REQUEST, Kind.API, Kind.RATE_LIMIT
 FAILURES = [

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.translate.asking import assistant, call, result, text, tool, user
-from tests.translate.responses_asking import ask, refusal, sent, target
+from tests.translate.responses_upstream import ask, refusal, sent, target
 
 NEVER = {
     "background",

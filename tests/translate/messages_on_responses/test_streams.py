@@ -8,7 +8,7 @@ from extproc.translate.for_messages import block_queue
 from extproc.translate.messages_on_responses import messages_on_responses
 from extproc.translate.signature import unseal
 from tests.translate.answers import SSE, play
-from tests.translate.responses_asking import (
+from tests.translate.responses_upstream import (
     COMPLETED,
     CREATED,
     THINKS,

@@ -19,6 +19,7 @@ class Output:
         self.speech = Speech(asked.prefill, stops, think_tags=False) if asked.prefill or stops else None
         self.refusal: list[str] = []
         self.searches = 0
+        self.compacts = asked.profile.compaction
         self._shown = asked.show_thinking == "yes"
         self._never = asked.profile.emit_thinking == "never"
         self._hidden: list[Thinking] | None = [] if asked.show_thinking == "no" else None

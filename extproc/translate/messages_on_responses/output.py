@@ -35,7 +35,7 @@ class Output:
         block = Thinking(shown=self._shown)
         if self._hidden is None:
             self.blocks.push(block, 0)
-        elif not self._never:
+        else:
             self._hidden.append(block)
         return block
 

@@ -224,6 +224,8 @@ def test_a_stop_sequence_is_looked_for_here() -> None:
     assert found[-2]["delta"] == {"stop_reason": "stop_sequence", "stop_sequence": "END"}
     _, found = run(CREATED, *text("ab EN"), COMPLETED, asked=asked)
     assert blocks(found) == [("text", "ab EN")]
+    _, found = run(CREATED, *text("ab EN")[:2], COMPLETED, asked=asked)
+    assert blocks(found) == [("text", "ab EN")]
 
 
 def test_an_interrupted_stream_was_measured() -> None:

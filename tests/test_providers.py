@@ -286,5 +286,12 @@ def test_the_path_upstream(tmp_path: Path, base: str, below: str, expected: str)
     assert providers["openai"].path(below) == expected
 
 
+@pytest.mark.parametrize("base", ["https://h/v1", "https://h"])
+def test_a_path_beside_v1(tmp_path: Path, base: str) -> None:
+    raw = text("  - {name: a, provider: openai}").replace("https://api.openai.com/v1", base)
+    _, providers, _ = load(source(tmp_path, raw), {})
+    assert providers["openai"].path("/tokenize", root=True) == "/tokenize"
+
+
 def test_equality_of_credentials_is_identity() -> None:
     assert Credential("a") != Credential("a")

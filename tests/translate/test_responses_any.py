@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from extproc.translate.messages_on_responses import messages_on_responses
 from extproc.translate.messages_on_responses.items_out import DROPPED, KINDS
 from tests.translate.answers import JSON, SSE, check_grammar, check_with_sdk, events, play
-from tests.translate.responses_asking import THINKS, ask, target
+from tests.translate.responses_upstream import THINKS, ask, target
 from tests.translate.test_answer_any import ANY_JSON, ARGUMENTS, ODD, TEXT, check_failure
 
 FEW = settings(max_examples=200, deadline=None)

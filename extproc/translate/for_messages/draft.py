@@ -72,6 +72,14 @@ class Draft(ABC):
         """The upstream's own tool in the place of one that runs at Anthropic; None when it has none."""
         return None
 
+    def carries_edit(self, edit: Json, path: str) -> bool:
+        """Whether the upstream itself edits the context as the client wants it; then this is written."""
+        return False
+
+    def resumes(self, compaction: Json) -> bool:
+        """Whether the upstream knows what a compaction block stands for; else its text replaces what was before."""
+        return False
+
     @property
     def reaches_mcp(self) -> bool:
         """Whether the upstream itself connects to MCP servers."""

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from hashlib import sha256
+from typing import Any
 
 from extproc.errors import Rejection, invalid
 from extproc.translate import want
@@ -159,9 +160,15 @@ def _container(draft: Draft) -> None:
 
 def _context_management(draft: Draft) -> None:
     config = want.mapping(draft.body, "context_management", "")
-    if want.optional_sequence(config, "edits", "context_management"):
+    edits = want.optional_sequence(config, "edits", "context_management")
+    carried = [draft.carries_edit(want.item(edit, path), path) for edit, path in _with_paths(edits)]
+    if not all(carried):
         draft.warnings.add("dropped", "context_management")
     draft.warnings.unknown(config, frozenset(("edits",)), "context_management")
+
+
+def _with_paths(edits: list[Any]) -> list[tuple[Any, str]]:
+    return [(edit, f"context_management.edits.{n}") for n, edit in enumerate(edits)]
 
 
 def _output_config(draft: Draft) -> None:

@@ -28,7 +28,7 @@ class _Start(NamedTuple):
 
     message: int = 0
     block: int = 0
-    summary: str | None = None
+    compaction: Json | None = None
 
 
 def turns(draft: Draft) -> list[Turn]:
@@ -46,9 +46,9 @@ class _Walk:
 
     def run(self) -> list[Turn]:
         start = _compaction(self.draft, self.messages)
-        if start.summary is not None:
+        if start.compaction is not None and not self.draft.resumes(start.compaction):
             summary = UserTurn()
-            summary.say(f"[Summary of the earlier conversation]\n{start.summary}")
+            summary.say(f"[Summary of the earlier conversation]\n{start.compaction['content']}")
             self.turns.append(summary)
         for n in range(start.message, len(self.messages)):
             self._message(n, start.block if n == start.message else 0)
@@ -174,5 +174,6 @@ def _compaction(draft: Draft, messages: list[Any]) -> _Start:
                     (want.item(change, f"{path}.tool_changes.{i}"), f"{path}.tool_changes.{i}")
                     for i, change in enumerate(changes)
                 ]
-                return _Start(n, k + 1, want.text(block, "content", path))
+                want.text(block, "content", path)
+                return _Start(n, k + 1, block)
     return _Start()

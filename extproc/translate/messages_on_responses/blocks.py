@@ -8,6 +8,9 @@ from extproc.translate.for_messages.sinks import Sink
 from extproc.translate.messages_on_responses.reasoning import CARRIER
 from extproc.translate.pair import Json
 from extproc.translate.signature import seal
+from extproc.wire.responses import Item
+
+_COMPACTED = "(compacted by the provider, who alone can read it)"
 
 
 class Text(TextBlock):
@@ -35,6 +38,24 @@ class Call(ToolBlock):
 
     def yields(self) -> bool:
         return self.done
+
+
+class Compaction:
+    """What stands for the conversation so far; only the upstream can read it."""
+
+    def __init__(self, item: Item) -> None:
+        self._data = {"id": item.id or "", "encrypted_content": item.encrypted_content or ""}
+
+    def write(self, sink: Sink) -> None:
+        """Nothing of it comes in pieces."""
+
+    def yields(self) -> bool:
+        return True
+
+    def close(self, sink: Sink, cut: bool) -> None:
+        # Clients take a compaction without text for one that failed.
+        sink.open({"type": "compaction", "content": _COMPACTED, "encrypted_content": seal(CARRIER, self._data)})
+        sink.stop()
 
 
 class Sealed:

@@ -2,20 +2,25 @@
 
 import msgspec
 
+from extproc.translate import want
 from extproc.translate.for_messages.draft import Draft, Hosted, Part
-from extproc.translate.messages_on_responses import hosted
+from extproc.translate.messages_on_responses import hosted, reasoning
 from extproc.translate.pair import Target
 from extproc.translate.want import Json
 
+_COMPACT = frozenset(("type", "trigger"))
+
 
 class ResponsesDraft(Draft):
-    __slots__ = ()
+    __slots__ = ("compaction",)
 
     file_urls = True
     least_tokens = 16
 
     def __init__(self, body: Json, target: Target, *, counting: bool = False) -> None:
         super().__init__(body, target, counting=counting)
+        self.compaction: Json | None = None
+        """The item that stands for everything before the first turn."""
         # The dialect has no such members, whatever a profile made for Chat says.
         self.profile = msgspec.structs.replace(self.profile, stop=False, top_k=False)
 
@@ -40,6 +45,19 @@ class ResponsesDraft(Draft):
         if kind == "mcp_toolset" and self.profile.mcp:
             return hosted.mcp_toolset(self, definition, path)
         return None
+
+    def carries_edit(self, edit: Json, path: str) -> bool:
+        if not self.profile.compaction or edit.get("type") != "compact_20260112":
+            return False
+        self.warnings.unknown(edit, _COMPACT, path)
+        trigger = want.optional_mapping(edit, "trigger", path)
+        threshold = {"compact_threshold": want.integer(trigger, "value", f"{path}.trigger")} if trigger else {}
+        self.upstream["context_management"] = [{"type": "compaction", **threshold}]
+        return True
+
+    def resumes(self, compaction: Json) -> bool:
+        self.compaction = reasoning.compaction(compaction.get("encrypted_content"))
+        return self.compaction is not None
 
     @property
     def reaches_mcp(self) -> bool:

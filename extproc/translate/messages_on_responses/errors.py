@@ -21,7 +21,8 @@ _OF_THE_PROMPT = (
     "invalid_base64_image", "invalid_image", "invalid_image_format", "invalid_image_mode", "invalid_image_url",
     "invalid_prompt", "unsupported_image_media_type",
 )  # fmt: skip
-_IN_EVENTS = _CODES | dict.fromkeys(_OF_THE_PROMPT, (400, Kind.INVALID_REQUEST))
+_INVALID = (400, Kind.INVALID_REQUEST)
+_IN_EVENTS = _CODES | dict.fromkeys(_OF_THE_PROMPT, _INVALID)
 # Code -> category: the upstream's guard stopped the model, which is how a refusal of Claude's looks.
 _REFUSALS = {"bio_policy": "bio", "misalignment_policy_violation": None}
 
@@ -35,14 +36,12 @@ def refusal(response: Response) -> Ending | None:
 
 
 def failed(response: Response, profile: Profile) -> Rejection:
-    if not told_by({"error": response.error}).words:
-        return reported({"error": response.error}, profile, "the upstream's answer failed")
-    return coded({"error": response.error}, profile, _CODES, (400, Kind.INVALID_REQUEST))
+    """Codes that are not known are of the prompt."""
+    error = {"error": response.error}
+    codes = dict.fromkeys(told_by(error).words, _INVALID) | _CODES
+    return coded(error, profile, codes) or reported(error, profile, "the upstream's answer failed")
 
 
 def spoken(value: Any, profile: Profile) -> Rejection:
     """An event of type `error`, whose members are flat, or an error object as elsewhere."""
-    words = told_by(value).words
-    if any(word in _IN_EVENTS for word in words):
-        return coded(value, profile, _IN_EVENTS, (502, Kind.API))
-    return reported(value, profile)
+    return coded(value, profile, _IN_EVENTS) or reported(value, profile)

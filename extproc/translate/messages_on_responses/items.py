@@ -5,11 +5,12 @@ from extproc.translate.for_messages.draft import Draft, Part
 from extproc.translate.for_messages.results import Result
 from extproc.translate.for_messages.turns import SEAM, AssistantTurn, SystemTurn, Thinking, Turn, UserTurn
 from extproc.translate.messages_on_responses import reasoning
+from extproc.translate.messages_on_responses.draft import ResponsesDraft
 from extproc.translate.want import Json
 
 
-def items(draft: Draft, turns: list[Turn]) -> list[Json]:
-    out: list[Json] = []
+def items(draft: ResponsesDraft, turns: list[Turn]) -> list[Json]:
+    out: list[Json] = [draft.compaction] if draft.compaction else []
     for n, turn in enumerate(turns):
         match turn:
             case SystemTurn():

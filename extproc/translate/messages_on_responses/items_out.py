@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from extproc.translate.messages_on_responses.blocks import Call, Text
+from extproc.translate.messages_on_responses.blocks import Call, Compaction, Text
 from extproc.translate.messages_on_responses.output import Output
 from extproc.wire.responses import Event, Item, Part
 
@@ -32,6 +32,14 @@ class OutputItem:
 class Search(OutputItem):
     def done(self, item: Item) -> None:
         self.output.searches += 1
+
+
+class Compacted(OutputItem):
+    def done(self, item: Item) -> None:
+        if self.output.compacts and item.encrypted_content:
+            self.output.blocks.push(Compaction(item), 0)
+        else:
+            self.output.account.warn("dropped:compaction")
 
 
 class Message(OutputItem):
@@ -205,11 +213,12 @@ KINDS: dict[str, Callable[[Output], OutputItem]] = {
     "function_call": ToolCall,
     "custom_tool_call": CustomCall,
     "web_search_call": Search,
+    "compaction": Compacted,
 }
 CALLS = frozenset(("function_call", "custom_tool_call"))
 # They cannot come, since no tool that leads to them is declared, unless the configuration or the upstream adds one.
 DROPPED = frozenset((
-    "additional_tools", "apply_patch_call", "apply_patch_call_output", "code_interpreter_call", "compaction",
+    "additional_tools", "apply_patch_call", "apply_patch_call_output", "code_interpreter_call",
     "computer_call", "computer_call_output", "custom_tool_call_output", "file_search_call", "function_call_output",
     "image_generation_call", "local_shell_call", "local_shell_call_output", "mcp_approval_request",
     "mcp_approval_response", "mcp_call", "mcp_list_tools", "program", "program_output", "shell_call",

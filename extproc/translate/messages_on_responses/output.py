@@ -19,6 +19,7 @@ class Output:
         self.speech = Speech(asked.prefill, stops, think_tags=False) if asked.prefill or stops else None
         self.refusal: list[str] = []
         self.searches = 0
+        self.compacts = asked.profile.compaction
         self._shown = asked.show_thinking == "yes"
         self._never = asked.profile.emit_thinking == "never"
         self._hidden: list[Thinking] | None = [] if asked.show_thinking == "no" else None
@@ -34,7 +35,7 @@ class Output:
         block = Thinking(shown=self._shown)
         if self._hidden is None:
             self.blocks.push(block, 0)
-        elif not self._never:
+        else:
             self._hidden.append(block)
         return block
 

@@ -1,21 +1,34 @@
-"""Earlier reasoning as an input item. Only what the upstream itself encrypted means anything to it."""
+"""What the upstream has encrypted, on its way back: reasoning, and what stands for a compacted conversation.
+
+Nothing is stored upstream, so an id alone would name nothing there.
+"""
 
 from extproc.translate.for_messages.turns import Thinking
-from extproc.translate.signature import unseal
+from extproc.translate.signature import Sealed, unseal
 from extproc.translate.want import Json
 
 CARRIER = "openai_responses"
+_MEMBERS = ("id", "encrypted_content")
 
 
 def item(thought: Thinking) -> Json | None:
-    """None for what cannot go back: nothing is stored upstream, so an id alone would name nothing."""
+    """None for the reasoning of others, and for what was not encrypted."""
     sealed = unseal(thought.envelope)
-    data = sealed.d if sealed is not None and sealed.f == CARRIER else None
-    if sealed is None or not isinstance(data, dict):
-        return None
-    names = {name: data.get(name) for name in ("id", "encrypted_content")}
-    if not all(isinstance(value, str) for value in names.values()):
+    members = _members(sealed)
+    if sealed is None or members is None:
         return None
     text = thought.text if sealed.t is None else sealed.t
-    summary = [{"type": "summary_text", "text": text}] if text else []
-    return {"type": "reasoning", "summary": summary, **names}
+    return {"type": "reasoning", "summary": [{"type": "summary_text", "text": text}] if text else [], **members}
+
+
+def compaction(envelope: object) -> Json | None:
+    members = _members(unseal(envelope))
+    return members and {"type": "compaction", **members}
+
+
+def _members(sealed: Sealed | None) -> Json | None:
+    data = sealed.d if sealed is not None and sealed.f == CARRIER else None
+    if not isinstance(data, dict):
+        return None
+    members = {name: data.get(name) for name in _MEMBERS}
+    return members if all(isinstance(value, str) for value in members.values()) else None

@@ -75,13 +75,11 @@ def reported(value: Any, profile: Profile, otherwise: str = "the upstream report
     return _rejection(told, 502, profile, spoken, otherwise)
 
 
-def coded(
-    value: Any, profile: Profile, codes: Mapping[str, tuple[int, Kind]], otherwise: tuple[int, Kind]
-) -> Rejection:
-    """An error whose code alone says what it is; `otherwise`: status and kind of all others."""
+def coded(value: Any, profile: Profile, codes: Mapping[str, tuple[int, Kind]]) -> Rejection | None:
+    """An error whose code alone says what it is; None for a code that is not among these."""
     told = told_by(value)
-    status, kind = next((codes[word] for word in told.words if word in codes), otherwise)
-    return _rejection(told, status, profile, (status, kind), "the upstream reported an error")
+    found = next((codes[word] for word in told.words if word in codes), None)
+    return found and _rejection(told, found[0], profile, found, "the upstream reported an error")
 
 
 def is_filtered(rejection: Rejection) -> bool:

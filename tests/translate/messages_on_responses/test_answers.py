@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from extproc.translate.signature import unseal
-from tests.translate.responses_asking import THINKS, USAGE, ask, response, target, whole
+from tests.translate.responses_upstream import THINKS, USAGE, ask, response, target, whole
 
 OMITTED: dict[str, Any] = {"thinking": {"type": "adaptive", "display": "omitted"}}
 DATA = {"id": "rs_1", "encrypted_content": "E"}

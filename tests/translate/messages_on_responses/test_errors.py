@@ -7,7 +7,7 @@ import pytest
 
 from extproc.errors import Kind, Reason
 from extproc.translate.messages_on_responses import messages_on_responses
-from tests.translate.responses_asking import COMPLETED, CREATED, ask, event, response, run, target, text, whole
+from tests.translate.responses_upstream import COMPLETED, CREATED, ask, event, response, run, target, text, whole
 
 INVALID, API, LIMIT = Kind.INVALID_REQUEST, Kind.API, Kind.RATE_LIMIT
 FAILURES = [
@@ -122,6 +122,8 @@ def test_truncation() -> None:
     lenient = ask(stream=True, to=target(on_truncated="end_turn"))
     reply, found = run(CREATED, *text("a")[:3], asked=lenient)
     assert found[-2]["delta"]["stop_reason"] == "end_turn" and reply.outcome.complete
+    reply, found = run(b": hi\n\n", asked=lenient)
+    assert [event["type"] for event in found] == ["error"]
 
 
 @pytest.mark.parametrize("stream", [True, False])

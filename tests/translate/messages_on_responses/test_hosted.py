@@ -6,7 +6,7 @@ import pytest
 
 from tests.openai_types import check_responses_request
 from tests.translate.asking import tool
-from tests.translate.responses_asking import ask, refusal, sent, target
+from tests.translate.responses_upstream import ask, refusal, sent, target
 
 HOSTS = target(web_search=True, mcp=True)
 SERVER = {"type": "url", "name": "s", "url": "https://mcp.example/x", "authorization_token": "k"}

@@ -6,7 +6,7 @@ import pytest
 
 from extproc.translate.signature import seal
 from tests.translate.asking import assistant, call, result, text, user
-from tests.translate.responses_asking import refusal, sent, target
+from tests.translate.responses_upstream import refusal, sent, target
 
 PDF = {"type": "base64", "media_type": "application/pdf", "data": "JVBE"}
 IMAGE = {"type": "image", "source": {"type": "url", "url": "https://x/y.png"}}

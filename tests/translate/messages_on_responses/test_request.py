@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.translate.asking import assistant, call, result, text, tool, user
-from tests.translate.responses_asking import ask, refusal, sent, target
+from tests.translate.responses_upstream import ask, refusal, sent, target
 
 NEVER = {
     "background",
@@ -82,6 +82,9 @@ def test_instructions_join() -> None:
         ({"thinking": {"type": "adaptive"}}, {"efforts": []}, None, ()),
         ({"output_config": {"effort": "low"}}, {"efforts": []}, None, ("dropped:output_config.effort",)),
         ({}, {"chat_tools_force_effort_none": True}, None, ()),
+        ({}, {"emit_thinking": "always"}, {"summary": "auto"}, ()),
+        ({"thinking": {"type": "disabled"}}, {"emit_thinking": "always"}, {"effort": "none"}, ()),
+        ({"thinking": {"type": "adaptive"}}, {"emit_thinking": "never"}, {"effort": "medium"}, ()),
     ],
 )
 def test_effort(members: Any, profile: Any, reasoning: Any, warnings: tuple[str, ...]) -> None:

@@ -8,7 +8,7 @@ from extproc.translate.for_messages import block_queue
 from extproc.translate.messages_on_responses import messages_on_responses
 from extproc.translate.signature import unseal
 from tests.translate.answers import SSE, play
-from tests.translate.responses_asking import (
+from tests.translate.responses_upstream import (
     COMPLETED,
     CREATED,
     THINKS,
@@ -223,6 +223,8 @@ def test_a_stop_sequence_is_looked_for_here() -> None:
     assert blocks(found) == [("text", "ab ")]
     assert found[-2]["delta"] == {"stop_reason": "stop_sequence", "stop_sequence": "END"}
     _, found = run(CREATED, *text("ab EN"), COMPLETED, asked=asked)
+    assert blocks(found) == [("text", "ab EN")]
+    _, found = run(CREATED, *text("ab EN")[:2], COMPLETED, asked=asked)
     assert blocks(found) == [("text", "ab EN")]
 
 

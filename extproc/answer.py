@@ -12,7 +12,7 @@ from extproc.errors import Kind, Reason, Rejection
 from extproc.events import Action, AnswerBody, BeginAnswer, Headers, Record, Respond, ResponseBody, ResponseHeaders
 from extproc.facts import Facts
 from extproc.settings import Settings
-from extproc.translate.pair import Pair, Reply, Translated
+from extproc.translate.pair import Reader, Reply, Translated
 from extproc.translate.warnings import header_value
 from extproc.wire.rejections import rejection_body, rejection_event, rejection_status
 
@@ -38,7 +38,7 @@ class Answer:
         self._facts = facts
         self._settings = settings
         self._state = State.HELD
-        self._pair: Pair | None = None
+        self._pair: Reader | None = None
         self._asked: Translated | None = None
         self._reply: Reply | None = None
         self._upstream = ResponseHeaders(0, Headers(), end=True)
@@ -56,7 +56,7 @@ class Answer:
     def over(self) -> bool:
         return self._state is State.OVER
 
-    def expect(self, pair: Pair, asked: Translated) -> None:
+    def expect(self, pair: Reader, asked: Translated) -> None:
         """The request has gone to a provider."""
         self._pair = pair
         self._asked = asked

@@ -66,7 +66,9 @@ def _parser() -> argparse.ArgumentParser:
 
     what = _argument("what", choices=("request", "answer", "stream"), help="what is read from standard input")
     model = _argument("--model", help="instead of the request's")
-    client = _argument("--client", choices=("messages", "chat"), default="messages", help="default: messages")
+    client = _argument(
+        "--client", choices=("messages", "chat", "responses"), default="messages", help="default: messages"
+    )
     request = _argument("--request", type=Path, help="the client's request that an answer belongs to")
     text = "Show what would be sent, or what a client would get, without any network."
     example = "extproc translate request --model claude-x < body.json"

@@ -23,11 +23,14 @@ from extproc.events import (
     Silence,
 )
 from extproc.facts import Facts
+from extproc.profiles import Profile
 from extproc.providers import Resolved
 from extproc.settings import Settings
-from extproc.translate import count, models
-from extproc.translate.pair import Json, Target, Translated
+from extproc.translate import count, model_lists, models
+from extproc.translate.counters import counted, counter_for
+from extproc.translate.pair import Json, Pair, Target, Translated
 from extproc.translate.table import pair_for
+from extproc.wire import Dialect
 from extproc.wire.rejections import rejection_body, rejection_status
 
 # Everything else a client sends stays here; what the provider needs is set anew.
@@ -45,6 +48,18 @@ _NO_COUNT = Rejection(
     reason=Reason.INVALID_REQUEST,
     detail="count_tokens_off",
 )
+_PATHS: dict[Dialect, str] = {
+    "messages": "/v1/messages",
+    "chat": "/v1/chat/completions",
+    "responses": "/v1/responses",
+}
+# Where tokens are counted, below the path at which answers are given.
+_COUNTS: dict[Dialect, str] = {"messages": "/count_tokens", "responses": "/input_tokens"}
+# What can be counted, in either API that counts.
+_COUNTED = count.INPUT | {"input", "instructions", "parallel_tool_calls", "reasoning", "text"}
+
+
+_NOTHING_ASKED = Translated(path="", body=b"", stream=False, model="")
 
 
 class Phase(Enum):
@@ -135,7 +150,7 @@ class Exchange:
                 self.phase = Phase.ADMITTED
                 return AwaitBody(record.of_request(self.facts, self._settings.claims))
             case Operation.PASSTHROUGH:
-                return self._pass()
+                return self._list_models() if self._is_foreign_list(event) else self._pass()
 
     def _pass(self) -> Pass:
         """Path, query and body go on as they are, the credential is the provider's."""
@@ -148,16 +163,47 @@ class Exchange:
         kept = {name for name in self.facts.headers.names() if name.startswith(PASSED_ON)}
         return Pass(headers, other_names(self.facts.headers, kept | headers.keys()), fields | record.verdict(provider))
 
+    def _is_foreign_list(self, event: RequestHeaders) -> bool:
+        """A list of models that comes in another shape than the caller reads."""
+        facts, provider = self.facts, self.facts.provider
+        if facts.method != "GET" or not event.end or provider is None or not model_lists.is_list(facts.path):
+            return False
+        # All that the provider speaks is of the other vendor.
+        return {dialect == "messages" for dialect in provider.dialects} == {facts.dialect != "messages"}
+
+    def _list_models(self) -> Pass:
+        facts, provider = self.facts, self.facts.provider
+        assert provider is not None
+        self._answer.expect(model_lists.ModelLists(facts.dialect, facts.path, facts.query), _NOTHING_ASKED)
+        self.phase = Phase.SENT
+        query = model_lists.query_for(facts.dialect, facts.path)
+        version = {} if facts.dialect == "messages" else {"anthropic-version": Profile().anthropic_version}
+        headers = {
+            ":path": provider.path(facts.path) + (f"?{query}" if query else ""),
+            "accept": "application/json",
+            "accept-encoding": "identity",
+            "user-agent": USER_AGENT,
+            **version,
+            **provider.credential_headers(),
+        }
+        fields = record.of_request(facts, self._settings.claims) | record.of_provider(provider)
+        remove = other_names(facts.headers, headers.keys() | UPSTREAM_HEADERS)
+        return Pass(headers, remove, fields | record.verdict(provider), read_answer=True)
+
     def _send(self) -> Action:
         resolved = self.facts.resolved
         assert resolved is not None and self.facts.endpoint is not None
         body, to = self._target(resolved)
         if self.facts.endpoint.operation is not Operation.COUNT_TOKENS:
-            return self._translate(body, to, resolved)
+            return self._ask(pair_for(self.facts.dialect, resolved.dialects), body, to)
         if to.profile.count_tokens == "off":
             return self.reject(_NO_COUNT)
-        if self.facts.dialect in resolved.provider.dialects:
-            return self._translate(body, to, resolved, below="/count_tokens")
+        if self.facts.dialect in resolved.dialects:
+            pair, below = pair_for(self.facts.dialect, resolved.dialects), _COUNTS[self.facts.dialect]
+            return self._ask(pair, body, to, below)
+        counter = counter_for(self.facts.dialect, to.profile.count_tokens, resolved.dialects)
+        if counter or self.facts.dialect != "messages":
+            return self._ask(counter, body, to)
         return self._count(body, to)
 
     def _target(self, resolved: Resolved) -> tuple[Json, Target]:
@@ -180,10 +226,13 @@ class Exchange:
         assert self.facts.endpoint is not None
         if self.facts.endpoint.operation is not Operation.COUNT_TOKENS:
             return settings
-        return {name: value for name, value in settings.items() if name in count.INPUT}
+        return {name: value for name, value in settings.items() if name in _COUNTED}
 
-    def _translate(self, body: Json, to: Target, resolved: Resolved, below: str = "") -> Action:
-        pair = pair_for(self.facts.dialect, resolved.provider.dialects)
+    def _ask(self, pair: Pair | None, body: Json, to: Target, below: str = "") -> Action:
+        resolved = self.facts.resolved
+        assert resolved is not None
+        if pair is None:
+            return self.reject(_no_pair(resolved))
         asked = pair.request(body, to)
         if isinstance(asked, Rejection):
             return self.reject(asked)
@@ -197,9 +246,9 @@ class Exchange:
     def _forward(self, asked: Translated, resolved: Resolved) -> Forward:
         provider = resolved.provider
         # Our translations know no query; what passes in its own dialect keeps the client's.
-        query = f"?{self.facts.query}" if self.facts.query and self.facts.dialect in provider.dialects else ""
+        query = f"?{self.facts.query}" if self.facts.query and self.facts.dialect in resolved.dialects else ""
         headers = {
-            ":path": provider.path(asked.path) + query,
+            ":path": provider.path(asked.path, root=asked.root) + query,
             "content-type": "application/json",
             "content-length": str(len(asked.body)),
             "accept": "text/event-stream" if asked.stream else "application/json",
@@ -217,14 +266,11 @@ class Exchange:
         return self.facts.span.headers if self.facts.span is not None else {}
 
     def _count(self, body: Json, to: Target) -> Action:
-        counted = count.estimate(body, to)
-        if isinstance(counted, Rejection):
-            return self.reject(counted)
-        answer: Json = {"input_tokens": counted}
-        if body.get("context_management"):
-            answer["context_management"] = {"original_input_tokens": counted}
+        tokens = count.estimate(body, to)
+        if isinstance(tokens, Rejection):
+            return self.reject(tokens)
         headers = {"x-translation-warnings": "approx:input_tokens"}
-        return self._ok(msgspec.json.encode(answer), headers, {"gen_ai.usage.input_tokens": counted})
+        return self._ok(msgspec.json.encode(counted(tokens, body)), headers, {"gen_ai.usage.input_tokens": tokens})
 
     def _ok(self, body: bytes, headers: dict[str, str] | None = None, fields: Record | None = None) -> Respond:
         return self._respond(200, headers or {}, body, (fields or {}) | {record.ENDED: True}, "answered")
@@ -234,3 +280,9 @@ class Exchange:
         known = record.of_request(self.facts, self._settings.claims) | record.of_model(self.facts)
         headers = {"content-type": "application/json", **headers, **ids(self.facts.request_id)}
         return Respond(status, headers, body, known | fields | {record.ANSWERED: True}, details)
+
+
+def _no_pair(resolved: Resolved) -> Rejection:
+    served = [path for dialect, path in _PATHS.items() if pair_for(dialect, resolved.dialects)]
+    problem = f"this model cannot be asked in this API; use {' or '.join(served)}"
+    return invalid("model", problem, code="unsupported_value")

@@ -226,7 +226,7 @@ class Model(Ruled):
 class Route(Ruled):
     path: str = Field(pattern=r"^(/[^*?#]*\*?|\*)$")
     """As it is, or all that begins so when it ends in `*`."""
-    serve: Literal["messages", "chat", "passthrough"]
+    serve: Literal["messages", "chat", "responses", "passthrough"]
     provider: str | None = None
 
     @model_validator(mode="after")

@@ -7,11 +7,12 @@ import struct
 
 import msgspec
 
-from extproc.errors import Rejection, invalid
-from extproc.translate.messages_on_chat.draft import Draft
+from extproc.errors import Rejection
+from extproc.translate import want
+from extproc.translate.messages_on_chat.draft import ChatDraft
 from extproc.translate.messages_on_chat.request import compose
 from extproc.translate.pair import Target
-from extproc.translate.want import Json, Refused
+from extproc.translate.want import Json
 
 # What can be counted of a request; all else says what to do with it.
 INPUT = frozenset(
@@ -28,19 +29,15 @@ _HEADER_CHARS = 64 * 1024
 
 def estimate(body: Json, to: Target) -> int | Rejection:
     """Tokens of the request as the upstream would get it; refuses what translation would refuse."""
-    try:
-        draft = Draft(body, to, counting=True)
-        compose(draft)
-        return math.ceil(_tokens(draft) * to.profile.estimate_factor)
-    except Refused as stop:
-        return stop.rejection
-    except UnicodeEncodeError:
-        return invalid("", "The body holds text that is not valid Unicode")
-    except RecursionError:
-        return invalid("", "The body is nested too deeply")
+    return want.attempt(lambda: _estimated(ChatDraft(body, to, counting=True)))
 
 
-def _tokens(draft: Draft) -> int:
+def _estimated(draft: ChatDraft) -> int:
+    compose(draft)
+    return math.ceil(_tokens(draft) * draft.profile.estimate_factor)
+
+
+def _tokens(draft: ChatDraft) -> int:
     counted = _Count()
     for message in draft.upstream["messages"]:
         counted.message(message)

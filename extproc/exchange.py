@@ -266,7 +266,8 @@ class Exchange:
         return self.facts.span.headers if self.facts.span is not None else {}
 
     def _count(self, body: Json, to: Target) -> Action:
-        tokens = count.estimate(body, to)
+        assert self.facts.resolved is not None
+        tokens = count.estimate(body, to, self.facts.resolved.dialects[0])
         if isinstance(tokens, Rejection):
             return self.reject(tokens)
         headers = {"x-translation-warnings": "approx:input_tokens"}

@@ -150,6 +150,8 @@ def check(body: dict[str, Any], profile: Profile) -> Asked | Rejection:
     asked, by_responses = twice(messages_on_chat, body, to), twice(messages_on_responses, body, to)
     counted = estimate(body, to)
     assert isinstance(counted, int if isinstance(asked, Asked) else int | Rejection)
+    by_items = estimate(body, to, "responses")
+    assert isinstance(by_items, int if isinstance(by_responses, Asked) else int | Rejection)
     for strategy, counter in COUNTERS.items():
         answered = twice(counter, body, to)
         assert isinstance(answered, Asked) or isinstance(

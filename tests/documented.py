@@ -19,7 +19,7 @@ FIELDS = {
     "request_id": "as in the answer's `request-id`",
     "x-request-id": "Envoy's own, for a call the processor never saw",
     "route": "not used yet",
-    "endpoint": "`messages`, `chat`, `count_tokens`, `models`, `probe`, `passthrough`",
+    "endpoint": "`messages`, `chat`, `responses`, `count_tokens`, `input_tokens`, `models`, `probe`, `passthrough`",
     "protocol": "`llm`",
     "http.method": "of the request",
     "http.path": "of the request, without its query",

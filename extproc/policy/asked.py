@@ -39,7 +39,7 @@ def read(dialect: str, body: Json) -> Json:
     """stream, max_tokens, tools, has_images, messages; without those that cannot be told."""
     reading = READINGS[dialect]
     turns = _all(body, reading.turns)
-    found = {"stream": _stream(_all(body, "stream")), "max_tokens": _limit(_all(body, *reading.limits))}
+    found: Json = {"stream": _stream(_all(body, "stream")), "max_tokens": _limit(_all(body, *reading.limits))}
     if not _all(body, *reading.elsewhere):
         found |= {"tools": _tools(body, reading), "has_images": _has_image(turns), "messages": _count(turns)}
     return {name: value for name, value in found.items() if value is not None}

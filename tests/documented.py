@@ -1,4 +1,4 @@
-"""The tables of docs/observability.md, made from the code: `python -m tests.documented` writes them anew."""
+"""The tables of docs/observability.md, made from the code."""
 
 import re
 from collections.abc import Iterator
@@ -90,10 +90,3 @@ def page(text: str, folder: Path) -> str:
         begin, end = f"<!-- {mark}: generated -->", f"<!-- end of {mark} -->"
         text = re.sub(f"{begin}.*?{end}", lambda _, b=begin, t=table, e=end: f"{b}\n{t}\n{e}", text, flags=re.DOTALL)  # type: ignore[misc]
     return text
-
-
-if __name__ == "__main__":
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as name:
-        PAGE.write_text(page(PAGE.read_text("utf-8"), Path(name)), "utf-8")

@@ -18,7 +18,7 @@ demo: $(runtime)
 	@.venv/bin/extproc demo $(ARGS)
 
 test: $(dev)
-	$(py) -m pytest $(ARGS)
+	$(py) -m pytest -n auto --dist loadfile $(ARGS)
 
 check: lint types floors test
 

@@ -61,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
         help="unix:PATH or HOST:PORT; worker n adds n to it",
     )
     command("serve", "Run the processor alone.", "extproc serve --workers 2", _serve, config, processor, workers)
+    text = "Ask a processor whether it serves; the exit status says it."
+    command("health", text, "extproc health --processor 127.0.0.1:9000", _health, processor)
     text = "Print Envoy's configuration as one static file."
     command("envoy-config", text, "extproc envoy-config > envoy.json", _envoy_config, config, processor, workers)
 
@@ -138,6 +140,12 @@ def _check(options: argparse.Namespace) -> int:
         return _complain(error, USAGE)
     print(f"{options.config}: no mistakes found")
     return 0
+
+
+def _health(options: argparse.Namespace) -> int:
+    from extproc.server import health
+
+    return 0 if health.serves(options.processor) else 1
 
 
 def _envoy_config(options: argparse.Namespace) -> int:

@@ -19,6 +19,7 @@ from bench import bodies, load
 from bench.mock import CHUNKS
 from extproc import config, envoy, up
 from extproc.demo import idp
+from extproc.providers import cluster
 
 CONFIG = """
 listen: {{address: 127.0.0.1, port: {port}}}
@@ -79,8 +80,9 @@ def bare_gateway(folder: Path, mock: int) -> Iterator[Stack]:
     port = free_port()
     (folder / "gateway.yaml").write_text(CONFIG.format(port=port, mock=mock))
     address = f"unix:{folder}/bare.sock"
+    to = cluster("mock", f"http://127.0.0.1:{mock}/v1")
     envoy.write(config.load(folder / "gateway.yaml"), [address], folder)
-    processor = subprocess.Popen([sys.executable, "-m", "bench.bare", address])
+    processor = subprocess.Popen([sys.executable, "-m", "bench.bare", address, to])
     front = subprocess.Popen(
         [up.binary_path(), *ENVOY], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
     )

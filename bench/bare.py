@@ -27,7 +27,7 @@ from extproc.events import (
 from extproc.server.messages import to_event, to_responses
 from extproc.server.worker import OPTIONS
 
-VERDICT: Record = {"verdict": "allow", "cluster": "provider:mock"}
+VERDICT: Record = {"verdict": "allow"}
 
 
 class Service(pb.ExternalProcessorServicer):
@@ -71,4 +71,5 @@ async def main(address: str) -> None:
 
 
 if __name__ == "__main__":
+    VERDICT["cluster"] = sys.argv[2]
     asyncio.run(main(sys.argv[1]))

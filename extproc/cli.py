@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import logging
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -54,13 +55,11 @@ def _parser() -> argparse.ArgumentParser:
     command("up", "Run everything on this machine.", "extproc up --port 9090", _up, config, address, port, workers)
     command("check", "Explain every mistake in the configuration.", "extproc check", _check, config)
 
-    processor = _argument(
-        "--processor",
-        type=_address,
-        default="unix:/run/extproc/extproc.sock",
-        help="unix:PATH or HOST:PORT; worker n adds n to it",
-    )
-    command("serve", "Run the processor alone.", "extproc serve --workers 2", _serve, config, processor, workers)
+    where = {"type": _address, "default": "unix:/run/extproc/extproc.sock"}
+    processor = _argument("--processor", **where, help="unix:PATH or HOST:PORT; worker n adds n to it")
+    folder = _argument("--envoy-folder", type=Path, metavar="DIR", help="keep files here for an Envoy started in it")
+    text = "Run the processor alone."
+    command("serve", text, "extproc serve --workers 2", _serve, config, processor, workers, folder)
     text = "Ask a processor whether it serves; the exit status says it."
     command("health", text, "extproc health --processor 127.0.0.1:9000", _health, processor)
     text = "Print Envoy's configuration as one static file."
@@ -113,12 +112,14 @@ def _up(options: argparse.Namespace) -> int:
 def _serve(options: argparse.Namespace) -> int:
     from extproc import up
 
-    return _supervised(lambda: up.serve(options.config, options.processor, options.workers))
+    chosen = up.Options(options.config, workers=options.workers)
+    return _supervised(lambda: up.serve(chosen, options.processor, options.envoy_folder))
 
 
 def _supervised(run: Callable[[], Coroutine[Any, Any, None]]) -> int:
     from extproc import up
 
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     try:
         asyncio.run(run())
     except up.Invalid as error:

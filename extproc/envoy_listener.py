@@ -1,9 +1,10 @@
 """The one listener: TLS, limits, filters, routes by verdict, and Envoy's own words in the caller's dialect."""
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from extproc import record
+from extproc import providers, record, schema
 from extproc.config import Source
 from extproc.errors import Kind, Reason
 
@@ -14,21 +15,42 @@ _TYPE = "type.googleapis.com/envoy.extensions"
 _FILTERS = f"{_TYPE}.filters.http"
 
 
-def listener(source: Source) -> Json:
+CERTIFICATE = "listener"
+
+
+def _watched(name: str) -> Json:
+    """A file that `extproc` renders and Envoy reads again whenever something is renamed into its folder."""
+    return {"resource_api_version": "V3", "path_config_source": {"path": name, "watched_directory": {"path": "."}}}
+
+
+def watched_secret(name: str) -> Json:
+    return {"name": name, "sds_config": _watched(secret_file(name))}
+
+
+def secret_file(name: str) -> str:
+    return f"secret.{name}.json"
+
+
+def listener(source: Source, *, live: bool = False) -> Json:
+    """`live`: routes and certificate come from files that Envoy watches. A change of the listener itself would let
+    every connection end soon; a change of theirs does not."""
     settings = source.config.listen
-    manager = {"name": "envoy.filters.network.http_connection_manager", "typed_config": _manager(source)}
+    manager = {"name": "envoy.filters.network.http_connection_manager", "typed_config": _manager(source, live)}
     chain: Json = {"filters": [manager]}
     if settings.tls is not None:
-        chain["transport_socket"] = _tls(source)
+        chain["transport_socket"] = _tls(source, live)
     return {
         "name": "gateway",
+        # Envoy can be told to drain what is inbound while it still answers on its loopback.
+        "traffic_direction": "INBOUND",
         "address": {"socket_address": {"address": settings.address, "port_value": settings.port}},
         "per_connection_buffer_limit_bytes": 1024 * 1024,
         "filter_chains": [chain],
     }
 
 
-def _manager(source: Source) -> Json:
+def _manager(source: Source, live: bool) -> Json:
+    found = {"rds": {"route_config_name": "gateway", "config_source": _watched("routes.json")}}
     return {
         "@type": f"{_TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "gateway",
@@ -52,7 +74,7 @@ def _manager(source: Source) -> Json:
                 "typed_config": {"@type": f"{_FILTERS}.router.v3.Router", "suppress_envoy_headers": True},
             },
         ],
-        "route_config": _routes(source),
+        **(found if live else {"route_config": routes(source)}),
     }
 
 
@@ -95,19 +117,20 @@ def _guard() -> Json:
     }
 
 
-def _routes(source: Source) -> Json:
-    providers = [
+def routes(source: Source, older: Sequence[Source] = ()) -> Json:
+    """`older`: what some running exchange may still have its verdict from."""
+    found = [
         {
             # A header could be sent by a client; this metadata only the processor can set.
-            "match": {"prefix": "/", "dynamic_metadata": [_is(record.CLUSTER, f"provider:{name}")]},
+            "match": {"prefix": "/", "dynamic_metadata": [_is(record.CLUSTER, cluster)]},
             "route": {
-                "cluster": f"provider:{name}",
-                "host_rewrite_literal": urlsplit(settings.base_url).netloc,
-                "timeout": f"{settings.timeouts.total or 0:g}s",
-                "idle_timeout": f"{settings.timeouts.idle:g}s",
+                "cluster": cluster,
+                "host_rewrite_literal": urlsplit(to.settings.base_url).netloc,
+                "timeout": f"{to.settings.timeouts.total or 0:g}s",
+                "idle_timeout": f"{to.settings.timeouts.idle:g}s",
             },
         }
-        for name, settings in source.config.providers.items()
+        for cluster, to in providers.destinations([*older, source]).items()
     ]
     # The body limit applies only while the first route leads to a cluster.
     undecided = {"match": {"prefix": "/"}, "route": {"cluster": "nowhere", "timeout": "0s", "idle_timeout": "900s"}}
@@ -122,7 +145,7 @@ def _routes(source: Source) -> Json:
                     _request_id(name, "ADD_IF_ABSENT") for name in ("request-id", "x-request-id")
                 ],
                 "request_body_buffer_limit": source.config.max_body_bytes,
-                "routes": [*providers, undecided],
+                "routes": [*found, undecided],
             }
         ],
     }
@@ -136,18 +159,25 @@ def _is(key: str, value: str) -> Json:
     return {"filter": NAMESPACE, "path": [{"key": key}], "value": {"string_match": {"exact": value}}}
 
 
-def _tls(source: Source) -> Json:
-    tls = source.config.listen.tls
-    assert tls is not None
-    certificate = {
+def certificate(source: Source, tls: schema.Tls) -> Json:
+    return {
         "certificate_chain": {"filename": str(source.resolve(tls.certificate))},
         "private_key": {"filename": str(source.resolve(tls.key))},
     }
+
+
+def _tls(source: Source, live: bool) -> Json:
+    assert source.config.listen.tls is not None
+    context: Json = {"alpn_protocols": ["h2", "http/1.1"]}
+    if live:
+        context["tls_certificate_sds_secret_configs"] = [watched_secret(CERTIFICATE)]
+    else:
+        context["tls_certificates"] = [certificate(source, source.config.listen.tls)]
     return {
         "name": "envoy.transport_sockets.tls",
         "typed_config": {
             "@type": f"{_TYPE}.transport_sockets.tls.v3.DownstreamTlsContext",
-            "common_tls_context": {"tls_certificates": [certificate], "alpn_protocols": ["h2", "http/1.1"]},
+            "common_tls_context": context,
         },
     }
 

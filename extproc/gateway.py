@@ -13,6 +13,7 @@ from extproc.errors import Rejection
 from extproc.events import Action, Event, RequestBody, RequestHeaders
 from extproc.exchange import Exchange
 from extproc.facts import Facts
+from extproc.files import Files
 from extproc.policy.authenticate import Authenticate
 from extproc.policy.authorize import Authorize, AuthorizeModel
 from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, ReadBody
@@ -81,10 +82,11 @@ class Gateway:
         return exchange.handle(event, now)
 
 
-def load(path: Path, environ: Mapping[str, str] | None = None) -> Gateway:
-    """Raises config.Invalid, with faults of form and of meaning at once as far as the former let the latter be seen."""
+def load(path: Path, environ: Mapping[str, str] | None = None, *, files: Files | None = None) -> Gateway:
+    """Raises config.Invalid, with faults of form and of meaning at once as far as the former let the latter be seen.
+    `files`: where contents come from, and who knows afterwards which files matter, also if there was a fault."""
     try:
-        return Gateway(config.load(path, environ), environ)
+        return Gateway(config.load(path, environ, files), environ)
     except Invalid as error:
         if error.rest is None:
             raise

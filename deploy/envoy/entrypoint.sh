@@ -1,31 +1,42 @@
 #!/bin/busybox sh
-# Envoy alone ends at SIGTERM at once and cuts what runs. Here it finishes that first, and takes no new connection.
-# Arguments go to Envoy; `health` alone asks whether it serves and sees a processor that does.
-# DRAIN_SECONDS: at most so long; keep it below the time that is given for stopping.
-admin=http://127.0.0.1:9901
+# Envoy in the folder that `extproc serve --envoy-folder` keeps. Arguments go to Envoy.
+# Alone it ends at SIGTERM at once and cuts what runs. Here it finishes that first, and takes no new connection.
+#   entrypoint.sh health    whether Envoy serves and sees a processor that does
+#   ENVOY_FOLDER            default: /run/envoy
+#   DRAIN_SECONDS           at most so long; keep it below the time that is given for stopping; default: 600
+alias wget='/bin/busybox wget -q -O -' date='/bin/busybox date +%s' sleep='/bin/busybox sleep' grep='/bin/busybox grep'
 
-ask() { /bin/busybox wget -q -O - "$@" 2>/dev/null; }
+# Its socket is for the processor, which needs it, too; this is for us.
+address=127.0.0.1:9901
+admin='{static_resources: {
+  clusters: [{name: admin, type: STATIC, load_assignment: {cluster_name: admin, endpoints: [{lb_endpoints: [
+    {endpoint: {address: {pipe: {path: admin.sock}}}}]}]}}],
+  listeners: [{name: admin, address: {socket_address: {address: 127.0.0.1, port_value: 9901}}, filter_chains: [{filters: [
+    {name: envoy.filters.network.tcp_proxy, typed_config: {
+      "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy,
+      stat_prefix: admin, cluster: admin}}]}]}]}}'
 
-is_zero() { ask "$admin/stats?filter=^$1\$" | /bin/busybox grep -q ': 0$'; }
+is_zero() { wget "$address/stats?filter=^$1\$" 2>/dev/null | grep -q ': 0$'; }
 
 drain() {
-  ask --post-data= "$admin/healthcheck/fail" >/dev/null # each answer from now on closes its connection
-  ask --post-data= "$admin/drain_listeners" >/dev/null
-  end=$(($(/bin/busybox date +%s) + ${DRAIN_SECONDS:-600}))
-  until is_zero http.gateway.downstream_rq_active || [ "$(/bin/busybox date +%s)" -ge "$end" ]; do
+  wget --post-data= "$address/healthcheck/fail" # each answer from now on closes its connection
+  wget --post-data= "$address/drain_listeners?inboundonly"
+  end=$(($(date) + ${DRAIN_SECONDS:-600}))
+  until is_zero http.gateway.downstream_rq_active || [ "$(date)" -ge "$end" ]; do
     kill -0 "$envoy" 2>/dev/null || return
-    /bin/busybox sleep 0.2
+    sleep 0.2
   done
   kill -TERM "$envoy"
-}
+} >/dev/null 2>&1
 
 if [ "$*" = health ]; then
-  ask "$admin/ready" >/dev/null && ! is_zero cluster.extproc.membership_healthy
+  wget "$address/ready" >/dev/null 2>&1 && ! is_zero cluster.extproc.membership_healthy
   exit
 fi
 
 trap drain TERM INT
-/usr/local/bin/envoy "$@" &
+cd "${ENVOY_FOLDER:-/run/envoy}" || exit
+envoy -c bootstrap.json --config-yaml "$admin" --disable-hot-restart --log-level warn "$@" &
 envoy=$!
 wait "$envoy"
 status=$?

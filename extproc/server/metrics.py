@@ -3,15 +3,21 @@
 Workers write to files of one folder; the supervisor reads them all and answers scrapes.
 """
 
+import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from wsgiref.types import StartResponse, WSGIEnvironment
 
-from prometheus_client import CollectorRegistry, Counter, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Metric, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 from extproc.errors import Reason
 from extproc.events import Record
 from extproc.record import ENDED
+from extproc.server.status import Status
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """The library's own variable; it must be set before the library is imported in a worker."""
@@ -60,10 +66,42 @@ def _bounded(field: str) -> str:
     return field if field in _fields else "other"
 
 
-def serve(address: str, port: int, folder: Path) -> dict[str, str]:
-    """Answers scrapes in a thread of the supervisor; gives the environment for the workers. Raises OSError."""
+def serve(address: str, port: int, folder: Path, status: Status) -> dict[str, str]:
+    """Answers scrapes in a thread of the supervisor, and `/status` with how the configuration is doing; gives the
+    environment for the workers. Raises OSError."""
     folder.mkdir(exist_ok=True)
     registry = CollectorRegistry()
     MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
-    start_http_server(port, address, registry)
+    registry.register(_OfConfiguration(status))
+    server, _ = start_http_server(port, address, registry)
+    scrapes = server.get_app()
+    assert scrapes is not None
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ.get("PATH_INFO") != "/status":
+            return scrapes(environ, start_response)
+        start_response("200 OK", [("Content-Type", "application/json")])
+        return [json.dumps(status.told()).encode()]
+
+    server.set_app(answer)
     return {FOLDER: str(folder)}
+
+
+class _OfConfiguration(Collector):
+    """Names as Prometheus has for its own configuration."""
+
+    def __init__(self, status: Status) -> None:
+        self._status = status
+
+    def collect(self) -> Iterable[Metric]:
+        status = self._status
+        in_force = not status.refused
+        yield GaugeMetricFamily("extproc_config_last_reload_successful", "The newest files are in force.", in_force)
+        yield GaugeMetricFamily(
+            "extproc_config_last_reload_success_timestamp_seconds", "When the configuration was taken.", status.since
+        )
+        yield GaugeMetricFamily("extproc_config_generation", "Counts configurations taken.", status.generation)
+        reloads = CounterMetricFamily("extproc_config_reloads", "Reloads by how they ended.", labels=["result"])
+        for result, count in status.reloads.items():
+            reloads.add_metric([result], count)
+        yield reloads

@@ -12,6 +12,7 @@ from extproc.events import Event, Record, Silence
 from extproc.gateway import Gateway
 from extproc.server import metrics
 from extproc.server.messages import to_event, to_responses
+from extproc.server.reload import Gateways
 
 log = logging.getLogger("extproc")
 
@@ -19,12 +20,12 @@ Context = grpc.aio.ServicerContext[pb.ProcessingRequest, pb.ProcessingResponse]
 
 
 class Service(pb.ExternalProcessorServicer):
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
+    def __init__(self, gateways: Gateways) -> None:
+        self._gateways = gateways
 
     async def Process(self, request_iterator: object, context: Context) -> None:  # noqa: N802 - gRPC's name
         """Reads until Envoy has closed its half: a clean end before that would let the request pass unchecked."""
-        stream = _Stream(self._gateway, context)
+        stream = _Stream(self._gateways.current(), context)
         try:
             await stream.run()
         except Exception as error:  # noqa: BLE001 - whatever it is, the call must not pass

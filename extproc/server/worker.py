@@ -11,8 +11,9 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
 
-from extproc import gateway, pb
+from extproc import pb
 from extproc.config import Invalid
+from extproc.server.reload import Gateways
 from extproc.server.service import Service
 
 READY = "ready"
@@ -30,8 +31,10 @@ OPTIONS = (
 async def serve(config: Path, address: str, leave: float) -> None:
     """Until SIGTERM: then say so for `leave` seconds, finish what runs (bounded), and go.
     Raises config.Invalid, OSError."""
+    gateways = Gateways(config)
+    await gateways.begin()
     server = grpc.aio.server(options=OPTIONS)
-    pb.add_ExternalProcessorServicer_to_server(Service(gateway.load(config)), server)
+    pb.add_ExternalProcessorServicer_to_server(Service(gateways), server)
     status = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
     server.add_insecure_port(address)
@@ -42,7 +45,9 @@ async def serve(config: Path, address: str, leave: float) -> None:
     await server.start()
     await status.set("", health_pb2.HealthCheckResponse.SERVING)
     print(READY, flush=True)
+    following = asyncio.create_task(gateways.follow())
     await _told_to_leave()
+    following.cancel()
     await status.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
     await asyncio.sleep(leave)
     await server.stop(GRACE_SECONDS)

@@ -81,8 +81,8 @@ def test_the_providers_key_is_nowhere_to_be_seen(gateway: Project) -> None:
     """Its processor has it: the provider would be asked, but there is no way to it."""
     assert gateway.call(model="gpt-4o").status_code == 529
     assert gateway.execute("processor", "cat", "/run/secrets/openai_api_key") == PROVIDER_KEY
-    shown = [json.dumps(gateway.inspect(service)) for service in (*SERVICES, "prepare", "demo")]
-    rendered = gateway.execute("envoy", "/bin/busybox", "cat", "/run/envoy/envoy.json")
+    shown = [json.dumps(gateway.inspect(service)) for service in (*SERVICES, "lab", "demo")]
+    rendered = gateway.execute("envoy", "/bin/busybox", "sh", "-c", "cat /run/envoy/*.json")
     for text in (*shown, rendered, gateway.compose("logs")):
         assert PROVIDER_KEY not in text and gateway.good_token not in text
 
@@ -131,4 +131,4 @@ def test_over_tcp(engine: Engine, key: Path) -> None:
     with project(engine, "extproc-test-tcp", key, PROCESSOR="processor:9000") as running:
         assert running.call(token="").status_code == 401
         assert running.call().status_code == 200
-        assert "pipe" not in running.execute("envoy", "/bin/busybox", "cat", "/run/envoy/envoy.json")
+        assert "pipe" not in running.execute("envoy", "/bin/busybox", "sh", "-c", "cat /run/envoy/*.json")

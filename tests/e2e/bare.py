@@ -12,6 +12,7 @@ from pathlib import Path
 
 from extproc import config, envoy, up
 from extproc.demo import idp
+from extproc.front import Front
 from tests.e2e.stack import GATEWAY, PROVIDER_KEY, SECONDS, Lines, Stack, free_port
 
 
@@ -52,7 +53,7 @@ def bare_envoy(setup: Setup, processors: Sequence[str], *, healthy: int, timeout
 
 
 def wait_for_processors(setup: Setup, count: int) -> None:
-    asyncio.run(up._serving(setup.folder, count))
+    asyncio.run(Front(setup.folder, [""] * count).serving())
 
 
 @contextlib.contextmanager

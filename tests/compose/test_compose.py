@@ -131,4 +131,6 @@ def test_over_tcp(engine: Engine, key: Path) -> None:
     with project(engine, "extproc-test-tcp", key, PROCESSOR="processor:9000") as running:
         assert running.call(token="").status_code == 401
         assert running.call().status_code == 200
-        assert "pipe" not in running.execute("envoy", "/bin/busybox", "sh", "-c", "cat /run/envoy/*.json")
+        shown = json.loads(running.execute("envoy", "/bin/busybox", "cat", "/run/envoy/clusters.json"))
+        [processor] = [cluster for cluster in shown["resources"] if cluster["name"] == "extproc"]
+        assert "processor" in json.dumps(processor) and "pipe" not in json.dumps(processor)

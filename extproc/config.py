@@ -52,13 +52,13 @@ class Source:
 
     def resolve(self, path: Path) -> Path:
         """Paths in the file are relative to the file. What is asked for here is watched for changes."""
-        resolved = self.path.parent / path
+        resolved = (self.path.parent / path).absolute()
         self.files.note(resolved)
         return resolved
 
     def read(self, path: Path) -> bytes:
         """The file's content, the same for all who build from this source. Raises OSError."""
-        return self.files.read(self.path.parent / path)
+        return self.files.read(self.resolve(path))
 
     def explain(self, faults: list[Fault]) -> Invalid:
         # A provider's fault is found once for each of its models.

@@ -13,12 +13,16 @@ SECONDS = 30.0
 LOOK_SECONDS = 0.02
 # Envoy's threads get new routes a moment after it has said so, and a request keeps the routes that it came with.
 SPREAD_SECONDS = 0.5
+UNSEEN_SECONDS = 3.0
+ANSWER_SECONDS = 5.0
 _VERSIONS = {
     "clusters.json": "cluster_manager.cds.version_text",
     "routes.json": "http.gateway.rds.gateway.version_text",
     "listeners.json": "listener_manager.lds.version_text",
 }
-_REJECTED = tuple(name.replace("version_text", "update_rejected") for name in _VERSIONS.values())
+_REJECTED = tuple(
+    name.replace("version_text", end) for name in _VERSIONS.values() for end in ("update_rejected", "update_failure")
+)
 _WARMING = ("cluster_manager.warming_clusters", "listener_manager.total_listeners_warming")
 Stats = dict[str, str]
 
@@ -40,20 +44,21 @@ class Front:
         self._write(self._shown)
 
     async def show(self, source: Source, older: Sequence[Source]) -> None:
-        """Returns when Envoy serves `source` and whatever `older` still needs. Raises NotTaken; then it has been shown
-        again what it had before."""
+        """Returns when Envoy serves `source` and whatever `older` still needs. Raises NotTaken and OSError; then it has
+        been shown again what it had before."""
         files = envoy.live(source, self._processors, older)
         changed = {name: content for name, content in files.items() if self._shown.get(name) != content}
         # A secret's file names another, whose content may have changed.
-        secrets = {name: content for name, content in files.items() if name not in _VERSIONS}
-        before = await self._stats() if changed else None
-        version = self._write(secrets | changed)
-        if changed:
-            try:
-                await self._taken(before, {_VERSIONS[name]: version for name in changed if name in _VERSIONS})
-            except NotTaken:
-                self._write(self._shown)
-                raise
+        changed |= {name: content for name, content in files.items() if name not in _VERSIONS}
+        if not changed:
+            return
+        before = await self._stats()
+        try:
+            version = self._write(changed)
+            await self._taken(before, {_VERSIONS[name]: version for name in changed if name in _VERSIONS})
+        except (NotTaken, OSError):
+            self._write(self._shown)
+            raise
         for name in self._shown.keys() - files.keys():
             (self._folder / name).unlink(missing_ok=True)
         self._shown = files
@@ -77,9 +82,12 @@ class Front:
         return version
 
     async def _taken(self, before: Stats | None, versions: Mapping[str, str]) -> None:
-        """Where no Envoy answers, it is down or out of sight, and will read the files or has done so soon."""
+        """Where no Envoy answers it is down and reads the files when it starts, or it is out of sight."""
+        if before is None:
+            await asyncio.sleep(UNSEEN_SECONDS)
+            return
         deadline = time.monotonic() + SECONDS
-        while before is not None and (now := await self._stats()) is not None:
+        while (now := await self._stats()) is not None:
             if any(now.get(name) != before.get(name) for name in _REJECTED):
                 raise NotTaken("Envoy refuses what this configuration would have it do; see its messages")
             if versions.items() <= now.items() and all(now.get(name) == "0" for name in _WARMING):
@@ -90,15 +98,18 @@ class Front:
         await asyncio.sleep(SPREAD_SECONDS)
 
     async def _stats(self) -> Stats | None:
+        """None where there is no Envoy."""
         names = [*_VERSIONS.values(), *_REJECTED, *_WARMING, "total_listeners_active", "extproc.membership_healthy"]
+        path = f"/stats?filter={'%7C'.join(names)}"
         try:
             reader, writer = await asyncio.open_unix_connection(self._folder / "admin.sock")
+            writer.write(f"GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n".encode())
+            answer = await asyncio.wait_for(reader.read(), ANSWER_SECONDS)
+            writer.close()
+        except TimeoutError:
+            return {}
         except OSError:
             return None
-        path = f"/stats?filter={'%7C'.join(names)}"
-        writer.write(f"GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n".encode())
-        answer = await reader.read()
-        writer.close()
         rows = (line.partition(": ") for line in answer.decode().splitlines())
         return {name: value.strip('"') for name, _, value in rows}
 

@@ -126,7 +126,7 @@ class Reloader:
         except NotTaken as error:
             self._refuse([str(error)])
         except Exception as error:  # noqa: BLE001 - what serves goes on serving; the text might quote a secret
-            self._refuse([f"it could not be read ({type(error).__name__})"])
+            self._refuse([f"{type(error).__name__}: see that its files can be read, and Envoy's written"])
         finally:
             self._files = files
 
@@ -169,7 +169,7 @@ class Reloader:
         if self._front is not None:
             try:
                 await self._front.show(self._current.source, [one.source for one in needed])
-            except NotTaken as error:
+            except (NotTaken, OSError) as error:
                 log.error("what Envoy no longer needs is still there: %s", error)
 
     async def _asked_soon(self) -> bool:

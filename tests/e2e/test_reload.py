@@ -1,4 +1,4 @@
-"""Files change while the gateway runs: what is good comes into force, what is not changes nothing and is complained of."""
+"""Files change while the gateway runs: what is good comes into force; what is not changes nothing and is named."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ from tests.e2e.processes import children
 from tests.e2e.providers import headers_of
 from tests.e2e.reloading import Load, Reloads
 from tests.e2e.sse import events, kinds, streaming
-from tests.e2e.stack import GATEWAY, PROVIDER_KEY, SECONDS, Model, Stack, demo_model, free_port, prompt, up
+from tests.e2e.stack import GATEWAY, PROVIDER_KEY, SECONDS, Json, Model, Stack, demo_model, free_port, prompt, up
 
 FIRST, SECOND = "sk-first-provider-key-0123456789", "sk-second-provider-key-987654321"
 HELLO = prompt("demo: say hello")
@@ -159,6 +159,7 @@ def test_what_is_broken_changes_nothing_and_is_complained_of(tmp_path: Path, mod
 
     with up(tmp_path, environ={"MODEL_URL": model.url}, config=config, arguments=["--workers", "1"]) as stack:
         reloads = Reloads(stack)
+        status: Json = {}
         for spoil, complaint in BROKEN.values():
             (tmp_path / "gateway.yaml").write_text(spoil(config))
             assert reloads.now(good=False) == 1
@@ -192,3 +193,37 @@ def test_what_needs_a_restart_is_named_and_the_rest_taken(growing: tuple[Stack, 
     stack.err.first(lambda line: "these keys wait for the next start: listen.port, workers" in line or None)
     assert stack.call(prompt("demo: say hello", model="more")).status_code == 200
     assert len([one for one in children(stack.process.pid).values() if "extproc.server.worker" in one]) == 2
+
+
+def test_what_envoy_refuses_is_not_taken_by_the_workers_either(growing: tuple[Stack, Reloads]) -> None:
+    stack, reloads = growing
+    hopeless = "timeouts: {connect: 1.0e+13}, " + MORE.partition("{")[2]
+    text = WITH_MORE.replace(MORE.partition("{")[2], hopeless)
+    with Load(stack) as load:
+        (stack.folder / "gateway.yaml").write_text(text)
+        assert reloads.now(good=False) == 1
+        stack.err.first(lambda line: "Envoy refuses what this configuration would have it do" in line or None)
+        assert stack.call(prompt("demo: say hello", model="more")).status_code == 404
+        load.await_more(10)
+        (stack.folder / "gateway.yaml").write_text(WITH_MORE)
+        reloads.now()
+        assert stack.call(prompt("demo: say hello", model="more")).status_code == 200
+
+
+def test_what_the_log_holds_replaces_the_listener_and_no_stream_is_cut(growing: tuple[Stack, Reloads]) -> None:
+    """Envoy lets the old listener's connections close with their next answer; new ones see the new fields."""
+    stack, reloads = growing
+    headers = {"authorization": f"Bearer {stack.good_token}"}
+    with (
+        httpx.Client(base_url=stack.url, headers=headers, verify=False, timeout=SECONDS) as kept,
+        streaming(stack, "demo: say " + "word " * 40 + "\ndemo: slow 50") as answer,
+    ):
+        assert "connection" not in kept.post("/v1/messages", json=HELLO).headers
+        found = [next(coming := events(answer))]
+        (stack.folder / "gateway.yaml").write_text(GATEWAY.replace("[org, team]", "[org, team, sub]"))
+        reloads.now()
+        last = kept.post("/v1/messages", json=HELLO)
+        assert (last.status_code, last.headers["connection"]) == (200, "close")
+        assert stack.record(stack.call(HELLO))["caller.sub"] == "developer@acme.example"
+        found.extend(coming)
+    assert kinds(found)[-1] == "message_stop"

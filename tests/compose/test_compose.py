@@ -102,6 +102,7 @@ def test_without_its_processor_nothing_passes(gateway: Project) -> None:
     gateway.becomes(200)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may kill what runs in a container")
 @pytest.mark.parametrize("service", ["processor", "envoy"])
 def test_what_dies_is_started_again(gateway: Project, service: str) -> None:
     """As a crash is; `docker kill` counts as somebody's wish."""

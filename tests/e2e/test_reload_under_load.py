@@ -9,7 +9,9 @@ from tests.e2e.processes import children
 from tests.e2e.reloading import Load, Reloads
 from tests.e2e.stack import GATEWAY, Model, Stack, prompt, up
 
-RELOADS = 200
+RELOADS, WARM = 200, 20
+# A worker that kept what it no longer uses would grow by more.
+LEAK = 4 << 20
 BROKEN: dict[int, Callable[[str], str]] = {
     23: lambda text: text + "\nmodels: [",
     61: lambda text: text.replace('== "acme"', "=="),
@@ -35,16 +37,17 @@ def serves(stack: Stack, number: int) -> bool:
     return status == 200
 
 
-def resident(stack: Stack) -> int:
-    """Bytes of all workers together."""
-    family = children(stack.process.pid).items()
-    return sum(psutil.Process(pid).memory_info().rss for pid, command in family if "extproc.server.worker" in command)
+def resident(stack: Stack) -> dict[int, int]:
+    """Bytes of the supervisor and of each worker."""
+    workers = [pid for pid, command in children(stack.process.pid).items() if "extproc.server.worker" in command]
+    return {pid: psutil.Process(pid).memory_info().rss for pid in (stack.process.pid, *workers)}
 
 
 def test_two_hundred_reloads(tmp_path: Path, model: Model) -> None:
     environ = {"MODEL_URL": model.url}
     with up(tmp_path, environ=environ, config=configuration(0), arguments=["--workers", "2"]) as stack:
         path, reloads, in_force = tmp_path / "gateway.yaml", Reloads(stack), 0
+        early: dict[int, int] = {}
         with Load(stack) as load:
             for number in range(1, RELOADS + 1):
                 spoil = BROKEN.get(number)
@@ -54,10 +57,12 @@ def test_two_hundred_reloads(tmp_path: Path, model: Model) -> None:
                 assert serves(stack, in_force)
                 assert not serves(stack, number if spoil else was)
                 load.await_more(calls=3)
-                if number in (20, RELOADS):
-                    print(f"after {number} reloads: {resident(stack) >> 10} KiB resident, {load.calls} calls")
+                if number == WARM:
+                    early = resident(stack)
             load.await_more(calls=10, streamed=4)
         assert not load.failed
         assert reloads.now() >= RELOADS - len(BROKEN)
-        print(f"{load.calls} calls, {load.streamed} streams")
+        grown = {pid: resident(stack)[pid] - before for pid, before in early.items()}
+        print(f"{load.calls} calls, {load.streamed} streams; {early} bytes after {WARM} reloads, then {grown} more")
+        assert max(grown.values()) < LEAK
     assert "Traceback" not in stack.printed

@@ -4,7 +4,9 @@
 #   entrypoint.sh health    whether Envoy serves and sees a processor that does
 #   ENVOY_FOLDER            default: /run/envoy
 #   DRAIN_SECONDS           at most so long; keep it below the time that is given for stopping; default: 600
-alias wget='/bin/busybox wget -q -O -' date='/bin/busybox date +%s' sleep='/bin/busybox sleep' grep='/bin/busybox grep'
+wget() { /bin/busybox wget -q -O - "$@" 2>/dev/null; }
+grep() { /bin/busybox grep -q "$1"; }
+now() { /bin/busybox date +%s; }
 
 # Its socket is for the processor, which needs it, too; this is for us.
 address=127.0.0.1:9901
@@ -16,21 +18,21 @@ admin='{static_resources: {
       "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy,
       stat_prefix: admin, cluster: admin}}]}]}]}}'
 
-is_zero() { wget "$address/stats?filter=^$1\$" 2>/dev/null | grep -q ': 0$'; }
+stat() { wget "$address/stats?filter=^$1\$"; }
 
 drain() {
   wget --post-data= "$address/healthcheck/fail" # each answer from now on closes its connection
   wget --post-data= "$address/drain_listeners?inboundonly"
-  end=$(($(date) + ${DRAIN_SECONDS:-600}))
-  until is_zero http.gateway.downstream_rq_active || [ "$(date)" -ge "$end" ]; do
+  end=$(($(now) + ${DRAIN_SECONDS:-600}))
+  until stat http.gateway.downstream_rq_active | grep ': 0$' || [ "$(now)" -ge "$end" ]; do
     kill -0 "$envoy" 2>/dev/null || return
-    sleep 0.2
+    /bin/busybox sleep 0.2
   done
   kill -TERM "$envoy"
-} >/dev/null 2>&1
+} >/dev/null
 
 if [ "$*" = health ]; then
-  wget "$address/ready" >/dev/null 2>&1 && ! is_zero cluster.extproc.membership_healthy
+  wget "$address/ready" | grep LIVE && stat cluster.extproc.membership_healthy | grep ': [1-9]'
   exit
 fi
 

@@ -8,14 +8,14 @@ import socket
 from collections.abc import Iterator
 
 SECONDS = 2.0
-_DATA, _HEADERS, _SETTINGS = 0, 1, 4
+_DATA, _HEADERS, _SETTINGS = 0, 1, 4  # RFC 9113, 6
 _END_STREAM, _END_HEADERS = 1, 4
 _SERVING = b"\x08\x01"  # HealthCheckResponse{status: SERVING}
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
 def serves(address: str) -> bool:
-    """Whether the processor on `unix:PATH` or `HOST:PORT` says within two seconds that it serves."""
+    """Whether the processor on `unix:PATH` or `HOST:PORT` says that it serves; two seconds of silence are a no."""
     try:
         with _connect(address) as connection:
             connection.settimeout(SECONDS)

@@ -1,6 +1,8 @@
 """The product's images on base images that are made here, of Debian's packages and the wheel of Envoy: no registry of
 images is asked. Their names stand for the official ones that the Dockerfile names."""
 
+import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -14,7 +16,10 @@ from pathlib import Path
 from tests.compose.engine import ROOT, Engine, NoEngine
 
 WHEELS = ROOT / "build" / "wheels"
-PYTHON, ENVOY, BUSYBOX = (f"extproc-test/{name}" for name in ("python", "envoy", "busybox"))
+BASES = re.findall(r"^ARG (\w+_IMAGE)=(\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+# A base image that is there already stands for what the Dockerfile names now.
+TAG = hashlib.sha256(str(BASES).encode()).hexdigest()[:12]
+PYTHON, ENVOY, BUSYBOX = (f"extproc-test/{name}:{TAG}" for name in ("python", "envoy", "busybox"))
 PROCESSOR, GATEWAY = "extproc-test/processor", "extproc-test/gateway"
 PACKAGES = "python3,python3-pip,python-is-python3,ca-certificates,busybox-static"
 # What Debian's slim images do without.
@@ -44,14 +49,14 @@ def build(engine: Engine) -> None:
 
 def _defaults() -> tuple[str, str]:
     """Version of Python and release of Debian, as the Dockerfile has them by default."""
-    found = re.search(r"PYTHON_IMAGE=python:([\d.]+)-slim-(\w+)", (ROOT / "Dockerfile").read_text())
+    found = re.fullmatch(r"python:([\d.]+)-slim-(\w+)", dict(BASES)["PYTHON_IMAGE"])
     assert found
     return found[1], found[2]
 
 
 def _make_bases(engine: Engine, debian: str) -> None:
-    if shutil.which("debootstrap") is None:
-        raise NoEngine("no base image can be made without debootstrap (apt-get install debootstrap)")
+    if os.geteuid() or shutil.which("debootstrap") is None:
+        raise NoEngine("base images are made by root with debootstrap (Debian: apt-get install debootstrap)")
     with tempfile.TemporaryDirectory(prefix="extproc-debian-") as name:
         root = Path(name)
         engine.run(["debootstrap", "--variant=minbase", f"--include={PACKAGES}", debian, name])

@@ -39,9 +39,8 @@ class Front:
 
     def begin(self, source: Source) -> None:
         """For an Envoy that starts in the folder now or has been running there."""
-        envoy.replace(self._folder / "bootstrap.json", envoy.bootstrap())
+        envoy.write(source, self._processors, self._folder)
         self._shown = envoy.live(source, self._processors)
-        self._write(self._shown)
 
     async def show(self, source: Source, older: Sequence[Source]) -> None:
         """Returns when Envoy serves `source` and whatever `older` still needs. Raises NotTaken and OSError; then it has

@@ -15,7 +15,7 @@ from extproc import envoy, front, gateway
 from extproc.config import Invalid, Source
 from extproc.files import Files
 from extproc.front import Front, NotTaken
-from extproc.server import reload
+from extproc.server import gateways
 from extproc.server.processes import Child, worker
 from extproc.server.status import Status
 
@@ -47,7 +47,7 @@ class Crew:
         """One more, not yet started."""
 
         def hear(line: str) -> None:
-            if (numbers := reload.using(line)) is not None:
+            if (numbers := gateways.using(line)) is not None:
                 self._using[address] = numbers
                 self._spoken.set()
 
@@ -101,7 +101,7 @@ class Reloader:
         return self._current.source
 
     def _order(self) -> bytes:
-        return reload.encoded(self._current.number, self._current.files.contents)
+        return gateways.encoded(self._current.number, self._current.files.contents)
 
     async def watch(self) -> None:
         """Until cancelled."""

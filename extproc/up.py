@@ -121,9 +121,9 @@ async def _start(
     front.begin(reloader.source)
     environ |= _metrics(source, folder, reloader.status)
     workers = [reloader.crew.worker(options.config, address, 0, environ) for address in addresses]
-    ahead = _envoy(folder, environ)
-    groups[:0] = [[ahead], workers]
-    await start([[ahead, *workers]])
+    proxy = _envoy(folder, environ)
+    groups[:0] = [[proxy], workers]
+    await start([[proxy, *workers]])
     try:
         await front.serving()
     except NotTaken as error:

@@ -26,7 +26,7 @@ class Shown(Front):
         if self.answers:
             return self.answers.pop(0)
         took = {
-            stat: json.loads((self._folder / name).read_text())["version_info"]
+            stat: json.loads((self._folder / name).read_text()).get("version_info", "")
             for name, stat in front._VERSIONS.items()
         }
         return FINE | took if self.takes else FINE
@@ -51,7 +51,7 @@ def more(folder: Path, text: str = MORE) -> Source:
 def contents(told: Front) -> dict[str, str]:
     """Without their versions."""
     read = {path.name: json.loads(path.read_text()) for path in told._folder.iterdir()}
-    return {name: json.dumps({**content, "version_info": ""}) for name, content in read.items()}
+    return {name: json.dumps({**content, "version_info": ""}, sort_keys=True) for name, content in read.items()}
 
 
 def clusters(told: Front) -> int:

@@ -10,8 +10,8 @@ import pytest
 from extproc.config import Fault, Invalid, Source
 from extproc.front import Front, NotTaken
 from extproc.reload import Reloader
+from extproc.server.gateways import Order
 from extproc.server.processes import Child
-from extproc.server.reload import Order
 from tests.settings import ENVIRON, GATEWAY, KEY
 
 MORE = GATEWAY.replace("models:", '  more: {dialects: [chat], base_url: "http://more.example"}\nmodels:')

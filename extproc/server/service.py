@@ -11,8 +11,8 @@ from extproc import pb
 from extproc.events import Event, Record, Silence
 from extproc.gateway import Gateway
 from extproc.server import metrics
+from extproc.server.gateways import Gateways
 from extproc.server.messages import to_event, to_responses
-from extproc.server.reload import Gateways
 
 log = logging.getLogger("extproc")
 

@@ -13,7 +13,7 @@ from grpc_health.v1.health import aio as health
 
 from extproc import pb
 from extproc.config import Invalid
-from extproc.server.reload import Gateways
+from extproc.server.gateways import Gateways
 from extproc.server.service import Service
 
 READY = "ready"

@@ -6,8 +6,8 @@ import pytest
 
 from extproc.config import Invalid
 from extproc.gateway import Gateway
-from extproc.server import reload
-from extproc.server.reload import Gateways
+from extproc.server import gateways
+from extproc.server.gateways import Gateways
 from tests.settings import GATEWAY, KEY
 
 OTHER = GATEWAY.replace("claude-*", "other-*")
@@ -23,7 +23,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 async def begun(path: Path, *orders: bytes) -> Gateways:
     """Whose supervisor has sent these."""
-    gateways = Gateways(path)
+    held = Gateways(path)
     reader = asyncio.StreamReader()
     for order in orders:
         reader.feed_data(order)
@@ -33,9 +33,9 @@ async def begun(path: Path, *orders: bytes) -> Gateways:
         return reader
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reload, "_standard_input", given)
-        await gateways.begin()
-    return gateways
+        patch.setattr(gateways, "_standard_input", given)
+        await held.begin()
+    return held
 
 
 def models(gateway: Gateway) -> list[str]:
@@ -43,7 +43,7 @@ def models(gateway: Gateway) -> list[str]:
 
 
 def order(path: Path, number: int, text: str) -> bytes:
-    return reload.encoded(number, {path: text.encode()})
+    return gateways.encoded(number, {path: text.encode()})
 
 
 def test_without_a_supervisor_the_files_count(path: Path) -> None:
@@ -72,11 +72,11 @@ def test_a_bad_first_one_is_an_error(path: Path) -> None:
 
 def test_an_exchange_keeps_what_it_began_with(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async def scene() -> None:
-        gateways = await begun(path, order(path, 1, GATEWAY), order(path, 2, OTHER))
-        running: list[Gateway] = [gateways.current()]
-        await gateways.follow()
+        held = await begun(path, order(path, 1, GATEWAY), order(path, 2, OTHER))
+        running: list[Gateway] = [held.current()]
+        await held.follow()
         assert models(running[0]) == ["claude-*"]
-        assert models(gateways.current()) == ["other-*"]
+        assert models(held.current()) == ["other-*"]
         assert capsys.readouterr().out == "using 1\nusing 1 2\n"
         running.clear()
         assert capsys.readouterr().out == "using 2\n"
@@ -88,9 +88,9 @@ def test_a_bad_later_one_changes_nothing(
     path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     async def scene() -> None:
-        gateways = await begun(path, order(path, 1, GATEWAY), order(path, 2, f"{KEY}: ["), order(path, 3, OTHER))
-        await gateways.follow()
-        assert models(gateways.current()) == ["other-*"]
+        held = await begun(path, order(path, 1, GATEWAY), order(path, 2, f"{KEY}: ["), order(path, 3, OTHER))
+        await held.follow()
+        assert models(held.current()) == ["other-*"]
 
     asyncio.run(scene())
     assert capsys.readouterr().out.splitlines()[:2] == ["using 1", "using 1"]
@@ -99,9 +99,9 @@ def test_a_bad_later_one_changes_nothing(
 
 
 def test_nothing_is_shown() -> None:
-    assert "sk-1" not in repr(reload.Order(1, {"/key": b"sk-1"}))
+    assert "sk-1" not in repr(gateways.Order(1, {"/key": b"sk-1"}))
 
 
 @pytest.mark.parametrize(("line", "found"), [("using 3 4", [3, 4]), ("using", []), ("ready", None), ("used 3", None)])
 def test_what_a_worker_says(line: str, found: Any) -> None:
-    assert reload.using(line) == found
+    assert gateways.using(line) == found

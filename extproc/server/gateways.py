@@ -50,6 +50,7 @@ class Gateways:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._orders: asyncio.StreamReader | None = None
+        self._loop = asyncio.get_running_loop()
         self._current: Gateway | None = None
         self._using: list[int] = []
 
@@ -94,7 +95,8 @@ class Gateways:
         self._using.remove(number)
         self._say()
         # The collector looks seldom here, and there are circles among what is left.
-        asyncio.get_running_loop().call_soon(gc.collect)
+        if not self._loop.is_closed():
+            self._loop.call_soon(gc.collect)
 
     def _say(self) -> None:
         print(USING, *self._using, flush=True)

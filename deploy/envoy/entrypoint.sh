@@ -38,7 +38,9 @@ fi
 
 trap drain TERM INT
 cd "${ENVOY_FOLDER:-/run/envoy}" || exit
-envoy -c bootstrap.json --config-yaml "$admin" --disable-hot-restart --log-level warn "$@" &
+# A listener that a reload replaces has an hour for what runs (docs/reload.md).
+envoy -c bootstrap.json --config-yaml "$admin" --disable-hot-restart --drain-time-s 3600 --drain-strategy immediate \
+  --log-level warn "$@" &
 envoy=$!
 wait "$envoy"
 status=$?

@@ -25,6 +25,20 @@ DRAIN_SECONDS = 1.0
 RECORD_SECONDS = 1.0
 
 
+_SILENT = Rejection(
+    kind=Kind.TIMEOUT,
+    message="the model fell silent in the midst of its answer",
+    reason=Reason.UPSTREAM_TIMEOUT,
+    detail="idle_timeout",
+)
+_TOO_LONG = Rejection(
+    kind=Kind.TIMEOUT,
+    message="the model did not come to an end in time",
+    reason=Reason.UPSTREAM_TIMEOUT,
+    detail="total_timeout",
+)
+
+
 class State(Enum):
     HELD = auto()
     REFUSED = auto()
@@ -45,6 +59,9 @@ class Answer:
         self._error_body = bytearray()
         self._recorded_at = 0.0
         self._now = 0.0
+        self._sent_at = 0.0
+        self._heard_at = 0.0
+        """When the provider last said something; what the client gets meanwhile does not count."""
         self._quiet_since = 0.0
         """When the client last got something, or began to wait for the answer."""
         self._spoken = False
@@ -55,16 +72,33 @@ class Answer:
     def over(self) -> bool:
         return self._state is State.OVER
 
-    def expect(self, pair: Pair, asked: Translated) -> None:
-        """The request has gone to a provider."""
+    def expect(self, pair: Pair, asked: Translated, now: float) -> None:
+        """The request goes to a provider."""
         self._pair = pair
         self._asked = asked
+        self._sent_at = now
 
     @property
     def deadline(self) -> float | None:
-        """A provider's keep-alives do not move it: they are nothing to the client."""
+        """The client's or the provider's, whichever is sooner. A provider's keep-alives do not move the client's:
+        they are nothing to it."""
         limit = self._limit()
-        return None if limit is None else self._quiet_since + limit
+        ends = [] if limit is None else [self._quiet_since + limit]
+        given_up = self._given_up_at()
+        return min([*ends, *([given_up[0]] if given_up else [])], default=None)
+
+    def _given_up_at(self) -> tuple[float, Rejection] | None:
+        """When the provider's time is over, and what is said then. None: there is nothing to wait for, or Envoy, which
+        knows the same limits, must see to it."""
+        resolved = self._facts.resolved
+        ended = self._reply is not None and self._reply.outcome.complete
+        if resolved is None or ended or (self._state is State.FLOWING and not self._has_body):
+            return None
+        timeouts = resolved.provider.timeouts
+        silent = (self._heard_at + timeouts.idle, _SILENT)
+        if timeouts.total is None or silent[0] <= self._sent_at + timeouts.total:
+            return silent
+        return self._sent_at + timeouts.total, _TOO_LONG
 
     def _limit(self) -> float | None:
         if self._reply is None or self._asked is None:
@@ -83,7 +117,7 @@ class Answer:
 
     def begins(self, event: ResponseHeaders, now: float) -> list[Action]:
         self._upstream = event
-        self._now = self._quiet_since = now
+        self._now = self._quiet_since = self._heard_at = now
         if self._pair is None or self._asked is None or not 200 <= event.status < 300:
             self._state = State.REFUSED
         else:
@@ -91,7 +125,7 @@ class Answer:
         return self.goes_on(ResponseBody(b"", end=True), now) if event.end else []
 
     def goes_on(self, event: ResponseBody, now: float) -> list[Action]:
-        self._now = now
+        self._now = self._heard_at = now
         self._has_body = True
         match self._state:
             case State.OVER:
@@ -102,8 +136,12 @@ class Answer:
                 return self._read(event, now)
 
     def silence(self, now: float) -> list[Action]:
-        """Nothing came for as long as `patience`. A provider that is through but does not hang up is left."""
-        if self._reply is None or self._state is State.OVER:
+        """The deadline has passed. A provider that is through but does not hang up is left."""
+        if self._state is State.OVER:
+            return []
+        if (given_up := self._given_up_at()) is not None and given_up[0] <= now:
+            return self._give_up(given_up[1], now)
+        if self._reply is None:
             return []
         self._now = self._quiet_since = now
         if self._reply.outcome.complete:
@@ -111,14 +149,21 @@ class Answer:
         begin = [self._begin(self._client_headers())] if self._state is State.HELD else []
         return [*begin, *self._more(self._reply.ping() if self._has_body else b"", False, now)]
 
+    def _give_up(self, rejection: Rejection, now: float) -> list[Action]:
+        # What is here of an error says more than that its rest is missing.
+        if self._state is State.REFUSED:
+            return self._collect_error(ResponseBody(b"", end=True), now)
+        return self.fail(rejection)
+
     def fail(self, rejection: Rejection) -> list[Action]:
         if self._state is not State.FLOWING:
             return self._refuse(rejection, {})
         # A plain answer has no way to say it: cut short, its JSON does not parse.
         streams = self._asked is not None and self._asked.stream
         event = rejection_event(self._facts.dialect, rejection) if streams else b""
+        known = record.of_outcome(self._reply.outcome) if self._reply else {}
         self._state = State.OVER
-        return [AnswerBody(event, True, record.of_rejection(rejection))]
+        return [AnswerBody(event, True, known | record.of_rejection(rejection))]
 
     def _read(self, event: ResponseBody, now: float) -> list[Action]:
         assert self._reply is not None
@@ -205,7 +250,7 @@ class Answer:
         outcome = record.of_outcome(self._reply.outcome) if self._reply else {}
         fields = outcome | record.of_rejection(rejection) | {"request_id": request_id}
         actions: list[Action] = [self._begin_with(status, headers, fields), AnswerBody(body, True, {})]
-        if self._upstream.end:
+        if self._upstream.end or not self._has_body:
             # An answer without a body gets none by streaming; Envoy replaces it whole.
             actions = [Respond(status, headers, body, fields | {record.ANSWERED: True}, rejection.detail)]
         self._state = State.OVER
@@ -243,5 +288,6 @@ _ENVOY: dict[int, tuple[Kind, Reason, str]] = {
     413: (Kind.TOO_LARGE, Reason.REQUEST_TOO_LARGE, "the request is too large"),
     503: (Kind.OVERLOADED, Reason.UPSTREAM_UNAVAILABLE, "the model cannot be reached at the moment"),
     504: (Kind.TIMEOUT, Reason.UPSTREAM_TIMEOUT, "the model did not answer in time"),
+    529: (Kind.OVERLOADED, Reason.UPSTREAM_UNAVAILABLE, "the model cannot be reached at the moment"),
 }
 _ENVOY_ANY = (Kind.API, Reason.UPSTREAM, "the model's answer could not be read")

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from extproc import schema
+from extproc import envoy_limits, schema
 from extproc.config import Source
 from extproc.envoy_listener import listener
 
@@ -33,7 +33,7 @@ def clusters(source: Source, processors: Sequence[str]) -> list[Json]:
 
 def static(source: Source, processors: Sequence[str]) -> Json:
     """One file for people who run their own Envoy."""
-    boot = bootstrap()
+    boot = bootstrap(source)
     resources = {"listeners": [listener(source)], "clusters": clusters(source, processors)}
     return {
         "node": boot["node"],
@@ -52,14 +52,14 @@ def processor_addresses(first: str, count: int) -> list[str]:
     return [f"{host}:{int(port) + n}" for n in range(count)]
 
 
-def bootstrap() -> Json:
+def bootstrap(source: Source) -> Json:
     loaded: Json = yaml.safe_load((files("extproc") / "bootstrap.yaml").read_text("utf-8"))
-    return loaded
+    return loaded | {"overload_manager": envoy_limits.overload_manager(source.config.limits)}
 
 
 def write(source: Source, processors: Sequence[str], folder: Path) -> None:
     """Writes what Envoy watches: whole files, renamed into place, clusters before the listener that needs them."""
-    _replace(folder / "bootstrap.json", bootstrap())
+    _replace(folder / "bootstrap.json", bootstrap(source))
     _replace(folder / "clusters.json", _discovery("config.cluster.v3.Cluster", clusters(source, processors)))
     _replace(folder / "listeners.json", _discovery("config.listener.v3.Listener", [listener(source)]))
 
@@ -80,7 +80,16 @@ def _processor(addresses: Sequence[str]) -> Json:
         "type": "STRICT_DNS" if _needs_dns(addresses) else "STATIC",
         "connect_timeout": "1s",
         # Every exchange is one stream for its whole life; the default of 1024 would be a ceiling for the gateway.
-        "circuit_breakers": _breakers(_MANY, max_retries=1000),
+        "circuit_breakers": {
+            "thresholds": [
+                {
+                    "max_connections": _MANY,
+                    "max_pending_requests": _MANY,
+                    "max_requests": _MANY,
+                    "max_retries": 1000,
+                }
+            ]
+        },
         "lb_policy": "LEAST_REQUEST",
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         "health_checks": [_health_check()],
@@ -103,7 +112,9 @@ def _provider(source: Source, name: str, settings: schema.Provider) -> Json:
         "type": "STRICT_DNS",
         "dns_lookup_family": "V4_PREFERRED",
         "connect_timeout": f"{settings.timeouts.connect:g}s",
-        "circuit_breakers": _breakers(10_000, max_retries=100),
+        "circuit_breakers": envoy_limits.breakers(settings.limits, settings.retries),
+        "outlier_detection": envoy_limits.outliers(settings.outliers),
+        **envoy_limits.upstream_options(settings.retries),
         "load_assignment": _endpoints(f"provider:{name}", [{"hostname": host, "address": _socket(host, port)}]),
     }
     if url.scheme == "https":
@@ -130,11 +141,6 @@ def system_roots() -> Path:
     known = ssl.get_default_verify_paths().cafile
     candidates = [Path(path) for path in (known, *_ROOTS) if path]
     return next((path for path in candidates if path.is_file()), candidates[-1])
-
-
-def _breakers(most: int, max_retries: int) -> Json:
-    limits = {"max_connections": most, "max_pending_requests": most, "max_requests": most, "max_retries": max_retries}
-    return {"thresholds": [limits]}
 
 
 def _health_check() -> Json:

@@ -93,7 +93,7 @@ class Exchange:
             case RequestHeaders():
                 return [self._admit(event)]
             case RequestBody():
-                return [self._send()]
+                return [self._send(now)]
             case ResponseHeaders():
                 self.phase = Phase.ANSWERING
                 return self._answer.begins(event, now)
@@ -148,16 +148,16 @@ class Exchange:
         kept = {name for name in self.facts.headers.names() if name.startswith(PASSED_ON)}
         return Pass(headers, other_names(self.facts.headers, kept | headers.keys()), fields | record.verdict(provider))
 
-    def _send(self) -> Action:
+    def _send(self, now: float) -> Action:
         resolved = self.facts.resolved
         assert resolved is not None and self.facts.endpoint is not None
         body, to = self._target(resolved)
         if self.facts.endpoint.operation is not Operation.COUNT_TOKENS:
-            return self._translate(body, to, resolved)
+            return self._translate(body, to, resolved, now)
         if to.profile.count_tokens == "off":
             return self.reject(_NO_COUNT)
         if self.facts.dialect in resolved.provider.dialects:
-            return self._translate(body, to, resolved, below="/count_tokens")
+            return self._translate(body, to, resolved, now, below="/count_tokens")
         return self._count(body, to)
 
     def _target(self, resolved: Resolved) -> tuple[Json, Target]:
@@ -182,13 +182,13 @@ class Exchange:
             return settings
         return {name: value for name, value in settings.items() if name in count.INPUT}
 
-    def _translate(self, body: Json, to: Target, resolved: Resolved, below: str = "") -> Action:
+    def _translate(self, body: Json, to: Target, resolved: Resolved, now: float, below: str = "") -> Action:
         pair = pair_for(self.facts.dialect, resolved.provider.dialects)
         asked = pair.request(body, to)
         if isinstance(asked, Rejection):
             return self.reject(asked)
         asked = msgspec.structs.replace(asked, path=asked.path + below)
-        self._answer.expect(pair, asked)
+        self._answer.expect(pair, asked, now)
         # A stream may last for minutes; nothing needs the client's body any more.
         self.facts.body, self.facts.raw_body = {}, b""
         self.phase = Phase.SENT

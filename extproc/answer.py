@@ -279,15 +279,17 @@ def other_names(headers: Headers, kept: AbstractSet[str]) -> tuple[str, ...]:
 
 
 def _envoys_own(status: int) -> Rejection:
-    kind, reason, message = _ENVOY.get(status, _ENVOY_ANY)
-    return Rejection(kind=kind, message=message, reason=reason, detail=f"envoy_{status}")
+    kind, reason, message, wanted = _ENVOY.get(status, _ENVOY_ANY)
+    return Rejection(kind=kind, message=message, reason=reason, detail=f"envoy_{status}", status=wanted)
 
 
-_ENVOY: dict[int, tuple[Kind, Reason, str]] = {
-    408: (Kind.TIMEOUT, Reason.CLIENT_CLOSED, "the request did not arrive in time"),
-    413: (Kind.TOO_LARGE, Reason.REQUEST_TOO_LARGE, "the request is too large"),
-    503: (Kind.OVERLOADED, Reason.UPSTREAM_UNAVAILABLE, "the model cannot be reached at the moment"),
-    504: (Kind.TIMEOUT, Reason.UPSTREAM_TIMEOUT, "the model did not answer in time"),
-    529: (Kind.OVERLOADED, Reason.UPSTREAM_UNAVAILABLE, "the model cannot be reached at the moment"),
+_UNREACHABLE = (Kind.OVERLOADED, Reason.UPSTREAM_UNAVAILABLE, "the model cannot be reached at the moment", 0)
+# Envoy's status -> kind, reason, message, the status sent (0: the kind's).
+_ENVOY: dict[int, tuple[Kind, Reason, str, int]] = {
+    408: (Kind.INVALID_REQUEST, Reason.INVALID_REQUEST, "the request did not arrive in time", 408),
+    413: (Kind.TOO_LARGE, Reason.REQUEST_TOO_LARGE, "the request is too large", 0),
+    503: _UNREACHABLE,
+    504: (Kind.TIMEOUT, Reason.UPSTREAM_TIMEOUT, "the model did not answer in time", 0),
+    529: _UNREACHABLE,
 }
-_ENVOY_ANY = (Kind.API, Reason.UPSTREAM, "the model's answer could not be read")
+_ENVOY_ANY = (Kind.API, Reason.UPSTREAM, "the model's answer could not be read", 502)

@@ -131,9 +131,20 @@ def overload_manager(limits: schema.Limits) -> Json:
             ),
         ],
         "actions": [
-            _action("shrink_heap", heap, threshold={"value": 0.7}),
-            _action("stop_accepting_requests", heap, threshold={"value": 0.8}),
-            _action("reset_high_memory_stream", heap, scaled={"scaling_threshold": 0.85, "saturation_threshold": 0.95}),
+            _trigger("overload_actions.shrink_heap", heap, threshold={"value": 0.4}),
+            _trigger("overload_actions.stop_accepting_requests", heap, threshold={"value": 0.45}),
+            _trigger(
+                "overload_actions.reset_high_memory_stream",
+                heap,
+                scaled={"scaling_threshold": 0.5, "saturation_threshold": 0.6},
+            ),
+        ],
+        "loadshed_points": [
+            _trigger(
+                "load_shed_points.http1_server_abort_dispatch",
+                heap,
+                scaled={"scaling_threshold": 0.5, "saturation_threshold": 0.9},
+            ),
         ],
     }
 
@@ -142,8 +153,8 @@ def _monitor(name: str, kind: str, **settings: Any) -> Json:
     return {"name": name, "typed_config": {"@type": f"type.googleapis.com/{kind}", **settings}}
 
 
-def _action(name: str, monitor: str, **trigger: Any) -> Json:
-    return {"name": f"envoy.overload_actions.{name}", "triggers": [{"name": monitor, **trigger}]}
+def _trigger(name: str, monitor: str, **trigger: Any) -> Json:
+    return {"name": f"envoy.{name}", "triggers": [{"name": monitor, **trigger}]}
 
 
 def _seconds(number: float) -> str:

@@ -120,7 +120,7 @@ def overload_manager(limits: schema.Limits) -> Json:
     heap = "envoy.resource_monitors.fixed_heap"
     connections = "envoy.resource_monitors.global_downstream_max_connections"
     return {
-        "refresh_interval": "0.1s",
+        "refresh_interval": "0.05s",
         "buffer_factory_config": {"minimum_account_to_track_power_of_two": 20},
         "resource_monitors": [
             _monitor(heap, f"{monitors}.fixed_heap.v3.FixedHeapConfig", max_heap_size_bytes=limits.memory_bytes),
@@ -131,19 +131,19 @@ def overload_manager(limits: schema.Limits) -> Json:
             ),
         ],
         "actions": [
-            _trigger("overload_actions.shrink_heap", heap, threshold={"value": 0.4}),
-            _trigger("overload_actions.stop_accepting_requests", heap, threshold={"value": 0.45}),
+            _trigger("overload_actions.shrink_heap", heap, threshold={"value": 0.2}),
+            _trigger("overload_actions.stop_accepting_requests", heap, threshold={"value": 0.25}),
             _trigger(
                 "overload_actions.reset_high_memory_stream",
                 heap,
-                scaled={"scaling_threshold": 0.5, "saturation_threshold": 0.6},
+                scaled={"scaling_threshold": 0.3, "saturation_threshold": 0.4},
             ),
         ],
         "loadshed_points": [
             _trigger(
                 "load_shed_points.http1_server_abort_dispatch",
                 heap,
-                scaled={"scaling_threshold": 0.5, "saturation_threshold": 0.9},
+                scaled={"scaling_threshold": 0.3, "saturation_threshold": 0.7},
             ),
         ],
     }

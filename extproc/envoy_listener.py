@@ -161,13 +161,17 @@ _RECORDED = (
 # fails, and a failed expression is null in the log: that is how a call that went well is written.
 _SAID = f"metadata.filter_metadata['{NAMESPACE}']"
 _ENDED = f"'{NAMESPACE}' in metadata.filter_metadata && '{record.ENDED}' in {_SAID}"
+# The processor was to read this answer, and left before its end.
+_UNREAD = f"'{record.READ}' in {_SAID}"
 _ERROR = (
     f"{_ENDED} || (response.code_details == 'via_upstream' && response.code < 400)"
-    f" ? {_SAID}['error'] : response.code_details"
+    f" ? ({_UNREAD} && !({_ENDED}) ? 'unread_answer' : {_SAID}['error']) : response.code_details"
 )
 _REASON = (
     f"{_ENDED} ? {_SAID}['reason']"
-    f" : response.code_details == 'via_upstream' ? (response.code < 400 ? {_SAID}['reason'] : '{Reason.UPSTREAM}')"
+    f" : response.code_details == 'via_upstream' && response.code < 400"
+    f" ? ({_UNREAD} ? '{Reason.INTERNAL}' : {_SAID}['reason'])"
+    f" : response.code_details == 'via_upstream' ? '{Reason.UPSTREAM}'"
     " : response.code_details.startsWith('downstream') || response.code_details.contains('remote_re')"
     f" ? '{Reason.CLIENT_CLOSED}'"
     f" : response.code == 413 ? '{Reason.REQUEST_TOO_LARGE}'"

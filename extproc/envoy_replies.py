@@ -22,7 +22,10 @@ TIMED_OUT = (
     f"({_DETAILS}.contains('_idle_timeout') || {_DETAILS} == 'upstream_response_timeout'"
     f" || {_DETAILS} == 'upstream_per_try_timeout')"
 )
-UNREACHABLE = f"({_DETAILS}.startsWith('upstream_reset_before') || {_DETAILS} == 'no_healthy_upstream')"
+UNREACHABLE = (
+    f"({_DETAILS}.startsWith('upstream_reset_before')"
+    f" || {_DETAILS} == 'no_healthy_upstream' && xds.cluster_name.startsWith('provider:'))"
+)
 
 
 def _told(kind: Kind, message: str, status: int = 0, headers: tuple[tuple[str, str], ...] = ()) -> Rejection:

@@ -12,7 +12,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -59,8 +59,7 @@ class Options:
 async def run(options: Options, environ: Mapping[str, str] | None = None) -> None:
     """Until SIGTERM or SIGINT. Raises CannotStart, config.Invalid, NotStarted."""
     environ = dict(os.environ if environ is None else environ)
-    # Sockets live here; their paths must stay under the kernel's 108 bytes.
-    with tempfile.TemporaryDirectory(prefix="extproc-") as folder:
+    with _folder() as folder:
         await supervise(partial(_start, options, environ, Path(folder)), GRACE_SECONDS)
 
 
@@ -75,7 +74,7 @@ async def serve(path: Path, processor: str, workers: int | None) -> None:
         await start(groups)
         print(f"extproc is serving on {', '.join(addresses)}", flush=True)
 
-    with tempfile.TemporaryDirectory(prefix="extproc-") as folder:
+    with _folder() as folder:
         await supervise(partial(begin, Path(folder)), SERVE_GRACE_SECONDS)
 
 
@@ -88,7 +87,8 @@ async def _start(options: Options, environ: dict[str, str], folder: Path, groups
     _make_lab_keys(source)
     _check_port(source)
     addresses = [f"unix:{folder}/worker-{n}.sock" for n in range(source.workers(options.workers))]
-    envoy.write(source, addresses, folder)
+    with _writing("Envoy's files", folder):
+        envoy.write(source, addresses, folder)
     environ |= _metrics(source, folder)
     workers = [worker(options.config, address, leave=0, environ=environ) for address in addresses]
     front = _envoy(folder, environ)
@@ -135,7 +135,26 @@ def _make_lab_keys(source: Source) -> None:
         ):
             from extproc.demo import idp
 
-            idp.ensure_keys(source.resolve(issuer.jwks.file).parent)
+            keys = source.resolve(issuer.jwks.file).parent
+            with _writing("the lab's keys", keys):
+                idp.ensure_keys(keys)
+
+
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    """Sockets live here; their paths must stay under the kernel's 108 bytes. Raises CannotStart."""
+    try:
+        return tempfile.TemporaryDirectory(prefix="extproc-")
+    except OSError as error:
+        raise CannotStart(f"cannot make a folder for sockets and files: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def _writing(what: str, folder: Path) -> Iterator[None]:
+    """Raises CannotStart: the disk is full, or nobody may write there."""
+    try:
+        yield
+    except OSError as error:
+        raise CannotStart(f"cannot write {what} to {folder}: {error.strerror}") from None
 
 
 def _metrics(source: Source, folder: Path) -> dict[str, str]:

@@ -29,11 +29,13 @@ from tests.e2e.stack import GATEWAY, Stack, free_port, prompt, up
 CONFIG = GATEWAY.replace(
     "models:",
     """  nobody: {dialects: [chat], base_url: "http://127.0.0.1:${PORT}/v1"}
+  nowhere: {dialects: [chat], base_url: "http://nowhere.invalid/v1"}
 routes:
   - {path: "/raw*", serve: passthrough, provider: openai}
   - {path: "/nobody*", serve: passthrough, provider: nobody}
 models:
-  - {name: nobody, provider: nobody}""",
+  - {name: nobody, provider: nobody}
+  - {name: nowhere, provider: nowhere}""",
 ).replace(
     "api_key: {env: MODEL_KEY}}",
     "api_key: {env: MODEL_KEY}, timeouts: {connect: 1, first_byte: 0.6, idle: 0.8, total: 2.5}, retries: off}",
@@ -167,8 +169,9 @@ def test_a_providers_own_error(stack: Stack, provider: RawProvider, name: str, s
 
 
 @pytest.mark.parametrize("client", PATHS)
-def test_refused(stack: Stack, client: str) -> None:
-    answer = stack.call(prompt("hello", model="nobody"), path=PATHS[client])
+@pytest.mark.parametrize("model", ["nobody", "nowhere"], ids=["no listener", "no address"])
+def test_refused(stack: Stack, client: str, model: str) -> None:
+    answer = stack.call(prompt("hello", model=model), path=PATHS[client])
     told(answer, client, Fault(b"", 529, OVERLOADED, ""))
     assert stack.record(answer)["reason"] == "UpstreamUnavailable"
 

@@ -92,7 +92,9 @@ class Answer:
         knows the same limits, must see to it."""
         resolved = self._facts.resolved
         ended = self._reply is not None and self._reply.outcome.complete
-        if resolved is None or ended or (self._state is State.FLOWING and not self._has_body):
+        if resolved is None or ended or self._state is State.OVER:
+            return None
+        if self._state is State.FLOWING and not self._has_body:
             return None
         timeouts = resolved.provider.timeouts
         silent = (self._heard_at + timeouts.idle, _SILENT)

@@ -73,6 +73,21 @@ def _filter(name: str, kind: str, **settings: Any) -> Json:
     return {"name": f"envoy.filters.http.{name}", "typed_config": typed}
 
 
+def of_workers() -> Json:
+    """Another worker is asked where one went before its first word; what it had begun only it knew."""
+    previous = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
+    predicate = {
+        "name": "envoy.retry_host_predicates.previous_hosts",
+        "typed_config": {"@type": f"type.googleapis.com/{previous}"},
+    }
+    return {
+        "retry_on": "unavailable,connect-failure,reset",
+        "num_retries": 3,
+        "retry_host_predicate": [predicate],
+        "host_selection_retry_max_attempts": 5,
+    }
+
+
 def breakers(limits: schema.ProviderLimits, retries: schema.Retries) -> Json:
     budget = {"budget_percent": {"value": retries.budget}, "min_retry_concurrency": 3}
     threshold = {

@@ -62,7 +62,7 @@ def _processor() -> Json:
         "@type": f"{_FILTERS}.ext_proc.v3.ExternalProcessor",
         "grpc_service": {
             "envoy_grpc": {"cluster_name": "extproc"},
-            "retry_policy": {"num_retries": 2, "retry_on": "unavailable,connect-failure,reset-before-request"},
+            "retry_policy": envoy_limits.of_workers(),
         },
         "processing_mode": {
             "request_header_mode": "SEND",

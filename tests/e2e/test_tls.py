@@ -20,13 +20,15 @@ from tests.e2e.test_vectors import FINE
 DAY = dt.timedelta(days=1)
 
 
-def certificate(folder: Path, name: str) -> ssl.SSLContext:
-    """For a server called `name`; `ca.pem` in the folder is what trusts it."""
+def certificate(folder: Path, name: str, days: int = 1) -> ssl.SSLContext:
+    """For a server called `name`, good for so many days from now; `ca.pem` in the folder is what trusts it."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = dt.datetime.now(dt.UTC)
     made = (
-        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number(), now - DAY, now + DAY)
+        x509.CertificateBuilder(
+            subject, subject, key.public_key(), x509.random_serial_number(), now - 2 * DAY, now + days * DAY
+        )
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
@@ -42,8 +44,8 @@ def certificate(folder: Path, name: str) -> ssl.SSLContext:
     return context
 
 
-def gateway(folder: Path, name: str, *, trusted: bool) -> Iterator[Stack]:
-    with upstream(certificate(folder, name)) as provider:
+def gateway(folder: Path, name: str, *, trusted: bool, days: int) -> Iterator[Stack]:
+    with upstream(certificate(folder, name, days)) as provider:
         provider.answers["gpt-4o-mini"] = Canned(json.dumps(FINE["chat"]).encode())
         config = yaml.safe_load(GATEWAY.replace("${MODEL_URL}", provider.url))
         if trusted:
@@ -53,12 +55,17 @@ def gateway(folder: Path, name: str, *, trusted: bool) -> Iterator[Stack]:
 
 
 @pytest.mark.parametrize(
-    ("name", "trusted", "status"),
-    [("localhost", True, 200), ("elsewhere.test", True, 529), ("localhost", False, 529)],
-    ids=["good", "wrong name", "unknown authority"],
+    ("name", "trusted", "days", "status"),
+    [
+        ("localhost", True, 1, 200),
+        ("elsewhere.test", True, 1, 529),
+        ("localhost", True, -1, 529),
+        ("localhost", False, 1, 529),
+    ],
+    ids=["good", "wrong name", "expired", "unknown authority"],
 )
-def test_the_providers_certificate(tmp_path: Path, name: str, trusted: bool, status: int) -> None:
-    for stack in gateway(tmp_path, name, trusted=trusted):
+def test_the_providers_certificate(tmp_path: Path, name: str, trusted: bool, days: int, status: int) -> None:
+    for stack in gateway(tmp_path, name, trusted=trusted, days=days):
         answer = stack.call(prompt("hello"))
         assert answer.status_code == status, answer.text
         line = stack.record(answer)

@@ -1,0 +1,53 @@
+"""One of a provider's addresses fails: callers do not notice, and it is left alone."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import httpx
+
+from tests.e2e.bare import bare_envoy, configured, started
+from tests.e2e.stack import GATEWAY, SECONDS, Model, free_port, prompt
+
+CLUSTER = "provider:openai"
+CONFIG = GATEWAY.replace("api_key: {env: MODEL_KEY}}", "api_key: {env: MODEL_KEY}, outliers: {failures: 3}}")
+
+
+def add_address(folder: Path, port: int) -> None:
+    """As a name that resolves to one more address would; Envoy watches the file."""
+    content = json.loads((folder / "clusters.json").read_text())
+    [cluster] = [one for one in content["resources"] if one["name"] == CLUSTER]
+    [locality] = cluster["load_assignment"]["endpoints"]
+    address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+    locality["lb_endpoints"].append({"endpoint": {"address": address}})
+    (folder / "new").write_text(json.dumps(content))
+    (folder / "new").replace(folder / "clusters.json")
+
+
+def stat(folder: Path, name: str) -> int:
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(folder / "admin.sock"))) as client:
+        found = client.get("http://admin/stats", params={"filter": f"^cluster.{CLUSTER.replace(':', '_')}.{name}$"}).text
+    return int(found.rpartition(":")[2] or 0)
+
+
+def test_an_address_that_fails_is_left_alone(model: Model) -> None:
+    with configured(model.url, CONFIG) as setup:
+        address = f"unix:{setup.folder}/worker.sock"
+        worker = [sys.executable, "-m", "extproc.server.worker", str(setup.path), address, "0"]
+        with (
+            started(worker, setup.folder, setup.environ),
+            bare_envoy(setup, [address], healthy=1) as stack,
+        ):
+            add_address(setup.folder, free_port())
+            deadline = time.monotonic() + SECONDS
+            while stat(setup.folder, "membership_total") < 2:
+                assert time.monotonic() < deadline
+            while not stat(setup.folder, "outlier_detection.ejections_active"):
+                assert stack.call(prompt("demo: say hi")).status_code == 200
+                assert time.monotonic() < deadline
+            failed = stat(setup.folder, "upstream_cx_connect_fail")
+            assert failed >= 3
+            for _ in range(6):
+                assert stack.call(prompt("demo: say hi")).status_code == 200
+            assert stat(setup.folder, "upstream_cx_connect_fail") == failed

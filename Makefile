@@ -1,5 +1,5 @@
 # `make up` needs Python 3.11 or newer and make. ARGS goes to the command behind a target: make up ARGS="--port 9090"
-.PHONY: setup up demo test check lint types floors protos lock bench fuzz clean
+.PHONY: setup up demo test check lint types floors protos lock bench bench-peers soak fuzz clean
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
   $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -38,15 +38,22 @@ protos: $(dev)
 bench: $(dev)
 	$(py) -m bench $(ARGS)
 
+bench-peers: $(dev)  # the same work through LiteLLM and claude-code-router, installed under .cache; needs npm
+	$(py) -m bench.peers $(ARGS)
+
+soak: $(dev)  # ARGS=30: minutes of mixed load, with clients that leave and workers that are killed
+	$(py) -m bench.soak $(ARGS)
+
 fuzz: $(fuzz)  # ARGS="stream -max_total_time=600"; Linux
 	$(py) -m fuzz $(ARGS)
 
 uv = PYTHONPATH= "$$tmp"/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-  --no-emit-index-url --no-header $(ARGS) pyproject.toml
+  --no-emit-index-url --no-header $(ARGS)
 lock: $(runtime)  # ARGS=--upgrade takes new versions
 	tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && $(pip) --target "$$tmp" uv && \
-	$(uv) --group build -o requirements.txt && $(uv) --group dev -c requirements.txt -o requirements-dev.txt && \
-	$(uv) --group fuzz -c requirements-dev.txt -o requirements-fuzz.txt
+	$(uv) pyproject.toml --group build -o requirements.txt && $(uv) pyproject.toml --extra traces --group dev -c requirements.txt -o requirements-dev.txt && \
+	$(uv) pyproject.toml --extra traces --group fuzz -c requirements-dev.txt -o requirements-fuzz.txt && \
+	$(uv) --group peers -o requirements-peers.txt
 
 clean:
 	rm -rf .venv build dist tests/e2e/claude-code/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -3,11 +3,17 @@
 import json
 from typing import Any
 
+from bench.mock import PACED
+
 Json = dict[str, Any]
 
 
 def small(*, stream: bool = False) -> bytes:
     return _sized({"model": "claude-x", "max_tokens": 1000, "messages": [_user("w" * 800)], "stream": stream}, 1024)
+
+
+def paced() -> bytes:
+    return json.dumps({"model": "claude-x", "max_tokens": 1000, "messages": [_user(PACED)], "stream": True}).encode()
 
 
 def large() -> bytes:

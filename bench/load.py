@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -14,7 +15,11 @@ class Result:
 
     def quantile(self, q: float) -> float:
         """Milliseconds."""
-        return self.latencies[min(len(self.latencies) - 1, int(q * len(self.latencies)))] * 1000
+        return quantile(self.latencies, q) * 1000
+
+
+def quantile(ordered: Sequence[float], q: float) -> float:
+    return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
 
 
 async def run(port: int, request: bytes, calls: int, concurrency: int) -> Result:

@@ -1,10 +1,18 @@
-"""The cheapest possible model: `python -m bench.mock` reads a request and sends canned bytes. Prints its port."""
+"""The cheapest possible model: `python -m bench.mock` reads a request and sends canned bytes. Prints its port.
+
+A prompt with PACED in it is answered for PACED_SECONDS, 20 words a second, each with the time at which it was sent.
+"""
 
 import asyncio
 import json
+import re
+import time
 
 CHUNKS = 100
 GAP_SECONDS = 0.002
+PACED = "as a person reads"
+PACED_SECONDS = 10.0
+PACE_SECONDS = 0.05
 
 _USAGE = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
 _HEAD = {"id": "chatcmpl-1", "created": 1, "model": "gpt-4o-mini"}
@@ -26,6 +34,7 @@ def _framed(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
+STREAMS = re.compile(rb'"stream":\s*true')
 JSON = _json()
 SSE_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 WORD = _chunk([{"index": 0, "delta": {"content": "word "}, "finish_reason": None}])
@@ -39,7 +48,10 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             head = await reader.readuntil(b"\r\n\r\n")
             length = next((int(f[15:]) for f in head.lower().split(b"\r\n") if f.startswith(b"content-length:")), 0)
             body = await reader.readexactly(length)
-            await _answer(writer, streams=b'"stream":true' in body)
+            if PACED.encode() in body:
+                await _pace(writer)
+            else:
+                await _answer(writer, streams=STREAMS.search(body) is not None)
     except (asyncio.IncompleteReadError, ConnectionError):
         pass
     finally:
@@ -53,12 +65,24 @@ async def _answer(writer: asyncio.StreamWriter, streams: bool) -> None:
     writer.write(SSE_HEAD)
     for _ in range(CHUNKS):
         writer.write(WORD)
+        await writer.drain()  # raises when nobody listens any more
         await asyncio.sleep(GAP_SECONDS)
     writer.write(DONE)
 
 
+async def _pace(writer: asyncio.StreamWriter) -> None:
+    writer.write(SSE_HEAD)
+    begun = time.monotonic()
+    for n in range(1, int(PACED_SECONDS / PACE_SECONDS)):
+        word = {"index": 0, "delta": {"content": f"@{time.monotonic_ns()}@"}, "finish_reason": None}
+        writer.write(_chunk([word]))
+        await writer.drain()
+        await asyncio.sleep(max(0.0, begun + n * PACE_SECONDS - time.monotonic()))
+    writer.write(DONE)
+
+
 async def main() -> None:
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=2**25)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=2**25, backlog=2000)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 

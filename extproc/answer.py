@@ -64,7 +64,8 @@ class Answer:
         """When the provider last said something; what the client gets meanwhile does not count."""
         self._quiet_since = 0.0
         """When the client last got something, or began to wait for the answer."""
-        self._spoken = False
+        self._spoken_at = 0.0
+        self._complete_at = 0.0
         self._has_body = False
         """Envoy takes nothing for the body before a first piece of the provider's own has come by (1.40)."""
 
@@ -183,10 +184,10 @@ class Answer:
         return [self._begin(self._client_headers()), *self._more(out, event.end, now, self._first(out, now))]
 
     def _first(self, out: bytes, now: float) -> Record:
-        if not out or self._spoken:
+        if not out or self._spoken_at:
             return {}
-        self._spoken = True
-        return {"gen_ai.server.time_to_first_token": round(now - self._facts.started, 4)}
+        self._spoken_at = now
+        return {record.FIRST: round(now - self._facts.started, 4)}
 
     # Here and below the state changes last: after an exception it still says what the client has got.
 
@@ -208,10 +209,22 @@ class Answer:
         if not (over or outcome.complete or now - self._recorded_at >= RECORD_SECONDS):
             return {}
         self._recorded_at = now
-        fields = record.of_outcome(outcome)
+        fields = record.of_outcome(outcome) | self._pace(now)
         if warnings := self._warnings():
             fields["warnings"] = header_value(warnings)
         return fields
+
+    def _pace(self, now: float) -> Record:
+        """Of what comes in one piece nobody knows how long its tokens took."""
+        assert self._reply is not None and self._asked is not None
+        outcome = self._reply.outcome
+        tokens = outcome.usage.output_tokens if outcome.usage is not None and outcome.failure is None else 0
+        if not outcome.complete or not self._asked.stream:
+            return {}
+        self._complete_at = self._complete_at or now
+        if tokens < 2 or self._complete_at == self._spoken_at:
+            return {}
+        return {record.PACE: round((self._complete_at - self._spoken_at) / (tokens - 1), 6)}
 
     def _client_headers(self) -> dict[str, str]:
         assert self._pair is not None

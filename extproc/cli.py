@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import logging
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -52,15 +53,14 @@ def _parser() -> argparse.ArgumentParser:
     address = _argument("--address", help="instead of the file's listen.address")
     port = _argument("--port", type=int, help="instead of the file's listen.port")
     command("up", "Run everything on this machine.", "extproc up --port 9090", _up, config, address, port, workers)
-    command("check", "Explain every mistake in the configuration.", "extproc check", _check, config)
+    text = "Explain every mistake in the configuration or, asked about a call, a decision."
+    command("check", text, "extproc check --token @token --model claude-x", _check, config, *_decision())
 
-    processor = _argument(
-        "--processor",
-        type=_address,
-        default="unix:/run/extproc/extproc.sock",
-        help="unix:PATH or HOST:PORT; worker n adds n to it",
-    )
-    command("serve", "Run the processor alone.", "extproc serve --workers 2", _serve, config, processor, workers)
+    where = {"type": _address, "default": "unix:/run/extproc/extproc.sock"}
+    processor = _argument("--processor", **where, help="unix:PATH or HOST:PORT; worker n adds n to it")
+    folder = _argument("--envoy-folder", type=Path, metavar="DIR", help="keep files here for an Envoy started in it")
+    text = "Run the processor alone."
+    command("serve", text, "extproc serve --workers 2", _serve, config, processor, workers, folder)
     text = "Print Envoy's configuration as one static file."
     command("envoy-config", text, "extproc envoy-config > envoy.json", _envoy_config, config, processor, workers)
 
@@ -82,6 +82,17 @@ def _parser() -> argparse.ArgumentParser:
     text = "Start Claude Code on the gateway, with a token that renews itself."
     command("claude", text, 'extproc claude -p "hello"', _claude, keys, url)
     return parser
+
+
+def _decision() -> tuple[Callable[[argparse.ArgumentParser], object], ...]:
+    """What `check` can be asked about."""
+    return (
+        _argument("--token", metavar="T", help="@FILE, - for standard input, or a token; default: $EXTPROC_TOKEN"),
+        _argument("--model", metavar="NAME", help="the model that is asked for"),
+        _argument("--path", metavar="P", help="where, also 'GET /v1/files'; default: /v1/messages"),
+        _argument("--body", type=Path, metavar="FILE", help="what is sent; default: the least there is"),
+        _argument("--source", metavar="ADDRESS", help="where the call comes from"),
+    )
 
 
 def _argument(*names: str, **settings: Any) -> Callable[[argparse.ArgumentParser], object]:
@@ -111,12 +122,14 @@ def _up(options: argparse.Namespace) -> int:
 def _serve(options: argparse.Namespace) -> int:
     from extproc import up
 
-    return _supervised(lambda: up.serve(options.config, options.processor, options.workers))
+    chosen = up.Options(options.config, workers=options.workers)
+    return _supervised(lambda: up.serve(chosen, options.processor, options.envoy_folder))
 
 
 def _supervised(run: Callable[[], Coroutine[Any, Any, None]]) -> int:
     from extproc import up
 
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     try:
         asyncio.run(run())
     except up.Invalid as error:
@@ -129,15 +142,21 @@ def _supervised(run: Callable[[], Coroutine[Any, Any, None]]) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from extproc import gateway
+    from extproc import explain, gateway
     from extproc.config import Invalid
 
     try:
-        gateway.load(options.config)
+        made = gateway.load(options.config)
     except Invalid as error:
         return _complain(error, USAGE)
-    print(f"{options.config}: no mistakes found")
-    return 0
+    if {options.token, options.model, options.path, options.body, options.source} == {None}:
+        print(f"{options.config}: no mistakes found")
+        return 0
+    try:
+        token = explain.token(options.token)
+        return explain.run(made, explain.Asked(token, options.model, options.path, options.body, options.source))
+    except explain.Unusable as error:
+        return _complain(error, USAGE)
 
 
 def _envoy_config(options: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from extproc.files import Files
 from extproc.schema import Config
 
 Where = tuple[str | int, ...]
@@ -36,33 +37,46 @@ class Invalid(Exception):
 class Source:
     """A configuration and where each of its keys stands, so that later faults can be placed too."""
 
-    def __init__(self, path: Path, config: Config, lines: dict[Where, int]) -> None:
+    def __init__(self, path: Path, config: Config, lines: dict[Where, int], files: Files | None = None) -> None:
         self.path = path
         self.config = config
+        self.files = files or Files()
         self._lines = lines
 
     def replaced(self, config: Config) -> "Source":
-        return Source(self.path, config, self._lines)
+        return Source(self.path, config, self._lines, self.files)
 
     def workers(self, wanted: int | None = None) -> int:
         """How many processes: as many as are wanted, else as the file says, else one for each core."""
         return wanted or self.config.workers or os.cpu_count() or 1
 
     def resolve(self, path: Path) -> Path:
-        """Paths in the file are relative to the file."""
-        return self.path.parent / path
+        """Paths in the file are relative to the file. What is asked for here is watched for changes."""
+        resolved = (self.path.parent / path).absolute()
+        self.files.note(resolved)
+        return resolved
+
+    def read(self, path: Path) -> bytes:
+        """The file's content, the same for all who build from this source. Raises OSError."""
+        return self.files.read(self.resolve(path))
+
+    def place(self, where: Where) -> str:
+        """`gateway.yaml:12`"""
+        return f"{self.path}:{_line(self._lines, where)}"
 
     def explain(self, faults: list[Fault]) -> Invalid:
         # A provider's fault is found once for each of its models.
         return Invalid(list(dict.fromkeys(_place(self.path, self._lines, fault) for fault in faults)))
 
 
-def load(path: Path, environ: Mapping[str, str] | None = None) -> Source:
-    """Read and check the file. Raises Invalid with every fault of form at once."""
+def load(path: Path, environ: Mapping[str, str] | None = None, files: Files | None = None) -> Source:
+    """Read and check the file. Raises Invalid with every fault of form at once.
+    `files`: knows afterwards what was read, also if that was in vain."""
+    files = files or Files()
     lines: dict[Where, int] = {}
     faults: list[Fault] = []
     try:
-        node = yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader)
+        node = yaml.compose(files.read(path).decode("utf-8"), Loader=yaml.SafeLoader)
     except (OSError, UnicodeDecodeError) as error:
         raise Invalid([f"{path}: {getattr(error, 'strerror', None) or 'is not UTF-8 text'}"]) from None
     except yaml.YAMLError as error:
@@ -76,9 +90,9 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Source:
     config = _validate(value, faults)
     if config is None or faults:
         rest = config or _validate(_without(value, [fault.where for fault in faults]), [])
-        source = Source(path, rest, lines) if rest else None
+        source = Source(path, rest, lines, files) if rest else None
         raise Invalid([_place(path, lines, fault) for fault in faults], source)
-    return Source(path, config, lines)
+    return Source(path, config, lines, files)
 
 
 def _validate(value: Any, faults: list[Fault]) -> Config | None:
@@ -128,11 +142,15 @@ def _mark(error: yaml.YAMLError) -> int:
 
 
 def _place(path: Path, lines: Mapping[Where, int], fault: Fault) -> str:
-    where = fault.where
+    key = ".".join(map(str, fault.where))
+    return f"{path}:{_line(lines, fault.where)}: {key + ': ' if key else ''}{fault.problem}"
+
+
+def _line(lines: Mapping[Where, int], where: Where) -> int:
+    """Its own, or that of what it stands in."""
     while where and where not in lines:
         where = where[:-1]
-    key = ".".join(map(str, fault.where))
-    return f"{path}:{lines.get(where, 1)}: {key + ': ' if key else ''}{fault.problem}"
+    return lines.get(where, 1)
 
 
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")

@@ -18,6 +18,9 @@ class Operation(StrEnum):
     PASSTHROUGH = "passthrough"
 
 
+READS_BODY = frozenset({Operation.GENERATE, Operation.COUNT_TOKENS})
+
+
 class Endpoint(msgspec.Struct, frozen=True):
     name: str
     operation: Operation
@@ -27,6 +30,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     """Empty: any."""
     provider: str | None = None
     """Answers where no rule of `models` does."""
+    route: int | None = None
+    """Which of `routes` made it; None: built in."""
 
 
 _MESSAGES = Endpoint("messages", Operation.GENERATE, "messages", "POST")
@@ -53,10 +58,10 @@ class Endpoints:
     def __init__(self, routes: Sequence[Route]) -> None:
         self._exact: dict[str, Endpoint] = {}
         self._prefixes: dict[str, Endpoint] = {}
-        self._mount("", _MESSAGES, None)
-        self._mount("/anthropic", _MESSAGES, None)
-        for route in routes:
-            self._add(route)
+        self._mount("", _MESSAGES)
+        self._mount("/anthropic", _MESSAGES)
+        for index, route in enumerate(routes):
+            self._add(index, route)
         # Longest first: the one that says most about the path.
         self._by_prefix = sorted(self._prefixes.items(), key=lambda entry: -len(entry[0]))
 
@@ -73,11 +78,11 @@ class Endpoints:
             else next((endpoint for prefix, endpoint in self._by_prefix if path.startswith(prefix)), None)
         )
 
-    def _add(self, route: Route) -> None:
+    def _add(self, index: int, route: Route) -> None:
         if route.serve != "passthrough":
-            self._mount(route.path.rstrip("/"), _CHAT if route.serve == "chat" else _MESSAGES, route.provider)
+            self._mount(route.path.rstrip("/"), _CHAT if route.serve == "chat" else _MESSAGES, route.provider, index)
             return
-        endpoint = msgspec.structs.replace(_PASSTHROUGH, provider=route.provider)
+        endpoint = msgspec.structs.replace(_PASSTHROUGH, provider=route.provider, route=index)
         if not route.path.endswith("*"):
             self._exact[route.path] = endpoint
             return
@@ -87,14 +92,15 @@ class Endpoints:
             self._exact[_LISTS] = endpoint
             self._prefixes[f"{_LISTS}/"] = endpoint
 
-    def _mount(self, base: str, alone: Endpoint, provider: str | None) -> None:
+    def _mount(self, base: str, alone: Endpoint, provider: str | None = None, route: int | None = None) -> None:
         """`base` itself is the dialect's main endpoint; below it are all of them."""
         for path, endpoint in BUILT_IN.items():
-            self._exact[base + path] = msgspec.structs.replace(endpoint, provider=provider)
+            self._exact[base + path] = msgspec.structs.replace(endpoint, provider=provider, route=route)
         if base:
-            self._exact[base] = msgspec.structs.replace(alone, provider=provider)
-        self._exact[base + _LISTS] = _MODELS
-        self._prefixes[f"{base}{_LISTS}/"] = _MODELS
+            self._exact[base] = msgspec.structs.replace(alone, provider=provider, route=route)
+        models = msgspec.structs.replace(_MODELS, route=route)
+        self._exact[base + _LISTS] = models
+        self._prefixes[f"{base}{_LISTS}/"] = models
 
 
 def _in_disguise(path: str) -> bool:

@@ -1,5 +1,6 @@
 """`gateway.yaml` as Envoy's listeners and clusters (DESIGN 5; each choice was tried on Envoy 1.40)."""
 
+import hashlib
 import json
 import ssl
 from collections.abc import Mapping, Sequence
@@ -11,24 +12,28 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from extproc import envoy_limits, schema
+from extproc import envoy_limits, providers
 from extproc.config import Source
-from extproc.envoy_listener import listener
+from extproc.envoy_listener import CERTIFICATE, certificate, listener, routes, secret_file, watched_secret
+from extproc.providers import Destination
 
 Json = dict[str, Any]
 
 PROCESSOR = "extproc"
 NOWHERE = "nowhere"
 _TYPE = "type.googleapis.com/envoy"
+_TLS = "extensions.transport_sockets.tls.v3"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-_MANY = 1_000_000
 _ROOTS = ("/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem", "/etc/ssl/certs/ca-certificates.crt")
 
 
-def clusters(source: Source, processors: Sequence[str]) -> list[Json]:
-    """`processors`: addresses of the workers, `unix:PATH` or `HOST:PORT`."""
-    providers = [_provider(source, name, settings) for name, settings in source.config.providers.items()]
-    return [_processor(processors), {"name": NOWHERE, "type": "STATIC"}, *providers]
+def clusters(
+    source: Source, processors: Sequence[str], older: Sequence[Source] = (), *, live: bool = False
+) -> list[Json]:
+    """`processors`: addresses of the workers, `unix:PATH` or `HOST:PORT`. `older`: whose providers are still needed.
+    `live`: roots of a provider's certificate come from a file that Envoy watches."""
+    found = [_provider(name, to, live) for name, to in providers.destinations([*older, source]).items()]
+    return [_processor(processors), {"name": NOWHERE, "type": "STATIC"}, *found]
 
 
 def static(source: Source, processors: Sequence[str]) -> Json:
@@ -57,18 +62,48 @@ def bootstrap(source: Source) -> Json:
     return loaded | {"overload_manager": envoy_limits.overload_manager(source.config.limits)}
 
 
+def live(source: Source, processors: Sequence[str], older: Sequence[Source] = ()) -> dict[str, Json]:
+    """By name, the files that Envoy watches, in the order in which they are to be written."""
+    return {
+        **_secrets([*older, source]),
+        "clusters.json": _discovery("config.cluster.v3.Cluster", clusters(source, processors, older, live=True)),
+        "routes.json": _discovery("config.route.v3.RouteConfiguration", [routes(source, older)]),
+        "listeners.json": _discovery("config.listener.v3.Listener", [listener(source, live=True)]),
+    }
+
+
 def write(source: Source, processors: Sequence[str], folder: Path) -> None:
-    """Writes what Envoy watches: whole files, renamed into place, clusters before the listener that needs them."""
-    _replace(folder / "bootstrap.json", bootstrap(source))
-    _replace(folder / "clusters.json", _discovery("config.cluster.v3.Cluster", clusters(source, processors)))
-    _replace(folder / "listeners.json", _discovery("config.listener.v3.Listener", [listener(source)]))
+    """All that an Envoy needs that is started in this folder."""
+    for name, content in {"bootstrap.json": bootstrap(source), **live(source, processors)}.items():
+        replace(folder / name, content)
+
+
+def _secrets(sources: Sequence[Source]) -> dict[str, Json]:
+    """Envoy wants a file for each."""
+    tls = sources[-1].config.listen.tls
+    found = {} if tls is None else {CERTIFICATE: {"tls_certificate": certificate(sources[-1], tls) | _READ_AGAIN}}
+    for to in providers.destinations(sources).values():
+        if (path := _ca_file(to)) is not None:
+            found[_secret_name(path)] = {"validation_context": _roots(path) | _READ_AGAIN}
+    return {
+        secret_file(name): _discovery(f"{_TLS}.Secret", [{"name": name, **secret}]) for name, secret in found.items()
+    }
+
+
+# When anything is renamed into Envoy's folder. Then both halves of a pair have been changed.
+_READ_AGAIN = {"watched_directory": {"path": "."}}
+
+
+def _secret_name(path: Path) -> str:
+    return hashlib.sha256(str(path).encode()).hexdigest()[:8]
 
 
 def _discovery(kind: str, resources: Sequence[Json]) -> Json:
     return {"resources": [{"@type": f"{_TYPE}.{kind}", **resource} for resource in resources]}
 
 
-def _replace(path: Path, content: Json) -> None:
+def replace(path: Path, content: Json) -> None:
+    """Whole, renamed into place."""
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(content, indent=1), "utf-8")
     partial.replace(path)
@@ -82,12 +117,8 @@ def _processor(addresses: Sequence[str]) -> Json:
         # Every exchange is one stream for its whole life; the default of 1024 would be a ceiling for the gateway.
         "circuit_breakers": {
             "thresholds": [
-                {
-                    "max_connections": _MANY,
-                    "max_pending_requests": _MANY,
-                    "max_requests": _MANY,
-                    "max_retries": 1000,
-                }
+                {"max_retries": 1000}
+                | dict.fromkeys(("max_connections", "max_pending_requests", "max_requests"), 1_000_000)
             ]
         },
         "lb_policy": "LEAST_REQUEST",
@@ -103,37 +134,49 @@ def _processor(addresses: Sequence[str]) -> Json:
     }
 
 
-def _provider(source: Source, name: str, settings: schema.Provider) -> Json:
+def _provider(cluster: str, to: Destination, live: bool) -> Json:
+    settings = to.settings
     url = urlsplit(settings.base_url)
     host = url.hostname or ""
     port = url.port or (443 if url.scheme == "https" else 80)
-    cluster: Json = {
-        "name": f"provider:{name}",
+    found: Json = {
+        "name": cluster,
+        "alt_stat_name": f"provider:{to.name}",
         "type": "STRICT_DNS",
         "dns_lookup_family": "V4_PREFERRED",
         "connect_timeout": f"{settings.timeouts.connect:g}s",
         "circuit_breakers": envoy_limits.breakers(settings.limits, settings.retries),
         "outlier_detection": envoy_limits.outliers(settings.outliers),
         **envoy_limits.upstream_options(settings.retries),
-        "load_assignment": _endpoints(f"provider:{name}", [{"hostname": host, "address": _socket(host, port)}]),
+        "load_assignment": _endpoints(cluster, [{"hostname": host, "address": _socket(host, port)}]),
     }
     if url.scheme == "https":
-        cluster["transport_socket"] = _tls(source, settings)
-    return cluster
+        found["transport_socket"] = _tls(_ca_file(to), live)
+    return found
 
 
-def _tls(source: Source, settings: schema.Provider) -> Json:
-    roots = source.resolve(settings.ca_file) if settings.ca_file else system_roots()
+def _ca_file(to: Destination) -> Path | None:
+    return to.source.resolve(to.settings.ca_file) if to.settings.ca_file else None
+
+
+def _tls(ca_file: Path | None, live: bool) -> Json:
+    trusted: Json = {"validation_context": _roots(ca_file or system_roots())}
+    if live and ca_file:
+        trusted = {"validation_context_sds_secret_config": watched_secret(_secret_name(ca_file))}
     return {
         "name": "envoy.transport_sockets.tls",
         "typed_config": {
-            "@type": f"{_TYPE}.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+            "@type": f"{_TYPE}.{_TLS}.UpstreamTlsContext",
             # SNI and the name in the certificate are the endpoint's host name, whatever `host` the client sent.
             "auto_host_sni": True,
             "auto_sni_san_validation": True,
-            "common_tls_context": {"validation_context": {"trusted_ca": {"filename": str(roots)}}},
+            "common_tls_context": trusted,
         },
     }
+
+
+def _roots(path: Path) -> Json:
+    return {"trusted_ca": {"filename": str(path)}}
 
 
 def system_roots() -> Path:

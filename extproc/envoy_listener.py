@@ -1,11 +1,12 @@
 """The one listener: TLS, limits, filters, routes by verdict, and Envoy's own words in the caller's dialect."""
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from extproc import envoy_limits, record
+from extproc import envoy_limits, providers, record, schema
 from extproc.config import Source
-from extproc.envoy_replies import NAMESPACE, TIMED_OUT, UNREACHABLE, local_replies, metadata_is, request_id
+from extproc.envoy_replies import NAMESPACE, OVERLOADED, TIMED_OUT, UNREACHABLE, local_replies, metadata_is, request_id
 from extproc.errors import Reason
 
 Json = dict[str, Any]
@@ -14,12 +15,30 @@ _TYPE = "type.googleapis.com/envoy.extensions"
 _FILTERS = f"{_TYPE}.filters.http"
 
 
-def listener(source: Source) -> Json:
+CERTIFICATE = "listener"
+
+
+def _watched(name: str) -> Json:
+    """A file that `extproc` renders and Envoy reads again whenever something is renamed into its folder."""
+    return {"resource_api_version": "V3", "path_config_source": {"path": name, "watched_directory": {"path": "."}}}
+
+
+def watched_secret(name: str) -> Json:
+    return {"name": name, "sds_config": _watched(secret_file(name))}
+
+
+def secret_file(name: str) -> str:
+    return f"secret.{name}.json"
+
+
+def listener(source: Source, *, live: bool = False) -> Json:
+    """`live`: routes and certificate come from files that Envoy watches. A change of the listener itself would let
+    every connection end soon; a change of theirs does not."""
     settings = source.config.listen
-    manager = {"name": "envoy.filters.network.http_connection_manager", "typed_config": _manager(source)}
+    manager = {"name": "envoy.filters.network.http_connection_manager", "typed_config": _manager(source, live)}
     chain: Json = {"filters": [manager]}
     if settings.tls is not None:
-        chain["transport_socket"] = _tls(source)
+        chain["transport_socket"] = _tls(source, live)
     return {
         "name": "gateway",
         "address": {"socket_address": {"address": settings.address, "port_value": settings.port}},
@@ -28,7 +47,8 @@ def listener(source: Source) -> Json:
     }
 
 
-def _manager(source: Source) -> Json:
+def _manager(source: Source, live: bool) -> Json:
+    found = {"rds": {"route_config_name": "gateway", "config_source": _watched("routes.json")}}
     return {
         "@type": f"{_TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "gateway",
@@ -53,7 +73,7 @@ def _manager(source: Source) -> Json:
                 "typed_config": {"@type": f"{_FILTERS}.router.v3.Router", "suppress_envoy_headers": True},
             },
         ],
-        "route_config": _routes(source),
+        **(found if live else {"route_config": routes(source)}),
     }
 
 
@@ -72,6 +92,7 @@ def _processor() -> Json:
             "response_trailer_mode": "SKIP",
         },
         "allow_mode_override": True,
+        "request_attributes": ["source.address"],
         "response_attributes": ["response.code_details"],
         "message_timeout": "5s",
         "status_on_error": {"code": "ServiceUnavailable"},
@@ -98,18 +119,19 @@ def _guard() -> Json:
     }
 
 
-def _routes(source: Source) -> Json:
-    providers = [
+def routes(source: Source, older: Sequence[Source] = ()) -> Json:
+    """`older`: what some running exchange may still have its verdict from."""
+    found = [
         {
             # A header could be sent by a client; this metadata only the processor can set.
-            "match": {"prefix": "/", "dynamic_metadata": [metadata_is(record.CLUSTER, f"provider:{name}")]},
+            "match": {"prefix": "/", "dynamic_metadata": [metadata_is(record.CLUSTER, cluster)]},
             "route": {
-                "cluster": f"provider:{name}",
-                "host_rewrite_literal": urlsplit(settings.base_url).netloc,
-                **envoy_limits.route(settings.timeouts, settings.retries),
+                "cluster": cluster,
+                "host_rewrite_literal": urlsplit(to.settings.base_url).netloc,
+                **envoy_limits.route(to.settings.timeouts, to.settings.retries),
             },
         }
-        for name, settings in source.config.providers.items()
+        for cluster, to in providers.destinations([*older, source]).items()
     ]
     # The body limit applies only while the first route leads to a cluster.
     undecided = {"match": {"prefix": "/"}, "route": {"cluster": "nowhere", "timeout": "0s", "idle_timeout": "900s"}}
@@ -125,24 +147,31 @@ def _routes(source: Source) -> Json:
                 ],
                 "response_headers_to_remove": [envoy_limits.RETRY_HEADER],
                 "request_body_buffer_limit": source.config.max_body_bytes,
-                "routes": [*providers, undecided],
+                "routes": [*found, undecided],
             }
         ],
     }
 
 
-def _tls(source: Source) -> Json:
-    tls = source.config.listen.tls
-    assert tls is not None
-    certificate = {
+def certificate(source: Source, tls: schema.Tls) -> Json:
+    return {
         "certificate_chain": {"filename": str(source.resolve(tls.certificate))},
         "private_key": {"filename": str(source.resolve(tls.key))},
     }
+
+
+def _tls(source: Source, live: bool) -> Json:
+    assert source.config.listen.tls is not None
+    context: Json = {"alpn_protocols": ["h2", "http/1.1"]}
+    if live:
+        context["tls_certificate_sds_secret_configs"] = [watched_secret(CERTIFICATE)]
+    else:
+        context["tls_certificates"] = [certificate(source, source.config.listen.tls)]
     return {
         "name": "envoy.transport_sockets.tls",
         "typed_config": {
             "@type": f"{_TYPE}.transport_sockets.tls.v3.DownstreamTlsContext",
-            "common_tls_context": {"tls_certificates": [certificate], "alpn_protocols": ["h2", "http/1.1"]},
+            "common_tls_context": context,
         },
     }
 
@@ -154,7 +183,7 @@ _RECORDED = (
     "gen_ai.response.model", "gen_ai.request.max_tokens", "gen_ai.request.stream",
     "gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens",
     "gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_creation.input_tokens",
-    "gen_ai.response.finish_reasons", "gen_ai.server.time_to_first_token",
+    "gen_ai.response.finish_reasons", record.FIRST, record.PACE,
     "jwt.sub", "jwt.iss", "warnings",
 )  # fmt: skip
 # The processor's word, if it had the last one; else what Envoy saw of the end. Naming a key that is not there
@@ -176,6 +205,7 @@ _REASON = (
     f" ? '{Reason.CLIENT_CLOSED}'"
     f" : response.code == 413 ? '{Reason.REQUEST_TOO_LARGE}'"
     f" : response.code >= 400 && response.code < 500 && response.code != 403 ? '{Reason.INVALID_REQUEST}'"
+    f" : {OVERLOADED} ? '{Reason.OVERLOADED}'"
     f" : {TIMED_OUT} ? '{Reason.UPSTREAM_TIMEOUT}'"
     f" : {UNREACHABLE} ? '{Reason.UPSTREAM_UNAVAILABLE}'"
     f" : response.code_details.startsWith('upstream') ? '{Reason.TRUNCATED}'"

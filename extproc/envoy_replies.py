@@ -16,8 +16,7 @@ _FILTERS = "type.googleapis.com/envoy.extensions.access_loggers.filters"
 _DETAILS = "response.code_details"
 
 # CEL over Envoy's code details, which tell apart what a status does not.
-# 8 is RESOURCE_EXHAUSTED: the processor has as much to do as it may.
-OVERLOADED = f"{_DETAILS} == 'overload' || {_DETAILS}.contains('gRPC_error_8')"
+OVERLOADED = f"{_DETAILS} == 'overload'"
 TIMED_OUT = (
     f"({_DETAILS}.contains('_idle_timeout') || {_DETAILS} == 'upstream_response_timeout'"
     f" || {_DETAILS} == 'upstream_per_try_timeout')"

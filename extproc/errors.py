@@ -50,6 +50,7 @@ class Reason(StrEnum):
     UPSTREAM_UNAVAILABLE = "UpstreamUnavailable"
     TRUNCATED = "Truncated"
     CLIENT_CLOSED = "ClientClosed"
+    OVERLOADED = "Overloaded"
     INTERNAL = "Internal"
 
 

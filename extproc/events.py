@@ -38,6 +38,8 @@ class RequestHeaders(msgspec.Struct, frozen=True):
     headers: Headers
     end: bool
     """No body follows."""
+    source: str = ""
+    """Who is connected to Envoy, `ADDRESS:PORT`; no header has a say in it."""
 
 
 class RequestBody(msgspec.Struct, frozen=True):

@@ -143,7 +143,7 @@ class Exchange:
         provider = self.facts.provider
         assert provider is not None
         query = f"?{self.facts.query}" if self.facts.query else ""
-        headers = {":path": provider.path(self.facts.path) + query, **provider.credential_headers()}
+        headers = {":path": provider.path(self.facts.path) + query, **self._trace(), **provider.credential_headers()}
         fields = record.of_request(self.facts, self._settings.claims) | record.of_provider(provider)
         kept = {name for name in self.facts.headers.names() if name.startswith(PASSED_ON)}
         return Pass(headers, other_names(self.facts.headers, kept | headers.keys()), fields | record.verdict(provider))
@@ -206,11 +206,15 @@ class Exchange:
             "accept-encoding": "identity",
             "user-agent": USER_AGENT,
             **asked.headers,
+            **self._trace(),
             **provider.credential_headers(),
         }
         fields = record.of_model(self.facts) | record.of_translation(asked) | record.verdict(provider)
         remove = other_names(self.facts.headers, headers.keys() | UPSTREAM_HEADERS)
         return Forward(headers, remove, asked.body, fields)
+
+    def _trace(self) -> dict[str, str]:
+        return self.facts.span.headers if self.facts.span is not None else {}
 
     def _count(self, body: Json, to: Target) -> Action:
         counted = count.estimate(body, to)

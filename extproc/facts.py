@@ -1,12 +1,12 @@
 """What is known of a request so far. Steps add to it; but for the body, nothing is ever taken back."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 
 from extproc.endpoints import Endpoint
-from extproc.events import Headers
+from extproc.events import Headers, Record
 from extproc.providers import Provider, Resolved
 from extproc.wire import Dialect
 
@@ -29,6 +29,17 @@ class Caller(msgspec.Struct, frozen=True):
 ANONYMOUS = Caller({}, "anonymous")
 
 
+class Span(Protocol):
+    """This call's part of a trace."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the provider gets, so that its part joins ours (https://www.w3.org/TR/trace-context/)."""
+
+    def end(self, seen: Record, now: float) -> None:
+        """`seen`: all that was put on record of the call; `now`: Unix seconds."""
+
+
 @dataclass(slots=True)
 class Facts:
     started: float
@@ -37,6 +48,8 @@ class Facts:
     path: str = ""
     query: str = ""
     headers: Headers = field(default_factory=Headers)
+    source: str = ""
+    """The address of the peer, without its port."""
     request_id: str = ""
     endpoint: Endpoint | None = None
     dialect: Dialect = "messages"
@@ -48,5 +61,10 @@ class Facts:
     resolved: Resolved | None = None
     provider: Provider | None = None
     """Who answers a call that passes through."""
+    admitted: bool = False
+    """It counts among the calls that a worker takes on."""
+    held_bytes: int = 0
+    """Room that is kept for its body."""
     models: tuple[Resolved, ...] = ()
     """What the caller may use, for a list."""
+    span: Span | None = None

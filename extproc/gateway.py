@@ -10,13 +10,17 @@ from extproc import config, providers
 from extproc.config import Fault, Invalid, Source
 from extproc.endpoints import Endpoints, Operation
 from extproc.errors import Rejection
-from extproc.events import Action, Event, RequestBody, RequestHeaders
+from extproc.events import Action, Event, RequestBody, RequestHeaders, ResponseHeaders
 from extproc.exchange import Exchange
 from extproc.facts import Facts
+from extproc.files import Files
+from extproc.policy.admit import Admit, Held
 from extproc.policy.authenticate import Authenticate
 from extproc.policy.authorize import Authorize, AuthorizeModel
 from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, ReadBody
+from extproc.policy.rules import Rules
 from extproc.providers import Catalogue
+from extproc.schema import Config
 from extproc.settings import Settings
 
 _UUID = re.compile(r"[0-9a-f]{32}")
@@ -39,37 +43,49 @@ class ListModels:
 
 
 class Gateway:
-    """What a configuration makes. One per process; exchanges share nothing else."""
+    """What a configuration makes; exchanges share nothing else."""
 
-    def __init__(self, source: Source, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(self, source: Source, environ: Mapping[str, str] | None = None, held: Held | None = None) -> None:
         """Raises config.Invalid with every fault at once."""
         faults: list[Fault] = []
         settings = source.config
         catalogue, self.providers, found = providers.load(source, os.environ if environ is None else environ)
         faults += found
-        authorize = Authorize(source, faults)
-        authorize_model = AuthorizeModel(source, catalogue, authorize, faults)
+        self.rules = Rules(source, catalogue, faults)
+        authorize_model = AuthorizeModel(self.rules)
         authenticate = Authenticate(source, faults)
+        trace = _trace(source, os.environ if environ is None else environ, faults)
         if faults:
             raise source.explain(faults)
         self.source = source
         self.catalogue = catalogue
         self._settings = Settings(
-            settings.streaming.first_event_hold, settings.streaming.ping_interval, settings.records.claims
+            settings.streaming.first_event_hold, settings.streaming.ping_interval, _claims(settings)
         )
+        self._admit = Admit(settings, held or Held())
         self._steps: dict[type[Event], tuple[Step, ...]] = {
             RequestHeaders: (
+                *([trace] if trace is not None else []),
                 FindEndpoint(Endpoints(settings.routes), self.providers),
                 authenticate,
-                authorize,
+                Authorize(self.rules),
                 CheckRequest(settings.max_body_bytes),
                 ListModels(catalogue, authorize_model),
+                self._admit,
             ),
             RequestBody: (ReadBody(), FindModel(catalogue), authorize_model),
         }
 
     def exchange(self, now: float) -> Exchange:
         return Exchange(Facts(started=now), self._settings)
+
+    def ended(self, exchange: Exchange) -> None:
+        """Called once, when nothing more will come."""
+        self._admit.over(exchange.facts)
+
+    def decides(self, event: Event) -> bool:
+        """Policy has a say in it and may wait; any other event is for `go_on`."""
+        return type(event) in self._steps
 
     async def handle(self, exchange: Exchange, event: Event, now: float) -> list[Action]:
         """`now`: Unix seconds. What to do about the event, in order. Raises exchange.OutOfOrder."""
@@ -78,13 +94,44 @@ class Gateway:
         for step in self._steps.get(type(event), ()):
             if rejection := await step(exchange.facts, now):
                 return [exchange.reject(rejection)]
+        return self.go_on(exchange, event, now)
+
+    def go_on(self, exchange: Exchange, event: Event, now: float) -> list[Action]:
+        """What follows without asking policy. Raises exchange.OutOfOrder."""
+        if isinstance(event, ResponseHeaders):
+            self._admit.body_sent(exchange.facts)
         return exchange.handle(event, now)
 
 
-def load(path: Path, environ: Mapping[str, str] | None = None) -> Gateway:
-    """Raises config.Invalid, with faults of form and of meaning at once as far as the former let the latter be seen."""
+def _trace(source: Source, environ: Mapping[str, str], faults: list[Fault]) -> Step | None:
+    settings = source.config.tracing
+    if settings is None:
+        return None
+    found = {
+        name: providers.secret(source, secret, ("tracing", "headers", name), environ, faults)
+        for name, secret in settings.headers.items()
+    }
     try:
-        return Gateway(config.load(path, environ), environ)
+        from extproc.tracing import Trace
+    except ImportError:
+        faults.append(Fault(("tracing",), "needs an extra: pip install 'llm-extproc[traces]'"))
+        return None
+    return Trace(settings, {name: value.reveal() for name, value in found.items() if value is not None})
+
+
+def _claims(settings: Config) -> list[str]:
+    labels = settings.metrics.claims if settings.metrics is not None else []
+    return list(dict.fromkeys([*settings.records.claims, *labels]))
+
+
+def load(
+    path: Path, environ: Mapping[str, str] | None = None, *, files: Files | None = None, held: Held | None = None
+) -> Gateway:
+    """Raises config.Invalid, with faults of form and of meaning at once as far as the former let the latter be seen.
+    `files`: where contents come from, and who knows afterwards which files matter, also if there was a fault.
+    `held`: what the process has taken on for other gateways."""
+    try:
+        return Gateway(config.load(path, environ, files), environ, held)
     except Invalid as error:
         if error.rest is None:
             raise
@@ -101,8 +148,9 @@ def _also(rest: Source, environ: Mapping[str, str] | None, known: list[str]) -> 
 
 def _note(facts: Facts, event: Event) -> None:
     match event:
-        case RequestHeaders(headers):
+        case RequestHeaders(headers, _, source):
             facts.headers = headers
+            facts.source = source.rpartition(":")[0].strip("[]")
             facts.method = headers.get(":method")
             facts.path, _, facts.query = headers.get(":path").partition("?")
             facts.request_id = _request_id(headers.get("x-request-id"))

@@ -1,7 +1,8 @@
 """Who answers: providers, the model names clients may ask for, and the profile of each pair of the two."""
 
+import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -39,7 +40,7 @@ class Provider(msgspec.Struct, frozen=True):
     @property
     def cluster(self) -> str:
         """Envoy's name for it; routes match on it."""
-        return f"provider:{self.name}"
+        return cluster(self.name, self.base_url)
 
     @property
     def authority(self) -> str:
@@ -58,6 +59,28 @@ class Provider(msgspec.Struct, frozen=True):
         if "messages" in self.dialects and "chat" not in self.dialects and not key.startswith("sk-ant-oat"):
             return {"x-api-key": key}
         return {"authorization": f"Bearer {key}"}
+
+
+def cluster(name: str, base_url: str) -> str:
+    """A provider that moves gets another cluster: no verdict of before, with its key, is sent to the new place."""
+    return f"provider:{name}:{hashlib.sha256(base_url.encode()).hexdigest()[:8]}"
+
+
+class Destination(msgspec.Struct, frozen=True):
+    """A provider as Envoy must know it."""
+
+    source: Source
+    name: str
+    settings: schema.Provider
+
+
+def destinations(sources: Sequence[Source]) -> dict[str, Destination]:
+    """By cluster, all that some of these configurations send calls to; later settings replace earlier ones."""
+    return {
+        cluster(name, settings.base_url): Destination(source, name, settings)
+        for source in sources
+        for name, settings in source.config.providers.items()
+    }
 
 
 class Resolved(msgspec.Struct, frozen=True):
@@ -195,19 +218,20 @@ def _provider(source: Source, name: str, environ: Mapping[str, str], faults: lis
     settings = source.config.providers[name]
     credential = None
     if settings.api_key is not None:
-        credential = _secret(source, settings.api_key, ("providers", name, "api_key"), environ, faults)
+        credential = secret(source, settings.api_key, ("providers", name, "api_key"), environ, faults)
     return Provider(name, tuple(settings.dialects), settings.base_url, credential, settings.timeouts)
 
 
-def _secret(
+def secret(
     source: Source, secret: schema.Secret, where: Where, environ: Mapping[str, str], faults: list[Fault]
 ) -> Credential | None:
+    """What the file only points at. Adds to `faults` where there is nothing to be had, or nothing usable."""
     if secret.env is not None:
         value, origin = environ.get(secret.env, ""), f"the environment variable {secret.env}"
     else:
         assert secret.file is not None
         try:
-            value, origin = source.resolve(secret.file).read_text("utf-8"), f"the file {secret.file}"
+            value, origin = source.read(secret.file).decode("utf-8"), f"the file {secret.file}"
         except (OSError, UnicodeDecodeError):
             faults.append(Fault(where, f"the file {secret.file} cannot be read"))
             return None

@@ -14,6 +14,9 @@ ANSWERED = "answered"
 DIALECT = "dialect"
 READ = "gen_ai.request.stream"
 """Set where the answer will be read; that it came to an end is said by ENDED."""
+OPERATION = "gen_ai.operation.name"
+FIRST = "gen_ai.server.time_to_first_token"
+PACE = "gen_ai.server.time_per_output_token"
 
 # Names are of a stranger's choosing, and a line of the log must stay one that can be read.
 MAX_NAME = 200
@@ -34,7 +37,7 @@ def of_request(facts: Facts, claims: list[str]) -> Record:
     record[DIALECT] = facts.dialect
     if facts.endpoint is not None:
         record["endpoint"] = facts.endpoint.name
-        record["gen_ai.operation.name"] = _OPERATIONS[facts.endpoint.operation]
+        record[OPERATION] = _OPERATIONS[facts.endpoint.operation]
     if facts.caller.claims:
         record["jwt.sub"] = facts.caller.subject
         record["jwt.iss"] = facts.caller.issuer
@@ -93,6 +96,17 @@ def of_outcome(outcome: Outcome) -> Record:
 def of_rejection(rejection: Rejection) -> Record:
     return {"reason": str(rejection.reason), "error": rejection.detail or str(rejection.kind), ENDED: True}
 
+
+def reason(record: Record) -> str:
+    """Why the call did not succeed; empty when it did. `record` is all that was put on record of the call."""
+    # What passes through is not watched to its end.
+    ended = ENDED in record or record.get(OPERATION) == _OPERATIONS[Operation.PASSTHROUGH]
+    return str(record.get("reason", "")) if ended else ABORTED
+
+
+ABORTED = "Aborted"
+"""Instead of a Reason where Envoy ended the call, for its log alone knows why: the client left (ClientClosed), or the
+provider's connection broke (Truncated). Both look the same from here."""
 
 # Set when the answer is over, whatever it was. Without it Envoy knows better why the call ended (envoy_listener).
 ENDED = "ended"

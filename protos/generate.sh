@@ -10,7 +10,3 @@ out=${1:-.}
   -I extproc/pb=protos \
   --python_out="$out" --pyi_out="$out" \
   extproc/pb/{core,http_status,processing_mode,external_processor}.proto
-"${PYTHON:-.venv/bin/python}" -m grpc_tools.protoc \
-  -I extproc/pb=protos \
-  --grpc_python_out="$out" \
-  extproc/pb/external_processor.proto

@@ -134,7 +134,7 @@ def request_headers(
 ) -> RequestHeaders:
     """`more`: header names with `_` for `-`."""
     fields = {":method": method, ":path": path, ":authority": "gateway", "x-request-id": ENVOYS_ID}
-    fields |= {"content-type": "application/json"} if method == "POST" else {}
+    fields |= {"content-type": "application/json", "content-length": "100"} if method == "POST" else {}
     fields |= {"authorization": f"Bearer {token}"} if token else {}
     fields |= {name.replace("_", "-"): value for name, value in more.items()}
     return RequestHeaders(Headers(fields.items()), end)

@@ -7,6 +7,7 @@ from typing import Any
 from extproc import config
 from extproc.config import Source
 from extproc.gateway import Gateway
+from extproc.providers import cluster
 from tests.issuing import AUDIENCE, ISSUER, jwk
 
 KEY = "sk-provider-key-0123456789"
@@ -23,6 +24,7 @@ PROVIDERS = """
 providers:
   openai: {dialects: [chat], base_url: "https://api.openai.example/v1", api_key: {env: OPENAI_API_KEY}}
 """
+CLUSTER = cluster("openai", "https://api.openai.example/v1")
 MODELS = """
 models:
   - {name: "claude-*", provider: openai, model: gpt-4o-mini}

@@ -212,6 +212,33 @@ def test_a_provider_that_does_not_hang_up_is_left(gate: Gateway) -> None:
     assert play >> SILENCE
 
 
+def usage(tokens: int) -> bytes:
+    return b'data: {"id":"c","choices":[],"usage":{"prompt_tokens":3,"completion_tokens":%d}}\n\n' % tokens
+
+
+@pytest.mark.parametrize(
+    ("first", "rest", "pace"),
+    [
+        (CHUNK, FINISH + usage(5) + DONE, 0.5),
+        (CHUNK, FINISH + usage(1) + DONE, ABSENT),
+        (CHUNK, FINISH + DONE, ABSENT),
+        (CHUNK, b"", ABSENT),
+        (CHUNK + FINISH + usage(5) + DONE, b"", ABSENT),
+    ],
+    ids=["five tokens", "a single token", "estimated", "broken off", "in one piece"],
+)
+def test_the_pace_of_a_stream(gate: Gateway, first: bytes, rest: bytes, pace: object) -> None:
+    """Told once for all: that a provider hangs up late does not slow it down."""
+    play = sent(gate, stream=True) >> response_headers(content_type=SSE)
+    found: Json = {}
+    for seconds, event in ((1, response_body(first)), (2, response_body(rest)), (7, response_body(b"", end=True))):
+        play = play.after(seconds) >> event
+        for action in play._pending:
+            found |= action.record
+        play._pending.clear()
+    assert found[TTFT] == 1 and found.get("gen_ai.server.time_per_output_token", ABSENT) == pace
+
+
 def test_json_for_a_stream_has_its_status_held(gate: Gateway) -> None:
     play = sent(gate, stream=True) >> response_headers() >> response_body(b'{"error":')
     assert patience(play) == 900  # the provider's own

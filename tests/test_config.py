@@ -5,6 +5,7 @@ import pytest
 
 from extproc import config, gateway, schema
 from extproc.config import Fault, Invalid
+from extproc.files import Files
 from tests.settings import faults, source
 
 MINIMAL = """\
@@ -52,6 +53,11 @@ def test_the_safe_mode_is_the_default(tmp_path: Path) -> None:
         (changed("models:", "modles:"), ["4: modles: unknown key"]),
         (changed("name:", "nmae:"), ["5: models.0.name: this key is required", "5: models.0.nmae: unknown key"]),
         (changed("optional", "lax"), ["1: authentication.mode: Input should be 'strict', 'optional' or 'permissive'"]),
+        (
+            MINIMAL + "metrics: {port: 9464, claims: [a.b, a-b]}\n",
+            ["6: metrics: two of these claims would make the same label"],
+        ),
+        (MINIMAL + "health: {}\n", ["6: health.port: this key is required"]),
         (MINIMAL + "listen: {port: 70000}\n", ["6: listen.port: Input should be less than or equal to 65535"]),
         (MINIMAL + "listen:\n  port: x\n", ["7: listen.port: Input should be a valid integer"]),
         (MINIMAL + "limits: {memory_bytes: 1}", [
@@ -239,3 +245,21 @@ def test_faults_of_form_and_of_meaning_at_once(tmp_path: Path) -> None:
         ["7", "providers.p.colour"],
         ["9", "models.0.size"],
     ]
+
+
+def test_files_that_the_configuration_names_are_remembered(tmp_path: Path) -> None:
+    made = source(tmp_path, MINIMAL, {})
+    made.resolve(Path("keys/a.json"))
+    (tmp_path / "b").write_text("b")
+    assert made.read(Path("b")) == b"b"
+    assert set(made.files.looks) == {tmp_path / name for name in ("gateway.yaml", "keys/a.json", "b")}
+    assert set(made.files.contents) == {tmp_path / name for name in ("gateway.yaml", "b")}
+    assert made.replaced(made.config).files is made.files
+
+
+def test_files_are_remembered_when_there_are_faults(tmp_path: Path) -> None:
+    path, files = tmp_path / "gateway.yaml", Files()
+    path.write_text(changed("/v1}", "/v1, api_key: {file: key}}"))
+    with pytest.raises(Invalid):
+        gateway.load(path, {}, files=files)
+    assert set(files.looks) == {path, tmp_path / "key"}

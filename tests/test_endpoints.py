@@ -90,6 +90,33 @@ def test_routes_of_the_configuration(path: str, expected: tuple[Operation, str |
 
 
 @pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        ("/a", 0),
+        ("/a/v1/messages/count_tokens", 0),
+        ("/a/v1/models/x", 0),
+        ("/b/v1/chat/completions/", 1),
+        ("/v1/files", 2),
+        ("/v1/files/mine", 3),
+        ("/v1/models", 4),
+        ("/v1/models/x", 4),
+        ("/anything", 4),
+        ("/v1/messages", None),
+        ("/anthropic/v1/models", None),
+    ],
+)
+def test_whose_rules_hold(path: str, route: int | None) -> None:
+    found = Endpoints(OWN).find("POST", path)
+    assert found is not None and found.route == route
+
+
+def test_a_route_may_stand_in_for_a_built_in_one() -> None:
+    routes = Endpoints([Route(path="/v1/messages", serve="messages")])
+    found = [routes.find("POST", path) for path in ("/v1/messages", "/v1/messages/", "/v1/messages/count_tokens")]
+    assert [one and one.route for one in found] == [0, 0, None]
+
+
+@pytest.mark.parametrize(
     ("path", "headers", "dialect"),
     [
         ("/v1/messages", {}, "messages"),

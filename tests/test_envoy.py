@@ -1,5 +1,6 @@
 """What Envoy is told: nothing passes without the verdict, nothing secret is written."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,13 @@ def made(tmp_path: Path) -> Source:
 
 
 def clusters(made: Source, processors: list[str] | None = None) -> dict[str, Json]:
-    return {cluster["name"]: cluster for cluster in envoy.clusters(made, processors or UDS)}
+    """By the name that does not change when a provider moves."""
+    found = envoy.clusters(made, processors or UDS)
+    return {str(cluster.get("alt_stat_name", cluster["name"])): cluster for cluster in found}
+
+
+def names(made: Source) -> dict[str, str]:
+    return {name: cluster["name"] for name, cluster in clusters(made).items()}
 
 
 def endpoints(cluster: Json) -> list[Json]:
@@ -58,8 +65,7 @@ def host(made: Source) -> Json:
 
 
 def test_one_cluster_for_each_provider(made: Source) -> None:
-    names = ["extproc", "nowhere", "provider:openai", "provider:private", "provider:local"]
-    assert list(clusters(made)) == names
+    assert list(clusters(made)) == ["extproc", "nowhere", "provider:openai", "provider:private", "provider:local"]
     assert "load_assignment" not in clusters(made)["nowhere"]
 
 
@@ -89,9 +95,10 @@ def test_https_checks_the_name_and_the_roots(made: Source) -> None:
 def test_timeouts(made: Source) -> None:
     assert clusters(made)["provider:private"]["connect_timeout"] == "1.5s"
     routes = {route["route"]["cluster"]: route["route"] for route in host(made)["routes"]}
+    private, openai = (routes[names(made)[f"provider:{name}"]] for name in ("private", "openai"))
     # A second after the processor, which can say so.
-    assert (routes["provider:private"]["timeout"], routes["provider:private"]["idle_timeout"]) == ("0s", "8s")
-    assert routes["provider:openai"]["idle_timeout"] == "901s"
+    assert (private["timeout"], private["idle_timeout"]) == ("0s", "8s")
+    assert openai["idle_timeout"] == "901s"
 
 
 @pytest.mark.parametrize(
@@ -135,6 +142,12 @@ def test_the_guard_stands_between_the_processor_and_the_router(made: Source) -> 
     assert (policy, filters(made)["rbac"]["rules"]["action"], matcher) == ("verdict", "ALLOW", verdict)
 
 
+def test_no_header_says_where_a_call_comes_from(made: Source) -> None:
+    """Of the trusted hops in front there are none, so Envoy takes the peer for the source."""
+    assert filters(made)["ext_proc"]["request_attributes"] == ["source.address"]
+    assert manager(made)["use_remote_address"] is True and "xff_num_trusted_hops" not in manager(made)
+
+
 def test_the_processor_fails_closed(made: Source) -> None:
     processor = filters(made)["ext_proc"]
     assert not processor.get("failure_mode_allow")
@@ -147,9 +160,9 @@ def test_the_processor_fails_closed(made: Source) -> None:
 
 def test_routes_follow_metadata_and_nothing_a_client_sends(made: Source) -> None:
     *providers, last = host(made)["routes"]
-    assert [route["match"]["dynamic_metadata"][0]["value"]["string_match"]["exact"] for route in providers] == [
-        "provider:openai", "provider:private", "provider:local",
-    ]  # fmt: skip
+    matched = [route["match"]["dynamic_metadata"][0]["value"]["string_match"]["exact"] for route in providers]
+    assert matched == [names(made)[f"provider:{name}"] for name in ("openai", "private", "local")]
+    assert matched == [route["route"]["cluster"] for route in providers]
     assert all(set(route["match"]) == {"prefix", "dynamic_metadata"} for route in providers)
     assert (last["match"], last["route"]["cluster"]) == ({"prefix": "/"}, "nowhere")
 
@@ -194,7 +207,10 @@ def test_no_file_holds_a_key(made: Source, tmp_path: Path) -> None:
     folder = tmp_path / "envoy"
     folder.mkdir()
     envoy.write(made, UDS, folder)
-    assert {path.name for path in folder.iterdir()} == {"bootstrap.json", "clusters.json", "listeners.json"}
+    assert {path.name for path in folder.iterdir()} == {
+        "bootstrap.json", "clusters.json", "routes.json", "listeners.json",
+        f"secret.{hashlib.sha256(str(tmp_path / 'ca.pem').encode()).hexdigest()[:8]}.json",
+    }  # fmt: skip
     written = "".join(path.read_text() for path in folder.iterdir()) + json.dumps(envoy.static(made, UDS))
     assert KEY not in written
     assert jwk()["x"] not in written
@@ -211,7 +227,7 @@ def test_files_are_replaced_whole(made: Source, tmp_path: Path) -> None:
             assert path.stat().st_ino != inode
             json.load(file)
         [*resources] = json.loads(path.read_text()).get("resources", [])
-        assert all(resource["@type"].startswith("type.googleapis.com/envoy.config.") for resource in resources)
+        assert all(resource["@type"].startswith("type.googleapis.com/envoy.") for resource in resources)
 
 
 def test_a_failed_write_leaves_the_old_file(made: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

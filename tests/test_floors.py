@@ -11,14 +11,14 @@ from tests.imports import graph, imported, sources, unit
 
 # Top to bottom. What stands on one floor may import its neighbours, but never in a circle.
 FLOORS: list[set[str]] = [
-    {"__main__", "cli", "up", "claude", "dryrun", "lines"},
+    {"__main__", "cli", "up", "reload", "front", "claude", "dryrun", "explain", "lines"},
     {"server", "envoy", "envoy_limits", "envoy_listener", "envoy_replies"},
     {"gateway"},
-    {"exchange", "answer", "policy"},
+    {"exchange", "answer", "policy", "tracing"},
     {"translate", "record"},
     {"facts"},
     {"endpoints", "providers"},
-    {"wire", "events", "errors", "config", "schema", "settings", "profiles", ""},
+    {"wire", "events", "errors", "config", "files", "schema", "settings", "profiles", ""},
 ]
 APART = {"demo", "pb"}
 
@@ -39,6 +39,12 @@ BANS: list[tuple[str, Callable[[str], bool], str]] = [
         _HTTP,
         lambda module: module != "extproc.policy.keys" and unit(module) not in {"demo", "cli", "claude"},
         "only policy.keys speaks HTTP outwards",
+    ),
+    (r"opentelemetry(\.|$)", lambda module: module != "extproc.tracing", "off unless configured, and an extra"),
+    (
+        r"prometheus_client(\.|$)",
+        lambda module: module not in {"extproc.server.metrics", "extproc.server.monitor"},
+        "off unless configured",
     ),
     (r"extproc\.(?!demo(\.|$))", lambda module: unit(module) == "demo", "the demo shares nothing with what it shows"),
     (r"extproc\.(?!pb(\.|$))", lambda module: unit(module) == "pb", "generated"),

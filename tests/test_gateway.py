@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from extproc.events import Headers, RequestHeaders
 from extproc.gateway import Gateway, _request_id
 from tests.issuing import claims, token
 from tests.playbook import (
@@ -20,7 +21,7 @@ from tests.playbook import (
     request_body,
     request_headers,
 )
-from tests.settings import AUTHENTICATION, KEY, PROVIDERS, gateway
+from tests.settings import AUTHENTICATION, CLUSTER, KEY, PROVIDERS, gateway
 
 TEXT = f"""
 {AUTHENTICATION}
@@ -61,7 +62,7 @@ def test_a_valid_token_is_let_through(gate: Gateway) -> None:
     }
     play << awaits(**known, **{"gen_ai.operation.name": "chat", "dialect": "messages", "verdict": ABSENT})
     body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "q"}]}
-    verdict = {"verdict": "allow", "cluster": "provider:openai", "gen_ai.request.model": "claude-x"}
+    verdict = {"verdict": "allow", "cluster": CLUSTER, "gen_ai.request.model": "claude-x"}
     assert play >> request_body(ASK) << forwards(body, {":path": "/v1/chat/completions"}, **verdict)
 
 
@@ -85,7 +86,7 @@ def test_an_invalid_token(gate: Gateway) -> None:
 
 def test_a_stranger(gate: Gateway) -> None:
     play = Playbook(gate) >> request_headers(token=token(claims(org="other")))
-    known: Json = {"reason": "Authorization", "error": "not_allowed", "jwt.sub": "ann"}
+    known: Json = {"reason": "Authorization", "error": "not_allowed:authorization.allow", "jwt.sub": "ann"}
     assert play << rejects(403, PERMISSION, re.compile("may not use this gateway"), **known)
 
 
@@ -94,7 +95,7 @@ def test_a_stranger(gate: Gateway) -> None:
     [
         ("claude-gold", {}, "model: this token may not use claude-gold", "ModelNotAllowed"),
         ("claude-gold", {"tier": "tin"}, "model: this token may not use claude-gold", "ModelNotAllowed"),
-        ("claude-forbidden", {}, "this token may not use this gateway", "Authorization"),
+        ("claude-forbidden", {}, "model: this token may not use claude-forbidden", "ModelNotAllowed"),
     ],
 )
 def test_models_of_others(gate: Gateway, model: str, more: dict[str, Any], message: str, reason: str) -> None:
@@ -234,7 +235,28 @@ def test_a_broken_configuration_names_all_faults(tmp_path: Path) -> None:
     assert "NO_SUCH_API_KEY is not set or empty" in str(found.value)
 
 
+@pytest.mark.parametrize(
+    ("given", "source"), [("10.0.0.7:80", "10.0.0.7"), ("[2001:db8::1]:80", "2001:db8::1"), ("", ""), ("/a.sock", "")]
+)
+def test_the_peers_address_has_no_port(gate: Gateway, given: str, source: str) -> None:
+    play = Playbook(gate)
+    facts = play.exchange.facts
+    assert (
+        play
+        >> RequestHeaders(Headers([(":path", "/v1/messages")]), end=False, source=given)
+        << rejects(401, AUTHENTICATION_ERROR)
+    )
+    assert facts.source == source
+
+
 @pytest.mark.parametrize("given", ["", "chosen by a client", "6f1c22", "Ä" * 32])
 def test_an_id_that_is_not_envoys_is_replaced_by_one_that_is_unique(given: str) -> None:
     first, second = _request_id(given), _request_id(given)
     assert first != second and re.fullmatch("req_[0-9a-f]{24}", first)
+
+
+def test_claims_that_are_labels_only_go_on_record_too(tmp_path: Path) -> None:
+    keys = "records: {claims: [team]}\nmetrics: {port: 9464, claims: [org, team]}\n"
+    gate = gateway(tmp_path, TEXT.replace("records: {claims: [team]}\n", keys))
+    play = Playbook(gate) >> request_headers(token=token())
+    assert play << awaits(**{"caller.team": "data", "caller.org": "acme"})

@@ -8,7 +8,7 @@ import pytest
 from extproc.gateway import Gateway
 from tests.issuing import claims, token
 from tests.playbook import ABSENT, Json, Playbook, answers, awaits, request_headers, response_headers
-from tests.settings import AUTHENTICATION, KEY, MODELS, PROVIDERS, gateway
+from tests.settings import AUTHENTICATION, CLUSTER, KEY, MODELS, PROVIDERS, gateway
 
 TEXT = f"""
 {AUTHENTICATION}
@@ -37,7 +37,7 @@ def passes(headers: Json, **record: Any) -> Json:
 def test_with_the_providers_credential(gate: Gateway, method: str) -> None:
     play = Playbook(gate) >> request_headers("/v1/files/1?after=x", method, token=token(), content_encoding="gzip")
     headers = {":path": "/v1/files/1?after=x", "authorization": f"Bearer {KEY}", "content-type": ABSENT}
-    known = {"verdict": "allow", "cluster": "provider:openai", "endpoint": "passthrough", "jwt.sub": "ann"}
+    known = {"verdict": "allow", "cluster": CLUSTER, "endpoint": "passthrough", "jwt.sub": "ann"}
     assert play << passes(headers, **known, **{"http.path": "/v1/files/1", "gen_ai.provider.name": "openai"})
 
 

@@ -5,6 +5,7 @@ import pytest
 from extproc import record
 from extproc.endpoints import Endpoint, Operation
 from extproc.errors import Kind, Reason, Rejection
+from extproc.events import Record
 from extproc.facts import ANONYMOUS, Caller, Facts
 from extproc.providers import Credential, Provider
 from extproc.translate.pair import Outcome, Translated, Usage
@@ -53,6 +54,21 @@ def test_every_operation_has_a_name(operation: Operation) -> None:
     assert record.of_request(facts(endpoint=endpoint), [])["gen_ai.operation.name"]
 
 
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        ({"ended": True}, ""),
+        ({"ended": True, "reason": "Upstream"}, "Upstream"),
+        ({"gen_ai.operation.name": "chat"}, "Aborted"),
+        ({}, "Aborted"),
+        ({"gen_ai.operation.name": "passthrough"}, ""),
+        ({"gen_ai.operation.name": "passthrough", "ended": True, "reason": "JwtAuth"}, "JwtAuth"),
+    ],
+)
+def test_why_a_call_ended(found: Record, reason: str) -> None:
+    assert record.reason(found) == reason
+
+
 def test_names_are_cut() -> None:
     found = record.of_model(facts(model="m" * 1000))
     assert found == {"gen_ai.request.model": "m" * record.MAX_NAME}
@@ -99,5 +115,5 @@ def test_of_a_rejection_a_code_and_not_its_words() -> None:
 
 
 def test_the_verdict_names_the_cluster_and_no_key() -> None:
-    assert record.verdict(PROVIDER) == {"verdict": "allow", "cluster": "provider:openai"}
+    assert record.verdict(PROVIDER) == {"verdict": "allow", "cluster": PROVIDER.cluster}
     assert "sk-1" not in str(record.of_provider(PROVIDER))

@@ -41,7 +41,7 @@ def test_is_free_of(forbidden: list[str]) -> None:
     assert not [finding for path in tracked() for finding in findings(path, pattern)]
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize("name", sorted(path.name for path in ROOT.glob("requirements*.txt")))
 def test_requirements_are_pinned_and_hashed(name: str) -> None:
     text = (ROOT / name).read_text().replace("\\\n", "")
     lines = [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]

@@ -19,11 +19,6 @@ from extproc.pb.external_processor_pb2 import (
     StreamedImmediateResponse,
     TrailersResponse,
 )
-from extproc.pb.external_processor_pb2_grpc import (
-    ExternalProcessorServicer,
-    ExternalProcessorStub,
-    add_ExternalProcessorServicer_to_server,
-)
 from extproc.pb.http_status_pb2 import HttpStatus
 from extproc.pb.processing_mode_pb2 import ProcessingMode
 
@@ -31,8 +26,6 @@ __all__ = [
     "BodyMutation",
     "BodyResponse",
     "CommonResponse",
-    "ExternalProcessorServicer",
-    "ExternalProcessorStub",
     "GrpcStatus",
     "HeaderMap",
     "HeaderMutation",
@@ -52,5 +45,4 @@ __all__ = [
     "StreamedBodyResponse",
     "StreamedImmediateResponse",
     "TrailersResponse",
-    "add_ExternalProcessorServicer_to_server",
 ]

@@ -1,65 +1,81 @@
-"""CEL rules (https://cel.dev): the variables they see, compiled and type-checked once."""
+"""CEL rules (https://cel.dev): compiled and type-checked once, against the variables of `variables`."""
 
-from collections.abc import Mapping
+import re
 from typing import Any
 
 from cel_expr_python import cel
 
 from extproc.config import Fault, Where
+from extproc.policy.variables import EVERYTHING, VARIABLES, Part, Values
 
-_CLAIMS = cel.Type.Map(cel.Type.STRING, cel.Type.DYN)
-_EARLY = {"jwt": _CLAIMS, "request": _CLAIMS}
-_LATE = {
-    **_EARLY,
-    "model": cel.Type.STRING,
-    "provider": cel.Type.STRING,
-    "upstream_model": cel.Type.STRING,
-}
-_EARLY_ENV = cel.NewEnv(variables=_EARLY)
-_LATE_ENV = cel.NewEnv(variables=_LATE)
+Activation = cel.Activation
+
+# CEL lets the name of a variable hold dots. So each member has a type of its own, and an unknown one is a fault.
+_TYPES = {variable.name: (variable.part, cel.Type(variable.type)) for variable in VARIABLES}
 
 
-Seen = cel.Activation
+def _environment(parts: frozenset[Part]) -> cel.Env:
+    return cel.NewEnv(variables={name: kind for name, (part, kind) in _TYPES.items() if part in parts})
 
 
-def prepared(variables: Mapping[str, Any]) -> Seen:
+_WHOLE = _environment(EVERYTHING)
+_WITHOUT = {part: _environment(EVERYTHING - {part}) for part in Part}
+
+# Of a variable that is no map CEL would take `has(llm.stream)` for `llm.stream`.
+_HAS = re.compile(rf"\bhas\s*\(\s*({'|'.join(re.escape(name) for name in _TYPES if '.' in name)})\s*\)")
+
+
+def activation(values: Values) -> Activation:
     """For any number of rules; values are read when a rule asks for them."""
-    return _LATE_ENV.Activation(variables)
+    return _WHOLE.Activation(values)
 
 
 class Rule:
-    """One boolean expression. `early`: it needs nothing of the request's body."""
+    """One boolean expression."""
 
-    __slots__ = ("_program", "early", "text")
+    __slots__ = ("_program", "reads", "text", "where")
 
-    def __init__(self, text: str, program: cel.Expression, early: bool) -> None:
+    def __init__(self, text: str, where: Where, program: cel.Expression, reads: frozenset[Part]) -> None:
         self.text = text
+        self.where = where
+        self.reads = reads
+        """The parts whose variables it names."""
         self._program = program
-        self.early = early
 
-    def evaluate(self, seen: Seen) -> bool | None:
+    def evaluate(self, seen: Activation) -> bool | None:
         """None: the expression failed, for instance because a claim it names is not there."""
+        answer = self.answer(seen)
+        return answer if isinstance(answer, bool) else None
+
+    def answer(self, seen: Activation) -> bool | str:
+        """As `evaluate`, or why it failed."""
         try:
             value = self._program.eval(seen)
-        except RuntimeError:  # a value that CEL cannot hold, such as half a surrogate pair
-            return None
-        return bool(value.value()) if value.type() == cel.Type.BOOL else None
+        except RuntimeError as error:  # a value that CEL cannot hold, such as half a surrogate pair
+            return str(error)
+        kind: Any = value.type()
+        if kind == cel.Type.BOOL:
+            return bool(value.value())
+        return str(value.value()) if kind == cel.Type.ERROR else f"gives {kind.name()}, expected bool"
 
 
 def compile_rule(text: str, where: Where) -> Rule | Fault:
-    early = _compile(_EARLY_ENV, text)
-    program = early if not isinstance(early, str) else _compile(_LATE_ENV, text)
+    if asked := _HAS.search(text):
+        return Fault(where, f"has() is for claims and headers, and {asked[1]} is neither")
+    program = _compile(_WHOLE, text)
     if isinstance(program, str):
         return Fault(where, f"not a valid CEL expression: {program}")
     result = program.return_type()
     if result not in (cel.Type.BOOL, cel.Type.DYN):
         return Fault(where, f"the expression gives {result.name()}, expected bool")
-    return Rule(text, program, early=program is early)
+    # What it does not read, it can do without.
+    reads = frozenset(part for part, rest in _WITHOUT.items() if isinstance(_compile(rest, text), str))
+    return Rule(text, where, program, reads)
 
 
-def _compile(env: cel.Env, text: str) -> cel.Expression | str:
+def _compile(environment: cel.Env, text: str) -> cel.Expression | str:
     try:
-        return env.compile(text)
+        return environment.compile(text)
     except RuntimeError as error:
         first = str(error).splitlines()[0]
         return first.removeprefix("INVALID_ARGUMENT: ERROR: <input>:").removesuffix(" (in container '')")

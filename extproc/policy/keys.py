@@ -43,7 +43,7 @@ def load(source: Source, issuer: Issuer, where: Where) -> Keys | Fault:
     if raw is None:
         assert issuer.jwks.file is not None
         try:
-            raw = json.loads(source.resolve(issuer.jwks.file).read_bytes())
+            raw = json.loads(source.read(issuer.jwks.file))
         except OSError as error:
             return Fault((*where, "jwks", "file"), f"{issuer.jwks.file} cannot be read: {error.strerror}")
         except ValueError:

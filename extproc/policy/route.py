@@ -4,12 +4,10 @@ from collections.abc import Mapping
 
 import msgspec
 
-from extproc.endpoints import Endpoints, Operation, dialect_of
+from extproc.endpoints import READS_BODY, Endpoints, dialect_of
 from extproc.errors import Kind, Reason, Rejection, invalid, unknown_model
 from extproc.facts import Facts
 from extproc.providers import Catalogue, Provider
-
-_BODY = (Operation.GENERATE, Operation.COUNT_TOKENS)
 
 
 class FindEndpoint:
@@ -42,7 +40,7 @@ class CheckRequest:
             return _not_found(f"{facts.method} {facts.path}: there is no such endpoint", "unknown_url", "unknown_path")
         if endpoint.method not in ("", facts.method):
             return _wrong_method(facts.method, endpoint.method)
-        return self._body_headers(facts) if endpoint.operation in _BODY else None
+        return self._body_headers(facts) if endpoint.operation in READS_BODY else None
 
     def _body_headers(self, facts: Facts) -> Rejection | None:
         encoding = facts.headers.get("content-encoding", "identity")
@@ -79,6 +77,9 @@ class FindModel:
 
     async def __call__(self, facts: Facts, now: float) -> Rejection | None:
         model = facts.body.get("model", "")
+        # Some servers take `Model` for it, and then it is theirs that counts: https://pkg.go.dev/encoding/json#Unmarshal
+        if doubles := [name for name in facts.body if name != "model" and name.casefold() == "model"]:
+            return invalid(doubles[0], "write `model`")
         if not isinstance(model, str):
             return invalid("model", "Input should be a valid string")
         facts.model = model

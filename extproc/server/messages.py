@@ -21,7 +21,7 @@ from extproc.events import (
 )
 
 NAMESPACE = "extproc"
-DETAILS = "response.code_details"
+DETAILS, SOURCE = "response.code_details", "source.address"
 _FILTER = "envoy.filters.http.ext_proc"
 
 # Given with the request headers, because one given at the response headers comes too late to hold those back.
@@ -42,13 +42,16 @@ class Unexpected(Exception):
 def to_event(request: pb.ProcessingRequest) -> Event:
     match request.WhichOneof("request"):
         case "request_headers":
-            return RequestHeaders(_headers(request.request_headers), request.request_headers.end_of_stream)
+            end = request.request_headers.end_of_stream
+            return RequestHeaders(_headers(request.request_headers), end, _attribute(request, SOURCE))
         case "request_body":
             return RequestBody(request.request_body.body)
         case "response_headers":
             headers = _headers(request.response_headers)
             status = int(headers.get(":status", "0"))
-            return ResponseHeaders(status, headers, request.response_headers.end_of_stream, _details(request))
+            return ResponseHeaders(
+                status, headers, request.response_headers.end_of_stream, _attribute(request, DETAILS)
+            )
         case "response_body":
             return ResponseBody(request.response_body.body, request.response_body.end_of_stream)
         case "response_trailers":
@@ -140,6 +143,6 @@ def _headers(message: pb.HttpHeaders) -> Headers:
     return Headers((field.key, field.raw_value.decode("latin-1")) for field in message.headers.headers)
 
 
-def _details(request: pb.ProcessingRequest) -> str:
+def _attribute(request: pb.ProcessingRequest, name: str) -> str:
     fields = request.attributes[_FILTER].fields if _FILTER in request.attributes else {}
-    return fields[DETAILS].string_value if DETAILS in fields else ""
+    return fields[name].string_value if name in fields else ""

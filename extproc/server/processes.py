@@ -39,7 +39,9 @@ class Child:
         environ: Mapping[str, str] | None = None,
         folder: Path | None = None,
         on_line: Callable[[str], None] | None = None,
+        greeting: Callable[[], bytes] | None = None,
     ) -> None:
+        """`greeting`: what it is sent first, each time it starts."""
         self.name = name
         self.first_line = ""
         self._argv = argv
@@ -47,6 +49,7 @@ class Child:
         self._environ = environ
         self._folder = folder
         self._on_line = on_line
+        self._greeting = greeting
         self._process: asyncio.subprocess.Process | None = None
         self._said: list[str] = []
         self._readers: list[asyncio.Task[None]] = []
@@ -60,7 +63,7 @@ class Child:
         self._said.clear()
         self._process = await asyncio.create_subprocess_exec(
             *self._argv,
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.DEVNULL if self._greeting is None else asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=self._environ,
@@ -70,6 +73,8 @@ class Child:
             start_new_session=True,
         )
         assert self._process.stdout is not None and self._process.stderr is not None
+        if self._greeting is not None:
+            self.send(self._greeting())
         ready = asyncio.Event()
         errors = asyncio.create_task(self._relay_errors(self._process.stderr, ready))
         self._readers = [errors]
@@ -90,6 +95,11 @@ class Child:
             await errors
             raise NotStarted(self.name, "\n".join(self._said), code)
         self.first_line = line.decode().rstrip()
+
+    def send(self, message: bytes) -> None:
+        """To its standard input, in the background. One that has ended gets nothing."""
+        if self._process is not None and self._process.returncode is None and self._process.stdin is not None:
+            self._process.stdin.write(message)
 
     async def watch(self) -> None:
         """Keeps the child up until cancelled."""
@@ -151,10 +161,18 @@ async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
         yield line.decode(errors="replace").rstrip()
 
 
-def worker(config: Path, address: str, *, leave: float, environ: Mapping[str, str] | None = None) -> Child:
+def worker(  # noqa: PLR0913 - named
+    config: Path,
+    address: str,
+    *,
+    leave: float,
+    environ: Mapping[str, str] | None = None,
+    on_line: Callable[[str], None] | None = None,
+    greeting: Callable[[], bytes] | None = None,
+) -> Child:
     """One processor on `unix:PATH` or `HOST:PORT`. `leave`: seconds between saying that it leaves and leaving."""
     argv = [sys.executable, "-m", "extproc.server.worker", str(config), address, str(leave)]
-    return Child(f"worker {address}", argv, environ=environ)
+    return Child(f"worker {address}", argv, environ=environ, on_line=on_line, greeting=greeting)
 
 
 Group = Sequence[Child]
@@ -168,15 +186,29 @@ async def start(groups: Sequence[Group]) -> None:
             raise result
 
 
-async def supervise(begin: Callable[[list[Group]], Awaitable[None]], grace: float) -> None:
-    """Runs `begin`, which starts groups of children and names them in its argument; keeps them up until SIGTERM,
-    SIGINT or SIGHUP (a closed terminal's, which reaches no child); then stops them in their order, `grace` seconds
-    for each. Nothing stays behind, however it ends."""
+Begin = Callable[[list[Group]], Awaitable[Callable[[], Awaitable[None]] | None]]
+
+
+async def supervise(
+    begin: Begin, grace: float, *, hung_up: Callable[[], None] | None = None, leave: Callable[[], None] = lambda: None
+) -> None:
+    """Runs `begin`, which starts groups of children, names them in its argument, and may give what else is to run
+    beside them; keeps them up until SIGTERM or SIGINT; then calls `leave` and stops them in their order, `grace`
+    seconds for each. SIGHUP calls `hung_up`; it ends everything where there is none, or where it is a closed
+    terminal's, which reaches no child. Nothing stays behind, however it ends."""
     groups: list[Group] = []
     told = asyncio.Event()
+    at_terminal = _has_terminal()
+
+    def hangup() -> None:
+        if hung_up is None or (at_terminal and not _has_terminal()):
+            told.set()
+        else:
+            hung_up()
+
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        loop.add_signal_handler(number, told.set)
+    for number, obey in ((signal.SIGTERM, told.set), (signal.SIGINT, told.set), (signal.SIGHUP, hangup)):
+        loop.add_signal_handler(number, obey)
     running = asyncio.create_task(_begin_and_watch(begin, groups))
     waiting = asyncio.create_task(told.wait())
     try:
@@ -184,15 +216,26 @@ async def supervise(begin: Callable[[list[Group]], Awaitable[None]], grace: floa
         if running.done():
             await running
     finally:
+        leave()
         for task in (running, waiting):
             task.cancel()
         await asyncio.gather(running, waiting, return_exceptions=True)
         await stop(groups, grace)
 
 
-async def _begin_and_watch(begin: Callable[[list[Group]], Awaitable[None]], groups: list[Group]) -> None:
-    await begin(groups)
-    await asyncio.gather(*(child.watch() for group in groups for child in group))
+def _has_terminal() -> bool:
+    """A closed terminal is nobody's any more; a daemon never had one."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+async def _begin_and_watch(begin: Begin, groups: list[Group]) -> None:
+    also = await begin(groups)
+    watched = [child.watch() for group in groups for child in group]
+    await asyncio.gather(*watched, *([also()] if also else []))
 
 
 async def stop(groups: Sequence[Group], grace: float) -> None:

@@ -4,76 +4,101 @@ import asyncio
 import logging
 import time
 import traceback
-
-import grpc
+from collections import deque
 
 from extproc import pb
-from extproc.events import Event, Record, Silence
-from extproc.gateway import Gateway
-from extproc.server import metrics
+from extproc.events import Action, Event, Record, Silence
+from extproc.server.gateways import Gateways
+from extproc.server.grpc import Call, Status
 from extproc.server.messages import to_event, to_responses
+from extproc.server.observe import Observer
 
 log = logging.getLogger("extproc")
 
-Context = grpc.aio.ServicerContext[pb.ProcessingRequest, pb.ProcessingResponse]
+PROCESS = b"/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 
 
-class Service(pb.ExternalProcessorServicer):
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
+class Stream:
+    """Ends when Envoy has closed its half: a clean end before that would let the request pass unchecked."""
 
-    async def Process(self, request_iterator: object, context: Context) -> None:  # noqa: N802 - gRPC's name
-        """Reads until Envoy has closed its half: a clean end before that would let the request pass unchecked."""
-        stream = _Stream(self._gateway, context)
-        try:
-            await stream.run()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the call must not pass
-            log.error("exchange failed: %s", _where(error))
-            await context.abort(grpc.StatusCode.INTERNAL, "processor failed")
-        finally:
-            stream.close()
-
-
-class _Stream:
-    def __init__(self, gateway: Gateway, context: Context) -> None:
-        self._gateway = gateway
-        self._context = context
-        self._exchange = gateway.exchange(time.time())
-        self._writing = asyncio.Lock()
+    def __init__(self, gateways: Gateways, observer: Observer, call: Call) -> None:
+        self._gateway = gateways.current()
+        self._observer = observer
+        self._call = call
+        self._exchange = self._gateway.exchange(time.time())
+        self._waiting: deque[bytes] = deque()
+        """What came while policy makes up its mind."""
+        self._deciding: asyncio.Task[None] | None = None
+        self._finished = False
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
-        self._waking: asyncio.Task[None] | None = None
-        self._running: asyncio.Task[None] | None = None
         self._record: Record = {}
+        observer.begin()
 
-    async def run(self) -> None:
-        self._running = asyncio.current_task()
-        while True:
-            request = await self._context.read()
-            if request == grpc.aio.EOF:
-                return
-            async with self._writing:
-                await self._handle(to_event(request), request)
+    def received(self, message: bytes) -> None:
+        self._waiting.append(message)
+        if self._deciding is None:
+            self._go_on()
 
-    def close(self) -> None:
+    def finished(self) -> None:
+        self._finished = True
+        if self._deciding is None:
+            self._call.end()
+
+    def closed(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        if self._waking is not None:
-            self._waking.cancel()
-        if self._record:
-            metrics.observe(self._record)
+        if self._deciding is not None:
+            self._deciding.cancel()
+        self._gateway.ended(self._exchange)
+        self._observer.end(self._exchange.facts, self._record, time.time())
 
-    async def _handle(self, event: Event, request: pb.ProcessingRequest | None) -> None:
-        now = time.time()
+    def _go_on(self) -> None:
+        while self._waiting and self._deciding is None and not self._call.ended:
+            try:
+                self._take(pb.ProcessingRequest.FromString(self._waiting.popleft()))
+            except Exception as error:  # noqa: BLE001 - whatever it is, the call must not pass
+                self._abort(error)
+        if self._finished and self._deciding is None:
+            self._call.end()
+
+    def _take(self, request: pb.ProcessingRequest) -> None:
+        event = to_event(request)
+        if self._gateway.decides(event):
+            self._deciding = asyncio.create_task(self._decide(event, request))
+            return
         try:
-            actions = await self._gateway.handle(self._exchange, event, now)
+            actions = self._gateway.go_on(self._exchange, event, time.time())
         except Exception as error:  # noqa: BLE001 - a bug ends one exchange, in the client's dialect
-            log.error("exchange failed: %s", _where(error))
-            actions = self._exchange.fail()
+            actions = self._failed(error)
+        self._carry_out(actions, request)
+
+    async def _decide(self, event: Event, request: pb.ProcessingRequest) -> None:
+        """Policy may wait, for instance for an issuer's keys."""
+        try:
+            try:
+                actions = await self._gateway.handle(self._exchange, event, time.time())
+            except Exception as error:  # noqa: BLE001 - as in `_take`
+                actions = self._failed(error)
+            self._carry_out(actions, request)
+        except Exception as error:  # noqa: BLE001 - as in `_go_on`
+            self._abort(error)
+        self._deciding = None
+        self._go_on()
+
+    def _failed(self, error: Exception) -> list[Action]:
+        log.error("exchange failed: %s", _where(error))
+        return self._exchange.fail()
+
+    def _abort(self, error: Exception) -> None:
+        log.error("exchange failed: %s", _where(error))
+        self._call.end(Status.INTERNAL, "processor failed")
+
+    def _carry_out(self, actions: list[Action], request: pb.ProcessingRequest | None) -> None:
         for action in actions:
             self._record |= action.record
         for response in to_responses(actions, request):
-            await self._context.write(response)
+            self._call.write(response.SerializeToString())
         self._set_timer()
 
     def _set_timer(self) -> None:
@@ -89,20 +114,14 @@ class _Stream:
 
     def _wake(self) -> None:
         self._timer = None
-        self._waking = asyncio.create_task(self._say_something())
-
-    async def _say_something(self) -> None:
+        deadline = self._exchange.deadline
+        if deadline is None or deadline > time.time():
+            self._set_timer()
+            return
         try:
-            async with self._writing:
-                deadline = self._exchange.deadline
-                if deadline is not None and deadline <= time.time():
-                    await self._handle(Silence(), None)
-                else:
-                    self._set_timer()
-        except Exception as error:  # noqa: BLE001 - as in `Process`: what cannot go on must not hang
-            log.error("exchange failed: %s", _where(error))
-            if self._running is not None:
-                self._running.cancel()
+            self._carry_out(self._exchange.handle(Silence(), time.time()), None)
+        except Exception as error:  # noqa: BLE001 - as in `_go_on`
+            self._abort(error)
 
 
 def _where(error: Exception) -> str:

@@ -5,45 +5,38 @@ import gc
 import logging
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health
-
-from extproc import gateway, pb
 from extproc.config import Invalid
-from extproc.server.service import Service
+from extproc.server import health, service
+from extproc.server.gateways import Gateways
+from extproc.server.grpc import Server
+from extproc.server.observe import Observer
 
 READY = "ready"
 GRACE_SECONDS = 600.0
-
-OPTIONS = (
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.so_reuseport", 0),
-    # Envoy may ping as often as it likes; grpcio's default would end live streams over it.
-    ("grpc.http2.max_ping_strikes", 0),
-)
 
 
 async def serve(config: Path, address: str, leave: float) -> None:
     """Until SIGTERM: then say so for `leave` seconds, finish what runs (bounded), and go.
     Raises config.Invalid, OSError."""
-    server = grpc.aio.server(options=OPTIONS)
-    pb.add_ExternalProcessorServicer_to_server(Service(gateway.load(config)), server)
-    status = health.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(status, server)
-    server.add_insecure_port(address)
+    gateways = Gateways(config)
+    await gateways.begin()
+    status = health.Health()
+    stream = partial(service.Stream, gateways, Observer(gateways.current().source.config))
+    server = Server({service.PROCESS: stream, health.CHECK: status.check})
     # What is here stays: the collector need not look at it again, and need not look often.
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
-    await server.start()
-    await status.set("", health_pb2.HealthCheckResponse.SERVING)
+    await server.listen(address)
+    status.serving = True
     print(READY, flush=True)
+    following = asyncio.create_task(gateways.follow())
     await _told_to_leave()
-    await status.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+    following.cancel()
+    status.serving = False
     await asyncio.sleep(leave)
     await server.stop(GRACE_SECONDS)
 
@@ -63,7 +56,7 @@ def main(argv: list[str]) -> int:
     except Invalid as error:
         print(error, file=sys.stderr)
         return 2
-    except (OSError, RuntimeError) as error:
+    except OSError as error:
         print(f"cannot serve on {argv[1]}: {error}", file=sys.stderr)
         return 1
     return 0

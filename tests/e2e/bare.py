@@ -12,6 +12,7 @@ from pathlib import Path
 
 from extproc import config, envoy, up
 from extproc.demo import idp
+from extproc.front import Front
 from tests.e2e.stack import GATEWAY, PROVIDER_KEY, SECONDS, Lines, Stack, free_port
 
 
@@ -44,6 +45,13 @@ def bare_envoy(setup: Setup, processors: Sequence[str], *, healthy: int, timeout
     """`healthy`: so many processors must be found before it begins. `timeout`: for each of a processor's replies."""
     envoy.write(config.load(setup.path, setup.environ), processors, setup.folder)
     _set_timeout(setup.folder / "listeners.json", timeout)
+    with envoy_in(setup, healthy=healthy) as stack:
+        yield stack
+
+
+@contextlib.contextmanager
+def envoy_in(setup: Setup, *, healthy: int) -> Iterator[Stack]:
+    """As somebody else starts it, in a folder with its files."""
     argv = [up.binary_path(), "-c", "bootstrap.json", "--disable-hot-restart", "--log-level", "warn"]
     argv += ["--file-flush-interval-msec", "50", "--concurrency", "1"]
     with started(argv, setup.folder, {}) as (process, out, err):
@@ -52,7 +60,7 @@ def bare_envoy(setup: Setup, processors: Sequence[str], *, healthy: int, timeout
 
 
 def wait_for_processors(setup: Setup, count: int) -> None:
-    asyncio.run(up._serving(setup.folder, count))
+    asyncio.run(Front(setup.folder, [""] * count).serving())
 
 
 @contextlib.contextmanager

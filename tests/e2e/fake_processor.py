@@ -1,13 +1,14 @@
 """A processor on real gRPC that does as the test says, wrongly above all."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from extproc import pb
+from extproc.providers import cluster
 from extproc.record import ALLOWED, CLUSTER, VERDICT
 
 Reply = pb.ProcessingResponse | bytes
@@ -87,14 +88,15 @@ def says(reply: Reply) -> Behaviour:
     return behave
 
 
-def lets_through(**metadata: str) -> Behaviour:
+def lets_through(*metadata: Mapping[str, str]) -> Behaviour:
     """Says yes to everything; `metadata` goes along under `extproc`."""
 
     def behave(requests: Iterator[pb.ProcessingRequest], context: grpc.ServicerContext) -> Iterator[Reply]:
+        said = {key: value for part in metadata for key, value in part.items()}
         for request in requests:
             reply = passes(request)
-            if metadata:
-                reply.dynamic_metadata.update({"extproc": metadata})
+            if said:
+                reply.dynamic_metadata.update({"extproc": said})
             yield reply
 
     return behave
@@ -107,4 +109,10 @@ def passes(request: pb.ProcessingRequest) -> pb.ProcessingResponse:
     return pb.ProcessingResponse(request_body=pb.BodyResponse(response=common))
 
 
-VERDICT_ONLY, CLUSTER_ONLY = {VERDICT: ALLOWED}, {CLUSTER: "provider:openai"}
+VERDICT_ONLY = {VERDICT: ALLOWED}
+CLUSTER_ONLY: dict[str, str] = {}
+"""Filled in by `knows_provider`."""
+
+
+def knows_provider(base_url: str) -> None:
+    CLUSTER_ONLY[CLUSTER] = cluster("openai", base_url)

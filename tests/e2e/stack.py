@@ -61,16 +61,20 @@ class Lines:
 
     def first(self, pick: Callable[[str], T | None], seconds: float = SECONDS) -> T:
         """What `pick` makes of the first line that it makes something of, waiting for the line if need be."""
+        return self.nth(1, pick, seconds)
+
+    def nth(self, count: int, pick: Callable[[str], T | None], seconds: float = SECONDS) -> T:
+        """Of the line with that number among those that it makes something of."""
         found: list[T] = []
 
         def look() -> bool:
-            found.extend(value for line in self.seen if (value := pick(line)) is not None)
-            return bool(found) or self._over
+            found[:] = [value for line in self.seen if (value := pick(line)) is not None]
+            return len(found) >= count or self._over
 
         with self._arrived:
             self._arrived.wait_for(look, seconds)
-        assert found, "no such line among:\n" + "\n".join(self.seen[-30:])
-        return found[0]
+        assert len(found) >= count, "no such line among:\n" + "\n".join(self.seen[-30:])
+        return found[count - 1]
 
     @property
     def text(self) -> str:

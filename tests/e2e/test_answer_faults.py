@@ -16,13 +16,13 @@ from tests.e2e.refusals import refused
 from tests.e2e.stack import GATEWAY, Stack, prompt
 
 HASTY = GATEWAY.replace("api_key: {env: MODEL_KEY}}", "api_key: {env: MODEL_KEY}, timeouts: {idle: 0.5}}")
-VERDICT = {**fake.VERDICT_ONLY, **fake.CLUSTER_ONLY}
 
 
 @pytest.fixture(scope="module")
 def faulty() -> Iterator[tuple[Stack, FakeProcessor]]:
     with RawProvider().serving() as provider, configured(provider.url, HASTY) as setup:
         provider.plays(FINE)
+        fake.knows_provider(provider.url)
         address = f"unix:{setup.folder}/fake.sock"
         with fake.fake_processor(address) as processor, bare_envoy(setup, [address], healthy=1) as stack:
             yield stack, processor
@@ -36,7 +36,7 @@ def answered(then: Behaviour) -> Behaviour:
         headers.mode_override.CopyFrom(_READ_ANSWER)
         yield headers
         body = fake.passes(next(requests))
-        body.dynamic_metadata.update({"extproc": {**VERDICT, READ: True}})
+        body.dynamic_metadata.update({"extproc": {**fake.VERDICT_ONLY, **fake.CLUSTER_ONLY, READ: True}})
         yield body
         yield from then(requests, context)
 
@@ -54,12 +54,6 @@ def begun(then: Behaviour) -> Behaviour:
     return behave
 
 
-def exhausted(requests: Iterator[pb.ProcessingRequest], context: grpc.ServicerContext) -> Iterator[Reply]:
-    next(requests)
-    context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too much to do")
-    yield b""
-
-
 GARBAGE = fake.says(b"\xff\xff garbage")
 FAULTS: dict[str, tuple[Behaviour, int, str, str]] = {
     "aborts at the answer's headers": (answered(fake.aborts), 503, "api_error", "Internal"),
@@ -68,7 +62,6 @@ FAULTS: dict[str, tuple[Behaviour, int, str, str]] = {
     "garbage at the answer's body": (answered(begun(GARBAGE)), 503, "api_error", "Internal"),
     "hangs at the answer's headers": (answered(fake.hangs), 504, "timeout_error", "UpstreamTimeout"),
     "hangs at the answer's body": (answered(begun(fake.hangs)), 504, "timeout_error", "UpstreamTimeout"),
-    "has enough to do": (exhausted, 503, "overloaded_error", "Internal"),
 }
 
 
@@ -79,7 +72,6 @@ def test_the_answer_is_lost(faulty: tuple[Stack, FakeProcessor], name: str) -> N
     answer = stack.call(prompt("demo: say hi"))
     _, record = refused(stack, answer, status, kind)
     assert record["reason"] == reason
-    assert answer.headers.get("retry-after") == ("1" if kind == "overloaded_error" else None)
 
 
 @pytest.mark.parametrize("then", [fake.closes, begun(fake.closes)], ids=["headers", "body"])

@@ -1,9 +1,13 @@
 """Leaving: no call is lost while one processor goes, what runs is finished, and nothing stays behind."""
 
 import contextlib
+import fcntl
+import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 import threading
 from collections.abc import Iterator
 from typing import Self
@@ -100,16 +104,23 @@ def test_up_leaves_nothing_behind_when_its_terminal_is_closed(model: Model) -> N
     """Then there is nobody to print to, either."""
     with configured(model.url) as setup, contextlib.ExitStack() as later:
         argv = [sys.executable, "-m", "extproc", "up", "--config", str(setup.path)]
-        pipe, end = subprocess.PIPE, subprocess.STDOUT
-        process = subprocess.Popen(argv, cwd=setup.folder, env=setup.environ, stdout=pipe, stderr=end, text=True)
+        ours, its = pty.openpty()
+        screen = later.enter_context(os.fdopen(ours, "rb"))
+        process = subprocess.Popen(
+            argv, cwd=setup.folder, env=setup.environ, stdin=its, stdout=its, stderr=its,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - one system call, no lock
+        )  # fmt: skip
+        os.close(its)
         later.callback(process.wait)
-        later.callback(process.kill)
-        assert process.stdout is not None
-        with process.stdout as said:
-            assert any("ANTHROPIC_AUTH_TOKEN" in line for line in said)
+        later.callback(process.terminate)
+        assert any(b"ANTHROPIC_AUTH_TOKEN" in line for line in screen)
         family = set(children(process.pid))
         assert httpx.head(f"http://127.0.0.1:{setup.port}/", verify=False, timeout=SECONDS).status_code == 200
+        # With the terminal there, it means: reload.
         process.send_signal(signal.SIGHUP)
+        assert any(b"is in force" in line for line in screen)
+        screen.close()
         process.wait(SECONDS)
         assert not family & running().keys()
 

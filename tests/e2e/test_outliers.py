@@ -10,14 +10,13 @@ import httpx
 from tests.e2e.bare import bare_envoy, configured, started
 from tests.e2e.stack import GATEWAY, SECONDS, Model, free_port, prompt
 
-CLUSTER = "provider:openai"
 CONFIG = GATEWAY.replace("api_key: {env: MODEL_KEY}}", "api_key: {env: MODEL_KEY}, outliers: {failures: 3}}")
 
 
 def add_address(folder: Path, port: int) -> None:
     """As a name that resolves to one more address would; Envoy watches the file."""
     content = json.loads((folder / "clusters.json").read_text())
-    [cluster] = [one for one in content["resources"] if one["name"] == CLUSTER]
+    [cluster] = [one for one in content["resources"] if one.get("alt_stat_name") == "provider:openai"]
     [locality] = cluster["load_assignment"]["endpoints"]
     address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
     locality["lb_endpoints"].append({"endpoint": {"address": address}})
@@ -27,7 +26,7 @@ def add_address(folder: Path, port: int) -> None:
 
 def stat(folder: Path, name: str) -> int:
     with httpx.Client(transport=httpx.HTTPTransport(uds=str(folder / "admin.sock"))) as client:
-        found = client.get("http://admin/stats", params={"filter": f"^cluster.{CLUSTER.replace(':', '_')}.{name}$"}).text
+        found = client.get("http://admin/stats", params={"filter": f"^cluster.provider_openai.{name}$"}).text
     return int(found.rpartition(":")[2] or 0)
 
 

@@ -20,6 +20,7 @@ from tests.e2e.stack import SECONDS, Json, Model, Stack, prompt, up
 
 @pytest.fixture(scope="module")
 def faulty(model: Model) -> Iterator[tuple[Stack, FakeProcessor]]:
+    fake.knows_provider(model.url)
     with configured(model.url) as setup:
         address = f"unix:{setup.folder}/fake.sock"
         with (
@@ -47,9 +48,9 @@ FAULTS: dict[str, tuple[fake.Behaviour, int]] = {
     "another message's reply": (fake.says(BODY), 503),
     "an answer's reply": (fake.says(ANSWER), 503),
     "no verdict": (fake.lets_through(), 503),
-    "a verdict for no provider": (fake.lets_through(**fake.VERDICT_ONLY), 503),
-    "a provider without a verdict": (fake.lets_through(**fake.CLUSTER_ONLY), 503),
-    "another verdict": (fake.lets_through(**fake.CLUSTER_ONLY, verdict="deny"), 503),
+    "a verdict for no provider": (fake.lets_through(fake.VERDICT_ONLY), 503),
+    "a provider without a verdict": (fake.lets_through(fake.CLUSTER_ONLY), 503),
+    "another verdict": (fake.lets_through(fake.CLUSTER_ONLY, {"verdict": "deny"}), 503),
 }
 
 
@@ -68,7 +69,7 @@ def test_the_request_never_reaches_the_model(faulty: tuple[Stack, FakeProcessor]
 def test_the_same_call_passes_with_a_verdict(faulty: tuple[Stack, FakeProcessor], model: Model) -> None:
     """So it is the verdict that the calls above were lacking."""
     stack, processor = faulty
-    processor.behaviour = fake.lets_through(**fake.VERDICT_ONLY, **fake.CLUSTER_ONLY)
+    processor.behaviour = fake.lets_through(fake.VERDICT_ONLY, fake.CLUSTER_ONLY)
     before = len(model.requests())
     stack.call(prompt(PROMPT))
     assert len(model.requests()) == before + 1

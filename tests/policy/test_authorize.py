@@ -1,111 +1,58 @@
-from itertools import product
+"""When which rules are asked, and what a refusal says."""
+
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from extproc import providers
-from extproc.config import Fault, Source
+from extproc.config import Fault
 from extproc.endpoints import Endpoint, Operation
 from extproc.errors import Reason, Rejection
-from extproc.events import Headers
 from extproc.facts import Caller, Facts
-from extproc.policy.authorize import Authorize, AuthorizeModel, RuleSet, variables
-from extproc.policy.cel import Rule, compile_rule, prepared
+from extproc.policy.authorize import Authorize, AuthorizeModel
+from extproc.policy.rules import Rules
 from tests.playbook import done
 from tests.settings import AUTHENTICATION, PROVIDERS, source
 
-TRUE, FALSE, FAILS, TEXT = "jwt.yes", "jwt.no", "jwt.absent", "jwt.text"
-LATE_TRUE, LATE_FALSE, LATE_FAILS = 'model == "m"', 'model == "x"', 'jwt.absent == 1 && model == "m"'
-CLAIMS: dict[str, Any] = {"yes": True, "no": False, "text": "true", "sub": "ann"}
-SEEN = prepared({"jwt": CLAIMS, "request": {}, "model": "m", "provider": "p", "upstream_model": "u"})
-
-
-def rules(*texts: str) -> list[Rule]:
-    return [rule for text in texts if isinstance(rule := compile_rule(text, ()), Rule)]
-
-
-def verdict(
-    allow: tuple[str, ...] = (), deny: tuple[str, ...] = (), require: tuple[str, ...] = (), *, complete: bool = True
-) -> bool:
-    return RuleSet(rules(*allow), rules(*deny), rules(*require)).verdict(SEEN, complete=complete)
-
-
-@pytest.mark.parametrize("failed", [FAILS, TEXT, LATE_FAILS])
-def test_a_rule_that_fails_counts_against_the_caller(failed: str) -> None:
-    assert not verdict(allow=(failed,))
-    assert not verdict(deny=(failed,))
-    assert not verdict(require=(failed,))
-    assert verdict(allow=(failed, TRUE))
-
-
-@pytest.mark.parametrize(
-    ("allow", "deny", "require", "expected"),
-    [
-        ((), (), (), True),
-        ((TRUE,), (), (), True),
-        ((FALSE,), (), (), False),
-        ((FALSE, TRUE), (), (), True),
-        ((), (FALSE,), (), True),
-        ((TRUE,), (FALSE, TRUE), (TRUE,), False),
-        ((TRUE,), (), (TRUE, FALSE), False),
-        ((FALSE,), (), (TRUE,), False),
-        ((), (), (TRUE,), True),
-    ],
-)
-def test_deny_wins_all_are_required_one_must_allow(allow: Any, deny: Any, require: Any, expected: bool) -> None:
-    assert verdict(allow, deny, require) is expected
-
-
-@pytest.mark.parametrize(
-    ("allow", "deny", "require", "at_headers", "at_body"),
-    [
-        ((LATE_FALSE,), (), (), True, False),
-        ((LATE_TRUE,), (), (), True, True),
-        ((FALSE, LATE_TRUE), (), (), True, True),
-        ((FALSE, LATE_FALSE), (), (), True, False),
-        ((), (LATE_TRUE,), (), True, False),
-        ((), (TRUE, LATE_FALSE), (), False, False),
-        ((), (), (LATE_FALSE,), True, False),
-        ((), (), (FALSE, LATE_TRUE), False, False),
-        ((FALSE,), (LATE_FALSE,), (), False, False),
-    ],
-)
-def test_rules_that_need_the_body_wait_for_it(
-    allow: Any, deny: Any, require: Any, at_headers: bool, at_body: bool
-) -> None:
-    assert verdict(allow, deny, require, complete=False) is at_headers
-    assert verdict(allow, deny, require) is at_body
-
-
-def test_nothing_that_is_refused_at_the_headers_passes_later() -> None:
-    some = [(), (TRUE,), (FALSE,), (FAILS,), (LATE_TRUE,), (LATE_FALSE,), (FALSE, LATE_TRUE)]
-    for allow, deny, require in product(some, some, some):
-        assert verdict(allow, deny, require, complete=False) or not verdict(allow, deny, require)
-
-
-GLOBAL = f"{AUTHENTICATION}\n{PROVIDERS}\nauthorization: {{allow: ['jwt.yes'], deny: ['model == \"banned\"']}}\n"
-MODELS = """
+CLAIMS: dict[str, Any] = {"yes": True, "no": False, "llms": {"openai": ["entitled", "open"]}}
+CONFIG = f"""{AUTHENTICATION}
+{PROVIDERS}
+authorization:
+  allow: jwt.yes
+  deny: ['model == "banned"', '"bash" in llm.tools && jwt.no', 'provider != "openai"']
 models:
-  - {name: open, provider: openai}
-  - {name: banned, provider: openai}
-  - {name: own, provider: openai, allow: "jwt.no"}
-  - {name: either, provider: openai, allow: ["jwt.absent", "upstream_model == 'either'"]}
+  - {{name: open, provider: openai}}
+  - {{name: banned, provider: openai}}
+  - {{name: own, provider: openai, allow: "jwt.no"}}
+  - {{name: either, provider: openai, allow: ["jwt.absent", "upstream_model == 'either'"]}}
+  - {{name: entitled, provider: openai, require: model in jwt.llms.openai}}
+  - {{name: not-entitled, provider: openai, require: model in jwt.llms.openai}}
+  - {{name: plain, provider: openai, deny: [llm.stream, llm.has_images]}}
+  - {{name: only-there, provider: openai, deny: 'request.path != "/there"'}}
+routes:
+  - {{path: /team, serve: messages, require: jwt.no}}
+  - {{path: /short, serve: messages, require: [jwt.yes, llm.messages < 2]}}
 """
+FREE = CONFIG.partition("  deny:")[0] + "models:" + CONFIG.partition("models:")[2]
 
 
-def steps(source: Source, faults: list[Fault]) -> tuple[Authorize, AuthorizeModel, providers.Catalogue]:
-    catalogue, _, _ = providers.load(source, {"OPENAI_API_KEY": "k"})
-    everyone = Authorize(source, faults)
-    return everyone, AuthorizeModel(source, catalogue, everyone, faults), catalogue
+def made(folder: Path, text: str = CONFIG) -> tuple[Rules, providers.Catalogue]:
+    read = source(folder, text)
+    catalogue, _, _ = providers.load(read, {"OPENAI_API_KEY": "k"})
+    faults: list[Fault] = []
+    rules = Rules(read, catalogue, faults)
+    assert not faults
+    return rules, catalogue
 
 
-def facts(operation: Operation = Operation.GENERATE, **claims: Any) -> Facts:
-    return Facts(0, endpoint=Endpoint("e", operation, "messages", "POST"), caller=Caller(CLAIMS | claims))
+def facts(operation: Operation = Operation.GENERATE, route: int | None = None, **claims: Any) -> Facts:
+    endpoint = Endpoint("e", operation, "messages", "POST", route=route)
+    return Facts(0, path="/x", endpoint=endpoint, caller=Caller(CLAIMS | claims))
 
 
-def refused(step: Any, facts: Facts) -> Rejection | None:
-    found: Any = done(step(facts, 0.0))
+def refused(step: Any, asked: Facts) -> Rejection | None:
+    found: Any = done(step(asked, 0.0))
     assert found is None or isinstance(found, Rejection)
     return found
 
@@ -119,49 +66,120 @@ def refused(step: Any, facts: Facts) -> Rejection | None:
     (False, Operation.PROBE, True),
 ])  # fmt: skip
 def test_at_the_headers(tmp_path: Path, yes: bool, operation: Operation, ok: bool) -> None:
-    everyone, _, _ = steps(source(tmp_path, GLOBAL + MODELS), [])
-    rejection = refused(everyone, facts(operation, yes=yes))
+    rejection = refused(Authorize(made(tmp_path, FREE)[0]), facts(operation, yes=yes))
     assert (rejection is None) is ok
     assert rejection is None or (rejection.http_status, rejection.reason) == (403, Reason.AUTHORIZATION)
+    assert rejection is None or rejection.detail == "not_allowed:authorization.allow"
 
 
 @pytest.mark.parametrize(
-    ("model", "reason"),
-    [("open", None), ("banned", Reason.AUTHORIZATION), ("own", Reason.MODEL_NOT_ALLOWED), ("either", None)],
+    ("route", "detail", "message"),
+    [
+        (None, None, None),
+        (0, "not_allowed:routes.0.require.0", "this token may not use this route"),
+        (1, None, None),
+    ],
 )
-def test_at_the_body(tmp_path: Path, model: str, reason: Reason | None) -> None:
-    _, step, catalogue = steps(source(tmp_path, GLOBAL + MODELS), [])
+def test_a_route_at_the_headers(tmp_path: Path, route: int | None, detail: str | None, message: str | None) -> None:
+    rejection = refused(Authorize(made(tmp_path)[0]), facts(route=route))
+    assert (rejection and (rejection.detail, rejection.message)) == (detail and (detail, message))
+
+
+@pytest.mark.parametrize(
+    ("deny", "ok"),
+    [
+        ('model == "x"', False),
+        ("llm.stream", False),
+        ('jwt.no && model == "x"', True),
+        ('request.path.startsWith("/v1/") && model == "x"', True),
+        ('provider == "other"', True),
+        ('provider == "openai"', False),
+    ],
+)
+def test_what_no_one_will_ever_know_of_a_call_that_passes_through(tmp_path: Path, deny: str, ok: bool) -> None:
+    rules, catalogue = made(tmp_path, FREE.replace("allow: jwt.yes", f"deny: {deny!r}"))
+    asked = facts(Operation.PASSTHROUGH)
+    asked.provider = catalogue.rules[0].provider
+    assert (refused(Authorize(rules), asked) is None) is ok
+
+
+NAMED = "model: this token may not use "
+
+
+@pytest.mark.parametrize(
+    ("model", "body", "detail", "message"),
+    [
+        ("open", {}, None, None),
+        ("banned", {}, "model_not_allowed:authorization.deny.0", NAMED + "banned"),
+        ("own", {}, "model_not_allowed:models.2.allow", NAMED + "own"),
+        ("either", {}, None, None),
+        ("entitled", {}, None, None),
+        ("not-entitled", {}, "model_not_allowed:models.5.require.0", NAMED + "not-entitled"),
+        ("plain", {}, None, None),
+        ("plain", {"stream": True}, "model_not_allowed:models.6.deny.0", NAMED + "plain in this way"),
+        ("plain", {"stream": "yes"}, "model_not_allowed:models.6.deny.0", NAMED + "plain in this way"),
+        (
+            "plain",
+            {"messages": [{"content": [{"type": "image"}]}]},
+            "model_not_allowed:models.6.deny.1",
+            NAMED + "plain in this way",
+        ),
+        ("only-there", {}, "model_not_allowed:models.7.deny.0", NAMED + "only-there in this way"),
+    ],
+)
+def test_at_the_body(tmp_path: Path, model: str, body: dict[str, Any], detail: str | None, message: str | None) -> None:
+    rules, catalogue = made(tmp_path)
     asked = facts()
-    asked.model, asked.resolved = model, catalogue.resolve(model)
-    rejection = refused(step, asked)
-    assert (rejection.reason if rejection else None) is reason
-    assert asked.resolved is not None
-    assert step.permits(asked, asked.resolved) is (reason is None)
+    asked.body, asked.resolved = {"messages": [], **body}, catalogue.resolve(model)
+    rejection = refused(AuthorizeModel(rules), asked)
+    assert (rejection and (rejection.detail, rejection.message)) == (detail and (detail, message))
+    if rejection:
+        assert (rejection.http_status, rejection.reason) == (403, Reason.MODEL_NOT_ALLOWED)
+        assert rejection.path == ("" if rejection.message.endswith("way") else "model")
 
 
-def test_faults_name_their_rule(tmp_path: Path) -> None:
-    found: list[Fault] = []
-    steps(source(tmp_path, (GLOBAL + MODELS).replace("jwt.yes", "jwt.").replace("jwt.no", "1")), found)
-    assert [fault.where for fault in found] == [("authorization", "allow", 0), ("models", 2, "allow", 0)]
-
-
-def test_what_rules_see() -> None:
-    fields = [
-        (":path", "/x"),
-        ("x-a", "1"),
-        ("authorization", "Bearer t"),
-        ("x-api-key", "t"),
-        ("cookie", "c"),
-        ("x-a", "2"),
-    ]
+def test_a_provider_is_what_the_models_name_leads_to(tmp_path: Path) -> None:
+    rules, catalogue = made(tmp_path, CONFIG.replace('provider != "openai"', 'provider == "openai"'))
     asked = facts()
-    asked.headers, asked.method, asked.path = Headers(fields), "POST", "/x"
-    seen = variables(asked)
-    for text in (
-        'request.headers == {"x-a": "1,2"}',
-        'request.method == "POST" && request.path == "/x"',
-        'model == "" && provider == "" && upstream_model == ""',
-        'jwt.sub == "ann"',
-    ):
-        [rule] = rules(text)
-        assert rule.evaluate(seen) is True, text
+    asked.resolved = catalogue.resolve("open")
+    rejection = refused(AuthorizeModel(rules), asked)
+    assert rejection is not None
+    assert (rejection.message, rejection.path) == (NAMED + "open", "model")
+    assert rejection.detail == "model_not_allowed:authorization.deny.2"
+
+
+@pytest.mark.parametrize(
+    ("route", "no", "body", "detail"),
+    [
+        (None, True, {"tools": [{"name": "bash"}]}, "not_allowed:authorization.deny.1"),
+        (None, False, {"tools": [{"name": "bash"}]}, None),
+        (1, False, {"messages": [{}]}, None),
+        (1, False, {"messages": [{}, {}]}, "not_allowed:routes.1.require.1"),
+        (1, False, {"messages": None}, "not_allowed:routes.1.require.1"),
+    ],
+)
+def test_rules_about_the_body_alone(
+    tmp_path: Path, route: int | None, no: bool, body: dict[str, Any], detail: str | None
+) -> None:
+    rules, catalogue = made(tmp_path)
+    asked = facts(route=route, no=no)
+    asked.body, asked.resolved = {"messages": [], **body}, catalogue.resolve("open")
+    rejection = refused(AuthorizeModel(rules), asked)
+    assert (rejection and (rejection.detail, rejection.reason)) == (detail and (detail, Reason.AUTHORIZATION))
+
+
+@pytest.mark.parametrize(
+    ("route", "listed"),
+    [
+        (None, ["open", "either", "entitled", "plain"]),
+        (0, []),
+        (1, ["open", "either", "entitled", "plain"]),
+    ],
+)
+def test_what_is_listed(tmp_path: Path, route: int | None, listed: list[str]) -> None:
+    """Rules about the body are left out: what may be had by some requests is shown."""
+    rules, catalogue = made(tmp_path)
+    asked, step = facts(Operation.LIST_MODELS, route), AuthorizeModel(rules)
+    found = [model for name in catalogue.names() if (model := catalogue.resolve(name))]
+    admitted = refused(Authorize(rules), asked) is None
+    assert [model.name for model in found if admitted and step.permits(asked, model)] == listed

@@ -106,6 +106,8 @@ def test_a_json_object() -> None:
         ({"model": None}, None, "model: Input should be a valid string"),
         ({"model": 1}, None, "model: Input should be a valid string"),
         ({"model": ["a"]}, None, "model: Input should be a valid string"),
+        ({"model": "a", "Model": "b"}, None, "Model: write `model`"),
+        ({"MODEL": "a"}, None, "MODEL: write `model`"),
     ],
 )
 def test_finds_the_model(tmp_path: Path, body: dict[str, Any], upstream: str | None, problem: str) -> None:

@@ -55,6 +55,17 @@ def test_headers(end: bool) -> None:
     assert (event.status, dict(event.headers), event.end, event.details) == (503, FIELDS, end, "")
 
 
+def test_the_peer() -> None:
+    request = pb.ProcessingRequest(request_headers=http_headers())
+    request.attributes["envoy.filters.http.ext_proc"].fields["source.address"].string_value = "10.0.0.7:4711"
+    event = to_event(request)
+    assert isinstance(event, RequestHeaders)
+    assert event.source == "10.0.0.7:4711"
+    other = event_of(request_headers=http_headers(source="10.0.0.7:4711"))
+    assert isinstance(other, RequestHeaders)
+    assert other.source == ""
+
+
 def test_a_header_that_came_twice_stays_two() -> None:
     message = http_headers()
     message.headers.headers.add(key="x-a", raw_value=b"2")

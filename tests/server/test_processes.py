@@ -125,6 +125,29 @@ def test_a_line_too_long_is_left_out_and_reading_goes_on(monkeypatch: pytest.Mon
     run(scene())
 
 
+ECHO = READY + "import sys\nfor line in sys.stdin: print('got', line, end='', flush=True)\n"
+
+
+def test_it_is_greeted_at_each_start_and_told_more_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "FIRST_PAUSE", 0.001)
+
+    async def scene() -> None:
+        lines: asyncio.Queue[str] = asyncio.Queue()
+        greetings = iter([b"one\n", b"two\n"])
+        one = child(ECHO, on_line=lines.put_nowait, greeting=lambda: next(greetings))
+        one.send(b"to nobody\n")
+        await one.start()
+        one.send(b"more\n")
+        assert [await lines.get(), await lines.get()] == ["got one", "got more"]
+        watching = asyncio.create_task(one.watch())
+        os.kill(one.pid, signal.SIGKILL)
+        assert await lines.get() == "got two"
+        watching.cancel()
+        await one.stop(GRACE)
+
+    run(scene())
+
+
 def test_one_that_does_not_listen_is_killed() -> None:
     async def scene() -> None:
         one = child(STUBBORN)
@@ -240,9 +263,45 @@ def test_told_to_leave_all_are_stopped_group_after_group(tmp_path: Path, number:
         pids.extend(one.pid for group in groups for one in group)
         told(number)
 
-    run(supervise(begin, GRACE))
-    assert book.read_text().split() == ["front", "workers", "demo"]
+    def leave() -> None:
+        assert not book.exists() and not any(map(gone, pids))
+        book.write_text("told\n")
+
+    run(supervise(begin, GRACE, leave=leave))
+    assert book.read_text().split() == ["told", "front", "workers", "demo"]
     assert all(map(gone, pids))
+
+
+@pytest.mark.parametrize(("terminal", "ends"), [([True, True], False), ([False, False], False), ([True, False], True)])
+def test_sighup_ends_all_only_if_the_terminal_is_gone(
+    monkeypatch: pytest.MonkeyPatch, terminal: list[bool], ends: bool
+) -> None:
+    looks = iter(terminal)
+    monkeypatch.setattr(processes, "_has_terminal", lambda: next(looks))
+    heard: list[str] = []
+
+    def hung_up() -> None:
+        heard.append("reload")
+        told(signal.SIGTERM)
+
+    async def begin(groups: list[Group]) -> None:
+        groups.append([child(STAYS)])
+        await start(groups)
+        told(signal.SIGHUP)
+
+    run(supervise(begin, GRACE, hung_up=hung_up))
+    assert heard == ([] if ends else ["reload"])
+
+
+def test_something_runs_beside_the_children() -> None:
+    async def begin(groups: list[Group]) -> Callable[[], Awaitable[None]]:
+        async def beside() -> None:
+            told(signal.SIGTERM)
+            await asyncio.Event().wait()
+
+        return beside
+
+    run(supervise(begin, GRACE))
 
 
 def ended_by(begin: Callable[[list[Group]], Awaitable[None]], *errors: type[Exception]) -> None:

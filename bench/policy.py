@@ -1,0 +1,96 @@
+"""`python -m bench.policy`: what it costs to know a caller and to decide, in one process and without Envoy."""
+
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+
+from bench import bodies
+from extproc import config
+from extproc.demo import idp
+from extproc.errors import Rejection
+from extproc.events import Headers, RequestBody, RequestHeaders
+from extproc.facts import Facts
+from extproc.gateway import Gateway, _note
+
+CONFIG = """
+authentication:
+  jwt: [{{issuer: claude-code-lab, audiences: [anthropic-api], jwks: {{file: keys/jwks.json}}}}]
+authorization: {rules}
+providers: {{mock: {{dialects: [chat], base_url: "http://127.0.0.1:1/v1"}}}}
+models: [{{name: "*", provider: mock}}]
+"""
+LAB = 'jwt.org == "acme" && jwt.team == "data-platform"'
+CLAIMS = [f'jwt.team != "team-{n}" && model != "model-{n}" || "gpt-4o-mini" in jwt.llms.openai' for n in range(20)]
+REQUEST = [f'request.headers["x-{n}"] != "" || request.path != "/{n}" || source.address != "::1"' for n in range(20)]
+BODY = ['llm.tools.all(tool, tool.startsWith("tool_")) && !llm.has_images && llm.max_tokens < 100000']
+ROWS: list[tuple[str, list[str], bytes]] = [
+    ("one rule for claims, 1 KB", [LAB], bodies.small()),
+    ("20 rules for claims and model, 1 KB", CLAIMS, bodies.small()),
+    ("20 rules for headers and address, 1 KB", REQUEST, bodies.small()),
+    ("a rule for tools, images and limit, 1 KB", BODY, bodies.small()),
+    ("a rule for tools, images and limit, 61 KB", BODY, bodies.large()),
+]
+FIELDS = {f"x-{n}": "value" for n in range(20)} | {"content-type": "application/json", ":authority": "gateway"}
+
+
+def measure(name: str, rules: list[str], body: bytes, calls: int, token: str, folder: Path) -> str:
+    """A line of the table, in microseconds of CPU."""
+    (folder / "gateway.yaml").write_text(CONFIG.format(rules=msgspec.json.encode({"require": rules}).decode()))
+    gateway = Gateway(config.load(folder / "gateway.yaml"))
+    fields = {":method": "POST", ":path": "/v1/messages", "authorization": f"Bearer {token}", **FIELDS}
+    headers = RequestHeaders(Headers(fields.items()), end=False, source="10.0.0.1:4711")
+    at_headers, (read, find, authorize) = gateway._steps[RequestHeaders], gateway._steps[RequestBody]
+
+    def call() -> Facts:
+        facts = Facts(started=0)
+        _note(facts, headers)
+        for step in at_headers:
+            _done(step(facts, time.time()))
+        return facts
+
+    facts = call()
+    facts.raw_body = body
+    for step in (read, find):
+        _done(step(facts, 0))
+    costs = [_cost(call, calls), _cost(lambda: _done(authorize(facts, 0)), calls)]
+    return f"| {name} | {costs[0]:.0f} | {costs[1]:.0f} | {sum(costs):.0f} |"
+
+
+def _cost(call: Callable[[], object], calls: int) -> float:
+    call()
+    began = time.process_time()
+    for _ in range(calls):
+        call()
+    return (time.process_time() - began) * 1e6 / calls
+
+
+def _done(step: Awaitable[Rejection | None]) -> None:
+    try:
+        next(step.__await__())
+    except StopIteration as stop:
+        refused: Rejection | None = stop.value
+    else:
+        raise AssertionError("a step waited")
+    assert refused is None, refused
+
+
+def main() -> None:
+    calls = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
+    print(f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, CPython {platform.python_version()}; {calls} calls\n")
+    print("| warm token, us of CPU | at the headers | at the body | both |")
+    print("|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        idp.ensure_keys(folder / "keys")
+        token = idp.mint(folder / "keys")
+        for row in ROWS:
+            print(measure(*row, calls, token, folder), flush=True)
+
+
+if __name__ == "__main__":
+    main()

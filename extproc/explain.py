@@ -1,0 +1,157 @@
+"""`extproc check --token T`: what the gateway says to a call and why, by the code that says it, without any network."""
+
+import asyncio
+import dataclasses
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from extproc.endpoints import Operation
+from extproc.errors import Reason
+from extproc.events import Action, AwaitBody, Headers, RequestBody, RequestHeaders, Respond
+from extproc.facts import Facts
+from extproc.gateway import Gateway
+from extproc.policy.asked import READINGS
+from extproc.policy.rules import RuleSet, Seen
+from extproc.policy.variables import AT_HEADERS, Part
+from extproc.providers import Resolved
+
+VARIABLE = "EXTPROC_TOKEN"
+_UNBOUND = re.compile(r'.*No value with name "(.*)" found.*')
+
+
+class Unusable(Exception):
+    """`str()` says what is missing or wrong."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    token: str
+    model: str | None
+    path: str | None
+    """Also with a method in front."""
+    body: Path | None
+    source: str | None
+
+
+def token(given: str | None) -> str:
+    """`@FILE` and `-` (standard input) keep it out of the list of processes. Raises Unusable."""
+    if given is None:
+        return os.environ.get(VARIABLE, "").strip()
+    if given == "-":
+        return sys.stdin.read().strip()
+    return _read(Path(given[1:])).strip() if given.startswith("@") else given
+
+
+def run(gateway: Gateway, asked: Asked) -> int:
+    """Prints caller, rules and verdict. Returns 1 when the call would be refused. Raises Unusable."""
+    facts, action = asyncio.run(_call(gateway, asked))
+    print(f"{facts.method} {facts.path}")
+    if isinstance(action, Respond) and action.record.get("reason") == Reason.JWT_AUTH:
+        print(f"token    not accepted: {action.record['error']}")
+        return _verdict(action)
+    lines = [*_caller(facts, bool(asked.token)), *_model(facts.resolved)]
+    for rules in gateway.rules.sets(facts, facts.resolved):
+        lines += _rules(gateway, rules, Seen(facts, facts.resolved))
+    print("\n".join(lines))
+    return _verdict(action)
+
+
+async def _call(gateway: Gateway, asked: Asked) -> tuple[Facts, Action]:
+    """The call as the server would see it, and the last thing that is done about it."""
+    now = time.time()
+    method, path = _where(asked.path)
+    fields = {":method": method, ":path": path, ":authority": "localhost", "content-type": "application/json"}
+    fields |= {"authorization": f"Bearer {asked.token}"} if asked.token else {}
+    exchange = gateway.exchange(now)
+    facts = exchange.facts
+    headers = RequestHeaders(Headers(fields.items()), end=False, source=f"{asked.source}:0" if asked.source else "")
+    [action] = await gateway.handle(exchange, headers, now)
+    raw = _body(asked, facts)
+    if isinstance(action, AwaitBody):
+        [action] = await gateway.handle(exchange, RequestBody(raw), now)
+    return _known(gateway, facts, raw), action
+
+
+def _where(path: str | None) -> tuple[str, str]:
+    method, _, rest = (path or "/v1/messages").rpartition(" ")
+    return method.upper() or ("GET" if "/v1/models" in rest else "POST"), rest
+
+
+def _body(asked: Asked, facts: Facts) -> bytes:
+    reading = READINGS[facts.dialect]
+    least = {reading.limits[0]: 1024, reading.turns: [{"role": "user", "content": "?"}]}
+    try:
+        body = least if asked.body is None else msgspec.json.decode(_read(asked.body))
+    except msgspec.DecodeError as error:
+        raise Unusable(f"{asked.body} is not valid JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise Unusable(f"{asked.body} is not a JSON object")
+    return msgspec.json.encode(body if asked.model is None else {**body, "model": asked.model})
+
+
+def _known(gateway: Gateway, facts: Facts, raw: bytes) -> Facts:
+    """With what the rules for the body would see, had it come to that."""
+    if facts.endpoint is None or facts.endpoint.operation not in (Operation.GENERATE, Operation.COUNT_TOKENS):
+        return facts
+    body: dict[str, Any] = msgspec.json.decode(raw)
+    model: Resolved | None = facts.resolved
+    if model is None and isinstance(name := body.get("model", ""), str):
+        model = gateway.catalogue.resolve(name, facts.endpoint.provider)
+    return dataclasses.replace(facts, body=body, raw_body=raw, resolved=model)
+
+
+def _caller(facts: Facts, with_token: bool) -> Iterator[str]:
+    proven = facts.caller.kind != "anonymous"
+    remark = "; the token is not accepted" if with_token and not proven else ""
+    yield f"caller   {facts.caller.kind} {facts.caller.subject}".rstrip() + remark
+    for name, value in facts.caller.claims.items():
+        yield f"claim    {name}: {json.dumps(value, ensure_ascii=False)}"
+
+
+def _model(model: Resolved | None) -> Iterator[str]:
+    if model is not None:
+        yield f"model    {model.name}: {model.upstream} of {model.provider.name}"
+
+
+def _rules(gateway: Gateway, rules: RuleSet, seen: Seen) -> Iterator[str]:
+    endpoint = seen.facts.endpoint
+    listing = endpoint is not None and endpoint.operation is Operation.LIST_MODELS
+    for rule in rules.rules:
+        if listing and not rule.reads <= AT_HEADERS:
+            value, why = "later", "left out of lists" if Part.LLM in rule.reads else "asked of each model"
+        else:
+            answer = rule.answer(seen.activation(rule.reads))
+            value, why = (str(answer).lower(), "") if isinstance(answer, bool) else ("fails", answer)
+        yield f"{value:<8} {rule.text}   ({'.'.join(map(str, rule.where))}, {gateway.source.place(rule.where)})"
+        if why:
+            yield " " * 9 + _UNBOUND.sub(r"\1 is not known here", why)
+
+
+def _verdict(action: Action) -> int:
+    if not isinstance(action, Respond) or action.status < 400:
+        print("allowed" + _listed(action))
+        return 0
+    message = json.loads(action.body)["error"]["message"]
+    print(f"refused  {action.status}: {message}   ({action.record['reason']}, {action.record['error']})")
+    return 1
+
+
+def _listed(action: Action) -> str:
+    answer = json.loads(action.body) if isinstance(action, Respond) and action.body else {}
+    return "".join(f"\n         {entry['id']}" for entry in answer.get("data", ()))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Unusable(f"{path}: {getattr(error, 'strerror', None) or 'is not UTF-8 text'}") from None

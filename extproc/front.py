@@ -1,0 +1,150 @@
+"""Envoy as it runs beside us: told by files in its folder, asked over its admin socket."""
+
+import asyncio
+import contextlib
+import ssl
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from extproc import envoy
+from extproc.config import Fault, Source
+
+SECONDS = 30.0
+LOOK_SECONDS = 0.02
+# Envoy's threads get new routes a moment after it has said so, and a request keeps the routes that it came with.
+SPREAD_SECONDS = 0.5
+UNSEEN_SECONDS = 3.0
+ANSWER_SECONDS = 5.0
+READY_SECONDS = 1.0
+_VERSIONS = {
+    "clusters.json": "cluster_manager.cds.version_text",
+    "routes.json": "http.gateway.rds.gateway.version_text",
+    "listeners.json": "listener_manager.lds.version_text",
+}
+_REJECTED = tuple(
+    name.replace("version_text", end) for name in _VERSIONS.values() for end in ("update_rejected", "update_failure")
+)
+_WARMING = ("cluster_manager.warming_clusters", "listener_manager.total_listeners_warming")
+Stats = dict[str, str]
+
+
+class NotTaken(Exception):
+    """Envoy did not take what it was shown; `str()` says in what way."""
+
+
+class Front:
+    def __init__(self, folder: Path, processors: Sequence[str]) -> None:
+        self._folder = folder
+        self._processors = processors
+        self._shown: dict[str, envoy.Json] = {}
+
+    def begin(self, source: Source) -> None:
+        """For an Envoy that starts in the folder now or has been running there."""
+        envoy.write(source, self._processors, self._folder)
+        self._shown = envoy.live(source, self._processors)
+
+    async def show(self, source: Source, older: Sequence[Source]) -> None:
+        """Returns when Envoy serves `source` and whatever `older` still needs. Raises NotTaken and OSError; then it has
+        been shown again what it had before."""
+        files = envoy.live(source, self._processors, older)
+        changed = {name: content for name, content in files.items() if self._shown.get(name) != content}
+        # A secret's file names another, whose content may have changed.
+        changed |= {name: content for name, content in files.items() if name not in _VERSIONS}
+        if not changed:
+            return
+        before = await self._stats()
+        try:
+            version = self._write(changed)
+            await self._taken(before, {_VERSIONS[name]: version for name in changed if name in _VERSIONS})
+        except (NotTaken, OSError):
+            self._write(self._shown)
+            raise
+        for name in self._shown.keys() - files.keys():
+            (self._folder / name).unlink(missing_ok=True)
+        self._shown = files
+
+    async def serving(self) -> None:
+        """Returns when Envoy listens and has found all workers healthy. Raises NotTaken."""
+        wanted = {
+            "listener_manager.total_listeners_active": "1",
+            f"cluster.{envoy.PROCESSOR}.membership_healthy": str(len(self._processors)),
+        }
+        deadline = time.monotonic() + SECONDS
+        while not wanted.items() <= (await self._stats() or {}).items():
+            if time.monotonic() > deadline:
+                raise NotTaken("Envoy did not begin to serve in time; see its messages above")
+            await asyncio.sleep(0.01)
+
+    async def ready(self) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(READY_SECONDS):
+                return "LIVE" in (await self._ask("/ready") or [])
+        return False
+
+    def _write(self, files: Mapping[str, envoy.Json]) -> str:
+        version = str(time.time_ns())
+        for name, content in files.items():
+            envoy.replace(self._folder / name, {"version_info": version, **content})
+        return version
+
+    async def _taken(self, before: Stats | None, versions: Mapping[str, str]) -> None:
+        """Where no Envoy answers it is down and reads the files when it starts, or it is out of sight."""
+        if before is None:
+            await asyncio.sleep(UNSEEN_SECONDS)
+            return
+        deadline = time.monotonic() + SECONDS
+        while (now := await self._stats()) is not None:
+            if any(now.get(name) != before.get(name) for name in _REJECTED):
+                raise NotTaken("Envoy refuses what this configuration would have it do; see its messages")
+            if versions.items() <= now.items() and all(now.get(name) == "0" for name in _WARMING):
+                break
+            if time.monotonic() > deadline:
+                raise NotTaken(f"Envoy was not ready for this configuration after {SECONDS:g} s")
+            await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(SPREAD_SECONDS)
+
+    async def _stats(self) -> Stats | None:
+        """None where there is no Envoy."""
+        names = [*_VERSIONS.values(), *_REJECTED, *_WARMING, "total_listeners_active", "extproc.membership_healthy"]
+        answer = await self._ask(f"/stats?filter={'%7C'.join(names)}")
+        if answer is None:
+            return None
+        rows = (line.partition(": ") for line in answer)
+        return {name: value.strip('"') for name, _, value in rows}
+
+    async def _ask(self, path: str) -> list[str] | None:
+        """Lines of what Envoy's administration answers; none where it hangs, None where there is no Envoy."""
+        try:
+            reader, writer = await asyncio.open_unix_connection(self._folder / "admin.sock")
+        except OSError:
+            return None
+        try:
+            writer.write(f"GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n".encode())
+            return (await asyncio.wait_for(reader.read(), ANSWER_SECONDS)).decode().splitlines()
+        except TimeoutError:
+            return []
+        except OSError:
+            return None
+        finally:
+            writer.close()
+
+
+def faults(source: Source) -> list[Fault]:
+    """Of certificates, which Envoy would refuse, or notice only with the next connection."""
+    found: list[Fault] = []
+    tls = source.config.listen.tls
+    if tls is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            context.load_cert_chain(source.resolve(tls.certificate), source.resolve(tls.key), password="")
+        except (OSError, ValueError):
+            found.append(Fault(("listen", "tls"), "expected a certificate in PEM and the key that belongs to it"))
+    for name, provider in source.config.providers.items():
+        if provider.ca_file is not None:
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(source.resolve(provider.ca_file))
+            except (OSError, ValueError):
+                where = ("providers", name, "ca_file")
+                found.append(Fault(where, f"{provider.ca_file} holds no certificate in PEM that can be read"))
+    return found

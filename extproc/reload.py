@@ -1,0 +1,199 @@
+"""A changed configuration, brought into force in the right order by the one process that decides.
+
+Look at the files, check them, show Envoy what is needed by the old and the new, have the workers take it, and when no
+exchange of the old is left, show Envoy the new alone. Whatever fails on the way, the old stays.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from extproc import envoy, front, gateway
+from extproc.config import Invalid, Source
+from extproc.files import Files
+from extproc.front import Front, NotTaken
+from extproc.server import gateways
+from extproc.server.processes import Child, worker
+from extproc.server.status import Status
+
+log = logging.getLogger("extproc")
+
+LOOK_SECONDS = 0.5
+TAKE_SECONDS = 30.0
+AT_NEXT_START = (
+    "listen.address",
+    "listen.port",
+    "workers",
+    "metrics",
+    "health",
+    "limits.connections",
+    "limits.memory_bytes",
+)
+
+
+@dataclass(frozen=True)
+class Generation:
+    number: int
+    source: Source
+    files: Files
+
+
+class Crew:
+    """The workers, and which generations each of them uses."""
+
+    def __init__(self, order: Callable[[], bytes]) -> None:
+        """`order`: what a worker is to take that starts now."""
+        self._order = order
+        self._workers: dict[str, Child] = {}
+        self._using: dict[str, list[int]] = {}
+        self._spoken = asyncio.Event()
+
+    def worker(self, config: Path, address: str, leave: float, environ: Mapping[str, str]) -> Child:
+        """One more, not yet started."""
+
+        def hear(line: str) -> None:
+            if (numbers := gateways.using(line)) is not None:
+                self._using[address] = numbers
+                self._spoken.set()
+
+        child = worker(config, address, leave=leave, environ=environ, on_line=hear, greeting=self._order)
+        self._workers[address] = child
+        return child
+
+    def uses(self, number: int) -> bool:
+        return any(number in numbers for numbers in self._using.values())
+
+    async def take(self, number: int) -> None:
+        """Returns when all have taken it. One that has crashed starts with it."""
+        for child in self._workers.values():
+            child.send(self._order())
+        try:
+            async with asyncio.timeout(TAKE_SECONDS):
+                while self._behind(number):
+                    self._spoken.clear()
+                    await self._spoken.wait()
+        except TimeoutError:
+            log.error("not all workers have taken configuration %s: %s", number, ", ".join(self._behind(number)))
+
+    def _behind(self, number: int) -> list[str]:
+        return [address for address in self._workers if number not in self._using.get(address, ())]
+
+
+class Reloader:
+    def __init__(
+        self,
+        path: Path,
+        environ: Mapping[str, str],
+        front: Front | None,
+        now: asyncio.Event,
+        narrow: Callable[[Source], Source] = lambda source: source,
+    ) -> None:
+        """`now`: set when there is to be a reload at once. `narrow`: what the command line changes of the file.
+        Raises config.Invalid."""
+        self._path = path
+        self._environ = environ
+        self._front = front
+        self._now = now
+        self.crew = Crew(self._order)
+        self.status = Status()
+        self._files = Files()
+        self._at_start = self._load(self._files)
+        self._current = Generation(1, narrow(self._at_start), self._files)
+        self._older: list[Generation] = []
+
+    @property
+    def source(self) -> Source:
+        return self._current.source
+
+    def _order(self) -> bytes:
+        return gateways.encoded(self._current.number, self._current.files.contents)
+
+    async def watch(self) -> None:
+        """Until cancelled."""
+        seen = self._files.looks
+        while True:
+            asked = await self._asked_soon()
+            looks = await asyncio.to_thread(self._files.look_again)
+            # A file may be in the midst of being written: it is read when it has come to rest.
+            if asked or seen == looks != self._files.looks:
+                await self.reload()
+            seen = looks
+            await self._forget()
+
+    async def reload(self) -> None:
+        """Brings the files' present content into force, or says why not."""
+        files = Files()
+        try:
+            source = await asyncio.to_thread(self._load, files)
+            await self._bring(Generation(self._current.number + 1, self._in_place(source), files), source)
+        except Invalid as error:
+            self._refuse(error.lines)
+        except NotTaken as error:
+            self._refuse([str(error)])
+        except Exception as error:  # noqa: BLE001 - what serves goes on serving; the text might quote a secret
+            self._refuse([f"{type(error).__name__}: see that its files can be read, and Envoy's written"])
+        finally:
+            self._files = files
+
+    def _load(self, files: Files) -> Source:
+        source = gateway.load(self._path, self._environ, files=files).source
+        if self._front is not None and (faults := front.faults(source)):
+            raise source.explain(faults)
+        return source
+
+    def _in_place(self, source: Source) -> Source:
+        """What cannot change while Envoy and the workers run stays as it is."""
+        place = self._current.source.config.listen
+        listen = source.config.listen.model_copy(update={"address": place.address, "port": place.port})
+        return source.replaced(source.config.model_copy(update={"listen": listen}))
+
+    async def _bring(self, new: Generation, as_written: Source) -> None:
+        waiting = [key for key in AT_NEXT_START if _value(as_written, key) != _value(self._at_start, key)]
+        older = [*self._older, self._current]
+        if self._front is not None:
+            await self._front.show(new.source, [one.source for one in older])
+        elif _static(new.source) != _static(self._current.source):
+            log.warning("Envoy needs to be told of this change: see `extproc envoy-config`")
+        self._older, self._current = older, new
+        await self.crew.take(new.number)
+        self.status.taken(new.number, waiting)
+        log.info("configuration %s is in force", new.number)
+        if waiting:
+            log.warning("these keys wait for the next start: %s", ", ".join(waiting))
+
+    def _refuse(self, why: list[str]) -> None:
+        self.status.not_taken(why)
+        log.error("configuration not taken, %s stays in force:\n%s", self._current.number, "\n".join(why))
+
+    async def _forget(self) -> None:
+        """What only ended exchanges needed, Envoy needs no more."""
+        needed = [one for one in self._older if self.crew.uses(one.number)]
+        if len(needed) == len(self._older):
+            return
+        self._older = needed
+        if self._front is not None:
+            try:
+                await self._front.show(self._current.source, [one.source for one in needed])
+            except (NotTaken, OSError) as error:
+                log.error("what Envoy no longer needs is still there: %s", error)
+
+    async def _asked_soon(self) -> bool:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._now.wait(), LOOK_SECONDS)
+        asked = self._now.is_set()
+        self._now.clear()
+        return asked
+
+
+def _value(source: Source, key: str) -> object:
+    found: object = source.config
+    for part in key.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def _static(source: Source) -> object:
+    return envoy.static(source, [])

@@ -1,0 +1,4 @@
+"""HTTP/2 as a gRPC server needs it (https://www.rfc-editor.org/rfc/rfc9113): bytes in, events out; no socket.
+
+Envoy is the only client. A general library costs more per message than all the rest of an exchange (`make bench`).
+"""

@@ -1,0 +1,64 @@
+"""Asks a worker how it is, as Envoy does: https://github.com/grpc/grpc/blob/master/doc/health-checking.md
+
+One call on one connection is a few fixed bytes of HTTP/2 (https://www.rfc-editor.org/rfc/rfc9113), so the supervisor
+needs no gRPC client.
+"""
+
+import asyncio
+import contextlib
+
+SECONDS = 1.0
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+_DATA, _HEADERS, _SETTINGS = 0, 1, 4
+_ACK, _END_STREAM, _END_HEADERS = 1, 1, 4
+# `HealthCheckResponse{status: SERVING}` in gRPC's envelope.
+_SERVING = b"\0\0\0\0\2\x08\x01"
+
+
+async def serving(address: str) -> bool:
+    """Whether the worker on `unix:PATH` or `HOST:PORT` says that it serves; no answer in time is a no."""
+    with contextlib.suppress(OSError, EOFError, TimeoutError):
+        async with asyncio.timeout(SECONDS):
+            return await _ask(address)
+    return False
+
+
+async def _ask(address: str) -> bool:
+    reader, writer = await _connect(address)
+    try:
+        writer.write(_PREFACE + _frame(_SETTINGS, 0, 0))
+        writer.write(_frame(_HEADERS, _END_HEADERS, 1, _headers()) + _frame(_DATA, _END_STREAM, 1, b"\0" * 5))
+        while True:
+            head = await reader.readexactly(9)
+            payload = await reader.readexactly(int.from_bytes(head[:3]))
+            kind, flags, stream = head[3], head[4], int.from_bytes(head[5:])
+            if kind == _SETTINGS and not flags & _ACK:
+                writer.write(_frame(_SETTINGS, _ACK, 0))
+            elif stream and kind == _DATA and payload:
+                return payload == _SERVING
+            elif stream and kind in (_DATA, _HEADERS) and flags & _END_STREAM:
+                return False
+    finally:
+        writer.close()
+
+
+async def _connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if address.startswith("unix:"):
+        return await asyncio.open_unix_connection(address.removeprefix("unix:"))
+    host, _, port = address.rpartition(":")
+    return await asyncio.open_connection(host.strip("[]"), int(port))
+
+
+def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    return len(payload).to_bytes(3) + bytes((kind, flags)) + stream.to_bytes(4) + payload
+
+
+def _headers() -> bytes:
+    """HPACK without a table of our own (https://www.rfc-editor.org/rfc/rfc7541): indexes are of the static one."""
+    named = [(b"\x04", "/grpc.health.v1.Health/Check"), (b"\x01", "worker"), (b"\x0f\x10", "application/grpc")]
+    named.append((b"\0" + _text("te"), "trailers"))
+    return b"\x83\x86" + b"".join(name + _text(value) for name, value in named)
+
+
+def _text(text: str) -> bytes:
+    return bytes((len(text),)) + text.encode()

@@ -1,0 +1,99 @@
+"""The tables of docs/observability.md, made from the code: `python -m tests.documented` writes them anew."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from prometheus_client import Counter, Histogram
+
+from extproc import envoy_listener
+from extproc.config import Source
+from extproc.server.metrics import CLAIMS, METRICS, Metric
+from tests.settings import GATEWAY, source
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "observability.md"
+
+# What each field of the log says; the list itself is the code's.
+FIELDS = {
+    "time": "when the request came",
+    "request_id": "as in the answer's `request-id`",
+    "x-request-id": "Envoy's own, for a call the processor never saw",
+    "route": "not used yet",
+    "endpoint": "`messages`, `chat`, `count_tokens`, `models`, `probe`, `passthrough`",
+    "protocol": "`llm`",
+    "http.method": "of the request",
+    "http.path": "of the request, without its query",
+    "http.status": "as the client got it",
+    "duration": "milliseconds, to the last byte to the client",
+    "details": "Envoy's response code details",
+    "flags": "Envoy's response flags",
+    "reason": "why the call did not succeed; null when it did",
+    "error": "a short code that says more than `reason`",
+    "warnings": "what was not carried over, comma-separated",
+    "gen_ai.operation.name": "`chat`, `count_tokens`, `list_models`, `probe`, `passthrough`",
+    "gen_ai.provider.name": "its key in `providers`",
+    "gen_ai.request.model": "as the client named it",
+    "gen_ai.upstream.model": "as the provider was asked for it",
+    "gen_ai.response.model": "as the provider named it",
+    "gen_ai.request.max_tokens": "as sent to the provider",
+    "gen_ai.request.stream": "whether a stream was asked for",
+    "gen_ai.response.finish_reasons": "why the model stopped",
+    "gen_ai.usage.input_tokens": "without those read from or written to a cache",
+    "gen_ai.usage.output_tokens": "thinking included",
+    "gen_ai.usage.cache_read.input_tokens": "read from the provider's cache",
+    "gen_ai.usage.cache_creation.input_tokens": "written to it",
+    "gen_ai.server.time_to_first_token": "seconds, to the first piece of the answer",
+    "gen_ai.server.time_per_output_token": "seconds, on the average of a stream, after the first piece",
+    "jwt.sub": "who called",
+    "jwt.iss": "who vouches for that",
+    "caller.<claim>": "each claim of `records.claims`",
+}
+
+
+def samples(metric: Metric) -> list[str]:
+    """The names its series have."""
+    if metric.kind is Histogram:
+        return [f"{metric.name}_{suffix}" for suffix in ("bucket", "sum", "count")]
+    return [f"{metric.name}_total" if metric.kind is Counter else metric.name]
+
+
+def labels(metric: Metric) -> list[str]:
+    return [*metric.labels, *([CLAIMS] if metric.claims else [])]
+
+
+def logged(where: Source) -> list[str]:
+    [log] = envoy_listener.listener(where)["filter_chains"][0]["filters"][0]["typed_config"]["access_log"]
+    return list(log["typed_config"]["log_format"]["json_format"])
+
+
+def metrics_table() -> Iterator[str]:
+    yield "| name | type | labels | meaning |"
+    yield "|---|---|---|---|"
+    for metric in METRICS:
+        name = metric.name if metric.kind is Histogram else samples(metric)[0]
+        named = ", ".join(f"`{label}`" for label in labels(metric))
+        yield f"| `{name}` | {metric.kind.__name__.lower()} | {named} | {metric.meaning} |"
+
+
+def fields_table(names: list[str]) -> Iterator[str]:
+    yield "| field | meaning |"
+    yield "|---|---|"
+    for name in sorted(names, key=lambda name: list(FIELDS).index(name)):
+        yield f"| `{name}` | {FIELDS[name]} |"
+
+
+def page(text: str, folder: Path) -> str:
+    """With its tables as they must be. `folder`: for a configuration."""
+    names = logged(source(folder, f"{GATEWAY}\nrecords: {{claims: [<claim>]}}\n"))
+    for mark, rows in {"metrics": metrics_table(), "fields": fields_table(names)}.items():
+        table = "\n".join(rows)
+        begin, end = f"<!-- {mark}: generated -->", f"<!-- end of {mark} -->"
+        text = re.sub(f"{begin}.*?{end}", lambda _, b=begin, t=table, e=end: f"{b}\n{t}\n{e}", text, flags=re.DOTALL)  # type: ignore[misc]
+    return text
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as name:
+        PAGE.write_text(page(PAGE.read_text("utf-8"), Path(name)), "utf-8")

@@ -1,0 +1,153 @@
+"""What rules see of a body, in every dialect and in the words of careless or sly clients."""
+
+from typing import Any, get_args
+
+import pytest
+
+from extproc.policy.asked import READINGS, read
+from extproc.wire import Dialect
+
+Json = dict[str, Any]
+TURN = {"role": "user", "content": "q"}
+IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "x"}}
+IMAGE_URL = {"type": "image_url", "image_url": {"url": "https://x"}}
+
+
+def test_every_dialect_can_be_read() -> None:
+    assert set(READINGS) == set(get_args(Dialect))
+
+
+@pytest.mark.parametrize("dialect", READINGS)
+def test_the_least(dialect: str) -> None:
+    body = {READINGS[dialect].turns: [TURN]}
+    assert read(dialect, body) == {"stream": False, "tools": [], "has_images": False, "messages": 1}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body", "limit"),
+    [
+        ("messages", {"max_tokens": 5}, 5),
+        ("messages", {"max_completion_tokens": 5}, None),
+        ("chat", {"max_tokens": 5}, 5),
+        ("chat", {"max_completion_tokens": 5}, 5),
+        ("chat", {"max_completion_tokens": 5, "max_tokens": 9}, 9),
+        ("chat", {"max_completion_tokens": 5, "max_tokens": None}, 5),
+        ("chat", {"max_completion_tokens": 5, "max_tokens": "9"}, None),
+        *(("messages", {"max_tokens": odd}, None) for odd in (True, "5", 5.0, None, [5], 2**63, -(2**63))),
+    ],
+)
+def test_the_limit(dialect: str, body: Json, limit: int | None) -> None:
+    assert read(dialect, body).get("max_tokens") == limit
+
+
+@pytest.mark.parametrize(
+    ("stream", "expected"), [(True, True), (False, False), (None, False), (1, None), ("true", None), ({}, None)]
+)
+@pytest.mark.parametrize("dialect", READINGS)
+def test_a_stream(dialect: str, stream: object, expected: bool | None) -> None:
+    assert read(dialect, {"stream": stream}).get("stream") is expected
+
+
+MESSAGES_TOOLS: list[tuple[Json, list[str] | None]] = [
+    ({"tools": [{"name": "bash", "input_schema": {}}, {"name": "ls", "type": "custom"}]}, ["bash", "ls"]),
+    ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, ["web_search"]),
+    ({"tools": [{"type": "web_search_20250305", "name": "harmless"}]}, ["harmless", "web_search"]),
+    (
+        {"tools": [{"type": "text_editor_20250728", "name": "str_replace_based_edit_tool"}]},
+        ["str_replace_based_edit_tool", "text_editor"],
+    ),
+    ({"tools": [{"type": "mcp_toolset", "mcp_server_name": "x"}]}, ["mcp_toolset"]),
+    ({"mcp_servers": [{"name": "x", "url": "https://x"}]}, ["mcp_toolset"]),
+    ({"mcp_servers": []}, []),
+]
+CHAT_TOOLS: list[tuple[Json, list[str] | None]] = [
+    ({"tools": [{"type": "function", "function": {"name": "bash"}}]}, ["bash"]),
+    ({"tools": [{"type": "custom", "custom": {"name": "grep"}}]}, ["grep"]),
+    ({"tools": [{"type": "function", "name": "harmless", "function": {"name": "bash"}}]}, ["harmless", "bash"]),
+    ({"functions": [{"name": "old"}], "tools": None}, ["old"]),
+    ({"web_search_options": {}}, ["web_search"]),
+    ({"tools": [{"type": "web_search_preview_2025_03_11"}]}, ["web_search_preview"]),
+]
+ANY_TOOLS: list[tuple[Json, list[str] | None]] = [
+    ({"tools": []}, []),
+    ({"tools": [{"name": "a"}, {"name": "a"}]}, ["a"]),
+    ({"tools": {}}, None),
+    ({"tools": "bash"}, None),
+    ({"tools": ["bash"]}, None),
+    ({"tools": [{"name": "a"}, {}]}, None),
+    ({"tools": [{"name": 7}]}, None),
+    ({"tools": [{"type": "function", "function": "bash"}]}, None),
+    ({"functions": {"name": "a"}}, None),
+]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body", "names"),
+    [
+        *(("messages", *row) for row in (*MESSAGES_TOOLS, *ANY_TOOLS)),
+        *(("chat", *row) for row in (*CHAT_TOOLS, *ANY_TOOLS)),
+    ],
+)
+def test_tools(dialect: str, body: Json, names: list[str] | None) -> None:
+    assert read(dialect, body).get("tools") == names
+
+
+def said(*content: Any) -> Json:
+    return {"role": "user", "content": list(content)}
+
+
+@pytest.mark.parametrize(
+    ("turn", "expected"),
+    [
+        (TURN, False),
+        (said({"type": "text", "text": "image"}), False),
+        (said({"type": "text", "text": "a"}, IMAGE), True),
+        (said(IMAGE_URL), True),
+        (said({"image_url": {"url": "https://x"}}), True),
+        (said({"type": "input_image", "image_url": "https://x"}), True),
+        (said({"type": "tool_result", "tool_use_id": "t", "content": [IMAGE]}), True),
+        (said({"type": "document", "source": {"type": "content", "content": [IMAGE]}}), True),
+        (said({"type": "document", "source": {"type": "base64", "media_type": "application/pdf"}}), False),
+        (said({"type": "tool_use", "name": "draw", "input": {"type": "image"}}), False),
+        ({"type": "function_call_output", "output": [{"type": "input_image"}]}, True),
+        ({"role": "tool", "content": [IMAGE_URL]}, True),
+        ({"role": "user", "content": IMAGE}, True),
+        (said(None, 7, ["x", [IMAGE]]), True),
+    ],
+)
+@pytest.mark.parametrize("dialect", READINGS)
+def test_images(dialect: str, turn: Json, expected: bool) -> None:
+    body = {READINGS[dialect].turns: [TURN, turn]}
+    assert read(dialect, body)["has_images"] is expected
+
+
+@pytest.mark.parametrize(("turns", "count"), [([TURN] * 3, 3), ([], 0), ("hello", 1), (None, None), ({"a": 1}, None)])
+@pytest.mark.parametrize("dialect", READINGS)
+def test_messages_are_counted(dialect: str, turns: object, count: int | None) -> None:
+    assert read(dialect, {READINGS[dialect].turns: turns}).get("messages") == count
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"Stream": True}, {"stream": True}),
+        ({"stream": False, "STREAM": True}, {"stream": None}),
+        ({"max_tokens": 5, "Max_Tokens": 9}, {"max_tokens": 9}),
+        ({"Tools": [{"NAME": "bash"}], "tools": [{"name": "ls"}]}, {"tools": ["bash", "ls"]}),
+        ({"tool\u017f": [{"name": "ls", "Name": "bash"}]}, {"tools": ["ls", "bash"]}),
+        ({"tools": [{"Function": {"Name": "bash"}, "Type": "function"}]}, {"tools": ["bash"]}),
+        ({"messages": [TURN], "Messages": [TURN, TURN]}, {"messages": None}),
+        ({"Messages": [{"Content": [{"Type": "image_url"}]}]}, {"has_images": True, "messages": 1}),
+        ({"messages": [{"content": [{"Image_URL": {}}]}]}, {"has_images": True}),
+    ],
+)
+def test_some_servers_do_not_care_for_upper_and_lower_case(body: Json, expected: Json) -> None:
+    found = read("chat", body)
+    assert {name: found.get(name) for name in expected} == expected
+
+
+def test_depth_is_no_danger() -> None:
+    deep: Any = IMAGE
+    for _ in range(5000):
+        deep = {"content": [deep]}
+    assert read("messages", {"messages": [deep]})["has_images"] is True

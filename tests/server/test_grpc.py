@@ -1,0 +1,256 @@
+"""The gRPC server against grpcio's client, over real sockets."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import hpack
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from extproc.server import health
+from extproc.server.grpc import Call, Server, Status
+from extproc.server.http2 import frames
+from extproc.server.http2.connection import PREFACE
+
+OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
+ECHO, HANGS, FAILS = "/t.T/Echo", "/t.T/Hangs", "/t.T/Fails"
+SECONDS = 20
+
+
+class Echo:
+    def __init__(self, call: Call) -> None:
+        self.call = call
+
+    def received(self, message: bytes) -> None:
+        self.call.write(message)
+
+    def finished(self) -> None:
+        self.call.end()
+
+    def closed(self) -> None: ...
+
+
+class Hangs(Echo):
+    """Answers nothing, and tells the test what happens."""
+
+    told: asyncio.Queue[str]
+
+    def received(self, message: bytes) -> None:
+        self.told.put_nowait("received")
+
+    def finished(self) -> None: ...
+    def closed(self) -> None:
+        self.told.put_nowait("closed")
+
+
+class Fails(Echo):
+    def received(self, message: bytes) -> None:
+        self.call.write(message)
+        self.call.end(Status.INTERNAL, "on purpose")
+        self.call.write(b"too late")
+        self.call.end()
+
+
+METHODS = {ECHO.encode(): Echo, HANGS.encode(): Hangs, FAILS.encode(): Fails}
+Use = Callable[[grpc.aio.Channel, Server], Awaitable[None]]
+
+
+def served(address: str, use: Use, *, status: health.Health | None = None) -> None:
+    async def run() -> None:
+        server = Server({**METHODS, health.CHECK: (status or health.Health()).check})
+        await server.listen(address)
+        async with grpc.aio.insecure_channel(address, options=OPTIONS) as channel:
+            async with asyncio.timeout(SECONDS):
+                await use(channel, server)
+        await server.stop(1)
+
+    asyncio.run(run())
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> str:
+    return f"unix:{tmp_path}/s"
+
+
+def stream(channel: grpc.aio.Channel, path: str, **options: Any) -> Any:
+    return channel.stream_stream(path)(**options)
+
+
+async def said(call: Any, *messages: bytes) -> list[bytes]:
+    for message in messages:
+        await call.write(message)
+    await call.done_writing()
+    return [message async for message in call]
+
+
+SIZES = [0, 1, 16_379, 16_384, 70_000, 5 << 20, 40 << 20]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_messages_of_any_size_come_back(address: str, size: int) -> None:
+    async def use(channel: grpc.aio.Channel, server: Server) -> None:
+        call = stream(channel, ECHO)
+        message = bytes(size)
+        assert await said(call, message, b"next") == [message, b"next"]
+        assert await call.code() is grpc.StatusCode.OK
+
+    served(address, use)
+
+
+def test_many_calls_share_a_connection(address: str) -> None:
+    async def one(channel: grpc.aio.Channel, number: int) -> None:
+        messages = [b"%d.%d" % (number, i) * 1000 for i in range(20)]
+        assert await said(stream(channel, ECHO), *messages) == messages
+
+    async def use(channel: grpc.aio.Channel, server: Server) -> None:
+        await asyncio.gather(*(one(channel, number) for number in range(100)))
+        assert len(server.peers) == 1
+        assert all(peer.idle for peer in server.peers)
+
+    served(address, use)
+
+
+def test_over_tcp() -> None:
+    async def run() -> None:
+        server = Server(METHODS)
+        await server.listen("127.0.0.1:0")
+        assert server._listener is not None
+        port = server._listener.sockets[0].getsockname()[1]
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            assert await said(stream(channel, ECHO), b"x") == [b"x"]
+        await server.stop(1)
+
+    asyncio.run(run())
+
+
+def test_a_failure_comes_with_its_words_and_nothing_after_it(address: str) -> None:
+    async def use(channel: grpc.aio.Channel, server: Server) -> None:
+        call = stream(channel, FAILS)
+        await call.write(b"x")
+        assert await call.read() == b"x"
+        with pytest.raises(grpc.aio.AioRpcError):
+            await call.read()
+        assert (await call.code(), await call.details()) == (grpc.StatusCode.INTERNAL, "on purpose")
+
+    served(address, use)
+
+
+@pytest.mark.parametrize("path", ["/t.T/None", "/none"])
+def test_a_method_that_is_not_there(address: str, path: str) -> None:
+    async def use(channel: grpc.aio.Channel, server: Server) -> None:
+        assert await stream(channel, path).code() is grpc.StatusCode.UNIMPLEMENTED
+
+    served(address, use)
+
+
+def test_compression_was_not_offered(address: str) -> None:
+    async def use(channel: grpc.aio.Channel, server: Server) -> None:
+        call = stream(channel, ECHO, compression=grpc.Compression.Gzip)
+        await call.write(b"x" * 1000)
+        assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
+
+    served(address, use)
+
+
+def test_a_message_beyond_all_measure_is_refused_by_its_length(address: str) -> None:
+    block = hpack.Encoder().encode([(":method", "POST"), (":path", ECHO), (":scheme", "http")])
+    opened = frames.frame(frames.HEADERS, frames.END_HEADERS, 1, block)
+    prefix = frames.frame(frames.DATA, 0, 1, b"\0\xff\xff\xff\xff")
+
+    async def use(channel: grpc.aio.Channel, server: Server) -> None:
+        async with raw_peer(address) as (reader, writer):
+            writer.write(PREFACE + frames.settings({}) + opened + prefix)
+            await reader.readuntil(b"grpc-status\x018")
+
+    served(address, use)
+
+
+@contextlib.asynccontextmanager
+async def raw_peer(address: str) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_unix_connection(address.removeprefix("unix:"))
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+
+
+def test_a_call_that_is_given_up_is_closed_once(address: str) -> None:
+    async def use(channel: grpc.aio.Channel, server: Server) -> None:
+        Hangs.told = asyncio.Queue()
+        calls = [stream(channel, HANGS) for _ in range(2)]
+        for call in calls:
+            await call.write(b"x")
+        assert [await Hangs.told.get() for _ in calls] == ["received"] * 2
+        for call in calls:
+            call.cancel()
+        assert [await Hangs.told.get() for _ in calls] == ["closed"] * 2
+        assert await said(stream(channel, ECHO), b"x") == [b"x"]
+        assert Hangs.told.empty()
+
+    served(address, use)
+
+
+def test_garbage_ends_the_connection_and_no_other(address: str) -> None:
+    async def use(channel: grpc.aio.Channel, server: Server) -> None:
+        assert await said(stream(channel, ECHO), b"x") == [b"x"]
+        async with raw_peer(address) as (reader, writer):
+            writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            assert (await reader.read())[-8:] == b"\0\0\0\0" + b"\0\0\0\x01"
+        assert await said(stream(channel, ECHO), b"x") == [b"x"]
+
+    served(address, use)
+
+
+def test_who_leaves_finishes_what_runs(address: str) -> None:
+    async def use(channel: grpc.aio.Channel, server: Server) -> None:
+        call = stream(channel, ECHO)
+        await call.write(b"before")
+        assert await call.read() == b"before"
+        stopping = asyncio.create_task(server.stop(SECONDS))
+        await call.write(b"after")
+        assert await call.read() == b"after"
+        assert not stopping.done()
+        await call.done_writing()
+        assert await call.read() is grpc.aio.EOF
+        await stopping
+        assert not server.peers
+
+    async def run() -> None:
+        server = Server(METHODS)
+        await server.listen(address)
+        async with grpc.aio.insecure_channel(address) as channel, asyncio.timeout(SECONDS):
+            await use(channel, server)
+
+    asyncio.run(run())
+
+
+def test_who_must_leave_does_not_wait_for_ever(address: str) -> None:
+    async def run() -> None:
+        server = Server(METHODS)
+        await server.listen(address)
+        async with grpc.aio.insecure_channel(address) as channel, asyncio.timeout(SECONDS):
+            Hangs.told = asyncio.Queue()
+            call = stream(channel, HANGS)
+            await call.write(b"x")
+            await Hangs.told.get()
+            await server.stop(0.2)
+            assert await call.code() is grpc.StatusCode.UNAVAILABLE
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("serving", [True, False])
+def test_health(address: str, serving: bool) -> None:
+    async def use(channel: grpc.aio.Channel, server: Server) -> None:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        answer = await stub.Check(health_pb2.HealthCheckRequest())
+        expected = health_pb2.HealthCheckResponse
+        assert answer.status == (expected.SERVING if serving else expected.NOT_SERVING)
+
+    status = health.Health()
+    status.serving = serving
+    served(address, use, status=status)

@@ -1,0 +1,20 @@
+"""Writes into docs/ what comes from code: python -m tests.write_docs."""
+
+from pathlib import Path
+
+from extproc.policy import variables
+
+DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "authorization.md"
+BEGIN, END = "<!-- variables: begin -->\n", "\n<!-- variables: end -->"
+
+
+def written(text: str) -> str:
+    """The document with the table as it should be."""
+    before, _, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    assert end, f"no place for the table: {BEGIN}...{END}"
+    return before + BEGIN + variables.table() + END + after
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(written(DOCUMENT.read_text()))

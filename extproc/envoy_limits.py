@@ -130,7 +130,8 @@ def streams(limits: schema.Limits) -> Json:
 
 
 def overload_manager(limits: schema.Limits) -> Json:
-    """Near the bound of the memory new calls are refused; at it those that hold most are reset."""
+    """What is under way when a threshold is reached comes on top, and memory that is free but not given back: so the
+    thresholds lie below the bound, far enough to hold it when 500 clients send as fast as they can."""
     monitors = "envoy.extensions.resource_monitors"
     heap = "envoy.resource_monitors.fixed_heap"
     connections = "envoy.resource_monitors.global_downstream_max_connections"
@@ -146,19 +147,19 @@ def overload_manager(limits: schema.Limits) -> Json:
             ),
         ],
         "actions": [
-            _trigger("overload_actions.shrink_heap", heap, threshold={"value": 0.2}),
-            _trigger("overload_actions.stop_accepting_requests", heap, threshold={"value": 0.25}),
+            _trigger("overload_actions.shrink_heap", heap, threshold={"value": 0.25}),
+            _trigger("overload_actions.stop_accepting_requests", heap, threshold={"value": 0.3}),
             _trigger(
                 "overload_actions.reset_high_memory_stream",
                 heap,
-                scaled={"scaling_threshold": 0.3, "saturation_threshold": 0.4},
+                scaled={"scaling_threshold": 0.35, "saturation_threshold": 0.45},
             ),
         ],
         "loadshed_points": [
             _trigger(
                 "load_shed_points.http1_server_abort_dispatch",
                 heap,
-                scaled={"scaling_threshold": 0.3, "saturation_threshold": 0.7},
+                scaled={"scaling_threshold": 0.35, "saturation_threshold": 0.5},
             ),
         ],
     }

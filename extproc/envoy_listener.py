@@ -42,7 +42,8 @@ def listener(source: Source, *, live: bool = False) -> Json:
     return {
         "name": "gateway",
         "address": {"socket_address": {"address": settings.address, "port_value": settings.port}},
-        "per_connection_buffer_limit_bytes": 1024 * 1024,
+        # As much as this Envoy reads ahead of each client, those included that it has refused and is about to close.
+        "per_connection_buffer_limit_bytes": 64 * 1024,
         "filter_chains": [chain],
     }
 

@@ -217,7 +217,7 @@ class Limits(_Strict):
     streams_per_connection: int = Field(100, ge=1)
     """HTTP/2."""
     memory_bytes: int = Field(1024 * 1024 * 1024, ge=128 * 1024 * 1024)
-    """Of Envoy. From a quarter on new calls are refused, from 30 % on those that hold most are reset."""
+    """Of Envoy. When 30 % are in use new calls are refused, from 35 % on those that hold most are reset."""
     request_seconds: float = Field(600, gt=0)
     """For a request to arrive as a whole."""
 

@@ -1,6 +1,7 @@
 """A provider's time: without a byte for too long, or in all; what is said then, and when."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from tests.settings import GATEWAY, gateway
 from tests.test_answer import ANSWER, CHUNK, DONE, FINISH, SSE, patience, sent
 
 LIMITED = GATEWAY.replace("{env: OPENAI_API_KEY}}", "{env: OPENAI_API_KEY}, timeouts: {idle: 40, total: 100}}")
-TIMEOUT = {"reason": "UpstreamTimeout"}
+TIMEOUT: Any = {"reason": "UpstreamTimeout"}
 
 
 @pytest.fixture(scope="module")

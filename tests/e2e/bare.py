@@ -5,6 +5,7 @@ import contextlib
 import os
 import re
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -78,6 +79,14 @@ def started(
         process.wait()
         out.thread.join(SECONDS)
         err.thread.join(SECONDS)
+
+
+@contextlib.contextmanager
+def worker(setup: Setup, address: str, program: Sequence[str] = ("-m", "extproc.server.worker")) -> Iterator[Lines]:
+    """One without a supervisor; what it says on standard error."""
+    argv = [sys.executable, *program, str(setup.path), address, "0"]
+    with started(argv, setup.folder, setup.environ) as (_, _, err):
+        yield err
 
 
 def _set_timeout(listeners: Path, timeout: str) -> None:

@@ -1,13 +1,12 @@
 """One of a provider's addresses fails: callers do not notice, and it is left alone."""
 
 import json
-import sys
 import time
 from pathlib import Path
 
 import httpx
 
-from tests.e2e.bare import bare_envoy, configured, started
+from tests.e2e.bare import bare_envoy, configured, worker
 from tests.e2e.stack import GATEWAY, SECONDS, Model, free_port, prompt
 
 CONFIG = GATEWAY.replace("api_key: {env: MODEL_KEY}}", "api_key: {env: MODEL_KEY}, outliers: {failures: 3}}")
@@ -33,11 +32,7 @@ def stat(folder: Path, name: str) -> int:
 def test_an_address_that_fails_is_left_alone(model: Model) -> None:
     with configured(model.url, CONFIG) as setup:
         address = f"unix:{setup.folder}/worker.sock"
-        worker = [sys.executable, "-m", "extproc.server.worker", str(setup.path), address, "0"]
-        with (
-            started(worker, setup.folder, setup.environ),
-            bare_envoy(setup, [address], healthy=1) as stack,
-        ):
+        with worker(setup, address), bare_envoy(setup, [address], healthy=1) as stack:
             add_address(setup.folder, free_port())
             deadline = time.monotonic() + SECONDS
             while stat(setup.folder, "membership_total") < 2:
@@ -45,8 +40,11 @@ def test_an_address_that_fails_is_left_alone(model: Model) -> None:
             while not stat(setup.folder, "outlier_detection.ejections_active"):
                 assert stack.call(prompt("demo: say hi")).status_code == 200
                 assert time.monotonic() < deadline
-            failed = stat(setup.folder, "upstream_cx_connect_fail")
+            failed, spared = stat(setup.folder, "upstream_cx_connect_fail"), 0
             assert failed >= 3
-            for _ in range(6):
+            # Envoy tells its threads within a second.
+            while spared < 6:
                 assert stack.call(prompt("demo: say hi")).status_code == 200
-            assert stat(setup.folder, "upstream_cx_connect_fail") == failed
+                before, failed = failed, stat(setup.folder, "upstream_cx_connect_fail")
+                spared = spared + 1 if failed == before else 0
+                assert time.monotonic() < deadline

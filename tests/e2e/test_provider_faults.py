@@ -87,7 +87,7 @@ def chunked(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-SSE = head("transfer-encoding: chunked", media="text/event-stream")
+SSE = head("transfer-encoding: chunked", "connection: close", media="text/event-stream")
 UNREADABLE = (502, API, "Upstream")
 CUT = (502, API, "Truncated")
 EMPTY = (502, API, "Truncated or Upstream")

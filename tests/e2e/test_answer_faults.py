@@ -28,6 +28,14 @@ def faulty() -> Iterator[tuple[Stack, FakeProcessor]]:
             yield stack, processor
 
 
+@pytest.fixture(autouse=True)
+def _the_next_call_works(faulty: tuple[Stack, FakeProcessor]) -> Iterator[None]:
+    yield
+    stack, processor = faulty
+    processor.behaviour = fake.lets_through(fake.VERDICT_ONLY, fake.CLUSTER_ONLY)
+    assert stack.call(prompt("demo: say hi")).status_code == 200
+
+
 def answered(then: Behaviour) -> Behaviour:
     """Lets the request pass, and goes wrong when the answer comes."""
 

@@ -87,6 +87,7 @@ def test_headers_of_100_kb(stack: Stack, model: Model) -> None:
     assert (answer.status_code, answer.json()["error"]["type"]) == (431, "invalid_request_error")
     line = stack.record_where(lambda line: line["http.status"] == 431)
     assert line["reason"] == "InvalidRequest"
+    assert stack.call(prompt("demo: say hi")).status_code == 200
 
 
 @pytest.mark.parametrize("sent", [20, -10], ids=["in the headers", "in the body"])

@@ -11,7 +11,6 @@ from extproc.wire import chat
 Json = dict[str, Any]
 
 NAMESPACE = "extproc"
-RETRY_SECONDS = 1
 _FILTERS = "type.googleapis.com/envoy.extensions.access_loggers.filters"
 _DETAILS = "response.code_details"
 
@@ -32,7 +31,7 @@ def _told(kind: Kind, message: str, status: int = 0, headers: tuple[tuple[str, s
     return Rejection(kind=kind, message=message, reason=Reason.INTERNAL, status=status, headers=headers)
 
 
-_AFTER = (("retry-after", str(RETRY_SECONDS)),)
+_AFTER = (("retry-after", "1"),)
 _BY_DETAILS: dict[str, Rejection] = {
     OVERLOADED: _told(Kind.OVERLOADED, "the gateway has too much to do at the moment", 503, _AFTER),
     f"response.code == 504 && {TIMED_OUT}": _told(Kind.TIMEOUT, "the model did not answer in time"),

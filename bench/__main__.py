@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import bodies, delays, load
+from bench import bodies, delays, load, policy
 from bench.alone import envoy_alone
 from bench.mock import CHUNKS
 from bench.stack import Stack, bare_gateway, cpu, gateway, machine, mock_model
@@ -78,6 +78,8 @@ def main() -> None:
         bare = open_ones.enter_context(bare_gateway(folders[1], mock))
         alone = open_ones.enter_context(envoy_alone(folders[2], mock))
         report(stack, bare, alone, scale)
+    print()
+    policy.main(int(policy.CALLS * scale))
     delays.main()
 
 

@@ -1,7 +1,6 @@
-"""`python -m bench.policy`: what it costs to know a caller and to decide, in one process and without Envoy."""
+"""What it costs to know a caller and to decide, in one process and without Envoy: `python -m bench.policy`, part of
+`make bench`."""
 
-import platform
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -47,11 +46,12 @@ def measure(name: str, rules: list[str], body: bytes, calls: int, token: str, fo
     at_headers, (read, find, authorize) = gateway._steps[RequestHeaders], gateway._steps[RequestBody]
 
     def call() -> Facts:
-        facts = Facts(started=0)
-        _note(facts, headers)
+        exchange = gateway.exchange(0)
+        _note(exchange.facts, headers)
         for step in at_headers:
-            _done(step(facts, time.time()))
-        return facts
+            _done(step(exchange.facts, time.time()))
+        gateway.ended(exchange)
+        return exchange.facts
 
     facts = call()
     facts.raw_body = body
@@ -79,10 +79,11 @@ def _done(step: Awaitable[Rejection | None]) -> None:
     assert refused is None, refused
 
 
-def main() -> None:
-    calls = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
-    print(f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, CPython {platform.python_version()}; {calls} calls\n")
-    print("| warm token, us of CPU | at the headers | at the body | both |")
+CALLS = 20_000
+
+
+def main(calls: int = CALLS) -> None:
+    print("| warm token, CPU us | at the headers | at the body | both |")
     print("|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -11,8 +11,9 @@ from extproc import record
 from extproc.errors import Kind, Reason, Rejection
 from extproc.events import Action, AnswerBody, BeginAnswer, Headers, Record, Respond, ResponseBody, ResponseHeaders
 from extproc.facts import Facts
+from extproc.schema import Timeouts
 from extproc.settings import Settings
-from extproc.translate.pair import Pair, Reply, Translated
+from extproc.translate.pair import Reader, Reply, Translated
 from extproc.translate.warnings import header_value
 from extproc.wire.rejections import rejection_body, rejection_event, rejection_status
 
@@ -52,13 +53,14 @@ class Answer:
         self._facts = facts
         self._settings = settings
         self._state = State.HELD
-        self._pair: Pair | None = None
+        self._pair: Reader | None = None
         self._asked: Translated | None = None
         self._reply: Reply | None = None
         self._upstream = ResponseHeaders(0, Headers(), end=True)
         self._error_body = bytearray()
         self._recorded_at = 0.0
         self._now = 0.0
+        self._timeouts: Timeouts | None = None
         self._sent_at = 0.0
         self._heard_at = 0.0
         """When the provider last said something; what the client gets meanwhile does not count."""
@@ -73,10 +75,11 @@ class Answer:
     def over(self) -> bool:
         return self._state is State.OVER
 
-    def expect(self, pair: Pair, asked: Translated, now: float) -> None:
-        """The request goes to a provider."""
+    def expect(self, pair: Reader, asked: Translated, timeouts: Timeouts, now: float) -> None:
+        """The request goes to a provider. `timeouts`: the provider's."""
         self._pair = pair
         self._asked = asked
+        self._timeouts = timeouts
         self._sent_at = now
 
     @property
@@ -91,13 +94,12 @@ class Answer:
     def _given_up_at(self) -> tuple[float, Rejection] | None:
         """When the provider's time is over, and what is said then. None: there is nothing to wait for, or Envoy, which
         knows the same limits, must see to it."""
-        resolved = self._facts.resolved
+        timeouts = self._timeouts
         ended = self._reply is not None and self._reply.outcome.complete
-        if resolved is None or ended or self._state is State.OVER:
+        if timeouts is None or ended or self._state is State.OVER:
             return None
         if self._state is State.FLOWING and not self._has_body:
             return None
-        timeouts = resolved.provider.timeouts
         silent = (self._heard_at + timeouts.idle, _SILENT)
         if timeouts.total is None or silent[0] <= self._sent_at + timeouts.total:
             return silent

@@ -66,7 +66,9 @@ def _parser() -> argparse.ArgumentParser:
 
     what = _argument("what", choices=("request", "answer", "stream"), help="what is read from standard input")
     model = _argument("--model", help="instead of the request's")
-    client = _argument("--client", choices=("messages", "chat"), default="messages", help="default: messages")
+    client = _argument(
+        "--client", choices=("messages", "chat", "responses"), default="messages", help="default: messages"
+    )
     request = _argument("--request", type=Path, help="the client's request that an answer belongs to")
     text = "Show what would be sent, or what a client would get, without any network."
     example = "extproc translate request --model claude-x < body.json"
@@ -77,11 +79,21 @@ def _parser() -> argparse.ArgumentParser:
     ttl = _argument("--ttl", type=int, default=3600, help="seconds; default: 3600")
     text = "Mint a token of the lab's identity provider."
     command("token", text, "extproc token --team marketing", _token, keys, team, claim, ttl)
+    _add_key(command, claim)
     text = "Send three requests and a streamed tool call to the running gateway."
     command("demo", text, "extproc demo", _demo, keys, url)
     text = "Start Claude Code on the gateway, with a token that renews itself."
     command("claude", text, 'extproc claude -p "hello"', _claude, keys, url)
     return parser
+
+
+def _add_key(command: Callable[..., None], claim: Callable[[Any], object]) -> None:
+    text = "Make a static key for a machine, and the line for the file of keys."
+    new = _argument("what", choices=("new",), help="make one, and print it this once")
+    name = _argument("--id", required=True, help="who uses it; its subject is key:ID")
+    expires = _argument("--expires", metavar="DATE", help="for instance 2027-01-31 or 2027-01-31T12:00:00Z")
+    example = "extproc key new --id nightly --claim team=data-platform"
+    command("key", text, example, _key, new, name, claim, expires)
 
 
 def _decision() -> tuple[Callable[[argparse.ArgumentParser], object], ...]:
@@ -190,6 +202,19 @@ def _token(options: argparse.Namespace) -> int:
         return _complain(error, USAGE)
     idp.ensure_keys(options.keys)
     print(idp.mint(options.keys, team=options.team, claims=claims, ttl=options.ttl))
+    return 0
+
+
+def _key(options: argparse.Namespace) -> int:
+    from extproc.demo import idp
+    from extproc.policy import api_keys
+
+    try:
+        claims = dict(idp.parse_claim(text) for text in options.claim)
+        key, line = api_keys.new(options.id, claims, options.expires)
+    except ValueError as error:
+        return _complain(error, USAGE)
+    print(f"the key, shown this once:\n{key}\nthe line for the file of keys (authentication.api_keys.file):\n{line}")
     return 0
 
 

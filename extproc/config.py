@@ -75,16 +75,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None, files: Files | No
     files = files or Files()
     lines: dict[Where, int] = {}
     faults: list[Fault] = []
-    try:
-        node = yaml.compose(files.read(path).decode("utf-8"), Loader=yaml.SafeLoader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise Invalid([f"{path}: {getattr(error, 'strerror', None) or 'is not UTF-8 text'}"]) from None
-    except yaml.YAMLError as error:
-        raise Invalid([f"{path}:{_mark(error)}: not YAML: {getattr(error, 'problem', None) or 'malformed'}"]) from None
-    try:
-        value = _Reader(lines, faults, os.environ if environ is None else environ).read(node, ())
-    except RecursionError:
-        raise Invalid([f"{path}: nested too deeply"]) from None
+    value = read(path, files, lines, faults, os.environ if environ is None else environ)
     if not isinstance(value, dict):
         raise Invalid([f"{path}: expected a mapping with the keys {', '.join(Config.model_fields)}"])
     config = _validate(value, faults)
@@ -93,6 +84,20 @@ def load(path: Path, environ: Mapping[str, str] | None = None, files: Files | No
         source = Source(path, rest, lines, files) if rest else None
         raise Invalid([_place(path, lines, fault) for fault in faults], source)
     return Source(path, config, lines, files)
+
+
+def read(path: Path, files: Files, lines: dict[Where, int], faults: list[Fault], environ: Mapping[str, str]) -> Any:
+    """A YAML file as plain values; adds to `lines` where each stands, and to `faults`. Raises Invalid."""
+    try:
+        node = yaml.compose(files.read(path).decode("utf-8"), Loader=yaml.SafeLoader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid([f"{path}: {getattr(error, 'strerror', None) or 'is not UTF-8 text'}"]) from None
+    except yaml.YAMLError as error:
+        raise Invalid([f"{path}:{_mark(error)}: not YAML: {getattr(error, 'problem', None) or 'malformed'}"]) from None
+    try:
+        return _Reader(lines, faults, environ).read(node, ())
+    except RecursionError:
+        raise Invalid([f"{path}: nested too deeply"]) from None
 
 
 def _validate(value: Any, faults: list[Fault]) -> Config | None:

@@ -26,6 +26,10 @@ class Unusable(Exception):
     """`str()` says what is missing."""
 
 
+_ASKED: dict[str, Any] = {"model": "", "max_tokens": 1024, "messages": [{"role": "user", "content": "?"}]}
+_LEAST: dict[Dialect, dict[str, Any]] = {"responses": {"model": "", "input": "?"}}
+
+
 @dataclass(frozen=True)
 class Options:
     config: Path
@@ -42,7 +46,9 @@ def run(options: Options, data: bytes) -> int:
     Returns 1 for a rejection. Raises Unusable, config.Invalid."""
     body = _body(options, data)
     resolved = _resolve(options.config, str(body.get("model", "")))
-    pair = pair_for(options.dialect, resolved.provider.dialects)
+    pair = pair_for(options.dialect, resolved.dialects)
+    if pair is None:
+        raise Unusable(f"{resolved.provider.name} cannot be asked in the dialect {options.dialect}")
     raw = data if options.what == "request" and options.model is None else msgspec.json.encode(body)
     target = Target(profile=resolved.profile, model=resolved.upstream, nonce=NONCE, now=time.time(), raw=raw)
     asked = pair.request(body, target)
@@ -75,8 +81,7 @@ def _body(options: Options, data: bytes) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise Unusable("the request is not a JSON object")
     if options.what != "request":
-        least = {"model": "", "max_tokens": 1024, "messages": [{"role": "user", "content": "?"}]}
-        body = {**least, **body, "stream": options.what == "stream"}
+        body = {**_LEAST.get(options.dialect, _ASKED), **body, "stream": options.what == "stream"}
     return body if options.model is None else {**body, "model": options.model}
 
 

@@ -37,6 +37,8 @@ class Endpoint(msgspec.Struct, frozen=True):
 _MESSAGES = Endpoint("messages", Operation.GENERATE, "messages", "POST")
 _COUNT_TOKENS = Endpoint("count_tokens", Operation.COUNT_TOKENS, "messages", "POST")
 _CHAT = Endpoint("chat", Operation.GENERATE, "chat", "POST")
+_RESPONSES = Endpoint("responses", Operation.GENERATE, "responses", "POST")
+_INPUT_TOKENS = Endpoint("input_tokens", Operation.COUNT_TOKENS, "responses", "POST")
 _MODELS = Endpoint("models", Operation.LIST_MODELS, None, "GET")
 _PROBE = Endpoint("probe", Operation.PROBE, "messages", "HEAD")
 _PASSTHROUGH = Endpoint("passthrough", Operation.PASSTHROUGH, None, "")
@@ -45,7 +47,11 @@ BUILT_IN: dict[str, Endpoint] = {
     "/v1/messages": _MESSAGES,
     "/v1/messages/count_tokens": _COUNT_TOKENS,
     "/v1/chat/completions": _CHAT,
+    "/v1/responses": _RESPONSES,
+    "/v1/responses/input_tokens": _INPUT_TOKENS,
 }
+_MAIN: dict[str, Endpoint] = {"messages": _MESSAGES, "chat": _CHAT, "responses": _RESPONSES}
+"""What a route serves at its own path."""
 _LISTS = "/v1/models"
 
 # Claude Code asks these before anything else, without a credential, and only wants an answer.
@@ -80,7 +86,7 @@ class Endpoints:
 
     def _add(self, index: int, route: Route) -> None:
         if route.serve != "passthrough":
-            self._mount(route.path.rstrip("/"), _CHAT if route.serve == "chat" else _MESSAGES, route.provider, index)
+            self._mount(route.path.rstrip("/"), _MAIN[route.serve], route.provider, index)
             return
         endpoint = msgspec.structs.replace(_PASSTHROUGH, provider=route.provider, route=index)
         if not route.path.endswith("*"):
@@ -111,9 +117,11 @@ def _in_disguise(path: str) -> bool:
 
 def dialect_of(path: str, headers: Headers) -> Dialect:
     """The dialect of a caller where no endpoint says it: as the path, else the headers suggest."""
+    if path.removeprefix("/anthropic").startswith("/v1/responses"):
+        return "responses"
     if path.startswith(("/v1/messages", "/anthropic")) or headers.get("anthropic-version"):
         return "messages"
-    if path.startswith(("/v1/chat/", "/v1/responses", "/v1/embeddings")):
+    if path.startswith(("/v1/chat/", "/v1/embeddings")):
         return "chat"
     if path.startswith(_LISTS):
         only_api_key = headers.get("x-api-key") and not headers.get("authorization")

@@ -115,7 +115,8 @@ def _all_of(condition: Json, to_chat: bool) -> Json:
     if not to_chat:
         return condition
     # The processor knows the client's dialect; where it was not reached, the path is still the client's own.
-    known, unknown = (_metadata(metadata_is(record.DIALECT, "chat"), if_missing) for if_missing in (False, True))
+    unknown = _metadata(metadata_is(record.DIALECT, "chat"), if_missing=True)
+    known = [_metadata(metadata_is(record.DIALECT, dialect), if_missing=False) for dialect in ("chat", "responses")]
     path = {"name": ":path", "string_match": {"safe_regex": {"regex": "/v1/(chat|responses).*"}}}
     guessed = {"and_filter": {"filters": [unknown, {"header_filter": {"header": path}}]}}
-    return {"and_filter": {"filters": [condition, {"or_filter": {"filters": [known, guessed]}}]}}
+    return {"and_filter": {"filters": [condition, {"or_filter": {"filters": [*known, guessed]}}]}}

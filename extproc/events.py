@@ -82,11 +82,13 @@ class Forward(msgspec.Struct, frozen=True):
 
 
 class Pass(msgspec.Struct, frozen=True):
-    """The final verdict at the headers: let the request go upstream, its body and its answer unread."""
+    """The final verdict at the headers: let the request go upstream, its body unread, and its answer too but for one
+    that has to be translated."""
 
     set_headers: dict[str, str]
     remove_headers: tuple[str, ...]
     record: Record
+    read_answer: bool = False
 
 
 class Respond(msgspec.Struct, frozen=True):

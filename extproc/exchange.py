@@ -23,11 +23,14 @@ from extproc.events import (
     Silence,
 )
 from extproc.facts import Facts
+from extproc.profiles import Profile
 from extproc.providers import Resolved
 from extproc.settings import Settings
-from extproc.translate import count, models
-from extproc.translate.pair import Json, Target, Translated
+from extproc.translate import count, model_lists, models
+from extproc.translate.counters import counted, counter_for
+from extproc.translate.pair import Json, Pair, Target, Translated
 from extproc.translate.table import pair_for
+from extproc.wire import Dialect
 from extproc.wire.rejections import rejection_body, rejection_status
 
 # Everything else a client sends stays here; what the provider needs is set anew.
@@ -45,6 +48,18 @@ _NO_COUNT = Rejection(
     reason=Reason.INVALID_REQUEST,
     detail="count_tokens_off",
 )
+_PATHS: dict[Dialect, str] = {
+    "messages": "/v1/messages",
+    "chat": "/v1/chat/completions",
+    "responses": "/v1/responses",
+}
+# Where tokens are counted, below the path at which answers are given.
+_COUNTS: dict[Dialect, str] = {"messages": "/count_tokens", "responses": "/input_tokens"}
+# What can be counted, in either API that counts.
+_COUNTED = count.INPUT | {"input", "instructions", "parallel_tool_calls", "reasoning", "text"}
+
+
+_NOTHING_ASKED = Translated(path="", body=b"", stream=False, model="")
 
 
 class Phase(Enum):
@@ -75,6 +90,7 @@ class Exchange:
         self.phase = Phase.NEW
         self._settings = settings
         self._answer = Answer(facts, settings)
+        self._now = 0.0
 
     @property
     def deadline(self) -> float | None:
@@ -89,11 +105,12 @@ class Exchange:
     def handle(self, event: Event, now: float) -> list[Action]:
         """`now`: Unix seconds. Raises OutOfOrder."""
         self.check(event)
+        self._now = now
         match event:
             case RequestHeaders():
                 return [self._admit(event)]
             case RequestBody():
-                return [self._send(now)]
+                return [self._send()]
             case ResponseHeaders():
                 self.phase = Phase.ANSWERING
                 return self._answer.begins(event, now)
@@ -135,7 +152,7 @@ class Exchange:
                 self.phase = Phase.ADMITTED
                 return AwaitBody(record.of_request(self.facts, self._settings.claims))
             case Operation.PASSTHROUGH:
-                return self._pass()
+                return self._list_models() if self._is_foreign_list(event) else self._pass()
 
     def _pass(self) -> Pass:
         """Path, query and body go on as they are, the credential is the provider's."""
@@ -148,16 +165,48 @@ class Exchange:
         kept = {name for name in self.facts.headers.names() if name.startswith(PASSED_ON)}
         return Pass(headers, other_names(self.facts.headers, kept | headers.keys()), fields | record.verdict(provider))
 
-    def _send(self, now: float) -> Action:
+    def _is_foreign_list(self, event: RequestHeaders) -> bool:
+        """A list of models that comes in another shape than the caller reads."""
+        facts, provider = self.facts, self.facts.provider
+        if facts.method != "GET" or not event.end or provider is None or not model_lists.is_list(facts.path):
+            return False
+        # All that the provider speaks is of the other vendor.
+        return {dialect == "messages" for dialect in provider.dialects} == {facts.dialect != "messages"}
+
+    def _list_models(self) -> Pass:
+        facts, provider = self.facts, self.facts.provider
+        assert provider is not None
+        lists = model_lists.ModelLists(facts.dialect, facts.path, facts.query)
+        self._answer.expect(lists, _NOTHING_ASKED, provider.timeouts, self._now)
+        self.phase = Phase.SENT
+        query = model_lists.query_for(facts.dialect, facts.path)
+        version = {} if facts.dialect == "messages" else {"anthropic-version": Profile().anthropic_version}
+        headers = {
+            ":path": provider.path(facts.path) + (f"?{query}" if query else ""),
+            "accept": "application/json",
+            "accept-encoding": "identity",
+            "user-agent": USER_AGENT,
+            **version,
+            **provider.credential_headers(),
+        }
+        fields = record.of_request(facts, self._settings.claims) | record.of_provider(provider)
+        remove = other_names(facts.headers, headers.keys() | UPSTREAM_HEADERS)
+        return Pass(headers, remove, fields | record.verdict(provider), read_answer=True)
+
+    def _send(self) -> Action:
         resolved = self.facts.resolved
         assert resolved is not None and self.facts.endpoint is not None
         body, to = self._target(resolved)
         if self.facts.endpoint.operation is not Operation.COUNT_TOKENS:
-            return self._translate(body, to, resolved, now)
+            return self._ask(pair_for(self.facts.dialect, resolved.dialects), body, to)
         if to.profile.count_tokens == "off":
             return self.reject(_NO_COUNT)
-        if self.facts.dialect in resolved.provider.dialects:
-            return self._translate(body, to, resolved, now, below="/count_tokens")
+        if self.facts.dialect in resolved.dialects:
+            pair, below = pair_for(self.facts.dialect, resolved.dialects), _COUNTS[self.facts.dialect]
+            return self._ask(pair, body, to, below)
+        counter = counter_for(self.facts.dialect, to.profile.count_tokens, resolved.dialects)
+        if counter or self.facts.dialect != "messages":
+            return self._ask(counter, body, to)
         return self._count(body, to)
 
     def _target(self, resolved: Resolved) -> tuple[Json, Target]:
@@ -180,15 +229,18 @@ class Exchange:
         assert self.facts.endpoint is not None
         if self.facts.endpoint.operation is not Operation.COUNT_TOKENS:
             return settings
-        return {name: value for name, value in settings.items() if name in count.INPUT}
+        return {name: value for name, value in settings.items() if name in _COUNTED}
 
-    def _translate(self, body: Json, to: Target, resolved: Resolved, now: float, below: str = "") -> Action:
-        pair = pair_for(self.facts.dialect, resolved.provider.dialects)
+    def _ask(self, pair: Pair | None, body: Json, to: Target, below: str = "") -> Action:
+        resolved = self.facts.resolved
+        assert resolved is not None
+        if pair is None:
+            return self.reject(_no_pair(resolved))
         asked = pair.request(body, to)
         if isinstance(asked, Rejection):
             return self.reject(asked)
         asked = msgspec.structs.replace(asked, path=asked.path + below)
-        self._answer.expect(pair, asked, now)
+        self._answer.expect(pair, asked, resolved.provider.timeouts, self._now)
         # A stream may last for minutes; nothing needs the client's body any more.
         self.facts.body, self.facts.raw_body = {}, b""
         self.phase = Phase.SENT
@@ -197,9 +249,9 @@ class Exchange:
     def _forward(self, asked: Translated, resolved: Resolved) -> Forward:
         provider = resolved.provider
         # Our translations know no query; what passes in its own dialect keeps the client's.
-        query = f"?{self.facts.query}" if self.facts.query and self.facts.dialect in provider.dialects else ""
+        query = f"?{self.facts.query}" if self.facts.query and self.facts.dialect in resolved.dialects else ""
         headers = {
-            ":path": provider.path(asked.path) + query,
+            ":path": provider.path(asked.path, root=asked.root) + query,
             "content-type": "application/json",
             "content-length": str(len(asked.body)),
             "accept": "text/event-stream" if asked.stream else "application/json",
@@ -217,14 +269,12 @@ class Exchange:
         return self.facts.span.headers if self.facts.span is not None else {}
 
     def _count(self, body: Json, to: Target) -> Action:
-        counted = count.estimate(body, to)
-        if isinstance(counted, Rejection):
-            return self.reject(counted)
-        answer: Json = {"input_tokens": counted}
-        if body.get("context_management"):
-            answer["context_management"] = {"original_input_tokens": counted}
+        assert self.facts.resolved is not None
+        tokens = count.estimate(body, to, self.facts.resolved.dialects[0])
+        if isinstance(tokens, Rejection):
+            return self.reject(tokens)
         headers = {"x-translation-warnings": "approx:input_tokens"}
-        return self._ok(msgspec.json.encode(answer), headers, {"gen_ai.usage.input_tokens": counted})
+        return self._ok(msgspec.json.encode(counted(tokens, body)), headers, {"gen_ai.usage.input_tokens": tokens})
 
     def _ok(self, body: bytes, headers: dict[str, str] | None = None, fields: Record | None = None) -> Respond:
         return self._respond(200, headers or {}, body, (fields or {}) | {record.ENDED: True}, "answered")
@@ -234,3 +284,9 @@ class Exchange:
         known = record.of_request(self.facts, self._settings.claims) | record.of_model(self.facts)
         headers = {"content-type": "application/json", **headers, **ids(self.facts.request_id)}
         return Respond(status, headers, body, known | fields | {record.ANSWERED: True}, details)
+
+
+def _no_pair(resolved: Resolved) -> Rejection:
+    served = [path for dialect, path in _PATHS.items() if pair_for(dialect, resolved.dialects)]
+    problem = f"this model cannot be asked in this API; use {' or '.join(served)}"
+    return invalid("model", problem, code="unsupported_value")

@@ -1,4 +1,7 @@
-"""`extproc check --token T`: what the gateway says to a call and why, by the code that says it, without any network."""
+"""`extproc check --token T`: what the gateway says to a call and why, by the code that says it.
+
+No network but for issuers' keys that are fetched.
+"""
 
 import asyncio
 import dataclasses
@@ -67,6 +70,7 @@ def run(gateway: Gateway, asked: Asked) -> int:
 
 async def _call(gateway: Gateway, asked: Asked) -> tuple[Facts, Action]:
     """The call as the server would see it, and the last thing that is done about it."""
+    await asyncio.gather(*(keys.newer() for keys, _ in gateway.fetched))
     now = time.time()
     method, path = _where(asked.path)
     fields = {":method": method, ":path": path, ":authority": "localhost", "content-type": "application/json"}

@@ -48,6 +48,8 @@ class Facts:
     path: str = ""
     query: str = ""
     headers: Headers = field(default_factory=Headers)
+    hidden: frozenset[str] = frozenset()
+    """Names of headers that may hold a credential, besides the usual ones; no rule reads them."""
     source: str = ""
     """The address of the peer, without its port."""
     request_id: str = ""

@@ -11,6 +11,7 @@ from extproc import envoy
 from extproc.config import Fault, Source
 
 SECONDS = 30.0
+KEYS_SECONDS = 5.0
 LOOK_SECONDS = 0.02
 # Envoy's threads get new routes a moment after it has said so, and a request keeps the routes that it came with.
 SPREAD_SECONDS = 0.5
@@ -64,15 +65,17 @@ class Front:
             (self._folder / name).unlink(missing_ok=True)
         self._shown = files
 
-    async def serving(self) -> None:
-        """Returns when Envoy listens and has found all workers healthy. Raises NotTaken."""
-        wanted = {
-            "listener_manager.total_listeners_active": "1",
-            f"cluster.{envoy.PROCESSOR}.membership_healthy": str(len(self._processors)),
-        }
-        deadline = time.monotonic() + SECONDS
-        while not wanted.items() <= (await self._stats() or {}).items():
-            if time.monotonic() > deadline:
+    async def serving(self, *, fetching: bool = False) -> None:
+        """Returns when Envoy listens and has found all workers healthy. `fetching`: they may wait for an identity
+        provider that is down, and are not waited for as long. Raises NotTaken."""
+        listening = {"listener_manager.total_listeners_active": "1"}
+        healthy = {f"cluster.{envoy.PROCESSOR}.membership_healthy": str(len(self._processors))}
+        began = time.monotonic()
+        while not (listening | healthy).items() <= (stats := await self._stats() or {}).items():
+            waited = time.monotonic() - began
+            if fetching and waited > KEYS_SECONDS and listening.items() <= stats.items():
+                return
+            if waited > SECONDS:
                 raise NotTaken("Envoy did not begin to serve in time; see its messages above")
             await asyncio.sleep(0.01)
 

@@ -17,6 +17,7 @@ from extproc.files import Files
 from extproc.policy.admit import Admit, Held
 from extproc.policy.authenticate import Authenticate
 from extproc.policy.authorize import Authorize, AuthorizeModel
+from extproc.policy.remote_keys import RemoteKeys
 from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, ReadBody
 from extproc.policy.rules import Rules
 from extproc.providers import Catalogue
@@ -45,18 +46,25 @@ class ListModels:
 class Gateway:
     """What a configuration makes; exchanges share nothing else."""
 
-    def __init__(self, source: Source, environ: Mapping[str, str] | None = None, held: Held | None = None) -> None:
-        """Raises config.Invalid with every fault at once."""
+    def __init__(
+        self,
+        source: Source,
+        environ: Mapping[str, str] | None = None,
+        held: Held | None = None,
+        remote: RemoteKeys | None = None,
+    ) -> None:
+        """`remote`: where sets of keys that are fetched come from. Raises config.Invalid with every fault at once."""
         faults: list[Fault] = []
         settings = source.config
         catalogue, self.providers, found = providers.load(source, os.environ if environ is None else environ)
         faults += found
         self.rules = Rules(source, catalogue, faults)
         authorize_model = AuthorizeModel(self.rules)
-        authenticate = Authenticate(source, faults)
+        authenticate = Authenticate(source, faults, remote or RemoteKeys())
         trace = _trace(source, os.environ if environ is None else environ, faults)
         if faults:
             raise source.explain(faults)
+        self.fetched = authenticate.fetched
         self.source = source
         self.catalogue = catalogue
         self._settings = Settings(
@@ -125,13 +133,18 @@ def _claims(settings: Config) -> list[str]:
 
 
 def load(
-    path: Path, environ: Mapping[str, str] | None = None, *, files: Files | None = None, held: Held | None = None
+    path: Path,
+    environ: Mapping[str, str] | None = None,
+    *,
+    files: Files | None = None,
+    held: Held | None = None,
+    remote: RemoteKeys | None = None,
 ) -> Gateway:
     """Raises config.Invalid, with faults of form and of meaning at once as far as the former let the latter be seen.
     `files`: where contents come from, and who knows afterwards which files matter, also if there was a fault.
-    `held`: what the process has taken on for other gateways."""
+    `held`, `remote`: what the process has taken on, and the keys it has fetched, for other gateways."""
     try:
-        return Gateway(config.load(path, environ, files), environ, held)
+        return Gateway(config.load(path, environ, files), environ, held, remote)
     except Invalid as error:
         if error.rest is None:
             raise

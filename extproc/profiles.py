@@ -9,6 +9,8 @@ from typing import Any, Literal
 import msgspec
 import yaml
 
+from extproc.wire import Dialect
+
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 ReasoningField = Literal["reasoning_content", "reasoning", "reasoning_details"]
 
@@ -17,6 +19,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Every rule that says "if the profile supports" reads one of these."""
 
     name: str = "custom"
+    dialect: Dialect | None = None
+    """Spoken with the model where the client's own is not to be had, also when the provider does not list it."""
 
     # limits and parameters
     max_tokens_field: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
@@ -107,18 +111,30 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """False (Bedrock): thinking must be off where a tool is forced."""
     expose_reasoning: bool = True
     strict_tools: bool = True
+    repair_interrupted: bool = False
+    """A call without a result counts as aborted instead of refusing the request."""
     tools_for_history: bool = True
     """Declare the tools of the history where the request declares none."""
     web_search: bool = False
-    mcp: Literal[False] = False
-    """Neither dialect has a place for MCP servers of the other."""
-    compaction: Literal[False] = False
+    mcp: bool = False
+    """MCP servers are reached by the upstream (where either side speaks Responses: other pairs have no place for
+    them). Anthropic wants its beta for that in `betas`."""
+    compaction: bool = False
+    """The upstream compacts the conversation itself, for Responses upstreams and clients. Anthropic wants its beta
+    for that in `betas`."""
     url_sources: bool = True
     auto_cache: bool = False
     fast_mode: bool = False
 
+    # Responses upstreams (mapping 6)
+    include_encrypted: bool = False
+    """Ask for `reasoning.encrypted_content`; OpenAI itself always sends it, Azure and older gateways do not."""
+    phase: bool = False
+    """Mark earlier answers as `commentary` or `final_answer` (gpt-5.3-codex and later)."""
+
     # counting tokens
-    count_tokens: Literal["estimate", "off"] = "estimate"
+    count_tokens: Literal["estimate", "responses", "vllm", "off"] = "estimate"
+    """`responses`, `vllm`: the upstream counts, at its `/v1/responses/input_tokens` or `/tokenize`."""
     estimate_factor: float = 1.0
 
     strictness: Literal["lenient", "strict", "silent"] = "lenient"
@@ -143,6 +159,15 @@ def for_model(model: str) -> str:
     """Name of the profile that suits a model of OpenAI's, by the model's name."""
     reasoning = model.startswith(("gpt-5", "gpt-6")) or (model[:1] == "o" and model[1:2].isdigit())
     return "openai-reasoning" if reasoning else "openai-chat"
+
+
+# Everything OpenAI trained before its models could reason; efforts and summaries draw a 400 there.
+_WITHOUT_REASONING = ("gpt-3", "gpt-4", "chatgpt-")
+
+
+def for_responses(model: str) -> str:
+    """Name of the profile that suits a model behind the Responses API, by the model's name."""
+    return "openai-responses-plain" if model.startswith(_WITHOUT_REASONING) else "openai-responses"
 
 
 # Old names say the generation first or alone (`claude-3-5-haiku`, `claude-sonnet-4-20250514`).

@@ -46,9 +46,12 @@ class Provider(msgspec.Struct, frozen=True):
     def authority(self) -> str:
         return urlsplit(self.base_url).netloc
 
-    def path(self, below: str) -> str:
-        """`below` its base URL. People write that URL with `/v1` or without; the segment is not doubled."""
+    def path(self, below: str, *, root: bool = False) -> str:
+        """`below` its base URL. People write that URL with `/v1` or without; the segment is not doubled.
+        `root`: beside that segment."""
         base = urlsplit(self.base_url).path
+        if root:
+            return base.removesuffix("/v1") + below
         return base + (below.removeprefix("/v1") if base.endswith("/v1") and below.startswith("/v1/") else below)
 
     def credential_headers(self) -> dict[str, str]:
@@ -56,7 +59,7 @@ class Provider(msgspec.Struct, frozen=True):
             return {}
         key = self.credential.reveal()
         # Anthropic's OAuth tokens are no API keys: https://platform.claude.com/docs/en/api/overview
-        if "messages" in self.dialects and "chat" not in self.dialects and not key.startswith("sk-ant-oat"):
+        if set(self.dialects) == {"messages"} and not key.startswith("sk-ant-oat"):
             return {"x-api-key": key}
         return {"authorization": f"Bearer {key}"}
 
@@ -91,6 +94,13 @@ class Resolved(msgspec.Struct, frozen=True):
     provider: Provider
     profile: Profile
     rule: "Rule"
+
+    @property
+    def dialects(self) -> tuple[Dialect, ...]:
+        """What can be spoken about this model, the preferred first: as the profile says, Chat, as the provider does."""
+        listed = self.provider.dialects
+        preferred = self.profile.dialect or ("chat" if "chat" in listed else listed[0])
+        return tuple(dict.fromkeys((preferred, *listed)))
 
 
 OF_A_ROUTE = -1
@@ -198,7 +208,8 @@ def _version(version: str) -> dict[str, str]:
 
 def _by_name(provider: Provider, upstream: str) -> str:
     if "chat" not in provider.dialects:
-        return profiles.for_claude(upstream)
+        messages = "messages" in provider.dialects
+        return profiles.for_claude(upstream) if messages else profiles.for_responses(upstream)
     openai = provider.name == "openai" or provider.authority.endswith(".openai.com")
     return profiles.for_model(upstream) if openai else "generic"
 

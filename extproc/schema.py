@@ -6,7 +6,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 
 from extproc.wire import Dialect
 
@@ -46,15 +55,55 @@ class Listen(_Strict):
     tls: Tls | None = None
 
 
+_KEY_URL = "expected an HTTPS URL; plain HTTP is for this machine alone (localhost, 127.0.0.1, [::1])"
+_LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
+
+
+def key_url(url: str) -> str:
+    """Where keys may be fetched from. Raises ValueError."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValueError(_KEY_URL) from None
+    host = parts.hostname or ""
+    if not host or port == 0 or "@" in parts.netloc or parts.fragment or not url.isascii() or not url.isprintable():
+        raise ValueError(_KEY_URL)
+    if parts.scheme != "https" and not (parts.scheme == "http" and _LOOPBACK.fullmatch(host)):
+        raise ValueError(_KEY_URL)
+    return url
+
+
+KeyUrl = Annotated[str, AfterValidator(key_url)]
+
+
 class Jwks(_Strict):
+    """An issuer's public keys (RFC 7517), from one of four places."""
+
     file: Path | None = None
     inline: dict[str, Any] | None = None
+    url: KeyUrl | None = None
+    discovery: KeyUrl | None = None
+    """The issuer's URL, or that of its `/.well-known/openid-configuration`."""
+    refresh: float = Field(300, ge=1, le=86400)
+    """Seconds between two fetches at most; a shorter `max-age` of the answer is followed, down to 10 s."""
+    max_stale: float = Field(86400, ge=0, le=30 * 86400)
+    """Seconds beyond that for which keys are used that cannot be fetched again."""
+    ca_file: Path | None = None
+    """Trusted roots instead of the public ones, for a private certificate authority."""
 
     @model_validator(mode="after")
     def _one_source(self) -> "Jwks":
-        if (self.file is None) == (self.inline is None):
-            raise ValueError("keys come from exactly one of: file, inline")
+        if [self.file, self.inline, self.url, self.discovery].count(None) != 3:
+            raise ValueError("keys come from exactly one of: file, inline, url, discovery")
+        fetching = self.model_fields_set & {"refresh", "max_stale", "ca_file"}
+        if fetching and not self.fetched:
+            raise ValueError(f"{', '.join(sorted(fetching))}: only for keys that are fetched, by url or discovery")
         return self
+
+    @property
+    def fetched(self) -> bool:
+        return self.url is not None or self.discovery is not None
 
 
 Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
@@ -64,14 +113,48 @@ class Issuer(_Strict):
     issuer: str = Field(min_length=1)
     audiences: list[str] = Field(min_length=1)
     jwks: Jwks
-    algorithms: list[Algorithm] = ["RS256"]
+    algorithms: list[Algorithm] = Field(["RS256"], min_length=1)
     leeway: int = Field(30, ge=0, le=600)
     """Seconds by which clocks may differ."""
+    required_claims: list[str] = []
+    """Besides `iss`, `aud` and `exp`, which every token must have."""
+
+
+class HeaderLocation(_Strict):
+    header: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
+    """In lower case; its whole value is the credential."""
+
+
+class CookieLocation(_Strict):
+    cookie: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+
+
+def _kind_of_location(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "cookie" if "cookie" in value else "header"
+    return "header" if isinstance(value, HeaderLocation) else "cookie" if isinstance(value, CookieLocation) else "name"
+
+
+Location = Annotated[
+    Annotated[Literal["authorization", "x-api-key"], Tag("name")]
+    | Annotated[HeaderLocation, Tag("header")]
+    | Annotated[CookieLocation, Tag("cookie")],
+    Discriminator(_kind_of_location),
+]
+
+
+class ApiKeys(_Strict):
+    file: Path
 
 
 class Authentication(_Strict):
     mode: Literal["strict", "optional", "permissive"] = "strict"
     jwt: list[Issuer] = []
+    api_keys: ApiKeys | None = None
+    """Static keys for machines, as `extproc key new` makes them."""
+    locations: list[Location] = Field(["authorization", "x-api-key"], min_length=1)
+    """Where a request may carry its credential."""
+    max_token_bytes: int = Field(16 * 1024, ge=256, le=48 * 1024)
 
 
 def _listed(value: Any) -> Any:
@@ -185,7 +268,7 @@ class Model(Ruled):
 class Route(Ruled):
     path: str = Field(pattern=r"^(/[^*?#]*\*?|\*)$")
     """As it is, or all that begins so when it ends in `*`."""
-    serve: Literal["messages", "chat", "passthrough"]
+    serve: Literal["messages", "chat", "responses", "passthrough"]
     provider: str | None = None
 
     @model_validator(mode="after")

@@ -123,7 +123,7 @@ async def _start(options: Options, environ: dict[str, str], beside: "_Beside", g
     groups[:0] = [[proxy], workers]
     await start([[proxy, *workers]])
     try:
-        await front.serving()
+        await front.serving(fetching=any(one.jwks.fetched for one in source.config.authentication.jwt))
     except NotTaken as error:
         raise CannotStart(str(error)) from None
     print(lines.banner(source, [demo.key for demo in demos]), flush=True)

@@ -21,11 +21,12 @@ with atheris.instrument_imports(include=["extproc"]):
 import msgspec
 
 from extproc.profiles import shipped
-from tests.translate import answers, chat_answers
+from tests.translate import answers, chat_answers, responses_answers, responses_client
 
 TESTS = Path(__file__).resolve().parents[1] / "tests"
 PROFILES = tuple(shipped().values())
 MESSAGES_ON_CHAT, CHAT_ON_MESSAGES = PAIRS["messages", "chat"], PAIRS["chat", "messages"]
+MESSAGES_ON_RESPONSES, RESPONSES_ON_MESSAGES = PAIRS["messages", "responses"], PAIRS["responses", "messages"]
 THINKING = {"thinking": {"type": "enabled", "budget_tokens": 2000}}
 Fuzzed = Callable[[bytes], None]
 
@@ -78,6 +79,12 @@ def _chat_grammar(out: bytes, complete: bool) -> None:
     chat_answers.check_grammar(found, done=done)
 
 
+def _responses_grammar(out: bytes, complete: bool) -> None:
+    found = responses_answers.events(out)
+    responses_answers.check_grammar(found)
+    assert (found[-1]["type"] != "response.failed") is complete
+
+
 def requests(pair: Pair) -> Fuzzed:
     """Any JSON object gives a request for the upstream or a 4xx, the same one each time."""
 
@@ -105,15 +112,23 @@ TARGETS: dict[str, Fuzzed] = {
     "sse": sse,
     "stream": streams(MESSAGES_ON_CHAT, {**answers.MINIMAL, **THINKING}, _messages_grammar),
     "request": requests(MESSAGES_ON_CHAT),
+    "responses-stream": streams(MESSAGES_ON_RESPONSES, {**answers.MINIMAL, **THINKING}, _messages_grammar),
+    "responses-request": requests(MESSAGES_ON_RESPONSES),
     "chat-stream": streams(CHAT_ON_MESSAGES, answers.MINIMAL, _chat_grammar),
     "chat-request": requests(CHAT_ON_MESSAGES),
+    "responses-client-stream": streams(RESPONSES_ON_MESSAGES, responses_client.MINIMAL, _responses_grammar),
+    "responses-client-request": requests(RESPONSES_ON_MESSAGES),
 }
 VECTORS = {
+    "responses-stream": "responses_api",
+    "responses-request": "responses_api",
     "sse": "stream_c2m",
     "stream": "stream_c2m",
     "request": "req_m2c",
     "chat-stream": "stream_m2c",
     "chat-request": "req_c2m",
+    "responses-client-stream": "derived_r2m",
+    "responses-client-request": "derived_r2m",
 }
 
 

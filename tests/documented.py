@@ -1,4 +1,4 @@
-"""The tables of docs/observability.md, made from the code: `python -m tests.documented` writes them anew."""
+"""The tables of docs/observability.md, made from the code."""
 
 import re
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ FIELDS = {
     "request_id": "as in the answer's `request-id`",
     "x-request-id": "Envoy's own, for a call the processor never saw",
     "route": "not used yet",
-    "endpoint": "`messages`, `chat`, `count_tokens`, `models`, `probe`, `passthrough`",
+    "endpoint": "`messages`, `chat`, `responses`, `count_tokens`, `input_tokens`, `models`, `probe`, `passthrough`",
     "protocol": "`llm`",
     "http.method": "of the request",
     "http.path": "of the request, without its query",
@@ -90,10 +90,3 @@ def page(text: str, folder: Path) -> str:
         begin, end = f"<!-- {mark}: generated -->", f"<!-- end of {mark} -->"
         text = re.sub(f"{begin}.*?{end}", lambda _, b=begin, t=table, e=end: f"{b}\n{t}\n{e}", text, flags=re.DOTALL)  # type: ignore[misc]
     return text
-
-
-if __name__ == "__main__":
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as name:
-        PAGE.write_text(page(PAGE.read_text("utf-8"), Path(name)), "utf-8")

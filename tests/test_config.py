@@ -85,7 +85,23 @@ def test_the_safe_mode_is_the_default(tmp_path: Path) -> None:
         (changed("{mode: optional}", "{jwt: [{issuer: i, audiences: [], jwks: {file: f}}]}"), [
             "1: authentication.jwt.0.audiences: List should have at least 1 item"]),
         (changed("{mode: optional}", "{jwt: [{issuer: i, audiences: [a], jwks: {}}]}"), [
-            "1: authentication.jwt.0.jwks: keys come from exactly one of: file, inline"]),
+            "1: authentication.jwt.0.jwks: keys come from exactly one of: file, inline, url, discovery"]),
+        *((changed("{mode: optional}", f"{{jwt: [{{issuer: i, audiences: [a], jwks: {jwks}}}]}}"), [
+            f"1: authentication.jwt.0.jwks{says}"]) for jwks, says in (
+                ("{url: 'http://idp.example/jwks'}", ".url: expected an HTTPS URL; plain HTTP is for this machine"),
+                ("{url: 'http://127.0.0.1.evil.example/'}", ".url: expected an HTTPS URL"),
+                ("{url: 'https://u:p@idp.example/'}", ".url: expected an HTTPS URL"),
+                ("{url: 'https://idp.example:99999/'}", ".url: expected an HTTPS URL"),
+                ("{url: 'https://[idp/'}", ".url: expected an HTTPS URL"),
+                ("{discovery: 'ftp://idp.example'}", ".discovery: expected an HTTPS URL"),
+                ("{discovery: 'https://idp.example', url: 'https://idp.example'}", ": keys come from exactly one of"),
+                ("{file: f, refresh: 60, ca_file: c}", ": ca_file, refresh: only for keys that are fetched"),
+                ("{url: 'https://idp.example', refresh: 0}", ".refresh: Input should be greater than or equal to 1"),
+            )),
+        (changed("{mode: optional}", "{jwt: [{issuer: i, audiences: [a], algorithms: [], jwks: {file: f}}]}"), [
+            "1: authentication.jwt.0.algorithms: List should have at least 1 item"]),
+        (changed("{mode: optional}", "{jwt: [{issuer: i, audiences: [a], algorithms: [none], jwks: {file: f}}]}"), [
+            "1: authentication.jwt.0.algorithms.0: Input should be"]),
         (changed("{mode: optional}", "{jwt: [{issuer: i, audiences: [a], algorithms: [HS256], jwks: {file: f}}]}"), [
             "1: authentication.jwt.0.algorithms.0: Input should be"]),
     ],

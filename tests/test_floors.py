@@ -37,8 +37,8 @@ BANS: list[tuple[str, Callable[[str], bool], str]] = [
     ),
     (
         _HTTP,
-        lambda module: module != "extproc.policy.keys" and unit(module) not in {"demo", "cli", "claude"},
-        "only policy.keys speaks HTTP outwards",
+        lambda module: module != "extproc.policy.fetch" and unit(module) not in {"demo", "cli", "claude"},
+        "only policy.fetch speaks HTTP outwards",
     ),
     (r"opentelemetry(\.|$)", lambda module: module != "extproc.tracing", "off unless configured, and an extra"),
     (

@@ -7,7 +7,7 @@ import pytest
 from extproc import front
 from extproc.config import Source
 from extproc.front import Front, NotTaken, Stats
-from tests.e2e.test_tls import certificate
+from tests.certificates import certificate
 from tests.settings import GATEWAY, source
 
 MORE = GATEWAY.replace("models:", '  more: {dialects: [chat], base_url: "http://more.example"}\nmodels:')

@@ -23,7 +23,7 @@ _LABEL = re.compile(r'([a-zA-Z_]\w*)\s*(?:=~|!~|!=|=)\s*"')
 
 def test_the_page_is_generated(tmp_path: Path) -> None:
     text = documented.PAGE.read_text("utf-8")
-    assert documented.page(text, tmp_path) == text, "run: python -m tests.documented"
+    assert documented.page(text, tmp_path) == text, "run: python -m tests.write_docs"
 
 
 def test_the_page_knows_every_metric_and_field(tmp_path: Path) -> None:

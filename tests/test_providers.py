@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from extproc import profiles
 from extproc.providers import MAX_MODEL_NAME, Catalogue, Credential, load
 from tests.settings import AUTHENTICATION, KEY, faults, source
 
@@ -160,6 +161,41 @@ def test_the_profile_follows_from_url_and_model(tmp_path: Path, model: str, url:
     assert found.profile.name == profile
 
 
+@pytest.mark.parametrize(
+    ("listed", "profile", "spoken", "named"),
+    [
+        ("responses", "", ("responses",), "openai-responses"),
+        ("responses, chat", "", ("chat", "responses"), "openai-reasoning"),
+        ("messages, chat", "", ("chat", "messages"), "openai-reasoning"),
+        ("messages, responses", "", ("messages", "responses"), "claude-adaptive"),
+        ("chat, responses", "openai-responses", ("responses", "chat"), "openai-responses"),
+        ("chat", "openai-responses", ("responses", "chat"), "openai-responses"),
+        ("responses", "{base: vllm}", ("responses",), "vllm"),
+    ],
+)
+def test_what_is_spoken_about_a_model(
+    tmp_path: Path, listed: str, profile: str, spoken: tuple[str, ...], named: str
+) -> None:
+    rule = f"  - {{name: gpt-5, provider: openai{', profile: ' + profile if profile else ''}}}"
+    made, _, found = load(source(tmp_path, text(rule).replace("[chat]", f"[{listed}]")), {})
+    resolved = made.resolve("gpt-5")
+    assert resolved and not found
+    assert (resolved.dialects, resolved.profile.name) == (spoken, named)
+
+
+@pytest.mark.parametrize(
+    ("model", "profile"),
+    [
+        ("gpt-5.4", "openai-responses"),
+        ("o3", "openai-responses"),
+        ("gpt-oss-120b", "openai-responses"),
+        ("gpt-4.1-mini", "openai-responses-plain"),
+    ],
+)
+def test_the_profile_of_a_model_behind_the_responses_api(model: str, profile: str) -> None:
+    assert profiles.for_responses(model) == profile and profiles.shipped()[profile].dialect == "responses"
+
+
 def test_the_profile_of_a_routes_provider_is_checked_too(tmp_path: Path) -> None:
     raw = text("[]", ", profile: vlm", "routes: [{path: /a, serve: messages, provider: openai}]").replace("\n[]", " []")
     [fault] = faults(tmp_path, raw)
@@ -225,6 +261,7 @@ def test_no_key_at_all(tmp_path: Path) -> None:
         ("messages", "sk-ant-api-1", {"x-api-key": "sk-ant-api-1"}),
         ("messages", "sk-ant-oat-1", {"authorization": "Bearer sk-ant-oat-1"}),
         ("messages, chat", "k", {"authorization": "Bearer k"}),
+        ("responses", "k", {"authorization": "Bearer k"}),
     ],
 )
 def test_how_a_key_is_sent(tmp_path: Path, dialects: str, key: str, expected: dict[str, str]) -> None:
@@ -247,6 +284,13 @@ def test_the_path_upstream(tmp_path: Path, base: str, below: str, expected: str)
     raw = text("  - {name: a, provider: openai}").replace("https://api.openai.com/v1", base)
     _, providers, _ = load(source(tmp_path, raw), {})
     assert providers["openai"].path(below) == expected
+
+
+@pytest.mark.parametrize("base", ["https://h/v1", "https://h"])
+def test_a_path_beside_v1(tmp_path: Path, base: str) -> None:
+    raw = text("  - {name: a, provider: openai}").replace("https://api.openai.com/v1", base)
+    _, providers, _ = load(source(tmp_path, raw), {})
+    assert providers["openai"].path("/tokenize", root=True) == "/tokenize"
 
 
 def test_equality_of_credentials_is_identity() -> None:

@@ -1,6 +1,7 @@
 """Spans without a collector: what goes upstream, what is said of a call, what the configuration may be."""
 
 import builtins
+import time
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def test_a_passing_call_goes_on_too(tmp_path: Path) -> None:
     text = f"{GATEWAY}\nroutes: [{{path: /v1/files*, serve: passthrough, provider: openai}}]\n{TRACING}\n"
     gate = gateway(tmp_path, text)
     event = request_headers("/v1/files/f", "GET", token=token(), traceparent=f"00-{TRACE}-{PARENT}-00")
-    [action] = done(gate.handle(gate.exchange(0), event, 0))
+    [action] = done(gate.handle(gate.exchange(0), event, time.time()))
     assert action.set_headers["traceparent"].startswith(f"00-{TRACE}-")  # type: ignore[union-attr]
     assert "traceparent" not in action.remove_headers  # type: ignore[union-attr]
 

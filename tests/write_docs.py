@@ -1,8 +1,10 @@
 """Writes into docs/ what comes from code: python -m tests.write_docs."""
 
+import tempfile
 from pathlib import Path
 
 from extproc.policy import variables
+from tests import documented
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "authorization.md"
 BEGIN, END = "<!-- variables: begin -->\n", "\n<!-- variables: end -->"
@@ -17,4 +19,6 @@ def written(text: str) -> str:
 
 
 if __name__ == "__main__":
-    DOCUMENT.write_text(written(DOCUMENT.read_text()))
+    DOCUMENT.write_text(written(DOCUMENT.read_text("utf-8")), "utf-8")
+    with tempfile.TemporaryDirectory() as name:
+        documented.PAGE.write_text(documented.page(documented.PAGE.read_text("utf-8"), Path(name)), "utf-8")

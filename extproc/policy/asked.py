@@ -18,11 +18,14 @@ class Reading(NamedTuple):
     """Members that limit the answer; the highest counts."""
     implied: Mapping[str, str] = {}
     """Members that bring a tool of the provider's along -> its name."""
+    elsewhere: tuple[str, ...] = ()
+    """Members by which the provider adds what it has kept, and nobody here can see."""
 
 
 READINGS: dict[str, Reading] = {
     "messages": Reading("messages", ("max_tokens",), {"mcp_servers": "mcp_toolset"}),
     "chat": Reading("messages", ("max_completion_tokens", "max_tokens"), {"web_search_options": "web_search"}),
+    "responses": Reading("input", ("max_output_tokens",), elsewhere=("conversation", "previous_response_id", "prompt")),
 }
 
 # Each of them may hold parts of a message within a part: results of tools, documents made of parts.
@@ -36,13 +39,9 @@ def read(dialect: str, body: Json) -> Json:
     """stream, max_tokens, tools, has_images, messages; without those that cannot be told."""
     reading = READINGS[dialect]
     turns = _all(body, reading.turns)
-    found = {
-        "stream": _stream(_all(body, "stream")),
-        "max_tokens": _limit(_all(body, *reading.limits)),
-        "tools": _tools(body, reading),
-        "has_images": _has_image(turns),
-        "messages": _count(turns),
-    }
+    found: Json = {"stream": _stream(_all(body, "stream")), "max_tokens": _limit(_all(body, *reading.limits))}
+    if not _all(body, *reading.elsewhere):
+        found |= {"tools": _tools(body, reading), "has_images": _has_image(turns), "messages": _count(turns)}
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -74,7 +73,9 @@ def _tools(body: Json, reading: Reading) -> list[str] | None:
     """None: something among them cannot be named."""
     names = [name for member, name in reading.implied.items() for held in _all(body, member) if held != []]
     # `functions`: https://platform.openai.com/docs/api-reference/chat/create
-    for tools in _all(body, "tools", "functions"):
+    waiting = [*_all(body, "tools", "functions"), *_added(_all(body, reading.turns))]
+    while waiting:
+        tools = waiting.pop(0)
         if not isinstance(tools, list):
             return None
         for tool in tools:
@@ -82,7 +83,15 @@ def _tools(body: Json, reading: Reading) -> list[str] | None:
             if not found:
                 return None
             names += found
+            waiting += _all(tool, "tools")  # a namespace's
     return list(dict.fromkeys(names))
+
+
+def _added(turns: list[Any]) -> Iterator[Any]:
+    """Tools that come in the midst of a conversation."""
+    for turn in (turn for held in turns if isinstance(held, list) for turn in held if isinstance(turn, dict)):
+        if "additional_tools" in _all(turn, "type"):
+            yield from _all(turn, "tools")
 
 
 def _names(tool: Json) -> Iterator[str]:

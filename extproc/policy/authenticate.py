@@ -1,158 +1,151 @@
-"""Who is calling: a JWT (https://www.rfc-editor.org/rfc/rfc7519) from `authorization` or `x-api-key`."""
+"""Who is calling: a JWT of a trusted issuer, or a static key."""
 
 import hashlib
 from collections import OrderedDict
-from typing import Any
 
-import jwt
 import msgspec
 
-from extproc.config import Fault, Source
+from extproc.config import Fault, Source, Where
 from extproc.endpoints import Operation
 from extproc.errors import Kind, Reason, Rejection
-from extproc.events import Headers
 from extproc.facts import Caller, Facts
-from extproc.policy import keys
+from extproc.policy import api_keys, keys, places, tokens
+from extproc.policy import credential as credentials
+from extproc.policy.credential import credential
+from extproc.policy.keys import Key, KeySource
+from extproc.policy.remote_keys import Plan, RemoteKeys, RemoteSet
+from extproc.policy.tokens import Unproven
 from extproc.schema import Issuer
 
-MAX_TOKEN_BYTES = 16 * 1024
 CACHE_SIZE = 10_000
-
-# PyJWT's verdicts, most specific first, as codes for the record. The client hears none of them.
-_CODES: tuple[tuple[type[Exception], str], ...] = (
-    (jwt.ExpiredSignatureError, "token_expired"),
-    (jwt.ImmatureSignatureError, "token_not_yet_valid"),
-    (jwt.InvalidIssuedAtError, "token_not_yet_valid"),
-    (jwt.InvalidAudienceError, "wrong_audience"),
-    (jwt.InvalidIssuerError, "wrong_issuer"),
-    (jwt.MissingRequiredClaimError, "claim_missing"),
-    (jwt.InvalidSignatureError, "bad_signature"),
-    (jwt.InvalidAlgorithmError, "algorithm_not_allowed"),
-)
-
-
-class Unproven(Exception):
-    """The credential proves nothing; `str()` is the code for the record."""
+_UNAVAILABLE = "keys_unavailable"
 
 
 class _Trusted(msgspec.Struct, frozen=True):
     settings: Issuer
-    keys: keys.Keys
+    keys: KeySource
+
+
+class _Proven(msgspec.Struct, frozen=True):
+    caller: Caller
+    until: float
+    """The second from which the token no longer proves anything."""
+    key: Key
+    source: KeySource
+
+    def stands(self, now: float) -> bool:
+        current = self.source.current()
+        return now < self.until and current is not None and current.holds(self.key)
 
 
 class Authenticate:
     """Sets `facts.caller`, or refuses with 401 for every failure alike."""
 
-    def __init__(self, source: Source, faults: list[Fault]) -> None:
+    def __init__(self, source: Source, faults: list[Fault], remote: RemoteKeys) -> None:
         settings = source.config.authentication
         self._mode = settings.mode
+        self._locations = settings.locations
+        self._hidden = credentials.headers(settings.locations)
+        self._most = settings.max_token_bytes
         self._issuers: dict[str, _Trusted] = {}
-        self._verified: OrderedDict[bytes, tuple[int, Caller]] = OrderedDict()
-        if settings.mode == "strict" and not settings.jwt:
-            faults.append(Fault(("authentication", "jwt"), "strict mode needs at least one issuer"))
+        self._verified: OrderedDict[bytes, _Proven] = OrderedDict()
+        self.fetched: list[tuple[RemoteSet, Plan]] = []
+        """What is to be kept fresh for it, by RemoteKeys.use."""
+        if settings.mode == "strict" and not settings.jwt and settings.api_keys is None:
+            faults.append(Fault(("authentication", "jwt"), "strict mode needs at least one issuer, or api_keys"))
+        faults += credentials.faults(settings.locations)
+        self._api_keys = api_keys.load(source, faults)
         for index, issuer in enumerate(settings.jwt):
             where = ("authentication", "jwt", index)
             if issuer.issuer in self._issuers:
                 faults.append(Fault((*where, "issuer"), f"{issuer.issuer!r} stands here twice"))
-            loaded = keys.load(source, issuer, where)
-            if isinstance(loaded, Fault):
-                faults.append(loaded)
+            found = self._keys(source, issuer, where, remote)
+            if isinstance(found, Fault):
+                faults.append(found)
             else:
-                self._issuers[issuer.issuer] = _Trusted(issuer, loaded)
+                self._issuers[issuer.issuer] = _Trusted(issuer, found)
+
+    def _keys(self, source: Source, issuer: Issuer, where: Where, remote: RemoteKeys) -> KeySource | Fault:
+        if not issuer.jwks.fetched:
+            return keys.load(source, issuer, where)
+        place = places.load(source, issuer, where)
+        if isinstance(place, Fault):
+            return place
+        plan = Plan(place, issuer.jwks.refresh, issuer.jwks.max_stale)
+        found = remote.at(plan)
+        self.fetched.append((found, plan))
+        return found
 
     async def __call__(self, facts: Facts, now: float) -> Rejection | None:
         if facts.endpoint is not None and facts.endpoint.operation is Operation.PROBE:
             return None
+        facts.hidden = self._hidden
         try:
-            token = credential(facts.headers)
+            token = credential(facts.headers, self._locations, self._most)
             if token is not None:
-                facts.caller = self._verify(token, now)
+                facts.caller = await self._verify(token, now)
                 return None
         except Unproven as problem:
             return None if self._mode == "permissive" else _refusal("invalid credential", str(problem))
         return _refusal("missing credential", "credential_missing") if self._mode == "strict" else None
 
-    def _verify(self, token: str, now: float) -> Caller:
+    async def _verify(self, token: str, now: float) -> Caller:
+        if token.startswith(api_keys.PREFIX):
+            return self._api_keys.verify(token, now)
         digest = hashlib.sha256(token.encode()).digest()
         known = self._verified.get(digest)
-        if known is not None and now < known[0]:
-            return known[1]
-        caller, until = self._check(token)
-        self._verified[digest] = until, caller
+        if known is not None and known.stands(now):
+            return known.caller
+        proven = await self._check(token, now)
+        self._verified[digest] = proven
         if len(self._verified) > CACHE_SIZE:
             self._verified.popitem(last=False)
-        return caller
+        return proven.caller
 
-    def _check(self, token: str) -> tuple[Caller, int]:
-        """The caller, and the second from which the token no longer proves anything."""
-        header, trusted = self._unverified(token)
-        algorithm = header.get("alg")
-        if algorithm not in trusted.settings.algorithms:
-            raise Unproven("algorithm_not_allowed")
-        if "crit" in header:
-            raise Unproven("critical_header_not_understood")
-        key = trusted.keys.find(header.get("kid"), algorithm)
-        if key is None:
-            raise Unproven("unknown_key")
-        claims = _decode(token, key, algorithm, trusted.settings)
-        if not isinstance(claims["exp"], int | float) or isinstance(claims["exp"], bool):
-            raise Unproven("token_malformed")
-        return Caller(claims), int(claims["exp"]) + trusted.settings.leeway
-
-    def _unverified(self, token: str) -> tuple[dict[str, Any], _Trusted]:
-        """The header, and the issuer whose keys must confirm what the token says of itself."""
-        try:
-            header = jwt.get_unverified_header(token)
-            claims = jwt.decode(token, options={"verify_signature": False})
-        except (jwt.PyJWTError, ValueError, RecursionError):
-            raise Unproven("token_malformed") from None
-        issuer = claims.get("iss")
+    async def _check(self, text: str, now: float) -> _Proven:
+        token = tokens.parse(text)
+        issuer = token.claims.get("iss")
         trusted = self._issuers.get(issuer) if isinstance(issuer, str) else None
         if trusted is None:
             raise Unproven("wrong_issuer")
-        return header, trusted
+        algorithm, kid = token.header.get("alg"), token.header.get("kid")
+        if not isinstance(algorithm, str) or algorithm not in trusted.settings.algorithms:
+            raise Unproven("algorithm_not_allowed")
+        if "crit" in token.header:
+            raise Unproven("critical_header_not_understood")
+        if not isinstance(kid, str | None):
+            raise Unproven("token_malformed")
+        key = await _find(trusted.keys, kid, algorithm)
+        if not tokens.is_proven(token, key, algorithm):
+            raise Unproven("bad_signature")
+        if wrong := tokens.wrong_claim(token.claims, trusted.settings, now):
+            raise Unproven(wrong)
+        until = token.claims["exp"] + trusted.settings.leeway
+        return _Proven(Caller(token.claims), until, key, trusted.keys)
 
 
-def credential(headers: Headers) -> str | None:
-    """The one token a request carries. Claude Code with an apiKeyHelper sends the same one in both headers.
-    Raises Unproven when there is no telling which is meant: Envoy joins repeated `authorization` with a comma."""
-    found = {_bearer(value) for value in headers.all("authorization")} | set(headers.all("x-api-key"))
-    if len(found) > 1 or any("," in token for token in found):
-        raise Unproven("two_credentials")
-    token = next(iter(found), None)
-    if token is not None and (not token or len(token) > MAX_TOKEN_BYTES or not token.isascii()):
-        raise Unproven("token_malformed")
-    return token
-
-
-def _bearer(value: str) -> str:
-    scheme, _, token = value.partition(" ")
-    if scheme.lower() != "bearer":
-        raise Unproven("not_a_bearer_token")
-    return token.strip()
-
-
-def _decode(token: str, key: keys.Key, algorithm: str, settings: Issuer) -> dict[str, Any]:
-    try:
-        return jwt.decode(
-            token,
-            key.public,
-            algorithms=[algorithm],
-            audience=settings.audiences,
-            issuer=settings.issuer,
-            leeway=settings.leeway,
-            options={"require": ["exp", "iss", "aud"]},
-        )
-    except jwt.PyJWTError as error:
-        raise Unproven(next((code for kind, code in _CODES if isinstance(error, kind)), "token_malformed")) from None
-    except (ValueError, TypeError, OverflowError, RecursionError):
-        raise Unproven("token_malformed") from None
+async def _find(source: KeySource, kid: str | None, algorithm: str) -> Key:
+    """Raises Unproven."""
+    current = source.current()
+    if current is not None and kid is not None and not current.knows(kid):
+        await source.newer()
+        current = source.current()
+    if current is None:
+        raise Unproven(_UNAVAILABLE)
+    key = current.find(kid, algorithm)
+    if key is None:
+        raise Unproven("unknown_key")
+    return key
 
 
 _FINAL = (("x-should-retry", "false"),)
 
 
 def _refusal(message: str, detail: str) -> Rejection:
+    if detail == _UNAVAILABLE:
+        # That nobody can tell is no fault of the caller's, whose client would throw a good token away at a 401.
+        message = "credentials cannot be verified at the moment"
+        return Rejection(kind=Kind.API, status=503, message=message, reason=Reason.JWT_AUTH, detail=detail)
     # https://www.rfc-editor.org/rfc/rfc6750#section-3: no error code where no credential was sent.
     challenge = "Bearer" if detail == "credential_missing" else 'Bearer error="invalid_token"'
     return Rejection(

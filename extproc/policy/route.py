@@ -8,6 +8,7 @@ from extproc.endpoints import READS_BODY, Endpoints, dialect_of
 from extproc.errors import Kind, Reason, Rejection, invalid, unknown_model
 from extproc.facts import Facts
 from extproc.providers import Catalogue, Provider
+from extproc.translate.model_lists import is_list
 
 
 class FindEndpoint:
@@ -22,7 +23,7 @@ class FindEndpoint:
         facts.endpoint = self._endpoints.find(facts.method, facts.path)
         known = facts.endpoint.dialect if facts.endpoint else None
         facts.provider = self._providers.get((facts.endpoint and facts.endpoint.provider) or "")
-        if facts.provider is not None and known is None:
+        if facts.provider is not None and known is None and not is_list(facts.path):
             known = facts.provider.dialects[0]
         facts.dialect = known or dialect_of(facts.path, facts.headers)
         return None

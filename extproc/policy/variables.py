@@ -94,7 +94,7 @@ def _request(facts: Facts) -> Values:
         "request.method": facts.method,
         "request.path": facts.path,
         "request.host": _PORT.sub("", facts.headers.get(":authority")).lower(),
-        "request.headers": _headers(facts.headers),
+        "request.headers": _headers(facts.headers, _HIDDEN | facts.hidden),
         "request.time": datetime.fromtimestamp(facts.started, UTC),
     }
 
@@ -108,11 +108,11 @@ def _llm(facts: Facts, model: Resolved) -> Values:
     return {f"llm.{name}": value for name, value in read.items()} | {"llm.bytes": len(facts.raw_body)}
 
 
-def _headers(headers: Headers) -> dict[str, str]:
+def _headers(headers: Headers, hidden: frozenset[str]) -> dict[str, str]:
     """A field that came more than once is one list, so that no rule sees only the last of it."""
     seen: dict[str, str] = {}
     for name, value in headers:
-        if name[:1] != ":" and name not in _HIDDEN:
+        if name[:1] != ":" and name not in hidden:
             seen[name] = f"{seen[name]},{value}" if name in seen else value
     return seen
 

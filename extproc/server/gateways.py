@@ -17,6 +17,7 @@ from extproc import gateway
 from extproc.files import Files
 from extproc.gateway import Gateway
 from extproc.policy.admit import Held
+from extproc.policy.remote_keys import RemoteKeys
 
 log = logging.getLogger("extproc")
 
@@ -55,23 +56,33 @@ class Gateways:
         self._current: Gateway | None = None
         self._using: list[int] = []
         self._held = Held()
+        self._remote = RemoteKeys()
+        self._fetching: asyncio.Task[None] | None = None
 
     def current(self) -> Gateway:
         assert self._current is not None
         return self._current
 
+    def ready(self) -> bool:
+        """All keys have been here, once; what happens to them later concerns single issuers."""
+        return self._remote.ready()
+
     async def begin(self) -> None:
         """Takes the first one, from the supervisor if there is one, else from the files. Raises config.Invalid."""
         self._orders = await _standard_input()
-        order = await self._next()
-        self._take(order or Order(1, {}))
+        order = await self._next() or Order(1, {})
+        self._take(order.number, self._made(order))
+        self._fetching = asyncio.create_task(self._remote.run())
 
     async def follow(self) -> None:
         """Until the supervisor is gone. Says on standard output which configurations are in use, at each change."""
         self._say()
         while (order := await self._next()) is not None:
             try:
-                self._take(order)
+                made = self._made(order)
+                # An issuer's calls go on while its keys come from a new place.
+                await self._remote.first_fetches()
+                self._take(order.number, made)
             except Exception as error:  # noqa: BLE001 - the supervisor has found it good; whatever it is, work goes on
                 log.error("configuration %s could not be taken: %s", order.number, type(error).__name__)
             self._say()
@@ -85,12 +96,16 @@ class Gateways:
         except asyncio.IncompleteReadError:
             return None
 
-    def _take(self, order: Order) -> None:
+    def _made(self, order: Order) -> Gateway:
         files = Files({Path(path): content for path, content in order.contents.items()})
-        taken = gateway.load(self._path, files=files, held=self._held)
-        weakref.finalize(taken, self._left, order.number).atexit = False
-        self._using.append(order.number)
-        self._current = taken
+        made = gateway.load(self._path, files=files, held=self._held, remote=self._remote)
+        self._remote.use(made.fetched)
+        return made
+
+    def _take(self, number: int, made: Gateway) -> None:
+        weakref.finalize(made, self._left, number).atexit = False
+        self._using.append(number)
+        self._current = made
 
     def _left(self, number: int) -> None:
         """The last exchange of a former configuration has ended."""

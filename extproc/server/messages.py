@@ -86,7 +86,9 @@ def _bare(action: Action, trailers: bool) -> pb.ProcessingResponse:
             mutation = _mutation(action.set_headers, action.remove_headers)
             common = pb.CommonResponse(header_mutation=mutation, clear_route_cache=True)
             headers = pb.HeadersResponse(response=common)
-            return pb.ProcessingResponse(request_headers=headers, mode_override=_READ_NOTHING)
+            return pb.ProcessingResponse(
+                request_headers=headers, mode_override=_READ_ANSWER if action.read_answer else _READ_NOTHING
+            )
         case Respond():
             return pb.ProcessingResponse(immediate_response=_immediate(action))
         case BeginAnswer():

@@ -23,7 +23,7 @@ async def serve(config: Path, address: str, leave: float) -> None:
     Raises config.Invalid, OSError."""
     gateways = Gateways(config)
     await gateways.begin()
-    status = health.Health()
+    status = health.Health(gateways.ready)
     stream = partial(service.Stream, gateways, Observer(gateways.current().source.config))
     server = Server({service.PROCESS: stream, health.CHECK: status.check})
     # What is here stays: the collector need not look at it again, and need not look often.

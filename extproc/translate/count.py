@@ -4,14 +4,20 @@ import base64
 import binascii
 import math
 import struct
+from typing import Any
 
 import msgspec
 
-from extproc.errors import Rejection, invalid
-from extproc.translate.messages_on_chat.draft import Draft
-from extproc.translate.messages_on_chat.request import compose
+from extproc.errors import Rejection
+from extproc.translate import want
+from extproc.translate.for_messages.draft import Draft
+from extproc.translate.messages_on_chat import request as chat
+from extproc.translate.messages_on_chat.draft import ChatDraft
+from extproc.translate.messages_on_responses import request as responses
+from extproc.translate.messages_on_responses.draft import ResponsesDraft
 from extproc.translate.pair import Target
-from extproc.translate.want import Json, Refused
+from extproc.translate.want import Json
+from extproc.wire import Dialect
 
 # What can be counted of a request; all else says what to do with it.
 INPUT = frozenset(
@@ -26,25 +32,30 @@ PDF_TOKENS_PER_BYTE = 1500 / 100_000
 _HEADER_CHARS = 64 * 1024
 
 
-def estimate(body: Json, to: Target) -> int | Rejection:
-    """Tokens of the request as the upstream would get it; refuses what translation would refuse."""
-    try:
-        draft = Draft(body, to, counting=True)
-        compose(draft)
-        return math.ceil(_tokens(draft) * to.profile.estimate_factor)
-    except Refused as stop:
-        return stop.rejection
-    except UnicodeEncodeError:
-        return invalid("", "The body holds text that is not valid Unicode")
-    except RecursionError:
-        return invalid("", "The body is nested too deeply")
+def estimate(body: Json, to: Target, dialect: Dialect = "chat") -> int | Rejection:
+    """Tokens of the request as an upstream of this dialect would get it; refuses what translation would refuse."""
+    return want.attempt(lambda: _estimated(body, to, dialect))
+
+
+def _estimated(body: Json, to: Target, dialect: Dialect) -> int:
+    draft: Draft
+    if dialect == "responses":
+        draft = ResponsesDraft(body, to, counting=True)
+        responses.compose(draft)
+    else:
+        draft = ChatDraft(body, to, counting=True)
+        chat.compose(draft)
+    return math.ceil(_tokens(draft) * draft.profile.estimate_factor)
 
 
 def _tokens(draft: Draft) -> int:
-    counted = _Count()
-    for message in draft.upstream["messages"]:
+    counted, upstream = _Count(), draft.upstream
+    counted.text(upstream.get("instructions", ""))
+    for message in upstream.get("messages", ()):
         counted.message(message)
-    if functions := draft.upstream.get("tools"):
+    for item in upstream.get("input", ()):
+        counted.item(item)
+    if functions := upstream.get("tools"):
         counted.size += len(msgspec.json.encode(functions))
     return math.ceil(counted.size / BYTES_PER_TOKEN) + counted.extra + PER_MESSAGE * len(draft.body["messages"])
 
@@ -57,26 +68,51 @@ class _Count:
         self.extra = 0
 
     def message(self, message: Json) -> None:
-        content = message["content"]
+        self.content(message["content"])
+        for call in message.get("tool_calls", ()):
+            self.text(call["function"]["name"])
+            self.text(call["function"]["arguments"])
+        for key in ("reasoning_content", "reasoning"):
+            self.text(message.get(key, ""))
+
+    def item(self, item: Json) -> None:
+        """Of a Responses request. What is encrypted has a size of its own, which nobody here knows."""
+        for member in ("content", "output", "summary"):
+            self.content(item.get(member))
+        for member in ("name", "arguments"):
+            self.text(item.get(member, ""))
+
+    def content(self, content: Any) -> None:
         if isinstance(content, str):
-            self.size += len(content.encode())
+            self.text(content)
         for part in content if isinstance(content, list) else ():
             self.part(part)
-        for call in message.get("tool_calls", ()):
-            self.size += len(call["function"]["name"].encode()) + len(call["function"]["arguments"].encode())
-        for key in ("reasoning_content", "reasoning"):
-            self.size += len(message.get(key, "").encode())
+
+    def text(self, text: str) -> None:
+        self.size += len(text.encode())
 
     def part(self, part: Json) -> None:
-        if part["type"] == "text":
-            self.size += len(part["text"].encode())
-        elif part["type"] == "image_url":
-            self.extra += image_tokens(part["image_url"]["url"])
-        elif part["type"] == "file":
-            data = part["file"]["file_data"]
-            self.extra += math.ceil((len(data) - data.find(",") - 1) * 3 / 4 * PDF_TOKENS_PER_BYTE)
-        elif part["type"] == "thinking":
-            self.size += sum(len(item["text"].encode()) for item in part["thinking"])
+        match part["type"]:
+            case "text" | "input_text" | "summary_text":
+                self.text(part["text"])
+            case "image_url":
+                self.extra += image_tokens(part["image_url"]["url"])
+            case "input_image":
+                self.extra += image_tokens(part["image_url"])
+            case "file":
+                self.extra += file_tokens(part["file"])
+            case "input_file":
+                self.extra += file_tokens(part)
+            case _:  # Mistral's thinking
+                self.content(part.get("thinking"))
+
+
+def file_tokens(file: Json) -> int:
+    """By size; a PDF that is only named by its URL counts as one of 100 kB."""
+    data: str | None = file.get("file_data")
+    if data is None:
+        return math.ceil(PDF_TOKENS_PER_BYTE * 100_000)
+    return math.ceil((len(data) - data.find(",") - 1) * 3 / 4 * PDF_TOKENS_PER_BYTE)
 
 
 def image_tokens(url: str) -> int:

@@ -11,7 +11,7 @@ from extproc.providers import Resolved
 from extproc.wire import Dialect
 
 # The SDK's own text allows an epoch value where the release date is unknown.
-_EPOCH = "1970-01-01T00:00:00Z"
+EPOCH = "1970-01-01T00:00:00Z"
 _DEFAULT_LIMIT, _MAX_LIMIT = 20, 1000
 
 
@@ -21,19 +21,19 @@ def listing(models: Sequence[Resolved], dialect: Dialect, path: str, query: str)
     _, _, wanted = path.partition("/v1/models")
     if wanted:
         return _one(entries, unquote(wanted.removeprefix("/")))
-    if dialect == "chat":
+    if dialect != "messages":
         return msgspec.json.encode({"object": "list", "data": list(entries.values())})
-    return _page(list(entries.values()), query)
+    return page(list(entries.values()), query)
 
 
 def _entry(model: Resolved, dialect: Dialect) -> dict[str, Any]:
-    if dialect == "chat":
+    if dialect != "messages":
         return {"id": model.name, "object": "model", "created": 0, "owned_by": model.provider.name}
     entry = {
         "type": "model",
         "id": model.name,
         "display_name": model.name,
-        "created_at": _EPOCH,
+        "created_at": EPOCH,
         "lifecycle": "active",
         "max_input_tokens": model.profile.context_window,
         "max_tokens": model.profile.max_output_tokens,
@@ -47,7 +47,8 @@ def _one(entries: dict[str, dict[str, Any]], name: str) -> bytes | Rejection:
     return unknown_model(name)
 
 
-def _page(entries: list[dict[str, Any]], query: str) -> bytes | Rejection:
+def page(entries: list[dict[str, Any]], query: str) -> bytes | Rejection:
+    """Of Anthropic's entries, as the query asks."""
     listed = parse_qs(query)
     # All that is listed is active.
     stages = [

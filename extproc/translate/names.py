@@ -74,11 +74,15 @@ def made_id(prefix: str, nonce: str, n: int) -> str:
 
 def message_id(upstream_id: str, nonce: str) -> str:
     """A message's id for the client, from the upstream's id of the completion."""
-    suffix = _FOREIGN.sub("_", upstream_id.removeprefix("chatcmpl-"))
+    suffix = _FOREIGN.sub("_", upstream_id.removeprefix("chatcmpl-").removeprefix("resp_"))
     return f"msg_{suffix}" if suffix else made_id("msg_", nonce, 0)
 
 
 def completion_id(upstream_id: str, nonce: str) -> str:
     """The same for a Chat client."""
-    suffix = _FOREIGN.sub("_", upstream_id.removeprefix("msg_"))
-    return f"chatcmpl-{suffix}" if suffix else made_id("chatcmpl-", nonce, 0)
+    return f"chatcmpl-{message_suffix(upstream_id, nonce)}"
+
+
+def message_suffix(upstream_id: str, nonce: str) -> str:
+    """What all ids of an answer have in common, from the upstream's id of the message."""
+    return _FOREIGN.sub("_", upstream_id.removeprefix("msg_")) or made_id("", nonce, 0)

@@ -36,6 +36,8 @@ class Translated(msgspec.Struct, frozen=True, kw_only=True):
 
     path: str
     """Below the provider's base URL, with a leading slash."""
+    root: bool = False
+    """The path is beside the base URL's `/v1`, not below it."""
     body: bytes
     headers: Headers = {}
     """More request headers for the upstream, such as `anthropic-version`."""
@@ -56,6 +58,8 @@ class Usage(msgspec.Struct, kw_only=True):
     cache_creation_input_tokens: int = 0
     thinking_tokens: int | None = None
     """Part of output_tokens; None: not reported."""
+    web_searches: int = 0
+    """How often the upstream itself searched the web."""
 
 
 class Outcome(msgspec.Struct, kw_only=True):
@@ -109,10 +113,8 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     """Not empty: the upstream's own words, sent with exactly the rejection's status."""
 
 
-class Pair(Protocol):
-    """Named by who is served and by whom: messages_on_chat = Messages client, Chat provider."""
-
-    def request(self, body: Json, to: Target) -> Translated | Rejection: ...
+class Reader(Protocol):
+    """Of what a provider answers."""
 
     def reply(self, asked: Translated, content_type: str) -> Reply:
         """Reader for a 2xx answer. The upstream's media type beats the request's `stream`:
@@ -126,3 +128,9 @@ class Pair(Protocol):
     def headers(self, headers: Headers, now: float) -> dict[str, str]:
         """All response headers a client gets of an upstream's 2xx answer, save content-type (an allow-list)."""
         ...
+
+
+class Pair(Reader, Protocol):
+    """Named by who is served and by whom: messages_on_chat = Messages client, Chat provider."""
+
+    def request(self, body: Json, to: Target) -> Translated | Rejection: ...

@@ -6,17 +6,24 @@ from extproc.translate.chat_on_chat import chat_on_chat
 from extproc.translate.chat_on_messages import chat_on_messages
 from extproc.translate.messages_on_chat import messages_on_chat
 from extproc.translate.messages_on_messages import messages_on_messages
+from extproc.translate.messages_on_responses import messages_on_responses
 from extproc.translate.pair import Pair
+from extproc.translate.responses_on_messages import responses_on_messages
+from extproc.translate.responses_on_responses import responses_on_responses
 
 PAIRS: dict[tuple[str, str], Pair] = {
     ("messages", "chat"): messages_on_chat,
     ("messages", "messages"): messages_on_messages,
+    ("messages", "responses"): messages_on_responses,
     ("chat", "chat"): chat_on_chat,
     ("chat", "messages"): chat_on_messages,
+    ("responses", "messages"): responses_on_messages,
+    ("responses", "responses"): responses_on_responses,
 }
 
 
-def pair_for(client: str, provider: Sequence[str]) -> Pair:
-    """The client's own dialect if the provider speaks it, else a translator. Raises KeyError when there is none:
-    the configuration's check keeps that from happening."""
-    return PAIRS[client, client if client in provider else provider[0]]
+def pair_for(client: str, provider: Sequence[str]) -> Pair | None:
+    """The client's own dialect if the provider speaks it, else the translator for the first of the provider's
+    dialects that has one. None: what the client speaks cannot be brought to this provider."""
+    spoken = [client] if client in provider else provider
+    return next((PAIRS[client, dialect] for dialect in spoken if (client, dialect) in PAIRS), None)

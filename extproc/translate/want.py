@@ -1,11 +1,13 @@
 """Typed reads from a stranger's JSON. A wrong type refuses the request and names the dotted path."""
 
 import math
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
 
 from extproc.errors import Rejection, invalid
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 REQUIRED = "Field required"
 MAX_PROBLEM = 500
@@ -18,6 +20,18 @@ class Refused(Exception):
     def __init__(self, rejection: Rejection) -> None:
         super().__init__(rejection.message)
         self.rejection = rejection
+
+
+def attempt(make: Callable[[], T]) -> T | Rejection:
+    """What is made of a stranger's body, or why it cannot be."""
+    try:
+        return make()
+    except Refused as stop:
+        return stop.rejection
+    except UnicodeEncodeError:
+        return invalid("", "The body holds text that is not valid Unicode")
+    except RecursionError:
+        return invalid("", "The body is nested too deeply")
 
 
 def refused(path: str, problem: str, *, code: str = "invalid_value") -> Refused:

@@ -2,5 +2,5 @@
 
 from typing import Literal
 
-Dialect = Literal["messages", "chat"]
-"""A wire protocol: Anthropic Messages, OpenAI Chat Completions."""
+Dialect = Literal["messages", "chat", "responses"]
+"""A wire protocol: Anthropic Messages, OpenAI Chat Completions, OpenAI Responses."""

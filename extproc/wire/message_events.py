@@ -24,6 +24,8 @@ class Block(msgspec.Struct):
     id: str | None = None
     name: str | None = None
     input: Any = None
+    content: Any = None
+    """Compaction: a summary; results of server tools hold other things there."""
 
 
 class StopDetails(msgspec.Struct, gc=False):
@@ -38,6 +40,7 @@ class Delta(msgspec.Struct):
     thinking: str | None = None
     signature: str | None = None
     partial_json: str | None = None
+    content: Any = None
     citation: Citation | None = None
     stop_reason: str | None = None
     stop_details: StopDetails | None = None

@@ -1,7 +1,7 @@
 """Refusals of the gateway's own, worded in the client's dialect."""
 
 from extproc.errors import Rejection
-from extproc.wire import chat, messages
+from extproc.wire import chat, messages, response_events
 
 
 def messages_rejection(rejection: Rejection, request_id: str) -> bytes:
@@ -27,6 +27,8 @@ def rejection_status(dialect: str, rejection: Rejection) -> int:
 
 def rejection_event(dialect: str, rejection: Rejection) -> bytes:
     """The end of a stream that cannot be completed."""
-    if dialect in {"chat", "responses"}:
+    if dialect == "responses":
+        return response_events.failed(rejection, 0)
+    if dialect == "chat":
         return b"data: %b\n\n" % chat.from_rejection(rejection)
     return messages.error_event(rejection.kind, rejection.message)

@@ -29,6 +29,8 @@ class Upstream:
     answers: dict[str, Canned] = field(default_factory=dict)
     received: dict[str, Json] = field(default_factory=dict)
     """The last request for each model."""
+    paths: dict[str, str] = field(default_factory=dict)
+    """Where it went."""
 
 
 @contextlib.contextmanager
@@ -41,6 +43,7 @@ def upstream(tls: ssl.SSLContext | None = None) -> Iterator[Upstream]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
             found.received[body["model"]] = body
+            found.paths[body["model"]] = self.path
             self._send(found.answers[body["model"]])
 
         def _send(self, canned: Canned) -> None:

@@ -3,11 +3,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.certificates import certificate
 from tests.e2e.claude_code import install, pinned
 from tests.e2e.claude_runs import GATEWAY, Claude
 from tests.e2e.providers import ANTHROPIC_KEY, Providers, Special, demo_claude, example
 from tests.e2e.providers import special as started
 from tests.e2e.stack import Model, Stack, demo_model, up
+from tests.key_server import KeyServer, key_server
 
 
 @pytest.fixture(scope="session")
@@ -63,6 +65,13 @@ def one_claude(tmp_path_factory: pytest.TempPathFactory, providers: Providers) -
 @pytest.fixture(scope="session")
 def special(tmp_path_factory: pytest.TempPathFactory, providers: Providers) -> Iterator[Special]:
     with started(tmp_path_factory.mktemp("special"), providers) as running:
+        yield running
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[KeyServer]:
+    """Of an issuer's keys, over TLS; `ca.pem` in the test's folder is what trusts it."""
+    with key_server(certificate(tmp_path, "localhost")) as running:
         yield running
 
 

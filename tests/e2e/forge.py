@@ -31,13 +31,30 @@ def header(**changes: Any) -> dict[str, Any]:
 
 
 def token(header: Mapping[str, Any], payload: Any, sign: Sign) -> str:
-    signed = b".".join(_base64(json.dumps(part).encode()) for part in (header, payload))
+    return raw(json.dumps(header).encode(), json.dumps(payload).encode(), sign)
+
+
+def raw(header: bytes, payload: bytes, sign: Sign) -> str:
+    """Signed whatever it says, be it JSON or not."""
+    signed = b".".join(map(_base64, (header, payload)))
     return (signed + b"." + _base64(sign(signed))).decode()
 
 
 def rs256(folder: Path) -> Sign:
     key = _private(folder / idp.PRIVATE)
     return lambda data: key.sign(data, padding.PKCS1v15(), hashes.SHA256())
+
+
+def rsa_with(folder: Path, scheme: Any, digest: Any) -> Sign:
+    """By another scheme or digest than the algorithm's name says."""
+    key = _private(folder / idp.PRIVATE)
+    return lambda data: key.sign(data, scheme, digest)
+
+
+def jwk(folder: Path) -> dict[str, Any]:
+    """The public key as a token's own header would show it."""
+    entry: dict[str, Any] = json.loads((folder / idp.PUBLIC).read_text())["keys"][0]
+    return entry
 
 
 def hs256(secret: bytes) -> Sign:

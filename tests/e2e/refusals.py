@@ -31,6 +31,18 @@ def refused(stack: Stack, answer: httpx.Response, status: int, kind: str) -> tup
     return body["error"]["message"], record
 
 
+def refused_chat(stack: Stack, answer: httpx.Response, status: int, code: str) -> tuple[str, Json]:
+    """Message and record of a refusal in OpenAI's words."""
+    assert answer.status_code == status, answer.text
+    error = answer.json()["error"]
+    assert (set(answer.json()), error["type"], error["code"]) == ({"error"}, "invalid_request_error", code)
+    assert answer.headers["content-type"] == "application/json"
+    record = stack.record(answer)
+    assert record["http.status"] == status
+    holds_no_secret(stack, answer)
+    return error["message"], record
+
+
 def holds_no_secret(stack: Stack, answer: httpx.Response) -> None:
     """Neither the answer nor anything printed so far, this call's record included."""
     said = f"{answer.headers}\n{answer.text}\n{stack.printed}"

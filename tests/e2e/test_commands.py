@@ -1,6 +1,7 @@
 """The commands as a user types them: what they print, where, and how they end."""
 
 import base64
+import hashlib
 import json
 import os
 import signal
@@ -35,7 +36,7 @@ workers: "${NOWHERE}"
 MALFORMED_SAYS = [
     "1: listen.adress: unknown key",
     "4: authentication.jwt.0.audiences: ",
-    "4: authentication.jwt.0.jwks: keys come from exactly one of: file, inline",
+    "4: authentication.jwt.0.jwks: keys come from exactly one of: file, inline, url, discovery",
     "6: providers.openai.dialects.0: ",
     "6: providers.openai.base_url: expected a URL such as https://api.openai.com/v1",
     "6: providers.openai.api_key: a secret is {env: NAME} or {file: PATH}, never the value itself",
@@ -116,6 +117,18 @@ def test_a_token_has_the_claims_of_the_lab(model: Model) -> None:
     issued, expires = claims.pop("iat"), claims.pop("exp")
     assert before <= issued <= time.time() and expires - issued == 3600
     assert claims == LAB
+
+
+def test_a_new_key_is_shown_once(model: Model) -> None:
+    words = ["key", "new", "--id", "nightly", "--claim", "org=acme", "--claim", "team=data-platform"]
+    with configured(model.url) as setup:
+        done = run(setup, *words)
+        refused = run(setup, "key", "new", "--id", "nightly", "--claim", "iss=x")
+    key, line = done.stdout.splitlines()[1::2]
+    entry = json.loads(line.removeprefix("- "))
+    assert key.startswith("extproc_") and hashlib.sha256(key.encode()).hexdigest() == entry["sha256"]
+    assert (entry["id"], entry["claims"]) == ("nightly", {"org": "acme", "team": "data-platform"})
+    assert (refused.returncode, refused.stdout, refused.stderr) == (2, "", "iss cannot be set for a key\n")
 
 
 LAB = {

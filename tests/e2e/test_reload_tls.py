@@ -9,10 +9,10 @@ from pathlib import Path
 
 import yaml
 
+from tests.certificates import certificate
 from tests.e2e.canned import Canned, upstream
 from tests.e2e.reloading import Reloads
 from tests.e2e.stack import GATEWAY, SECONDS, Model, Stack, prompt, up
-from tests.e2e.test_tls import certificate
 from tests.e2e.test_vectors import FINE
 
 TLS = "listen: {tls: {certificate: server.pem, key: server.pem}}\n"

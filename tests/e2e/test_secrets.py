@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 import httpx
+import psutil
 import pytest
 
 from tests.e2e import wire
@@ -142,3 +143,9 @@ def test_the_model_never_sees_who_asks(own_stack: Stack, own_model: Model) -> No
     parts = [*own_stack.good_token.split("."), "developer@acme.example", "data-platform", MARK, "203.0.113.7"]
     assert not [part for part in parts if part in received]
     assert PROMPT in received
+
+
+def test_envoy_gets_no_key(own_stack: Stack) -> None:
+    processes = {one.cmdline()[1]: one.environ() for one in psutil.Process(own_stack.process.pid).children()}
+    assert PROVIDER_KEY in processes["-m"].values()
+    assert PROVIDER_KEY not in processes["-c"].values()

@@ -25,8 +25,10 @@ FILES = (
     "stream_m2c",
     "errors",
     "misc",
+    "responses_api",
     "derived_m2c",
     "derived_c2m",
+    "derived_r2m",
 )
 # Direction -> the client's dialect, the provider's, and what the vector is about.
 DIRECTIONS = {
@@ -39,9 +41,19 @@ DIRECTIONS = {
     "messages_response->chat_response": ("chat", "messages", "answer"),
     "messages_stream->chat_stream": ("chat", "messages", "stream"),
     "anthropic_error->openai_error": ("chat", "messages", "error"),
+    "messages_request->responses_request": ("messages", "responses", "request"),
+    "responses_response->messages_response": ("messages", "responses", "answer"),
+    "responses_stream->messages_stream": ("messages", "responses", "stream"),
+    "count_tokens_request->responses_input_tokens_request": ("messages", "responses", "count"),
+    "responses_input_tokens_response->count_tokens_response": ("messages", "responses", "counted"),
+    "responses_request->messages_request": ("responses", "messages", "request"),
+    "messages_response->responses_response": ("responses", "messages", "answer"),
+    "messages_stream->responses_stream": ("responses", "messages", "stream"),
 }
-PATHS = {"messages": "/v1/messages", "chat": "/v1/chat/completions"}
-MINIMAL = {"model": "", "max_tokens": 100, "messages": [{"role": "user", "content": "q"}]}
+PATHS = {"messages": "/v1/messages", "chat": "/v1/chat/completions", "responses": "/v1/responses"}
+COUNTS = ("count", "counted")
+ASKED = {"model": "", "max_tokens": 100, "messages": [{"role": "user", "content": "q"}]}
+MINIMAL: dict[str, Json] = {"messages": ASKED, "chat": ASKED, "responses": {"model": "", "input": "q"}}
 FINE: dict[str, Json] = {
     "chat": {
         "id": "chatcmpl-1",
@@ -58,6 +70,7 @@ FINE: dict[str, Json] = {
         "stop_sequence": None,
         "usage": {"input_tokens": 1, "output_tokens": 1},
     },
+    "responses": {"id": "resp_1", "status": "completed", "output": [], "usage": {"input_tokens": 1}},
 }
 
 
@@ -80,7 +93,9 @@ def canned(vector: Json) -> Canned:
     given = vector["input"]
     if about == "request":
         return Canned(json.dumps(FINE[provider]).encode())
-    if about == "answer":
+    if about == "count":
+        return Canned(b'{"object":"response.input_tokens","input_tokens":1}')
+    if about in ("answer", "counted"):
         return Canned(json.dumps(given).encode())
     if about == "error":
         body = given["raw_body"].encode() if "raw_body" in given else json.dumps(given["body"]).encode()
@@ -90,11 +105,11 @@ def canned(vector: Json) -> Canned:
 
 @pytest.fixture(scope="module")
 def providers() -> Iterator[dict[str, Upstream]]:
-    with upstream() as chat, upstream() as messages:
+    with upstream() as chat, upstream() as messages, upstream() as responses:
+        sides = {"chat": chat, "messages": messages, "responses": responses}
         for vector in VECTORS:
-            side = chat if DIRECTIONS[vector["direction"]][1] == "chat" else messages
-            side.answers[named(vector)] = canned(vector)
-        yield {"chat": chat, "messages": messages}
+            sides[DIRECTIONS[vector["direction"]][1]].answers[named(vector)] = canned(vector)
+        yield sides
 
 
 @pytest.fixture(scope="module")
@@ -105,17 +120,24 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, providers: dict[str, Upstr
         name: {"dialects": [name], "base_url": side.url, "api_key": key} for name, side in providers.items()
     }
     config["models"] = [
-        {"name": named(v), "provider": DIRECTIONS[v["direction"]][1], "profile": v["profile"]} for v in VECTORS
+        {"name": named(v), "provider": DIRECTIONS[v["direction"]][1], "profile": _profile(v)} for v in VECTORS
     ]
     with up(tmp_path_factory.mktemp("vectors"), config=yaml.safe_dump(config)) as running:
         yield running
 
 
+def _profile(vector: Json) -> str | Json:
+    counts = DIRECTIONS[vector["direction"]][2] in COUNTS
+    profile: str | Json = vector["profile"]
+    return {"name": profile, "count_tokens": "responses"} if counts else profile
+
+
 def ask(gateway: Stack, vector: Json) -> httpx.Response:
     client, _, about = DIRECTIONS[vector["direction"]]
-    body = vector["input"] if about == "request" else {**MINIMAL, **vector.get("request", {})}
+    body = vector["input"] if about in ("request", "count") else {**MINIMAL[client], **vector.get("request", {})}
     stream = {"stream": True} if about == "stream" else {}
-    return gateway.call({**body, **stream, "model": named(vector)}, path=PATHS[client])
+    below = "/count_tokens" if about in COUNTS else ""
+    return gateway.call({**body, **stream, "model": named(vector)}, path=PATHS[client] + below)
 
 
 def of_kind(kind: str) -> list[Json]:
@@ -127,12 +149,12 @@ def warnings(answer: httpx.Response) -> list[str]:
     return sorted(value.split(",")) if value else []
 
 
-@pytest.mark.parametrize("vector", of_kind("request"), ids=named)
+@pytest.mark.parametrize("vector", [*of_kind("request"), *of_kind("count")], ids=named)
 def test_request(gateway: Stack, providers: dict[str, Upstream], vector: Json) -> None:
     answer = ask(gateway, vector)
     received = providers[DIRECTIONS[vector["direction"]][1]].received.get(named(vector))
     expected = vector["expected"]
-    if "status" in expected:
+    if isinstance(expected.get("status"), int):
         assert (answer.status_code, same(answer.json(), expected["body"]), received) == (expected["status"], [], None)
         return
     assert answer.status_code == 200, answer.text
@@ -140,15 +162,16 @@ def test_request(gateway: Stack, providers: dict[str, Upstream], vector: Json) -
     assert warnings(answer) == sorted(vector["warnings"])
 
 
-@pytest.mark.parametrize("vector", [*of_kind("answer"), *of_kind("accumulated")], ids=named)
+@pytest.mark.parametrize("vector", [*of_kind("answer"), *of_kind("accumulated"), *of_kind("counted")], ids=named)
 def test_answer(gateway: Stack, vector: Json) -> None:
     answer = ask(gateway, vector)
     expected = vector["expected"]
-    if "status" in expected:
+    if isinstance(expected.get("status"), int):
         assert (answer.status_code, same(answer.json(), expected["body"])) == (expected["status"], [])
         return
     assert answer.status_code == 200, answer.text
-    assert same(answer.json(), {**expected, "model": named(vector)}) == []
+    named_model = {"model": named(vector)} if "model" in expected else {}
+    assert same(answer.json(), expected | named_model) == []
     # The header also says what was found in the request.
     assert set(warnings(answer)) >= set(vector["warnings"])
 
@@ -184,6 +207,10 @@ def compared(client: str, found: list[Json], vector: Json) -> list[str]:
     if client == "messages":
         found, wanted = merged(found), merged(wanted)
         wanted[0]["message"] |= {"model": named(vector), "usage": found[0]["message"]["usage"]}
+    elif client == "responses":
+        for event in wanted:
+            if "response" in event:
+                event["response"]["model"] = named(vector)
     else:
         wanted = [{**chunk, "model": named(vector)} if "model" in chunk else chunk for chunk in wanted]
     return same(found, wanted)

@@ -33,6 +33,7 @@ def test_the_least(dialect: str) -> None:
         ("chat", {"max_completion_tokens": 5, "max_tokens": 9}, 9),
         ("chat", {"max_completion_tokens": 5, "max_tokens": None}, 5),
         ("chat", {"max_completion_tokens": 5, "max_tokens": "9"}, None),
+        ("responses", {"max_output_tokens": 5, "max_tokens": 9}, 5),
         *(("messages", {"max_tokens": odd}, None) for odd in (True, "5", 5.0, None, [5], 2**63, -(2**63))),
     ],
 )
@@ -68,6 +69,18 @@ CHAT_TOOLS: list[tuple[Json, list[str] | None]] = [
     ({"web_search_options": {}}, ["web_search"]),
     ({"tools": [{"type": "web_search_preview_2025_03_11"}]}, ["web_search_preview"]),
 ]
+RESPONSES_TOOLS: list[tuple[Json, list[str] | None]] = [
+    ({"tools": [{"type": "function", "name": "bash"}, {"type": "custom", "name": "grep"}]}, ["bash", "grep"]),
+    ({"tools": [{"type": "web_search"}, {"type": "mcp", "server_label": "x"}]}, ["web_search", "mcp"]),
+    (
+        {"tools": [{"type": "namespace", "name": "fs", "tools": [{"type": "function", "name": "rm"}]}]},
+        ["fs", "namespace", "rm"],
+    ),
+    ({"tools": [{"type": "namespace", "name": "fs", "tools": "rm"}]}, None),
+    ({"input": [{"type": "additional_tools", "tools": [{"type": "function", "name": "bash"}]}]}, ["bash"]),
+    ({"input": [{"type": "additional_tools", "tools": {}}]}, None),
+    ({"prompt": {"id": "p"}, "tools": []}, None),
+]
 ANY_TOOLS: list[tuple[Json, list[str] | None]] = [
     ({"tools": []}, []),
     ({"tools": [{"name": "a"}, {"name": "a"}]}, ["a"]),
@@ -86,6 +99,7 @@ ANY_TOOLS: list[tuple[Json, list[str] | None]] = [
     [
         *(("messages", *row) for row in (*MESSAGES_TOOLS, *ANY_TOOLS)),
         *(("chat", *row) for row in (*CHAT_TOOLS, *ANY_TOOLS)),
+        *(("responses", *row) for row in (*RESPONSES_TOOLS, *ANY_TOOLS)),
     ],
 )
 def test_tools(dialect: str, body: Json, names: list[str] | None) -> None:
@@ -125,6 +139,13 @@ def test_images(dialect: str, turn: Json, expected: bool) -> None:
 @pytest.mark.parametrize("dialect", READINGS)
 def test_messages_are_counted(dialect: str, turns: object, count: int | None) -> None:
     assert read(dialect, {READINGS[dialect].turns: turns}).get("messages") == count
+
+
+@pytest.mark.parametrize("member", ["conversation", "previous_response_id", "prompt"])
+def test_what_the_provider_has_kept_cannot_be_seen(member: str) -> None:
+    body = {"input": "q", member: "x", "max_output_tokens": 5}
+    assert read("responses", body) == {"stream": False, "max_tokens": 5}
+    assert read("responses", body | {member: None})["messages"] == 1
 
 
 @pytest.mark.parametrize(

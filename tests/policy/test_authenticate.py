@@ -11,8 +11,9 @@ from extproc.endpoints import Endpoint, Operation
 from extproc.errors import Rejection
 from extproc.events import Headers
 from extproc.facts import ANONYMOUS, Facts
-from extproc.policy import authenticate
-from extproc.policy.authenticate import MAX_TOKEN_BYTES, Authenticate, Unproven, credential
+from extproc.policy import authenticate, tokens
+from extproc.policy.authenticate import Authenticate
+from extproc.policy.remote_keys import RemoteKeys
 from tests.issuing import AUDIENCE, claims, jwk, private, token
 from tests.playbook import done
 from tests.settings import MODELS, PROVIDERS, authenticating, faults, source
@@ -23,9 +24,8 @@ GENERATE = Endpoint("e", Operation.GENERATE, "messages", "POST")
 
 def step(folder: Path, **changes: Any) -> Authenticate:
     found: list[Fault] = []
-    made = Authenticate(
-        source(folder, f"{authenticating(**{'leeway': LEEWAY, **changes})}\n{PROVIDERS}\n{MODELS}"), found
-    )
+    text = f"{authenticating(**{'leeway': LEEWAY, **changes})}\n{PROVIDERS}\n{MODELS}"
+    made = Authenticate(source(folder, text), found, RemoteKeys())
     assert not found
     return made
 
@@ -76,30 +76,36 @@ TOKENS: list[tuple[str, str]] = [
     (token(claims(exp=None)), "claim_missing"),
     (payload(exp="null"), "claim_missing"),
     (payload(exp=f'"{NOW + 5000}"'), "token_malformed"),
-    (payload(exp="true"), "token_expired"),
+    (payload(exp="true"), "token_malformed"),
     (payload(exp="1e400"), "token_malformed"),
     (payload(exp="NaN"), "token_malformed"),
     (payload(exp="[1]"), "token_malformed"),
-    (payload(exp="1" + "0" * 400), ""),
-    (payload(exp="1" + "0" * 5000), "token_malformed"),
+    (payload(exp="1" + "0" * 400), "token_malformed"),
+    (payload(nbf="null"), "token_malformed"),
+    (payload(nbf='"1"'), "token_malformed"),
+    (payload(iat="false"), "token_malformed"),
     (token(claims(nbf=NOW + 20)), ""),
     (token(claims(nbf=NOW + LEEWAY + 5000)), "token_not_yet_valid"),
     (token(claims(iat=NOW + LEEWAY + 5000)), "token_not_yet_valid"),
     (token(claims(aud="other")), "wrong_audience"),
     (token(claims(aud=["other", AUDIENCE])), ""),
-    (token(claims(aud=[])), "claim_missing"),
-    (token(claims(aud=[AUDIENCE, 7])), "wrong_audience"),
-    (token(claims(aud={AUDIENCE: 1})), "wrong_audience"),
+    (token(claims(aud=[])), "wrong_audience"),
+    (token(claims(aud=[AUDIENCE, 7])), "token_malformed"),
+    (token(claims(aud={AUDIENCE: 1})), "token_malformed"),
+    (token(claims(aud=7)), "token_malformed"),
     (token(claims(aud=None)), "claim_missing"),
     (token(claims(iss="other")), "wrong_issuer"),
     (token(claims(iss=None)), "wrong_issuer"),
     (token(claims(iss={"a": 1})), "wrong_issuer"),
     (token(claims(iss=["lab"])), "wrong_issuer"),
-    # The last of two members counts, for the choice of keys as for the check.
-    (raw(json.dumps(claims(iss="other"))[:-1] + ',"iss":"lab"}'), ""),
-    (raw(json.dumps(claims())[:-1] + ',"iss":"other"}'), "wrong_issuer"),
+    (raw(json.dumps(claims(iss="other"))[:-1] + ',"iss":"lab"}'), "duplicate_member"),
+    (raw(json.dumps(claims(a={"b": 1}))[:-2] + ',"b":1}}'), "duplicate_member"),
     (token(header={"kid": "nobody"}), "unknown_key"),
-    (token(header={"crit": ["x"], "x": 1}), "token_malformed"),
+    (token(header={"kid": "../../dev/null"}), "unknown_key"),
+    (token(header={"crit": ["x"], "x": 1}), "critical_header_not_understood"),
+    (token(header={"cty": "JWT"}), "token_nested"),
+    (token(header={"enc": "A128GCM"}), "token_encrypted"),
+    (token(header={"jku": "https://evil.example", "x5u": "https://evil.example"}), ""),
     (token(family="RSA", alg="RS256"), "algorithm_not_allowed"),
     (token(key="x" * 40, alg="HS256"), "algorithm_not_allowed"),
     (unsigned(), "algorithm_not_allowed"),
@@ -107,11 +113,13 @@ TOKENS: list[tuple[str, str]] = [
     (resigned(token(), keep=token(claims(org="other"))), "bad_signature"),
     (raw("[1]"), "token_malformed"),
     (raw("not json"), "token_malformed"),
-    (raw('{"a":' * 3000), "token_malformed"),
+    (raw('{"a":' * 2000), "token_malformed"),
     ("a.b", "token_malformed"),
     ("a.b.c", "token_malformed"),
-    ("....", "token_malformed"),
-    ("x" * (MAX_TOKEN_BYTES + 1), "token_malformed"),
+    ("...", "token_malformed"),
+    ("a.b.c.d.e", "token_encrypted"),
+    (token() + "=", "token_malformed"),
+    ("x" * (16 * 1024 + 1), "token_too_large"),
     ("", "token_malformed"),
     ("ä", "token_malformed"),
 ]
@@ -128,6 +136,7 @@ def test_tokens(strict: Authenticate, text: str, expected: str) -> None:
         {"alg": ["ES256"]},
         {"alg": {}},
         {"alg": None},
+        {"kid": None, "alg": "none"},
         {"kid": ["a"]},
         {"kid": 1},
         {"kid": {}},
@@ -148,6 +157,34 @@ def test_a_header_of_odd_types(strict: Authenticate, header: Any) -> None:
     }
 
 
+def test_required_claims(tmp_path: Path) -> None:
+    made = step(tmp_path, required_claims=["team", "groups"])
+    assert code(made, token(claims(groups=["a"]))) == ""
+    assert code(made, token()) == "claim_missing"
+    assert code(made, payload(groups="null")) == "claim_missing"
+
+
+LAST = 2_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("changes", "now", "expected"),
+    [
+        ({"exp": LAST}, LAST + 29.9, ""),
+        ({"exp": LAST}, LAST + 30, "token_expired"),
+        ({"exp": LAST + 0.5}, LAST + 30.4, ""),
+        ({"exp": LAST + 0.5}, LAST + 30.5, "token_expired"),
+        ({"nbf": LAST}, LAST - 30, ""),
+        ({"nbf": LAST}, LAST - 30.1, "token_not_yet_valid"),
+        ({"iat": LAST}, LAST - 30, ""),
+        ({"iat": LAST}, LAST - 30.1, "token_not_yet_valid"),
+    ],
+)
+def test_the_edges_of_time(tmp_path: Path, changes: dict[str, Any], now: float, expected: str) -> None:
+    made = step(tmp_path, leeway=30)
+    assert ask(made, ("x-api-key", token(claims(**{"exp": LAST + 3600, **changes}))), now=now)[0] == expected
+
+
 def test_an_rsa_issuer(tmp_path: Path) -> None:
     made = step(tmp_path, algorithms=["RS256", "PS256"], jwks={"inline": {"keys": [jwk("RSA")]}})
     assert code(made, token(family="RSA", alg="RS256")) == ""
@@ -160,45 +197,6 @@ def test_an_rsa_issuer(tmp_path: Path) -> None:
 def test_what_a_caller_is(strict: Authenticate) -> None:
     _, facts = ask(strict, ("authorization", f"Bearer {token()}"))
     assert (facts.caller.subject, facts.caller.issuer, facts.caller.claims["org"]) == ("ann", "lab", "acme")
-
-
-T = "abc"
-
-
-@pytest.mark.parametrize(
-    ("fields", "expected"),
-    [
-        ([], None),
-        ([("authorization", f"Bearer {T}")], T),
-        ([("authorization", f"bearer   {T} ")], T),
-        ([("x-api-key", T)], T),
-        ([("authorization", f"Bearer {T}"), ("x-api-key", T)], T),
-        ([("cookie", T), ("proxy-authorization", T)], None),
-    ],
-)
-def test_the_credential(fields: list[tuple[str, str]], expected: str | None) -> None:
-    assert credential(Headers(fields)) == expected
-
-
-@pytest.mark.parametrize(
-    ("fields", "problem"),
-    [
-        ([("authorization", "Bearer a"), ("x-api-key", "b")], "two_credentials"),
-        ([("authorization", "Bearer a,Bearer b")], "two_credentials"),
-        ([("authorization", "Bearer a"), ("authorization", "Bearer b")], "two_credentials"),
-        ([("x-api-key", "a"), ("x-api-key", "b")], "two_credentials"),
-        ([("x-api-key", "a"), ("x-api-key", "")], "two_credentials"),
-        ([("x-api-key", "a,a")], "two_credentials"),
-        ([("authorization", "Basic a")], "not_a_bearer_token"),
-        ([("authorization", "Basic a"), ("x-api-key", "b")], "not_a_bearer_token"),
-        ([("authorization", "")], "not_a_bearer_token"),
-        ([("authorization", "Bearer ")], "token_malformed"),
-        ([("x-api-key", "")], "token_malformed"),
-    ],
-)
-def test_no_telling_which_credential_is_meant(fields: list[tuple[str, str]], problem: str) -> None:
-    with pytest.raises(Unproven, match=f"^{problem}$"):
-        credential(Headers(fields))
 
 
 @pytest.mark.parametrize(
@@ -239,28 +237,26 @@ def test_only_an_expired_token_is_worth_another_try(strict: Authenticate) -> Non
 def test_a_token_is_verified_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made, text = step(tmp_path), token()
     _, first = ask(made, ("x-api-key", text))
-    with monkeypatch.context() as patch:
-        patch.setattr(jwt, "decode", None)
-        patch.setattr(jwt, "get_unverified_header", None)
-        assert ask(made, ("authorization", f"Bearer {text}"))[1].caller is first.caller
-        with pytest.raises(TypeError):
-            ask(made, ("x-api-key", text[:-1]))
+    monkeypatch.setattr(tokens, "parse", None)
+    assert ask(made, ("authorization", f"Bearer {text}"))[1].caller is first.caller
+    with pytest.raises(TypeError):
+        ask(made, ("x-api-key", text[:-1]))
 
 
 @pytest.mark.parametrize("exp", [NOW + 1000, NOW + 1000.9])
 def test_what_is_known_of_a_token_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exp: float) -> None:
     made, text = step(tmp_path), token(claims(exp=exp))
     assert ask(made, ("x-api-key", text))[0] == ""
-    monkeypatch.setattr(authenticate, "_decode", None)
-    assert ask(made, ("x-api-key", text), now=NOW + 1000 + LEEWAY - 1)[0] == ""
-    with pytest.raises(TypeError):
-        ask(made, ("x-api-key", text), now=NOW + 1000 + LEEWAY)
+    with monkeypatch.context() as patch:
+        patch.setattr(tokens, "parse", None)
+        assert ask(made, ("x-api-key", text), now=exp + LEEWAY - 0.01)[0] == ""
+    assert ask(made, ("x-api-key", text), now=exp + LEEWAY)[0] == "token_expired"
 
 
 def test_a_refused_token_is_not_remembered(tmp_path: Path) -> None:
     made = step(tmp_path)
     for _ in range(2):
-        assert ask(made, ("x-api-key", token(claims(exp=1))), now=0)[0] == "token_expired"
+        assert ask(made, ("x-api-key", token(claims(exp=1))))[0] == "token_expired"
     assert not made._verified
 
 
@@ -269,13 +265,13 @@ def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     made = step(tmp_path)
     for n in range(5):
         ask(made, ("x-api-key", token(claims(sub=f"{n}"))))
-    assert [caller.subject for _, caller in made._verified.values()] == ["2", "3", "4"]
+    assert [proven.caller.subject for proven in made._verified.values()] == ["2", "3", "4"]
 
 
 def test_faults(tmp_path: Path) -> None:
     rest = f"{PROVIDERS}\n{MODELS}"
     assert faults(tmp_path, "authentication: {}\n" + rest) == [
-        "1: authentication.jwt: strict mode needs at least one issuer"
+        "1: authentication.jwt: strict mode needs at least one issuer, or api_keys"
     ]
     one = json.loads(authenticating().partition(": ")[2])["jwt"][0]
     twice = "authentication: " + json.dumps({"jwt": [one, one]})

@@ -3,19 +3,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from extproc import schema
 from extproc.config import Fault
 from extproc.policy import keys
-from extproc.policy.keys import Keys
+from extproc.policy.keys import Fixed, Keys
 from tests.issuing import jwk, private
 from tests.settings import GATEWAY, source
 
 WHERE = ("authentication", "jwt", 0)
 
 
-def load(folder: Path, jwks: Any) -> Keys | Fault:
+def load(folder: Path, jwks: Any) -> Fixed | Fault:
     issuer = schema.Issuer(issuer="i", audiences=["a"], jwks=schema.Jwks(file=Path("jwks.json")))
     (folder / "jwks.json").write_text(jwks if isinstance(jwks, str) else json.dumps(jwks))
     return keys.load(source(folder, GATEWAY), issuer, WHERE)
@@ -23,8 +24,10 @@ def load(folder: Path, jwks: Any) -> Keys | Fault:
 
 def loaded(folder: Path, *entries: Any) -> Keys:
     found = load(folder, {"keys": list(entries)})
-    assert isinstance(found, Keys), found.problem
-    return found
+    assert isinstance(found, Fixed), found.problem
+    current = found.current()
+    assert current is not None
+    return current
 
 
 @pytest.mark.parametrize("jwks", ["", "{", "null", "[]", "{}", '{"keys": {}}', '{"keys": []}', '{"keys": [1]}'])
@@ -42,6 +45,11 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         (*WHERE, "jwks", "file"),
         "none.json cannot be read: No such file or directory",
     )
+
+
+def secp256k1() -> dict[str, Any]:
+    key = ec.generate_private_key(ec.SECP256K1()).public_key()
+    return {**json.loads(ECAlgorithm.to_jwk(key)), "kid": "k1"}
 
 
 def private_jwk(family: str) -> dict[str, Any]:
@@ -63,6 +71,10 @@ def private_jwk(family: str) -> dict[str, Any]:
         (lambda: jwk("EC", kid="other", crv="P-0"), "keys.1: not a usable key"),
         (lambda: jwk("RSA", kid={"a": 1}), "keys.1: kid and alg are strings"),
         (lambda: jwk("EC"), "keys.1: the kid 'EC-1' stands here twice"),
+        (lambda: jwk("RSA", alg="ES256"), "keys.1: not a usable key"),
+        (lambda: jwk("RSA", alg="RSA-OAEP"), "keys.1: not a usable key"),
+        (lambda: jwk("OKP", crv="X25519"), "keys.1: not a usable key"),
+        (secp256k1, "keys.1: a key of this type and curve is not used with any algorithm here"),
     ],
 )
 def test_unfit_keys_are_refused_by_their_number(tmp_path: Path, entry: Any, says: str) -> None:
@@ -119,3 +131,39 @@ def test_without_an_id_two_that_fit_are_none(tmp_path: Path) -> None:
 def test_one_id_for_keys_of_two_families(tmp_path: Path) -> None:
     found = loaded(tmp_path, jwk("RSA", kid="k"), jwk("EC", kid="k"))
     assert found.find("k", "RS256") is not found.find("k", "ES256")
+
+
+@pytest.mark.parametrize(
+    ("curve", "algorithm"), [(ec.SECP256R1(), "ES256"), (ec.SECP384R1(), "ES384"), (ec.SECP521R1(), "ES512")]
+)
+def test_a_curve_has_one_algorithm(tmp_path: Path, curve: ec.EllipticCurve, algorithm: str) -> None:
+    key = json.loads(ECAlgorithm.to_jwk(ec.generate_private_key(curve).public_key()))
+    found = loaded(tmp_path, key)
+    assert [name for name in ("ES256", "ES384", "ES512", "RS256") if found.find(None, name)] == [algorithm]
+
+
+def test_a_key_without_an_id_may_be_of_any(tmp_path: Path) -> None:
+    nameless = {name: value for name, value in jwk("RSA").items() if name != "kid"}
+    found = loaded(tmp_path, nameless, jwk("RSA", 3072, kid="RSA-2"))
+    assert found.find("RSA-2", "RS256") is not found.find("whatever", "RS256")
+    assert found.find("whatever", "RS256") and found.knows("whatever")
+    assert found.find(None, "RS256") is None
+
+
+@pytest.mark.parametrize("members", [{"key_ops": ["encrypt"]}, {"key_ops": "verify"}, {"use": "enc"}])
+def test_what_is_not_for_signatures_is_left_out(tmp_path: Path, members: dict[str, Any]) -> None:
+    assert len(loaded(tmp_path, jwk("RSA", **members), jwk("EC"))) == 1
+
+
+def test_a_set_that_was_fetched_need_not_be_all_fit() -> None:
+    """An issuer may have keys that we know nothing of; they prove nothing here."""
+    found, problems = keys.parse({"keys": [{"kty": "oct"}, jwk("RSA", 1024), jwk("EC"), 7]})
+    assert len(found) == 1 and found.find("EC-1", "ES256")
+    assert [problem.partition(":")[0] for problem in problems] == ["keys.0", "keys.1", "keys.3"]
+
+
+def test_a_key_is_known_again() -> None:
+    key = keys.parse({"keys": [jwk("EC")]})[0].find("EC-1", "ES256")
+    assert key is not None
+    for entry, known in ((jwk("EC", use="sig"), True), (jwk("EC", kid="x"), False), (jwk("EC", alg="ES256"), True)):
+        assert keys.parse({"keys": [entry]})[0].holds(key) is known

@@ -70,6 +70,12 @@ def test_a_whole_request(text: str) -> None:
     assert holds(text, facts(), resolved()) is True
 
 
+def test_no_rule_reads_a_credential() -> None:
+    fields = Headers([*FIELDS, ("x-company-token", "t")])
+    seen = values(Part.REQUEST, facts(headers=fields, hidden=frozenset({"x-company-token"})), None)
+    assert seen["request.headers"] == {"x-a": "1,2"}
+
+
 def test_every_variable_has_its_type_and_place() -> None:
     found = {name: part for part in Part for name in values(part, facts(), resolved())}
     assert found == {variable.name: variable.part for variable in VARIABLES}

@@ -61,7 +61,7 @@ Use = Callable[[grpc.aio.Channel, Server], Awaitable[None]]
 
 def served(address: str, use: Use, *, status: health.Health | None = None) -> None:
     async def run() -> None:
-        server = Server({**METHODS, health.CHECK: (status or health.Health()).check})
+        server = Server({**METHODS, health.CHECK: (status or health.Health(lambda: True)).check})
         await server.listen(address)
         async with grpc.aio.insecure_channel(address, options=OPTIONS) as channel:
             async with asyncio.timeout(SECONDS):
@@ -251,6 +251,6 @@ def test_health(address: str, serving: bool) -> None:
         expected = health_pb2.HealthCheckResponse
         assert answer.status == (expected.SERVING if serving else expected.NOT_SERVING)
 
-    status = health.Health()
+    status = health.Health(lambda: True)
     status.serving = serving
     served(address, use, status=status)

@@ -19,7 +19,7 @@ SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.Health
 @pytest.mark.parametrize("where", ["unix", "port"])
 def test_a_worker_that_serves_and_one_that_leaves(where: str, tmp_path: Path) -> None:
     async def scene() -> None:
-        status = health.Health()
+        status = health.Health(lambda: True)
         server = Server({health.CHECK: status.check})
         address = f"unix:{tmp_path}/s" if where == "unix" else f"127.0.0.1:{free_port()}"
         await server.listen(address)

@@ -9,8 +9,8 @@ from anthropic.types import RawMessageStreamEvent
 from pydantic import TypeAdapter
 
 from extproc.profiles import Profile, shipped, with_overrides
+from extproc.translate.for_messages.asked import Asked
 from extproc.translate.messages_on_chat import messages_on_chat
-from extproc.translate.messages_on_chat.asked import Asked
 from extproc.translate.pair import Reply, Target
 
 JSON, SSE = "application/json", "text/event-stream"

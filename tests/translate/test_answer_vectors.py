@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from extproc.translate.for_messages.asked import Asked
 from extproc.translate.messages_on_chat import messages_on_chat
-from extproc.translate.messages_on_chat.asked import Asked
 from extproc.wire.rejections import messages_rejection
 from tests.matching import same
 from tests.translate.answers import (

@@ -1,11 +1,13 @@
 import base64
 import struct
+from typing import Any
 
 import pytest
 
 from extproc.errors import Rejection
 from extproc.translate.count import IMAGE_MAX, estimate, image_tokens
-from tests.translate.asking import body, call, target, tool, user
+from extproc.translate.signature import seal
+from tests.translate.asking import assistant, body, call, result, target, text, tool, user
 
 
 def data_url(raw: bytes) -> str:
@@ -18,6 +20,9 @@ JPEG = b"\xff\xd8\xff\xe0\0\4ab\xff\xc0\0\x11\x08" + struct.pack(">HH", 75, 100)
 VP8X = b"RIFF\0\0\0\0WEBPVP8X" + b"\0" * 8 + (74).to_bytes(3, "little") + (99).to_bytes(3, "little")
 VP8L = b"RIFF\0\0\0\0WEBPVP8L\0\0\0\0\x2f" + (74 | 99 << 14).to_bytes(4, "little") + b"\0" * 5
 VP8 = b"RIFF\0\0\0\0WEBPVP8 " + b"\0" * 10 + struct.pack("<HH", 75, 100)
+
+
+IMAGE = {"type": "image", "source": {"type": "url", "url": "https://x/y.png"}}
 
 
 @pytest.mark.parametrize("raw", [PNG, GIF, JPEG, VP8X, VP8L, VP8])
@@ -52,6 +57,30 @@ def test_tools_calls_and_pdf() -> None:
     counted = estimate(body(messages=[user(pdf)]), target())
     assert isinstance(counted, int)
     assert 1500 <= counted <= 1510
+
+
+def counted_for_responses(*messages: Any) -> int:
+    found = estimate(body(messages=list(messages), system="s" * 40), target("openai-responses"), "responses")
+    assert isinstance(found, int)
+    return found
+
+
+def test_a_request_for_a_responses_upstream() -> None:
+    assert counted_for_responses(user(text("q" * 40))) == 10 + 10 + 4
+    sealed = seal("openai_responses", {"id": "r", "encrypted_content": "E" * 400})
+    thought = {"type": "thinking", "thinking": "t" * 40, "signature": sealed}
+    history = (
+        user(text("q" * 40)),
+        assistant(thought, call(name="n" * 38)),
+        user(result(content=[text("r" * 40), IMAGE])),
+    )
+    assert counted_for_responses(*history) == 50 + IMAGE_MAX + 3 * 4
+
+
+def test_a_document_by_url_counts_where_it_can_be_sent() -> None:
+    pdf = user({"type": "document", "source": {"type": "url", "url": "https://x/y.pdf"}})
+    assert isinstance(estimate(body(messages=[pdf]), target("openai-responses")), Rejection)
+    assert counted_for_responses(pdf) == 10 + 1500 + 4
 
 
 def test_factor() -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from extproc.errors import Rejection
+from extproc.translate.for_messages.asked import Asked
 from extproc.translate.messages_on_chat import messages_on_chat
-from extproc.translate.messages_on_chat.asked import Asked
 from extproc.translate.messages_on_chat.request import translate
 from extproc.translate.pair import Reply, Target
 from extproc.wire.rejections import messages_rejection

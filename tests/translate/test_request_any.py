@@ -1,6 +1,7 @@
 """Any JSON object whatsoever gives a request or a refusal."""
 
 import copy
+import json
 from typing import Any
 
 import pytest
@@ -10,12 +11,15 @@ from hypothesis import strategies as st
 from extproc.errors import Rejection
 from extproc.profiles import Profile, shipped, with_overrides
 from extproc.translate.count import estimate
-from extproc.translate.messages_on_chat.asked import Asked
-from extproc.translate.messages_on_chat.canned import FIXED
-from extproc.translate.messages_on_chat.request import translate
-from extproc.translate.messages_on_chat.toolsets import TOOLSETS
-from extproc.translate.pair import Target
+from extproc.translate.counters import COUNTERS
+from extproc.translate.for_messages.asked import Asked
+from extproc.translate.for_messages.canned import FIXED
+from extproc.translate.for_messages.toolsets import TOOLSETS
+from extproc.translate.messages_on_chat import messages_on_chat
+from extproc.translate.messages_on_responses import messages_on_responses
+from extproc.translate.pair import Pair, Target
 from extproc.translate.signature import seal
+from tests.openai_types import check_responses_request
 
 USER = [
     {"type": "text", "text": "a", "cache_control": {"type": "ephemeral", "ttl": "1h"}},
@@ -46,6 +50,11 @@ RESULT = {
 }
 ASSISTANT = [
     {"type": "thinking", "thinking": "t", "signature": seal("reasoning_details", [{"type": "reasoning.text"}])},
+    {
+        "type": "thinking",
+        "thinking": "t",
+        "signature": seal("openai_responses", {"id": "rs", "encrypted_content": "E"}),
+    },
     {"type": "redacted_thinking", "data": seal("gemini_thought_signature", {"toolu_1": "s"}, "t")},
     {"type": "text", "text": "b", "citations": []},
     {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {"query": "x"}},
@@ -121,6 +130,8 @@ PROFILES = [
     *shipped().values(),
     with_overrides(shipped()["openai-chat"], {"map_cache_control": True, "tool_result_images": "inline"}),
     with_overrides(shipped()["openrouter"], {"foreign_thinking": "text", "strictness": "strict"}),
+    with_overrides(shipped()["openai-responses"], {"mcp": True, "web_search": True, "phase": True, "local_stop": True}),
+    with_overrides(shipped()["openai-responses"], {"map_cache_control": True, "prefill": "append_user"}),
     with_overrides(shipped()["vllm"], {"reasoning_style": "template", "prefill": "pass", "mid_system": "hoist"}),
 ]
 
@@ -136,21 +147,34 @@ def places(value: Any) -> list[tuple[Any, Any]]:
 
 def check(body: dict[str, Any], profile: Profile) -> Asked | Rejection:
     to = Target(profile=profile, model="m", nonce="n")
-    asked = translate(body, to)
-    assert isinstance(asked, Asked | Rejection)
-    assert translate(body, to) == asked
+    asked, by_responses = twice(messages_on_chat, body, to), twice(messages_on_responses, body, to)
     counted = estimate(body, to)
-    if isinstance(asked, Asked):
-        assert isinstance(counted, int)
-    else:
-        assert isinstance(counted, int | Rejection)
-        assert asked.http_status == 400
-        assert asked.message
+    assert isinstance(counted, int if isinstance(asked, Asked) else int | Rejection)
+    by_items = estimate(body, to, "responses")
+    assert isinstance(by_items, int if isinstance(by_responses, Asked) else int | Rejection)
+    for strategy, counter in COUNTERS.items():
+        answered = twice(counter, body, to)
+        assert isinstance(answered, Asked) or isinstance(
+            {"vllm": asked, "responses": by_responses}[strategy], Rejection
+        )
+    if isinstance(by_responses, Asked) and profile.dialect == "responses":
+        check_responses_request(json.loads(by_responses.body))
     return asked
 
 
-def test_the_rich_body_is_accepted() -> None:
-    assert isinstance(check(RICH, shipped()["openai-chat"]), Asked)
+def twice(pair: Pair, body: dict[str, Any], to: Target) -> Asked | Rejection:
+    asked = pair.request(body, to)
+    assert pair.request(body, to) == asked
+    if isinstance(asked, Rejection):
+        assert asked.http_status == 400
+        assert asked.message
+    assert isinstance(asked, Asked | Rejection)
+    return asked
+
+
+@pytest.mark.parametrize("pair", [messages_on_chat, messages_on_responses])
+def test_the_rich_body_is_accepted(pair: Pair) -> None:
+    assert isinstance(twice(pair, RICH, Target(profile=shipped()["openai-responses"], model="m", nonce="n")), Asked)
 
 
 @settings(max_examples=150, deadline=None)

@@ -9,10 +9,12 @@ import pytest
 from extproc.errors import Rejection
 from extproc.profiles import shipped
 from extproc.translate.count import estimate
-from extproc.translate.messages_on_chat.asked import Asked
+from extproc.translate.counters import COUNTERS
+from extproc.translate.for_messages.asked import Asked
 from extproc.translate.messages_on_chat.request import translate
-from extproc.translate.pair import Target
-from tests.openai_types import check_chat_request
+from extproc.translate.messages_on_responses import messages_on_responses
+from extproc.translate.pair import Target, Translated
+from tests.openai_types import check_chat_request, check_input_tokens_request, check_responses_request
 
 CORPUS = Path(__file__).parents[1] / "corpus"
 FOLDERS = ("claude-code-2.1.197", "claude-code-2.1.330", "anthropic-sdk")
@@ -51,11 +53,33 @@ def test_generate(name: str, body: dict[str, Any], profile: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "body"), captured("/v1/messages"))
+@pytest.mark.parametrize("profile", ["openai-responses", "openai-responses-plain"])
+def test_generate_by_responses(name: str, body: dict[str, Any], profile: str) -> None:
+    asked = messages_on_responses.request(body, target(profile))
+    if name in REFUSED:
+        assert isinstance(asked, Rejection)
+        assert asked.message.startswith(REFUSED[name])
+        return
+    assert isinstance(asked, Asked), asked
+    check_responses_request(json.loads(asked.body))
+    assert messages_on_responses.request(body, target(profile)) == asked
+
+
+@pytest.mark.parametrize(("name", "body"), captured("/v1/messages"))
 @pytest.mark.parametrize("profile", ["vllm", "ollama", "deepseek", "mistral", "openrouter", "gemini"])
 def test_other_upstreams(name: str, body: dict[str, Any], profile: str) -> None:
     asked = translate(body, target(profile))
     if name not in REFUSED and isinstance(asked, Rejection):
         assert "takes no PDF" in asked.message
+
+
+@pytest.mark.parametrize(("name", "body"), captured("/v1/messages/count_tokens") + captured("/v1/messages"))
+@pytest.mark.parametrize("strategy", ["responses", "vllm"])
+def test_count_upstream(name: str, body: dict[str, Any], strategy: str) -> None:
+    asked = COUNTERS[strategy].request(body, target())
+    assert isinstance(asked, Rejection) == (name in REFUSED)
+    if isinstance(asked, Translated) and strategy == "responses":
+        check_input_tokens_request(json.loads(asked.body))
 
 
 @pytest.mark.parametrize(("name", "body"), captured("/v1/messages/count_tokens") + captured("/v1/messages"))

@@ -8,7 +8,7 @@ import pytest
 
 from extproc.errors import Rejection
 from extproc.profiles import Profile, shipped, with_overrides
-from extproc.translate.messages_on_chat.asked import Asked
+from extproc.translate.for_messages.asked import Asked
 from extproc.translate.messages_on_chat.request import translate
 from extproc.translate.pair import Target
 from tests.matching import same

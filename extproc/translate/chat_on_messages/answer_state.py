@@ -1,133 +1,62 @@
-"""What an answer has said so far, and how it ends; the same for one message and for its events."""
+"""An answer on its way to a Chat client (mapping 4.6)."""
 
 from extproc.translate.chat_on_messages import thought, usage
 from extproc.translate.chat_on_messages.asked import Asked
-from extproc.translate.chat_on_messages.blocks import Open, Skipped, Text, Thinking, ToolUse
-from extproc.translate.chat_on_messages.finish import DECLINED, finish
+from extproc.translate.chat_on_messages.blocks import Thinking, ToolUse
+from extproc.translate.chat_on_messages.finish import finish
 from extproc.translate.chat_on_messages.sinks import Call, Head, Sink
 from extproc.translate.names import completion_id, made_id
+from extproc.translate.on_messages import answer_state
+from extproc.translate.on_messages.answer_state import DECLINED, Open, Skipped
+from extproc.translate.on_messages.texts import Text
 from extproc.translate.pair import Json, Outcome, Usage
-from extproc.wire.message_events import Block, Delta, Message, StopDetails
-
-# Deltas that show what their block is, should its start be missing.
-_TELLING = {"text_delta": "text", "thinking_delta": "thinking"}
-_BYTES_PER_TOKEN = 4
+from extproc.wire.message_events import Block, StopDetails
 
 
-class AnswerState:
+class AnswerState(answer_state.AnswerState):
     def __init__(self, asked: Asked, sink: Sink, outcome: Outcome) -> None:
+        super().__init__(asked, outcome)
         self._asked = asked
         self._sink = sink
-        self._outcome = outcome
-        self._blocks: dict[int, Open] = {}
-        self._usage: Usage | None = None
         self._tier: str | None = None
-        self._settled = False
-        """The count of what was written is the upstream's last."""
         self._calls = 0
         self._thoughts = 0
         self._thought = False
         """Some thinking had text."""
         self._position = 0
         """Characters of text so far."""
-        self.started = False
-        self.finished = False
-        self.size = 0
 
-    @property
-    def in_call(self) -> bool:
-        return any(isinstance(block, ToolUse) for block in self._blocks.values())
+    def _begin(self, id: str, model: str) -> None:
+        self._sink.start(Head(completion_id(id, self._asked.nonce), int(self._asked.now), model))
 
-    def warn(self, word: str) -> None:
-        if word and word not in self._outcome.warnings and self._asked.profile.strictness != "silent":
-            self._outcome.warnings.append(word)
+    def _use(self, told: Json | None) -> None:
+        super()._use(told)
+        self._tier = usage.tier(told) or self._tier
 
-    def start(self, message: Message) -> None:
-        """The client learns of the answer; from here on a failure can only be an event."""
-        self._use(message.usage)
-        if self.started:
-            return
-        self.started = self._outcome.begun = True
-        asked, model = self._asked, message.model or ""
-        self._outcome.model = model
-        name = model if model and asked.profile.response_model == "upstream" else asked.model
-        self._sink.start(Head(completion_id(message.id or "", asked.nonce), int(asked.now), name))
-
-    def open(self, index: int, block: Block) -> None:
-        if index in self._blocks:
-            self.close(index)
-        self._blocks[index] = self._opened(block)
-
-    def add(self, index: int, delta: Delta) -> None:
-        block = self._blocks.get(index)
-        if block is None:
-            kind = _TELLING.get(delta.type or "")
-            if kind is None:
-                return
-            block = self._blocks[index] = self._opened(Block(type=kind))
-        self._count(block, block.add(delta))
-
-    def close(self, index: int) -> None:
-        block = self._blocks.pop(index, None)
-        if block is not None:
-            block.close()
-        if isinstance(block, Thinking):
-            self._thought = self._thought or block.said
-
-    def close_all(self) -> None:
-        for index in list(self._blocks):
-            self.close(index)
-
-    def use(self, told: Json | None) -> None:
-        """With the end of the message."""
-        self._use(told)
-        self._settled = self._settled or bool(told and told.get("output_tokens") is not None)
-
-    def finish(self, stop_reason: str | None, details: StopDetails | None) -> None:
-        if self.finished:
-            return
-        self.finished = True
-        self.close_all()
+    def _finish(self, stop_reason: str | None, details: StopDetails | None) -> str:
         if stop_reason == "refusal":
             self._sink.refusal((details and details.explanation) or DECLINED)
         reason, warning = finish(stop_reason, calls=self._calls > 0, legacy=self._asked.legacy)
         self.warn(warning)
-        self._outcome.finish_reason = reason
         self._sink.finish(reason)
+        return reason
 
-    def end(self) -> None:
-        if self._usage is None:
-            self.warn("usage_missing")
-        self.measure()
-        self._outcome.complete = True
-        self._sink.end(usage.write(self._outcome.usage or Usage()), self._tier)
-
-    def measure(self) -> None:
-        """Keeps the outcome's usage true at any moment, since the client may leave at any."""
-        if self._settled or self._asked.profile.missing_usage == "zero":
-            return
-        estimate = -(-self.size // _BYTES_PER_TOKEN)
-        if self._usage is None and self.started:
-            self._usage = Usage(input_tokens=-(-len(self._asked.body) // _BYTES_PER_TOKEN))
-        if self._usage is not None:
-            self._usage.output_tokens = max(self._usage.output_tokens, estimate)
-            self._outcome.usage = self._usage
-
-    def _use(self, told: Json | None) -> None:
-        self._usage = usage.merge(self._usage, told)
-        self._tier = usage.tier(told) or self._tier
-        if self._usage is not None:
-            self._outcome.usage = self._usage
+    def _end(self, used: Usage) -> None:
+        self._sink.end(usage.write(used), self._tier)
 
     def _count(self, block: Open, added: int) -> None:
-        self.size += added
+        super()._count(block, added)
         if isinstance(block, Text):
             self._position += added
+
+    def _closed(self, block: Open) -> None:
+        if isinstance(block, Thinking):
+            self._thought = self._thought or block.said
 
     def _opened(self, block: Block) -> Open:
         match block.type:
             case "text":
-                text = Text(self._sink, self._position)
+                text = Text(self._sink.text, self._cite, self._position)
                 self._count(text, text.begin(block))
                 return text
             case "thinking":
@@ -141,6 +70,9 @@ class AnswerState:
                 return self._tool(block)
             case _:
                 return Skipped()
+
+    def _cite(self, found: list[Json]) -> None:
+        self._sink.annotations([{"type": "url_citation", "url_citation": citation} for citation in found])
 
     def _thinking(self, block: Block) -> Thinking:
         shown, seam = self._asked.profile.expose_reasoning, "\n\n" if self._thought else ""

@@ -1,19 +1,9 @@
-"""A translated request, and what reading its answer will need."""
+"""A translated Chat request."""
 
-from extproc.profiles import Profile
-from extproc.translate.pair import Translated
+from extproc.translate.on_messages import asked
 
 
-class Asked(Translated, frozen=True, kw_only=True):
-    """A Chat request in the Messages dialect."""
-
-    profile: Profile
-    nonce: str
-    now: float
-    original_names: dict[str, str]
-    """Tool name upstream -> the client's name."""
-    custom: frozenset[str] = frozenset()
-    """Tools upstream whose input is the client's free text."""
+class Asked(asked.Asked, frozen=True, kw_only=True):
     legacy: bool = False
     """The client knows `function_call`, not `tool_calls`."""
     include_usage: bool = False

@@ -1,66 +1,16 @@
-"""Blocks of an answer, each by its kind: what begins, what is added, what its end still has to say (mapping 4.7)."""
+"""Blocks of an answer besides text: what begins, what is added, what its end still has to say (mapping 4.7)."""
 
-from typing import Any, Protocol
-
-import msgspec
+from typing import Any, ClassVar
 
 from extproc.translate.chat_on_messages import thought
 from extproc.translate.chat_on_messages.sinks import Call, Sink
-from extproc.translate.pair import Json
-from extproc.wire.message_events import Block, Citation, Delta
-
-
-class Open(Protocol):
-    def add(self, delta: Delta) -> int:
-        """Returns the size of what was added, in characters."""
-        ...
-
-    def close(self) -> None: ...
-
-
-class Skipped:
-    """Of the server's own tools, or unknown: what they did is in the text."""
-
-    def add(self, delta: Delta) -> int:
-        return 0
-
-    def close(self) -> None:
-        return
-
-
-class Text:
-    def __init__(self, sink: Sink, position: int) -> None:
-        self._sink = sink
-        self._start = self._end = position
-        self._citations: list[Citation] = []
-
-    def begin(self, block: Block) -> int:
-        self._citations += block.citations or ()
-        return self._say(block.text)
-
-    def add(self, delta: Delta) -> int:
-        if delta.citation is not None:
-            self._citations.append(delta.citation)
-        return self._say(delta.text)
-
-    def _say(self, text: str | None) -> int:
-        if not text:
-            return 0
-        self._end += len(text)
-        self._sink.text(text)
-        return len(text)
-
-    def close(self) -> None:
-        cited = [c for c in self._citations if c.type == "web_search_result_location" and c.url]
-        if cited:
-            self._sink.annotations([self._annotation(citation) for citation in cited])
-
-    def _annotation(self, citation: Citation) -> Json:
-        span = {"start_index": self._start, "end_index": self._end}
-        return {"type": "url_citation", "url_citation": {**span, "title": citation.title or "", "url": citation.url}}
+from extproc.translate.on_messages.arguments import written
+from extproc.wire.message_events import Block, Delta
 
 
 class Thinking:
+    is_call: ClassVar[bool] = False
+
     def __init__(self, sink: Sink, index: int, *, shown: bool, seam: str) -> None:
         self._sink = sink
         self._index = index
@@ -98,6 +48,8 @@ class Thinking:
 class ToolUse:
     """`sink` is None for calls that the client's dialect has no place for."""
 
+    is_call: ClassVar[bool] = True
+
     def __init__(self, sink: Sink | None, call: Call, input: Any) -> None:
         self._sink = sink
         self._call = call
@@ -126,13 +78,6 @@ class ToolUse:
         if self._sink is None:
             return
         if self._empty:
-            self._sink.arguments(self._call, _object(self._input))
+            self._sink.arguments(self._call, written(self._input))
         elif self._held:
             self._sink.arguments(self._call, "".join(self._held))
-
-
-def _object(input: Any) -> str:
-    try:
-        return msgspec.json.encode(input).decode() if isinstance(input, dict) else "{}"
-    except RecursionError:
-        return "{}"

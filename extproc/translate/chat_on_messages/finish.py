@@ -14,7 +14,6 @@ _REASONS = {
 }
 # There is no going on from these for a Chat client.
 _APPROXIMATE = ("pause_turn", "compaction")
-DECLINED = "The model declined to answer."
 
 
 class Finish(NamedTuple):

@@ -1,72 +1,48 @@
-"""Content of a message as blocks (mapping 4.3)."""
+"""Content of a Chat message as blocks (mapping 4.3)."""
+
+from typing import NoReturn
 
 from extproc.translate import want
-from extproc.translate.chat_on_messages import media
-from extproc.translate.chat_on_messages.cache import mark
-from extproc.translate.chat_on_messages.draft import Draft
+from extproc.translate.on_messages import content, media
+from extproc.translate.on_messages.draft import Draft
 from extproc.translate.pair import Json
-from extproc.translate.want import refused, unsupported
-
-_TEXT = ("text",)
-_SEEN = ("text", "image_url", "file")
-_USER = ("text", "image_url", "file", "input_audio")
-_ASSISTANT = ("text", "refusal")
-_MARKS = ("type", "prompt_cache_breakpoint", "cache_control")
+from extproc.translate.want import unsupported
 
 
-def content(draft: Draft, message: Json, path: str, kinds: tuple[str, ...]) -> list[Json]:
-    """The blocks of `content`; blank text is none, since Anthropic refuses it."""
-    found = message.get("content")
-    if isinstance(found, str):
-        return [{"type": "text", "text": found}] if found.strip() else []
-    blocks = []
-    for n, item in enumerate(want.optional_sequence(message, "content", path)):
-        where = f"{path}.content.{n}"
-        part = want.item(item, where)
-        kind = want.one_of(want.text(part, "type", where), kinds, f"{where}.type")
-        draft.warnings.unknown(part, frozenset((*_MARKS, kind)), where)
-        block = _block(draft, part, kind, where)
-        if block["type"] != "text" or block["text"].strip():
-            blocks.append(mark(block, part))
-    return blocks
+def _image(draft: Draft, part: Json, path: str) -> Json:
+    where = f"{path}.image_url"
+    return media.image(draft, want.text(want.mapping(part, "image_url", path), "url", where), f"{where}.url")
 
 
-def _block(draft: Draft, part: Json, kind: str, path: str) -> Json:
-    match kind:
-        case "image_url":
-            return media.image(draft, part, path)
-        case "file":
-            return media.file(part, path)
-        case "input_audio":
-            raise unsupported(path, "the model hears no audio")
-        case _:
-            return {"type": "text", "text": want.text(part, kind, path)}
+def _file(_: Draft, part: Json, path: str) -> Json:
+    return media.file(want.mapping(part, "file", path), f"{path}.file")
+
+
+def _audio(_draft: Draft, _part: Json, path: str) -> NoReturn:
+    raise unsupported(path, "the model hears no audio")
+
+
+_TEXT = {"text": content.text("text")}
+_SEEN = {**_TEXT, "image_url": content.kind(_image, "image_url"), "file": content.kind(_file, "file")}
+_USER = {**_SEEN, "input_audio": content.kind(_audio, "input_audio")}
+_ASSISTANT = {**_TEXT, "refusal": content.text("refusal")}
 
 
 def texts(draft: Draft, message: Json, path: str) -> list[Json]:
-    return _required(draft, message, path, _TEXT)
+    return content.required(draft, message, path, _TEXT)
 
 
 def user(draft: Draft, message: Json, path: str) -> list[Json]:
-    return _required(draft, message, path, _USER)
+    return content.required(draft, message, path, _USER)
 
 
 def assistant(draft: Draft, message: Json, path: str) -> list[Json]:
-    blocks = content(draft, message, path, _ASSISTANT)
+    blocks = content.blocks(draft, message, "content", path, _ASSISTANT)
     if refusal := want.optional_text(message, "refusal", path):
         blocks.append({"type": "text", "text": refusal})
     return blocks
 
 
 def result(draft: Draft, message: Json, path: str) -> str | list[Json]:
-    """What a tool said; the types allow text only, but clients send pictures too."""
-    found = message.get("content")
-    if isinstance(found, str):
-        return found if found.strip() else ""
-    return content(draft, message, path, _SEEN)
-
-
-def _required(draft: Draft, message: Json, path: str, kinds: tuple[str, ...]) -> list[Json]:
-    if message.get("content") is None:
-        raise refused(f"{path}.content", want.REQUIRED, code="missing_required_parameter")
-    return content(draft, message, path, kinds)
+    """The types allow text only, but clients send pictures too."""
+    return content.result(draft, message, "content", path, _SEEN)

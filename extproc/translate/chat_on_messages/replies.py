@@ -1,11 +1,11 @@
 """Answers of a Messages upstream for a Chat client."""
 
 from extproc.errors import Rejection
-from extproc.translate.chat_on_messages.answer import read_answer
 from extproc.translate.chat_on_messages.answer_state import AnswerState
 from extproc.translate.chat_on_messages.asked import Asked
 from extproc.translate.chat_on_messages.sinks import ChunkSink, CompletionSink, Sink
-from extproc.translate.chat_on_messages.stream import MessagesStream
+from extproc.translate.on_messages.answer import read_answer
+from extproc.translate.on_messages.stream import MessagesStream
 from extproc.translate.sniff import Reader
 from extproc.translate.translated_reply import TranslatedReply
 
@@ -21,7 +21,10 @@ class ChatReply(TranslatedReply):
         super().__init__(content_type, self._sink)
 
     def _events(self) -> Reader:
-        return MessagesStream(self._asked, self._sink, self.outcome)
+        return MessagesStream(self._state(), self._sink, self.outcome, self._asked.profile)
 
     def _answer(self, body: bytes) -> Rejection | None:
-        return read_answer(body, AnswerState(self._asked, self._sink, self.outcome), self._asked.profile)
+        return read_answer(body, self._state(), self._asked.profile)
+
+    def _state(self) -> AnswerState:
+        return AnswerState(self._asked, self._sink, self.outcome)

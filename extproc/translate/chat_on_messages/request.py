@@ -2,56 +2,43 @@
 
 import msgspec
 
-from extproc.errors import Rejection, invalid
+from extproc.errors import Rejection
 from extproc.translate import want
-from extproc.translate.chat_on_messages import (
-    cache,
-    choice,
-    effort,
-    ending,
-    fields,
-    limits,
-    passed,
-    structured,
-    system,
-    tools,
-    walk,
-)
+from extproc.translate.chat_on_messages import choice, fields, tools, walk
 from extproc.translate.chat_on_messages.asked import Asked
-from extproc.translate.chat_on_messages.draft import Draft
+from extproc.translate.on_messages import cache, effort, ending, limits, passed, structured, system
+from extproc.translate.on_messages.draft import Draft
 from extproc.translate.pair import Json, Target
-from extproc.translate.want import Refused
 
 PATH = "/v1/messages"
 
 
 def translate(body: Json, to: Target) -> Asked | Rejection:
     """The request for the upstream, or why there is none. Never raises, whatever the body."""
-    try:
-        draft = Draft(body, to)
-        compose(draft)
-        return _asked(draft, msgspec.json.encode(draft.upstream))
-    except Refused as stop:
-        return stop.rejection
-    except UnicodeEncodeError:
-        return invalid("", "The body holds text that is not valid Unicode")
-    except RecursionError:
-        return invalid("", "The body is nested too deeply")
+    return want.attempt(lambda: _translated(Draft(body, to)))
+
+
+def _translated(draft: Draft) -> Asked:
+    compose(draft)
+    return _asked(draft, msgspec.json.encode(draft.upstream))
 
 
 def compose(draft: Draft) -> None:
     """Builds `draft.upstream`, in a fixed order of members."""
     upstream = draft.upstream
     upstream["model"] = draft.target.model or want.text(draft.body, "model", "")
-    upstream["max_tokens"] = limits.max_tokens(draft)
+    upstream["max_tokens"] = limits.max_tokens(draft, ("max_completion_tokens", "max_tokens"))
     fields.check(draft)
-    turns = ending.close(draft, walk.turns(draft))
+    turns = ending.close(draft, walk.turns(draft), "messages")
     declared = tools.declare(draft, turns)
     forced = choice.apply(draft, declared)
-    effort.apply(draft, turns, forced=forced)
-    structured.apply(draft)
+    level = effort.wanted(draft.body, "reasoning_effort", "", shown=True)
+    effort.apply(draft, turns, level, forced=forced)
+    wanted = want.optional_mapping(draft.body, "response_format", "")
+    structured.apply(draft, wanted, "response_format", flat=False)
     passed.apply(draft)
-    limits.apply(draft)
+    limits.stop(draft)
+    limits.sampling(draft)
     thinks = effort.thinks(draft)
     upstream["messages"] = [turn.message(thinks=thinks) for turn in turns]
     system.apply(draft)

@@ -1,10 +1,11 @@
 """Where the parts of an answer go: out at once as chunks, or into one completion."""
 
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from extproc.errors import Rejection
+from extproc.translate.on_messages.arguments import compact, free_text
 from extproc.translate.pair import Json
 from extproc.wire import chat, chunks
 
@@ -191,7 +192,7 @@ class CompletionSink:
             message["reasoning_details"] = self._details
         if self._calls and self._legacy:
             call, pieces = self._calls[0]
-            message["function_call"] = {"name": call.name, "arguments": _compact("".join(pieces))}
+            message["function_call"] = {"name": call.name, "arguments": compact("".join(pieces))}
         elif self._calls:
             message["tool_calls"] = [_whole(call, "".join(pieces)) for call, pieces in self._calls]
         if self._annotations:
@@ -214,25 +215,6 @@ class CompletionSink:
 
 def _whole(call: Call, arguments: str) -> Json:
     if not call.custom:
-        function = {"name": call.name, "arguments": _compact(arguments)}
+        function = {"name": call.name, "arguments": compact(arguments)}
         return {"id": call.id, "type": "function", "function": function}
-    return {"id": call.id, "type": "custom", "custom": {"name": call.name, "input": _free_text(arguments)}}
-
-
-def _decoded(arguments: str) -> Any:
-    try:
-        return msgspec.json.decode(arguments)
-    except (msgspec.DecodeError, RecursionError):
-        return None
-
-
-def _compact(arguments: str) -> str:
-    """A call that was cut short stays as it is."""
-    value = _decoded(arguments)
-    return arguments if value is None else msgspec.json.encode(value).decode()
-
-
-def _free_text(arguments: str) -> str:
-    value = _decoded(arguments)
-    text = value.get("input") if isinstance(value, dict) else None
-    return text if isinstance(text, str) else arguments
+    return {"id": call.id, "type": "custom", "custom": {"name": call.name, "input": free_text(arguments)}}

@@ -18,7 +18,7 @@ _KEPT = ("retry-after", "retry-after-ms", "x-should-retry")
 
 
 class Dialect(Protocol):
-    """What the two dialects differ in."""
+    """What the dialects differ in."""
 
     name: str
     path: str

@@ -10,10 +10,10 @@ from extproc.translate.failures import failure
 from extproc.translate.identity.asked import Passed
 from extproc.translate.identity.errors import clean, is_concealed, passing
 from extproc.translate.identity.meter import word
-from extproc.translate.messages_on_chat.errors import reported
-from extproc.translate.messages_on_chat.overflow import is_overflow
-from extproc.translate.messages_on_chat.told import told_by
 from extproc.translate.messages_on_chat.usage import read_usage
+from extproc.translate.openai_upstream.errors import reported
+from extproc.translate.openai_upstream.overflow import is_overflow
+from extproc.translate.openai_upstream.told import told_by
 from extproc.translate.pair import Json, Outcome
 from extproc.wire.chat import error_body
 from extproc.wire.frames import fields
@@ -86,6 +86,9 @@ class ChatMeter:
         lenient = self._asked.profile.on_truncated == "end_turn"
         return self.begun and (lenient or len(self._finished) >= self._asked.choices)
 
+    def failed(self, rejection: Rejection) -> bytes:
+        return rejection_event("chat", rejection)
+
     def _done(self) -> None:
         self.outcome.complete = self.begun
 
@@ -103,7 +106,7 @@ class ChatMeter:
     def _failed(self, data: bytes, raw: bytes) -> bytes:
         self.outcome.failure = self._reported(data)
         if is_concealed(self.outcome.failure):
-            return rejection_event("chat", self.outcome.failure)
+            return self.failed(self.outcome.failure)
         told = told_by(data)
         rebuilt = error_body(self.outcome.failure.message, told.type or "server_error", None, told.code or None)
         return passing(raw, b"data: %b\n\n" % rebuilt)

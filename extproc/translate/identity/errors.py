@@ -8,8 +8,8 @@ import msgspec
 
 from extproc.errors import STATUS, Kind, Reason, Rejection
 from extproc.profiles import Profile
-from extproc.translate.messages_on_chat.errors import refused
-from extproc.translate.messages_on_chat.scrub import MAX_CHARS, hidden
+from extproc.translate.openai_upstream.errors import refused
+from extproc.translate.openai_upstream.scrub import MAX_CHARS, hidden
 from extproc.translate.pair import Json
 from extproc.wire.lenient import Undecodable, loads
 

@@ -4,14 +4,12 @@ from extproc.errors import Reason, Rejection
 from extproc.translate.failures import failure
 from extproc.translate.identity.meter import Meter
 from extproc.wire.frames import Frames, fields, is_data, split
-from extproc.wire.rejections import rejection_event
 
 
 class Events:
-    def __init__(self, meter: Meter, dialect: str, limit: int) -> None:
+    def __init__(self, meter: Meter, limit: int) -> None:
         self._meter = meter
         self._outcome = meter.outcome
-        self._dialect = dialect
         self._limit = limit
         self._frames = Frames()
         self._held: list[bytes] = []
@@ -70,7 +68,7 @@ class Events:
 
     def _fail(self, rejection: Rejection) -> bytes:
         self._outcome.failure = rejection
-        return rejection_event(self._dialect, rejection)
+        return self._meter.failed(rejection)
 
     def _unfinished(self) -> Rejection:
         if not self._meter.begun:

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from extproc.errors import Rejection
 from extproc.translate.failures import failure
 from extproc.translate.identity.asked import Passed
 from extproc.translate.identity.errors import by_type, clean, is_concealed, passing
@@ -12,6 +13,7 @@ from extproc.translate.pair import Json, Outcome, Usage
 from extproc.wire.frames import fields
 from extproc.wire.lenient import Undecodable, decode
 from extproc.wire.messages import error_event
+from extproc.wire.rejections import rejection_event
 
 COUNTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 
@@ -96,6 +98,9 @@ class MessagesMeter:
         """Nothing but message_stop follows a stop reason."""
         return self.begun and bool(self.outcome.finish_reason)
 
+    def failed(self, rejection: Rejection) -> bytes:
+        return rejection_event("messages", rejection)
+
     def _start(self, message: Message) -> None:
         self.begun = True
         self.outcome.model = word(message.model)
@@ -123,7 +128,7 @@ class MessagesMeter:
     def _failed(self, error: Any, raw: bytes) -> bytes:
         failure = self.outcome.failure = by_type(error, self._profile)
         if is_concealed(failure):
-            return error_event(failure.kind, failure.message)
+            return self.failed(failure)
         told = error if isinstance(error, dict) else {}
         return passing(raw, error_event(word(told.get("type")) or "api_error", failure.message))
 

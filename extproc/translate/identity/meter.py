@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from extproc.errors import Rejection
 from extproc.translate.pair import Outcome
 
 
@@ -25,6 +26,10 @@ class Meter(Protocol):
 
     def ended(self) -> bool:
         """The stream is over: whether its answer is complete."""
+        ...
+
+    def failed(self, rejection: Rejection) -> bytes:
+        """The event that ends a stream which cannot be completed."""
         ...
 
 

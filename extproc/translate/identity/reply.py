@@ -8,7 +8,7 @@ from extproc.translate.sniff import Collected, Reader, Sniffer
 from extproc.wire.messages import KEEP_ALIVE, PING
 
 EVENTS, JSON = "text/event-stream; charset=utf-8", "application/json"
-_PINGS = {"messages": PING, "chat": KEEP_ALIVE}
+_PINGS = {"messages": PING}
 
 
 class PassedReply:
@@ -31,11 +31,11 @@ class PassedReply:
         over = self.outcome.complete or self.outcome.failure is not None
         if over or self.outcome.media == JSON or not self._asked.stream:
             return b""
-        return _PINGS[self._dialect] if self._meter.begun else KEEP_ALIVE
+        return _PINGS.get(self._dialect, KEEP_ALIVE) if self._meter.begun else KEEP_ALIVE
 
     def _events(self) -> Reader:
         self.outcome.media = EVENTS
-        return Events(self._meter, self._dialect, self._asked.profile.max_event_bytes)
+        return Events(self._meter, self._asked.profile.max_event_bytes)
 
     def _whole(self) -> Reader:
         self.outcome.media = JSON

@@ -6,7 +6,8 @@ from extproc.errors import Reason, Rejection
 from extproc.profiles import Profile
 from extproc.translate.failures import failure
 from extproc.translate.messages_on_chat.answer_state import AnswerState
-from extproc.translate.messages_on_chat.errors import choice_failure, reported
+from extproc.translate.messages_on_chat.finish import choice_failure
+from extproc.translate.openai_upstream.errors import reported
 from extproc.wire.chat import Choice, Completion, Said
 from extproc.wire.lenient import Undecodable, decode, loads
 
@@ -61,7 +62,7 @@ def _write(completion: Completion, choices: list[Choice], state: AnswerState) ->
         state.match(choice)
         state.finish = choice.finish_reason or state.finish
     state.hear_whole(whole)
-    state.measure()
+    state.account.measure()
     state.end(keep_blank=not whole.tool_calls and whole.function_call is None)
 
 

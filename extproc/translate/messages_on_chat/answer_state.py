@@ -2,39 +2,31 @@
 
 from typing import Any
 
-import msgspec
-
+from extproc.translate.for_messages.account import Account
+from extproc.translate.for_messages.asked import Asked
+from extproc.translate.for_messages.sinks import Sink
+from extproc.translate.for_messages.speech import pieces, speech_for
 from extproc.translate.messages_on_chat import finish
-from extproc.translate.messages_on_chat.asked import Asked
 from extproc.translate.messages_on_chat.block_queue import Queue
 from extproc.translate.messages_on_chat.calls import Calls
-from extproc.translate.messages_on_chat.sinks import Sink, blank_message
-from extproc.translate.messages_on_chat.speech import pieces, speech_for
 from extproc.translate.messages_on_chat.thought import MISTRAL, heard
-from extproc.translate.messages_on_chat.usage import read_usage, tier, tokens_in, write_usage
-from extproc.translate.names import message_id
-from extproc.translate.pair import Json, Outcome, Usage
+from extproc.translate.messages_on_chat.usage import read_usage
+from extproc.translate.pair import Json, Outcome
 from extproc.wire.chat import Choice, Completion, Function, Said, ToolCall
 
 
 class AnswerState:
     def __init__(self, asked: Asked, sink: Sink, outcome: Outcome) -> None:
         self._asked = asked
-        self._sink = sink
-        self._outcome = outcome
+        self.account = Account(asked, sink, outcome)
+        self.warn = self.account.warn
         self._calls = Calls(asked, self.warn)
         self._queue = Queue(asked, sink, self._calls)
         self._speech = speech_for(asked)
         self._fields = asked.profile.reasoning_out
         self._refusal: list[str] = []
-        self._estimate = Usage(input_tokens=tokens_in(len(asked.body)))
-        self._estimates = asked.profile.missing_usage == "estimate"
-        self._usage: Usage | None = None
-        self.started = False
         self._whole = False
         """Every item of `tool_calls` is a call of its own."""
-        self.size = 0
-        """UTF-8 bytes of everything the model produced."""
         self.finish = ""
         self._matched = ""
         """The stop string, by the upstream's own word."""
@@ -44,31 +36,17 @@ class AnswerState:
         """A stop sequence was found that the upstream did not look for."""
         return self._speech is not None and self._speech.matched is not None
 
-    def warn(self, word: str) -> None:
-        if word not in self._outcome.warnings and self._asked.profile.strictness != "silent":
-            self._outcome.warnings.append(word)
+    @property
+    def started(self) -> bool:
+        return self.account.started
 
     def start(self, first: Completion) -> None:
-        """The client learns of the answer; from here on a failure can only be an event."""
-        self.started = self._outcome.begun = True
-        asked, model = self._asked, first.model or ""
-        self._outcome.model = model
-        name = model if model and asked.profile.response_model == "upstream" else asked.model
-        usage = read_usage(first.usage) if first.usage else self._usage_at_start()
-        usage = msgspec.structs.replace(usage, output_tokens=0, thinking_tokens=None)
-        members = write_usage(usage) | tier(first.service_tier)
-        self._sink.start(blank_message(message_id(first.id or "", asked.nonce), name, members))
+        usage = read_usage(first.usage) if first.usage else None
+        self.account.start(first.id or "", first.model or "", usage, first.service_tier)
 
     def use(self, usage: Json | None) -> None:
-        """Counts are cumulative, so the last ones win."""
         if usage:
-            self._outcome.usage = self._usage = read_usage(usage)
-
-    def measure(self) -> None:
-        """Keeps the estimate true at any moment, since the client may leave at any."""
-        if self._usage is None and self._estimates:
-            self._estimate.output_tokens = tokens_in(self.size)
-            self._outcome.usage = self._estimate
+            self.account.use(read_usage(usage))
 
     def hear(self, said: Said) -> None:
         if self.stopped:
@@ -118,30 +96,15 @@ class AnswerState:
         reason, matched, sequences = self.finish, self._matched, self._asked.stop_sequences
         if self._speech is not None and self._speech.matched is not None:
             reason, matched = "stop_sequence", self._speech.matched
-        ending = finish.ending(reason, self._calls.named > 0, matched, sequences, "".join(self._refusal))
-        if ending.warning:
-            self.warn(ending.warning)
-        self._outcome.usage = usage = self._final_usage()
-        self._outcome.finish_reason = ending.stop_reason
-        self._outcome.complete = True
-        self._sink.end(ending, usage)
-
-    def _usage_at_start(self) -> Usage:
-        return self._estimate if self._asked.profile.start_usage == "estimate" else Usage()
-
-    def _final_usage(self) -> Usage:
-        if self._usage is not None:
-            return self._usage
-        self.warn("usage_missing")
-        self.measure()
-        return self._estimate if self._estimates else Usage()
+        ending = finish.ending(reason, self._calls.names.given > 0, matched, sequences, "".join(self._refusal))
+        self.account.end(ending)
 
     def _text(self, text: str) -> None:
-        self.size += len(text) if text.isascii() else len(text.encode())
+        self.account.add(text)
         self._queue.text(text)
 
     def _think(self, carrier: str, text: str, details: list[Any] | None) -> None:
-        self.size += len(text) if text.isascii() else len(text.encode())
+        self.account.add(text)
         self._queue.thinking(carrier, text, details)
 
     def _reasoning(self, said: Said) -> None:
@@ -182,7 +145,7 @@ class AnswerState:
     def _call(self, key: int | str | None, call: ToolCall) -> None:
         function: Function | None = call.function
         arguments = function.arguments if function is not None else call.custom.input if call.custom else None
-        self.size += self._queue.call(key, call, arguments)
+        self.account.size += self._queue.call(key, call, arguments)
 
     def _extras(self, said: Said) -> None:
         if said.annotations:

@@ -3,24 +3,19 @@
 from collections.abc import Callable
 from typing import Any
 
-from extproc.translate.messages_on_chat.asked import Asked
-from extproc.translate.messages_on_chat.blocks_out import ToolBlock
-from extproc.translate.names import client_id, made_id
-from extproc.translate.pair import Json
+from extproc.translate.for_messages.asked import Asked
+from extproc.translate.for_messages.blocks_out import ToolBlock
+from extproc.translate.for_messages.call_names import CallNames
 from extproc.wire.chat import ToolCall
 
 
 class Calls:
     def __init__(self, asked: Asked, warn: Callable[[str], None]) -> None:
-        self._asked = asked
+        self.names = CallNames(asked)
         self._warn = warn
         self._by_key: dict[int | str, ToolBlock] = {}
         self._by_id: dict[str, ToolBlock] = {}
         self._last: ToolBlock | None = None
-        self._ids: set[str] = set()
-        self._made = 0
-        self.named = 0
-        """Calls the client has been shown."""
 
     def find(self, key: int | str | None, fragment: ToolCall, arguments: Any) -> tuple[ToolBlock, bool]:
         """The call, and whether it is new."""
@@ -28,7 +23,7 @@ class Calls:
         block = self._known(key, call_id, name, arguments)
         new = block is None
         if block is None:
-            block = ToolBlock(self._start, self._warn)
+            block = ToolBlock(self.names.block, self._warn)
             block.custom = fragment.custom is not None
         block.call_it(call_id, name)
         if key is not None:
@@ -41,12 +36,8 @@ class Calls:
     def fixed_id(self, block: ToolBlock) -> str:
         """The id as upstream, made up now if none has come."""
         if not block.id:
-            block.id = self.make_id()
+            block.id = self.names.make_id()
         return block.id
-
-    def make_id(self) -> str:
-        self._made += 1
-        return made_id("toolu_", self._asked.nonce, self._made)
 
     def _known(self, key: int | str | None, id: str, name: str, arguments: Any) -> ToolBlock | None:
         if key is not None:
@@ -55,24 +46,6 @@ class Calls:
         if id in self._by_id:
             return self._by_id[id]
         return None if id or name else self._last
-
-    def _start(self, block: ToolBlock) -> Json:
-        self.named += 1
-        toolset = self._asked.toolsets.get(block.name)
-        named = self._asked.original_names.get(block.name, block.name)
-        start: Json = {"type": "tool_use", "id": self._unique_id(block.id), "name": named, "input": {}}
-        if toolset is not None:
-            start |= {"name": toolset[1], "toolset_name": toolset[0], "caller": {"type": "direct"}}
-        return start
-
-    def _unique_id(self, id: str) -> str:
-        wanted = client_id(id) if id else self.make_id()
-        unique, n = wanted, 1
-        while unique in self._ids:
-            n += 1
-            unique = f"{wanted}_{n}"
-        self._ids.add(unique)
-        return unique
 
 
 def _name(fragment: ToolCall) -> str:

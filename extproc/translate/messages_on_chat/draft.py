@@ -1,71 +1,27 @@
-"""What one translation knows while it runs."""
+"""What the Chat dialect spells in its own way."""
 
-from typing import Any
-
-from extproc.profiles import Profile
-from extproc.translate import names
-from extproc.translate.pair import Target
+from extproc.translate.for_messages.draft import Draft
 from extproc.translate.want import Json
-from extproc.translate.warnings import Warnings
-
-Part = dict[str, Any]
 
 
-class Draft:
-    """The request on its way: the client's body, the target, and what the parts found out for each other."""
+class ChatDraft(Draft):
+    __slots__ = ()
 
-    __slots__ = (
-        "body", "breakpoints", "counting", "effort", "hoisted", "original_names", "profile", "target",
-        "tool_changes", "toolsets", "upstream", "warnings",
-    )  # fmt: skip
+    @property
+    def limit_member(self) -> str:
+        return self.profile.max_tokens_field
 
-    def __init__(self, body: Json, target: Target, *, counting: bool = False) -> None:
-        self.body = body
-        self.target = target
-        self.profile: Profile = target.profile
-        self.counting = counting
-        """Only the size is wanted; what matters for generating is not checked."""
-        self.warnings = Warnings(target.profile.strictness)
-        self.upstream: Json = {}
-        self.original_names: dict[str, str] = {}
-        self.toolsets: dict[str, tuple[str, str]] = {}
-        self.hoisted: list[str] = []
-        """Texts of system turns that move to the system prompt."""
-        self.effort: tuple[str, str] | None = None
-        """The last effort a message asked for, and its path."""
-        self.tool_changes: list[tuple[Json, str]] = []
-        self.breakpoints: list[Part] = []
+    def stream_members(self) -> Json:
+        if not self.profile.stream_usage:
+            return {}
+        options = {"include_usage": True}
+        if self.profile.stream_obfuscation_off:
+            options["include_obfuscation"] = False
+        return {"stream_options": options}
 
-    def function_name(self, name: str, toolset: str | None = None) -> str:
-        """The upstream's name of a tool the history mentions; remembered for the answer."""
-        limit = self.profile.tool_name_max
-        if toolset is None:
-            short = names.tool_name(name, limit)
-            self.original_names.setdefault(short, name)
-            return short
-        short = names.tool_name(f"{toolset}__{name}", limit)
-        self.toolsets.setdefault(short, (toolset, name))
-        return short
+    @staticmethod
+    def tool(function: Json) -> Json:
+        return {"type": "function", "function": function}
 
-    def history_id(self, id: str) -> str:
-        return names.history_id(id, self.profile.tool_id_max, self.profile.tool_id_style)
-
-    def mark_cached(self, part: Part, block: Json) -> Part:
-        """Carries a cache hint of the client over to the part, where the profile wants that."""
-        hint = block.get("cache_control")
-        if self.profile.map_cache_control and isinstance(hint, dict):
-            part["prompt_cache_breakpoint"] = (
-                {"mode": "explicit", "ttl": "12h"} if hint.get("ttl") == "1h" else {"mode": "explicit"}
-            )
-            self.breakpoints.append(part)
-        return part
-
-    def keep_last_breakpoints(self, limit: int = 4) -> None:
-        """OpenAI takes four."""
-        for part in self.breakpoints[:-limit]:
-            part.pop("prompt_cache_breakpoint", None)
-
-    def strict_about_2026_10_21(self) -> bool:
-        """Whether the client speaks the API version that gave up some members, and wants to be told."""
-        version = self.target.headers.get("anthropic-version", "")
-        return self.profile.strictness == "strict" and version >= "2026-10-21"
+    def choice(self, function: str) -> Json:
+        return {"type": "function", "function": {"name": function}}

@@ -1,28 +1,31 @@
-"""Turns as upstream messages: pairing of calls and results, and the prefill rule."""
+"""Turns as upstream messages, and the prefill rule."""
 
+from extproc.translate.for_messages import pairing
+from extproc.translate.for_messages.draft import Draft, Part
+from extproc.translate.for_messages.results import Result
+from extproc.translate.for_messages.turns import SEAM, AssistantTurn, SystemTurn, Turn, UserTurn
 from extproc.translate.messages_on_chat import reasoning
-from extproc.translate.messages_on_chat.draft import Draft, Part
-from extproc.translate.messages_on_chat.results import Result
-from extproc.translate.messages_on_chat.turns import SEAM, AssistantTurn, SystemTurn, Turn, UserTurn
-from extproc.translate.want import Json, refused
+from extproc.translate.messages_on_chat.reasoning import Reasoning
+from extproc.translate.want import Json
 
-_NO_PREFILL = "This model does not support assistant message prefill. The conversation must end with a user message."
+
+def system(draft: Draft, parts: list[Part]) -> Json | None:
+    """The system message, or None when there is nothing to say."""
+    listed = isinstance(draft.body.get("system"), list)
+    return {"role": draft.profile.system_role, "content": _content(draft, parts, listed=listed)} if parts else None
 
 
 def messages(draft: Draft, turns: list[Turn]) -> list[Json]:
     """The upstream's messages, without the system prompt."""
     out: list[Json] = []
     for n, turn in enumerate(turns):
-        before = turns[n - 1] if n else None
         match turn:
             case SystemTurn():
                 out.append({"role": draft.profile.system_role, "content": _content(draft, turn.parts, listed=True)})
             case UserTurn():
-                calls = before.calls if isinstance(before, AssistantTurn) else []
-                _user(draft, turn, _paired(before, calls, turn.results), out)
+                _user(draft, turn, pairing.paired(turns, n), out)
             case AssistantTurn():
-                if turn.calls and not isinstance(turns[n + 1] if n + 1 < len(turns) else None, UserTurn):
-                    raise _unanswered(turn, [call["id"] for call in turn.calls])
+                pairing.check_answered(turns, n)
                 out.append(_assistant(draft, turn))
     return out
 
@@ -34,14 +37,14 @@ def prefill(draft: Draft, turns: list[Turn], out: list[Json]) -> str:
         return ""
     match draft.profile.prefill:
         case "reject":
-            raise refused("", _NO_PREFILL, code="unsupported_value")
+            raise pairing.no_prefill()
         case "continue_final":
             draft.upstream["continue_final_message"] = True
             draft.upstream["add_generation_prompt"] = False
         case "prefix":
             out[-1]["prefix"] = True
         case "append_user":
-            draft.warnings.add("emulated", "prefill", _NO_PREFILL)
+            draft.warnings.add("emulated", "prefill", pairing.NO_PREFILL)
             out.append({"role": "user", "content": "Continue."})
         case "pass":
             return last.text
@@ -52,36 +55,6 @@ def _content(draft: Draft, parts: list[Part], *, listed: bool) -> str | list[Par
     if draft.profile.map_cache_control and listed:
         return parts
     return SEAM.join(part["text"] for part in parts)
-
-
-def _paired(before: Turn | None, calls: list[Json], results: list[Result]) -> list[Result]:
-    """The results in the order of the calls they answer, each exactly once."""
-    by_id: dict[str, Result] = {}
-    known = {call["id"] for call in calls}
-    for result in results:
-        if result.id not in known:
-            raise refused(
-                result.path,
-                f"unexpected `tool_use_id` found in `tool_result` blocks: {result.id}. Each `tool_result` block "
-                "must have a corresponding `tool_use` block in the previous message.",
-            )
-        if result.id in by_id:
-            raise refused(result.path, f"each tool_use must have a single result. Found multiple: {result.id}")
-        by_id[result.id] = result
-    if len(known) != len(calls):
-        raise refused("messages", "`tool_use` ids must be unique")
-    if isinstance(before, AssistantTurn) and len(by_id) != len(known):
-        raise _unanswered(before, [call["id"] for call in calls if call["id"] not in by_id])
-    return [by_id[call["id"]] for call in calls]
-
-
-def _unanswered(turn: AssistantTurn, ids: list[str]) -> Exception:
-    # The client recognises this sentence.
-    return refused(
-        turn.path,
-        f"`tool_use` ids were found without `tool_result` blocks immediately after: {', '.join(ids)}. Each `tool_use` "
-        "block must have a corresponding `tool_result` block in the next message.",
-    )
 
 
 def _user(draft: Draft, turn: UserTurn, results: list[Result], out: list[Json]) -> None:
@@ -99,14 +72,15 @@ def _user(draft: Draft, turn: UserTurn, results: list[Result], out: list[Json]) 
 def _assistant(draft: Draft, turn: AssistantTurn) -> Json:
     keep = draft.profile.map_cache_control and turn.listed and turn.parts
     message: Json = {"role": "assistant", "content": turn.parts if keep else turn.text or None}
+    thought = reasoning.of(draft, turn)
     if turn.calls:
-        message["tool_calls"] = [_call(draft, turn, call) for call in turn.calls]
-    reasoning.write(draft, message, turn.reasoning)
+        message["tool_calls"] = [_call(draft, thought, call) for call in turn.calls]
+    reasoning.write(draft, message, thought)
     return message
 
 
-def _call(draft: Draft, turn: AssistantTurn, call: Json) -> Json:
+def _call(draft: Draft, thought: Reasoning, call: Json) -> Json:
     sent = {**call, "id": draft.history_id(call["id"])}
-    if extra := reasoning.extra_content(turn.reasoning, call["id"]):
+    if extra := reasoning.extra_content(thought, call["id"]):
         sent["extra_content"] = extra
     return sent

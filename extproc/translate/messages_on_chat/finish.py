@@ -2,10 +2,11 @@
 
 from typing import Any
 
-import msgspec
-
 from extproc.errors import Kind, Reason, Rejection
-from extproc.translate.pair import Json
+from extproc.profiles import Profile
+from extproc.translate.for_messages.ending import Ending, refused
+from extproc.translate.openai_upstream.errors import reported
+from extproc.wire.chat import Choice
 
 _NORMAL = ("stop", "eos", "eos_token", "end_turn", "complete", "completed", "done")
 _CALLS = ("tool_calls", "function_call", "tool_use")
@@ -35,19 +36,6 @@ _FAILED: dict[str, Kind] = {
 }
 
 
-class Ending(msgspec.Struct, frozen=True):
-    """The members of `message_delta.delta`, and what there was to remark."""
-
-    stop_reason: str
-    stop_sequence: str | None = None
-    stop_details: Json | None = None
-    warning: str = ""
-
-    def members(self) -> Json:
-        members: Json = {"stop_reason": self.stop_reason, "stop_sequence": self.stop_sequence}
-        return members if self.stop_details is None else {**members, "stop_details": self.stop_details}
-
-
 def is_cut(finish: str | None) -> bool:
     """The limit was reached, so the last tool call may have been cut short."""
     return _STOP_REASON.get((finish or "").lower()) in {"max_tokens", "model_context_window_exceeded"}
@@ -67,14 +55,20 @@ def failed(finish: str | None, message: str = "") -> Rejection | None:
     )
 
 
+def choice_failure(choice: Choice, profile: Profile) -> Rejection | None:
+    if choice.error:
+        return reported({"error": choice.error}, profile)
+    return failed(choice.finish_reason) if choice.finish_reason else None
+
+
 def ending(finish: str | None, calls: bool, matched: Any, sequences: tuple[str, ...], refusal: str) -> Ending:
     """`matched`: the stop string by the upstream's own word. `calls`: tool calls reached the client."""
     if refusal:
-        return Ending("refusal", stop_details=_refusal(refusal))
+        return refused(refusal)
     word = (finish or "").strip().lower()
     reason = _STOP_REASON.get(word, "end_turn")
     if reason == "refusal":
-        return Ending("refusal", stop_details=_refusal(None))
+        return refused(None)
     warning = "" if word in _STOP_REASON else "unknown_finish_reason" if word else "finish_reason_missing"
     if reason in {"end_turn", "stop_sequence"} and calls:
         return Ending("tool_use", warning=warning)
@@ -82,7 +76,3 @@ def ending(finish: str | None, calls: bool, matched: Any, sequences: tuple[str, 
     if named is not None and (reason == "stop_sequence" or word in _NORMAL):
         return Ending("stop_sequence", named)
     return Ending(reason, warning=warning)
-
-
-def _refusal(explanation: str | None) -> Json:
-    return {"type": "refusal", "category": None, "explanation": explanation}

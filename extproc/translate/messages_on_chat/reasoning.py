@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from extproc.translate import want
-from extproc.translate.messages_on_chat.draft import Draft
+from extproc.translate.for_messages.draft import Draft
+from extproc.translate.for_messages.turns import AssistantTurn, Thinking
 from extproc.translate.names import client_id
 from extproc.translate.signature import is_ours, unseal
 from extproc.translate.want import Json
@@ -17,7 +17,7 @@ class Reasoning:
     __slots__ = ("details", "texts", "thoughts")
 
     def __init__(self) -> None:
-        self.texts: list[list[str]] = [[]]
+        self.texts: list[list[str]] = []
         """The pieces of each message."""
         self.details: list[Any] = []
         self.thoughts: dict[str, Any] = {}
@@ -27,31 +27,32 @@ class Reasoning:
     def text(self) -> str:
         return "\n\n".join(said for pieces in self.texts if (said := "".join(pieces)))
 
-    def add(self, later: "Reasoning") -> None:
-        self.texts += later.texts
-        self.details += later.details
-        self.thoughts |= later.thoughts
 
-
-def read(draft: Draft, block: Json, path: str, into: Reasoning) -> None:
-    """A thinking or redacted_thinking block. Only what we sealed means anything to an upstream of ours."""
-    if block.get("type") == "redacted_thinking":
-        text, envelope = "", want.text(block, "data", path)
-    else:
-        text, envelope = want.text(block, "thinking", path), want.optional_text(block, "signature", path) or ""
+def of(draft: Draft, turn: AssistantTurn) -> Reasoning:
+    """Only what we sealed means anything to an upstream of ours."""
+    found = Reasoning()
     if draft.profile.reasoning_history == "none":
-        return
-    if is_ours(envelope):
-        _open(envelope, text, into)
+        return found
+    for message in turn.messages:
+        found.texts.append([])
+        for thought in message:
+            if isinstance(thought, Thinking):
+                _read(draft, thought, found)
+    return found
+
+
+def _read(draft: Draft, thought: Thinking, into: Reasoning) -> None:
+    if is_ours(thought.envelope):
+        _open(thought, into)
     elif draft.profile.foreign_thinking == "text":
-        into.texts[-1].append(text)
+        into.texts[-1].append(thought.text)
 
 
-def _open(envelope: str, text: str, into: Reasoning) -> None:
-    sealed = unseal(envelope)
+def _open(thought: Thinking, into: Reasoning) -> None:
+    sealed = unseal(thought.envelope)
     if sealed is None:
         return
-    into.texts[-1].append(text if sealed.t is None else sealed.t)
+    into.texts[-1].append(thought.text if sealed.t is None else sealed.t)
     if sealed.f == "reasoning_details" and isinstance(sealed.d, list):
         into.details += sealed.d
     if sealed.f == "gemini_thought_signature" and isinstance(sealed.d, dict):

@@ -2,30 +2,29 @@
 
 import msgspec
 
-from extproc.errors import Rejection, invalid
+from extproc.errors import Rejection
 from extproc.translate import want
-from extproc.translate.messages_on_chat import choice, effort, emit, fields, structured, system, tools, walk
-from extproc.translate.messages_on_chat.asked import Asked
-from extproc.translate.messages_on_chat.draft import Draft
-from extproc.translate.messages_on_chat.turns import AssistantTurn
+from extproc.translate.for_messages import choice, fields, system, tools, walk
+from extproc.translate.for_messages.asked import Asked
+from extproc.translate.for_messages.draft import Draft
+from extproc.translate.for_messages.effort import show_thinking
+from extproc.translate.for_messages.turns import AssistantTurn
+from extproc.translate.messages_on_chat import effort, emit, structured
+from extproc.translate.messages_on_chat.draft import ChatDraft
 from extproc.translate.pair import Target
-from extproc.translate.want import Json, Refused
+from extproc.translate.want import Json
 
 PATH = "/chat/completions"
 
 
 def translate(body: Json, to: Target) -> Asked | Rejection:
     """The request for the upstream, or why there is none. Never raises, whatever the body."""
-    try:
-        draft = Draft(body, to)
-        prefill = compose(draft)
-        return _asked(draft, msgspec.json.encode(draft.upstream), prefill)
-    except Refused as stop:
-        return stop.rejection
-    except UnicodeEncodeError:
-        return invalid("", "The body holds text that is not valid Unicode")
-    except RecursionError:
-        return invalid("", "The body is nested too deeply")
+    return want.attempt(lambda: _translated(ChatDraft(body, to)))
+
+
+def _translated(draft: ChatDraft) -> Asked:
+    prefill = compose(draft)
+    return _asked(draft, msgspec.json.encode(draft.upstream), prefill)
 
 
 def compose(draft: Draft) -> str:
@@ -42,7 +41,7 @@ def compose(draft: Draft) -> str:
     declared = choice.apply(draft, tools.declare(draft), has_calls=has_calls)
     sent = effort.apply(draft, with_tools=declared)
     fields.limit(draft, sent)
-    head = system.message(draft, structured.apply(draft))
+    head = emit.system(draft, system.parts(draft, structured.apply(draft)))
     upstream["messages"] = [head, *messages] if head else messages
     draft.keep_last_breakpoints()
     upstream.update(draft.profile.extra)
@@ -62,7 +61,7 @@ def _asked(draft: Draft, body: bytes, prefill: str) -> Asked:
         original_names=draft.original_names,
         toolsets=draft.toolsets,
         stop_sequences=fields.stop_sequences(draft),
-        show_thinking=effort.show_thinking(draft),
+        show_thinking=show_thinking(draft),
         declares_tools="tools" in draft.upstream,
         prefill=prefill,
     )

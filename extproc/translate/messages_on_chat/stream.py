@@ -10,11 +10,12 @@ import msgspec
 from extproc.errors import Reason, Rejection
 from extproc.translate.event_stream import EventStream, loads_or_none
 from extproc.translate.failures import failure
+from extproc.translate.for_messages.asked import Asked
+from extproc.translate.for_messages.block_queue import Overfull
+from extproc.translate.for_messages.sinks import Sink
 from extproc.translate.messages_on_chat.answer_state import AnswerState
-from extproc.translate.messages_on_chat.asked import Asked
-from extproc.translate.messages_on_chat.block_queue import Overfull
-from extproc.translate.messages_on_chat.errors import choice_failure, reported
-from extproc.translate.messages_on_chat.sinks import Sink
+from extproc.translate.messages_on_chat.finish import choice_failure
+from extproc.translate.openai_upstream.errors import reported
 from extproc.translate.pair import Outcome
 from extproc.wire.chat import Choice, Completion
 from extproc.wire.lenient import decode, loads
@@ -40,8 +41,8 @@ class ChatStream(EventStream):
             self._fail(failure("the upstream's tool calls could not be put in order", "queue_limit"))
 
     def _measure(self) -> int:
-        self._state.measure()
-        return self._state.size
+        self._state.account.measure()
+        return self._state.account.size
 
     def _warn(self, word: str) -> None:
         self._state.warn(word)

@@ -27,11 +27,12 @@ class Thought:
     def __bool__(self) -> bool:
         return bool(self._text or self._details or self.signatures)
 
-    def add(self, carrier: str, text: str, details: list[Any] | None, *, keep: bool) -> None:
-        """`keep`: the text is hidden from the client, so it travels in the envelope."""
-        self._carrier = self._carrier or carrier
-        if text and keep:
+    def keep(self, text: str) -> None:
+        if text:
             self._text.append(text)
+
+    def add(self, carrier: str, details: list[Any] | None) -> None:
+        self._carrier = self._carrier or carrier
         for detail in details or ():
             self._add_detail(detail)
 

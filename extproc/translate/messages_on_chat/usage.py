@@ -5,14 +5,6 @@ from typing import Any
 from extproc.translate.pair import Json, Usage
 from extproc.wire.lenient import count
 
-_TIER = {
-    "default": "standard",
-    "flex": "standard",
-    "scale": "standard",
-    "priority": "priority",
-    "fast": "priority",
-}
-
 
 def _first(*values: Any) -> int:
     return next((n for n in map(count, values) if n is not None), 0)
@@ -43,26 +35,3 @@ def read_usage(usage: Json) -> Usage:
         cache_creation_input_tokens=written,
         thinking_tokens=thinking,
     )
-
-
-def tokens_in(size: int) -> int:
-    """Estimate from UTF-8 bytes."""
-    return (size + 3) // 4
-
-
-def write_usage(usage: Usage) -> Json:
-    written: Json = {
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "cache_creation_input_tokens": usage.cache_creation_input_tokens,
-        "cache_read_input_tokens": usage.cache_read_input_tokens,
-    }
-    if usage.thinking_tokens is not None:
-        written["output_tokens_details"] = {"thinking_tokens": usage.thinking_tokens}
-    return written
-
-
-def tier(service_tier: str | None) -> Json:
-    """As members of usage; nothing where Anthropic has no word for it."""
-    word = _TIER.get((service_tier or "").lower())
-    return {"service_tier": word} if word else {}

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from extproc.translate.chat_on_messages import chat_on_messages
-from extproc.translate.chat_on_messages.ratelimit import duration
+from extproc.translate.on_messages.ratelimit import duration
 from extproc.translate.pair import Refusal
 from extproc.wire.rejections import chat_rejection, rejection_status
 from tests.translate.chat_answers import asked

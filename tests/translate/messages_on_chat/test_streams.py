@@ -7,8 +7,9 @@ import pytest
 
 from extproc.errors import Kind, Reason
 from extproc.translate import event_stream
-from extproc.translate.messages_on_chat import block_queue, messages_on_chat
-from extproc.translate.messages_on_chat.asked import Asked
+from extproc.translate.for_messages import block_queue
+from extproc.translate.for_messages.asked import Asked
+from extproc.translate.messages_on_chat import messages_on_chat
 from extproc.translate.pair import Reply, Usage
 from extproc.translate.signature import unseal
 from extproc.wire.messages import KEEP_ALIVE, PING

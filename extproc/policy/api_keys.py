@@ -1,0 +1,123 @@
+"""Static keys for machines: random, kept as SHA-256 in a file, with claims attached.
+
+The file is YAML, so JSON will do: a list of `{id, sha256, claims, expires}`.
+"""
+
+import datetime as dt
+import hashlib
+import hmac
+import json
+import re
+import secrets
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from extproc import config
+from extproc.config import Fault, Invalid, Source
+from extproc.facts import Caller
+from extproc.policy.tokens import Unproven
+
+PREFIX = "extproc_"
+"""By which keys are told from tokens, here and by scanners for leaked secrets."""
+_ID = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+# Who issued a credential, to whom and until when is not for a key's owner to say.
+_OURS = frozenset({"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "id"})
+
+
+def _claims(claims: dict[str, Any]) -> dict[str, Any]:
+    if taken := sorted(_OURS & claims.keys()):
+        raise ValueError(f"{', '.join(taken)} cannot be set for a key")
+    return claims
+
+
+class Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    id: str = Field(pattern=f"^{_ID}$")
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    claims: Annotated[dict[str, Any], AfterValidator(_claims)] = {}
+    expires: dt.datetime | None = None
+    """UTC where it names no zone."""
+
+
+class _Known(msgspec.Struct, frozen=True):
+    digest: bytes
+    caller: Caller
+    expires: float
+
+
+class ApiKeys:
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        known = [_Known(bytes.fromhex(one.sha256), _caller(one), _until(one.expires)) for one in entries]
+        self._known = {one.digest: one for one in known}
+
+    def verify(self, key: str, now: float) -> Caller:
+        """`now`: Unix seconds. Raises Unproven."""
+        digest = hashlib.sha256(key.encode()).digest()
+        # The time of a look-up tells something of a digest, and nothing of a key that would have it.
+        found = self._known.get(digest)
+        if found is None or not hmac.compare_digest(found.digest, digest):
+            raise Unproven("unknown_api_key")
+        if now >= found.expires:
+            raise Unproven("api_key_expired")
+        return found.caller
+
+
+def _caller(entry: Entry) -> Caller:
+    return Caller({**entry.claims, "id": entry.id, "sub": f"key:{entry.id}"}, "key")
+
+
+def _until(expires: dt.datetime | None) -> float:
+    if expires is None:
+        return float("inf")
+    return (expires if expires.tzinfo else expires.replace(tzinfo=dt.UTC)).timestamp()
+
+
+def load(source: Source, faults: list[Fault]) -> ApiKeys:
+    settings = source.config.authentication.api_keys
+    if settings is None:
+        return ApiKeys()
+    found: list[Entry] = []
+    try:
+        _read(source, source.resolve(settings.file), found)
+    except Invalid as error:
+        faults += [Fault(("authentication", "api_keys", "file"), line) for line in error.lines]
+    return ApiKeys(found)
+
+
+def _read(source: Source, path: Path, found: list[Entry]) -> None:
+    """Raises config.Invalid."""
+    lines: dict[config.Where, int] = {}
+    faults: list[Fault] = []
+    entries = config.read(path, source.files, lines, faults, {})
+    if not isinstance(entries, list):
+        faults.append(Fault((), "expected a list of keys, as `extproc key new` prints them"))
+        entries = []
+    for index, entry in enumerate(entries):
+        try:
+            one = Entry.model_validate(entry)
+        except ValidationError as error:
+            faults += [Fault((index, *e["loc"]), e["msg"].removeprefix("Value error, ")) for e in error.errors()]
+            continue
+        for name in ("id", "sha256"):
+            if any(getattr(one, name) == getattr(other, name) for other in found):
+                faults.append(Fault((index, name), "this stands in the file twice"))
+        found.append(one)
+    if faults:
+        raise Source(path, source.config, lines).explain(faults)
+
+
+def new(identifier: str, claims: Mapping[str, Any], expires: str | None = None) -> tuple[str, str]:
+    """A key, and the line for the file. Raises ValueError."""
+    if not re.fullmatch(_ID, identifier):
+        raise ValueError("an id is 1 to 64 letters, digits, dots, dashes and underscores")
+    _claims(dict(claims))
+    if expires is not None:
+        dt.datetime.fromisoformat(expires)
+    key = PREFIX + secrets.token_urlsafe(32)
+    entry = {"id": identifier, "sha256": hashlib.sha256(key.encode()).hexdigest(), "claims": dict(claims)}
+    return key, "- " + json.dumps(entry | ({"expires": expires} if expires else {}))

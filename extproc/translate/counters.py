@@ -1,0 +1,143 @@
+"""Tokens counted by the upstream: `count_tokens` of a profile names who is asked (mapping 5.6)."""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from extproc.errors import Rejection
+from extproc.translate import want
+from extproc.translate.failures import failure
+from extproc.translate.for_messages.asked import Asked
+from extproc.translate.for_messages.draft import Draft
+from extproc.translate.for_messages.pairs import MessagesPair
+from extproc.translate.messages_on_chat import request as chat
+from extproc.translate.messages_on_chat.draft import ChatDraft
+from extproc.translate.messages_on_responses import request as responses
+from extproc.translate.messages_on_responses.draft import ResponsesDraft
+from extproc.translate.openai_upstream.errors import reported
+from extproc.translate.pair import Json, Pair, Reply, Target, Translated, Usage
+from extproc.translate.responses_on_messages.counting import input_tokens_on_messages
+from extproc.translate.sniff import Reader
+from extproc.translate.translated_reply import TranslatedReply
+from extproc.wire.lenient import Undecodable, count, loads
+
+_COUNTED_BY_OPENAI = (
+    "model", "input", "instructions", "tools", "tool_choice", "parallel_tool_calls", "reasoning", "text",
+)  # fmt: skip
+
+
+def counted(input_tokens: int, body: Json) -> Json:
+    """The answer to a request for a count."""
+    answer: Json = {"input_tokens": input_tokens}
+    if body.get("context_management"):
+        answer["context_management"] = {"original_input_tokens": input_tokens}
+    return answer
+
+
+Make = Callable[[Json, Target], tuple[Draft, Json]]
+
+
+class AskedForCount(Asked, frozen=True, kw_only=True):
+    client: Json
+    """What of the client's body the answer depends on."""
+
+
+class Counter(MessagesPair):
+    """`make`: the upstream's body. `member`: of the upstream's answer."""
+
+    def __init__(self, path: str, make: Make, member: str, *, root: bool) -> None:
+        self._path = path
+        self._make = make
+        self._member = member
+        self._root = root
+
+    def request(self, body: Json, to: Target) -> Translated | Rejection:
+        return want.attempt(lambda: self._asked(body, to))
+
+    def read(self, asked: Asked, content_type: str) -> Reply:
+        assert isinstance(asked, AskedForCount)
+        return CountReply(asked, content_type, self._member)
+
+    def _asked(self, body: Json, to: Target) -> AskedForCount:
+        draft, upstream = self._make(body, to)
+        return AskedForCount(
+            path=self._path,
+            root=self._root,
+            body=msgspec.json.encode(upstream),
+            stream=False,
+            model=body["model"],
+            warnings=draft.warnings.items,
+            profile=draft.profile,
+            nonce=to.nonce,
+            original_names={},
+            toolsets={},
+            client={"context_management": body.get("context_management")},
+        )
+
+
+def _for_openai(body: Json, to: Target) -> tuple[Draft, Json]:
+    draft = ResponsesDraft(body, to, counting=True)
+    responses.compose(draft)
+    return draft, {name: draft.upstream[name] for name in _COUNTED_BY_OPENAI if name in draft.upstream}
+
+
+def _for_vllm(body: Json, to: Target) -> tuple[Draft, Json]:
+    draft = ChatDraft(body, to, counting=True)
+    chat.compose(draft)
+    kept: Json = {name: draft.upstream[name] for name in ("model", "messages", "tools") if name in draft.upstream}
+    return draft, {**kept, "add_generation_prompt": True}
+
+
+class _Sink:
+    """One JSON object."""
+
+    def __init__(self) -> None:
+        self.done = b""
+
+    def take(self) -> bytes:
+        done, self.done = self.done, b""
+        return done
+
+    def fail(self, rejection: Rejection) -> None:
+        """Nothing has gone out, so the caller's status tells it."""
+
+    def ping(self) -> bytes:
+        return b""
+
+
+class CountReply(TranslatedReply):
+    def __init__(self, asked: AskedForCount, content_type: str, member: str) -> None:
+        self._asked = asked
+        self._member = member
+        self._sink = _Sink()
+        super().__init__(content_type, self._sink)
+
+    def _events(self) -> Reader:
+        return self._whole()
+
+    def _answer(self, body: bytes) -> Rejection | None:
+        try:
+            value = loads(body)
+        except Undecodable:
+            return failure("the upstream's answer cannot be read", "unreadable_answer")
+        tokens = count(value.get(self._member)) if isinstance(value, dict) else None
+        if tokens is None:
+            return reported(value, self._asked.profile, "the upstream did not count the tokens")
+        self._sink.done = msgspec.json.encode(counted(tokens, self._asked.client))
+        self.outcome.usage = Usage(input_tokens=tokens)
+        self.outcome.complete = True
+        return None
+
+
+COUNTERS: dict[str, Counter] = {
+    "responses": Counter("/responses/input_tokens", _for_openai, "input_tokens", root=False),
+    # vLLM serves it beside `/v1`: https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html
+    "vllm": Counter("/tokenize", _for_vllm, "count", root=True),
+}
+
+
+def counter_for(client: str, strategy: str, provider: Sequence[str]) -> Pair | None:
+    """Who counts where the provider does not speak the client's dialect; `strategy`: of the profile. None: nobody."""
+    if client == "responses":
+        return input_tokens_on_messages if "messages" in provider else None
+    return COUNTERS.get(strategy)

@@ -1,0 +1,19 @@
+"""A Messages client answered by a Responses provider."""
+
+from extproc.errors import Rejection
+from extproc.translate.for_messages.asked import Asked
+from extproc.translate.for_messages.pairs import MessagesPair
+from extproc.translate.messages_on_responses.replies import ResponsesReply
+from extproc.translate.messages_on_responses.request import translate
+from extproc.translate.pair import Json, Reply, Target, Translated
+
+
+class MessagesOnResponses(MessagesPair):
+    def request(self, body: Json, to: Target) -> Translated | Rejection:
+        return translate(body, to)
+
+    def read(self, asked: Asked, content_type: str) -> Reply:
+        return ResponsesReply(asked, content_type)
+
+
+messages_on_responses = MessagesOnResponses()

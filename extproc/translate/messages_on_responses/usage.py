@@ -1,0 +1,25 @@
+"""Token counts of a Responses answer in Anthropic's four parts (mapping 6.3)."""
+
+from typing import Any
+
+from extproc.translate.pair import Json, Usage
+from extproc.wire.lenient import count
+
+
+def read_usage(usage: Json, web_searches: int) -> Usage:
+    prompt = count(usage.get("input_tokens")) or 0
+    details = _object(usage.get("input_tokens_details"))
+    cached = min(count(details.get("cached_tokens")) or 0, prompt)
+    written = min(count(details.get("cache_write_tokens")) or 0, prompt - cached)
+    return Usage(
+        input_tokens=prompt - cached - written,
+        output_tokens=count(usage.get("output_tokens")) or 0,
+        cache_read_input_tokens=cached,
+        cache_creation_input_tokens=written,
+        thinking_tokens=count(_object(usage.get("output_tokens_details")).get("reasoning_tokens")),
+        web_searches=web_searches,
+    )
+
+
+def _object(value: Any) -> Json:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,1 @@
+"""What every OpenAI-type provider says besides its answers: errors, limits, headers."""

@@ -4,6 +4,7 @@ The reply to the response headers is held back until it is known what they must 
 event of a stream. So HTML with 200 and a stream that dies at once still become a true error status.
 """
 
+import math
 from collections.abc import Set as AbstractSet
 from enum import Enum, auto
 
@@ -24,6 +25,7 @@ _ENVOYS = frozenset({"connection", "transfer-encoding", "host", "x-forwarded-pro
 MAX_ERROR_BYTES = 1024 * 1024
 DRAIN_SECONDS = 1.0
 RECORD_SECONDS = 1.0
+NEVER = math.inf
 
 
 _SILENT = Rejection(
@@ -87,23 +89,23 @@ class Answer:
         """The client's or the provider's, whichever is sooner. A provider's keep-alives do not move the client's:
         they are nothing to it."""
         limit = self._limit()
-        ends = [] if limit is None else [self._quiet_since + limit]
-        given_up = self._given_up_at()
-        return min([*ends, *([given_up[0]] if given_up else [])], default=None)
+        end = min(self._given_up()[0], NEVER if limit is None else self._quiet_since + limit)
+        return None if end == NEVER else end
 
-    def _given_up_at(self) -> tuple[float, Rejection] | None:
-        """When the provider's time is over, and what is said then. None: there is nothing to wait for, or Envoy, which
+    def _given_up(self) -> tuple[float, Rejection]:
+        """When the provider's time is over, and what is said then. NEVER: there is nothing to wait for, or Envoy, which
         knows the same limits, must see to it."""
         timeouts = self._timeouts
         ended = self._reply is not None and self._reply.outcome.complete
-        if timeouts is None or ended or self._state is State.OVER:
-            return None
-        if self._state is State.FLOWING and not self._has_body:
-            return None
-        silent = (self._heard_at + timeouts.idle, _SILENT)
-        if timeouts.total is None or silent[0] <= self._sent_at + timeouts.total:
-            return silent
-        return self._sent_at + timeouts.total, _TOO_LONG
+        if (
+            timeouts is None
+            or ended
+            or self._state is State.OVER
+            or (self._state is State.FLOWING and not self._has_body)
+        ):
+            return NEVER, _SILENT
+        silent, too_long = self._heard_at + timeouts.idle, self._sent_at + (timeouts.total or NEVER)
+        return (silent, _SILENT) if silent <= too_long else (too_long, _TOO_LONG)
 
     def _limit(self) -> float | None:
         if self._reply is None or self._asked is None:
@@ -144,8 +146,9 @@ class Answer:
         """The deadline has passed. A provider that is through but does not hang up is left."""
         if self._state is State.OVER:
             return []
-        if (given_up := self._given_up_at()) is not None and given_up[0] <= now:
-            return self._give_up(given_up[1], now)
+        given_up, why = self._given_up()
+        if given_up <= now:
+            return self._give_up(why, now)
         if self._reply is None:
             return []
         self._now = self._quiet_since = now

@@ -13,8 +13,8 @@ DAY = dt.timedelta(days=1)
 
 
 def certificate(folder: Path, name: str, days: int = 1) -> ssl.SSLContext:
-    """For a server called `name`, good for so many days from now; `ca.pem` in the folder is what trusts it, `server.pem`
-    what the server shows."""
+    """For a server called `name`, good for so many days from now; `ca.pem` in the folder is what trusts it,
+    `server.pem` what the server shows."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = dt.datetime.now(dt.UTC)

@@ -97,12 +97,8 @@ class Answer:
         knows the same limits, must see to it."""
         timeouts = self._timeouts
         ended = self._reply is not None and self._reply.outcome.complete
-        if (
-            timeouts is None
-            or ended
-            or self._state is State.OVER
-            or (self._state is State.FLOWING and not self._has_body)
-        ):
+        unheard = self._state is State.FLOWING and not self._has_body
+        if timeouts is None or ended or unheard or self._state is State.OVER:
             return NEVER, _SILENT
         silent, too_long = self._heard_at + timeouts.idle, self._sent_at + (timeouts.total or NEVER)
         return (silent, _SILENT) if silent <= too_long else (too_long, _TOO_LONG)

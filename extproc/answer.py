@@ -4,6 +4,7 @@ The reply to the response headers is held back until it is known what they must 
 event of a stream. So HTML with 200 and a stream that dies at once still become a true error status.
 """
 
+import math
 from collections.abc import Set as AbstractSet
 from enum import Enum, auto
 
@@ -11,6 +12,7 @@ from extproc import record
 from extproc.errors import Kind, Reason, Rejection
 from extproc.events import Action, AnswerBody, BeginAnswer, Headers, Record, Respond, ResponseBody, ResponseHeaders
 from extproc.facts import Facts
+from extproc.schema import Timeouts
 from extproc.settings import Settings
 from extproc.translate.pair import Reader, Reply, Translated
 from extproc.translate.warnings import header_value
@@ -23,6 +25,21 @@ _ENVOYS = frozenset({"connection", "transfer-encoding", "host", "x-forwarded-pro
 MAX_ERROR_BYTES = 1024 * 1024
 DRAIN_SECONDS = 1.0
 RECORD_SECONDS = 1.0
+NEVER = math.inf
+
+
+_SILENT = Rejection(
+    kind=Kind.TIMEOUT,
+    message="the model fell silent in the midst of its answer",
+    reason=Reason.UPSTREAM_TIMEOUT,
+    detail="idle_timeout",
+)
+_TOO_LONG = Rejection(
+    kind=Kind.TIMEOUT,
+    message="the model did not come to an end in time",
+    reason=Reason.UPSTREAM_TIMEOUT,
+    detail="total_timeout",
+)
 
 
 class State(Enum):
@@ -45,6 +62,10 @@ class Answer:
         self._error_body = bytearray()
         self._recorded_at = 0.0
         self._now = 0.0
+        self._timeouts: Timeouts | None = None
+        self._sent_at = 0.0
+        self._heard_at = 0.0
+        """When the provider last said something; what the client gets meanwhile does not count."""
         self._quiet_since = 0.0
         """When the client last got something, or began to wait for the answer."""
         self._spoken_at = 0.0
@@ -56,16 +77,31 @@ class Answer:
     def over(self) -> bool:
         return self._state is State.OVER
 
-    def expect(self, pair: Reader, asked: Translated) -> None:
-        """The request has gone to a provider."""
+    def expect(self, pair: Reader, asked: Translated, timeouts: Timeouts, now: float) -> None:
+        """The request goes to a provider. `timeouts`: the provider's."""
         self._pair = pair
         self._asked = asked
+        self._timeouts = timeouts
+        self._sent_at = now
 
     @property
     def deadline(self) -> float | None:
-        """A provider's keep-alives do not move it: they are nothing to the client."""
+        """The client's or the provider's, whichever is sooner. A provider's keep-alives do not move the client's:
+        they are nothing to it."""
         limit = self._limit()
-        return None if limit is None else self._quiet_since + limit
+        end = min(self._given_up()[0], NEVER if limit is None else self._quiet_since + limit)
+        return None if end == NEVER else end
+
+    def _given_up(self) -> tuple[float, Rejection]:
+        """When the provider's time is over, and what is said then. NEVER: there is nothing to wait for, or Envoy, which
+        knows the same limits, must see to it."""
+        timeouts = self._timeouts
+        ended = self._reply is not None and self._reply.outcome.complete
+        unheard = self._state is State.FLOWING and not self._has_body
+        if timeouts is None or ended or unheard or self._state is State.OVER:
+            return NEVER, _SILENT
+        silent, too_long = self._heard_at + timeouts.idle, self._sent_at + (timeouts.total or NEVER)
+        return (silent, _SILENT) if silent <= too_long else (too_long, _TOO_LONG)
 
     def _limit(self) -> float | None:
         if self._reply is None or self._asked is None:
@@ -84,7 +120,7 @@ class Answer:
 
     def begins(self, event: ResponseHeaders, now: float) -> list[Action]:
         self._upstream = event
-        self._now = self._quiet_since = now
+        self._now = self._quiet_since = self._heard_at = now
         if self._pair is None or self._asked is None or not 200 <= event.status < 300:
             self._state = State.REFUSED
         else:
@@ -92,7 +128,7 @@ class Answer:
         return self.goes_on(ResponseBody(b"", end=True), now) if event.end else []
 
     def goes_on(self, event: ResponseBody, now: float) -> list[Action]:
-        self._now = now
+        self._now = self._heard_at = now
         self._has_body = True
         match self._state:
             case State.OVER:
@@ -103,8 +139,13 @@ class Answer:
                 return self._read(event, now)
 
     def silence(self, now: float) -> list[Action]:
-        """Nothing came for as long as `patience`. A provider that is through but does not hang up is left."""
-        if self._reply is None or self._state is State.OVER:
+        """The deadline has passed. A provider that is through but does not hang up is left."""
+        if self._state is State.OVER:
+            return []
+        given_up, why = self._given_up()
+        if given_up <= now:
+            return self._give_up(why, now)
+        if self._reply is None:
             return []
         self._now = self._quiet_since = now
         if self._reply.outcome.complete:
@@ -112,14 +153,21 @@ class Answer:
         begin = [self._begin(self._client_headers())] if self._state is State.HELD else []
         return [*begin, *self._more(self._reply.ping() if self._has_body else b"", False, now)]
 
+    def _give_up(self, rejection: Rejection, now: float) -> list[Action]:
+        # What is here of an error says more than that its rest is missing.
+        if self._state is State.REFUSED:
+            return self._collect_error(ResponseBody(b"", end=True), now)
+        return self.fail(rejection)
+
     def fail(self, rejection: Rejection) -> list[Action]:
         if self._state is not State.FLOWING:
             return self._refuse(rejection, {})
         # A plain answer has no way to say it: cut short, its JSON does not parse.
         streams = self._asked is not None and self._asked.stream
         event = rejection_event(self._facts.dialect, rejection) if streams else b""
+        known = record.of_outcome(self._reply.outcome) if self._reply else {}
         self._state = State.OVER
-        return [AnswerBody(event, True, record.of_rejection(rejection))]
+        return [AnswerBody(event, True, known | record.of_rejection(rejection))]
 
     def _read(self, event: ResponseBody, now: float) -> list[Action]:
         assert self._reply is not None
@@ -218,7 +266,7 @@ class Answer:
         outcome = record.of_outcome(self._reply.outcome) if self._reply else {}
         fields = outcome | record.of_rejection(rejection) | {"request_id": request_id}
         actions: list[Action] = [self._begin_with(status, headers, fields), AnswerBody(body, True, {})]
-        if self._upstream.end:
+        if self._upstream.end or not self._has_body:
             # An answer without a body gets none by streaming; Envoy replaces it whole.
             actions = [Respond(status, headers, body, fields | {record.ANSWERED: True}, rejection.detail)]
         self._state = State.OVER
@@ -247,14 +295,17 @@ def other_names(headers: Headers, kept: AbstractSet[str]) -> tuple[str, ...]:
 
 
 def _envoys_own(status: int) -> Rejection:
-    kind, reason, message = _ENVOY.get(status, _ENVOY_ANY)
-    return Rejection(kind=kind, message=message, reason=reason, detail=f"envoy_{status}")
+    kind, reason, message, wanted = _ENVOY.get(status, _ENVOY_ANY)
+    return Rejection(kind=kind, message=message, reason=reason, detail=f"envoy_{status}", status=wanted)
 
 
-_ENVOY: dict[int, tuple[Kind, Reason, str]] = {
-    408: (Kind.TIMEOUT, Reason.CLIENT_CLOSED, "the request did not arrive in time"),
-    413: (Kind.TOO_LARGE, Reason.REQUEST_TOO_LARGE, "the request is too large"),
-    503: (Kind.OVERLOADED, Reason.UPSTREAM_UNAVAILABLE, "the model cannot be reached at the moment"),
-    504: (Kind.TIMEOUT, Reason.UPSTREAM_TIMEOUT, "the model did not answer in time"),
+_UNREACHABLE = (Kind.OVERLOADED, Reason.UPSTREAM_UNAVAILABLE, "the model cannot be reached at the moment", 0)
+# Envoy's status -> kind, reason, message, the status sent (0: the kind's).
+_ENVOY: dict[int, tuple[Kind, Reason, str, int]] = {
+    408: (Kind.INVALID_REQUEST, Reason.INVALID_REQUEST, "the request did not arrive in time", 408),
+    413: (Kind.TOO_LARGE, Reason.REQUEST_TOO_LARGE, "the request is too large", 0),
+    503: _UNREACHABLE,
+    504: (Kind.TIMEOUT, Reason.UPSTREAM_TIMEOUT, "the model did not answer in time", 0),
+    529: _UNREACHABLE,
 }
-_ENVOY_ANY = (Kind.API, Reason.UPSTREAM, "the model's answer could not be read")
+_ENVOY_ANY = (Kind.API, Reason.UPSTREAM, "the model's answer could not be read", 502)

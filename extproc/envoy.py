@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from extproc import providers
+from extproc import envoy_limits, providers
 from extproc.config import Source
 from extproc.envoy_listener import CERTIFICATE, certificate, listener, routes, secret_file, watched_secret
 from extproc.providers import Destination
@@ -24,7 +24,6 @@ NOWHERE = "nowhere"
 _TYPE = "type.googleapis.com/envoy"
 _TLS = "extensions.transport_sockets.tls.v3"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-_MANY = 1_000_000
 _ROOTS = ("/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem", "/etc/ssl/certs/ca-certificates.crt")
 
 
@@ -39,7 +38,7 @@ def clusters(
 
 def static(source: Source, processors: Sequence[str]) -> Json:
     """One file for people who run their own Envoy."""
-    boot = bootstrap()
+    boot = bootstrap(source)
     resources = {"listeners": [listener(source)], "clusters": clusters(source, processors)}
     return {
         "node": boot["node"],
@@ -58,9 +57,9 @@ def processor_addresses(first: str, count: int) -> list[str]:
     return [f"{host}:{int(port) + n}" for n in range(count)]
 
 
-def bootstrap() -> Json:
+def bootstrap(source: Source) -> Json:
     loaded: Json = yaml.safe_load((files("extproc") / "bootstrap.yaml").read_text("utf-8"))
-    return loaded
+    return loaded | {"overload_manager": envoy_limits.overload_manager(source.config.limits)}
 
 
 def live(source: Source, processors: Sequence[str], older: Sequence[Source] = ()) -> dict[str, Json]:
@@ -75,7 +74,7 @@ def live(source: Source, processors: Sequence[str], older: Sequence[Source] = ()
 
 def write(source: Source, processors: Sequence[str], folder: Path) -> None:
     """All that an Envoy needs that is started in this folder."""
-    for name, content in {"bootstrap.json": bootstrap(), **live(source, processors)}.items():
+    for name, content in {"bootstrap.json": bootstrap(source), **live(source, processors)}.items():
         replace(folder / name, content)
 
 
@@ -116,7 +115,12 @@ def _processor(addresses: Sequence[str]) -> Json:
         "type": "STRICT_DNS" if _needs_dns(addresses) else "STATIC",
         "connect_timeout": "1s",
         # Every exchange is one stream for its whole life; the default of 1024 would be a ceiling for the gateway.
-        "circuit_breakers": _breakers(_MANY, max_retries=1000),
+        "circuit_breakers": {
+            "thresholds": [
+                {"max_retries": 1000}
+                | dict.fromkeys(("max_connections", "max_pending_requests", "max_requests"), 1_000_000)
+            ]
+        },
         "lb_policy": "LEAST_REQUEST",
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         "health_checks": [_health_check()],
@@ -141,7 +145,9 @@ def _provider(cluster: str, to: Destination, live: bool) -> Json:
         "type": "STRICT_DNS",
         "dns_lookup_family": "V4_PREFERRED",
         "connect_timeout": f"{settings.timeouts.connect:g}s",
-        "circuit_breakers": _breakers(10_000, max_retries=100),
+        "circuit_breakers": envoy_limits.breakers(settings.limits, settings.retries),
+        "outlier_detection": envoy_limits.outliers(settings.outliers),
+        **envoy_limits.upstream_options(settings.retries),
         "load_assignment": _endpoints(cluster, [{"hostname": host, "address": _socket(host, port)}]),
     }
     if url.scheme == "https":
@@ -178,11 +184,6 @@ def system_roots() -> Path:
     known = ssl.get_default_verify_paths().cafile
     candidates = [Path(path) for path in (known, *_ROOTS) if path]
     return next((path for path in candidates if path.is_file()), candidates[-1])
-
-
-def _breakers(most: int, max_retries: int) -> Json:
-    limits = {"max_connections": most, "max_pending_requests": most, "max_requests": most, "max_retries": max_retries}
-    return {"thresholds": [limits]}
 
 
 def _health_check() -> Json:

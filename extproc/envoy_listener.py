@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from extproc import providers, record, schema
+from extproc import envoy_limits, providers, record, schema
 from extproc.config import Source
-from extproc.errors import Kind, Reason
+from extproc.envoy_replies import NAMESPACE, OVERLOADED, TIMED_OUT, UNREACHABLE, local_replies, metadata_is, request_id
+from extproc.errors import Reason
 
 Json = dict[str, Any]
 
-NAMESPACE = "extproc"
 _TYPE = "type.googleapis.com/envoy.extensions"
 _FILTERS = f"{_TYPE}.filters.http"
 
@@ -44,7 +44,8 @@ def listener(source: Source, *, live: bool = False) -> Json:
         # Envoy can be told to drain what is inbound while it still answers on its loopback.
         "traffic_direction": "INBOUND",
         "address": {"socket_address": {"address": settings.address, "port_value": settings.port}},
-        "per_connection_buffer_limit_bytes": 1024 * 1024,
+        # As much as this Envoy reads ahead of each client, those included that it has refused and is about to close.
+        "per_connection_buffer_limit_bytes": 64 * 1024,
         "filter_chains": [chain],
     }
 
@@ -63,8 +64,9 @@ def _manager(source: Source, live: bool) -> Json:
         "path_with_escaped_slashes_action": "UNESCAPE_AND_FORWARD",
         "common_http_protocol_options": {"headers_with_underscores_action": "REJECT_REQUEST"},
         "request_headers_timeout": "30s",
+        **envoy_limits.streams(source.config.limits),
         "stream_idle_timeout": "900s",
-        "local_reply_config": _local_replies(),
+        "local_reply_config": local_replies(),
         "access_log": [_access_log(source)],
         "http_filters": [
             {"name": "envoy.filters.http.ext_proc", "typed_config": _processor()},
@@ -83,7 +85,7 @@ def _processor() -> Json:
         "@type": f"{_FILTERS}.ext_proc.v3.ExternalProcessor",
         "grpc_service": {
             "envoy_grpc": {"cluster_name": "extproc"},
-            "retry_policy": {"num_retries": 2, "retry_on": "unavailable,connect-failure,reset-before-request"},
+            "retry_policy": envoy_limits.of_workers(),
         },
         "processing_mode": {
             "request_header_mode": "SEND",
@@ -111,7 +113,9 @@ def _guard() -> Json:
             "policies": {
                 "verdict": {
                     "permissions": [{"any": True}],
-                    "principals": [{"sourced_metadata": {"metadata_matcher": _is(record.VERDICT, record.ALLOWED)}}],
+                    "principals": [
+                        {"sourced_metadata": {"metadata_matcher": metadata_is(record.VERDICT, record.ALLOWED)}}
+                    ],
                 }
             },
         },
@@ -123,12 +127,11 @@ def routes(source: Source, older: Sequence[Source] = ()) -> Json:
     found = [
         {
             # A header could be sent by a client; this metadata only the processor can set.
-            "match": {"prefix": "/", "dynamic_metadata": [_is(record.CLUSTER, cluster)]},
+            "match": {"prefix": "/", "dynamic_metadata": [metadata_is(record.CLUSTER, cluster)]},
             "route": {
                 "cluster": cluster,
                 "host_rewrite_literal": urlsplit(to.settings.base_url).netloc,
-                "timeout": f"{to.settings.timeouts.total or 0:g}s",
-                "idle_timeout": f"{to.settings.timeouts.idle:g}s",
+                **envoy_limits.route(to.settings.timeouts, to.settings.retries),
             },
         }
         for cluster, to in providers.destinations([*older, source]).items()
@@ -143,21 +146,14 @@ def routes(source: Source, older: Sequence[Source] = ()) -> Json:
                 "domains": ["*"],
                 "request_headers_to_remove": ["x-forwarded-proto", "x-forwarded-for", "x-envoy-external-address"],
                 "response_headers_to_add": [
-                    _request_id(name, "ADD_IF_ABSENT") for name in ("request-id", "x-request-id")
+                    request_id(name, "ADD_IF_ABSENT") for name in ("request-id", "x-request-id")
                 ],
+                "response_headers_to_remove": [envoy_limits.RETRY_HEADER],
                 "request_body_buffer_limit": source.config.max_body_bytes,
                 "routes": [*found, undecided],
             }
         ],
     }
-
-
-def _request_id(name: str, action: str) -> Json:
-    return {"header": {"key": name, "value": "%REQ(X-REQUEST-ID)%"}, "append_action": action}
-
-
-def _is(key: str, value: str) -> Json:
-    return {"filter": NAMESPACE, "path": [{"key": key}], "value": {"string_match": {"exact": value}}}
 
 
 def certificate(source: Source, tls: schema.Tls) -> Json:
@@ -197,17 +193,24 @@ _RECORDED = (
 # fails, and a failed expression is null in the log: that is how a call that went well is written.
 _SAID = f"metadata.filter_metadata['{NAMESPACE}']"
 _ENDED = f"'{NAMESPACE}' in metadata.filter_metadata && '{record.ENDED}' in {_SAID}"
+# The processor was to read this answer, and left before its end.
+_UNREAD = f"'{record.READ}' in {_SAID}"
 _ERROR = (
     f"{_ENDED} || (response.code_details == 'via_upstream' && response.code < 400)"
-    f" ? {_SAID}['error'] : response.code_details"
+    f" ? ({_UNREAD} && !({_ENDED}) ? 'unread_answer' : {_SAID}['error']) : response.code_details"
 )
 _REASON = (
     f"{_ENDED} ? {_SAID}['reason']"
-    f" : response.code_details == 'via_upstream' ? (response.code < 400 ? {_SAID}['reason'] : '{Reason.UPSTREAM}')"
+    f" : response.code_details == 'via_upstream' && response.code < 400"
+    f" ? ({_UNREAD} ? '{Reason.INTERNAL}' : {_SAID}['reason'])"
+    f" : response.code_details == 'via_upstream' ? '{Reason.UPSTREAM}'"
     " : response.code_details.startsWith('downstream') || response.code_details.contains('remote_re')"
     f" ? '{Reason.CLIENT_CLOSED}'"
     f" : response.code == 413 ? '{Reason.REQUEST_TOO_LARGE}'"
     f" : response.code >= 400 && response.code < 500 && response.code != 403 ? '{Reason.INVALID_REQUEST}'"
+    f" : {OVERLOADED} ? '{Reason.OVERLOADED}'"
+    f" : {TIMED_OUT} ? '{Reason.UPSTREAM_TIMEOUT}'"
+    f" : {UNREACHABLE} ? '{Reason.UPSTREAM_UNAVAILABLE}'"
     f" : response.code_details.startsWith('upstream') ? '{Reason.TRUNCATED}'"
     f" : '{Reason.INTERNAL}'"
 )
@@ -235,70 +238,3 @@ def _access_log(source: Source) -> Json:
             "log_format": {"json_format": fields},
         },
     }
-
-
-# Envoy's own refusals: status -> status sent, kind, message. A 403 is the guard's: no verdict was given.
-_UNABLE = (503, Kind.API, "the gateway cannot process requests at the moment")
-_REFUSALS: dict[int, tuple[int, Kind, str]] = {
-    400: (400, Kind.INVALID_REQUEST, "the HTTP request is malformed"),
-    403: _UNABLE,
-    404: (404, Kind.NOT_FOUND, "there is no such endpoint"),
-    408: (408, Kind.INVALID_REQUEST, "the request did not arrive in time"),
-    413: (413, Kind.TOO_LARGE, "the request is too large"),
-    431: (431, Kind.INVALID_REQUEST, "the request's headers are too large"),
-    503: _UNABLE,
-    504: (504, Kind.TIMEOUT, "the gateway did not answer in time"),
-}
-_ANY_REFUSAL = (502, Kind.API, "the model's answer broke off")
-
-
-def _local_replies() -> Json:
-    """First match wins. The processor's own answers pass as they are: they bear its mark."""
-    ours = _metadata(_marked(), if_missing=False)
-    verbatim = {"content_type": "application/json", "text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"}}
-    mappers: list[Json] = [{"filter": ours, "body_format_override": verbatim}]
-    for chat in (True, False):
-        mappers += [_mapper(_all_of(_status(status), chat), refusal, chat) for status, refusal in _REFUSALS.items()]
-        mappers.append(_mapper(_all_of(_status(400, "GE"), chat), _ANY_REFUSAL, chat))
-    return {"mappers": mappers}
-
-
-def _mapper(condition: Json, refusal: tuple[int, Kind, str], chat: bool) -> Json:
-    status, kind, message = refusal
-    return {
-        "filter": condition,
-        "status_code": status,
-        "headers_to_add": [_request_id("request-id", "OVERWRITE_IF_EXISTS_OR_ADD")],
-        "body_format_override": {"json_format": _envelope(kind, message, chat)},
-    }
-
-
-def _envelope(kind: Kind, message: str, chat: bool) -> Json:
-    if chat:
-        own = "server_error" if kind in (Kind.API, Kind.TIMEOUT) else "invalid_request_error"
-        return {"error": {"message": message, "type": own, "param": None, "code": None}}
-    return {"type": "error", "error": {"type": str(kind), "message": message}, "request_id": "%REQ(X-REQUEST-ID)%"}
-
-
-def _metadata(matcher: Json, if_missing: bool) -> Json:
-    return {"metadata_filter": {"matcher": matcher, "match_if_key_not_found": if_missing}}
-
-
-def _marked() -> Json:
-    return {"filter": NAMESPACE, "path": [{"key": record.ANSWERED}], "value": {"bool_match": True}}
-
-
-def _status(status: int, comparison: str = "EQ") -> Json:
-    value = {"default_value": status, "runtime_key": "extproc.never_set"}
-    return {"status_code_filter": {"comparison": {"op": comparison, "value": value}}}
-
-
-def _all_of(condition: Json, chat: bool) -> Json:
-    if not chat:
-        return condition
-    # The processor knows the client's dialect; where it was not reached, the path is still the client's own.
-    unknown = _metadata(_is(record.DIALECT, "chat"), if_missing=True)
-    known = [_metadata(_is(record.DIALECT, dialect), if_missing=False) for dialect in ("chat", "responses")]
-    path = {"name": ":path", "string_match": {"safe_regex": {"regex": "/v1/(chat|responses).*"}}}
-    guessed = {"and_filter": {"filters": [unknown, {"header_filter": {"header": path}}]}}
-    return {"and_filter": {"filters": [condition, {"or_filter": {"filters": [*known, guessed]}}]}}

@@ -90,6 +90,7 @@ class Exchange:
         self.phase = Phase.NEW
         self._settings = settings
         self._answer = Answer(facts, settings)
+        self._now = 0.0
 
     @property
     def deadline(self) -> float | None:
@@ -104,6 +105,7 @@ class Exchange:
     def handle(self, event: Event, now: float) -> list[Action]:
         """`now`: Unix seconds. Raises OutOfOrder."""
         self.check(event)
+        self._now = now
         match event:
             case RequestHeaders():
                 return [self._admit(event)]
@@ -174,7 +176,8 @@ class Exchange:
     def _list_models(self) -> Pass:
         facts, provider = self.facts, self.facts.provider
         assert provider is not None
-        self._answer.expect(model_lists.ModelLists(facts.dialect, facts.path, facts.query), _NOTHING_ASKED)
+        lists = model_lists.ModelLists(facts.dialect, facts.path, facts.query)
+        self._answer.expect(lists, _NOTHING_ASKED, provider.timeouts, self._now)
         self.phase = Phase.SENT
         query = model_lists.query_for(facts.dialect, facts.path)
         version = {} if facts.dialect == "messages" else {"anthropic-version": Profile().anthropic_version}
@@ -237,7 +240,7 @@ class Exchange:
         if isinstance(asked, Rejection):
             return self.reject(asked)
         asked = msgspec.structs.replace(asked, path=asked.path + below)
-        self._answer.expect(pair, asked)
+        self._answer.expect(pair, asked, resolved.provider.timeouts, self._now)
         # A stream may last for minutes; nothing needs the client's body any more.
         self.facts.body, self.facts.raw_body = {}, b""
         self.phase = Phase.SENT

@@ -35,6 +35,7 @@ class Provider(msgspec.Struct, frozen=True):
     dialects: tuple[Dialect, ...]
     base_url: str
     credential: Credential | None
+    timeouts: schema.Timeouts = schema.Timeouts()
 
     @property
     def cluster(self) -> str:
@@ -229,7 +230,7 @@ def _provider(source: Source, name: str, environ: Mapping[str, str], faults: lis
     credential = None
     if settings.api_key is not None:
         credential = secret(source, settings.api_key, ("providers", name, "api_key"), environ, faults)
-    return Provider(name, tuple(settings.dialects), settings.base_url, credential)
+    return Provider(name, tuple(settings.dialects), settings.base_url, credential, settings.timeouts)
 
 
 def secret(

@@ -12,6 +12,8 @@ VERDICT, ALLOWED = "verdict", "allow"
 CLUSTER = "cluster"
 ANSWERED = "answered"
 DIALECT = "dialect"
+READ = "gen_ai.request.stream"
+"""Set where the answer will be read; that it came to an end is said by ENDED."""
 OPERATION = "gen_ai.operation.name"
 FIRST = "gen_ai.server.time_to_first_token"
 PACE = "gen_ai.server.time_per_output_token"
@@ -64,7 +66,7 @@ def verdict(provider: Provider) -> Record:
 
 
 def of_translation(asked: Translated) -> Record:
-    record: Record = {"gen_ai.request.stream": asked.stream}
+    record: Record = {READ: asked.stream}
     if asked.max_tokens is not None:
         record["gen_ai.request.max_tokens"] = asked.max_tokens
     if asked.warnings:

@@ -23,7 +23,15 @@ log = logging.getLogger("extproc")
 
 LOOK_SECONDS = 0.5
 TAKE_SECONDS = 30.0
-AT_NEXT_START = ("listen.address", "listen.port", "workers", "metrics", "health")
+AT_NEXT_START = (
+    "listen.address",
+    "listen.port",
+    "workers",
+    "metrics",
+    "health",
+    "limits.connections",
+    "limits.memory_bytes",
+)
 
 
 @dataclass(frozen=True)

@@ -194,10 +194,49 @@ class Timeouts(_Strict):
     """Seconds."""
 
     connect: float = Field(5, gt=0)
+    first_byte: float | None = Field(None, gt=0)
+    """Of each attempt, from the end of the request to the headers of the answer; absent: `idle` decides."""
     idle: float = Field(900, gt=0)
-    """Without a byte from either side. A plain answer of ten minutes is silent until it is there."""
+    """Without a byte of the provider's. A plain answer of ten minutes is silent until it is there."""
     total: float | None = Field(None, gt=0)
     """For the whole answer; absent: as long as it flows."""
+
+
+class Retries(_Strict):
+    """Before the client got a byte: where there was no connection, where it broke off before the answer, and where
+    the provider itself said with a 429, 503 or 529 when to come again. `off` is one attempt."""
+
+    attempts: int = Field(2, ge=1, le=10)
+    """In all, the first one included."""
+    longest_wait: int = Field(2, ge=0, le=60)
+    """Seconds: a longer `retry-after` is the client's business; 0: all are."""
+    budget: float = Field(20, gt=0, le=100)
+    """Percent of the calls to this provider that may be repetitions, three in any case."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _off(cls, value: Any) -> Any:
+        return {"attempts": 1} if value is False else value  # YAML's `off`
+
+
+class ProviderLimits(_Strict):
+    """At once; what is beyond them is refused as overloaded."""
+
+    connections: int = Field(10_000, ge=1)
+    requests: int = Field(10_000, ge=1)
+    pending: int = Field(10_000, ge=1)
+    """Calls that wait for a connection."""
+
+
+class Outliers(_Strict):
+    """An address of a provider's that fails is left alone for a while, as long as there are others."""
+
+    failures: int = Field(5, ge=1)
+    """In a row, without a success between: no connection, a connection that breaks, silence."""
+    pause: float = Field(30, gt=0)
+    """Seconds, the first time; longer each time."""
+    share: int = Field(50, ge=0, le=100)
+    """Percent of the addresses at most; 0: none."""
 
 
 class Provider(_Strict):
@@ -210,6 +249,9 @@ class Provider(_Strict):
     ca_file: Path | None = None
     """Trusted roots instead of the system's, for a private certificate authority."""
     timeouts: Timeouts = Timeouts()
+    retries: Retries = Retries()
+    limits: ProviderLimits = ProviderLimits()
+    outliers: Outliers = Outliers()
 
 
 class Model(Ruled):
@@ -247,10 +289,20 @@ class Streaming(_Strict):
 
 
 class Limits(_Strict):
-    """What one worker takes on at a time; callers beyond that get 503 and `retry-after`."""
+    """What is taken on at a time; callers beyond that get 503 and `retry-after`."""
 
     calls: int = Field(2000, ge=1)
+    """Of one worker."""
     body_bytes: int = Field(256 * 1024 * 1024, ge=1024)
+    """Of one worker."""
+    connections: int = Field(20_000, ge=1)
+    """Of Envoy; those beyond are closed."""
+    streams_per_connection: int = Field(100, ge=1)
+    """HTTP/2."""
+    memory_bytes: int = Field(1024 * 1024 * 1024, ge=128 * 1024 * 1024)
+    """Of Envoy. When 30 % are in use new calls are refused, from 35 % on those that hold most are reset."""
+    request_seconds: float = Field(600, gt=0)
+    """For a request to arrive as a whole."""
 
 
 class Asked(_Strict):

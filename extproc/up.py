@@ -11,7 +11,7 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -67,8 +67,7 @@ class Options:
 async def run(options: Options, environ: Mapping[str, str] | None = None) -> None:
     """Until SIGTERM or SIGINT. Raises CannotStart, config.Invalid, NotStarted."""
     environ = dict(os.environ if environ is None else environ)
-    # Sockets live here; their paths must stay under the kernel's 108 bytes.
-    with tempfile.TemporaryDirectory(prefix="extproc-") as folder:
+    with _folder() as folder:
         beside = _Beside(Path(folder))
         begin = partial(_start, options, environ, beside)
         await supervise(begin, GRACE_SECONDS, hung_up=beside.reload_now.set, leave=beside.leave)
@@ -87,25 +86,19 @@ async def serve(options: Options, processor: str, envoy_folder: Path | None = No
         front = Front(envoy_folder, addresses) if envoy_folder else None
         reloader = Reloader(options.config, environ, front, beside.reload_now)
         environ |= beside.start(source, addresses, reloader.status)
-        if front is not None:
-            _write_first(front, reloader.source)
+        if envoy_folder and front:
+            with _writing("Envoy's files", envoy_folder):
+                front.begin(reloader.source)
         workers = [reloader.crew.worker(options.config, address, LEAVE_SECONDS, environ) for address in addresses]
         groups.append(workers)
         await start(groups)
         print(f"extproc is serving on {', '.join(addresses)}", flush=True)
         return reloader.watch
 
-    with tempfile.TemporaryDirectory(prefix="extproc-") as folder:
+    with _folder() as folder:
         beside = _Beside(Path(folder))
         begin_here = partial(begin, beside)
         await supervise(begin_here, SERVE_GRACE_SECONDS, hung_up=beside.reload_now.set, leave=beside.leave)
-
-
-def _write_first(front: Front, source: Source) -> None:
-    try:
-        front.begin(source)
-    except OSError as error:
-        raise CannotStart(f"cannot write Envoy's files: {error.filename}: {error.strerror}") from None
 
 
 async def _start(options: Options, environ: dict[str, str], beside: "_Beside", groups: list[Group]) -> Watch:
@@ -122,7 +115,8 @@ async def _start(options: Options, environ: dict[str, str], beside: "_Beside", g
     addresses = [f"unix:{folder}/worker-{n}.sock" for n in range(source.workers(options.workers))]
     front = Front(folder, addresses)
     reloader = Reloader(options.config, environ, front, beside.reload_now, partial(_narrowed, options))
-    front.begin(reloader.source)
+    with _writing("Envoy's files", folder):
+        front.begin(reloader.source)
     environ |= beside.start(source, addresses, reloader.status, front.ready)
     workers = [reloader.crew.worker(options.config, address, 0, environ) for address in addresses]
     proxy = _envoy(folder, environ)
@@ -173,7 +167,26 @@ def _make_lab_keys(source: Source) -> None:
         ):
             from extproc.demo import idp
 
-            idp.ensure_keys(source.resolve(issuer.jwks.file).parent)
+            keys = source.resolve(issuer.jwks.file).parent
+            with _writing("the lab's keys", keys):
+                idp.ensure_keys(keys)
+
+
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    """Sockets live here; their paths must stay under the kernel's 108 bytes. Raises CannotStart."""
+    try:
+        return tempfile.TemporaryDirectory(prefix="extproc-")
+    except OSError as error:
+        raise CannotStart(f"cannot make a folder for sockets and files: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def _writing(what: str, folder: Path) -> Iterator[None]:
+    """Raises CannotStart: the disk is full, or nobody may write there."""
+    try:
+        yield
+    except OSError as error:
+        raise CannotStart(f"cannot write {what} to {folder}: {error.strerror}") from None
 
 
 class _Beside:

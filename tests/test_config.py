@@ -34,6 +34,12 @@ def test_defaults(tmp_path: Path) -> None:
     assert settings.models[0].allow == []
 
 
+@pytest.mark.parametrize(("retries", "attempts"), [("off", 1), ("{}", 2), ("{attempts: 4}", 4)])
+def test_attempts(tmp_path: Path, retries: str, attempts: int) -> None:
+    settings = load(tmp_path, changed("example/v1}", f"example/v1, retries: {retries}}}"))
+    assert settings.providers["openai"].retries.attempts == attempts
+
+
 def test_the_safe_mode_is_the_default(tmp_path: Path) -> None:
     text = changed("{mode: optional}", "{jwt: [{issuer: i, audiences: [a], jwks: {file: f}}]}")
     settings = load(tmp_path, text)
@@ -54,6 +60,15 @@ def test_the_safe_mode_is_the_default(tmp_path: Path) -> None:
         (MINIMAL + "health: {}\n", ["6: health.port: this key is required"]),
         (MINIMAL + "listen: {port: 70000}\n", ["6: listen.port: Input should be less than or equal to 65535"]),
         (MINIMAL + "listen:\n  port: x\n", ["7: listen.port: Input should be a valid integer"]),
+        (MINIMAL + "limits: {memory_bytes: 1}", [
+            "6: limits.memory_bytes: Input should be greater than or equal to 134217728"]),
+        (MINIMAL + "limits: {streams: 5}", ["6: limits.streams: unknown key"]),
+        (changed("example/v1}", "example/v1, retries: {attempts: 0}}"), [
+            "3: providers.openai.retries.attempts: Input should be greater than or equal to 1"]),
+        (changed("example/v1}", "example/v1, retries: never}"), [
+            "3: providers.openai.retries: Input should be a valid dictionary or instance of Retries"]),
+        (changed("example/v1}", "example/v1, timeouts: {first_byte: 0}}"), [
+            "3: providers.openai.timeouts.first_byte: Input should be greater than 0"]),
         (MINIMAL + "workers: 0", ["6: workers: Input should be greater than or equal to 1"]),
         (MINIMAL + "streaming: {ping_interval: 0}", ["6: streaming.ping_interval: Input should be greater than 0"]),
         (MINIMAL + "workers: 1\nworkers: 2", ["7: workers: this key stands here twice"]),

@@ -94,7 +94,12 @@ def test_a_bug_before_the_answer(gate: Gateway, phase: Phase) -> None:
 
 def test_a_bug_while_the_answer_is_held(gate: Gateway) -> None:
     body = {"type": "error", "error": {"type": BUG[0], "message": BUG[1]}}
-    assert at(gate, Phase.ANSWERING).fail() << begins(500, **KNOWN) << says(end=True, body=body)
+    play = at(gate, Phase.ANSWERING) >> response_body(CHUNK[:5])
+    assert play.fail() << begins(500, **KNOWN) << says(end=True, body=body)
+
+
+def test_a_bug_while_nothing_of_the_body_is_here(gate: Gateway) -> None:
+    assert at(gate, Phase.ANSWERING).fail() << rejects(500, *BUG, **KNOWN)
 
 
 def test_a_bug_at_an_answer_without_a_body(gate: Gateway) -> None:

@@ -67,18 +67,20 @@ class Stream:
         if self._gateway.decides(event):
             self._deciding = asyncio.create_task(self._decide(event, request))
             return
+        self._carry_out(self._handled(event), request)
+
+    def _handled(self, event: Event) -> list[Action]:
         try:
-            actions = self._gateway.go_on(self._exchange, event, time.time())
+            return self._gateway.go_on(self._exchange, event, time.time())
         except Exception as error:  # noqa: BLE001 - a bug ends one exchange, in the client's dialect
-            actions = self._failed(error)
-        self._carry_out(actions, request)
+            return self._failed(error)
 
     async def _decide(self, event: Event, request: pb.ProcessingRequest) -> None:
         """Policy may wait, for instance for an issuer's keys."""
         try:
             try:
                 actions = await self._gateway.handle(self._exchange, event, time.time())
-            except Exception as error:  # noqa: BLE001 - as in `_take`
+            except Exception as error:  # noqa: BLE001 - as in `_handled`
                 actions = self._failed(error)
             self._carry_out(actions, request)
         except Exception as error:  # noqa: BLE001 - as in `_go_on`
@@ -119,7 +121,7 @@ class Stream:
             self._set_timer()
             return
         try:
-            self._carry_out(self._exchange.handle(Silence(), time.time()), None)
+            self._carry_out(self._handled(Silence()), None)
         except Exception as error:  # noqa: BLE001 - as in `_go_on`
             self._abort(error)
 

@@ -5,6 +5,7 @@ import contextlib
 import os
 import re
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,12 +31,12 @@ class Setup:
 
 
 @contextlib.contextmanager
-def configured(model_url: str) -> Iterator[Setup]:
+def configured(model_url: str, config: str = GATEWAY) -> Iterator[Setup]:
     # Sockets need a path that is shorter than those pytest makes.
     with tempfile.TemporaryDirectory(prefix="extproc-") as name:
         environ = {"PATH": os.environ["PATH"], "HOME": name, "MODEL_URL": model_url, "MODEL_KEY": PROVIDER_KEY}
         setup = Setup(Path(name), environ, free_port())
-        setup.path.write_text(GATEWAY + f"listen: {{port: {setup.port}}}\n")
+        setup.path.write_text(config + f"listen: {{port: {setup.port}}}\n")
         idp.ensure_keys(setup.folder / "keys")
         yield setup
 
@@ -78,6 +79,14 @@ def started(
         process.wait()
         out.thread.join(SECONDS)
         err.thread.join(SECONDS)
+
+
+@contextlib.contextmanager
+def worker(setup: Setup, address: str, program: Sequence[str] = ("-m", "extproc.server.worker")) -> Iterator[Lines]:
+    """One without a supervisor; what it says on standard error."""
+    argv = [sys.executable, *program, str(setup.path), address, "0"]
+    with started(argv, setup.folder, setup.environ) as (_, _, err):
+        yield err
 
 
 def _set_timeout(listeners: Path, timeout: str) -> None:

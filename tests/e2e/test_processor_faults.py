@@ -10,7 +10,7 @@ import pytest
 
 from extproc import pb
 from tests.e2e import fake_processor as fake
-from tests.e2e.bare import bare_envoy, configured
+from tests.e2e.bare import bare_envoy, configured, worker
 from tests.e2e.fake_processor import FakeProcessor
 from tests.e2e.processes import children
 from tests.e2e.refusals import PROMPT, never_asked, refused
@@ -76,13 +76,15 @@ def test_the_same_call_passes_with_a_verdict(faulty: tuple[Stack, FakeProcessor]
 
 
 def test_no_processor_at_all(model: Model) -> None:
-    with (
-        configured(model.url) as setup,
-        bare_envoy(setup, [f"unix:{setup.folder}/nobody.sock"], healthy=0) as stack,
-        never_asked(model),
-    ):
-        _, record = refused(stack, stack.call(prompt(PROMPT)), 503, "api_error")
-        assert record["reason"] == "Internal"
+    """Until there is one."""
+    with configured(model.url) as setup:
+        address = f"unix:{setup.folder}/late.sock"
+        with bare_envoy(setup, [address], healthy=0) as stack:
+            with never_asked(model):
+                _, record = refused(stack, stack.call(prompt(PROMPT)), 503, "api_error")
+            assert record["reason"] == "Internal"
+            with worker(setup, address):
+                assert until_it_works(stack)[-1] == 200
 
 
 @pytest.fixture(scope="module")

@@ -134,4 +134,4 @@ def test_a_folder_that_cannot_be_written(model: Model, folder: str) -> None:
             argv, cwd=setup.folder, env=setup.environ, capture_output=True, text=True, timeout=SECONDS, check=False
         )
         assert (ended.returncode, "Traceback" in ended.stderr) == (1, False)
-        assert ended.stderr.startswith("cannot write Envoy's files: /nowhere/at/all/")
+        assert ended.stderr.startswith("cannot write Envoy's files to /nowhere/at/all: ")

@@ -13,8 +13,8 @@ from tests.e2e.stack import GATEWAY, Stack, prompt, up
 from tests.e2e.test_vectors import FINE
 
 
-def gateway(folder: Path, name: str, *, trusted: bool) -> Iterator[Stack]:
-    with upstream(certificate(folder, name)) as provider:
+def gateway(folder: Path, name: str, *, trusted: bool, days: int) -> Iterator[Stack]:
+    with upstream(certificate(folder, name, days)) as provider:
         provider.answers["gpt-4o-mini"] = Canned(json.dumps(FINE["chat"]).encode())
         config = yaml.safe_load(GATEWAY.replace("${MODEL_URL}", provider.url))
         if trusted:
@@ -24,12 +24,17 @@ def gateway(folder: Path, name: str, *, trusted: bool) -> Iterator[Stack]:
 
 
 @pytest.mark.parametrize(
-    ("name", "trusted", "status"),
-    [("localhost", True, 200), ("elsewhere.test", True, 529), ("localhost", False, 529)],
-    ids=["good", "wrong name", "unknown authority"],
+    ("name", "trusted", "days", "status"),
+    [
+        ("localhost", True, 1, 200),
+        ("elsewhere.test", True, 1, 529),
+        ("localhost", True, -1, 529),
+        ("localhost", False, 1, 529),
+    ],
+    ids=["good", "wrong name", "expired", "unknown authority"],
 )
-def test_the_providers_certificate(tmp_path: Path, name: str, trusted: bool, status: int) -> None:
-    for stack in gateway(tmp_path, name, trusted=trusted):
+def test_the_providers_certificate(tmp_path: Path, name: str, trusted: bool, days: int, status: int) -> None:
+    for stack in gateway(tmp_path, name, trusted=trusted, days=days):
         answer = stack.call(prompt("hello"))
         assert answer.status_code == status, answer.text
         line = stack.record(answer)

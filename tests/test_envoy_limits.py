@@ -1,0 +1,83 @@
+"""Retries, breakers, outliers and Envoy's own bounds as they are written for it."""
+
+import re
+
+import pytest
+
+from extproc import envoy_limits, schema
+
+RETRIES = schema.Retries()
+OFF = schema.Retries(attempts=1)
+
+
+def policy(retries: schema.Retries, **timeouts: float) -> dict[str, object]:
+    found: dict[str, object] = envoy_limits.route(schema.Timeouts(**timeouts), retries)["retry_policy"]
+    return found
+
+
+def test_off_is_off() -> None:
+    assert policy(OFF) == {"num_retries": 0}
+    assert envoy_limits.upstream_options(OFF) == {}
+
+
+def test_attempts_include_the_first() -> None:
+    assert policy(schema.Retries(attempts=4))["num_retries"] == 3
+
+
+def test_no_retry_after_is_waited_for() -> None:
+    found = policy(schema.Retries(longest_wait=0))
+    assert "retriable_headers" not in found and found["retry_on"] == "connect-failure,refused-stream,reset"
+
+
+@pytest.mark.parametrize(
+    ("header", "again"),
+    [
+        ("429 after 1 ", True),
+        ("503 after 2 ", True),
+        ("529 after 2 true", True),
+        ("429 after 3 ", False),
+        ("429 after 10 ", False),
+        ("429 after 0 ", False),
+        ("429 after  ", False),
+        ("429 after 1 false", False),
+        ("500 after 1 ", False),
+        ("200 after 1 ", False),
+    ],
+)
+def test_what_a_provider_must_say_to_be_asked_again(header: str, again: bool) -> None:
+    [matcher] = envoy_limits.route(schema.Timeouts(), RETRIES)["retry_policy"]["retriable_headers"]
+    assert matcher["name"] == envoy_limits.RETRY_HEADER
+    assert bool(re.fullmatch(matcher["string_match"]["safe_regex"]["regex"], header)) == again
+
+
+def test_first_byte_is_each_attempts_own() -> None:
+    assert "per_try_timeout" not in policy(RETRIES)
+    assert policy(RETRIES, first_byte=1.5)["per_try_timeout"] == "1.5s"
+    assert policy(OFF, first_byte=2)["per_try_timeout"] == "2s"
+
+
+def test_envoys_own_limits_come_after_the_processors() -> None:
+    limits = envoy_limits.route(schema.Timeouts(idle=7, total=9), RETRIES)
+    assert (limits["idle_timeout"], limits["timeout"]) == ("8s", "10s")
+
+
+def test_breakers() -> None:
+    [threshold] = envoy_limits.breakers(schema.ProviderLimits(requests=5), schema.Retries(budget=33))["thresholds"]
+    assert (threshold["max_requests"], threshold["max_connections"]) == (5, 10_000)
+    assert threshold["retry_budget"]["budget_percent"] == {"value": 33}
+
+
+def test_a_providers_503_ejects_nobody() -> None:
+    found = envoy_limits.outliers(schema.Outliers(failures=3, pause=9, share=20))
+    assert (found["consecutive_local_origin_failure"], found["base_ejection_time"]) == (3, "9s")
+    assert found["max_ejection_percent"] == 20
+    assert not [name for name, value in found.items() if name.startswith("enforcing") and "local" not in name and value]
+
+
+def test_each_trigger_has_its_monitor() -> None:
+    found = envoy_limits.overload_manager(schema.Limits(connections=5, memory_bytes=1 << 28))
+    heap, connections = (monitor["typed_config"] for monitor in found["resource_monitors"])
+    assert (heap["max_heap_size_bytes"], connections["max_active_downstream_connections"]) == (1 << 28, 5)
+    names = {monitor["name"] for monitor in found["resource_monitors"]}
+    triggers = [trigger for action in found["actions"] + found["loadshed_points"] for trigger in action["triggers"]]
+    assert triggers and {trigger["name"] for trigger in triggers} <= names

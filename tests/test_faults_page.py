@@ -1,0 +1,60 @@
+"""docs/faults.md names tests that exist, reasons that there are, and the defaults of the code; and leaves none out."""
+
+import ast
+import re
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from extproc import schema
+from extproc.errors import Reason
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = (ROOT / "docs" / "faults.md").read_text("utf-8")
+E2E = ROOT / "tests" / "e2e"
+# All of whose tests are about faults.
+MODULES = (
+    "answer_faults", "bugs", "client_faults", "drain", "file_faults", "memory", "outliers", "overload",
+    "processor_faults", "provider_faults", "retries", "timeouts", "tls", "worker_faults",
+)  # fmt: skip
+SECTIONS: dict[str, type[BaseModel]] = {
+    "providers.*.timeouts.": schema.Timeouts,
+    "providers.*.retries.": schema.Retries,
+    "providers.*.limits.": schema.ProviderLimits,
+    "providers.*.outliers.": schema.Outliers,
+    "streaming.": schema.Streaming,
+    "limits.": schema.Limits,
+}
+
+
+def named_in(module: str) -> set[str]:
+    tree = ast.parse((E2E / f"test_{module}.py").read_text("utf-8"))
+    found = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    return {f"test_{module}::{name}" for name in found if name.startswith("test_")}
+
+
+def rows() -> list[list[str]]:
+    """Cells of all tables."""
+    return [line.strip("| ").split(" | ") for line in PAGE.splitlines() if line.startswith("| ")]
+
+
+def test_the_tests_it_names_are_the_tests_there_are() -> None:
+    named = set(re.findall(r"`(test_\w+::test_\w+)`", PAGE))
+    theirs = {name for module in MODULES for name in named_in(module)}
+    assert theirs - named == set()
+    assert named - theirs == {"test_bad_input::test_a_body_of_40_mb"} <= named_in("bad_input")
+
+
+def test_the_reasons_are_those_of_the_log() -> None:
+    cells = [cell.strip() for row in rows() if len(row) == 4 and row[0] != "fault" for cell in row[2].split(",")]
+    reasons = {cell for cell in cells if cell}
+    assert len(reasons) > 5 and reasons <= {str(reason) for reason in Reason}
+
+
+def test_the_defaults_are_those_of_the_code() -> None:
+    written = {row[0].strip("`"): row[1].strip("`") for row in rows() if re.fullmatch(r"`[a-z_.*]+`", row[0])}
+    fields = {
+        prefix + name: field.default for prefix, model in SECTIONS.items() for name, field in model.model_fields.items()
+    }
+    fields["max_body_bytes"] = schema.Config.model_fields["max_body_bytes"].default
+    assert written == {key: "none" if value is None else f"{value:.15g}" for key, value in fields.items()}

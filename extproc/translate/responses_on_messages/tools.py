@@ -9,7 +9,6 @@ from extproc.translate.on_messages.toolbox import Declared, Toolbox
 from extproc.translate.on_messages.turns import Turn
 from extproc.translate.pair import Json
 from extproc.translate.responses_on_messages.draft import SHELL, Draft
-from extproc.translate.want import refused
 
 WEB_SEARCH = "web_search"
 _MORE = frozenset((
@@ -115,11 +114,7 @@ def _allowed(tool: Json, path: str) -> list[str]:
     holder, key, where = (
         (tool["allowed_tools"], "tool_names", f"{path}.allowed_tools") if nested else (tool, "allowed_tools", path)
     )
-    names = want.optional_sequence(holder, key, where)
-    for n, name in enumerate(names):
-        if not isinstance(name, str):
-            raise refused(f"{where}.{key}.{n}", "Input should be a valid string")
-    return names
+    return want.optional_texts(holder, key, where)
 
 
 def _said(tool: Json) -> Json:

@@ -157,7 +157,7 @@ def test_an_unknown_path(stack: Stack, model: Model) -> None:
     assert (record["reason"], record["error"]) == ("InvalidRequest", "unknown_path")
 
 
-@pytest.mark.parametrize("target", ["/v1/responses", "/v1/embeddings", "/v1/chat/completions/x"])
+@pytest.mark.parametrize("target", ["/v1/responses/resp_1", "/v1/embeddings", "/v1/chat/completions/x"])
 def test_openais_paths_are_refused_in_openais_words(stack: Stack, model: Model, target: str) -> None:
     with never_asked(model):
         answer = wire.send(stack.url, f"authorization: Bearer {stack.good_token}", target=target, body=GOOD)

@@ -43,8 +43,8 @@ def ask(step: Authenticate, *fields: tuple[str, str], now: float | None = None) 
     return rejection.detail if rejection else "", facts
 
 
-def code(step: Authenticate, text: str) -> str:
-    return ask(step, ("authorization", f"Bearer {text}"))[0]
+def code(step: Authenticate, text: str, now: float | None = None) -> str:
+    return ask(step, ("authorization", f"Bearer {text}"), now=now)[0]
 
 
 def raw(payload: str) -> str:
@@ -127,7 +127,7 @@ TOKENS: list[tuple[str, str]] = [
 
 @pytest.mark.parametrize(("text", "expected"), TOKENS, ids=range(len(TOKENS)))
 def test_tokens(strict: Authenticate, text: str, expected: str) -> None:
-    assert code(strict, text) == expected
+    assert code(strict, text, NOW) == expected
 
 
 @pytest.mark.parametrize(

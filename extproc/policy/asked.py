@@ -97,7 +97,7 @@ def _added(turns: list[Any]) -> Iterator[Any]:
 def _refers(turns: list[Any]) -> bool:
     """Whether one of the items only names what the provider has kept; the type of such may be left out."""
     items = [item for held in turns if isinstance(held, list) for item in held if isinstance(item, dict)]
-    return any(_all(item, "type") in ([], ["item_reference"]) and not _all(item, "role") for item in items)
+    return any("item_reference" in _all(item, "type") or not _all(item, "type", "role") for item in items)
 
 
 def _names(tool: Json) -> Iterator[str]:

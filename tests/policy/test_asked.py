@@ -148,7 +148,15 @@ def test_what_the_provider_has_kept_cannot_be_seen(member: str) -> None:
     assert read("responses", body | {member: None})["messages"] == 1
 
 
-@pytest.mark.parametrize("item", [{"type": "item_reference", "id": "x"}, {"id": "x"}, {"Type": None, "id": "x"}])
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"type": "item_reference", "id": "x"},
+        {"type": "message", "Type": "item_reference", "role": "user", "id": "x"},
+        {"id": "x"},
+        {"Type": None, "id": "x"},
+    ],
+)
 def test_nor_can_an_item_that_is_only_named(item: Json) -> None:
     assert read("responses", {"input": [TURN, item], "tools": [{"name": "t"}]}) == {"stream": False}
 

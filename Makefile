@@ -1,5 +1,5 @@
 # `make up` needs Python 3.11 or newer and make. ARGS goes to the command behind a target: make up ARGS="--port 9090"
-.PHONY: setup up demo test check lint types floors protos lock bench bench-peers soak fuzz clean
+.PHONY: setup up demo test test-compose check lint types floors protos lock bench bench-peers soak fuzz clean
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
   $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -18,7 +18,10 @@ demo: $(runtime)
 	@.venv/bin/extproc demo $(ARGS)
 
 test: $(dev)
-	$(py) -m pytest $(ARGS)
+	$(py) -m pytest -n auto --dist loadfile $(ARGS)
+
+test-compose: $(dev)  # on a Docker engine; starts one if none runs and this is root
+	$(py) -m pytest tests/compose $(ARGS)
 
 check: lint types floors test
 

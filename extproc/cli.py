@@ -35,6 +35,9 @@ def _before_claudes(words: list[str]) -> int:
     return count
 
 
+Command = Callable[..., None]
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="extproc", description="Identity, policy and translation before models.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -46,23 +49,32 @@ def _parser() -> argparse.ArgumentParser:
             add(added)
 
     config = _argument("--config", type=Path, default=CONFIG, help=f"default: {CONFIG}")
-    workers = _argument("--workers", type=_positive, help="processor processes; default: one per core")
-    keys = _argument("--keys", type=Path, default=KEYS, help=f"the lab's keys, made on first use; default: {KEYS}")
-    url = _argument("--url", default=URL, help=f"default: {URL}")
+    _add_what_serves(command, config)
+    _add_what_explains(command, config)
+    _add_the_lab(command)
+    return parser
 
+
+def _add_what_serves(command: Command, config: Callable[[Any], object]) -> None:
+    workers = _argument("--workers", type=_positive, help="processor processes; default: one per core")
     address = _argument("--address", help="instead of the file's listen.address")
     port = _argument("--port", type=int, help="instead of the file's listen.port")
     command("up", "Run everything on this machine.", "extproc up --port 9090", _up, config, address, port, workers)
-    text = "Explain every mistake in the configuration or, asked about a call, a decision."
-    command("check", text, "extproc check --token @token --model claude-x", _check, config, *_decision())
 
     where = {"type": _address, "default": "unix:/run/extproc/extproc.sock"}
     processor = _argument("--processor", **where, help="unix:PATH or HOST:PORT; worker n adds n to it")
     folder = _argument("--envoy-folder", type=Path, metavar="DIR", help="keep files here for an Envoy started in it")
     text = "Run the processor alone."
     command("serve", text, "extproc serve --workers 2", _serve, config, processor, workers, folder)
+    text = "Ask a processor whether it serves; the exit status says it."
+    command("health", text, "extproc health --processor 127.0.0.1:9000", _health, processor)
     text = "Print Envoy's configuration as one static file."
     command("envoy-config", text, "extproc envoy-config > envoy.json", _envoy_config, config, processor, workers)
+
+
+def _add_what_explains(command: Command, config: Callable[[Any], object]) -> None:
+    text = "Explain every mistake in the configuration or, asked about a call, a decision."
+    command("check", text, "extproc check --token @token --model claude-x", _check, config, *_decision())
 
     what = _argument("what", choices=("request", "answer", "stream"), help="what is read from standard input")
     model = _argument("--model", help="instead of the request's")
@@ -74,6 +86,10 @@ def _parser() -> argparse.ArgumentParser:
     example = "extproc translate request --model claude-x < body.json"
     command("translate", text, example, _translate, what, config, model, client, request)
 
+
+def _add_the_lab(command: Command) -> None:
+    keys = _argument("--keys", type=Path, default=KEYS, help=f"the lab's keys, made on first use; default: {KEYS}")
+    url = _argument("--url", default=URL, help=f"default: {URL}")
     team = _argument("--team", default="data-platform")
     claim = _argument("--claim", action="append", default=[], metavar="K=V", help="add or replace a claim")
     ttl = _argument("--ttl", type=int, default=3600, help="seconds; default: 3600")
@@ -84,10 +100,9 @@ def _parser() -> argparse.ArgumentParser:
     command("demo", text, "extproc demo", _demo, keys, url)
     text = "Start Claude Code on the gateway, with a token that renews itself."
     command("claude", text, 'extproc claude -p "hello"', _claude, keys, url)
-    return parser
 
 
-def _add_key(command: Callable[..., None], claim: Callable[[Any], object]) -> None:
+def _add_key(command: Command, claim: Callable[[Any], object]) -> None:
     text = "Make a static key for a machine, and the line for the file of keys."
     new = _argument("what", choices=("new",), help="make one, and print it this once")
     name = _argument("--id", required=True, help="who uses it; its subject is key:ID")
@@ -169,6 +184,12 @@ def _check(options: argparse.Namespace) -> int:
         return explain.run(made, explain.Asked(token, options.model, options.path, options.body, options.source))
     except explain.Unusable as error:
         return _complain(error, USAGE)
+
+
+def _health(options: argparse.Namespace) -> int:
+    from extproc.server import probe
+
+    return 0 if asyncio.run(probe.serving(options.processor)) else 1
 
 
 def _envoy_config(options: argparse.Namespace) -> int:

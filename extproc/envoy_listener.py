@@ -41,6 +41,8 @@ def listener(source: Source, *, live: bool = False) -> Json:
         chain["transport_socket"] = _tls(source, live)
     return {
         "name": "gateway",
+        # Envoy can be told to drain what is inbound while it still answers on its loopback.
+        "traffic_direction": "INBOUND",
         "address": {"socket_address": {"address": settings.address, "port_value": settings.port}},
         "per_connection_buffer_limit_bytes": 1024 * 1024,
         "filter_chains": [chain],

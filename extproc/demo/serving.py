@@ -40,13 +40,19 @@ class Server:
         # Unbuffered: a request is on file before its answer is on its way. It holds credentials.
         self.record = None if record is None else os.open(record, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self.connections: set[asyncio.Task[None]] = set()
+        self.answering: set[asyncio.Task[None]] = set()
+        self.leaving = False
 
-    async def run(self, host: str, port: int, announce: Announce, stop: asyncio.Event) -> None:
+    async def run(self, host: str, port: int, announce: Announce, stop: asyncio.Event, grace: float = 0) -> None:
+        """`grace`: so many seconds has an answer that runs when it is told to stop."""
         server = await asyncio.start_server(self.accept, host, port, limit=http1.HEAD_LIMIT, backlog=1024)
         address, bound = server.sockets[0].getsockname()[:2]
         announce(f"http://{address}:{bound}{self.model.root}")
         await stop.wait()
         server.close()
+        self.leaving = True
+        if grace and self.answering:
+            await asyncio.wait(self.answering, timeout=grace)
         for task in self.connections:
             task.cancel()
         await asyncio.gather(*self.connections, return_exceptions=True)
@@ -58,7 +64,7 @@ class Server:
         assert task is not None
         self.connections.add(task)
         try:
-            while await self.exchange(reader, writer):
+            while await self.exchange(reader, writer, task):
                 pass
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # the client left
@@ -66,11 +72,14 @@ class Server:
             writer.transport.abort()  # the server stops; unread answers must not keep it
         finally:
             self.connections.discard(task)
+            self.answering.discard(task)
             writer.close()
             with contextlib.suppress(ConnectionError, asyncio.CancelledError):
                 await writer.wait_closed()
 
-    async def exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def exchange(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, task: asyncio.Task[None]
+    ) -> bool:
         """Whether the connection can carry another one."""
         began, nonce = time.time(), uuid.uuid4().hex[:24]
         try:
@@ -84,8 +93,10 @@ class Server:
         self.write_down(request)
         reply = self.model.reply(request, nonce, int(began))
         headers = self.headers_of(reply, nonce, began, last=not request.keep_alive)
+        self.answering.add(task)
         await send(writer, reply, headers, body=request.method != "HEAD")
-        return request.keep_alive and not reply.cut
+        self.answering.discard(task)
+        return request.keep_alive and not (reply.cut or self.leaving)
 
     def headers_of(self, reply: Reply, nonce: str, began: float, *, last: bool) -> http1.Headers:
         return [
@@ -131,7 +142,9 @@ async def _send_pieces(writer: asyncio.StreamWriter, reply: Reply, headers: http
         await writer.drain()
 
 
-def serve(model: Model, host: str, port: int, *, record: Path | None = None, ready: Path | None = None) -> None:
+def serve(  # noqa: PLR0913 - named, and all but three have a default
+    model: Model, host: str, port: int, *, record: Path | None = None, ready: Path | None = None, grace: float = 0
+) -> None:
     """Serves until SIGTERM or SIGINT."""
 
     def announce(url: str) -> None:
@@ -143,7 +156,7 @@ def serve(model: Model, host: str, port: int, *, record: Path | None = None, rea
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        await Server(model, record=record).run(host, port, announce, stop)
+        await Server(model, record=record).run(host, port, announce, stop, grace)
 
     asyncio.run(run())
 
@@ -184,10 +197,13 @@ def main(make: Callable[[str], Model], prog: str, description: str, argv: Sequen
     parser.add_argument("--port", type=int, default=0, help="0: any free one")
     parser.add_argument("--ready-file", type=Path, help="gets the base URL once the model listens")
     parser.add_argument("--record", type=Path, help="one JSON line per request, with its credentials")
+    parser.add_argument(
+        "--grace", type=float, default=0, help="seconds that a running answer has when it is told to stop"
+    )
     options = parser.parse_args(argv)
     model = make(os.environ.get("DEMO_MODEL_KEY", ""))
     try:
-        serve(model, options.host, options.port, record=options.record, ready=options.ready_file)
+        serve(model, options.host, options.port, record=options.record, ready=options.ready_file, grace=options.grace)
     except OSError as error:
         print(f"demo model: cannot listen on {options.host}:{options.port}: {error.strerror}", file=sys.stderr)
         return 1

@@ -1,5 +1,6 @@
 """The real Claude Code, in the versions that claude-code/package-lock.json pins, installed once for each lock file."""
 
+import fcntl
 import hashlib
 import json
 import platform
@@ -18,9 +19,11 @@ STAMP = MODULES / ".installed"
 def install() -> dict[str, Path]:
     """Version -> binary."""
     wanted = hashlib.sha256(LOCK.read_bytes()).hexdigest()
-    if not STAMP.is_file() or STAMP.read_text() != wanted:
-        _npm("ci", "--no-audit", "--no-fund", "--ignore-scripts")
-        STAMP.write_text(wanted)
+    with LOCK.open() as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)  # tests run in several processes
+        if not STAMP.is_file() or STAMP.read_text() != wanted:
+            _npm("ci", "--no-audit", "--no-fund", "--ignore-scripts")
+            STAMP.write_text(wanted)
     return _binaries()
 
 

@@ -1,6 +1,7 @@
 """The supervisor's question to a worker, put to grpcio's server, to ours, and to what is none."""
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -43,6 +44,22 @@ def test_as_another_server_understands_it(serving: bool, tmp_path: Path) -> None
         await status.set("", SERVING if serving else NOT_SERVING)
         assert await probe.serving(f"unix:{tmp_path}/s") is serving
         await server.stop(0)
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("serving", [True, False])
+def test_the_command(serving: bool, tmp_path: Path) -> None:
+    async def scene() -> None:
+        status = health.Health(lambda: serving)
+        status.serving = True
+        server = Server({health.CHECK: status.check})
+        await server.listen(f"unix:{tmp_path}/s")
+        asked = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "extproc", "health", "--processor", f"unix:{tmp_path}/s"
+        )
+        assert await asked.wait() == (0 if serving else 1)
+        await server.stop(1)
 
     asyncio.run(scene())
 

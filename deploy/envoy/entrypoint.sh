@@ -1,0 +1,52 @@
+#!/bin/busybox sh
+# Envoy in the folder that `extproc serve --envoy-folder` keeps. Arguments go to Envoy.
+# Alone it ends at SIGTERM at once and cuts what runs. Here it finishes that first, and takes no new connection.
+#   entrypoint.sh health    whether Envoy serves and sees a processor that does
+#   ENVOY_FOLDER            default: /run/envoy
+#   DRAIN_SECONDS           at most so long; keep it below the time that is given for stopping; default: 600
+wget() { /bin/busybox wget -q -O - "$@" 2>/dev/null; }
+grep() { /bin/busybox grep -q "$1"; }
+now() { /bin/busybox date +%s; }
+
+# Its socket is for the processor, which needs it, too; this is for us.
+address=127.0.0.1:9901
+admin='{static_resources: {
+  clusters: [{name: admin, type: STATIC, load_assignment: {cluster_name: admin, endpoints: [{lb_endpoints: [
+    {endpoint: {address: {pipe: {path: admin.sock}}}}]}]}}],
+  listeners: [{name: admin, address: {socket_address: {address: 127.0.0.1, port_value: 9901}}, filter_chains: [{filters: [
+    {name: envoy.filters.network.tcp_proxy, typed_config: {
+      "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy,
+      stat_prefix: admin, cluster: admin}}]}]}]}}'
+
+stat() { wget "$address/stats?filter=^$1\$"; }
+
+drain() {
+  wget --post-data= "$address/healthcheck/fail" # each answer from now on closes its connection
+  wget --post-data= "$address/drain_listeners?inboundonly"
+  end=$(($(now) + ${DRAIN_SECONDS:-600}))
+  until stat http.gateway.downstream_rq_active | grep ': 0$' || [ "$(now)" -ge "$end" ]; do
+    kill -0 "$envoy" 2>/dev/null || return
+    /bin/busybox sleep 0.2
+  done
+  kill -TERM "$envoy"
+} >/dev/null
+
+if [ "$*" = health ]; then
+  wget "$address/ready" | grep LIVE && stat cluster.extproc.membership_healthy | grep ': [1-9]'
+  exit
+fi
+
+trap drain TERM INT
+cd "${ENVOY_FOLDER:-/run/envoy}" || exit
+# A listener that a reload replaces has an hour for what runs (docs/reload.md).
+envoy -c bootstrap.json --config-yaml "$admin" --disable-hot-restart --drain-time-s 3600 --drain-strategy immediate \
+  --log-level warn "$@" &
+envoy=$!
+wait "$envoy"
+status=$?
+# The trap ended that wait; Envoy's own status is what counts.
+while kill -0 "$envoy" 2>/dev/null; do
+  wait "$envoy"
+  status=$?
+done
+exit "$status"

@@ -50,8 +50,11 @@ def run(options: Options, data: bytes) -> int:
     if pair is None:
         raise Unusable(f"{resolved.provider.name} cannot be asked in the dialect {options.dialect}")
     raw = data if options.what == "request" and options.model is None else msgspec.json.encode(body)
-    target = Target(profile=resolved.profile, model=resolved.upstream, nonce=NONCE, now=time.time(), raw=raw)
-    asked = pair.request(body, target)
+    settings = resolved.configured(options.dialect, body)
+    target = Target(
+        profile=resolved.profile, model=resolved.upstream, nonce=NONCE, now=time.time(), raw=raw, settings=settings
+    )
+    asked = pair.request({**body, **settings}, target)
     if isinstance(asked, Rejection):
         return _refused(options.dialect, asked)
     if options.what == "request":

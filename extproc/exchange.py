@@ -210,9 +210,8 @@ class Exchange:
         return self._count(body, to)
 
     def _target(self, resolved: Resolved) -> tuple[Json, Target]:
-        rule, sent = resolved.rule.settings, self.facts.body
-        defaults, overrides = self._of_operation(rule.defaults), self._of_operation(rule.overrides)
-        body = {**defaults, **sent, **overrides, "model": self.facts.model or resolved.upstream}
+        settings = self._of_operation(resolved.configured(self.facts.dialect, self.facts.body))
+        body = {**self.facts.body, **settings, "model": self.facts.model or resolved.upstream}
         to = Target(
             profile=resolved.profile,
             model=resolved.upstream,
@@ -220,7 +219,7 @@ class Exchange:
             now=self.facts.started,
             headers=self.facts.headers.as_dict(),
             raw=self.facts.raw_body,
-            settings={**{key: value for key, value in defaults.items() if key not in sent}, **overrides},
+            settings=settings,
         )
         return body, to
 

@@ -18,6 +18,7 @@ providers:
   anthropic: {dialects: [messages], base_url: "https://api.anthropic.example"}
 models:
   - {name: claude-real, provider: anthropic}
+  - {name: claude-set, provider: openai, defaults: {temperature: 0.5}, overrides: {max_tokens: 50}}
   - {name: "claude-*", provider: openai, model: gpt-5}
 """
 ASK = {"model": "claude-x", "max_tokens": 5, "messages": [{"role": "user", "content": "q"}]}
@@ -36,6 +37,14 @@ def test_what_a_responses_provider_would_be_sent(tmp_path: Path, capsys: pytest.
     out, err = capsys.readouterr()
     assert json.loads(out)["max_output_tokens"] == 16 and json.loads(out)["model"] == "gpt-5"
     assert err == "clamped:max_tokens\n"
+
+
+@pytest.mark.parametrize("dialect", ["messages", "responses"])
+def test_what_the_configuration_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str], dialect: Dialect) -> None:
+    asked = ASK if dialect == "messages" else {"input": "q", "max_output_tokens": 99}
+    assert run(tmp_path, "request", {**asked, "model": "claude-set", "thinking": {"type": "disabled"}}, dialect) == 0
+    sent = json.loads(capsys.readouterr().out)
+    assert (sent["temperature"], sent["max_output_tokens"]) == (0.5, 50)
 
 
 def test_what_a_client_would_get_of_its_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

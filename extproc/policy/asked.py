@@ -40,7 +40,7 @@ def read(dialect: str, body: Json) -> Json:
     reading = READINGS[dialect]
     turns = _all(body, reading.turns)
     found: Json = {"stream": _stream(_all(body, "stream")), "max_tokens": _limit(_all(body, *reading.limits))}
-    if not _all(body, *reading.elsewhere):
+    if not (reading.elsewhere and (_all(body, *reading.elsewhere) or _refers(turns))):
         found |= {"tools": _tools(body, reading), "has_images": _has_image(turns), "messages": _count(turns)}
     return {name: value for name, value in found.items() if value is not None}
 
@@ -92,6 +92,12 @@ def _added(turns: list[Any]) -> Iterator[Any]:
     for turn in (turn for held in turns if isinstance(held, list) for turn in held if isinstance(turn, dict)):
         if "additional_tools" in _all(turn, "type"):
             yield from _all(turn, "tools")
+
+
+def _refers(turns: list[Any]) -> bool:
+    """Whether one of the items only names what the provider has kept; the type of such may be left out."""
+    items = [item for held in turns if isinstance(held, list) for item in held if isinstance(item, dict)]
+    return any("item_reference" in _all(item, "type") or not _all(item, "type", "role") for item in items)
 
 
 def _names(tool: Json) -> Iterator[str]:

@@ -6,7 +6,7 @@ import msgspec
 
 from extproc.errors import Rejection
 from extproc.translate import want
-from extproc.translate.failures import failure
+from extproc.translate.count_reply import CountReply
 from extproc.translate.for_messages.asked import Asked
 from extproc.translate.for_messages.draft import Draft
 from extproc.translate.for_messages.pairs import MessagesPair
@@ -15,11 +15,8 @@ from extproc.translate.messages_on_chat.draft import ChatDraft
 from extproc.translate.messages_on_responses import request as responses
 from extproc.translate.messages_on_responses.draft import ResponsesDraft
 from extproc.translate.openai_upstream.errors import reported
-from extproc.translate.pair import Json, Pair, Reply, Target, Translated, Usage
+from extproc.translate.pair import Json, Pair, Reply, Target, Translated
 from extproc.translate.responses_on_messages.counting import input_tokens_on_messages
-from extproc.translate.sniff import Reader
-from extproc.translate.translated_reply import TranslatedReply
-from extproc.wire.lenient import Undecodable, count, loads
 
 _COUNTED_BY_OPENAI = (
     "model", "input", "instructions", "tools", "tool_choice", "parallel_tool_calls", "reasoning", "text",
@@ -56,7 +53,12 @@ class Counter(MessagesPair):
 
     def read(self, asked: Asked, content_type: str) -> Reply:
         assert isinstance(asked, AskedForCount)
-        return CountReply(asked, content_type, self._member)
+        return CountReply(
+            content_type,
+            self._member,
+            lambda tokens: counted(tokens, asked.client),
+            lambda value: reported(value, asked.profile, "the upstream did not count the tokens"),
+        )
 
     def _asked(self, body: Json, to: Target) -> AskedForCount:
         draft, upstream = self._make(body, to)
@@ -86,47 +88,6 @@ def _for_vllm(body: Json, to: Target) -> tuple[Draft, Json]:
     chat.compose(draft)
     kept: Json = {name: draft.upstream[name] for name in ("model", "messages", "tools") if name in draft.upstream}
     return draft, {**kept, "add_generation_prompt": True}
-
-
-class _Sink:
-    """One JSON object."""
-
-    def __init__(self) -> None:
-        self.done = b""
-
-    def take(self) -> bytes:
-        done, self.done = self.done, b""
-        return done
-
-    def fail(self, rejection: Rejection) -> None:
-        """Nothing has gone out, so the caller's status tells it."""
-
-    def ping(self) -> bytes:
-        return b""
-
-
-class CountReply(TranslatedReply):
-    def __init__(self, asked: AskedForCount, content_type: str, member: str) -> None:
-        self._asked = asked
-        self._member = member
-        self._sink = _Sink()
-        super().__init__(content_type, self._sink)
-
-    def _events(self) -> Reader:
-        return self._whole()
-
-    def _answer(self, body: bytes) -> Rejection | None:
-        try:
-            value = loads(body)
-        except Undecodable:
-            return failure("the upstream's answer cannot be read", "unreadable_answer")
-        tokens = count(value.get(self._member)) if isinstance(value, dict) else None
-        if tokens is None:
-            return reported(value, self._asked.profile, "the upstream did not count the tokens")
-        self._sink.done = msgspec.json.encode(counted(tokens, self._asked.client))
-        self.outcome.usage = Usage(input_tokens=tokens)
-        self.outcome.complete = True
-        return None
 
 
 COUNTERS: dict[str, Counter] = {

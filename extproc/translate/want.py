@@ -110,6 +110,15 @@ def optional_sequence(holder: Json, key: str, path: str) -> list[Any]:
     return [] if holder.get(key) is None else sequence(holder, key, path)
 
 
+def optional_texts(holder: Json, key: str, path: str) -> list[str]:
+    """Empty when absent or null."""
+    found = optional_sequence(holder, key, path)
+    for n, text in enumerate(found):
+        if not isinstance(text, str):
+            raise refused(f"{path}.{key}.{n}" if path else f"{key}.{n}", "Input should be a valid string")
+    return found
+
+
 def item(found: Any, path: str) -> Json:
     """A member of a list that must be an object."""
     if isinstance(found, dict):

@@ -1,4 +1,5 @@
-"""An upstream that answers with recorded bytes: what it says to a request is chosen by the model's name in it."""
+"""An upstream that answers with recorded bytes: what it says to a request is chosen by the model's name in it, or
+by the path where it has no body."""
 
 import contextlib
 import itertools
@@ -45,6 +46,9 @@ def upstream(tls: ssl.SSLContext | None = None) -> Iterator[Upstream]:
             found.received[body["model"]] = body
             found.paths[body["model"]] = self.path
             self._send(found.answers[body["model"]])
+
+        def do_GET(self) -> None:
+            self._send(found.answers[self.path.partition("?")[0]])
 
         def _send(self, canned: Canned) -> None:
             self.send_response(canned.status)

@@ -2,15 +2,19 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
 import pytest
 
+from tests.e2e.canned import Canned, upstream
 from tests.e2e.providers import Providers, headers_of, line_of
 from tests.e2e.stack import SECONDS, Stack, up
 from tests.e2e.test_openai_sdk import sdk
+from tests.matching import same
+from tests.translate.answers import vectors
 
 CONFIG = """
 authentication:
@@ -46,6 +50,18 @@ def test_claudes_for_an_openai_client(passing: Stack, providers: Providers) -> N
     assert found["data"][0]["id"] == "claude-opus-5" and found["data"][0]["created"] > 0
     line = line_of(passing, answer)
     assert (line["endpoint"], line["reason"], line["http.status"]) == ("passthrough", None, 200)
+
+
+@pytest.mark.parametrize("vector", vectors("misc", "anthropic_models->openai_models"), ids=lambda v: v["case"])
+def test_vector(tmp_path: Path, vector: dict[str, Any]) -> None:
+    with upstream() as provider:
+        provider.answers["/v1/models"] = Canned(json.dumps(vector["input"]).encode())
+        config = CONFIG.replace("dialects: [chat]", "dialects: [messages]").replace(
+            "${OPENAI_UPSTREAM_URL}", provider.url
+        )
+        with up(tmp_path, environ={"OPENAI_API_KEY": "sk-x"}, config=config) as running:
+            answer = get(running, "/v1/models")
+    assert (answer.status_code, same(answer.json(), vector["expected"])) == (200, [])
 
 
 def test_the_sdk_reads_them(passing: Stack) -> None:

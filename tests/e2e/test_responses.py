@@ -42,6 +42,8 @@ ANSWERS = {
     "refused": Canned(b'{"error": {"message": "no", "type": "t", "param": "input", "code": "c"}}', 400),
     "counted": Canned(b'{"object": "response.input_tokens", "input_tokens": 9}'),
     "limited": Canned(json.dumps(DONE).encode()),
+    "filled": Canned(json.dumps(DONE).encode()),
+    "set": Canned(json.dumps(DONE).encode()),
     "secret": Canned(json.dumps(DONE).encode()),
 }
 
@@ -60,6 +62,8 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, provider: Upstream) -> Ite
     config["providers"] = {"own": {"dialects": ["responses"], "base_url": provider.url, "api_key": key}}
     config["models"] = [
         {"name": "limited", "provider": "own", "max_output_tokens": 10},
+        {"name": "filled", "provider": "own", "defaults": {"max_tokens": 7}, "allow": "llm.max_tokens == 7"},
+        {"name": "set", "provider": "own", "overrides": {"max_tokens": 7}, "allow": "llm.max_tokens == 7"},
         {"name": "secret", "provider": "own", "allow": 'jwt.team == "research"'},
         {"name": "*", "provider": "own"},
     ]
@@ -100,6 +104,14 @@ def test_what_is_sent_is_the_clients_but_for_the_limit(gateway: Stack, provider:
     answer = ask(gateway, "limited", **body)
     assert provider.received["limited"] == {"model": "limited", **body, "max_output_tokens": 10}
     assert answer.headers["x-translation-warnings"] == "clamped:max_output_tokens"
+
+
+@pytest.mark.parametrize(("name", "asked"), [("filled", {}), ("set", {"max_output_tokens": 99}), ("set", {})])
+def test_a_limit_of_the_configuration_has_the_name_it_has_here(
+    gateway: Stack, provider: Upstream, name: str, asked: Json
+) -> None:
+    assert ask(gateway, name, **asked).status_code == 200
+    assert provider.received[name] == {"model": name, "input": "q", "max_output_tokens": 7}
 
 
 def test_a_stream_cut_short_is_a_failure(gateway: Stack) -> None:

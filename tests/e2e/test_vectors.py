@@ -29,6 +29,7 @@ FILES = (
     "derived_m2c",
     "derived_c2m",
     "derived_r2m",
+    "derived_m2r",
 )
 # Direction -> the client's dialect, the provider's, and what the vector is about.
 DIRECTIONS = {

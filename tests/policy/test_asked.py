@@ -149,6 +149,19 @@ def test_what_the_provider_has_kept_cannot_be_seen(member: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "item",
+    [
+        {"type": "item_reference", "id": "x"},
+        {"type": "message", "Type": "item_reference", "role": "user", "id": "x"},
+        {"id": "x"},
+        {"Type": None, "id": "x"},
+    ],
+)
+def test_nor_can_an_item_that_is_only_named(item: Json) -> None:
+    assert read("responses", {"input": [TURN, item], "tools": [{"name": "t"}]}) == {"stream": False}
+
+
+@pytest.mark.parametrize(
     ("body", "expected"),
     [
         ({"Stream": True}, {"stream": True}),

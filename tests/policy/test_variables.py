@@ -118,6 +118,12 @@ def test_a_body_is_seen_as_it_will_be_sent(settings: dict[str, Any], limit: int)
     assert holds(f"llm.max_tokens == {limit}", facts(), resolved(**settings)) is True
 
 
+@pytest.mark.parametrize("settings", [{"defaults": {"max_tokens": 5}}, {"overrides": {"max_tokens": 5}}])
+def test_a_limit_of_the_configuration_is_seen_in_every_dialect(settings: dict[str, Any]) -> None:
+    asked = facts(body={"input": "q"}, endpoint=Endpoint("e", Operation.GENERATE, "responses", "POST"))
+    assert holds("llm.max_tokens == 5", asked, resolved(**settings)) is True
+
+
 def test_a_limit_that_nobody_set() -> None:
     unlimited = facts(body={"messages": []})
     assert holds("llm.max_tokens < 100", unlimited, resolved()) is None

@@ -8,6 +8,7 @@ import pytest
 from extproc.translate.counters import COUNTERS
 from extproc.translate.messages_on_responses import messages_on_responses
 from extproc.translate.pair import Target, Translated
+from extproc.wire.rejections import rejection_status
 from tests.matching import same
 from tests.openai_types import check_input_tokens_request, check_responses_request
 from tests.translate.answers import (
@@ -24,9 +25,19 @@ from tests.translate.answers import (
 )
 
 Vector = dict[str, Any]
-REQUESTS = vectors("responses_api", "messages_request->responses_request")
-ANSWERS = vectors("responses_api", "responses_response->messages_response")
-STREAMS = vectors("responses_api", "responses_stream->messages_stream")
+FILES = ("responses_api", "derived_m2r")
+
+
+def of(direction: str) -> list[Vector]:
+    return [vector for name in FILES for vector in vectors(name, direction)]
+
+
+REQUESTS = of("messages_request->responses_request")
+ANSWERED = of("responses_response->messages_response")
+ANSWERS = [vector for vector in ANSWERED if "status" not in vector["expected"]]
+FAILED = [vector for vector in ANSWERED if "status" in vector["expected"]]
+STREAMS = of("responses_stream->messages_stream")
+COMPLETE = [vector for vector in STREAMS if vector["expected"]["events"][-1]["type"] != "error"]
 COUNTS = vectors("misc", "count_tokens_request->responses_input_tokens_request")
 COUNTED = vectors("misc", "responses_input_tokens_response->count_tokens_response")
 
@@ -69,6 +80,16 @@ def test_answer(vector: Vector) -> None:
     assert sorted(reply.outcome.warnings) == sorted(vector["warnings"])
 
 
+@pytest.mark.parametrize("vector", FAILED, ids=named)
+def test_failure(vector: Vector) -> None:
+    reply = messages_on_responses.reply(asked(vector), JSON)
+    assert play(reply, json.dumps(vector["input"]).encode()) == b""
+    failure, expected = reply.outcome.failure, vector["expected"]
+    assert failure is not None and rejection_status("messages", failure) == expected["status"]
+    error = expected["body"]["error"]
+    assert (failure.kind, failure.message) == (error["type"], error["message"])
+
+
 @pytest.mark.parametrize("vector", ANSWERS, ids=named)
 def test_answer_as_events_says_the_same(vector: Vector) -> None:
     found = events(
@@ -103,7 +124,7 @@ def test_any_cut_gives_the_same_events(vector: Vector) -> None:
     assert play(messages_on_responses.reply(request, ""), *(raw[n : n + 1] for n in range(len(raw)))) == whole
 
 
-@pytest.mark.parametrize("vector", [v for v in STREAMS if v["case"] != "C244"], ids=named)
+@pytest.mark.parametrize("vector", COMPLETE, ids=named)
 def test_stream_for_a_plain_request_is_the_answer_it_ends_with(vector: Vector) -> None:
     raw = vector["input"]["sse"].encode()
     last = json.loads(raw.split(b"data: ")[-1])["response"]
@@ -128,3 +149,7 @@ def test_counted(vector: Vector) -> None:
     assert isinstance(found, Translated), found
     reply = COUNTERS["responses"].reply(found, JSON)
     assert same(json.loads(play(reply, json.dumps(vector["input"]).encode())), vector["expected"]) == []
+
+
+def test_the_vectors_are_there() -> None:
+    assert (len(REQUESTS), len(ANSWERS), len(FAILED), len(STREAMS)) == (12, 11, 4, 8)

@@ -34,6 +34,14 @@ def test_optional_readers() -> None:
         want.flag({"k": 1}, "k", "")
 
 
+def test_a_list_of_texts() -> None:
+    assert want.optional_texts({"k": ["a"]}, "k", "") == ["a"]
+    assert want.optional_texts({"k": None}, "k", "a.0") == []
+    for path, where in (("", r"^k\.1: "), ("a.0", r"^a\.0\.k\.1: ")):
+        with pytest.raises(want.Refused, match=where):
+            want.optional_texts({"k": ["a", 1]}, "k", path)
+
+
 def test_numbers_are_finite() -> None:
     with pytest.raises(want.Refused):
         want.number({"k": float("inf")}, "k", "")

@@ -9,7 +9,7 @@ ShowThinking = Literal["yes", "omitted", "no"]
 
 
 class Asked(Translated, frozen=True, kw_only=True):
-    """A Messages request in the Chat dialect."""
+    """A Messages request in the dialect of an OpenAI-type provider."""
 
     profile: Profile
     nonce: str

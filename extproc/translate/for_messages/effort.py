@@ -5,9 +5,9 @@ from typing import NamedTuple
 from extproc.translate import want
 from extproc.translate.for_messages.asked import ShowThinking
 from extproc.translate.for_messages.draft import Draft
+from extproc.translate.levels import nearest
 from extproc.translate.want import Json
 
-LEVELS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 _TYPES = ("enabled", "adaptive", "disabled", "between_tools")
 _DISPLAYS = ("summarized", "omitted", "updates")
@@ -87,10 +87,7 @@ def clamped(draft: Draft, wanted: Wanted) -> str | None:
         if wanted.by_word:
             draft.warnings.add("dropped", wanted.path)
         return None
-    if level in allowed:
-        return level
-    rank = LEVELS.index(level)
-    ranked = sorted(LEVELS.index(name) for name in allowed)
-    nearest = max((n for n in ranked if n < rank), default=ranked[0])
-    draft.warnings.add("clamped", wanted.path)
-    return LEVELS[nearest]
+    found = nearest(level, allowed)
+    if found != level:
+        draft.warnings.add("clamped", wanted.path)
+    return found

@@ -82,11 +82,7 @@ def _sampling(draft: Draft, effort: str | None) -> None:
 
 def stop_sequences(draft: Draft) -> tuple[str, ...]:
     """All the client named."""
-    found = want.optional_sequence(draft.body, "stop_sequences", "")
-    for n, sequence in enumerate(found):
-        if not isinstance(sequence, str):
-            raise refused(f"stop_sequences.{n}", "Input should be a valid string")
-    return tuple(found)
+    return tuple(want.optional_texts(draft.body, "stop_sequences", ""))
 
 
 def _stop(draft: Draft) -> None:

@@ -7,7 +7,7 @@ from extproc.profiles import Profile
 from extproc.translate.failures import failure
 from extproc.translate.messages_on_chat.answer_state import AnswerState
 from extproc.translate.messages_on_chat.finish import choice_failure
-from extproc.translate.openai_upstream.errors import reported
+from extproc.translate.openai_upstream.errors import reported, unreadable
 from extproc.wire.chat import Choice, Completion, Said
 from extproc.wire.lenient import Undecodable, decode, loads
 
@@ -21,7 +21,7 @@ def read_answer(body: bytes, state: AnswerState, profile: Profile) -> Rejection 
     try:
         completion = decode(body, _decoder)
     except Undecodable:
-        return _unreadable(body, profile)
+        return unreadable(body, profile)
     if completion.error or completion.object == "error":
         return reported(loads(body), profile)
     choices = _first_choices(completion)
@@ -32,14 +32,6 @@ def read_answer(body: bytes, state: AnswerState, profile: Profile) -> Rejection 
             return failed
     _write(completion, choices, state)
     return None
-
-
-def _unreadable(body: bytes, profile: Profile) -> Rejection:
-    try:
-        value = loads(body)
-    except Undecodable:
-        return failure("the upstream's answer cannot be read", "unreadable_answer")
-    return reported(value, profile, "the upstream's answer cannot be read")
 
 
 def _first_choices(completion: Completion) -> list[Choice]:

@@ -1,13 +1,10 @@
 """A Messages request as a Chat Completions request."""
 
-import msgspec
-
 from extproc.errors import Rejection
 from extproc.translate import want
-from extproc.translate.for_messages import choice, fields, system, tools, walk
+from extproc.translate.for_messages import choice, fields, request, system, tools, walk
 from extproc.translate.for_messages.asked import Asked
 from extproc.translate.for_messages.draft import Draft
-from extproc.translate.for_messages.effort import show_thinking
 from extproc.translate.for_messages.turns import AssistantTurn
 from extproc.translate.messages_on_chat import effort, emit, structured
 from extproc.translate.messages_on_chat.draft import ChatDraft
@@ -23,8 +20,7 @@ def translate(body: Json, to: Target) -> Asked | Rejection:
 
 
 def _translated(draft: ChatDraft) -> Asked:
-    prefill = compose(draft)
-    return _asked(draft, msgspec.json.encode(draft.upstream), prefill)
+    return request.asked(draft, PATH, compose(draft))
 
 
 def compose(draft: Draft) -> str:
@@ -46,22 +42,3 @@ def compose(draft: Draft) -> str:
     draft.keep_last_breakpoints()
     upstream.update(draft.profile.extra)
     return prefill
-
-
-def _asked(draft: Draft, body: bytes, prefill: str) -> Asked:
-    return Asked(
-        path=PATH,
-        body=body,
-        stream=draft.body.get("stream") is True,
-        model=draft.body["model"],
-        warnings=draft.warnings.items,
-        max_tokens=draft.upstream.get(draft.profile.max_tokens_field),
-        profile=draft.profile,
-        nonce=draft.target.nonce,
-        original_names=draft.original_names,
-        toolsets=draft.toolsets,
-        stop_sequences=fields.stop_sequences(draft),
-        show_thinking=show_thinking(draft),
-        declares_tools="tools" in draft.upstream,
-        prefill=prefill,
-    )

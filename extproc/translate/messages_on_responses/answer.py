@@ -7,12 +7,11 @@ from extproc.profiles import Profile
 from extproc.translate.failures import failure
 from extproc.translate.messages_on_responses import errors
 from extproc.translate.messages_on_responses.answer_state import AnswerState
-from extproc.translate.openai_upstream.errors import reported
+from extproc.translate.openai_upstream.errors import reported, unreadable
 from extproc.wire.lenient import Undecodable, decode, loads
 from extproc.wire.responses import Response
 
 _decoder = msgspec.json.Decoder(Response)
-_UNREADABLE = "the upstream's answer cannot be read"
 
 
 def read_answer(body: bytes, state: AnswerState, profile: Profile) -> Rejection | None:
@@ -22,7 +21,7 @@ def read_answer(body: bytes, state: AnswerState, profile: Profile) -> Rejection 
     try:
         response = decode(body, _decoder)
     except Undecodable:
-        return _unreadable(body, profile)
+        return unreadable(body, profile)
     match response.status or ("completed" if response.output is not None else ""):
         case "completed" | "incomplete" as status:
             state.start(response)
@@ -43,11 +42,3 @@ def _failed(response: Response, state: AnswerState, profile: Profile) -> Rejecti
     state.start(response)
     state.refuse(response, ending)
     return None
-
-
-def _unreadable(body: bytes, profile: Profile) -> Rejection:
-    try:
-        value = loads(body)
-    except Undecodable:
-        return failure(_UNREADABLE, "unreadable_answer")
-    return reported(value, profile, _UNREADABLE)

@@ -55,10 +55,7 @@ class AnswerState:
         self.account.use(self._usage(response))
 
     def end(self, response: Response, status: str) -> None:
-        if not self._items:
-            self.hear_whole(response.output or [])
-        for item in self._items.values():
-            item.close()
+        self._close_items(response)
         cut = finish.is_cut(response, status)
         self._blocks.close(self._blocks.last(Call) if cut else None)
         self.use(response)
@@ -66,10 +63,17 @@ class AnswerState:
         self.account.end(finish.ending(response, status, calls, "".join(self._output.refusal), self._output.stopped))
 
     def refuse(self, response: Response, ending: Ending) -> None:
-        """The answer is at its end, since the upstream's guard stopped it."""
+        """The answer is at its end, since the upstream's guard stopped it. What was said so far stays."""
+        self._close_items(response)
         self._blocks.close()
         self.use(response)
         self.account.end(ending)
+
+    def _close_items(self, response: Response) -> None:
+        if not self._items:
+            self.hear_whole(response.output or [])
+        for item in self._items.values():
+            item.close()
 
     def _item(self, event: Event, kind: str, item: Item | None = None) -> OutputItem:
         key = event.output_index

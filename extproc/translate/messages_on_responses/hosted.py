@@ -15,7 +15,7 @@ _TOOLSET = frozenset(("type", "mcp_server_name", "cache_control", "configs", "de
 
 def web_search(draft: Draft, definition: Json, path: str) -> Hosted:
     tool: Json = {"type": "web_search"}
-    if domains := _texts(definition, "allowed_domains", path):
+    if domains := want.optional_texts(definition, "allowed_domains", path):
         tool["filters"] = {"allowed_domains": domains}
     if location := want.optional_mapping(definition, "user_location", path):
         where = f"{path}.user_location"
@@ -48,7 +48,7 @@ def lone_servers(draft: Draft) -> list[Json]:
         draft.warnings.unknown(configuration, _CONFIGURATION, where)
         on = configuration.get("enabled") is None or want.flag(configuration, "enabled", where)
         if on and name not in named:
-            found.append(_mcp(draft, server, path, _texts(configuration, "allowed_tools", where) or None))
+            found.append(_mcp(draft, server, path, want.optional_texts(configuration, "allowed_tools", where) or None))
     return found
 
 
@@ -92,11 +92,3 @@ def _allowed(definition: Json, path: str) -> list[str] | None:
 
 def _enabled(config: Json, path: str, default: bool) -> bool:
     return default if config.get("enabled") is None else want.flag(config, "enabled", path)
-
-
-def _texts(holder: Json, key: str, path: str) -> list[str]:
-    found = want.optional_sequence(holder, key, path)
-    for n, item in enumerate(found):
-        if not isinstance(item, str):
-            raise refused(f"{path}.{key}.{n}", "Input should be a valid string")
-    return found

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from extproc.translate.messages_on_responses.blocks import Call, Compaction, Text
 from extproc.translate.messages_on_responses.output import Output
 from extproc.wire.responses import Event, Item, Part
@@ -159,13 +161,10 @@ def _joined(parts: list[Part] | None) -> str:
 
 
 class ToolCall(OutputItem):
-    custom = False
-
     def __init__(self, output: Output) -> None:
         super().__init__(output)
         output.expect_call()
         self._block = Call(output.names.block, output.account.warn)
-        self._block.custom = self.custom
         self._heard: list[str] = []
         output.blocks.push(self._block, 0)
 
@@ -180,11 +179,14 @@ class ToolCall(OutputItem):
         self._add(event.delta or "")
 
     def part_done(self, event: Event) -> None:
-        self._rest(event.input if self.custom else event.arguments)
+        self._rest(event.arguments)
 
     def done(self, item: Item) -> None:
         self.name(item)
-        self._rest(item.input if self.custom else item.arguments)
+        self._rest(item.arguments)
+        self._end()
+
+    def _end(self) -> None:
         self._block.done = True
         self.output.blocks.advance(0)
 
@@ -199,12 +201,42 @@ class ToolCall(OutputItem):
     def _add(self, text: str) -> None:
         if text:
             self._heard.append(text)
-            self._block.add(text)
-            self.output.grow(text)
+            self._write(text)
+
+    def _write(self, arguments: str) -> None:
+        self._block.add(arguments)
+        self.output.grow(arguments)
 
 
 class CustomCall(ToolCall):
-    custom = True
+    """Its free text is the one member of an object, written as it comes."""
+
+    def __init__(self, output: Output) -> None:
+        super().__init__(output)
+        self._closed = False
+
+    def part_done(self, event: Event) -> None:
+        self._rest(event.input)
+
+    def done(self, item: Item) -> None:
+        self.name(item)
+        self._rest(item.input)
+        self.close()
+        self._end()
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._write(f'{self._opening()}"}}')
+
+    def _add(self, text: str) -> None:
+        if text and not self._closed:
+            opening = self._opening()
+            self._heard.append(text)
+            self._write(opening + msgspec.json.encode(text).decode()[1:-1])
+
+    def _opening(self) -> str:
+        return "" if self._heard else '{"input":"'
 
 
 KINDS: dict[str, Callable[[Output], OutputItem]] = {

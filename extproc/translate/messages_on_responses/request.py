@@ -4,9 +4,8 @@ import msgspec
 
 from extproc.errors import Rejection
 from extproc.translate import want
-from extproc.translate.for_messages import choice, fields, system, tools, walk
+from extproc.translate.for_messages import choice, fields, request, system, tools, walk
 from extproc.translate.for_messages.asked import Asked
-from extproc.translate.for_messages.effort import show_thinking
 from extproc.translate.for_messages.turns import SEAM, AssistantTurn
 from extproc.translate.messages_on_responses import effort, hosted, structured
 from extproc.translate.messages_on_responses.draft import ResponsesDraft
@@ -24,8 +23,7 @@ def translate(body: Json, to: Target) -> Asked | Rejection:
 
 
 def _translated(draft: ResponsesDraft) -> Asked:
-    echo = compose(draft)
-    return _asked(draft, msgspec.json.encode(draft.upstream), echo)
+    return request.asked(draft, PATH, compose(draft))
 
 
 def compose(draft: ResponsesDraft) -> str:
@@ -62,22 +60,3 @@ def _stateless(draft: ResponsesDraft) -> None:
     draft.upstream["store"] = False
     if draft.profile.include_encrypted:
         draft.upstream["include"] = [_ENCRYPTED]
-
-
-def _asked(draft: ResponsesDraft, body: bytes, echo: str) -> Asked:
-    return Asked(
-        path=PATH,
-        body=body,
-        stream=draft.body.get("stream") is True,
-        model=draft.body["model"],
-        warnings=draft.warnings.items,
-        max_tokens=draft.upstream.get(draft.limit_member),
-        profile=draft.profile,
-        nonce=draft.target.nonce,
-        original_names=draft.original_names,
-        toolsets=draft.toolsets,
-        stop_sequences=fields.stop_sequences(draft),
-        show_thinking=show_thinking(draft),
-        declares_tools="tools" in draft.upstream,
-        prefill=echo,
-    )

@@ -91,6 +91,8 @@ def _allowed(draft: Draft, allowed: Json, path: str, declared: Declared, form: F
         if not tools:
             raise refused(f"{path}.tools", "at least one tool is required")
         draft.upstream["tools"] = tools
+        # A choice is by name, and toolsets of servers have none; Anthropic refuses a server without its toolset.
+        draft.upstream.pop("mcp_servers", None)
     return {"type": _WORDS[mode]}
 
 

@@ -3,11 +3,11 @@
 from typing import NamedTuple
 
 from extproc.translate import want
+from extproc.translate.levels import LEVELS, nearest
 from extproc.translate.on_messages.draft import Draft
 from extproc.translate.on_messages.turns import Turn
 from extproc.translate.pair import Json
 
-LEVELS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 _BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768, "max": 32768}
 _LEAST = 1024
 """The smallest budget Anthropic takes, and what we leave for the answer."""
@@ -74,15 +74,13 @@ def _adaptive(draft: Draft, asked: Wanted, level: str) -> None:
 def _clamped(draft: Draft, asked: Wanted, level: str) -> str | None:
     """The nearest level the model has: downwards, else upwards."""
     allowed = [name for name in draft.profile.efforts if name not in ("none", "minimal")]
-    if level in allowed:
-        return level
     if not allowed:
         _lose(draft, asked, "the model has no levels of effort")
         return None
-    rank = LEVELS.index(level)
-    ranked = sorted(LEVELS.index(name) for name in allowed)
-    draft.warnings.add("clamped", asked.path)
-    return LEVELS[max((n for n in ranked if n < rank), default=ranked[0])]
+    found = nearest(level, allowed)
+    if found != level:
+        draft.warnings.add("clamped", asked.path)
+    return found
 
 
 def _budget(draft: Draft, turns: list[Turn], asked: Wanted, budget: int, *, forced: bool) -> None:

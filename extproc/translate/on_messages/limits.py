@@ -32,13 +32,11 @@ def stop(draft: Draft) -> None:
         return
     listed = not isinstance(asked, str)
     kept = []
-    for n, sequence in enumerate(want.sequence(draft.body, "stop", "") if listed else [asked]):
-        where = f"stop.{n}" if listed else "stop"
-        if not isinstance(sequence, str):
-            raise refused(where, "Input should be a valid string")
+    for n, sequence in enumerate(want.optional_texts(draft.body, "stop", "") if listed else [asked]):
         if sequence.strip():
             kept.append(sequence)
         else:
+            where = f"stop.{n}" if listed else "stop"
             draft.warnings.add("dropped", where, "stop sequences must contain more than white space")
     if kept:
         draft.upstream["stop_sequences"] = kept

@@ -7,9 +7,11 @@ from typing import Any
 
 from extproc.errors import Kind, Reason, Rejection
 from extproc.profiles import Profile
+from extproc.translate.failures import failure
 from extproc.translate.openai_upstream.overflow import is_overflow, prompt_too_long
 from extproc.translate.openai_upstream.scrub import scrubbed
 from extproc.translate.openai_upstream.told import Told, told_by
+from extproc.wire.lenient import Undecodable, loads
 
 NO_RETRY = (("x-should-retry", "false"),)
 
@@ -73,6 +75,16 @@ def reported(value: Any, profile: Profile, otherwise: str = "the upstream report
         return _rejection(told, code, profile, _by_status(told, code), otherwise)
     spoken = next((SPOKEN[word] for word in told.words if word in SPOKEN), (502, Kind.API))
     return _rejection(told, 502, profile, spoken, otherwise)
+
+
+def unreadable(body: bytes, profile: Profile) -> Rejection:
+    """An answer of status 200 that is no answer: it may still say why."""
+    message = "the upstream's answer cannot be read"
+    try:
+        value = loads(body)
+    except Undecodable:
+        return failure(message, "unreadable_answer")
+    return reported(value, profile, message)
 
 
 def coded(value: Any, profile: Profile, codes: Mapping[str, tuple[int, Kind]]) -> Rejection | None:

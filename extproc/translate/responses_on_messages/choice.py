@@ -6,6 +6,7 @@ from extproc.translate.on_messages.toolbox import Declared
 from extproc.translate.pair import Json
 from extproc.translate.responses_on_messages.draft import Draft
 from extproc.translate.responses_on_messages.tools import WEB_SEARCH
+from extproc.translate.want import unsupported
 
 # https://platform.openai.com/docs/api-reference/responses/create#responses-create-tool_choice
 _HOSTED = (
@@ -30,6 +31,8 @@ class _Flat:
         if kind in ("function", "custom"):
             namespace = want.optional_text(tool, "namespace", path)
             return self._draft.joined(namespace, want.text(tool, "name", path)), f"{path}.name"
+        if kind == "mcp" and "mcp_servers" in self._draft.upstream:
+            raise unsupported(path, "the tools of a server cannot be chosen among others")
         name = WEB_SEARCH if kind.startswith(WEB_SEARCH) else kind
         return name if name in self._declared.names else "", path
 

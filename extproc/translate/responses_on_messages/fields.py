@@ -14,10 +14,10 @@ DROPPED = frozenset((
 """Neither content nor billing class depends on them (or `metadata.user_id` carries them)."""
 
 ELSEWHERE = frozenset((
-    "input", "instructions", "max_output_tokens", "max_tokens", "model", "parallel_tool_calls", "stream",
-    "temperature", "tool_choice", "tools", "top_k", "top_p",
+    "input", "instructions", "max_output_tokens", "model", "parallel_tool_calls", "stream", "temperature",
+    "tool_choice", "tools", "top_k", "top_p",
 ))  # fmt: skip
-"""Read by other modules. `max_tokens` is no member of this API, but `defaults` of a model may set it for all."""
+"""Read by other modules."""
 
 _TEXT = frozenset(("format", "verbosity"))
 _REASONING = frozenset(("context", "effort", "generate_summary", "mode", "summary"))

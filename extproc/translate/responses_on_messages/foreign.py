@@ -28,10 +28,6 @@ _RESULTS = {
     "tool_search_output": "tools",
     "program_output": "result",
 }
-KINDS = frozenset((
-    *_WHOLE, *_CALLS, *_RESULTS, "image_generation_call", "mcp_approval_request", "mcp_approval_response",
-    "mcp_list_tools", "web_search_call",
-))  # fmt: skip
 
 
 def answered(items: Iterable[Any]) -> frozenset[str]:

@@ -45,7 +45,7 @@ def compose(draft: Draft) -> None:
     """Builds `draft.upstream`, in a fixed order of members."""
     upstream = draft.upstream
     upstream["model"] = draft.target.model or want.text(draft.body, "model", "")
-    upstream["max_tokens"] = limits.max_tokens(draft, ("max_output_tokens", "max_tokens"))
+    upstream["max_tokens"] = limits.max_tokens(draft, ("max_output_tokens",))
     fields.check(draft)
     _configure(draft)
     turns = ending.close(draft, walk.turns(draft), "input")

@@ -9,13 +9,19 @@ from extproc.translate.on_messages.toolbox import Declared, Toolbox
 from extproc.translate.on_messages.turns import Turn
 from extproc.translate.pair import Json
 from extproc.translate.responses_on_messages.draft import SHELL, Draft
-from extproc.translate.want import refused
 
 WEB_SEARCH = "web_search"
 _MORE = frozenset((
-    "type", "allowed_callers", "cache_control", "defer_loading", "output_schema", "prompt_cache_breakpoint",
+    "type", "allowed_callers", "async", "cache_control", "defer_loading", "output_schema", "prompt_cache_breakpoint",
 ))  # fmt: skip
 _NAMESPACE = frozenset(("type", "name", "description", "tools"))
+_WEB_SEARCH = frozenset((
+    "type", "external_web_access", "filters", "search_content_types", "search_context_size", "user_location",
+))  # fmt: skip
+_MCP = frozenset((
+    "type", "allowed_callers", "allowed_tools", "authorization", "defer_loading", "require_approval",
+    "server_description", "server_label", "server_url",
+))  # fmt: skip
 _SHELL: Json = {
     "type": "object",
     "properties": {
@@ -52,7 +58,7 @@ def _tool(draft: Draft, box: Toolbox, tool: Json, path: str) -> None:
         box.add({"name": name, "description": "Runs a command on the user's machine.", "input_schema": _SHELL})
     elif kind.startswith(WEB_SEARCH) and draft.profile.web_search:
         box.named(WEB_SEARCH, path)
-        box.add(_web_search(tool, path))
+        box.add(_web_search(draft, tool, path))
     elif kind == "mcp" and _is_reachable(draft, tool):
         _mcp(draft, box, tool, path)
     else:
@@ -62,6 +68,8 @@ def _tool(draft: Draft, box: Toolbox, tool: Json, path: str) -> None:
 def _own(draft: Draft, box: Toolbox, tool: Json, path: str, within: tuple[str, str] = ("", "")) -> None:
     if within[0] and isinstance(name := tool.get("name"), str):
         tool = {**tool, "name": draft.joined(within[0], name)}
+    if want.flag(tool, "async", path):
+        draft.warnings.add("dropped", f"{path}.async", "the model waits for every call")
     build = box.function if tool["type"] == "function" else box.custom
     box.add(mark(build(tool, path, within[1]), tool))
 
@@ -77,12 +85,17 @@ def _namespace(draft: Draft, box: Toolbox, space: Json, path: str) -> None:
 
 
 def _is_reachable(draft: Draft, tool: Json) -> bool:
-    """Anthropic asks nobody before it calls a server, so only one that may be called freely is handed on."""
-    return draft.profile.mcp and tool.get("require_approval") == "never" and tool.get("server_url") is not None
+    """Anthropic asks nobody before it calls a server, nor tells tools that only read from others: so only one that
+    may be called freely is handed on."""
+    allowed = tool.get("allowed_tools")
+    by_effect = isinstance(allowed, dict) and allowed.get("read_only") is not None
+    free = tool.get("require_approval") == "never" and not by_effect
+    return draft.profile.mcp and free and tool.get("server_url") is not None
 
 
 def _mcp(draft: Draft, box: Toolbox, tool: Json, path: str) -> None:
     """https://platform.claude.com/docs/en/agents-and-tools/mcp-connector"""
+    draft.warnings.unknown(_said(tool), _MCP, path)
     name = want.text(tool, "server_label", path)
     server: Json = {"type": "url", "url": want.text(tool, "server_url", path), "name": name}
     if token := want.optional_text(tool, "authorization", path):
@@ -101,14 +114,18 @@ def _allowed(tool: Json, path: str) -> list[str]:
     holder, key, where = (
         (tool["allowed_tools"], "tool_names", f"{path}.allowed_tools") if nested else (tool, "allowed_tools", path)
     )
-    names = want.optional_sequence(holder, key, where)
-    for n, name in enumerate(names):
-        if not isinstance(name, str):
-            raise refused(f"{where}.{key}.{n}", "Input should be a valid string")
-    return names
+    return want.optional_texts(holder, key, where)
 
 
-def _web_search(tool: Json, path: str) -> Json:
+def _said(tool: Json) -> Json:
+    """SDKs write out what is absent."""
+    return {name: value for name, value in tool.items() if value is not None}
+
+
+def _web_search(draft: Draft, tool: Json, path: str) -> Json:
+    draft.warnings.unknown(_said(tool), _WEB_SEARCH, path)
+    if tool.get("external_web_access") is not None and not want.flag(tool, "external_web_access", path):
+        draft.warnings.add("dropped", f"{path}.external_web_access", "the search reads the web as it is now")
     sent = members.web_search(want.optional_mapping(tool, "user_location", path))
     filters = want.optional_mapping(tool, "filters", path)
     if domains := want.optional_sequence(filters, "allowed_domains", f"{path}.filters"):

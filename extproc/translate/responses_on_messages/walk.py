@@ -30,8 +30,8 @@ _KNOWN = {
 
 def turns(draft: Draft) -> list[Turn]:
     """The conversation; instructions go to the draft unless they may stay where they are."""
-    if instructions := want.optional_text(draft.body, "instructions", ""):
-        draft.system.append(("instructions", {"type": "text", "text": instructions}))
+    instructions = want.optional_text(draft.body, "instructions", "") or ""
+    draft.system += [("instructions", block) for block in _text(instructions)]
     if isinstance(draft.body.get("input"), str):
         conversation = Conversation(draft)
         conversation.user(_text(draft.body["input"]), "input")
@@ -140,7 +140,8 @@ class _Walk:
             self._draft.added_tools.append((want.item(tool, where), where))
 
     def _update(self, item: Json, path: str) -> None:
-        if reasoning := want.optional_mapping(item, "reasoning", path):
+        reasoning = want.optional_mapping(item, "reasoning", path)
+        if reasoning.get("effort") is not None:
             self._draft.reasoning = (reasoning, f"{path}.reasoning")
         text = want.optional_mapping(item, "text", path)
         if text.get("format") is not None:

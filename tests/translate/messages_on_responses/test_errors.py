@@ -61,6 +61,12 @@ def test_a_policy_of_the_upstreams_is_a_refusal(code: str, category: str | None)
     assert events[-2]["delta"] == {"stop_reason": "refusal", "stop_sequence": None, "stop_details": details}
 
 
+def test_what_was_said_before_a_refusal_stays() -> None:
+    said = {"type": "message", "content": [{"type": "output_text", "text": "a"}]}
+    found, _ = whole({**failed("bio_policy"), "output": [said]})
+    assert (found["content"], found["stop_reason"]) == ([{"type": "text", "text": "a"}], "refusal")
+
+
 @pytest.mark.parametrize(
     ("members", "status", "kind"),
     [

@@ -1,5 +1,6 @@
 """Cases of the stream machine that have no vector."""
 
+import json
 from typing import Any
 
 import pytest
@@ -165,6 +166,27 @@ def test_a_custom_call() -> None:
     item = {"call_id": "c", "name": "f"}
     end = done(0, "custom_tool_call", **item, input='say "hi"')
     assert said(added(0, "custom_tool_call", **item), *pieces, end) == [("tool_use", '{"input":"say \\"hi\\""}')]
+
+
+def test_the_input_of_a_custom_call_flows_as_it_comes() -> None:
+    reply = messages_on_responses.reply(STREAM, SSE)
+    reply.feed(CREATED + added(0, "custom_tool_call", call_id="c", name="f"))
+    pieces = [reply.feed(delta(0, "custom_tool_call_input", text)) for text in ('a"', "\nb")]
+    told = [json.loads(piece.partition(b"data: ")[2])["delta"]["partial_json"] for piece in pieces]
+    assert told == ['{"input":"a\\"', "\\nb"]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "expected"),
+    [
+        ([], ""),
+        ([delta(0, "custom_tool_call_input", "ab")], "ab"),
+        ([event("response.custom_tool_call_input.done", output_index=0, input="ab")], "ab"),
+    ],
+)
+def test_a_custom_call_whose_end_is_not_told(pieces: list[bytes], expected: str) -> None:
+    begun = added(0, "custom_tool_call", call_id="c", name="f")
+    assert said(begun, *pieces) == [("tool_use", f'{{"input":"{expected}"}}')]
 
 
 def test_items_without_an_index_are_told_apart_by_id() -> None:

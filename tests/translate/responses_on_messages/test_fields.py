@@ -143,9 +143,3 @@ def test_what_the_answer_repeats() -> None:
         "tools": [{"type": "web_search"}],
         "text": {"verbosity": "low"},
     }
-
-
-def test_a_limit_that_the_configuration_sets_for_every_api() -> None:
-    asked = ask(body(max_tokens=7))
-    assert (asked.max_tokens, asked.warnings) == (7, ())
-    assert ask(body(max_tokens=7, max_output_tokens=9)).max_tokens == 9

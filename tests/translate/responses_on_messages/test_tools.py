@@ -86,6 +86,23 @@ def test_web_search_where_the_provider_has_it() -> None:
 
 
 @pytest.mark.parametrize(
+    ("more", "warnings"),
+    [
+        ({"external_web_access": True, "search_content_types": ["text"], "filters": None}, ()),
+        ({"external_web_access": False}, ("dropped:tools.0.external_web_access",)),
+        ({"unheard_of": 1}, ("dropped:tools.0.unheard_of",)),
+    ],
+)
+def test_what_web_search_cannot_be_told(more: Json, warnings: tuple[str, ...]) -> None:
+    assert ask(body(tools=[{"type": "web_search", **more}]), target(web_search=True)).warnings == warnings
+
+
+@pytest.mark.parametrize(("waits", "warnings"), [(False, ()), (True, ("dropped:tools.0.async",))])
+def test_every_call_is_waited_for(waits: bool, warnings: tuple[str, ...]) -> None:
+    assert ask(body(tools=[{**function(), "async": waits}])).warnings == warnings
+
+
+@pytest.mark.parametrize(
     "kind", ["web_search", "shell", "apply_patch", "file_search", "mcp", "image_generation", "odd"]
 )
 def test_what_cannot_run_here(kind: str) -> None:
@@ -168,10 +185,35 @@ def test_mcp_servers_where_the_provider_reaches_them(more: Json, server: Json, t
     assert found["tools"] == [{"type": "mcp_toolset", "mcp_server_name": "m", **toolset}]
 
 
-@pytest.mark.parametrize("changes", [{"require_approval": "always"}, {"require_approval": None}, {"server_url": None}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"require_approval": "always"},
+        {"require_approval": None},
+        {"server_url": None},
+        {"allowed_tools": {"read_only": True}},
+    ],
+)
 def test_a_server_that_wants_to_be_asked_for_is_not_called_freely(changes: Json) -> None:
     asked = ask(body(tools=[function(), {**MCP, **changes}]), target(mcp=True))
     assert asked.warnings == ("dropped:tools.1",) and b"mcp" not in asked.body
+
+
+def test_what_a_server_cannot_be_told_is_said() -> None:
+    asked = ask(body(tools=[{**MCP, "headers": {"x-key": "k"}, "connector_id": None}]), target(mcp=True))
+    assert asked.warnings == ("dropped:tools.0.headers",)
+
+
+def test_allowed_tools_beside_a_server() -> None:
+    def choose(*tools: Json) -> Json:
+        allowed = {"type": "allowed_tools", "mode": "auto", "tools": list(tools)}
+        return body(tools=[function(), MCP], tool_choice=allowed)
+
+    only = {"type": "function", "name": "f"}
+    found = sent(choose(only), target(mcp=True))
+    assert [tool["name"] for tool in found["tools"]] == ["f"] and "mcp_servers" not in found
+    assert refusal(choose(only, {"type": "mcp", "server_label": "m"}), target(mcp=True)).path == "tool_choice.tools.1"
+    assert sent(choose(only, {"type": "mcp", "server_label": "m"}))["tools"] == found["tools"]
 
 
 def test_names_of_mcp_tools_are_texts() -> None:

@@ -41,6 +41,11 @@ def test_instructions_come_first_then_leading_messages() -> None:
     assert system == "a\nb\nc"
 
 
+@pytest.mark.parametrize("blank", ["", " \n"])
+def test_blank_instructions_are_none(blank: str) -> None:
+    assert "system" not in sent(body(instructions=blank))
+
+
 def test_later_instructions_are_hoisted() -> None:
     asked = ask(body(user(), {"role": "developer", "content": "late"}))
     assert (json.loads(asked.body)["system"], asked.warnings) == ("late", ("reordered:input.1",))
@@ -210,6 +215,12 @@ def test_the_last_configuration_wins() -> None:
     found = json.loads(asked.body)
     assert found["output_config"] == {"effort": "max"}
     assert asked.warnings == ("emulated:input.2.text.format",)
+
+
+@pytest.mark.parametrize("update", [{"reasoning": {"effort": None}}, {"reasoning": None}, {"text": None}])
+def test_an_update_that_says_nothing_of_effort_leaves_it(update: Json) -> None:
+    found = sent(body(user(), {"type": "configuration_update", **update}, reasoning={"effort": "high"}))
+    assert found["output_config"] == {"effort": "high"}
 
 
 def test_a_compacted_conversation_of_ours() -> None:

@@ -88,7 +88,7 @@ async def serve(options: Options, processor: str, envoy_folder: Path | None = No
         if envoy_folder and front:
             with _writing("Envoy's files", envoy_folder):
                 front.begin(reloader.source)
-        environ |= beside.start(source, addresses, reloader.status)
+        environ |= beside.start(source, addresses, reloader.status, front.ready if front else None)
         workers = [reloader.crew.worker(options.config, address, LEAVE_SECONDS, environ) for address in addresses]
         groups.append(workers)
         await start(groups)
@@ -201,7 +201,7 @@ class _Beside:
     def start(
         self, source: Source, workers: Sequence[str], status: Status, front: "Check | None" = None
     ) -> dict[str, str]:
-        """Answers from now on, which says that Envoy's files are there; gives what the workers' environment needs. Raises
+        """Answers from now on, so Envoy's files must be there; gives what the workers' environment needs. Raises
         CannotStart."""
         if source.config.metrics is None and source.config.health is None:
             return {}

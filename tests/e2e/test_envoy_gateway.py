@@ -152,7 +152,7 @@ def gateway(setup: Setup, address: str, wanted: list[Json]) -> Iterator[Stack]:
     source = config.load(setup.path, setup.environ)
     known = {cluster["name"]: cluster for cluster in envoy.clusters(source, [address])}
     provider = known[providers.cluster("openai", source.config.providers["openai"].base_url)]
-    boot = envoy.bootstrap()
+    boot = envoy.bootstrap(source)
     del boot["dynamic_resources"]
     boot["static_resources"] = {
         "listeners": [patched(LISTENER, listener(setup.port), wanted)],

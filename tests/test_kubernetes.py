@@ -85,7 +85,17 @@ def test_there_is_time_to_finish(file: str) -> None:
 def test_the_processor_is_up_before_envoy_and_ends_after_it() -> None:
     [sidecar] = pod("sidecar.yaml")["initContainers"]
     assert (sidecar["name"], sidecar["restartPolicy"]) == ("processor", "Always")
-    assert "startupProbe" in sidecar
+    assert sidecar["startupProbe"]["httpGet"]["path"] == "/livez"
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_an_identity_provider_that_is_down_is_no_reason_to_start_again(file: str) -> None:
+    """A processor without an issuer's keys says that it does not serve; it is alive."""
+    [processor] = [one for one in containers(file) if one["name"] == "processor"]
+    probe = processor["livenessProbe"]["httpGet"]
+    health = yaml.safe_load(only("sidecar.yaml", "ConfigMap")["data"]["gateway.yaml"])["health"]
+    assert {port["name"]: port["containerPort"] for port in processor["ports"]}[probe["port"]] == health["port"]
+    assert probe["path"] == "/livez"
 
 
 def test_the_configuration_has_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

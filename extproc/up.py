@@ -85,10 +85,10 @@ async def serve(options: Options, processor: str, envoy_folder: Path | None = No
         addresses = envoy.processor_addresses(processor, source.workers(options.workers))
         front = Front(envoy_folder, addresses) if envoy_folder else None
         reloader = Reloader(options.config, environ, front, beside.reload_now)
-        environ |= beside.start(source, addresses, reloader.status)
         if envoy_folder and front:
             with _writing("Envoy's files", envoy_folder):
                 front.begin(reloader.source)
+        environ |= beside.start(source, addresses, reloader.status)
         workers = [reloader.crew.worker(options.config, address, LEAVE_SECONDS, environ) for address in addresses]
         groups.append(workers)
         await start(groups)
@@ -201,7 +201,8 @@ class _Beside:
     def start(
         self, source: Source, workers: Sequence[str], status: Status, front: "Check | None" = None
     ) -> dict[str, str]:
-        """Answers from now on; gives what the workers' environment needs. Raises CannotStart."""
+        """Answers from now on, which says that Envoy's files are there; gives what the workers' environment needs. Raises
+        CannotStart."""
         if source.config.metrics is None and source.config.health is None:
             return {}
         from extproc.server import monitor, probe

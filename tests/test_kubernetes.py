@@ -17,6 +17,8 @@ NEWEST = "1.37"
 OLDEST = "1.30"  # the first whose `preStop` sleeps without being asked to
 # Where stopping a pod spends its time: Envoy's `preStop`, its drain, and the processor's own two steps.
 PROCESSOR_SECONDS = 15
+CONFIGURATION: str = only("sidecar.yaml", "ConfigMap")["data"]["gateway.yaml"]
+SETTINGS: Json = yaml.safe_load(CONFIGURATION)
 
 
 def spelled(documents: list[Json]) -> list[tuple[str, Json]]:
@@ -89,17 +91,22 @@ def test_the_processor_is_up_before_envoy_and_ends_after_it() -> None:
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_an_identity_provider_that_is_down_is_no_reason_to_start_again(file: str) -> None:
-    """A processor without an issuer's keys says that it does not serve; it is alive."""
+def test_a_processor_without_its_issuers_keys_is_alive_and_gets_no_calls(file: str) -> None:
+    """A restart brings no identity provider back."""
     [processor] = [one for one in containers(file) if one["name"] == "processor"]
-    probe = processor["livenessProbe"]["httpGet"]
-    health = yaml.safe_load(only("sidecar.yaml", "ConfigMap")["data"]["gateway.yaml"])["health"]
-    assert {port["name"]: port["containerPort"] for port in processor["ports"]}[probe["port"]] == health["port"]
-    assert probe["path"] == "/livez"
+    asked = {kind: processor[f"{kind}Probe"]["httpGet"] for kind in ("liveness", "readiness")}
+    assert {kind: probe["path"] for kind, probe in asked.items()} == {"liveness": "/livez", "readiness": "/readyz"}
+    ports = {port["name"]: port["containerPort"] for port in processor["ports"]}
+    assert {ports[probe["port"]] for probe in asked.values()} == {SETTINGS["health"]["port"]}
+
+
+def test_envoy_refuses_calls_before_its_container_is_ended() -> None:
+    limit = containers("sidecar.yaml")[-1]["resources"]["limits"]["memory"]
+    assert limit == "1Gi" and SETTINGS["limits"]["memory_bytes"] <= 0.8 * 2**30
 
 
 def test_the_configuration_has_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = only("sidecar.yaml", "ConfigMap")["data"]["gateway.yaml"]
+    text = CONFIGURATION
     for place, name, content in (
         ("/etc/jwks", "jwks.json", json.dumps({"keys": [jwk()]})),
         ("/run/secrets/extproc", "openai_api_key", "key"),

@@ -84,6 +84,7 @@ def project(engine: Engine, name: str, key: Path, **environ: str) -> Iterator[Pr
         "GATEWAY_IMAGE": images.GATEWAY,
         "LISTEN": f"127.0.0.1:{port}",
         "OPENAI_API_KEY_FILE": str(key),
+        "OPENAI_UPSTREAM_URL": "http://model:9001/v1",  # nothing here leaves the machine
         **environ,
     }
     made = Project(engine, name, f"http://127.0.0.1:{port}", settings)

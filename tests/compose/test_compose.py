@@ -3,6 +3,8 @@
 import contextlib
 import json
 import os
+import re
+import shutil
 import signal
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -11,7 +13,7 @@ import httpx
 import pytest
 
 from tests.compose import images
-from tests.compose.engine import Engine, Failed
+from tests.compose.engine import ROOT, Engine, Failed
 from tests.compose.project import SERVICES, Project, project, wait_for
 from tests.e2e.stack import PROVIDER_KEY, SECONDS, prompt, text_of
 
@@ -56,7 +58,9 @@ def test_a_stream(gateway: Project) -> None:
 
 def test_the_demo_says_how_to_go_on(gateway: Project) -> None:
     told = gateway.compose("logs", "demo")
-    assert "exec -T processor extproc token --keys /run/lab" in told
+    [command] = re.findall(r"TOKEN=\$\(docker compose (.*)\)", told)
+    assert gateway.call(token=gateway.compose(*command.split()).strip()).status_code == 200
+    assert f"curl {gateway.url.removeprefix('http://')}/v1/messages " in told
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -78,8 +82,8 @@ def test_a_container_is_healthy(gateway: Project, service: str) -> None:
 
 
 def test_the_providers_key_is_nowhere_to_be_seen(gateway: Project) -> None:
-    """Its processor has it: the provider would be asked, but there is no way to it."""
-    assert gateway.call(model="gpt-4o").status_code == 529
+    """Its processor has it, and asks the provider with it."""
+    assert gateway.call(model="gpt-4o").status_code == 200
     assert gateway.execute("processor", "cat", "/run/secrets/openai_api_key") == PROVIDER_KEY
     shown = [json.dumps(gateway.inspect(service)) for service in (*SERVICES, "lab", "demo")]
     rendered = gateway.execute("envoy", "/bin/busybox", "sh", "-c", "cat /run/envoy/*.json")
@@ -126,6 +130,29 @@ def test_stopping_lets_a_running_stream_finish(gateway: Project) -> None:
     )
     gateway.compose("start")
     gateway.becomes(200)
+
+
+def test_changed_files_are_taken(engine: Engine, tmp_path: Path) -> None:
+    """The configuration renamed over, as editors do it, the key written in place; Envoy follows in its container."""
+    folder, key = tmp_path / "folder", tmp_path / "key"
+    shutil.copytree(ROOT / "deploy" / "compose", folder)
+    key.write_text(PROVIDER_KEY)
+    with project(engine, "extproc-test-reload", key, GATEWAY_FOLDER=str(folder)) as running:
+        statuses = {running.status()}
+        text = (folder / "gateway.yaml").read_text()
+        (folder / "new").write_text(
+            text.replace("\n  demo:", "\n  renamed:").replace("provider: demo,", "provider: renamed,")
+        )
+        (folder / "new").replace(folder / "gateway.yaml")
+
+        def served_by_the_new() -> bool:
+            statuses.add(running.status())
+            return '"gen_ai.provider.name":"renamed"' in running.compose("logs", "envoy")
+
+        wait_for(served_by_the_new)
+        assert statuses == {200}
+        key.write_text(f"{PROVIDER_KEY}-new")
+        wait_for(lambda: "configuration 3 is in force" in running.compose("logs", "processor"))
 
 
 def test_over_tcp(engine: Engine, key: Path) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -79,6 +80,19 @@ def started(
         process.wait()
         out.thread.join(SECONDS)
         err.thread.join(SECONDS)
+
+
+@contextlib.contextmanager
+def processor(setup: Setup, address: str, *more: str) -> Iterator[tuple[subprocess.Popen[str], Lines]]:
+    """`extproc serve` with one worker, and what it says on standard error. It is told to leave at the end."""
+    argv = [sys.executable, "-m", "extproc", "serve", "--config", str(setup.path), "--processor", address]
+    with started([*argv, "--workers", "1", *more], setup.folder, setup.environ) as (process, out, err):
+        out.first(lambda line: "is serving on" in line or None)
+        try:
+            yield process, err
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(SECONDS)
 
 
 @contextlib.contextmanager

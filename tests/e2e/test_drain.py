@@ -9,30 +9,17 @@ import subprocess
 import sys
 import termios
 import threading
-from collections.abc import Iterator
 from typing import Self
 
 import httpx
 import pytest
 
-from tests.e2e.bare import Setup, bare_envoy, configured, started, wait_for_processors
+from tests.e2e.bare import bare_envoy, configured, processor, started, wait_for_processors
 from tests.e2e.processes import children, running
 from tests.e2e.sse import events, kinds, said, streaming
 from tests.e2e.stack import SECONDS, Model, Stack, free_port, prompt, up
 
 TEXT = "word " * 100
-
-
-@contextlib.contextmanager
-def serve(setup: Setup, address: str) -> Iterator[subprocess.Popen[str]]:
-    argv = [sys.executable, "-m", "extproc", "serve", "--config", str(setup.path)]
-    with started([*argv, "--processor", address, "--workers", "1"], setup.folder, setup.environ) as (process, out, _):
-        out.first(lambda line: "is serving on" in line or None)
-        try:
-            yield process
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(SECONDS)
 
 
 class SteadyCalls:
@@ -72,12 +59,12 @@ class SteadyCalls:
 def test_one_of_two_leaves_and_no_call_is_lost(model: Model) -> None:
     with configured(model.url) as setup, contextlib.ExitStack() as later:
         first, second = (f"127.0.0.1:{free_port()}" for _ in range(2))
-        leaving = later.enter_context(serve(setup, first))
+        leaving, _ = later.enter_context(processor(setup, first))
         stack = later.enter_context(bare_envoy(setup, [first, second], healthy=1))
         # There is one processor yet: this stream is its.
         answer = later.enter_context(streaming(stack, f"demo: say {TEXT}\ndemo: slow 100"))
         found = [next(coming := events(answer))]
-        later.enter_context(serve(setup, second))
+        later.enter_context(processor(setup, second))
         wait_for_processors(setup, 2)
         with SteadyCalls(stack) as calls:
             calls.await_more(10)

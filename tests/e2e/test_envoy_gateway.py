@@ -9,7 +9,6 @@ import contextlib
 import copy
 import json
 import re
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +16,7 @@ import pytest
 
 from extproc import config, envoy, providers, up
 from extproc.record import ALLOWED, CLUSTER, VERDICT
-from tests.e2e.bare import Setup, configured, started, wait_for_processors
+from tests.e2e.bare import Setup, configured, processor, started, wait_for_processors
 from tests.e2e.fake_processor import closes, fake_processor, lets_through
 from tests.e2e.stack import Json, Model, Stack, free_port, prompt, text_of
 from tests.manifests import only
@@ -37,7 +36,7 @@ def listener(port: int) -> Json:
         "stat_prefix": "http-10080",
         "common_http_protocol_options": {"headers_with_underscores_action": "REJECT_REQUEST"},
         "http_filters": [
-            {"name": FILTER, "disabled": True, "typed_config": processor()},
+            {"name": FILTER, "disabled": True, "typed_config": ext_proc()},
             {
                 "name": "envoy.filters.http.router",
                 "typed_config": {"@type": f"{FILTERS}.router.v3.Router", "suppress_envoy_headers": True},
@@ -59,7 +58,7 @@ def listener(port: int) -> Json:
     }
 
 
-def processor() -> Json:
+def ext_proc() -> Json:
     [policy] = only(FILE, "EnvoyExtensionPolicy")["spec"]["extProc"]
     assert policy["processingMode"] == {"allowModeOverride": True, "request": {"body": "Buffered"}}
     return {
@@ -177,11 +176,8 @@ def setup(model: Model) -> Iterator[Setup]:
 def stack(setup: Setup) -> Iterator[Stack]:
     """With the real processor."""
     address = f"127.0.0.1:{free_port()}"
-    argv = [sys.executable, "-m", "extproc", "serve", "--config", str(setup.path), "--processor", address]
-    with started([*argv, "--workers", "1"], setup.folder, setup.environ) as (_, out, _err):
-        out.first(lambda line: "is serving on" in line or None)
-        with gateway(setup, address, patches()) as running:
-            yield running
+    with processor(setup, address), gateway(setup, address, patches()) as running:
+        yield running
 
 
 def test_who_may_call_and_what_comes_back(stack: Stack) -> None:

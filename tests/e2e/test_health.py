@@ -11,10 +11,9 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.e2e.bare import Setup, configured
+from tests.e2e.bare import Setup, configured, processor
 from tests.e2e.processes import children
 from tests.e2e.stack import GATEWAY, SECONDS, Json, Model, Stack, free_port, up
-from tests.e2e.test_drain import serve
 
 
 def ready(port: int) -> tuple[int, Json]:
@@ -84,7 +83,7 @@ def setup(model: Model) -> Iterator[Setup]:
 def test_who_leaves_is_not_ready(setup: Setup, port: int) -> None:
     with setup.path.open("a") as config:
         config.write(f"health: {{port: {port}}}\n")
-    with serve(setup, f"unix:{setup.folder}/p.sock") as process:
+    with processor(setup, f"unix:{setup.folder}/p.sock") as (process, _):
         assert ready(port) == (200, {"status": "ready", "worker-0": "serving"})
         process.send_signal(signal.SIGTERM)
         assert await_status(port, "leaving")[0] == 503
@@ -101,3 +100,22 @@ def test_a_port_that_is_taken_is_said(setup: Setup, port: int, key: str) -> None
         )
     problem = f"cannot listen on 127.0.0.1:{port}: Address already in use; see `{key}` in the file\n"
     assert (ran.returncode, ran.stdout, ran.stderr) == (1, "", problem)
+
+
+def test_who_answers_has_written_envoys_files(setup: Setup, port: int) -> None:
+    """Kubernetes starts Envoy's container as soon as there is an answer."""
+    with setup.path.open("a") as config:
+        config.write(f"health: {{port: {port}}}\n")
+    with socket.create_server(("127.0.0.1", port)):
+        argv = [
+            sys.executable,
+            "-m",
+            "extproc",
+            "serve",
+            "--processor",
+            f"unix:{setup.folder}/p.sock",
+            "--envoy-folder",
+            ".",
+        ]
+        ran = subprocess.run(argv, cwd=setup.folder, env=setup.environ, capture_output=True, timeout=60, check=False)
+    assert ran.returncode == 1 and (setup.folder / "bootstrap.json").exists()

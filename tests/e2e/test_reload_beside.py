@@ -1,11 +1,9 @@
 """`extproc serve` beside somebody else's Envoy: one that watches the files that are kept for it, or one of its own."""
 
 import contextlib
-import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 
@@ -13,25 +11,13 @@ import httpx
 import pytest
 
 from extproc.providers import cluster
-from tests.e2e.bare import Setup, bare_envoy, configured, envoy_in, started
+from tests.e2e.bare import Setup, bare_envoy, configured, envoy_in, processor
 from tests.e2e.refusals import never_asked
 from tests.e2e.reloading import Reloads
-from tests.e2e.stack import SECONDS, Lines, Model, Stack, free_port, prompt
+from tests.e2e.stack import SECONDS, Model, Stack, free_port, prompt
 
 MORE = "  more: {{dialects: [chat], base_url: {url}}}\n"
 ROUTE = "routes: [{path: /files/*, serve: passthrough, provider: more}]\n"
-
-
-@contextlib.contextmanager
-def serving(setup: Setup, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], Lines]]:
-    argv = [sys.executable, "-m", "extproc", "serve", "--config", str(setup.path), "--workers", "1", *arguments]
-    with started(argv, setup.folder, setup.environ) as (process, out, err):
-        out.first(lambda line: "is serving on" in line or None)
-        try:
-            yield process, err
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(SECONDS)
 
 
 class Halting:
@@ -81,9 +67,7 @@ def test_an_envoy_that_watches_the_folder_follows(model: Model) -> None:
         setup = later.enter_context(configured(model.url))
         more = later.enter_context(Halting())
         folder = str(setup.folder)
-        process, err = later.enter_context(
-            serving(setup, "--envoy-folder", folder, "--processor", f"unix:{folder}/worker.sock")
-        )
+        process, err = later.enter_context(processor(setup, f"unix:{folder}/worker.sock", "--envoy-folder", folder))
         stack = later.enter_context(envoy_in(setup, healthy=1))
         reloads = Reloads(Stack(stack.url, setup.folder, process, stack.out, err))
         text = setup.path.read_text()
@@ -111,7 +95,7 @@ def test_an_envoy_that_watches_the_folder_follows(model: Model) -> None:
 def test_an_envoy_of_its_own_has_to_be_told(model: Model) -> None:
     with configured(model.url) as setup:
         address = f"127.0.0.1:{free_port()}"
-        with serving(setup, "--processor", address) as (process, err), bare_envoy(setup, [address], healthy=1) as stack:
+        with processor(setup, address) as (process, err), bare_envoy(setup, [address], healthy=1) as stack:
             reloads = Reloads(Stack(stack.url, setup.folder, process, stack.out, err))
             text = setup.path.read_text()
             setup.path.write_text(text.replace("claude-*", "another-*"))

@@ -9,7 +9,6 @@ Json = dict[str, Any]
 # Made of three headers of an answer, because Envoy decides about another try by one header alone.
 RETRY_HEADER = "x-extproc-retry"
 _ASKED_FOR = "%RESP(:STATUS)% after %RESP(RETRY-AFTER)% %RESP(X-SHOULD-RETRY)%"
-_TYPE = "type.googleapis.com/envoy"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _FILTERS = "envoy.extensions.filters.http"
 # The processor, which can say so in the client's dialect, gives up before Envoy does.

@@ -1,4 +1,4 @@
-"""The one listener: TLS, limits, filters, routes by verdict, and Envoy's own words in the caller's dialect."""
+"""The one listener: TLS, limits, filters, routes by verdict, and the log of calls."""
 
 from collections.abc import Sequence
 from typing import Any

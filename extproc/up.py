@@ -201,8 +201,8 @@ class _Beside:
     def start(
         self, source: Source, workers: Sequence[str], status: Status, front: "Check | None" = None
     ) -> dict[str, str]:
-        """Answers from now on, so Envoy's files must be there; gives what the workers' environment needs. Raises
-        CannotStart."""
+        """Answers from now on, which says that Envoy's files are there; gives what the workers' environment needs.
+        Raises CannotStart."""
         if source.config.metrics is None and source.config.health is None:
             return {}
         from extproc.server import monitor, probe

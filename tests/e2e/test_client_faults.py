@@ -15,7 +15,6 @@ from tests.e2e.stack import GATEWAY, SECONDS, Model, Stack, prompt, up
 from tests.e2e.test_bad_input import GOOD
 
 HASTY = GATEWAY + "limits: {request_seconds: 1}\n"
-MB = 1_000_000
 
 
 @pytest.fixture(scope="module")

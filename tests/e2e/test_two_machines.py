@@ -102,16 +102,7 @@ def balancer(machines: Sequence[Machine]) -> Iterator[Balancer]:
         of["endpoint"]["address"] = at(one.setup.port)
         of["endpoint"]["health_check_config"]["port_value"] = one.health
     (folder / "balancer.json").write_text(json.dumps(made))
-    argv = [
-        up.binary_path(),
-        "-c",
-        "balancer.json",
-        "--disable-hot-restart",
-        "--log-level",
-        "warn",
-        "--concurrency",
-        "1",
-    ]
+    argv = [up.binary_path(), "-c", "balancer.json", "--disable-hot-restart", "--log-level", "warn"]
     with started(argv, folder, {}) as (process, out, err):
         running = Balancer(Stack(f"http://127.0.0.1:{port}", folder, process, out, err), admin)
         running.await_ready(len(machines))

@@ -28,8 +28,9 @@ def _translated(draft: ResponsesDraft) -> Asked:
 
 def compose(draft: ResponsesDraft) -> str:
     """Builds `draft.upstream`, in a fixed order of members; returns the prefill to cut from the answer."""
+    model = want.text(draft.body, "model", "")
     upstream = draft.upstream
-    upstream["model"] = draft.target.model or want.text(draft.body, "model", "")
+    upstream["model"] = draft.target.model or model
     upstream["instructions"] = ""
     upstream["input"] = []
     fields.check(draft)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.translate.asking import assistant, call, result, text, tool, user
+from tests.translate.asking import assistant, body, call, result, text, tool, user
 from tests.translate.responses_upstream import ask, refusal, sent, target
 
 NEVER = {
@@ -17,6 +17,13 @@ NEVER = {
     "metadata",
     "user",
 }
+
+
+@pytest.mark.parametrize("missing", ["model", "messages", "max_tokens"])
+def test_missing_members(missing: str) -> None:
+    request = body()
+    del request[missing]
+    assert refusal(request) == f"{missing}: Field required"
 
 
 def test_the_least_request() -> None:

@@ -27,6 +27,7 @@ _REJECTED = tuple(
     name.replace("version_text", end) for name in _VERSIONS.values() for end in ("update_rejected", "update_failure")
 )
 _WARMING = ("cluster_manager.warming_clusters", "listener_manager.total_listeners_warming")
+_HEALTHY = f"cluster.{envoy.PROCESSOR}.membership_healthy"
 Stats = dict[str, str]
 
 
@@ -69,7 +70,7 @@ class Front:
         """Returns when Envoy listens and has found all workers healthy. `fetching`: they may wait for an identity
         provider that is down, and are not waited for as long. Raises NotTaken."""
         listening = {"listener_manager.total_listeners_active": "1"}
-        healthy = {f"cluster.{envoy.PROCESSOR}.membership_healthy": str(len(self._processors))}
+        healthy = {_HEALTHY: str(len(self._processors))}
         began = time.monotonic()
         while not (listening | healthy).items() <= (stats := await self._stats() or {}).items():
             waited = time.monotonic() - began
@@ -80,9 +81,11 @@ class Front:
             await asyncio.sleep(0.01)
 
     async def ready(self) -> bool:
+        """It is live and finds a worker healthy, which it may learn later than we do."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(READY_SECONDS):
-                return "LIVE" in (await self._ask("/ready") or [])
+                live = "LIVE" in (await self._ask("/ready") or [])
+                return live and (await self._stats() or {}).get(_HEALTHY, "0") != "0"
         return False
 
     def _write(self, files: Mapping[str, envoy.Json]) -> str:

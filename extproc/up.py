@@ -88,7 +88,7 @@ async def serve(options: Options, processor: str, envoy_folder: Path | None = No
         if envoy_folder and front:
             with _writing("Envoy's files", envoy_folder):
                 front.begin(reloader.source)
-        environ |= beside.start(source, addresses, reloader.status)
+        environ |= beside.start(source, addresses, reloader.status, front.ready if front else None)
         workers = [reloader.crew.worker(options.config, address, LEAVE_SECONDS, environ) for address in addresses]
         groups.append(workers)
         await start(groups)

@@ -75,6 +75,10 @@ def test_a_fault_would_be_seen(tmp_path: Path) -> None:
         accepts(tmp_path, "-c", str(made))
 
 
+def test_the_balancer(tmp_path: Path) -> None:
+    accepts(tmp_path, "-c", str(ROOT / "deploy/envoy/balancer.yaml"))
+
+
 def test_the_folder_with_what_the_container_adds(tmp_path: Path) -> None:
     """Its own access to the admin socket."""
     source = config.load(written(tmp_path, SMALL), {})

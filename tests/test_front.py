@@ -86,6 +86,18 @@ def test_the_listener_stays_when_providers_change(told: Shown, tmp_path: Path) -
     assert contents(told)["listeners.json"] == before
 
 
+@pytest.mark.parametrize(
+    ("said", "healthy", "ready"), [("LIVE", "1", True), ("LIVE", "0", False), ("DRAINING", "1", False)]
+)
+def test_ready(told: Shown, monkeypatch: pytest.MonkeyPatch, said: str, healthy: str, ready: bool) -> None:
+    async def ask(path: str) -> list[str]:
+        return [said]
+
+    monkeypatch.setattr(told, "_ask", ask)
+    told.answers = [{"cluster.extproc.membership_healthy": healthy}]
+    assert asyncio.run(told.ready()) is ready
+
+
 REJECTED = FINE | {"cluster_manager.cds.update_rejected": "1"}
 WARMING = FINE | {"cluster_manager.warming_clusters": "1"}
 

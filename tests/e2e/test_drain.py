@@ -27,6 +27,7 @@ class SteadyCalls:
 
     def __init__(self, stack: Stack) -> None:
         self.statuses: list[int] = []
+        self._answered: list[int] = []
         self._stack = stack
         self._token = stack.good_token
         self._stop = threading.Event()
@@ -35,15 +36,21 @@ class SteadyCalls:
 
     def _call(self) -> None:
         while not self._stop.is_set():
+            answered = len(self.statuses)
             status = self._stack.call(prompt("demo: say hello")).status_code
             with self._counted:
                 self.statuses.append(status)
+                self._answered.append(answered)
                 self._counted.notify_all()
 
     def await_more(self, count: int) -> None:
         with self._counted:
             wanted = len(self.statuses) + count
             assert self._counted.wait_for(lambda: len(self.statuses) >= wanted, SECONDS)
+
+    def begun_after(self, count: int) -> set[int]:
+        """Statuses of the calls that began when so many had been answered."""
+        return {status for status, answered in zip(self.statuses, self._answered, strict=True) if answered >= count}
 
     def __enter__(self) -> Self:
         for thread in self._threads:

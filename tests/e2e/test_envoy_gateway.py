@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from extproc import config, envoy, providers, up
+from extproc import config, envoy, envoy_listener, providers, up
 from extproc.record import ALLOWED, CLUSTER, VERDICT
 from tests.e2e.bare import Setup, configured, processor, started, wait_for_processors
 from tests.e2e.fake_processor import closes, fake_processor, lets_through
@@ -60,14 +60,16 @@ def listener(port: int) -> Json:
 
 def ext_proc() -> Json:
     [policy] = only(FILE, "EnvoyExtensionPolicy")["spec"]["extProc"]
-    assert policy["processingMode"] == {"allowModeOverride": True, "request": {"body": "Buffered"}}
+    mode = policy["processingMode"]
+    assert mode["request"]["body"] == "Buffered" and "response" not in mode
     return {
         "@type": f"{FILTERS}.ext_proc.v3.ExternalProcessor",
         "grpc_service": {"envoy_grpc": {"cluster_name": "extproc"}, "timeout": "10s"},
         "failure_mode_allow": policy["failOpen"],
         "message_timeout": policy["messageTimeout"],
-        "status_on_error": {"code": policy["statusOnError"]},
-        "allow_mode_override": True,
+        "status_on_error": {"code": {503: "ServiceUnavailable"}[policy["statusOnError"]]},
+        "allow_mode_override": mode["allowModeOverride"],
+        "request_attributes": mode["request"]["attributes"],
         "processing_mode": {
             "request_header_mode": "SEND",
             "request_body_mode": "BUFFERED",
@@ -178,6 +180,19 @@ def stack(setup: Setup) -> Iterator[Stack]:
     address = f"127.0.0.1:{free_port()}"
     with processor(setup, address), gateway(setup, address, patches()) as running:
         yield running
+
+
+def asked(made: Json) -> Json:
+    """What a listener says of when and how the processor is asked."""
+    chain = made["default_filter_chain"] if "default_filter_chain" in made else made["filter_chains"][0]
+    [found] = [one for one in chain["filters"][0]["typed_config"]["http_filters"] if "ext_proc" in one["name"]]
+    settings = {"failure_mode_allow": False, **found["typed_config"]}
+    return {**settings, "grpc_service": settings["grpc_service"]["retry_policy"]}
+
+
+def test_the_processor_is_asked_as_everywhere_else(setup: Setup) -> None:
+    everywhere = envoy_listener.listener(config.load(setup.path, setup.environ))
+    assert asked(patched(LISTENER, listener(1), patches())) == asked(everywhere)
 
 
 def test_who_may_call_and_what_comes_back(stack: Stack) -> None:

@@ -83,7 +83,7 @@ def of_workers() -> Json:
         "retry_on": "unavailable,connect-failure,reset",
         "num_retries": 3,
         "retry_host_predicate": [predicate],
-        "host_selection_retry_max_attempts": 5,
+        "host_selection_retry_max_attempts": 30,  # the idlest of them is tried again and again, and a dead one is idle
     }
 
 

@@ -60,7 +60,7 @@ class RawProvider:
         self.bodies: list[bytes] = []
         """Of all requests since `plays` was set."""
         self.left = threading.Event()
-        """A call is over, whoever ended it."""
+        """A call since `plays` was set is over, whoever ended it."""
         self._plays: list[Play] = []
         self._over = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
@@ -69,7 +69,7 @@ class RawProvider:
     def plays(self, *plays: Play | bytes) -> None:
         """What the next requests get, one each; the last stays."""
         self.bodies.clear()
-        self.left.clear()
+        self.left = threading.Event()
         self._plays = [play if callable(play) else says(play) for play in plays]
 
     @contextlib.contextmanager
@@ -91,14 +91,16 @@ class RawProvider:
                 threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
 
     def _serve(self, sock: socket.socket) -> None:
+        left = threading.Event()
         with sock, contextlib.suppress(OSError):
             body = _read(sock)
             if body is None:
                 return
             self.bodies.append(body)
+            left = self.left
             play = self._plays.pop(0) if len(self._plays) > 1 else self._plays[0]
             play(Connection(sock, self._over))
-        self.left.set()
+        left.set()
 
 
 def _read(sock: socket.socket) -> bytes | None:

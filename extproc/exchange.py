@@ -239,7 +239,7 @@ class Exchange:
         if isinstance(asked, Rejection):
             return self.reject(asked)
         asked = msgspec.structs.replace(asked, path=asked.path + below)
-        self._answer.expect(pair, asked, resolved.provider.timeouts, self._now)
+        self._answer.expect(pair, asked.without_body(), resolved.provider.timeouts, self._now)
         # A stream may last for minutes; nothing needs the client's body any more.
         self.facts.body, self.facts.raw_body = {}, b""
         self.phase = Phase.SENT

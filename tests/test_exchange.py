@@ -1,5 +1,9 @@
 """What may follow what, and how an exchange ends when a bug is met on the way."""
 
+import gc
+from types import FunctionType, ModuleType
+from typing import Any
+
 import pytest
 
 from extproc.events import Event, RequestBody, RequestHeaders, ResponseBody, ResponseHeaders, Silence
@@ -143,3 +147,20 @@ def test_the_credential_stops_here(gate: Gateway) -> None:
     sent = str(forward)
     assert token()[:20] not in sent
     assert "authorization" in forward.set_headers  # type: ignore[union-attr]
+
+
+def test_while_the_model_answers_nobody_holds_the_prompt(gate: Gateway) -> None:
+    """An answer may take minutes, and there may be thousands of them."""
+    prompt = "p" * 5000
+    asked = request_body({**ASK, "stream": True, "messages": [{"role": "user", "content": prompt}]})
+    play = Playbook(gate) >> HEADERS << awaits() >> asked << {"action": "Forward"}
+    play = play >> response_headers(200, SSE) >> response_body(CHUNK) << begins() << {"action": "AnswerBody"}
+    waiting, seen = [play.exchange], dict[int, object]()
+    while waiting:
+        held: Any = waiting.pop()
+        if id(held) not in seen and not isinstance(held, type | ModuleType | FunctionType):
+            seen[id(held)] = held
+            waiting += gc.get_referents(held)
+    assert len(seen) > 100
+    assert not [held for held in seen.values() if isinstance(held, str) and prompt in held]
+    assert not [held for held in seen.values() if isinstance(held, bytes) and prompt.encode() in held]

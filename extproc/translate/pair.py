@@ -1,7 +1,7 @@
 """What a translator between two dialects offers. Pure: no clock, socket, logger; bytes in, values out."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import msgspec
 
@@ -47,6 +47,17 @@ class Translated(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     max_tokens: int | None = None
     """As sent upstream, after clamping."""
+    sent: int = 0
+    """Bytes of a body that is gone."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return self.sent or len(self.body)
+
+    def without_body(self) -> Self:
+        """What an answer needs, which may take minutes."""
+        return msgspec.structs.replace(self, body=b"", sent=len(self.body))
 
 
 class Usage(msgspec.Struct, kw_only=True):

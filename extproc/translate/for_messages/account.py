@@ -15,7 +15,7 @@ class Account:
         self._asked = asked
         self._sink = sink
         self._outcome = outcome
-        self._estimate = Usage(input_tokens=tokens_in(len(asked.body)))
+        self._estimate = Usage(input_tokens=tokens_in(asked.size))
         self._estimates = asked.profile.missing_usage == "estimate"
         self._usage: Usage | None = None
         self.started = False

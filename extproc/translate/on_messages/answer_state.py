@@ -120,7 +120,7 @@ class AnswerState(ABC):
             return
         estimate = -(-self.size // _BYTES_PER_TOKEN)
         if self._usage is None and self.started:
-            self._usage = Usage(input_tokens=-(-len(self._about.body) // _BYTES_PER_TOKEN))
+            self._usage = Usage(input_tokens=-(-self._about.size // _BYTES_PER_TOKEN))
         if self._usage is not None:
             self._usage.output_tokens = max(self._usage.output_tokens, estimate)
             self._outcome.usage = self._usage

@@ -3,8 +3,8 @@
     pip download --no-deps --no-binary :all: cel-python==0.5.0
     python -m tests.capture_conformance cel_python-0.5.0.tar.gz
 
-Cases come from https://github.com/google/cel-spec/tree/master/tests/simple/testdata (Apache License 2.0), which the
-source distribution of cel-python carries. Left out is what no rule can say: variables, protobuf messages, extensions.
+Cases come from https://github.com/google/cel-spec (Apache License 2.0), folder tests/simple/testdata, which the source
+distribution of cel-python carries. Left out is what no rule can say: variables, protobuf messages, extensions.
 """
 
 import json

@@ -55,6 +55,8 @@ class Gateways:
         self._loop = asyncio.get_running_loop()
         self._current: Gateway | None = None
         self._using: list[int] = []
+        self.supervised = False
+        """The first configuration came from a supervisor."""
         self._held = Held()
         self._remote = RemoteKeys()
         self._fetching: asyncio.Task[None] | None = None
@@ -70,7 +72,9 @@ class Gateways:
     async def begin(self) -> None:
         """Takes the first one, from the supervisor if there is one, else from the files. Raises config.Invalid."""
         self._orders = await _standard_input()
-        order = await self._next() or Order(1, {})
+        order = await self._next()
+        self.supervised = order is not None
+        order = order or Order(1, {})
         self._take(order.number, self._made(order))
         self._fetching = asyncio.create_task(self._remote.run())
 

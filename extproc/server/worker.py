@@ -19,8 +19,8 @@ GRACE_SECONDS = 600.0
 
 
 async def serve(config: Path, address: str, leave: float) -> None:
-    """Until SIGTERM: then say so for `leave` seconds, finish what runs (bounded), and go.
-    Raises config.Invalid, OSError."""
+    """Until SIGTERM, or until the supervisor is gone: then say so for `leave` seconds, finish what runs (bounded), and
+    go. Raises config.Invalid, OSError."""
     gateways = Gateways(config)
     await gateways.begin()
     status = health.Health(gateways.ready)
@@ -33,20 +33,24 @@ async def serve(config: Path, address: str, leave: float) -> None:
     await server.listen(address)
     status.serving = True
     print(READY, flush=True)
+    told = _told_to_leave()
     following = asyncio.create_task(gateways.follow())
-    await _told_to_leave()
+    if gateways.supervised:
+        # Whoever starts next wants this address, and knows newer files.
+        following.add_done_callback(lambda _: told.set())
+    await told.wait()
     following.cancel()
     status.serving = False
     await asyncio.sleep(leave)
     await server.stop(GRACE_SECONDS)
 
 
-async def _told_to_leave() -> None:
+def _told_to_leave() -> asyncio.Event:
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, told.set)
-    await told.wait()
+    return told
 
 
 def main(argv: list[str]) -> int:

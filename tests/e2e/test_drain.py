@@ -9,6 +9,7 @@ import subprocess
 import sys
 import termios
 import threading
+import time
 from typing import Self
 
 import httpx
@@ -82,6 +83,15 @@ def test_one_of_two_leaves_and_no_call_is_lost(model: Model) -> None:
         assert set(calls.statuses) == {200}
         assert kinds(found)[-1] == "message_stop" and said(found) == TEXT.strip()
         assert stack.record(answer)["reason"] is None
+
+
+def test_a_supervisor_that_is_killed_leaves_no_worker_behind(model: Model) -> None:
+    with configured(model.url) as setup, processor(setup, f"127.0.0.1:{free_port()}") as (supervisor, _):
+        [worker] = children(supervisor.pid)
+        supervisor.kill()
+        deadline = time.monotonic() + SECONDS
+        while worker in running():
+            assert time.monotonic() < deadline
 
 
 def test_up_leaves_nothing_behind(tmp_path_factory: pytest.TempPathFactory, model: Model) -> None:

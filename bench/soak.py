@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 
 from bench import bodies, load
+from bench.mock import CHUNKS
 from bench.stack import Stack, gateway, machine, mock_model
 
 CALLS_PER_SECOND = 60
@@ -90,7 +91,10 @@ class Soak:
             writer.close()
         status = answer[9:12].decode() or "nothing"
         if b"text/event-stream" in answer.partition(b"\r\n\r\n")[0]:
-            whole = b"event: message_stop" in answer
+            stopped = b"event: message_stop" in answer
+            whole = stopped and answer.count(b"word ") == CHUNKS
+            if stopped and not whole:
+                return f"{status} FALSELY COMPLETE"
             failed = b"event: error" in answer
             return f"{status} {'complete' if whole and not failed else 'with an error' if failed else 'cut'}"
         return status

@@ -35,7 +35,8 @@ class Setup:
 def configured(model_url: str, config: str = GATEWAY) -> Iterator[Setup]:
     # Sockets need a path that is shorter than those pytest makes.
     with tempfile.TemporaryDirectory(prefix="extproc-") as name:
-        environ = {"PATH": os.environ["PATH"], "HOME": name, "MODEL_URL": model_url, "MODEL_KEY": PROVIDER_KEY}
+        environ = {"PATH": os.environ["PATH"], "HOME": name, "TMPDIR": name, "MODEL_URL": model_url}
+        environ["MODEL_KEY"] = PROVIDER_KEY
         setup = Setup(Path(name), environ, free_port())
         setup.path.write_text(config + f"listen: {{port: {setup.port}}}\n")
         idp.ensure_keys(setup.folder / "keys")

@@ -171,9 +171,11 @@ def _supervised(run: Callable[[], Coroutine[Any, Any, None]]) -> int:
 def _check(options: argparse.Namespace) -> int:
     from extproc import explain, gateway
     from extproc.config import Invalid
+    from extproc.policy.remote_keys import RemoteKeys
 
+    remote = RemoteKeys()
     try:
-        made = gateway.load(options.config)
+        made = gateway.load(options.config, remote=remote)
     except Invalid as error:
         return _complain(error, USAGE)
     if {options.token, options.model, options.path, options.body, options.source} == {None}:
@@ -181,7 +183,8 @@ def _check(options: argparse.Namespace) -> int:
         return 0
     try:
         token = explain.token(options.token)
-        return explain.run(made, explain.Asked(token, options.model, options.path, options.body, options.source))
+        asked = explain.Asked(token, options.model, options.path, options.body, options.source)
+        return explain.run(made, remote, asked)
     except explain.Unusable as error:
         return _complain(error, USAGE)
 

@@ -23,6 +23,7 @@ from extproc.events import Action, AwaitBody, Headers, RequestBody, RequestHeade
 from extproc.facts import Facts
 from extproc.gateway import Gateway
 from extproc.policy.asked import READINGS
+from extproc.policy.remote_keys import RemoteKeys
 from extproc.policy.rules import RuleSet, Seen
 from extproc.policy.variables import AT_HEADERS, Part
 from extproc.providers import Resolved
@@ -54,9 +55,10 @@ def token(given: str | None) -> str:
     return _read(Path(given[1:])).strip() if given.startswith("@") else given
 
 
-def run(gateway: Gateway, asked: Asked) -> int:
-    """Prints caller, rules and verdict. Returns 1 when the call would be refused. Raises Unusable."""
-    facts, action = asyncio.run(_call(gateway, asked))
+def run(gateway: Gateway, remote: RemoteKeys, asked: Asked) -> int:
+    """Prints caller, rules and verdict. `remote`: that of the gateway. Returns 1 when the call would be refused.
+    Raises Unusable."""
+    facts, action = asyncio.run(_call(gateway, remote, asked))
     print(f"{facts.method} {facts.path}")
     if isinstance(action, Respond) and action.record.get("reason") == Reason.JWT_AUTH:
         print(f"token    not accepted: {action.record['error']}")
@@ -68,9 +70,9 @@ def run(gateway: Gateway, asked: Asked) -> int:
     return _verdict(action)
 
 
-async def _call(gateway: Gateway, asked: Asked) -> tuple[Facts, Action]:
+async def _call(gateway: Gateway, remote: RemoteKeys, asked: Asked) -> tuple[Facts, Action]:
     """The call as the server would see it, and the last thing that is done about it."""
-    await asyncio.gather(*(keys.newer() for keys, _ in gateway.fetched))
+    await asyncio.gather(*(remote.at(plan).newer() for plan in gateway.fetched))
     now = time.time()
     method, path = _where(asked.path)
     fields = {":method": method, ":path": path, ":authority": "localhost", "content-type": "application/json"}

@@ -5,6 +5,7 @@ import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from extproc import config, providers
 from extproc.config import Fault, Invalid, Source
@@ -17,6 +18,7 @@ from extproc.files import Files
 from extproc.policy.admit import Admit, Held
 from extproc.policy.authenticate import Authenticate
 from extproc.policy.authorize import Authorize, AuthorizeModel
+from extproc.policy.key_sets import KeySets
 from extproc.policy.remote_keys import RemoteKeys
 from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, ReadBody
 from extproc.policy.rules import Rules
@@ -51,7 +53,7 @@ class Gateway:
         source: Source,
         environ: Mapping[str, str] | None = None,
         held: Held | None = None,
-        remote: RemoteKeys | None = None,
+        remote: KeySets[Any] | None = None,
     ) -> None:
         """`remote`: where sets of keys that are fetched come from. Raises config.Invalid with every fault at once."""
         faults: list[Fault] = []
@@ -138,7 +140,7 @@ def load(
     *,
     files: Files | None = None,
     held: Held | None = None,
-    remote: RemoteKeys | None = None,
+    remote: KeySets[Any] | None = None,
 ) -> Gateway:
     """Raises config.Invalid, with faults of form and of meaning at once as far as the former let the latter be seen.
     `files`: where contents come from, and who knows afterwards which files matter, also if there was a fault.

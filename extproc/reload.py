@@ -15,7 +15,9 @@ from extproc import envoy, front, gateway
 from extproc.config import Invalid, Source
 from extproc.files import Files
 from extproc.front import Front, NotTaken
-from extproc.server import gateways
+from extproc.policy.key_sets import Name, News, Plan
+from extproc.policy.remote_keys import RemoteKeys
+from extproc.server import orders
 from extproc.server.processes import Child, worker
 from extproc.server.status import Status
 
@@ -39,14 +41,19 @@ class Generation:
     number: int
     source: Source
     files: Files
+    fetched: list[Plan]
+
+    def order(self) -> bytes:
+        return orders.order(self.number, self.files.contents)
 
 
 class Crew:
     """The workers, and which generations each of them uses."""
 
-    def __init__(self, order: Callable[[], bytes]) -> None:
-        """`order`: what a worker is to take that starts now."""
-        self._order = order
+    def __init__(self, greeting: Callable[[], bytes], wanted: Callable[[Name], None]) -> None:
+        """`greeting`: what a worker is told that starts now. `wanted`: a key is missing in a set."""
+        self._greeting = greeting
+        self._wanted = wanted
         self._workers: dict[str, Child] = {}
         self._using: dict[str, list[int]] = {}
         self._spoken = asyncio.Event()
@@ -55,21 +62,28 @@ class Crew:
         """One more, not yet started."""
 
         def hear(line: str) -> None:
-            if (numbers := gateways.using(line)) is not None:
+            if (numbers := orders.using(line)) is not None:
                 self._using[address] = numbers
                 self._spoken.set()
+            elif (name := orders.wanted(line)) is not None:
+                self._wanted(name)
 
-        child = worker(config, address, leave=leave, environ=environ, on_line=hear, greeting=self._order)
+        child = worker(config, address, leave=leave, environ=environ, on_line=hear, greeting=self._greeting)
         self._workers[address] = child
         return child
 
     def uses(self, number: int) -> bool:
         return any(number in numbers for numbers in self._using.values())
 
-    async def take(self, number: int) -> None:
-        """Returns when all have taken it. One that has crashed starts with it."""
+    def tell(self, message: bytes) -> None:
+        """Whoever starts later hears it from its greeting."""
         for child in self._workers.values():
-            child.send(self._order())
+            child.send(message)
+
+    async def take(self, new: Generation) -> None:
+        """Returns when all have taken it. One that has crashed starts with it."""
+        self.tell(new.order())
+        number = new.number
         try:
             async with asyncio.timeout(TAKE_SECONDS):
                 while self._behind(number):
@@ -97,19 +111,29 @@ class Reloader:
         self._environ = environ
         self._front = front
         self._now = now
-        self.crew = Crew(self._order)
+        self._keys = RemoteKeys(tell=self._tell)
+        self._fetching: asyncio.Task[None] | None = None
+        self.crew = Crew(self._greeting, self._keys.wanted)
         self.status = Status()
         self._files = Files()
-        self._at_start = self._load(self._files)
-        self._current = Generation(1, narrow(self._at_start), self._files)
+        self._at_start, fetched = self._load(self._files)
+        self._current = Generation(1, narrow(self._at_start), self._files, fetched)
         self._older: list[Generation] = []
+
+    def fetch_keys(self) -> None:
+        """From now on, for all workers."""
+        self._keys.use(self._current.fetched)
+        self._fetching = asyncio.create_task(self._keys.run())
 
     @property
     def source(self) -> Source:
         return self._current.source
 
-    def _order(self) -> bytes:
-        return gateways.encoded(self._current.number, self._current.files.contents)
+    def _greeting(self) -> bytes:
+        return b"".join([*map(orders.encoded, self._keys.news()), self._current.order()])
+
+    def _tell(self, news: News) -> None:
+        self.crew.tell(orders.encoded(news))
 
     async def watch(self) -> None:
         """Until cancelled."""
@@ -127,8 +151,8 @@ class Reloader:
         """Brings the files' present content into force, or says why not."""
         files = Files()
         try:
-            source = await asyncio.to_thread(self._load, files)
-            await self._bring(Generation(self._current.number + 1, self._in_place(source), files), source)
+            source, fetched = await asyncio.to_thread(self._load, files)
+            await self._bring(Generation(self._current.number + 1, self._in_place(source), files, fetched), source)
         except Invalid as error:
             self._refuse(error.lines)
         except NotTaken as error:
@@ -138,11 +162,11 @@ class Reloader:
         finally:
             self._files = files
 
-    def _load(self, files: Files) -> Source:
-        source = gateway.load(self._path, self._environ, files=files).source
-        if self._front is not None and (faults := front.faults(source)):
-            raise source.explain(faults)
-        return source
+    def _load(self, files: Files) -> tuple[Source, list[Plan]]:
+        made = gateway.load(self._path, self._environ, files=files, remote=self._keys)
+        if self._front is not None and (faults := front.faults(made.source)):
+            raise made.source.explain(faults)
+        return made.source, made.fetched
 
     def _in_place(self, source: Source) -> Source:
         """What cannot change while Envoy and the workers run stays as it is."""
@@ -158,7 +182,10 @@ class Reloader:
         elif _static(new.source) != _static(self._current.source):
             log.warning("Envoy needs to be told of this change: see `extproc envoy-config`")
         self._older, self._current = older, new
-        await self.crew.take(new.number)
+        self._keys.use(new.fetched)
+        # An issuer's calls go on while its keys come from a new place.
+        await self._keys.first_fetches()
+        await self.crew.take(new)
         self.status.taken(new.number, waiting)
         log.info("configuration %s is in force", new.number)
         if waiting:

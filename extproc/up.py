@@ -91,6 +91,7 @@ async def serve(options: Options, processor: str, envoy_folder: Path | None = No
         environ |= beside.start(source, addresses, reloader.status, front.ready if front else None)
         workers = [reloader.crew.worker(options.config, address, LEAVE_SECONDS, environ) for address in addresses]
         groups.append(workers)
+        reloader.fetch_keys()
         await start(groups)
         print(f"extproc is serving on {', '.join(addresses)}", flush=True)
         return reloader.watch
@@ -121,6 +122,7 @@ async def _start(options: Options, environ: dict[str, str], beside: "_Beside", g
     workers = [reloader.crew.worker(options.config, address, 0, environ) for address in addresses]
     proxy = _envoy(folder, environ)
     groups[:0] = [[proxy], workers]
+    reloader.fetch_keys()
     await start([[proxy, *workers]])
     try:
         await front.serving(fetching=any(one.jwks.fetched for one in source.config.authentication.jwt))

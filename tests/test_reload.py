@@ -3,16 +3,22 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from extproc.config import Fault, Invalid, Source
+from extproc.files import Files
 from extproc.front import Front, NotTaken
+from extproc.policy.key_sets import News
+from extproc.policy.places import Place
 from extproc.reload import Reloader
-from extproc.server.gateways import Order
+from extproc.server import orders
+from extproc.server.orders import Order
 from extproc.server.processes import Child
-from tests.settings import ENVIRON, GATEWAY, KEY
+from tests.issuing import ISSUER, jwk
+from tests.settings import ENVIRON, GATEWAY, KEY, MODELS, PROVIDERS, authenticating
 
 MORE = GATEWAY.replace("models:", '  more: {dialects: [chat], base_url: "http://more.example"}\nmodels:')
 
@@ -38,9 +44,12 @@ class Worker(Child):
         self.says = says
 
     def send(self, message: bytes) -> None:
-        order = msgspec.msgpack.decode(message[4:], type=Order)
-        self._book.append(f"worker: {order.number}")
-        self.says(f"using {order.number - 1} {order.number}")
+        told = msgspec.msgpack.decode(message[4:], type=Order | News)
+        if isinstance(told, News):
+            self._book.append(f"worker: keys at {told.name[0]}")
+            return
+        self._book.append(f"worker: {told.number}")
+        self.says(f"using {told.number - 1} {told.number}")
 
 
 class Scene:
@@ -190,3 +199,93 @@ def test_asked_to_it_reads_at_once(scene: Scene, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(scene.reloader.watch())
     assert scene.in_force == ["openai", "more"]
+
+
+URL = "https://idp.example/jwks"
+REMOTE = f"{authenticating(jwks={'url': URL})}\n{PROVIDERS}\n{MODELS}"
+
+
+class Idp:
+    """Whose answer comes when it is let."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.open = asyncio.Event()
+
+    async def fetch(self, place: Place) -> tuple[Any, float | None]:
+        self.asked.set()
+        await self.open.wait()
+        return {"keys": [jwk()]}, None
+
+
+@pytest.fixture
+def idp(monkeypatch: pytest.MonkeyPatch) -> Idp:
+    made = Idp()
+    monkeypatch.setattr("extproc.policy.fetch.fetch", made.fetch)
+    return made
+
+
+def test_keys_at_a_new_place_are_there_before_it_is_used(scene: Scene, idp: Idp) -> None:
+    async def reload() -> None:
+        scene.reloader.fetch_keys()
+        scene.path.write_text(REMOTE)
+        reloading = asyncio.create_task(scene.reloader.reload())
+        await idp.asked.wait()
+        assert scene.book == ["Envoy: openai"]
+        idp.open.set()
+        await reloading
+
+    asyncio.run(reload())
+    assert scene.book == ["Envoy: openai", f"worker: keys at {URL}", "worker: 2"]
+
+
+def test_they_are_not_waited_for_without_end(scene: Scene, idp: Idp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("extproc.policy.remote_keys.WAIT_SECONDS", 0.01)
+
+    async def reload() -> list[str]:
+        scene.reloader.fetch_keys()
+        scene.path.write_text(REMOTE)
+        await scene.reloader.reload()
+        return list(scene.book)
+
+    assert asyncio.run(reload()) == ["Envoy: openai", "worker: 2"]
+    assert idp.asked.is_set()
+
+
+def test_a_worker_that_starts_again_gets_the_keys_at_hand_first(tmp_path: Path, idp: Idp) -> None:
+    path = tmp_path / "gateway.yaml"
+    path.write_text(REMOTE)
+    idp.open.set()
+
+    async def greeting() -> list[Order | News | None]:
+        reloader = Reloader(path, ENVIRON, None, asyncio.Event())
+        reloader.fetch_keys()
+        await reloader._keys.first_fetches()
+        stream = asyncio.StreamReader()
+        stream.feed_data(reloader._greeting())
+        stream.feed_eof()
+        return [await orders.read(stream) for _ in range(3)]
+
+    news, order, end = asyncio.run(greeting())
+    assert isinstance(news, News) and (news.name, news.jwks is None) == ((URL, ISSUER, False), False)
+    assert isinstance(order, Order) and (order.number, end) == (1, None)
+
+
+def test_a_key_that_one_worker_wants_is_fetched_for_all(
+    scene: Scene, idp: Idp, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = asyncio.Event()
+    monkeypatch.setattr(scene.reloader.crew, "tell", lambda message: told.set())
+    orders.say_wanted((URL, ISSUER, False))
+    wants = capsys.readouterr().out.strip()
+
+    async def wanting() -> None:
+        scene.reloader._keys.use(scene.reloader._load(Files())[1])
+        scene.worker.says(wants)
+        await idp.asked.wait()
+        assert not told.is_set()
+        idp.open.set()
+        await told.wait()
+
+    scene.path.write_text(REMOTE)
+    asyncio.run(wanting())

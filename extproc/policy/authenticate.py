@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import OrderedDict
+from typing import Any
 
 import msgspec
 
@@ -12,8 +13,8 @@ from extproc.facts import Caller, Facts
 from extproc.policy import api_keys, keys, places, tokens
 from extproc.policy import credential as credentials
 from extproc.policy.credential import credential
+from extproc.policy.key_sets import KeySets, Plan
 from extproc.policy.keys import Key, KeySource
-from extproc.policy.remote_keys import Plan, RemoteKeys, RemoteSet
 from extproc.policy.tokens import Unproven
 from extproc.schema import Issuer
 
@@ -41,7 +42,7 @@ class _Proven(msgspec.Struct, frozen=True):
 class Authenticate:
     """Sets `facts.caller`, or refuses with 401 for every failure alike."""
 
-    def __init__(self, source: Source, faults: list[Fault], remote: RemoteKeys) -> None:
+    def __init__(self, source: Source, faults: list[Fault], remote: KeySets[Any]) -> None:
         settings = source.config.authentication
         self._mode = settings.mode
         self._locations = settings.locations
@@ -49,8 +50,8 @@ class Authenticate:
         self._most = settings.max_token_bytes
         self._issuers: dict[str, _Trusted] = {}
         self._verified: OrderedDict[bytes, _Proven] = OrderedDict()
-        self.fetched: list[tuple[RemoteSet, Plan]] = []
-        """What is to be kept fresh for it, by RemoteKeys.use."""
+        self.fetched: list[Plan] = []
+        """For KeySets.use."""
         if settings.mode == "strict" and not settings.jwt and settings.api_keys is None:
             faults.append(Fault(("authentication", "jwt"), "strict mode needs at least one issuer, or api_keys"))
         faults += credentials.faults(settings.locations)
@@ -65,15 +66,15 @@ class Authenticate:
             else:
                 self._issuers[issuer.issuer] = _Trusted(issuer, found)
 
-    def _keys(self, source: Source, issuer: Issuer, where: Where, remote: RemoteKeys) -> KeySource | Fault:
+    def _keys(self, source: Source, issuer: Issuer, where: Where, remote: KeySets[Any]) -> KeySource | Fault:
         if not issuer.jwks.fetched:
             return keys.load(source, issuer, where)
         place = places.load(source, issuer, where)
         if isinstance(place, Fault):
             return place
         plan = Plan(place, issuer.jwks.refresh, issuer.jwks.max_stale)
-        found = remote.at(plan)
-        self.fetched.append((found, plan))
+        self.fetched.append(plan)
+        found: KeySource = remote.at(plan)
         return found
 
     async def __call__(self, facts: Facts, now: float) -> Rejection | None:

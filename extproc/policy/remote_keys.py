@@ -2,14 +2,14 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-import msgspec
-
 from extproc.policy import keys
+from extproc.policy.key_sets import WAIT_SECONDS, Clock, KeySet, KeySets, Name, News, Plan
 from extproc.policy.keys import Keys
 from extproc.policy.places import NotFetched, Place
 
@@ -18,13 +18,9 @@ log = logging.getLogger("extproc")
 MIN_REFRESH_SECONDS = 10.0
 """Whatever a Cache-Control says; a shorter `refresh` in the configuration is followed."""
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 1.0, 30.0
-UNKNOWN_KEY_SECONDS = 60.0
-"""Tokens can make us look for a new key once in this time."""
-WAIT_SECONDS = 3.0
-"""How long a call waits for that. Envoy gives it 5."""
 
 Fetch = Callable[[Place], Awaitable[tuple[Any, float | None]]]
-Clock = Callable[[], float]
+Tell = Callable[[News], None]
 
 
 async def _over_http(place: Place) -> tuple[Any, float | None]:
@@ -33,49 +29,41 @@ async def _over_http(place: Place) -> tuple[Any, float | None]:
     return await fetch(place)
 
 
-class Plan(msgspec.Struct, frozen=True):
-    """How a set is kept."""
-
-    place: Place
-    refresh: float
-    """Seconds between two fetches at most; a server may ask for more frequent ones."""
-    max_stale: float
-    """Seconds for which keys are used that cannot be fetched again."""
+def _to_nobody(news: News) -> None:
+    """For a process that has no workers."""
 
 
-_Name = tuple[str, str, bool]
-
-
-def _name(plan: Plan) -> _Name:
-    """By what a set is known again when everything else about it has changed."""
-    return plan.place.url, plan.place.issuer, plan.place.discovers
-
-
-class RemoteSet:
-    """The keys at one URL."""
-
-    def __init__(self, plan: Plan, fetch: Fetch, clock: Clock) -> None:
-        self.plan = plan
+class RemoteSet(KeySet):
+    def __init__(self, plan: Plan, fetch: Fetch, clock: Clock, tell: Tell) -> None:
+        super().__init__(plan, clock)
         self._fetch = fetch
-        self._clock = clock
-        self._keys: Keys | None = None
-        self._fetched = self._asked = float("-inf")
+        self._tell = tell
+        self._jwks: bytes | None = None
         self._max_age: float | None = None
         self._failures = 0
         self._complaint = ""
         self._fetching: asyncio.Task[None] | None = None
         self.tried = asyncio.Event()
 
-    def current(self) -> Keys | None:
-        return self._keys if self._clock() < self._fetched + self.plan.refresh + self.plan.max_stale else None
+    def news(self) -> News:
+        return News(self.plan.name, self._jwks, self._fetched, self._asked)
 
     async def newer(self) -> None:
-        """At most one fetch a minute, whatever tokens name, and all calls wait for the same one."""
-        if self._fetching is None and self._clock() >= self._asked + UNKNOWN_KEY_SECONDS:
+        if self._looks():
+            assert self._fetching is not None
+            await asyncio.wait({self._fetching}, timeout=WAIT_SECONDS)
+
+    def wanted(self) -> None:
+        """Somebody else's token names a key that was not there; news will follow, whatever comes of it."""
+        if not self._looks():
+            self._tell(self.news())
+
+    def _looks(self) -> bool:
+        """Whether a fetch runs, if need be from now on."""
+        if self._fetching is None and self._may_ask():
             self._asked = self._clock()
             self._begin()
-        if self._fetching is not None:
-            await asyncio.wait({self._fetching}, timeout=WAIT_SECONDS)
+        return self._fetching is not None
 
     async def keep_fresh(self) -> None:
         """Until cancelled."""
@@ -100,15 +88,18 @@ class RemoteSet:
         try:
             raw, self._max_age = await self._fetch(self.plan.place)
             found, problems = keys.parse(raw)
+            jwks = json.dumps(raw).encode()
         except (NotFetched, keys.NoKeySet) as error:
             self._failed(str(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, the next try must come
             self._failed(type(error).__name__)
         else:
+            self._jwks = jwks
             self._succeeded(found, problems)
         finally:
             self._fetching = None
             self.tried.set()
+            self._tell(self.news())
 
     def _failed(self, problem: str) -> None:
         self._failures += 1
@@ -128,33 +119,31 @@ class RemoteSet:
         self._keys, self._fetched, self._failures, self._complaint = found, self._clock(), 0, complaint
 
 
-class RemoteKeys:
-    """All sets of one worker. A gateway asks for the sets it needs; what no gateway uses any more is given up."""
+class RemoteKeys(KeySets[RemoteSet]):
+    """Nothing is fetched before `use` and `run`."""
 
-    def __init__(self, fetch: Fetch = _over_http, clock: Clock = time.time) -> None:
+    def __init__(self, fetch: Fetch = _over_http, clock: Clock = time.time, tell: Tell = _to_nobody) -> None:
+        super().__init__()
         self._fetch = fetch
         self._clock = clock
-        self._sets: dict[_Name, RemoteSet] = {}
+        self._tell = tell
         self._told = asyncio.Event()
-        self._ready = False
 
-    def at(self, plan: Plan) -> RemoteSet:
-        """This issuer's set at this URL: the one in use, keys and all, else a new one. Nothing is fetched before
-        `use`."""
-        return self._sets.get(_name(plan)) or RemoteSet(plan, self._fetch, self._clock)
+    def _new(self, plan: Plan) -> RemoteSet:
+        return RemoteSet(plan, self._fetch, self._clock, self._tell)
 
-    def use(self, sets: Iterable[tuple[RemoteSet, Plan]]) -> None:
-        """These and no others from now on."""
-        self._sets = {}
-        for found, plan in sets:
-            found.plan = plan
-            self._sets[_name(plan)] = found
+    def use(self, plans: Sequence[Plan]) -> None:
+        super().use(plans)
         self._told.set()
 
-    def ready(self) -> bool:
-        """Every set in use has been fetched, once; what happens to a running gateway later concerns single issuers."""
-        self._ready = self._ready or all(one.current() is not None for one in self._sets.values())
-        return self._ready
+    def news(self) -> list[News]:
+        """Of all sets in use."""
+        return [one.news() for one in self._sets.values()]
+
+    def wanted(self, name: Name) -> None:
+        """See RemoteSet."""
+        if (found := self._sets.get(name)) is not None:
+            found.wanted()
 
     async def first_fetches(self) -> None:
         """Returns when no set in use is still to be fetched for the first time, or after WAIT_SECONDS."""

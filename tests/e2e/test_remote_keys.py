@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from extproc.policy.fetch import MAX_BYTES, WELL_KNOWN
 from tests.certificates import certificate
 from tests.e2e import forge
 from tests.e2e.issuer import AUDIENCE, BODY, CONFIG, ISSUER, Signer, gateway, until
+from tests.e2e.processes import children
 from tests.e2e.refusals import never_asked
 from tests.e2e.stack import Model, free_port
 from tests.key_server import Answer, KeyServer, key_server
@@ -25,7 +27,7 @@ from tests.key_server import Answer, KeyServer, key_server
 def test_random_kids_do_not_reach_the_provider(tmp_path: Path, model: Model, server: KeyServer) -> None:
     one, other = Signer("a"), Signer("b")
     server.serve(one.jwk, cache_control="max-age=0")
-    with gateway(tmp_path, model, {"url": f"{server.url}/jwks", "ca_file": "ca.pem"}) as stack:
+    with gateway(tmp_path, model, {"url": f"{server.url}/jwks", "ca_file": "ca.pem"}, workers=2) as stack:
         before, began = len(server.asked), time.monotonic()
         with never_asked(model):
             for number in range(40):
@@ -36,6 +38,24 @@ def test_random_kids_do_not_reach_the_provider(tmp_path: Path, model: Model, ser
         assert stack.call(BODY, token=one.token()).status_code == 200
         server.serve(one.jwk, other.jwk)
         until(lambda: stack.call(BODY, token=other.token()).status_code == 200)
+
+
+def test_one_fetch_serves_all_workers(tmp_path: Path, model: Model, server: KeyServer) -> None:
+    """At the start, for tokens with unknown kids, and for a worker that comes back while the provider is gone."""
+    one = Signer("a")
+    server.serve(one.jwk)
+    with gateway(tmp_path, model, {"url": f"{server.url}/jwks", "ca_file": "ca.pem"}, workers=3) as stack:
+        for number in range(30):
+            token = one.token(kid=f"random-{number}") if number % 2 else one.token()
+            assert stack.call(BODY, token=token).status_code == (401 if number % 2 else 200)
+        assert server.asked == ["/jwks"] * 2
+        server.answers.clear()
+        workers = [pid for pid, line in children(stack.process.pid).items() if "extproc.server.worker" in line]
+        assert len(workers) == 3
+        for pid in workers:
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: stack.call(BODY, token=one.token()).status_code == 200)
+        assert server.asked == ["/jwks"] * 2
 
 
 def test_a_provider_that_goes_down_later(tmp_path: Path, model: Model) -> None:

@@ -110,11 +110,13 @@ def test_keys_that_are_fetched_are_kept_from_one_gateway_to_the_next(tmp_path: P
     first = Gateway(source(tmp_path, text), ENVIRON, remote=remote)
     remote.use(first.fetched)
     changed = text.replace('"url": "https', '"refresh": 60, "url": "https')
-    [(again, plan)] = Gateway(source(tmp_path, changed), ENVIRON, remote=remote).fetched
-    assert again is first.fetched[0][0] and (again.plan.refresh, plan.refresh) == (300, 60)
+    [plan] = first.fetched
+    kept = remote.at(plan)
+    [again] = Gateway(source(tmp_path, changed), ENVIRON, remote=remote).fetched
+    assert remote.at(again) is kept and (kept.plan.refresh, again.refresh) == (300, 60)
     remote.use(Gateway(source(tmp_path, GATEWAY), ENVIRON, remote=remote).fetched)
-    [(other, _)] = Gateway(source(tmp_path, text), ENVIRON, remote=remote).fetched
-    assert other is not again
+    [other] = Gateway(source(tmp_path, text), ENVIRON, remote=remote).fetched
+    assert other == plan and remote.at(other) is not kept
 
 
 def test_authorities_that_cannot_be_read(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Time is the test's own here, and so is what a fetch brings."""
 
 import asyncio
+import json
 import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Any
 import pytest
 
 from extproc.policy import remote_keys
+from extproc.policy.key_sets import NEVER, KeySet, News, Plan
 from extproc.policy.places import NotFetched, Place
-from extproc.policy.remote_keys import Plan, RemoteKeys, RemoteSet
+from extproc.policy.remote_keys import RemoteKeys, RemoteSet
 from tests.issuing import jwk
 
 PLACE = Place("https://idp.example/jwks", "https://idp.example")
@@ -25,6 +27,7 @@ class Idp:
         self.asked = 0
         self.answer: Any = {"keys": [jwk()]}
         self.max_age: float | None = None
+        self.told: list[News] = []
         self.arrived = asyncio.Condition()
         self.open = asyncio.Event()
         self.open.set()
@@ -43,10 +46,9 @@ class Idp:
             await self.arrived.wait_for(lambda: self.asked >= times)
 
     def remote(self, *plans: Plan) -> tuple[RemoteKeys, list[RemoteSet]]:
-        made = RemoteKeys(self.fetch, lambda: self.now)
-        sets = [made.at(plan) for plan in plans or (PLAN,)]
-        made.use(zip(sets, plans or (PLAN,), strict=True))
-        return made, sets
+        made = RemoteKeys(self.fetch, lambda: self.now, self.told.append)
+        made.use(plans or (PLAN,))
+        return made, [made.at(plan) for plan in plans or (PLAN,)]
 
 
 def run(test: Callable[[Idp], Awaitable[None]]) -> None:
@@ -62,7 +64,7 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-def has(one: RemoteSet, kid: str) -> bool:
+def has(one: KeySet, kid: str) -> bool:
     current = one.current()
     return current is not None and current.knows(kid)
 
@@ -135,7 +137,7 @@ def test_a_running_gateway_stays_ready() -> None:
         idp.now = 10_000
         assert one.current() is None and remote.ready()
         other = Plan(Place("https://new.example", "new"), 300, 0)
-        remote.use([(remote.at(other), other)])
+        remote.use([other])
         assert remote.ready()
 
     run(test)
@@ -241,7 +243,7 @@ def test_sets_come_and_go_with_the_configuration() -> None:
         await settled()
         shorter, other = Plan(PLACE, 60, 0), Plan(Place("https://new.example", "new"), 300, 0)
         assert remote.at(shorter) is one
-        remote.use([(remote.at(shorter), shorter), (remote.at(other), other)])
+        remote.use([shorter, other])
         await settled()
         assert idp.asked == 3 and one.plan is shorter and one.current() is not None
         assert remote.at(other).current() is not None
@@ -261,7 +263,7 @@ def test_what_is_new_is_waited_for_whatever_comes_of_it() -> None:
         assert has(one, "EC-1")
         other = Plan(Place("https://new.example", "new"), 300, 0)
         idp.answer = NotFetched("x")
-        remote.use([(one, PLAN), (remote.at(other), other)])
+        remote.use([PLAN, other])
         await remote.first_fetches()
         assert idp.asked == 2 and remote.at(other).current() is None
         running.cancel()
@@ -303,5 +305,40 @@ def test_issuers_at_one_url_are_kept_apart(tmp_path: Path) -> None:
         other = Plan(Place(PLACE.url, "https://other.example"), 300, 0)
         _, (one, two) = idp.remote(PLAN, other)
         assert one is not two
+
+    run(test)
+
+
+def test_whoever_listens_is_told_after_each_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(idp: Idp) -> None:
+        remote, (one,) = idp.remote()
+        assert [(news.jwks, news.fetched) for news in remote.news()] == [(None, NEVER)]
+        await one.newer()
+        idp.answer, idp.now = NotFetched("x"), 60
+        await one.newer()
+        jwks = json.dumps({"keys": [jwk()]}).encode()
+        assert idp.told == [News(PLAN.name, jwks, 0, 0), News(PLAN.name, jwks, 0, 60)]
+        assert remote.news() == idp.told[-1:]
+
+    run(test)
+
+
+def test_whoever_wants_a_key_hears_soon() -> None:
+    """Of the fetch that begins or runs, or at once where none is due."""
+
+    async def test(idp: Idp) -> None:
+        remote, _ = idp.remote()
+        idp.open.clear()
+        for _ in range(3):
+            remote.wanted(PLAN.name)
+        await settled()
+        assert (idp.asked, len(idp.told)) == (1, 0)
+        idp.open.set()
+        await settled()
+        assert (idp.asked, len(idp.told)) == (1, 1)
+        remote.wanted(PLAN.name)
+        assert (idp.asked, len(idp.told)) == (1, 2)
+        remote.wanted(("https://nobody.example", "", False))
+        assert len(idp.told) == 2
 
     run(test)

@@ -1,14 +1,17 @@
 import asyncio
+import json
+import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from extproc.config import Invalid
 from extproc.gateway import Gateway
-from extproc.server import gateways
+from extproc.policy.key_sets import News
+from extproc.server import gateways, orders
 from extproc.server.gateways import Gateways
-from tests.settings import GATEWAY, KEY
+from tests.issuing import ISSUER, jwk
+from tests.settings import GATEWAY, KEY, MODELS, PROVIDERS, authenticating
 
 OTHER = GATEWAY.replace("claude-*", "other-*")
 
@@ -43,7 +46,7 @@ def models(gateway: Gateway) -> list[str]:
 
 
 def order(path: Path, number: int, text: str) -> bytes:
-    return gateways.encoded(number, {path: text.encode()})
+    return orders.order(number, {path: text.encode()})
 
 
 def test_without_a_supervisor_the_files_count(path: Path) -> None:
@@ -98,10 +101,33 @@ def test_a_bad_later_one_changes_nothing(
     assert KEY not in caplog.text
 
 
-def test_nothing_is_shown() -> None:
-    assert "sk-1" not in repr(gateways.Order(1, {"/key": b"sk-1"}))
+def test_issuers_keys_come_from_the_supervisor(path: Path) -> None:
+    """Before the configuration that names their place, and again whenever they were fetched."""
+    url = "https://idp.example/jwks"
+    text = f"{authenticating(jwks={'url': url})}\n{PROVIDERS}\n{MODELS}"
+
+    def told(*kids: str) -> bytes:
+        now = time.time()
+        return orders.encoded(
+            News((url, ISSUER, False), json.dumps({"keys": [jwk(kid=kid) for kid in kids]}).encode(), now, now)
+        )
+
+    async def scene() -> None:
+        held = await begun(path, told("EC-1"), order(path, 1, text), told("EC-1", "EC-2"), order(path, 2, text))
+        assert held.ready()
+        [plan] = held.current().fetched
+        sets = held._keys.at(plan)
+        assert len(sets.current() or []) == 1
+        await held.follow()
+        assert held._keys.at(plan) is sets and len(sets.current() or []) == 2
+
+    asyncio.run(scene())
 
 
-@pytest.mark.parametrize(("line", "found"), [("using 3 4", [3, 4]), ("using", []), ("ready", None), ("used 3", None)])
-def test_what_a_worker_says(line: str, found: Any) -> None:
-    assert gateways.using(line) == found
+def test_without_an_issuers_keys_nothing_is_ready(path: Path) -> None:
+    text = f"{authenticating(jwks={'url': 'https://idp.example/jwks'})}\n{PROVIDERS}\n{MODELS}"
+
+    async def scene() -> None:
+        assert not (await begun(path, order(path, 1, text))).ready()
+
+    asyncio.run(scene())

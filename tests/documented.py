@@ -62,7 +62,7 @@ def labels(metric: Metric) -> list[str]:
 
 
 def logged(where: Source) -> list[str]:
-    [log] = envoy_listener.listener(where)["filter_chains"][0]["filters"][0]["typed_config"]["access_log"]
+    log, _ = envoy_listener.listener(where)["filter_chains"][0]["filters"][0]["typed_config"]["access_log"]
     return list(log["typed_config"]["log_format"]["json_format"])
 
 

@@ -180,10 +180,16 @@ def test_the_limit_of_bodies(made: Source) -> None:
 
 
 def test_claims_are_logged(made: Source) -> None:
-    [log] = manager(made)["access_log"]
-    fields = log["typed_config"]["log_format"]["json_format"]
-    assert fields["caller.team"] == "%DYNAMIC_METADATA(extproc:caller.team)%"
-    assert not [name for name, value in fields.items() if "authorization" in str(value).lower()]
+    for log in manager(made)["access_log"]:
+        fields = log["typed_config"]["log_format"]["json_format"]
+        assert fields["caller.team"] == "%DYNAMIC_METADATA(extproc:caller.team)%"
+        assert not [name for name, value in fields.items() if "authorization" in str(value).lower()]
+
+
+def test_a_line_has_the_same_fields_whoever_ended_the_call(made: Source) -> None:
+    ours, others = (log["typed_config"]["log_format"]["json_format"] for log in manager(made)["access_log"])
+    assert {name for name in ours | others if ours[name] != others[name]} == {"reason", "error"}
+    assert "CEL" not in str(ours)
 
 
 def test_tls_of_the_listener(tmp_path: Path) -> None:

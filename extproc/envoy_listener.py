@@ -202,6 +202,7 @@ _REASON = (
     "response.code_details == 'via_upstream' && response.code < 400"
     f" ? ({_UNREAD} ? '{Reason.INTERNAL}' : {_SAID}['reason'])"
     f" : response.code_details == 'via_upstream' ? '{Reason.UPSTREAM}'"
+    f" : response.code_details.startsWith('downstream_local') ? '{Reason.INTERNAL}'"  # Envoy was told to leave
     " : response.code_details.startsWith('downstream') || response.code_details.contains('remote_re')"
     f" ? '{Reason.CLIENT_CLOSED}'"
     f" : response.code == 413 ? '{Reason.REQUEST_TOO_LARGE}'"

@@ -28,6 +28,8 @@ _REJECTED = tuple(
 )
 _WARMING = ("cluster_manager.warming_clusters", "listener_manager.total_listeners_warming")
 _HEALTHY = f"cluster.{envoy.PROCESSOR}.membership_healthy"
+_ACTIVE = "http.gateway.downstream_rq_active"
+_COUNTS = ("total_listeners_active", _HEALTHY, _ACTIVE)
 Stats = dict[str, str]
 
 
@@ -88,6 +90,23 @@ class Front:
                 return live and (await self._stats() or {}).get(_HEALTHY, "0") != "0"
         return False
 
+    async def drain(self) -> None:
+        """From now on it takes no new connection, and each answer closes the one it goes out on."""
+        for path in ("/healthcheck/fail", "/drain_listeners?inboundonly"):
+            await self._ask(path, "POST")
+
+    async def running(self) -> int:
+        """Calls; 0 where no Envoy answers."""
+        return int((await self._stats() or {}).get(_ACTIVE, 0))
+
+    async def finished(self, seconds: float) -> None:
+        """Returns when none runs any more, or after so long."""
+        deadline = time.monotonic() + seconds
+        while await self.running():
+            if time.monotonic() > deadline:
+                return
+            await asyncio.sleep(LOOK_SECONDS)
+
     def _write(self, files: Mapping[str, envoy.Json]) -> str:
         version = str(time.time_ns())
         for name, content in files.items():
@@ -112,21 +131,22 @@ class Front:
 
     async def _stats(self) -> Stats | None:
         """None where there is no Envoy."""
-        names = [*_VERSIONS.values(), *_REJECTED, *_WARMING, "total_listeners_active", "extproc.membership_healthy"]
+        names = [*_VERSIONS.values(), *_REJECTED, *_WARMING, *_COUNTS]
         answer = await self._ask(f"/stats?filter={'%7C'.join(names)}")
         if answer is None:
             return None
         rows = (line.partition(": ") for line in answer)
         return {name: value.strip('"') for name, _, value in rows}
 
-    async def _ask(self, path: str) -> list[str] | None:
+    async def _ask(self, path: str, method: str = "GET") -> list[str] | None:
         """Lines of what Envoy's administration answers; none where it hangs, None where there is no Envoy."""
         try:
             reader, writer = await asyncio.open_unix_connection(self._folder / "admin.sock")
         except OSError:
             return None
         try:
-            writer.write(f"GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n".encode())
+            head = f"{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+            writer.write(head.encode())
             return (await asyncio.wait_for(reader.read(), ANSWER_SECONDS)).decode().splitlines()
         except TimeoutError:
             return []

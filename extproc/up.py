@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 LAB_ISSUER = "claude-code-lab"
 GRACE_SECONDS = 10.0
+FINISH_SECONDS = 30.0
 SERVE_GRACE_SECONDS = 605.0
 # Envoy asks for health each second; two answers later it sends nothing new.
 LEAVE_SECONDS = 2.0
@@ -121,6 +122,7 @@ async def _start(options: Options, environ: dict[str, str], beside: "_Beside", g
     environ |= beside.start(source, addresses, reloader.status, front.ready)
     workers = [reloader.crew.worker(options.config, address, 0, environ) for address in addresses]
     proxy = _envoy(folder, environ)
+    beside.front = front
     groups[:0] = [[proxy], workers]
     reloader.fetch_keys()
     await start([[proxy, *workers]])
@@ -198,6 +200,8 @@ class _Beside:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.reload_now = asyncio.Event()
+        self.front: Front | None = None
+        """The Envoy that is ours to stop."""
         self._monitor: Monitor | None = None
 
     def start(
@@ -216,9 +220,18 @@ class _Beside:
         except monitor.CannotListen as error:
             raise CannotStart(str(error)) from None
 
-    def leave(self) -> None:
+    async def leave(self) -> None:
+        """What runs is finished, within FINISH_SECONDS."""
         if self._monitor is not None:
             self._monitor.leave()
+        if self.front is None:
+            return
+        await self.front.drain()
+        if running := await self.front.running():
+            with contextlib.suppress(OSError):  # nobody may be reading any more
+                said = f"extproc leaves when the calls that run have ended ({running}), in {FINISH_SECONDS:g} s at most"
+                print(f"{said}; a second signal ends them", flush=True)
+        await self.front.finished(FINISH_SECONDS)
 
 
 def _check_port(source: Source) -> None:

@@ -7,8 +7,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 log = logging.getLogger("extproc")
 
@@ -187,27 +188,35 @@ async def start(groups: Sequence[Group]) -> None:
 
 
 Begin = Callable[[list[Group]], Awaitable[Callable[[], Awaitable[None]] | None]]
+Leave = Callable[[], Coroutine[Any, Any, None]]
+
+
+async def _at_once() -> None:
+    pass
 
 
 async def supervise(
-    begin: Begin, grace: float, *, hung_up: Callable[[], None] | None = None, leave: Callable[[], None] = lambda: None
+    begin: Begin, grace: float, *, hung_up: Callable[[], None] | None = None, leave: Leave = _at_once
 ) -> None:
     """Runs `begin`, which starts groups of children, names them in its argument, and may give what else is to run
-    beside them; keeps them up until SIGTERM or SIGINT; then calls `leave` and stops them in their order, `grace`
-    seconds for each. SIGHUP calls `hung_up`; it ends everything where there is none, or where it is a closed
-    terminal's, which reaches no child. Nothing stays behind, however it ends."""
+    beside them; keeps them up until SIGTERM or SIGINT, and while `leave` runs, which a second signal cuts short; then
+    stops them in their order, `grace` seconds for each. SIGHUP calls `hung_up`; it ends everything where there is
+    none, or where it is a closed terminal's, which reaches no child. Nothing stays behind, however it ends."""
     groups: list[Group] = []
-    told = asyncio.Event()
+    told, hurried = asyncio.Event(), asyncio.Event()
     at_terminal = _has_terminal()
+
+    def end() -> None:
+        (hurried if told.is_set() else told).set()
 
     def hangup() -> None:
         if hung_up is None or (at_terminal and not _has_terminal()):
-            told.set()
+            end()
         else:
             hung_up()
 
     loop = asyncio.get_running_loop()
-    for number, obey in ((signal.SIGTERM, told.set), (signal.SIGINT, told.set), (signal.SIGHUP, hangup)):
+    for number, obey in ((signal.SIGTERM, end), (signal.SIGINT, end), (signal.SIGHUP, hangup)):
         loop.add_signal_handler(number, obey)
     running = asyncio.create_task(_begin_and_watch(begin, groups))
     waiting = asyncio.create_task(told.wait())
@@ -215,12 +224,23 @@ async def supervise(
         await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if running.done():
             await running
+        await _first(leave(), hurried.wait())
     finally:
-        leave()
         for task in (running, waiting):
             task.cancel()
         await asyncio.gather(running, waiting, return_exceptions=True)
         await stop(groups, grace)
+
+
+async def _first(*ways: Coroutine[Any, Any, object]) -> None:
+    """Of these only one comes to its end."""
+    tasks = [asyncio.create_task(way) for way in ways]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _has_terminal() -> bool:

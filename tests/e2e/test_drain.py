@@ -10,6 +10,7 @@ import sys
 import termios
 import threading
 import time
+from pathlib import Path
 from typing import Self
 
 import httpx
@@ -102,6 +103,36 @@ def test_up_leaves_nothing_behind(tmp_path_factory: pytest.TempPathFactory, mode
         assert stack.process.wait(SECONDS) == 0
         assert not family & running().keys()
     assert "Traceback" not in stack.printed
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_up_finishes_what_runs(tmp_path: Path, model: Model, number: int) -> None:
+    """And takes no new connection meanwhile."""
+    with up(tmp_path, environ={"MODEL_URL": model.url}) as stack:
+        with streaming(stack, f"demo: say {TEXT}\ndemo: slow 20") as answer:
+            found = [next(coming := events(answer))]
+            stack.process.send_signal(number)
+            stack.out.first(lambda line: line if "leaves when the calls that run have ended (1)" in line else None)
+            with pytest.raises(httpx.ConnectError):
+                stack.call(prompt("demo: say hello"))
+            found.extend(coming)
+        assert kinds(found)[-1] == "message_stop" and said(found) == TEXT.strip()
+        assert stack.record(answer)["reason"] is None
+        assert stack.process.wait(SECONDS) == 0
+
+
+def test_a_second_signal_ends_what_runs(tmp_path: Path, model: Model) -> None:
+    """That is the gateway's doing, not the client's."""
+    with up(tmp_path, environ={"MODEL_URL": model.url}) as stack:
+        with streaming(stack, f"demo: say {TEXT}\ndemo: slow 1000") as answer:
+            next(coming := events(answer))
+            stack.process.send_signal(signal.SIGINT)
+            stack.out.first(lambda line: line if "a second signal ends them" in line else None)
+            stack.process.send_signal(signal.SIGINT)
+            with pytest.raises(httpx.RemoteProtocolError):
+                list(coming)
+        assert stack.process.wait(SECONDS) == 0
+        assert stack.record(answer)["reason"] == "Internal"
 
 
 def test_up_leaves_nothing_behind_when_its_terminal_is_closed(model: Model) -> None:

@@ -12,7 +12,7 @@ from extproc import record
 from extproc.errors import Kind, Reason, Rejection
 from extproc.events import Action, AnswerBody, BeginAnswer, Headers, Record, Respond, ResponseBody, ResponseHeaders
 from extproc.facts import Facts
-from extproc.schema import Timeouts
+from extproc.providers import Provider
 from extproc.settings import Settings
 from extproc.translate.pair import Reader, Reply, Translated
 from extproc.translate.warnings import header_value
@@ -62,7 +62,7 @@ class Answer:
         self._error_body = bytearray()
         self._recorded_at = 0.0
         self._now = 0.0
-        self._timeouts: Timeouts | None = None
+        self._provider: Provider | None = None
         self._sent_at = 0.0
         self._heard_at = 0.0
         """When the provider last said something; what the client gets meanwhile does not count."""
@@ -77,11 +77,11 @@ class Answer:
     def over(self) -> bool:
         return self._state is State.OVER
 
-    def expect(self, pair: Reader, asked: Translated, timeouts: Timeouts, now: float) -> None:
-        """The request goes to a provider. `timeouts`: the provider's."""
+    def expect(self, pair: Reader, asked: Translated, provider: Provider, now: float) -> None:
+        """The request goes to a provider."""
         self._pair = pair
         self._asked = asked
-        self._timeouts = timeouts
+        self._provider = provider
         self._sent_at = now
 
     @property
@@ -95,7 +95,7 @@ class Answer:
     def _given_up(self) -> tuple[float, Rejection]:
         """When the provider's time is over, and what is said then. NEVER: there is nothing to wait for, or Envoy, which
         knows the same limits, must see to it."""
-        timeouts = self._timeouts
+        timeouts = self._provider.timeouts if self._provider is not None else None
         ended = self._reply is not None and self._reply.outcome.complete
         unheard = self._state is State.FLOWING and not self._has_body
         if timeouts is None or ended or unheard or self._state is State.OVER:
@@ -194,7 +194,8 @@ class Answer:
 
     def _more(self, out: bytes, end: bool, now: float, extra: Record | None = None) -> list[Action]:
         assert self._reply is not None
-        over = end or self._reply.outcome.failure is not None
+        failed = self._reply.outcome.failure is not None
+        over, out = end or failed, self._concealed(out) if failed else out
         actions: list[Action] = []
         if out or over:
             actions.append(AnswerBody(out, over, (extra or {}) | self._progress(over, now)))
@@ -252,7 +253,7 @@ class Answer:
         refusal = self._pair.error(self._asked, self._upstream.status, headers, bytes(self._error_body), now)
         if refusal.answer:
             answer: list[Action] = [self._begin(refusal.headers)]
-            answer.append(AnswerBody(refusal.answer, True, {record.ENDED: True}))
+            answer.append(AnswerBody(self._concealed(refusal.answer), True, {record.ENDED: True}))
             self._state = State.OVER
             return answer
         return self._refuse(refusal.rejection, refusal.headers, refusal.body)
@@ -262,7 +263,7 @@ class Answer:
         request_id = extra.get("request-id", self._facts.request_id)
         headers = {**extra, **dict(rejection.headers), "content-type": JSON, **ids(request_id)}
         status = rejection.http_status if said else rejection_status(self._facts.dialect, rejection)
-        body = said or self._envelope(rejection, request_id)
+        body = self._concealed(said or self._envelope(rejection, request_id))
         outcome = record.of_outcome(self._reply.outcome) if self._reply else {}
         fields = outcome | record.of_rejection(rejection) | {"request_id": request_id}
         actions: list[Action] = [self._begin_with(status, headers, fields), AnswerBody(body, True, {})]
@@ -274,6 +275,9 @@ class Answer:
 
     def _envelope(self, rejection: Rejection, request_id: str) -> bytes:
         return rejection_body(self._facts.dialect, rejection, request_id)
+
+    def _concealed(self, error: bytes) -> bytes:
+        return self._provider.concealed(error) if self._provider is not None else error
 
     def _begin_with(self, status: int, headers: dict[str, str], fields: Record) -> BeginAnswer:
         return BeginAnswer(status, headers, other_names(self._upstream.headers, headers.keys()), fields)

@@ -177,7 +177,7 @@ class Exchange:
         facts, provider = self.facts, self.facts.provider
         assert provider is not None
         lists = model_lists.ModelLists(facts.dialect, facts.path, facts.query)
-        self._answer.expect(lists, _NOTHING_ASKED, provider.timeouts, self._now)
+        self._answer.expect(lists, _NOTHING_ASKED, provider, self._now)
         self.phase = Phase.SENT
         query = model_lists.query_for(facts.dialect, facts.path)
         version = {} if facts.dialect == "messages" else {"anthropic-version": Profile().anthropic_version}
@@ -239,7 +239,7 @@ class Exchange:
         if isinstance(asked, Rejection):
             return self.reject(asked)
         asked = msgspec.structs.replace(asked, path=asked.path + below)
-        self._answer.expect(pair, asked.without_body(), resolved.provider.timeouts, self._now)
+        self._answer.expect(pair, asked.without_body(), resolved.provider, self._now)
         # A stream may last for minutes; nothing needs the client's body any more.
         self.facts.body, self.facts.raw_body = {}, b""
         self.phase = Phase.SENT

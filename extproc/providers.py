@@ -30,6 +30,9 @@ class Credential:
         return "Credential(***)"
 
 
+_MIN_KEY = 8
+
+
 class Provider(msgspec.Struct, frozen=True):
     name: str
     dialects: tuple[Dialect, ...]
@@ -53,6 +56,16 @@ class Provider(msgspec.Struct, frozen=True):
         if root:
             return base.removesuffix("/v1") + below
         return base + (below.removeprefix("/v1") if base.endswith("/v1") and below.startswith("/v1/") else below)
+
+    def concealed(self, text: bytes) -> bytes:
+        """Without its key and its address, whatever they look like: a provider may quote them in an error."""
+        if self.credential is not None and len(key := self.credential.reveal()) >= _MIN_KEY:
+            text = text.replace(key.encode(), b"[key]")
+        names = {self.authority, urlsplit(self.base_url).hostname or ""}
+        # A name of one plain word may be any word.
+        for name in sorted((name for name in names if re.search(r"[.:\d-]", name)), key=len, reverse=True):
+            text = re.sub(rb"(?i)(?<![\w.-])%b(?![\w-])" % re.escape(name.encode()), b"[address]", text)
+        return text
 
     def credential_headers(self) -> dict[str, str]:
         if self.credential is None:

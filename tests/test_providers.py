@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from extproc import profiles
-from extproc.providers import MAX_MODEL_NAME, Catalogue, Credential, load
+from extproc.providers import MAX_MODEL_NAME, Catalogue, Credential, Provider, load
 from extproc.wire import Dialect
 from tests.settings import AUTHENTICATION, KEY, faults, source
 
@@ -335,3 +335,22 @@ def test_a_member_the_configuration_names_in_the_clients_dialect_wins(tmp_path: 
     models = "  - {name: a, provider: openai, overrides: {max_tokens: 5, max_output_tokens: 6}}"
     found = catalogue(tmp_path, models).resolve("a")
     assert found is not None and found.configured("responses", {}) == {"max_output_tokens": 6}
+
+
+@pytest.mark.parametrize(
+    ("url", "said", "told"),
+    [
+        ("http://gpu-node-7:8000/v1", "GPU-node-7:8000 and gpu-node-7 say", "[address] and [address] say"),
+        ("https://llm.firma.at", "llm.firma.at/v1, not my-llm.firma.at", "[address]/v1, not my-llm.firma.at"),
+        ("http://[fd00::12]:8000", "at [fd00::12]:8000", "at [address]"),
+        ("http://vllm:8000", "vllm:8000: vllm has no room", "[address]: vllm has no room"),
+        ("http://vllm", "vllm has no room", "vllm has no room"),
+    ],
+)
+def test_a_providers_own_address_is_concealed(url: str, said: str, told: str) -> None:
+    assert Provider("x", ("chat",), url, None).concealed(said.encode()).decode() == told
+
+
+def test_a_providers_own_key_is_concealed() -> None:
+    provider = Provider("x", ("chat",), "https://a.example", Credential("Zq7LkPw0mBn3"))
+    assert provider.concealed(b'{"message":"no Zq7LkPw0mBn3."}') == b'{"message":"no [key]."}'

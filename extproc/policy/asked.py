@@ -5,6 +5,7 @@ not the type it should have is left out: a rule that reads it fails.
 """
 
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ READINGS: dict[str, Reading] = {
     "responses": Reading("input", ("max_output_tokens",), elsewhere=("conversation", "previous_response_id", "prompt")),
 }
 
+MAX_TOOLS = 10_000
 # Each of them may hold parts of a message within a part: results of tools, documents made of parts.
 _NESTED = ("content", "source", "output")
 _IMAGE = ("image", "input_image")
@@ -70,13 +72,13 @@ def _count(turns: list[Any]) -> int | None:
 
 
 def _tools(body: Json, reading: Reading) -> list[str] | None:
-    """None: something among them cannot be named."""
+    """None: something among them cannot be named, or there are more than anybody has."""
     names = [name for member, name in reading.implied.items() for held in _all(body, member) if held != []]
     # `functions`: https://platform.openai.com/docs/api-reference/chat/create
-    waiting = [*_all(body, "tools", "functions"), *_added(_all(body, reading.turns))]
+    waiting = deque([*_all(body, "tools", "functions"), *_added(_all(body, reading.turns))])
     while waiting:
-        tools = waiting.pop(0)
-        if not isinstance(tools, list):
+        tools = waiting.popleft()
+        if not isinstance(tools, list) or len(names) + len(tools) > MAX_TOOLS:
             return None
         for tool in tools:
             found = list(_names(tool)) if isinstance(tool, dict) else []

@@ -4,7 +4,7 @@ from typing import Any, get_args
 
 import pytest
 
-from extproc.policy.asked import READINGS, read
+from extproc.policy.asked import MAX_TOOLS, READINGS, read
 from extproc.wire import Dialect
 
 Json = dict[str, Any]
@@ -185,3 +185,9 @@ def test_depth_is_no_danger() -> None:
     for _ in range(5000):
         deep = {"content": [deep]}
     assert read("messages", {"messages": [deep]})["has_images"] is True
+
+
+@pytest.mark.parametrize("tool", [{"name": "a"}, {"name": "a", "tools": []}, {"name": "a", "tools": [{"name": "b"}]}])
+def test_more_tools_than_anybody_has_are_not_looked_through(tool: Json) -> None:
+    assert "tools" in read("messages", {"messages": [TURN], "tools": [tool] * (MAX_TOOLS // 2)})
+    assert "tools" not in read("messages", {"messages": [TURN], "tools": [tool] * (MAX_TOOLS + 1)})

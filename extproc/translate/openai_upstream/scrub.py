@@ -5,7 +5,8 @@ import re
 MAX_CHARS = 4096
 
 _KEY = re.compile(
-    r"\b(?:(?:sk|pk|rk|xai|nvapi|csk|pplx)-|(?:gsk|hf|fw|r8)_|AIza)[A-Za-z0-9_*.-]{3,}|\bBearer +[^\s\"']+",
+    r"\b(?:(?:sk|pk|rk|xai|nvapi|csk|pplx)-|(?:gsk|hf|fw|r8)_|AIza)[A-Za-z0-9_*.-]{3,}|\bBearer +[^\s\"']+"
+    r"|\b[0-9a-f]{32,}\b|(?:(?<=key[:=])|(?<=key[:=] ))[A-Za-z0-9_.~+/-]{16,}=*",
     re.IGNORECASE,
 )
 _URL = re.compile(r"\b(?:https?|wss?|grpc)://[^\s\"'<>)\]}]+", re.IGNORECASE)
@@ -14,7 +15,13 @@ _HOST = re.compile(
     r"(?:\.[a-z]{2,})?(?::\d+)?(?:/[^\s\"'<>)\]}]*)?(?![a-z0-9_-])",
     re.IGNORECASE,
 )
-_ADDRESS = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b|\blocalhost(?::\d+)?\b", re.IGNORECASE)
+# Of hosts of any kind what can be told from other words: a port behind it, or a version in its path.
+_ADDRESS = re.compile(
+    r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b|\blocalhost(?::\d+)?\b|\[[0-9a-f]*:[0-9a-f:.]*\](?::\d+)?"
+    r"|(?<![\w.-])(?:[a-z0-9-]+\.)+[a-z]{2,}(?::\d+|/v\d[^\s\"'<>)\]}]*)"
+    r"|(?<![\w.-])(?=[a-z0-9]*[-0-9])[a-z][a-z0-9-]*:\d{4,5}\b",
+    re.IGNORECASE,
+)
 
 
 def scrubbed(message: str) -> str:

@@ -238,7 +238,7 @@ class Answer:
         media = self._reply.outcome.media if self._reply else ""
         media = media or (SSE if self._asked.stream else JSON)
         headers |= {"content-type": media} | ({} if media == JSON else {"cache-control": "no-cache"})
-        if warnings := self._warnings():
+        if not self._asked.silent and (warnings := self._warnings()):
             headers["x-translation-warnings"] = header_value(warnings)
         return self._begin_with(200, headers, {"request_id": headers["request-id"]})
 

@@ -238,7 +238,7 @@ class Exchange:
         asked = pair.request(body, to)
         if isinstance(asked, Rejection):
             return self.reject(asked)
-        asked = msgspec.structs.replace(asked, path=asked.path + below)
+        asked = msgspec.structs.replace(asked, path=asked.path + below, silent=to.profile.strictness == "silent")
         self._answer.expect(pair, asked.without_body(), resolved.provider, self._now)
         # A stream may last for minutes; nothing needs the client's body any more.
         self.facts.body, self.facts.raw_body = {}, b""
@@ -272,7 +272,7 @@ class Exchange:
         tokens = count.estimate(body, to, self.facts.resolved.dialects[0])
         if isinstance(tokens, Rejection):
             return self.reject(tokens)
-        headers = {"x-translation-warnings": "approx:input_tokens"}
+        headers = {} if to.profile.strictness == "silent" else {"x-translation-warnings": "approx:input_tokens"}
         return self._ok(msgspec.json.encode(counted(tokens, body)), headers, {"gen_ai.usage.input_tokens": tokens})
 
     def _ok(self, body: bytes, headers: dict[str, str] | None = None, fields: Record | None = None) -> Respond:

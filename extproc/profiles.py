@@ -157,8 +157,33 @@ def with_overrides(base: Profile, overrides: Mapping[str, Any]) -> Profile:
 
 def for_model(model: str) -> str:
     """Name of the profile that suits a model of OpenAI's, by the model's name."""
+    if "-chat" in model:  # gpt-5-chat-latest: the model of ChatGPT, which does not reason here
+        return "openai-chat"
     reasoning = model.startswith(("gpt-5", "gpt-6")) or (model[:1] == "o" and model[1:2].isdigit())
     return "openai-reasoning" if reasoning else "openai-chat"
+
+
+# https://platform.openai.com/docs/guides/reasoning, and each model's own page; the first match counts.
+_UP_TO_HIGH: tuple[Effort, ...] = ("low", "medium", "high")
+_EFFORTS: tuple[tuple[str, tuple[Effort, ...]], ...] = (
+    (r"o1-(mini|preview)", ()),
+    (r"o\d", _UP_TO_HIGH),
+    (r"gpt-5-pro", ("high",)),
+    (r"gpt-5(\.1)?-codex-max", (*_UP_TO_HIGH, "xhigh")),
+    (r"gpt-5(\.1)?-codex", _UP_TO_HIGH),
+    (r"gpt-5(-|$)", ("minimal", *_UP_TO_HIGH)),
+    (r"gpt-5\.1", ("none", *_UP_TO_HIGH)),
+    (r"gpt-[56]", ("none", *_UP_TO_HIGH, "xhigh")),
+)
+_REFUSES_TOOLS = re.compile(r"gpt-(5\.([4-9]|\d\d)|[6-9])")
+
+
+def of_model(model: str) -> dict[str, Any]:
+    """What distinguishes a model of OpenAI's from others of its profile: the efforts it knows, and whether it refuses
+    tools together with reasoning on Chat Completions (mapping 1.9)."""
+    efforts = next((efforts for name, efforts in _EFFORTS if re.match(name, model)), None)
+    found: dict[str, Any] = {} if efforts is None else {"efforts": efforts}
+    return found | ({"chat_tools_force_effort_none": True} if _REFUSES_TOOLS.match(model) else {})
 
 
 # Everything OpenAI trained before its models could reason; efforts and summaries draw a 400 there.

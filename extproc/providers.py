@@ -221,20 +221,27 @@ def _no_provider(name: str, providers: Mapping[str, Provider]) -> str:
     return f"no provider is named {name!r}; there are: {', '.join(providers)}"
 
 
+_REASONING = ("openai-reasoning", "openai-responses")
+
+
 def profile_of(rule: Rule, upstream: str, settings: schema.Config) -> Profile:
     """Later wins: the base profile, `translation`, the provider's keys, the model's keys.
     Raises KeyError for an unknown base, msgspec.ValidationError for an unknown or unfit key."""
     of_provider = _keys(settings.providers[rule.provider.name].profile)
     of_model = _keys(rule.settings.profile)
-    base = of_model.pop("base", None) or of_provider.pop("base", None) or _by_name(rule.provider, upstream)
+    chosen = of_model.pop("base", None) or of_provider.pop("base", None)
     of_provider.pop("base", None)
+    base = chosen or _by_name(rule.provider, upstream)
+    own = profiles.of_model(upstream) if not chosen and base in _REASONING else {}
+    if (urlsplit(rule.provider.base_url).hostname or "").endswith("api.openai.com"):
+        own["stream_obfuscation_off"] = True
     limits = {
         key: value
         for key in ("context_window", "max_output_tokens")
         if (value := getattr(rule.settings, key)) is not None
     }
     version = _version(settings.providers[rule.provider.name].version)
-    changes = {**version, **settings.translation, **of_provider, **of_model, **limits}
+    changes = {**own, **version, **settings.translation, **of_provider, **of_model, **limits}
     return profiles.with_overrides(profiles.shipped()[base], changes)
 
 

@@ -45,6 +45,8 @@ class Translated(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     """The name the client asked for; answers carry it."""
     warnings: tuple[str, ...] = ()
+    silent: bool = False
+    """They are for the log only."""
     max_tokens: int | None = None
     """As sent upstream, after clamping."""
     sent: int = 0

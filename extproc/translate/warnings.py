@@ -21,7 +21,8 @@ _UNSAFE = re.compile(r"[^!-+\--~]")
 
 
 class Warnings:
-    """Collects items in order, each once. Under `strict` the first loss refuses the request."""
+    """Collects items in order, each once. Under `strict` the first loss refuses the request; `silent` keeps them from
+    the client, not from the log."""
 
     __slots__ = ("_items", "_strictness")
 
@@ -45,7 +46,7 @@ class Warnings:
 
     def word(self, word: str) -> None:
         """Something about the answer; it can no longer be refused."""
-        if self._strictness != "silent" and len(self._items) < MAX_ITEMS:
+        if len(self._items) < MAX_ITEMS:
             self._items[word] = None
 
     @property

@@ -20,10 +20,10 @@ def test_strict_refuses_the_first_loss_but_not_words_about_the_answer() -> None:
     assert stop.value.rejection.message == "top_k: no"
 
 
-def test_silent_reports_nothing() -> None:
+def test_silent_still_tells_the_log() -> None:
     warnings = Warnings("silent")
     warnings.add("dropped", "a")
-    assert warnings.items == ()
+    assert warnings.items == ("dropped:a",)
 
 
 def test_unknown_members() -> None:

@@ -23,7 +23,7 @@ class Account:
         """UTF-8 bytes of everything the model produced."""
 
     def warn(self, word: str) -> None:
-        if word not in self._outcome.warnings and self._asked.profile.strictness != "silent":
+        if word not in self._outcome.warnings:
             self._outcome.warnings.append(word)
 
     def start(self, id: str, model: str, usage: Usage | None, service_tier: str | None) -> None:

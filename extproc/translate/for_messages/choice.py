@@ -41,7 +41,7 @@ def _check_runs(draft: Draft, choice: Json, kind: str, tools: Tools) -> None:
     name = want.text(choice, "name", "tool_choice")
     if name in tools.dropped:
         raise unsupported("tool_choice.name", f"server tool '{name}' cannot run with this model")
-    if draft.body.get("tools") and name not in tools.by_client_name and name not in tools.hosted:
+    if (draft.body.get("tools") or tools.functions) and name not in tools.by_client_name and name not in tools.hosted:
         raise refused("tool_choice.name", f"Tool '{name}' not found in provided tools")
 
 

@@ -45,12 +45,16 @@ class _Walk:
         self.last_user = _last_user(messages)
 
     def run(self) -> list[Turn]:
+        """What stands before all turns is hoisted, and outlives a compaction."""
+        leading = next((n for n, message in enumerate(self.messages) if not _is_system(message)), len(self.messages))
+        for n in range(leading):
+            self._message(n, 0)
         start = _compaction(self.draft, self.messages)
         if start.compaction is not None and not self.draft.resumes(start.compaction):
             summary = UserTurn()
             summary.say(f"[Summary of the earlier conversation]\n{start.compaction['content']}")
             self.turns.append(summary)
-        for n in range(start.message, len(self.messages)):
+        for n in range(max(start.message, leading), len(self.messages)):
             self._message(n, start.block if n == start.message else 0)
         self._drop_empty_assistant()
         if not self.turns:
@@ -150,6 +154,10 @@ def _system_parts(draft: Draft, message: Json, path: str) -> list[Part]:
         elif part := system.text_part(draft, block, where):
             parts.append(part)
     return parts
+
+
+def _is_system(message: Any) -> bool:
+    return isinstance(message, dict) and message.get("role") == "system"
 
 
 def _last_user(messages: list[Any]) -> int:

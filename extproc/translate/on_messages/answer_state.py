@@ -58,7 +58,7 @@ class AnswerState(ABC):
         return any(block.is_call for block in self._blocks.values())
 
     def warn(self, word: str) -> None:
-        if word and word not in self._outcome.warnings and self._about.profile.strictness != "silent":
+        if word and word not in self._outcome.warnings:
             self._outcome.warnings.append(word)
 
     def start(self, message: Message) -> None:

@@ -75,3 +75,13 @@ def test_tools_of_a_history_stay() -> None:
     asked = ask(body(messages=messages, tools=[tool()], tool_choice=NONE), target("ollama"))
     assert asked.declares_tools
     assert asked.warnings == ("dropped:tool_choice",)
+
+
+def test_tools_that_come_in_the_conversation_can_be_chosen() -> None:
+    definition = {"type": "tool_definition", "definition": {"name": "x", "input_schema": {}}}
+    added = {"role": "system", "content": [{"type": "tool_addition", "tool": definition}]}
+    messages = [user(text("q")), added]
+    found = sent(body(messages=messages, tool_choice={"type": "tool", "name": "x"}))
+    assert found["tool_choice"] == {"type": "function", "function": {"name": "x"}}
+    told = refusal(body(messages=messages, tool_choice={"type": "tool", "name": "y"}))
+    assert told == "tool_choice.name: Tool 'y' not found in provided tools"

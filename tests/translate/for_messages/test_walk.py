@@ -101,3 +101,13 @@ def test_somebody_must_say_something(messages: list[Any]) -> None:
 def test_unknown_members() -> None:
     asked = ask(body(messages=[{**U, "foo": 1}, system("s", bar=1)]))
     assert asked.warnings == ("dropped:messages.0.foo", "dropped:messages.1.bar")
+
+
+def test_instructions_outlive_a_compaction() -> None:
+    """But not those that stood among the turns which it replaced."""
+    summary = {"type": "compaction", "content": "so far"}
+    messages = [system("RULES"), U, A, U, system("of then"), assistant(summary), U]
+    assert said(*messages) == [
+        ("system", "RULES"),
+        ("user", "[Summary of the earlier conversation]\nso far\n\nq"),
+    ]

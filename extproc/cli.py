@@ -5,6 +5,7 @@ import asyncio
 import json
 import logging
 import sys
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -235,7 +236,7 @@ def _key(options: argparse.Namespace) -> int:
 
     try:
         claims = dict(idp.parse_claim(text) for text in options.claim)
-        key, line = api_keys.new(options.id, claims, options.expires)
+        key, line = api_keys.new(options.id, claims, options.expires, time.time())
     except ValueError as error:
         return _complain(error, USAGE)
     print(f"the key, shown this once:\n{key}\nthe line for the file of keys (authentication.api_keys.file):\n{line}")

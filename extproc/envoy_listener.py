@@ -6,7 +6,15 @@ from urllib.parse import urlsplit
 
 from extproc import envoy_limits, providers, record, schema
 from extproc.config import Source
-from extproc.envoy_replies import NAMESPACE, OVERLOADED, TIMED_OUT, UNREACHABLE, local_replies, metadata_is, request_id
+from extproc.envoy_replies import (
+    NAMESPACE,
+    OVERLOADED,
+    TIMED_OUT,
+    UNREACHABLE,
+    local_replies,
+    metadata_is,
+    request_id,
+)
 from extproc.errors import Reason
 
 Json = dict[str, Any]
@@ -228,13 +236,13 @@ _SEEN = {"reason": f"%CEL({_REASON})%", "error": f"%CEL({_ERROR})%"}
 def _access_logs(source: Source) -> list[Json]:
     """One JSON line a call; `null` where there is nothing to say. CEL costs Envoy more than all other fields together,
     so it is asked only where the processor has not said how the call ended."""
-    names = [*_RECORDED, *(f"caller.{claim}" for claim in source.config.records.claims)]
+    names = [*_RECORDED, *(record.CALLER + claim for claim in source.config.records.claims)]
     fields = _OWN | _told(*names)
     return [_access_log(fields | _told("reason", "error"), ended=True), _access_log(fields | _SEEN, ended=False)]
 
 
 def _told(*names: str) -> dict[str, str]:
-    return {name: f"%DYNAMIC_METADATA({NAMESPACE}:{name})%" for name in names}
+    return {name: f"%DYNAMIC_METADATA({NAMESPACE}:{record.metadata_key(name)})%" for name in names}
 
 
 def _access_log(fields: dict[str, str], *, ended: bool) -> Json:

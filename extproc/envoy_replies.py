@@ -17,12 +17,24 @@ _DETAILS = "response.code_details"
 # CEL over Envoy's code details, which tell apart what a status does not.
 OVERLOADED = f"{_DETAILS} == 'overload'"
 TIMED_OUT = (
-    f"({_DETAILS}.contains('_idle_timeout') || {_DETAILS} == 'upstream_response_timeout'"
+    f"({_DETAILS}.contains('_idle_timeout') || {_DETAILS}.endsWith('response_timeout')"
     f" || {_DETAILS} == 'upstream_per_try_timeout')"
 )
 UNREACHABLE = (
     f"({_DETAILS}.startsWith('upstream_reset_before')"
     f" || {_DETAILS} == 'no_healthy_upstream' && xds.cluster_name.startsWith('provider:'))"
+)
+# What HTTP allows and this gateway does not serve, or what is no HTTP.
+CLIENTS_FAULT = (
+    f"(response.code >= 500 || response.code in [403, 426])"
+    f" && ({_DETAILS} in ['low_version', 'upgrade_failed'] || {_DETAILS}.startsWith('http1.')"
+    f" || {_DETAILS}.startsWith('http2.') || {_DETAILS}.contains('missing_required_header'))"
+)
+_SAID = f"metadata.filter_metadata['{NAMESPACE}']"
+# As the log has it: the processor's, where it has seen the call.
+_REQUEST_ID = (
+    f"%CEL('{NAMESPACE}' in metadata.filter_metadata && 'request_id' in {_SAID}"
+    f" ? {_SAID}['request_id'] : request.headers['x-request-id'])%"
 )
 
 
@@ -33,6 +45,7 @@ def _told(kind: Kind, message: str, status: int = 0, headers: tuple[tuple[str, s
 
 _AFTER = (("retry-after", "1"),)
 _BY_DETAILS: dict[str, Rejection] = {
+    CLIENTS_FAULT: _told(Kind.INVALID_REQUEST, "the HTTP request is malformed", 400),
     OVERLOADED: _told(Kind.OVERLOADED, "the gateway has too much to do at the moment", 503, _AFTER),
     f"response.code == 504 && {TIMED_OUT}": _told(Kind.TIMEOUT, "the model did not answer in time"),
     f"response.code == 503 && {UNREACHABLE}": _told(Kind.OVERLOADED, "the model cannot be reached at the moment"),
@@ -68,7 +81,7 @@ def local_replies() -> Json:
 
 
 def request_id(name: str, action: str) -> Json:
-    return {"header": {"key": name, "value": "%REQ(X-REQUEST-ID)%"}, "append_action": action}
+    return {"header": {"key": name, "value": _REQUEST_ID}, "append_action": action}
 
 
 def metadata_is(key: str, value: str) -> Json:
@@ -90,7 +103,7 @@ def _envelope(rejection: Rejection, to_chat: bool) -> Json:
         envelope: Json = msgspec.json.decode(chat.from_rejection(rejection))
         return envelope
     error = {"type": str(rejection.kind), "message": rejection.message}
-    return {"type": "error", "error": error, "request_id": "%REQ(X-REQUEST-ID)%"}
+    return {"type": "error", "error": error, "request_id": _REQUEST_ID}
 
 
 def _metadata(matcher: Json, if_missing: bool) -> Json:

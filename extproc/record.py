@@ -1,5 +1,8 @@
 """The fields of an exchange's record: flat dynamic metadata that Envoy's access log shows (DESIGN 7)."""
 
+import json
+import re
+
 from extproc.endpoints import Operation
 from extproc.errors import Rejection
 from extproc.events import Record
@@ -17,6 +20,11 @@ READ = "gen_ai.request.stream"
 OPERATION = "gen_ai.operation.name"
 FIRST = "gen_ai.server.time_to_first_token"
 PACE = "gen_ai.server.time_per_output_token"
+
+CALLER = "caller."
+"""Before the name of a claim."""
+_PLAIN = re.compile(r"[\w./@-]+", re.ASCII)
+_MAX_NUMBER = 2.0**53
 
 # Names are of a stranger's choosing, and a line of the log must stay one that can be read.
 MAX_NAME = 200
@@ -42,10 +50,23 @@ def of_request(facts: Facts, claims: list[str]) -> Record:
         record["jwt.sub"] = facts.caller.subject
         record["jwt.iss"] = facts.caller.issuer
         for claim in claims:
-            value = facts.caller.claims.get(claim)
-            if isinstance(value, str | int | float | bool):
-                record[f"caller.{claim}"] = value
+            if (value := facts.caller.claims.get(claim)) is not None:
+                record[f"{CALLER}{claim}"] = _shown(value)
     return record
+
+
+def _shown(value: object) -> str | float | bool:
+    """A claim that is a list or an object is written as JSON; what no number of Envoy's can hold, as a word."""
+    if isinstance(value, str | bool):
+        return value
+    if isinstance(value, int | float):
+        return value if abs(value) < _MAX_NUMBER else str(value)
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def metadata_key(name: str) -> str:
+    """Envoy's log format has meanings of its own for `:` and `%`, which claims are free to use."""
+    return name if _PLAIN.fullmatch(name) else CALLER + name.encode().hex()
 
 
 def of_model(facts: Facts) -> Record:

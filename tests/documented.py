@@ -46,7 +46,7 @@ FIELDS = {
     "gen_ai.server.time_per_output_token": "seconds, on the average of a stream, after the first piece",
     "jwt.sub": "who called",
     "jwt.iss": "who vouches for that",
-    "caller.<claim>": "each claim of `records.claims`",
+    "caller.<claim>": "each claim of `records.claims`; a list or an object as JSON in a string",
 }
 
 

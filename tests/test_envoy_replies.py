@@ -43,4 +43,4 @@ def test_who_is_refused_for_overload_is_told_when_to_come_again() -> None:
 
 def test_details_are_looked_at_before_statuses() -> None:
     special = [number for number, mapper in enumerate(mappers()) if "extension_filter" in str(mapper["filter"])]
-    assert special == [1, 2, 3, *range(special[3], special[3] + 3)]
+    assert special == [1, 2, 3, 4, *range(special[4], special[4] + 4)]

@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 import pytest
@@ -38,7 +39,7 @@ def test_of_a_caller_the_claims_that_are_asked_for() -> None:
     found = record.of_request(
         facts(caller=Caller(CLAIMS), endpoint=endpoint), ["team", "n", "x", "b", "list", "none", "no"]
     )
-    claims = {"caller.team": "t", "caller.n": 7, "caller.x": 1.5, "caller.b": False}
+    claims = {"caller.team": "t", "caller.n": 7, "caller.x": 1.5, "caller.b": False, "caller.list": '["a"]'}
     known = {"jwt.sub": "ann", "jwt.iss": "lab", "endpoint": "e", "gen_ai.operation.name": "count_tokens"}
     assert found == {"request_id": "r", "http.path": "/p", "protocol": "llm", "dialect": "messages", **known, **claims}
 
@@ -117,3 +118,21 @@ def test_of_a_rejection_a_code_and_not_its_words() -> None:
 def test_the_verdict_names_the_cluster_and_no_key() -> None:
     assert record.verdict(PROVIDER) == {"verdict": "allow", "cluster": PROVIDER.cluster}
     assert "sk-1" not in str(record.of_provider(PROVIDER))
+
+
+@pytest.mark.parametrize(
+    ("claim", "shown"),
+    [
+        ({"a": ["\u00e4"]}, '{"a":["\u00e4"]}'), ([], "[]"), (10**400, str(10**400)), (float("inf"), "inf"), (-7, -7),
+        (2**53, str(2**53)),
+    ],
+)  # fmt: skip
+def test_what_a_claim_looks_like(claim: Any, shown: Any) -> None:
+    assert record.of_request(facts(caller=Caller({"sub": "s", "c": claim})), ["c"])["caller.c"] == shown
+
+
+def test_a_claim_of_any_name_has_a_key_that_envoy_can_name() -> None:
+    names = ["team", "https://acme.example/team", "urn:acme:team", "%REQ(AUTHORIZATION)%", "a b"]
+    keys = [record.metadata_key(f"caller.{name}") for name in names]
+    assert keys[0] == "caller.team" and len(set(keys)) == len(names)
+    assert all(re.fullmatch(r"caller\.[\w.]+", key, re.ASCII) for key in keys)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 
 from extproc import config
 from extproc.config import Fault, Invalid, Source
@@ -25,13 +25,24 @@ PREFIX = "extproc_"
 """By which keys are told from tokens, here and by scanners for leaked secrets."""
 _ID = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 # Who issued a credential, to whom and until when is not for a key's owner to say.
+_TIME = re.compile(r"\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:\d\d)?)?", re.ASCII)
 _OURS = frozenset({"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "id"})
 
 
 def _claims(claims: dict[str, Any]) -> dict[str, Any]:
     if taken := sorted(_OURS & claims.keys()):
         raise ValueError(f"{', '.join(taken)} cannot be set for a key")
+    try:
+        json.dumps(claims, allow_nan=False)
+    except ValueError:
+        raise ValueError("JSON knows no such number") from None
     return claims
+
+
+def _time(value: Any) -> Any:
+    if value is None or isinstance(value, dt.date) or (isinstance(value, str) and _TIME.fullmatch(value)):
+        return value
+    raise ValueError("expected a date such as 2027-01-31, or a time such as 2027-01-31T12:00:00Z")
 
 
 class Entry(BaseModel):
@@ -39,8 +50,8 @@ class Entry(BaseModel):
 
     id: str = Field(pattern=f"^{_ID}$")
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    claims: Annotated[dict[str, Any], AfterValidator(_claims)] = {}
-    expires: dt.datetime | None = None
+    claims: Annotated[dict[str, JsonValue], AfterValidator(_claims)] = {}
+    expires: Annotated[dt.datetime | None, BeforeValidator(_time)] = None
     """UTC where it names no zone."""
 
 
@@ -111,13 +122,17 @@ def _read(source: Source, path: Path, found: list[Entry]) -> None:
         raise Source(path, source.config, lines).explain(faults)
 
 
-def new(identifier: str, claims: Mapping[str, Any], expires: str | None = None) -> tuple[str, str]:
-    """A key, and the line for the file. Raises ValueError."""
+def new(identifier: str, claims: Mapping[str, Any], expires: str | None = None, now: float = 0) -> tuple[str, str]:
+    """A key, and the line for the file. `now`: Unix seconds. Raises ValueError."""
     if not re.fullmatch(_ID, identifier):
         raise ValueError("an id is 1 to 64 letters, digits, dots, dashes and underscores")
-    _claims(dict(claims))
-    if expires is not None:
-        dt.datetime.fromisoformat(expires)
     key = PREFIX + secrets.token_urlsafe(32)
     entry = {"id": identifier, "sha256": hashlib.sha256(key.encode()).hexdigest(), "claims": dict(claims)}
-    return key, "- " + json.dumps(entry | ({"expires": expires} if expires else {}))
+    entry |= {"expires": expires} if expires else {}
+    try:
+        made = Entry.model_validate(entry)
+    except ValidationError as error:
+        raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+    if _until(made.expires) <= now:
+        raise ValueError(f"{expires} is over")
+    return key, "- " + json.dumps(entry)

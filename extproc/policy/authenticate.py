@@ -117,7 +117,13 @@ class Authenticate:
         if not isinstance(kid, str | None):
             raise Unproven("token_malformed")
         key = await _find(trusted.keys, kid, algorithm)
-        if not tokens.is_proven(token, key, algorithm):
+        proven = tokens.is_proven(token, key, algorithm)
+        if not proven and kid is not None and key.id is None:
+            # A key without an id may be of any; it was not, so this one may be new.
+            await trusted.keys.newer()
+            key = await _find(trusted.keys, kid, algorithm)
+            proven = tokens.is_proven(token, key, algorithm)
+        if not proven:
             raise Unproven("bad_signature")
         if wrong := tokens.wrong_claim(token.claims, trusted.settings, now):
             raise Unproven(wrong)

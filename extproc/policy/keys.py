@@ -121,6 +121,12 @@ def parse(raw: Any) -> tuple[Keys, list[str]]:
         if isinstance(key, str):
             problems.append(f"keys.{index}: {key}")
             continue
+        same = next(
+            (n for n, other in enumerate(keys) if (key.id, key.fingerprint) == (other.id, other.fingerprint)), None
+        )
+        if same is not None:  # an entry for each algorithm, or the same twice
+            keys[same] = msgspec.structs.replace(key, algorithms=key.algorithms | keys[same].algorithms)
+            continue
         if key.id is not None and any(key.id == other.id and key.algorithms & other.algorithms for other in keys):
             problems.append(f"keys.{index}: the kid {key.id!r} stands here twice")
         keys.append(key)

@@ -19,6 +19,7 @@ from extproc.events import (
     ResponseBody,
     ResponseHeaders,
 )
+from extproc.record import CALLER, metadata_key
 
 NAMESPACE = "extproc"
 DETAILS, SOURCE = "response.code_details", "source.address"
@@ -133,6 +134,8 @@ def _set_metadata(response: pb.ProcessingResponse, record: Record) -> None:
     if record:
         fields = response.dynamic_metadata.fields[NAMESPACE].struct_value.fields
         for name, value in record.items():
+            if name.startswith(CALLER):
+                name = metadata_key(name)  # noqa: PLW2901
             if isinstance(value, bool):
                 fields[name].bool_value = value
             elif isinstance(value, str):

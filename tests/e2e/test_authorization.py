@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,7 +14,7 @@ import pytest
 from tests.e2e import wire
 from tests.e2e.providers import Providers, chat, line_of
 from tests.e2e.refusals import PROMPT, refused
-from tests.e2e.stack import Json, Stack, prompt, up
+from tests.e2e.stack import GATEWAY, Json, Model, Stack, prompt, up
 
 CONFIG = """
 authentication:
@@ -244,3 +245,13 @@ def test_check_says_what_the_gateway_says(ruled: Stack, providers: Providers) ->
             error, verdict = ruled.record(answer)["error"], done.stdout.splitlines()[-1]
             assert verdict == "allowed" if error is None else verdict.endswith(f", {error})"), done.stdout
             assert token not in done.stdout
+
+
+def test_claims_of_any_name_and_kind_are_logged(tmp_path: Path, model: Model) -> None:
+    named = {"https://acme.example/team": "blue", "groups": ["a", "b"], "%REQ(AUTHORIZATION)%": "x"}
+    config = GATEWAY.replace("claims: [org, team]", f"claims: {json.dumps(list(named))}")
+    with up(tmp_path, environ={"MODEL_URL": model.url}, config=config) as stack:
+        answer = stack.call(prompt("demo: say hi"), token=stack.token(claims=named))
+        assert answer.status_code == 200
+        record = stack.record(answer)
+    assert {name: record[f"caller.{name}"] for name in named} == {**named, "groups": '["a","b"]'}

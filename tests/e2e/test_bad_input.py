@@ -175,3 +175,21 @@ def test_silent_warnings_are_for_the_log(tmp_path: Path, model: Model) -> None:
         answer = stack.call({**prompt("demo: say hi"), "top_k": 3})
         assert answer.status_code == 200 and "x-translation-warnings" not in answer.headers
         assert stack.record(answer)["warnings"] == "dropped:top_k"
+
+
+# What Envoy itself refuses: the first lines of a request, and what the log says of it.
+NOT_SERVED = {
+    "HTTP/1.0": (b"POST /v1/messages HTTP/1.0", b"", "low_version"),
+    "an upgrade": (b"GET /v1/messages HTTP/1.1", b"connection: upgrade\r\nupgrade: websocket\r\n", "upgrade_failed"),
+    "https to http": (b"GET https://x/v1/messages HTTP/1.1", b"", "http1.https_url_on_plaintext_connection"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_SERVED)
+def test_what_is_not_served_is_the_clients_mistake(stack: Stack, model: Model, name: str) -> None:
+    line, fields, error = NOT_SERVED[name]
+    with never_asked(model), wire.connect(stack.url) as client:
+        client.sendall(line + b"\r\nhost: x\r\n" + fields + b"content-length: 0\r\n\r\n")
+        answer = wire.read(client)
+    assert (answer.status_code, answer.json()["error"]["type"]) == (400, "invalid_request_error")
+    assert stack.record_where(lambda line: line["error"] == error)["reason"] == "InvalidRequest"

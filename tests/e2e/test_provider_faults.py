@@ -286,3 +286,19 @@ def test_passed_through_broken_off(stack: Stack, provider: RawProvider) -> None:
         stack.call(prompt("hello"), path="/raw/broken")
     record = stack.record_where(lambda line: line["http.path"] == "/raw/broken")
     assert (record["reason"], record["http.status"]) == ("Truncated", 200)
+
+
+def test_passed_through_for_too_long(stack: Stack, provider: RawProvider) -> None:
+    provider.plays(slow(head("content-length: 500"), *[b"{"] * 10, seconds=0.5))
+    with pytest.raises(httpx.RemoteProtocolError):
+        stack.call(prompt("hello"), path="/raw/long")
+    record = stack.record_where(lambda line: line["http.path"] == "/raw/long")
+    assert (record["reason"], record["http.status"]) == ("UpstreamTimeout", 200)
+
+
+def test_what_envoy_answers_late_has_the_id_of_the_log(stack: Stack, provider: RawProvider) -> None:
+    provider.plays(resets(head("content-length: 500") + b"{"))
+    answer = stack.call(prompt("hello"))
+    assert answer.status_code == 502
+    record = stack.record(answer)
+    assert record["request_id"] == answer.headers["request-id"] == answer.json()["request_id"]

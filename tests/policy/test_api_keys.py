@@ -51,11 +51,23 @@ def test_keys_differ() -> None:
 
 @pytest.mark.parametrize(
     ("identifier", "claims", "expires"),
-    [("", {}, None), ("a b", {}, None), ("-a", {}, None), ("a", {"sub": "root"}, None), ("a", {}, "tomorrow")],
+    [
+        ("", {}, None),
+        ("a b", {}, None),
+        ("-a", {}, None),
+        ("a", {"sub": "root"}, None),
+        ("a", {}, "tomorrow"),
+        ("a", {}, "20270131"),
+        ("a", {}, "2027-W05-1"),
+        ("a", {}, "2027-01-31T10"),
+        ("a", {}, "2020-01-01"),
+        ("a", {}, "2027-13-01"),
+        ("a", {"x": float("inf")}, None),
+    ],
 )
 def test_what_makes_no_key(identifier: str, claims: dict[str, Any], expires: str | None) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the CLI shows whatever it says
-        api_keys.new(identifier, claims, expires)
+        api_keys.new(identifier, claims, expires, now=1.7e9)
 
 
 ONE = f"- {{id: a, sha256: '{SHA}'}}\n"
@@ -73,7 +85,11 @@ ONE = f"- {{id: a, sha256: '{SHA}'}}\n"
         (f"- {{id: a, id: b, sha256: '{SHA}'}}", ["1: 0.id: this key stands here twice"]),
         (f"- {{id: a, sha256: '{SHA}', claim: {{}}}}", ["1: 0.claim: Extra inputs are not permitted"]),
         (f"- {{id: a, sha256: '{SHA}', claims: {{iss: x}}}}", ["1: 0.claims: iss cannot be set for a key"]),
-        (f"- {{id: a, sha256: '{SHA}', expires: soon}}", ["1: 0.expires: Input should be a valid datetime"]),
+        (f"- {{id: a, sha256: '{SHA}', expires: soon}}", ["1: 0.expires: expected a date such as 2027-01-31"]),
+        (f"- {{id: a, sha256: '{SHA}', expires: 20270131}}", ["1: 0.expires: expected a date such as 2027-01-31"]),
+        (f"- {{id: a, sha256: '{SHA}', claims: {{since: 2024-01-01}}}}", ["1: 0.claims.since"]),
+        (f"- {{id: a, sha256: '{SHA}', claims: {{x: [.inf]}}}}", ["1: 0.claims: JSON knows no such number"]),
+        (f"- {{id: a, sha256: '{SHA}', claims: {{x: !!binary aGk=}}}}", ["1: 0.claims.x"]),
         (f"- {{id: a/b, sha256: '{SHA}'}}", ["1: 0.id: String should match pattern"]),
     ],
 )

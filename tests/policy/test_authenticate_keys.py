@@ -147,3 +147,18 @@ def test_a_static_key_beside_tokens(tmp_path: Path) -> None:
     assert ask(made, ("x-api-key", key), ("authorization", f"Bearer {token()}"))[0] == "two_credentials"
     assert code(made, key[:-1] + "_") == "unknown_api_key"
     assert not any(key in str(one) for one in (facts.caller, made._api_keys._known))
+
+
+def test_a_key_without_an_id_does_not_hide_a_new_one(tmp_path: Path) -> None:
+    """It is tried, and when it was not the one, the token's may be new."""
+    nameless = {name: value for name, value in json.loads(ECAlgorithm.to_jwk(other_ec())).items() if name != "kid"}
+    kept = Kept(nameless)
+    kept.later, _ = parse({"keys": [nameless, jwk()]})
+    made = keeping(tmp_path, kept)
+    assert code(made, token()[:-8] + "AAAAAAAA") == "bad_signature" and kept.asked == 1
+    kept.keys = parse({"keys": [nameless]})[0]
+    assert code(made, token()) == "" and kept.asked == 2
+
+
+def other_ec() -> ec.EllipticCurvePublicKey:
+    return ec.generate_private_key(ec.SECP256R1()).public_key()

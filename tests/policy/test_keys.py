@@ -58,6 +58,11 @@ def private_jwk(family: str) -> dict[str, Any]:
     return made
 
 
+def another(**members: Any) -> dict[str, Any]:
+    """Another EC key than that of `jwk`."""
+    return {**json.loads(ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP256R1()).public_key())), **members}
+
+
 @pytest.mark.parametrize(
     ("entry", "says"),
     [
@@ -70,7 +75,7 @@ def private_jwk(family: str) -> dict[str, Any]:
         (lambda: {"kty": "EC", "crv": "P-256"}, "keys.1: not a usable key"),
         (lambda: jwk("EC", kid="other", crv="P-0"), "keys.1: not a usable key"),
         (lambda: jwk("RSA", kid={"a": 1}), "keys.1: kid and alg are strings"),
-        (lambda: jwk("EC"), "keys.1: the kid 'EC-1' stands here twice"),
+        (lambda: another(kid="EC-1"), "keys.1: the kid 'EC-1' stands here twice"),
         (lambda: jwk("RSA", alg="ES256"), "keys.1: not a usable key"),
         (lambda: jwk("RSA", alg="RSA-OAEP"), "keys.1: not a usable key"),
         (lambda: jwk("OKP", crv="X25519"), "keys.1: not a usable key"),
@@ -167,3 +172,14 @@ def test_a_key_is_known_again() -> None:
     assert key is not None
     for entry, known in ((jwk("EC", use="sig"), True), (jwk("EC", kid="x"), False), (jwk("EC", alg="ES256"), True)):
         assert keys.parse({"keys": [entry]})[0].holds(key) is known
+
+
+@pytest.mark.parametrize("more", [{}, {"alg": "ES256"}, {"use": "sig"}])
+def test_the_same_key_twice_is_one(tmp_path: Path, more: dict[str, Any]) -> None:
+    found = loaded(tmp_path, jwk("EC"), jwk("EC", **more))
+    assert len(found) == 1 and found.find("EC-1", "ES256") and found.find(None, "ES256")
+
+
+def test_a_key_with_an_entry_for_each_algorithm(tmp_path: Path) -> None:
+    found = loaded(tmp_path, jwk("RSA", alg="RS256"), jwk("RSA", alg="PS256"))
+    assert found.find("RSA-1", "RS256") and found.find("RSA-1", "PS256") and not found.find("RSA-1", "RS512")

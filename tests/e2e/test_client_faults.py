@@ -72,6 +72,20 @@ def test_abort_in_mid_sse(raw: Stack, provider: RawProvider) -> None:
     works(raw, provider)
 
 
+def test_abort_in_a_stream_of_ones_own_dialect(raw: Stack, provider: RawProvider) -> None:
+    """The provider has not said what it cost; the record has an estimate."""
+    provider.plays(goes_silent(STREAM + SAID * 7))
+    body = {**prompt("hello", model="gpt-x"), "stream": True}
+    headers = {"authorization": f"Bearer {raw.good_token}"}
+    with httpx.stream("POST", f"{raw.url}/v1/chat/completions", json=body, headers=headers, verify=False) as answer:
+        pieces = answer.iter_lines()
+        assert "hm " in next(pieces)
+    assert provider.left.wait(SECONDS)
+    record = raw.record(answer)
+    assert record["reason"] == "ClientClosed"
+    assert record["gen_ai.usage.input_tokens"] > 10 and record["gen_ai.usage.output_tokens"] == 7
+
+
 def test_half_sent_body(stack: Stack, model: Model) -> None:
     with never_asked(model), wire.connect(stack.url) as client:
         client.sendall(ask(stack)[:-10])

@@ -249,3 +249,30 @@ PARTS = st.sampled_from(
 def test_any_bytes_end_in_an_answer_or_a_failure(parts: list[bytes], pair: Pair, media: str) -> None:
     _, outcome = played(pair, *parts, media=media)
     assert outcome.complete == (outcome.failure is None)
+
+
+WORDS = [chunk({"content": "one "}), chunk({"content": "two "}), chunk({"content": "three"})]
+
+
+def test_what_was_used_is_estimated_until_the_provider_says_it() -> None:
+    of = asked(CHAT)
+    reply = CHAT.reply(of, SSE)
+    reply.feed(b"".join(WORDS))
+    assert reply.outcome.usage == Usage(input_tokens=(of.size + 3) // 4, output_tokens=3)
+    reply.feed(chunk(None, "stop", usage=USAGE) + DONE)
+    assert reply.outcome.usage == Usage(input_tokens=3, output_tokens=2)
+
+
+@pytest.mark.parametrize("missing", ["estimate", "zero"])
+def test_an_answer_that_breaks_off_has_an_estimate(missing: str) -> None:
+    _, outcome = played(CHAT, *WORDS, of=asked(CHAT, missing_usage=missing))
+    assert outcome.failure is not None
+    assert (outcome.usage is not None and outcome.usage.output_tokens == 3) == (missing == "estimate")
+
+
+def test_a_first_count_of_output_is_not_the_last() -> None:
+    """Anthropic says 1 at the start."""
+    delta = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{}}\n\n'
+    start = START.replace(b'"input_tokens":3', b'"input_tokens":3,"output_tokens":1')
+    _, outcome = played(MESSAGES, start, delta * 4)
+    assert outcome.failure is not None and outcome.usage == Usage(input_tokens=3, output_tokens=5)

@@ -44,7 +44,7 @@ _decoder = msgspec.json.Decoder(Chunk)
 class ChatMeter:
     def __init__(self, asked: Passed) -> None:
         self.outcome = Outcome()
-        self.begun = False
+        self.begun = self.counted = False
         self._asked = asked
         self._finished: set[int] = set()
 
@@ -97,6 +97,7 @@ class ChatMeter:
         self.outcome.model = self.outcome.model or word(chunk.model)
         if chunk.usage:
             self.outcome.usage = read_usage(chunk.usage)
+            self.counted = True
         for choice in chunk.choices or ():
             if choice.finish_reason:
                 self._finished.add(choice.index or 0)

@@ -1,16 +1,26 @@
 """A stream that passes: whole events at once, a part of one waits, so that an error event is always in its place."""
 
+from collections.abc import Callable
+
+import msgspec
+
 from extproc.errors import Reason, Rejection
 from extproc.translate.failures import failure
+from extproc.translate.for_messages.usage import tokens_in
+from extproc.translate.identity.asked import Passed
 from extproc.translate.identity.meter import Meter
+from extproc.translate.pair import Usage
 from extproc.wire.frames import Frames, fields, is_data, split
 
 
 class Events:
-    def __init__(self, meter: Meter, limit: int) -> None:
+    def __init__(self, meter: Meter, asked: Passed) -> None:
         self._meter = meter
         self._outcome = meter.outcome
-        self._limit = limit
+        self._asked = asked
+        self._pieces = 0
+        self._told: Usage | None = None
+        """By the provider."""
         self._frames = Frames()
         self._held: list[bytes] = []
         """Comments and the like before the answer's first event; they would settle the status."""
@@ -19,8 +29,8 @@ class Events:
     def feed(self, data: bytes) -> bytes:
         if self._failed():
             return b""
-        out = self._pass(self._frames.feed(data))
-        if self._frames.waiting + self._held_size > self._limit and not self._failed():
+        out = self._metered(self._pass, self._frames.feed(data))
+        if self._frames.waiting + self._held_size > self._asked.profile.max_event_bytes and not self._failed():
             out += self._fail(failure("an event of the upstream's stream is too large", "event_limit"))
         return out
 
@@ -30,11 +40,30 @@ class Events:
         rest = self._frames.rest()
         if self._outcome.complete:
             return rest
-        out = self._last(rest)
+        out = self._metered(self._last, rest)
         if self._failed() or self._outcome.complete:
             return out
         self._outcome.complete = self._meter.ended()
         return out if self._outcome.complete else out + self._fail(self._unfinished())
+
+    def _metered(self, read: Callable[[bytes], bytes], events: bytes) -> bytes:
+        """The client may leave, or the stream break, before the provider has counted. Until then the record has an
+        estimate: a piece of text is at least one token."""
+        if self._meter.counted:
+            return read(events)
+        self._outcome.usage = self._told
+        out = read(events)
+        self._told = told = self._outcome.usage
+        self._pieces += events.count(b"data:")
+        if self._guesses():
+            guess = told or Usage(input_tokens=tokens_in(self._asked.size))
+            most = max(guess.output_tokens, self._pieces)
+            self._outcome.usage = msgspec.structs.replace(guess, output_tokens=most)
+        return out
+
+    def _guesses(self) -> bool:
+        wanted = self._asked.profile.missing_usage == "estimate"
+        return wanted and self._meter.begun and not self._meter.counted
 
     def _failed(self) -> bool:
         return self._outcome.failure is not None

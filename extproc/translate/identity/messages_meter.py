@@ -49,7 +49,7 @@ class MessagesMeter:
         self._profile = asked.profile
         self._counts = asked.path.endswith("/count_tokens")
         self.outcome = Outcome()
-        self.begun = False
+        self.begun = self.counted = False
 
     def matters(self, events: bytes) -> bool:
         return b"message_" in events or b"error" in events
@@ -107,6 +107,7 @@ class MessagesMeter:
         self._use(message.usage)
 
     def _delta(self, event: Event) -> None:
+        self.counted = bool(event.usage)
         self._use(event.usage)
         self._stop(event.delta.stop_reason if event.delta else None)
 

@@ -9,6 +9,8 @@ from extproc.translate.pair import Outcome
 class Meter(Protocol):
     outcome: Outcome
     """Grows with what is read; `failure` ends the answer."""
+    counted: bool
+    """The provider has said what was used in all."""
     begun: bool
     """The first event of an answer is here; until then a failure still decides the status."""
 

@@ -35,7 +35,7 @@ class PassedReply:
 
     def _events(self) -> Reader:
         self.outcome.media = EVENTS
-        return Events(self._meter, self._asked.profile.max_event_bytes)
+        return Events(self._meter, self._asked)
 
     def _whole(self) -> Reader:
         self.outcome.media = JSON

@@ -51,7 +51,7 @@ _response = msgspec.json.Decoder(Response)
 class ResponsesMeter:
     def __init__(self, asked: Passed) -> None:
         self.outcome = Outcome()
-        self.begun = False
+        self.begun = self.counted = False
         self._asked = asked
         self._head: Json = {}
         self._seen = b""
@@ -128,6 +128,7 @@ class ResponsesMeter:
         self.outcome.finish_reason = word(reason) or word(response.status)
         if response.usage:
             self.outcome.usage = read_usage(response.usage, 0)
+            self.counted = True
 
     def _failed(self, told: Json, raw: bytes) -> bytes:
         rejection = self.outcome.failure = self._reported(told)

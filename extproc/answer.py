@@ -175,7 +175,7 @@ class Answer:
         if event.end:
             out += self._reply.close()
         if self._state is State.FLOWING:
-            return self._more(out, event.end, now, self._first(out, now))
+            return self._more(out, event.end, now, self._first(out, now)) or self._stir(now)
         begun = self._reply.outcome.begun and self._asked is not None and self._asked.stream
         if self._reply.outcome.failure is not None and not begun:
             return self._refuse(self._reply.outcome.failure, {})
@@ -183,6 +183,12 @@ class Answer:
         if not out:
             return []
         return [self._begin(self._client_headers()), *self._more(out, event.end, now, self._first(out, now))]
+
+    def _stir(self, now: float) -> list[Action]:
+        """What keeps the upstream's connection awake keeps the client's, once a second at most (mapping 3.2)."""
+        assert self._reply is not None
+        stirred, self._reply.outcome.stirred = self._reply.outcome.stirred, False
+        return self._more(self._reply.ping(), False, now) if stirred and now >= self._quiet_since + 1 else []
 
     def _first(self, out: bytes, now: float) -> Record:
         if not out or self._spoken_at:

@@ -144,7 +144,8 @@ class Exchange:
             case Operation.PROBE:
                 return self._ok(b"")
             case Operation.LIST_MODELS:
-                listed = models.listing(self.facts.models, self.facts.dialect, self.facts.path, self.facts.query)
+                facts, merged = self.facts, self._settings.merged_models
+                listed = models.listing(facts.models, facts.dialect, facts.path, facts.query, merged)
                 return self.reject(listed) if isinstance(listed, Rejection) else self._ok(listed)
             case Operation.GENERATE | Operation.COUNT_TOKENS if event.end:
                 return self.reject(invalid("", "a JSON body is required"))

@@ -70,7 +70,10 @@ class Gateway:
         self.source = source
         self.catalogue = catalogue
         self._settings = Settings(
-            settings.streaming.first_event_hold, settings.streaming.ping_interval, _claims(settings)
+            settings.streaming.first_event_hold,
+            settings.streaming.ping_interval,
+            _claims(settings),
+            settings.models_shape == "merged",
         )
         self._admit = Admit(settings, held or Held())
         self._steps: dict[type[Event], tuple[Step, ...]] = {

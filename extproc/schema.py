@@ -356,6 +356,8 @@ class Config(_Strict):
     providers: dict[str, Provider] = Field(min_length=1)
     models: list[Model] = []
     routes: list[Route] = []
+    models_shape: Literal["client", "merged"] = "client"
+    """`merged`: `GET /v1/models` answers with the members of both dialects, whoever asks."""
     translation: dict[str, Any] = {}
     """Profile keys for every provider and model, such as `strictness`."""
     streaming: Streaming = Streaming()

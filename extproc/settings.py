@@ -11,3 +11,5 @@ class Settings:
     """Seconds."""
     claims: list[str]
     """Names of the claims that go on record."""
+    merged_models: bool = False
+    """Lists of models have the members of both dialects."""

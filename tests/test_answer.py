@@ -197,9 +197,9 @@ def test_the_hold_ends_in_time_whatever_the_provider_mutters(gate: Gateway) -> N
 def test_pings_keep_the_client_although_the_provider_sends_comments(gate: Gateway) -> None:
     play = sent(gate, stream=True) >> response_headers(content_type=SSE) >> response_body(CHUNK) << begins()
     play << says(end=False)
-    play.after(14) >> response_body(COMMENT)
-    assert patience(play) == pytest.approx(1)
-    play.after(1) >> SILENCE << says(end=False, events=["ping"])
+    play.after(14) >> response_body(COMMENT) << says(end=False, events=["ping"])
+    assert patience(play) == pytest.approx(15)
+    play.after(15) >> SILENCE << says(end=False, events=["ping"])
     assert patience(play) == 15
 
 

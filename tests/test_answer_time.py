@@ -74,3 +74,14 @@ def test_what_is_complete_has_no_time_to_lose(gate: Gateway) -> None:
 def test_a_whole_answer_in_time(gate: Gateway, tmp_path: Path) -> None:
     play = (sent(gate) >> response_headers()).after(39) >> response_body(ANSWER, end=True)
     assert play << begins() << says(end=True)
+
+
+def test_a_comment_of_the_providers_is_a_ping_once_a_second(gate: Gateway) -> None:
+    """And none before the client has got something: the status is still held."""
+    play = sent(gate, stream=True) >> response_headers(content_type=SSE) >> response_body(b": wait\n\n")
+    play = play >> response_body(CHUNK) << begins() << says(end=False)
+    for seconds, events in ((0.5, []), (0.5, ["ping"]), (0.9, []), (0.1, ["ping"])):
+        play = play.after(seconds) >> response_body(b": wait\n\n")
+        if events:
+            play << says(end=False, events=events)
+    assert patience(play) == pytest.approx(15)

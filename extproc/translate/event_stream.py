@@ -67,7 +67,7 @@ class EventStream(ABC):
     def _event(self, event: SseEvent) -> None:
         match event.kind:
             case SseKind.COMMENT:
-                return
+                self._outcome.stirred = True
             case SseKind.OVERFLOW:
                 self._fail(failure("an event of the upstream's stream is too large", "event_limit"))
             case SseKind.EVENT:

@@ -1,6 +1,6 @@
 """`GET /v1/models` and `GET /v1/models/{id}` in the shape of the client's dialect (mapping 5.7)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
@@ -15,15 +15,24 @@ EPOCH = "1970-01-01T00:00:00Z"
 _DEFAULT_LIMIT, _MAX_LIMIT = 20, 1000
 
 
-def listing(models: Sequence[Resolved], dialect: Dialect, path: str, query: str) -> bytes | Rejection:
-    """`models`: what the caller may see, in the configuration's order."""
-    entries = {model.name: _entry(model, dialect) for model in models}
+def listing(
+    models: Sequence[Resolved], dialect: Dialect, path: str, query: str, merged: bool = False
+) -> bytes | Rejection:
+    """`models`: what the caller may see, in the configuration's order. `merged`: in the shape of both dialects, which
+    both vendors' SDKs read; paged for who asks for pages."""
+    entries = {model.name: _both(model) if merged else _entry(model, dialect) for model in models}
     _, _, wanted = path.partition("/v1/models")
     if wanted:
         return _one(entries, unquote(wanted.removeprefix("/")))
-    if dialect != "messages":
+    if dialect != "messages" and merged:
+        query = f"limit={_MAX_LIMIT}"
+    elif dialect != "messages":
         return msgspec.json.encode({"object": "list", "data": list(entries.values())})
-    return page(list(entries.values()), query)
+    return page(list(entries.values()), query, {"object": "list"} if merged else {})
+
+
+def _both(model: Resolved) -> dict[str, Any]:
+    return _entry(model, "chat") | _entry(model, "messages")
 
 
 def _entry(model: Resolved, dialect: Dialect) -> dict[str, Any]:
@@ -47,8 +56,8 @@ def _one(entries: dict[str, dict[str, Any]], name: str) -> bytes | Rejection:
     return unknown_model(name)
 
 
-def page(entries: list[dict[str, Any]], query: str) -> bytes | Rejection:
-    """Of Anthropic's entries, as the query asks."""
+def page(entries: list[dict[str, Any]], query: str, more: Mapping[str, Any] = {}) -> bytes | Rejection:
+    """Of Anthropic's entries, as the query asks. `more`: members of the answer."""
     listed = parse_qs(query)
     # All that is listed is active.
     stages = [
@@ -72,5 +81,6 @@ def page(entries: list[dict[str, Any]], query: str) -> bytes | Rejection:
         "has_more": first > 0 if before in ids else first + size < last,
         "first_id": page[0]["id"] if page else None,
         "last_id": page[-1]["id"] if page else None,
+        **more,
     }
     return msgspec.json.encode(answer)

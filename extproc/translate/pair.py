@@ -89,6 +89,8 @@ class Outcome(msgspec.Struct, kw_only=True):
     begun: bool = False
     """A stream's first event has come: what goes wrong now is said in the stream, however its bytes were cut."""
     complete: bool = False
+    stirred: bool = False
+    """The upstream has said that it is there (a comment), which is nothing for the client."""
     media: str = ""
     """Media type of what the client gets, if it is not the one its request asks for."""
 

@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anthropic
 import httpx
 import openai
 import pytest
 
 from tests.e2e.canned import Canned, upstream
 from tests.e2e.providers import Providers, headers_of, line_of
-from tests.e2e.stack import SECONDS, Stack, up
+from tests.e2e.stack import GATEWAY, SECONDS, Model, Stack, up
 from tests.e2e.test_openai_sdk import sdk
 from tests.matching import same
 from tests.translate.answers import vectors
@@ -97,3 +98,13 @@ def test_nobody_reads_it_without_a_token(passing: Stack, providers: Providers, t
     with providers.asking():
         answer = get(passing, "/v1/models", authorization=f"Bearer {token}" if token else "")
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_api_key")
+
+
+def test_both_sdks_read_a_merged_list(tmp_path: Path, model: Model) -> None:
+    config = GATEWAY.replace('"gpt-*"', "gpt-4o") + "models_shape: merged\n"
+    with up(tmp_path, environ={"MODEL_URL": model.url}, config=config) as stack:
+        with sdk(stack, stack.good_token) as client:
+            assert [one.id for one in client.models.list()] == ["gpt-4o"]
+        with anthropic.Anthropic(auth_token=stack.good_token, base_url=stack.url) as client_of_claude:
+            [one] = client_of_claude.models.list()
+            assert (one.id, one.type, one.display_name) == ("gpt-4o", "model", "gpt-4o")

@@ -125,3 +125,22 @@ def test_an_unknown_one(name: str) -> None:
     assert (answer.http_status, answer.kind, answer.code) == (404, "not_found_error", "model_not_found")
     assert answer.message.startswith("model: ")
     assert len(answer.message) <= 207
+
+
+@pytest.mark.parametrize("dialect", ["messages", "chat"])
+def test_merged_lists_have_the_members_of_both(dialect: Dialect) -> None:
+    answer = listing(FEW, dialect, "/v1/models", "", merged=True)
+    assert isinstance(answer, bytes)
+    found = json.loads(answer)
+    assert found.keys() == {"object", "data", "has_more", "first_id", "last_id"} and found["object"] == "list"
+    expected = {"id": "a", "object": "model", "created": 0, "owned_by": "openai", "type": "model", "display_name": "a"}
+    assert found["data"][0] == {**expected, "created_at": "1970-01-01T00:00:00Z", "lifecycle": "active"}
+    one = listing(FEW, dialect, "/v1/models/a", "", merged=True)
+    assert isinstance(one, bytes) and json.loads(one) == found["data"][0]
+
+
+def test_merged_lists_have_pages_for_who_knows_them() -> None:
+    counts: dict[Dialect, int] = {"messages": 20, "chat": 1000}
+    for dialect, count in counts.items():
+        answer = listing(MANY, dialect, "/v1/models", "", merged=True)
+        assert isinstance(answer, bytes) and len(json.loads(answer)["data"]) == count

@@ -120,6 +120,7 @@ def _decision() -> tuple[Callable[[argparse.ArgumentParser], object], ...]:
         _argument("--path", metavar="P", help="where, also 'GET /v1/files'; default: /v1/messages"),
         _argument("--body", type=Path, metavar="FILE", help="what is sent; default: the least there is"),
         _argument("--source", metavar="ADDRESS", help="where the call comes from"),
+        _argument("--header", metavar="NAME:VALUE", action="append", default=[], help="more headers; also host:NAME"),
     )
 
 
@@ -179,14 +180,15 @@ def _check(options: argparse.Namespace) -> int:
         made = gateway.load(options.config, remote=remote)
     except Invalid as error:
         return _complain(error, USAGE)
-    if {options.token, options.model, options.path, options.body, options.source} == {None}:
+    if not any((options.token, options.model, options.path, options.body, options.source, options.header)):
         print(f"{options.config}: no mistakes found")
         return 0
     try:
         token = explain.token(options.token)
-        asked = explain.Asked(token, options.model, options.path, options.body, options.source)
+        headers = dict(map(explain.header, options.header))
+        asked = explain.Asked(token, options.model, options.path, options.body, options.source, headers)
         return explain.run(made, remote, asked)
-    except explain.Unusable as error:
+    except (explain.Unusable, ValueError) as error:
         return _complain(error, USAGE)
 
 

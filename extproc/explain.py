@@ -10,8 +10,8 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,12 @@ from extproc.events import Action, AwaitBody, Headers, RequestBody, RequestHeade
 from extproc.facts import Facts
 from extproc.gateway import Gateway
 from extproc.policy.asked import READINGS
+from extproc.policy.credential import placed
 from extproc.policy.remote_keys import RemoteKeys
 from extproc.policy.rules import RuleSet, Seen
 from extproc.policy.variables import AT_HEADERS, Part
 from extproc.providers import Resolved
+from extproc.wire.paths import routed
 
 VARIABLE = "EXTPROC_TOKEN"
 _UNBOUND = re.compile(r'.*No value with name "(.*)" found.*')
@@ -44,6 +46,8 @@ class Asked:
     """Also with a method in front."""
     body: Path | None
     source: str | None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Lower-case names; `:authority` is the host."""
 
 
 def token(given: str | None) -> str:
@@ -53,6 +57,15 @@ def token(given: str | None) -> str:
     if given == "-":
         return sys.stdin.read().strip()
     return _read(Path(given[1:])).strip() if given.startswith("@") else given
+
+
+def header(given: str) -> tuple[str, str]:
+    """`name: value`. Raises ValueError."""
+    name, colon, value = given.partition(":")
+    if not colon or not name.strip():
+        raise ValueError(f"{given!r} is not NAME:VALUE")
+    name = name.strip().lower()
+    return ":authority" if name == "host" else name, value.strip()
 
 
 def run(gateway: Gateway, remote: RemoteKeys, asked: Asked) -> int:
@@ -75,13 +88,17 @@ async def _call(gateway: Gateway, remote: RemoteKeys, asked: Asked) -> tuple[Fac
     await asyncio.gather(*(remote.at(plan).newer() for plan in gateway.fetched))
     now = time.time()
     method, path = _where(asked.path)
-    fields = {":method": method, ":path": path, ":authority": "localhost", "content-type": "application/json"}
-    fields |= {"authorization": f"Bearer {asked.token}"} if asked.token else {}
+    fields = {":method": method, ":path": routed(path), ":authority": "localhost", "content-type": "application/json"}
+    fields |= asked.headers
+    if asked.token:
+        fields |= [placed(asked.token, gateway.source.config.authentication.locations[0])]
     exchange = gateway.exchange(now)
     facts = exchange.facts
     headers = RequestHeaders(Headers(fields.items()), end=False, source=f"{asked.source}:0" if asked.source else "")
     [action] = await gateway.handle(exchange, headers, now)
     raw = _body(asked, facts)
+    if len(raw) > gateway.source.config.max_body_bytes:
+        raise Unusable(f"{asked.body} is larger than max_body_bytes: refused with 413 before any rule for the body")
     if isinstance(action, AwaitBody):
         [action] = await gateway.handle(exchange, RequestBody(raw), now)
     return _known(gateway, facts, raw), action
@@ -95,12 +112,15 @@ def _where(path: str | None) -> tuple[str, str]:
 def _body(asked: Asked, facts: Facts) -> bytes:
     reading = READINGS[facts.dialect]
     least = {reading.limits[0]: 1024, reading.turns: [{"role": "user", "content": "?"}]}
+    text = "" if asked.body is None else _read(asked.body)
     try:
-        body = least if asked.body is None else msgspec.json.decode(_read(asked.body))
+        body = least if asked.body is None else msgspec.json.decode(text)
     except msgspec.DecodeError as error:
         raise Unusable(f"{asked.body} is not valid JSON: {error}") from None
     if not isinstance(body, dict):
         raise Unusable(f"{asked.body} is not a JSON object")
+    if asked.model is None and asked.body is not None:
+        return text.encode()  # its size counts
     return msgspec.json.encode(body if asked.model is None else {**body, "model": asked.model})
 
 

@@ -197,3 +197,38 @@ def test_mistakes_come_first(capsys: pytest.CaptureFixture[str], tmp_path: Path)
     (tmp_path / "gateway.yaml").write_text(CONFIG.replace("jwt.org ==", "jwt.org ="))
     status, said = check(capsys, "--model", "free")
     assert status == 2 and said[0].startswith(f"gateway.yaml:{line('allow: jwt')}: authorization.allow.0: not a valid")
+
+
+HERE = ("--source", "127.0.0.1", "--model", "free")
+
+
+@pytest.mark.parametrize(
+    "locations", [["x-api-key"], [{"header": "x-company-token"}], [{"cookie": "sess"}, "authorization"]]
+)
+def test_a_token_stands_where_the_gateway_looks_for_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, locations: list[Any]
+) -> None:
+    text = CONFIG.replace("authentication: {", f'authentication: {{"locations": {json.dumps(locations)}, ', 1)
+    (tmp_path / "gateway.yaml").write_text(text)
+    assert check(capsys, "--token", token(claims()), *HERE)[1][-1] == "allowed"
+
+
+def test_headers_and_the_host_are_what_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    rules = 'allow: jwt.org == "acme" && request.host == "ai.acme.example" && request.headers[\'x-app\'] == "cli"'
+    (tmp_path / "gateway.yaml").write_text(CONFIG.replace('allow: jwt.org == "acme"', rules, 1))
+    asked = ["--token", token(claims()), *HERE]
+    assert check(capsys, *asked)[0] == 1
+    assert check(capsys, *asked, "--header", "Host: ai.acme.example", "--header", "X-App:cli")[0] == 0
+    assert check(capsys, *asked, "--header", "nothing")[0] == 2
+
+
+def test_a_bodys_size_is_that_of_the_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "gateway.yaml").write_text(CONFIG.replace('"llm.stream &&', '"llm.bytes > 1000 || llm.stream &&', 1))
+    (tmp_path / "body.json").write_text(json.dumps({"model": "free", "max_tokens": 1, "messages": []}) + " " * 1000)
+    assert check(capsys, "--token", token(claims()), "--body", "body.json")[0] == 1
+
+
+@pytest.mark.parametrize("path", ["//team", "/./team", "/t%65am", "/x/../team"])
+def test_a_path_is_the_one_that_is_routed(capsys: pytest.CaptureFixture[str], path: str) -> None:
+    status, said = check(capsys, "--token", token(claims()), "--model", "free", "--path", path)
+    assert status == 1 and said[0] == "POST /team" and "route" in "".join(said)

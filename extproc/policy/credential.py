@@ -30,6 +30,19 @@ def credential(headers: Headers, locations: Sequence[Location], most: int) -> st
     return token
 
 
+def placed(token: str, location: Location) -> tuple[str, str]:
+    """The header field that carries it there."""
+    match location:
+        case "authorization":
+            return "authorization", f"Bearer {token}"
+        case "x-api-key":
+            return "x-api-key", token
+        case HeaderLocation():
+            return location.header, token
+        case CookieLocation():
+            return "cookie", f"{location.cookie}={token}"
+
+
 def _values(headers: Headers, location: Location) -> Iterator[str]:
     match location:
         case "authorization":

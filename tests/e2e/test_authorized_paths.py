@@ -2,6 +2,9 @@
 another spelling, and what is reached is what was decided about."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -104,3 +107,15 @@ def test_a_method_in_a_header_is_none(forbidding: Stack, providers: Providers) -
     with providers.asking():
         answer = forbidding.call(path="/v1/other", method="DELETE", headers={"x-http-method-override": "POST"})
     assert answer.status_code == 403
+
+
+@pytest.mark.parametrize("target", [*FORBIDDEN[:10], "/v1/mess%61ges"])
+def test_check_sees_the_path_that_is_routed(forbidding: Stack, target: str) -> None:
+    """`extproc check` says of it what the gateway does."""
+    answer = wire.send(forbidding.url, f"authorization: Bearer {forbidding.good_token}", target=target, body=BODY)
+    argv = [sys.executable, "-m", "extproc", "check", "--model", "claude-opus-5", "--path", f"POST {target}"]
+    environ = {"PATH": os.environ["PATH"], "EXTPROC_TOKEN": forbidding.good_token, "ANTHROPIC_API_KEY": "k"}
+    environ |= {"ANTHROPIC_UPSTREAM_URL": "http://127.0.0.1:1"}
+    done = subprocess.run(argv, cwd=forbidding.folder, env=environ, capture_output=True, text=True, check=False)
+    assert done.stderr == "" and done.returncode == (0 if answer.status_code == 200 else 1)
+    assert (f"refused  {answer.status_code}: " in done.stdout) == (answer.status_code != 200)

@@ -19,7 +19,9 @@ class Caller(msgspec.Struct, frozen=True):
 
     @property
     def subject(self) -> str:
-        return str(self.claims.get("sub", ""))
+        """A string, says RFC 7519; what is none names nobody."""
+        value = self.claims.get("sub")
+        return value if isinstance(value, str) else ""
 
     @property
     def issuer(self) -> str:

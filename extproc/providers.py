@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,6 +32,7 @@ class Credential:
 
 
 _MIN_KEY = 8
+_MIN_PATH = 12
 
 
 class Provider(msgspec.Struct, frozen=True):
@@ -278,6 +280,12 @@ def _provider(source: Source, name: str, environ: Mapping[str, str], faults: lis
     return Provider(name, tuple(settings.dialects), settings.base_url, credential, settings.timeouts)
 
 
+def _shown(source: Source, file: Path) -> str:
+    """`file: "${KEY}"` is easily written for `env: KEY`: what does not look like a path is not quoted."""
+    named = file.suffix or len(str(file)) < _MIN_PATH or (len(file.parts) > 1 and source.resolve(file).parent.is_dir())
+    return f"the file {file}" if named else "the file of that name"
+
+
 def secret(
     source: Source, secret: schema.Secret, where: Where, environ: Mapping[str, str], faults: list[Fault]
 ) -> Credential | None:
@@ -289,7 +297,7 @@ def secret(
         try:
             value, origin = source.read(secret.file).decode("utf-8"), f"the file {secret.file}"
         except (OSError, UnicodeDecodeError):
-            faults.append(Fault(where, f"the file {secret.file} cannot be read"))
+            faults.append(Fault(where, f"{_shown(source, secret.file)} cannot be read"))
             return None
     value = value.strip()
     if not value:

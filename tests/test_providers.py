@@ -3,10 +3,11 @@ from typing import Any
 
 import pytest
 
-from extproc import profiles
+from extproc import profiles, providers, schema
+from extproc.config import Fault
 from extproc.providers import MAX_MODEL_NAME, Catalogue, Credential, Provider, load
 from extproc.wire import Dialect
-from tests.settings import AUTHENTICATION, KEY, faults, source
+from tests.settings import AUTHENTICATION, GATEWAY, KEY, faults, source
 
 PROVIDER = '{dialects: [chat], base_url: "https://api.openai.com/v1"%s}'
 
@@ -354,3 +355,11 @@ def test_a_providers_own_address_is_concealed(url: str, said: str, told: str) ->
 def test_a_providers_own_key_is_concealed() -> None:
     provider = Provider("x", ("chat",), "https://a.example", Credential("Zq7LkPw0mBn3"))
     assert provider.concealed(b'{"message":"no Zq7LkPw0mBn3."}') == b'{"message":"no [key]."}'
+
+
+def test_a_key_in_the_place_of_its_file_is_not_quoted(tmp_path: Path) -> None:
+    for secret in ("sk-proj-0123456789abcdef", "ab/cd0123456789/+=="):
+        found: list[Fault] = []
+        where = schema.Secret(file=Path(secret))
+        assert providers.secret(source(tmp_path, GATEWAY), where, ("x",), {}, found) is None
+        assert [fault.problem for fault in found] == ["the file of that name cannot be read"]

@@ -136,3 +136,8 @@ def test_a_claim_of_any_name_has_a_key_that_envoy_can_name() -> None:
     keys = [record.metadata_key(f"caller.{name}") for name in names]
     assert keys[0] == "caller.team" and len(set(keys)) == len(names)
     assert all(re.fullmatch(r"caller\.[\w.]+", key, re.ASCII) for key in keys)
+
+
+@pytest.mark.parametrize("sub", [None, 7, ["a"], {"a": 1}, True])
+def test_a_subject_that_is_no_string_names_nobody(sub: Any) -> None:
+    assert Caller({"sub": sub}).subject == ""

@@ -187,8 +187,8 @@ class Answer:
     def _stir(self, now: float) -> list[Action]:
         """What keeps the upstream's connection awake keeps the client's, once a second at most (mapping 3.2)."""
         assert self._reply is not None
-        stirred, self._reply.outcome.stirred = self._reply.outcome.stirred, False
-        return self._more(self._reply.ping(), False, now) if stirred and now >= self._quiet_since + 1 else []
+        due = self._reply.outcome.stirred and now >= self._quiet_since + 1
+        return self._more(self._reply.ping(), False, now) if due else []
 
     def _first(self, out: bytes, now: float) -> Record:
         if not out or self._spoken_at:
@@ -207,6 +207,7 @@ class Answer:
             actions.append(AnswerBody(out, over, (extra or {}) | self._progress(over, now)))
         if out:
             self._quiet_since = now
+            self._reply.outcome.stirred = False
         self._state = State.OVER if over else State.FLOWING
         return actions
 

@@ -188,7 +188,7 @@ def _check(options: argparse.Namespace) -> int:
         headers = dict(map(explain.header, options.header))
         asked = explain.Asked(token, options.model, options.path, options.body, options.source, headers)
         return explain.run(made, remote, asked)
-    except (explain.Unusable, ValueError) as error:
+    except explain.Unusable as error:
         return _complain(error, USAGE)
 
 

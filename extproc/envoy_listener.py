@@ -9,9 +9,12 @@ from extproc.config import Source
 from extproc.envoy_replies import (
     NAMESPACE,
     OVERLOADED,
+    SAID,
     TIMED_OUT,
     UNREACHABLE,
+    flag_is,
     local_replies,
+    metadata_filter,
     metadata_is,
     request_id,
 )
@@ -197,18 +200,17 @@ _RECORDED = (
     "gen_ai.response.finish_reasons", record.FIRST, record.PACE,
     "jwt.sub", "jwt.iss", "warnings",
 )  # fmt: skip
+# The processor was to read this answer, and left before its end.
+_UNREAD = f"'{record.READ}' in {SAID}"
 # Where the processor had not the last word: what Envoy saw of the end. Naming a key that is not there fails, and a
 # failed expression is null in the log: that is how a call that went well is written.
-_SAID = f"metadata.filter_metadata['{NAMESPACE}']"
-# The processor was to read this answer, and left before its end.
-_UNREAD = f"'{record.READ}' in {_SAID}"
 _ERROR = (
     "response.code_details == 'via_upstream' && response.code < 400"
-    f" ? ({_UNREAD} ? 'unread_answer' : {_SAID}['error']) : response.code_details"
+    f" ? ({_UNREAD} ? 'unread_answer' : {SAID}['error']) : response.code_details"
 )
 _REASON = (
     "response.code_details == 'via_upstream' && response.code < 400"
-    f" ? ({_UNREAD} ? '{Reason.INTERNAL}' : {_SAID}['reason'])"
+    f" ? ({_UNREAD} ? '{Reason.INTERNAL}' : {SAID}['reason'])"
     f" : response.code_details == 'via_upstream' ? '{Reason.UPSTREAM}'"
     f" : response.code_details.startsWith('downstream_local') ? '{Reason.INTERNAL}'"  # Envoy was told to leave
     " : response.code_details.startsWith('downstream') || response.code_details.contains('remote_re')"
@@ -246,10 +248,9 @@ def _told(*names: str) -> dict[str, str]:
 
 
 def _access_log(fields: dict[str, str], *, ended: bool) -> Json:
-    matcher = {"filter": NAMESPACE, "path": [{"key": record.ENDED}], "value": {"bool_match": ended}}
     return {
         "name": "envoy.access_loggers.stdout",
-        "filter": {"metadata_filter": {"matcher": matcher, "match_if_key_not_found": not ended}},
+        "filter": metadata_filter(flag_is(record.ENDED, ended), if_missing=not ended),
         "typed_config": {
             "@type": f"{_TYPE}.access_loggers.stream.v3.StdoutAccessLog",
             "log_format": {"json_format": fields},

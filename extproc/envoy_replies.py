@@ -26,15 +26,15 @@ UNREACHABLE = (
 )
 # What HTTP allows and this gateway does not serve, or what is no HTTP.
 CLIENTS_FAULT = (
-    f"(response.code >= 500 || response.code in [403, 426])"
+    "(response.code >= 500 || response.code in [403, 426])"
     f" && ({_DETAILS} in ['low_version', 'upgrade_failed'] || {_DETAILS}.startsWith('http1.')"
     f" || {_DETAILS}.startsWith('http2.') || {_DETAILS}.contains('missing_required_header'))"
 )
-_SAID = f"metadata.filter_metadata['{NAMESPACE}']"
+SAID = f"metadata.filter_metadata['{NAMESPACE}']"
 # As the log has it: the processor's, where it has seen the call.
 _REQUEST_ID = (
-    f"%CEL('{NAMESPACE}' in metadata.filter_metadata && 'request_id' in {_SAID}"
-    f" ? {_SAID}['request_id'] : request.headers['x-request-id'])%"
+    f"%CEL('{NAMESPACE}' in metadata.filter_metadata && 'request_id' in {SAID}"
+    f" ? {SAID}['request_id'] : request.headers['x-request-id'])%"
 )
 
 
@@ -67,7 +67,7 @@ _OTHERWISE = _told(Kind.API, "the model's answer broke off", 502)
 
 def local_replies() -> Json:
     """First match wins. The processor's own answers pass as they are: they bear its mark."""
-    ours = _metadata(_marked(), if_missing=False)
+    ours = metadata_filter(flag_is(record.ANSWERED, True), if_missing=False)
     verbatim = {"content_type": "application/json", "text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"}}
     told = [
         *((_expression(cel), rejection) for cel, rejection in _BY_DETAILS.items()),
@@ -106,12 +106,12 @@ def _envelope(rejection: Rejection, to_chat: bool) -> Json:
     return {"type": "error", "error": error, "request_id": _REQUEST_ID}
 
 
-def _metadata(matcher: Json, if_missing: bool) -> Json:
+def flag_is(key: str, value: bool) -> Json:
+    return {"filter": NAMESPACE, "path": [{"key": key}], "value": {"bool_match": value}}
+
+
+def metadata_filter(matcher: Json, *, if_missing: bool) -> Json:
     return {"metadata_filter": {"matcher": matcher, "match_if_key_not_found": if_missing}}
-
-
-def _marked() -> Json:
-    return {"filter": NAMESPACE, "path": [{"key": record.ANSWERED}], "value": {"bool_match": True}}
 
 
 def _status(status: int, comparison: str = "EQ") -> Json:
@@ -128,8 +128,10 @@ def _all_of(condition: Json, to_chat: bool) -> Json:
     if not to_chat:
         return condition
     # The processor knows the client's dialect; where it was not reached, the path is still the client's own.
-    unknown = _metadata(metadata_is(record.DIALECT, "chat"), if_missing=True)
-    known = [_metadata(metadata_is(record.DIALECT, dialect), if_missing=False) for dialect in ("chat", "responses")]
+    unknown = metadata_filter(metadata_is(record.DIALECT, "chat"), if_missing=True)
+    known = [
+        metadata_filter(metadata_is(record.DIALECT, dialect), if_missing=False) for dialect in ("chat", "responses")
+    ]
     path = {"name": ":path", "string_match": {"safe_regex": {"regex": "/v1/(chat|responses).*"}}}
     guessed = {"and_filter": {"filters": [unknown, {"header_filter": {"header": path}}]}}
     return {"and_filter": {"filters": [condition, {"or_filter": {"filters": [*known, guessed]}}]}}

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from extproc.endpoints import Operation
-from extproc.errors import Reason
+from extproc.errors import Kind, Reason, Rejection
 from extproc.events import Action, AwaitBody, Headers, RequestBody, RequestHeaders, Respond
 from extproc.facts import Facts
 from extproc.gateway import Gateway
@@ -31,6 +31,10 @@ from extproc.providers import Resolved
 from extproc.wire.paths import routed
 
 VARIABLE = "EXTPROC_TOKEN"
+# Envoy's own verdict, which no step of the gateway's comes to.
+_TOO_LARGE = Rejection(
+    kind=Kind.TOO_LARGE, message="the request is too large", reason=Reason.REQUEST_TOO_LARGE, detail="max_body_bytes"
+)
 _UNBOUND = re.compile(r'.*No value with name "(.*)" found.*')
 
 
@@ -60,10 +64,10 @@ def token(given: str | None) -> str:
 
 
 def header(given: str) -> tuple[str, str]:
-    """`name: value`. Raises ValueError."""
+    """`name: value`. Raises Unusable."""
     name, colon, value = given.partition(":")
     if not colon or not name.strip():
-        raise ValueError(f"{given!r} is not NAME:VALUE")
+        raise Unusable(f"{given!r} is not NAME:VALUE")
     name = name.strip().lower()
     return ":authority" if name == "host" else name, value.strip()
 
@@ -97,9 +101,9 @@ async def _call(gateway: Gateway, remote: RemoteKeys, asked: Asked) -> tuple[Fac
     headers = RequestHeaders(Headers(fields.items()), end=False, source=f"{asked.source}:0" if asked.source else "")
     [action] = await gateway.handle(exchange, headers, now)
     raw = _body(asked, facts)
-    if len(raw) > gateway.source.config.max_body_bytes:
-        raise Unusable(f"{asked.body} is larger than max_body_bytes: refused with 413 before any rule for the body")
-    if isinstance(action, AwaitBody):
+    if isinstance(action, AwaitBody) and len(raw) > gateway.source.config.max_body_bytes:
+        action = exchange.reject(_TOO_LARGE)
+    elif isinstance(action, AwaitBody):
         [action] = await gateway.handle(exchange, RequestBody(raw), now)
     return _known(gateway, facts, raw), action
 

@@ -157,10 +157,13 @@ def with_overrides(base: Profile, overrides: Mapping[str, Any]) -> Profile:
 
 def for_model(model: str) -> str:
     """Name of the profile that suits a model of OpenAI's, by the model's name."""
-    if "-chat" in model:  # gpt-5-chat-latest: the model of ChatGPT, which does not reason here
-        return "openai-chat"
     reasoning = model.startswith(("gpt-5", "gpt-6")) or (model[:1] == "o" and model[1:2].isdigit())
-    return "openai-reasoning" if reasoning else "openai-chat"
+    return "openai-reasoning" if reasoning and not _is_chatgpts(model) else "openai-chat"
+
+
+def _is_chatgpts(model: str) -> bool:
+    """gpt-5-chat-latest and the like do not reason here."""
+    return "-chat" in model
 
 
 # https://platform.openai.com/docs/guides/reasoning, and each model's own page; the first match counts.
@@ -172,7 +175,7 @@ _EFFORTS: tuple[tuple[str, tuple[Effort, ...]], ...] = (
     (r"gpt-5(\.1)?-codex-max", (*_UP_TO_HIGH, "xhigh")),
     (r"gpt-5(\.1)?-codex", _UP_TO_HIGH),
     (r"gpt-5(-|$)", ("minimal", *_UP_TO_HIGH)),
-    (r"gpt-5\.1", ("none", *_UP_TO_HIGH)),
+    (r"gpt-5\.1(?!\d)", ("none", *_UP_TO_HIGH)),
     (r"gpt-[56]", ("none", *_UP_TO_HIGH, "xhigh")),
 )
 _REFUSES_TOOLS = re.compile(r"gpt-(5\.([4-9]|\d\d)|[6-9])")
@@ -192,7 +195,8 @@ _WITHOUT_REASONING = ("gpt-3", "gpt-4", "chatgpt-")
 
 def for_responses(model: str) -> str:
     """Name of the profile that suits a model behind the Responses API, by the model's name."""
-    return "openai-responses-plain" if model.startswith(_WITHOUT_REASONING) else "openai-responses"
+    plain = model.startswith(_WITHOUT_REASONING) or _is_chatgpts(model)
+    return "openai-responses-plain" if plain else "openai-responses"
 
 
 # Old names say the generation first or alone (`claude-3-5-haiku`, `claude-sonnet-4-20250514`).

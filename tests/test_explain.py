@@ -232,3 +232,10 @@ def test_a_bodys_size_is_that_of_the_file(capsys: pytest.CaptureFixture[str], tm
 def test_a_path_is_the_one_that_is_routed(capsys: pytest.CaptureFixture[str], path: str) -> None:
     status, said = check(capsys, "--token", token(claims()), "--model", "free", "--path", path)
     assert status == 1 and said[0] == "POST /team" and "route" in "".join(said)
+
+
+def test_a_body_that_is_too_large_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "gateway.yaml").write_text(CONFIG + "max_body_bytes: 1024\n")
+    (tmp_path / "body.json").write_text(json.dumps({"model": "free", "max_tokens": 1, "messages": []}) + " " * 1024)
+    status, said = check(capsys, "--token", token(claims()), "--source", "127.0.0.1", "--body", "body.json")
+    assert status == 1 and said[-1].startswith("refused  413: ")

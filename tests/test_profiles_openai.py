@@ -17,6 +17,7 @@ HIGH = ("low", "medium", "high")
     [
         ("gpt-4o", (), False),
         ("gpt-5-chat-latest", (), False),
+        ("gpt-5.1-chat-latest", (), False),
         ("o1-mini", (), False),
         ("o3", HIGH, False),
         ("o4-mini-2025-04-16", HIGH, False),

@@ -192,6 +192,7 @@ def test_what_is_spoken_about_a_model(
         ("o3", "openai-responses"),
         ("gpt-oss-120b", "openai-responses"),
         ("gpt-4.1-mini", "openai-responses-plain"),
+        ("gpt-5-chat-latest", "openai-responses-plain"),
     ],
 )
 def test_the_profile_of_a_model_behind_the_responses_api(model: str, profile: str) -> None:

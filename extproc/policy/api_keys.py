@@ -24,8 +24,8 @@ from extproc.policy.tokens import Unproven
 PREFIX = "extproc_"
 """By which keys are told from tokens, here and by scanners for leaked secrets."""
 _ID = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
-# Who issued a credential, to whom and until when is not for a key's owner to say.
 _TIME = re.compile(r"\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:\d\d)?)?", re.ASCII)
+# Who issued a credential, to whom and until when is not for a key's owner to say.
 _OURS = frozenset({"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "id"})
 
 

@@ -42,9 +42,9 @@ class News(msgspec.Struct, tag=True):
     jwks: bytes | None
     """JSON; None: it has never been fetched."""
     fetched: float
-    """When that was, in Unix seconds; also the next."""
+    """Unix seconds at which that was fetched."""
     asked: float
-    """When a token last caused a fetch."""
+    """Unix seconds at which a token last caused a fetch."""
 
 
 class KeySet(ABC):

@@ -125,7 +125,7 @@ class Child:
             except TimeoutError:
                 self._signal(signal.SIGKILL)
                 await self._process.wait()
-        await asyncio.gather(*self._readers)
+        await asyncio.gather(*map(asyncio.shield, self._readers))
 
     def _signal(self, number: int) -> None:
         # Each child leads a session of its own; at the last its own children go with it.
@@ -199,9 +199,10 @@ async def supervise(
     begin: Begin, grace: float, *, hung_up: Callable[[], None] | None = None, leave: Leave = _at_once
 ) -> None:
     """Runs `begin`, which starts groups of children, names them in its argument, and may give what else is to run
-    beside them; keeps them up until SIGTERM or SIGINT, and while `leave` runs, which a second signal cuts short; then
-    stops them in their order, `grace` seconds for each. SIGHUP calls `hung_up`; it ends everything where there is
-    none, or where it is a closed terminal's, which reaches no child. Nothing stays behind, however it ends."""
+    beside them; keeps them up until SIGTERM or SIGINT, and while `leave` runs; then stops them in their order, `grace`
+    seconds for each. Another signal cuts short whichever of the two is waited for. SIGHUP calls `hung_up`; it ends
+    everything where there is none, or where it is a closed terminal's, which reaches no child. Nothing stays behind,
+    however it ends."""
     groups: list[Group] = []
     told, hurried = asyncio.Event(), asyncio.Event()
     at_terminal = _has_terminal()
@@ -224,19 +225,22 @@ async def supervise(
         await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if running.done():
             await running
-        await _first(leave(), hurried.wait())
+        if not await _ended(leave(), hurried):
+            hurried.clear()
     finally:
         for task in (running, waiting):
             task.cancel()
         await asyncio.gather(running, waiting, return_exceptions=True)
-        await stop(groups, grace)
+        await _ended(stop(groups, grace), hurried)
+        await stop(groups, 0)
 
 
-async def _first(*ways: Coroutine[Any, Any, object]) -> None:
-    """Of these only one comes to its end."""
-    tasks = [asyncio.create_task(way) for way in ways]
+async def _ended(way: Coroutine[Any, Any, None], hurried: asyncio.Event) -> bool:
+    """Whether it came to its end before somebody hurried."""
+    tasks = asyncio.create_task(way), asyncio.create_task(hurried.wait())
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return tasks[0].done()
     finally:
         for task in tasks:
             task.cancel()

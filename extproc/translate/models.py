@@ -12,6 +12,7 @@ from extproc.wire import Dialect
 
 # The SDK's own text allows an epoch value where the release date is unknown.
 EPOCH = "1970-01-01T00:00:00Z"
+_OPENAIS = {"object": "list"}
 _DEFAULT_LIMIT, _MAX_LIMIT = 20, 1000
 
 
@@ -24,11 +25,10 @@ def listing(
     _, _, wanted = path.partition("/v1/models")
     if wanted:
         return _one(entries, unquote(wanted.removeprefix("/")))
-    if dialect != "messages" and merged:
-        query = f"limit={_MAX_LIMIT}"
-    elif dialect != "messages":
-        return msgspec.json.encode({"object": "list", "data": list(entries.values())})
-    return page(list(entries.values()), query, {"object": "list"} if merged else {})
+    listed = list(entries.values())
+    if dialect == "messages":
+        return page(listed, query, _OPENAIS if merged else {})
+    return _page(listed, _OPENAIS) if merged else msgspec.json.encode({**_OPENAIS, "data": listed})
 
 
 def _both(model: Resolved) -> dict[str, Any]:
@@ -76,11 +76,10 @@ def page(entries: list[dict[str, Any]], query: str, more: Mapping[str, Any] = {}
         last = ids.index(before)
         first = max(first, last - size)
     page = entries[first : min(first + size, last)]
-    answer = {
-        "data": page,
-        "has_more": first > 0 if before in ids else first + size < last,
-        "first_id": page[0]["id"] if page else None,
-        "last_id": page[-1]["id"] if page else None,
-        **more,
-    }
-    return msgspec.json.encode(answer)
+    return _page(page, more, has_more=first > 0 if before in ids else first + size < last)
+
+
+def _page(entries: list[dict[str, Any]], more: Mapping[str, Any], *, has_more: bool = False) -> bytes:
+    ids = [entry["id"] for entry in entries]
+    ends = {"first_id": ids[0] if ids else None, "last_id": ids[-1] if ids else None}
+    return msgspec.json.encode({**more, "data": entries, "has_more": has_more, **ends})

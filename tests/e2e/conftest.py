@@ -8,6 +8,7 @@ from tests.e2e.claude_code import install, pinned
 from tests.e2e.claude_runs import GATEWAY, Claude
 from tests.e2e.providers import ANTHROPIC_KEY, Providers, Special, demo_claude, example
 from tests.e2e.providers import special as started
+from tests.e2e.raw_provider import RawProvider
 from tests.e2e.stack import Model, Stack, demo_model, up
 from tests.key_server import KeyServer, key_server
 
@@ -21,6 +22,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Iterator[Stack]:
     with up(tmp_path_factory.mktemp("gateway"), environ={"MODEL_URL": model.url}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[RawProvider]:
+    """For what no HTTP server would do."""
+    with RawProvider().serving() as running:
         yield running
 
 

@@ -18,12 +18,6 @@ HASTY = GATEWAY + "limits: {request_seconds: 1}\n"
 
 
 @pytest.fixture(scope="module")
-def provider() -> Iterator[RawProvider]:
-    with RawProvider().serving() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def raw(tmp_path_factory: pytest.TempPathFactory, provider: RawProvider) -> Iterator[Stack]:
     with up(tmp_path_factory.mktemp("clients"), environ={"MODEL_URL": provider.url}) as running:
         yield running

@@ -135,6 +135,23 @@ def test_a_second_signal_ends_what_runs(tmp_path: Path, model: Model) -> None:
         assert stack.record(answer)["reason"] == "Internal"
 
 
+def test_a_second_signal_ends_what_runs_beside_another_envoy(model: Model) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    with (
+        configured(model.url) as setup,
+        processor(setup, address) as (leaving, _),
+        bare_envoy(setup, [address], healthy=1) as stack,
+        streaming(stack, f"demo: say {TEXT}\ndemo: slow 1000") as answer,
+    ):
+        next(coming := events(answer))
+        leaving.send_signal(signal.SIGTERM)
+        leaving.send_signal(signal.SIGINT)
+        with pytest.raises(httpx.RemoteProtocolError):
+            list(coming)
+        assert leaving.wait(SECONDS) == 0
+        assert stack.record(answer)["reason"] == "Internal"
+
+
 def test_up_leaves_nothing_behind_when_its_terminal_is_closed(model: Model) -> None:
     """Then there is nobody to print to, either."""
     with configured(model.url) as setup, contextlib.ExitStack() as later:

@@ -27,12 +27,6 @@ FEW += "limits: {connections: 4}\nroutes: [{path: '/raw*', serve: passthrough, p
 
 
 @pytest.fixture(scope="module")
-def provider() -> Iterator[RawProvider]:
-    with RawProvider().serving() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory, provider: RawProvider) -> Iterator[Stack]:
     with up(tmp_path_factory.mktemp("few"), environ={"MODEL_URL": provider.url}, config=FEW) as running:
         yield running

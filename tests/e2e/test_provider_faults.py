@@ -51,12 +51,6 @@ CHAT_WORDS = {
 
 
 @pytest.fixture(scope="module")
-def provider() -> Iterator[RawProvider]:
-    with RawProvider().serving() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, provider: RawProvider) -> Iterator[Stack]:
     environ = {"MODEL_URL": provider.url, "PORT": str(free_port())}
     with up(tmp_path_factory.mktemp("faults"), environ=environ, config=CONFIG) as running:

@@ -6,21 +6,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.e2e.raw_provider import STREAM, RawProvider, whole
+from tests.e2e.raw_provider import SAID, STREAM, RawProvider, whole
 from tests.e2e.stack import Stack, prompt, up
 
 KEY = "Zq7LkPw0mBn3vXy9"
-
 ASKED: dict[str, dict[str, Any]] = {
     "/v1/messages": {"model": "claude-x", "max_tokens": 9},
     "/v1/chat/completions": {"model": "gpt-x"},
 }
-
-
-@pytest.fixture(scope="module")
-def provider() -> Iterator[RawProvider]:
-    with RawProvider().serving() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +35,10 @@ def quoting(provider: RawProvider) -> bytes:
 @pytest.mark.parametrize("form", ["an error", "an error in a 200", "an error in a stream"])
 def test_no_error_tells(raw: Stack, provider: RawProvider, path: str, form: str) -> None:
     error = quoting(provider)
-    begun = b'data: {"id":"c","model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":"hm "}}]}\n\n'
     answers = {
         "an error": whole(error, status="400 Bad Request"),
         "an error in a 200": whole(error),
-        "an error in a stream": STREAM + begun + b"data: " + error + b"\n\n",
+        "an error in a stream": STREAM + SAID + b"data: " + error + b"\n\n",
     }
     provider.plays(answers[form])
     stream = form.endswith("stream")

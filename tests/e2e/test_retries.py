@@ -24,12 +24,6 @@ OWN_HEADER = "x-extproc-retry"
 
 
 @pytest.fixture(scope="module")
-def provider() -> Iterator[RawProvider]:
-    with RawProvider().serving() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, provider: RawProvider) -> Iterator[Stack]:
     environ = {"MODEL_URL": provider.url, "PORT": str(free_port())}
     with up(tmp_path_factory.mktemp("retries"), environ=environ, config=CONFIG) as running:

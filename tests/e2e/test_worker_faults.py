@@ -21,12 +21,6 @@ CONFIG = GATEWAY.replace(
 )
 
 
-@pytest.fixture(scope="module")
-def provider() -> Iterator[RawProvider]:
-    with RawProvider().serving() as running:
-        yield running
-
-
 @contextlib.contextmanager
 def started(folders: pytest.TempPathFactory, model: Model, provider: RawProvider, workers: int) -> Iterator[Stack]:
     environ = {"MODEL_URL": model.url, "RAW_URL": provider.url}

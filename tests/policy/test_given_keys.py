@@ -12,6 +12,7 @@ from extproc.policy.given_keys import GivenKeys, GivenSet
 from extproc.policy.key_sets import NEVER, Name, News, Plan
 from extproc.policy.places import Place
 from tests.issuing import jwk
+from tests.policy.test_remote_keys import settled
 
 PLAN = Plan(Place("https://idp.example/jwks", "https://idp.example"), refresh=300, max_stale=1000)
 OTHER = Plan(Place("https://new.example", "new"), refresh=300, max_stale=0)
@@ -38,11 +39,6 @@ def run(test: Callable[[Worker], Awaitable[None]]) -> None:
         await asyncio.wait_for(test(Worker()), 20)
 
     asyncio.run(bounded())
-
-
-async def settled() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
 
 
 def kids(one: GivenSet) -> set[str]:

@@ -272,37 +272,6 @@ def test_told_to_leave_all_are_stopped_group_after_group(tmp_path: Path, number:
     assert all(map(gone, pids))
 
 
-def test_a_second_signal_does_not_wait() -> None:
-    async def begin(groups: list[Group]) -> None:
-        groups.append([child(STAYS)])
-        await start(groups)
-        told(signal.SIGINT)
-
-    async def leave() -> None:
-        told(signal.SIGINT)
-        await asyncio.Event().wait()
-
-    run(supervise(begin, GRACE, leave=leave))
-
-
-def test_who_crashes_while_the_others_leave_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "FIRST_PAUSE", 0.001)
-    one = child(STAYS)
-
-    async def begin(groups: list[Group]) -> None:
-        groups.append([one])
-        await start(groups)
-        told(signal.SIGTERM)
-
-    async def leave() -> None:
-        first = one.pid
-        os.kill(first, signal.SIGKILL)
-        while one.pid == first:  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.01)
-
-    run(supervise(begin, GRACE, leave=leave))
-
-
 @pytest.mark.parametrize(("terminal", "ends"), [([True, True], False), ([False, False], False), ([True, False], True)])
 def test_sighup_ends_all_only_if_the_terminal_is_gone(
     monkeypatch: pytest.MonkeyPatch, terminal: list[bool], ends: bool

@@ -107,7 +107,7 @@ class MessagesMeter:
         self._use(message.usage)
 
     def _delta(self, event: Event) -> None:
-        self.counted = bool(event.usage)
+        self.counted = self.counted or bool(event.usage)
         self._use(event.usage)
         self._stop(event.delta.stop_reason if event.delta else None)
 

@@ -113,10 +113,10 @@ async def _start(options: Options, environ: dict[str, str], beside: "_Beside", g
         await _start_demo(demo, environ, groups)
     source = _narrowed(options, config.load(options.config, environ))
     _make_lab_keys(source)
-    _check_port(source)
     addresses = [f"unix:{folder}/worker-{n}.sock" for n in range(source.workers(options.workers))]
     front = Front(folder, addresses)
     reloader = Reloader(options.config, environ, front, beside.reload_now, partial(_narrowed, options))
+    _check_port(source)  # after the file's mistakes, which are to be mended first
     with _writing("Envoy's files", folder):
         front.begin(reloader.source)
     environ |= beside.start(source, addresses, reloader.status, front.ready)

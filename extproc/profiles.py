@@ -40,6 +40,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     stream_obfuscation_off: bool = False
     """Send stream_options.include_obfuscation=false (OpenAI proper)."""
     service_tier: bool = True
+    verbosity: bool = False
+    """The Chat dialect's `verbosity` is known."""
     user_field: Literal["safety_identifier", "user", "none"] = "safety_identifier"
     geos: tuple[str, ...] = ()
     extra: dict[str, Any] = {}

@@ -84,7 +84,7 @@ class EventStream(ABC):
     def _skip(self, data: bytes) -> None:
         if self._unreadable:
             self._fail(failure("the upstream's stream cannot be read", "unreadable_stream"))
-        elif data[:1] == b"[" and (error := _listed_error(data)) is not None:
+        elif data[:1] == b"[" and (error := listed_error(data)) is not None:
             self._fail(self._reported(error))
         else:
             self._unreadable = True
@@ -107,7 +107,7 @@ def loads_or_none(data: bytes) -> Any:
         return None
 
 
-def _listed_error(data: bytes) -> Any:
+def listed_error(data: bytes) -> Any:
     """Gemini's errors come in a list of one."""
     value = loads_or_none(data)
     first = value[0] if isinstance(value, list) and value else None

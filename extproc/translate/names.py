@@ -85,4 +85,6 @@ def completion_id(upstream_id: str, nonce: str) -> str:
 
 def message_suffix(upstream_id: str, nonce: str) -> str:
     """What all ids of an answer have in common, from the upstream's id of the message."""
-    return _FOREIGN.sub("_", upstream_id.removeprefix("msg_")) or made_id("", nonce, 0)
+    for prefix in ("msg_", "resp_", "chatcmpl-"):
+        upstream_id = upstream_id.removeprefix(prefix)
+    return _FOREIGN.sub("_", upstream_id) or made_id("", nonce, 0)

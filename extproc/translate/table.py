@@ -4,12 +4,15 @@ from collections.abc import Sequence
 
 from extproc.translate.chat_on_chat import chat_on_chat
 from extproc.translate.chat_on_messages import chat_on_messages
+from extproc.translate.dialects.chat import ChatClient, ChatProvider
+from extproc.translate.dialects.responses import ResponsesClient, ResponsesProvider
 from extproc.translate.messages_on_chat import messages_on_chat
 from extproc.translate.messages_on_messages import messages_on_messages
 from extproc.translate.messages_on_responses import messages_on_responses
 from extproc.translate.pair import Pair
 from extproc.translate.responses_on_messages import responses_on_messages
 from extproc.translate.responses_on_responses import responses_on_responses
+from extproc.translate.translated import TranslatedPair
 
 PAIRS: dict[tuple[str, str], Pair] = {
     ("messages", "chat"): messages_on_chat,
@@ -17,6 +20,8 @@ PAIRS: dict[tuple[str, str], Pair] = {
     ("messages", "responses"): messages_on_responses,
     ("chat", "chat"): chat_on_chat,
     ("chat", "messages"): chat_on_messages,
+    ("chat", "responses"): TranslatedPair(ChatClient(), ResponsesProvider()),
+    ("responses", "chat"): TranslatedPair(ResponsesClient(), ChatProvider()),
     ("responses", "messages"): responses_on_messages,
     ("responses", "responses"): responses_on_responses,
 }

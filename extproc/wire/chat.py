@@ -55,6 +55,7 @@ class Choice(msgspec.Struct):
     matched_stop: Any = None
     """The same in SGLang."""
     error: Any = None
+    logprobs: Any = None
 
 
 class Completion(msgspec.Struct):
@@ -67,6 +68,8 @@ class Completion(msgspec.Struct):
     usage: dict[str, Any] | None = None
     service_tier: str | None = None
     error: Any = None
+    x_groq: Any = None
+    """Groq's own: `usage` of a stream."""
 
 
 # Kind -> status, type, code. OpenAI's SDK picks the exception by status (mapping 5.3, 5.4).

@@ -1,6 +1,6 @@
 """Chat Completions as bytes: the chunks of a stream (https://platform.openai.com/docs/api-reference/chat-streaming)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -41,6 +41,13 @@ class Chunks:
 
     def delta(self, delta: Mapping[str, Any]) -> bytes:
         return self._open + _encode(delta) + self._tail
+
+    def logprobs(self, found: Sequence[Any]) -> bytes:
+        """Of the text so far; the delta adds nothing to it."""
+        choice = b'{"index":0,"delta":{},"logprobs":{"content":%b,"refusal":null},"finish_reason":null}]' % _encode(
+            found
+        )
+        return self._head + choice + self._usage + b"}\n\n"
 
     def finish(self, reason: str) -> bytes:
         choice = b'{"index":0,"delta":{},"finish_reason":' + _encode(reason) + b"}]"

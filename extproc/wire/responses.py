@@ -17,6 +17,7 @@ class Part(msgspec.Struct):
     text: str | None = None
     refusal: str | None = None
     annotations: list[Any] | None = None
+    logprobs: list[Any] | None = None
 
 
 class Item(msgspec.Struct):
@@ -63,6 +64,7 @@ class Event(msgspec.Struct):
     summary_index: int | None = None
     item: Item | None = None
     delta: str | None = None
+    logprobs: list[Any] | None = None
     text: str | None = None
     refusal: str | None = None
     arguments: Any = None

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 from extproc.translate import want
+from extproc.translate.dialects.responses import hosted_calls as foreign
 from extproc.translate.on_messages.conversation import Conversation
 from extproc.translate.on_messages.turns import Turn
 from extproc.translate.pair import Json
-from extproc.translate.responses_on_messages import foreign, parts, thought
+from extproc.translate.responses_on_messages import parts, thought
 from extproc.translate.responses_on_messages.draft import Draft
 from extproc.translate.want import refused, unsupported
 

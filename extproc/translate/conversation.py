@@ -1,0 +1,336 @@
+"""A request in the vocabulary that all dialects share.
+
+The client's dialect reads its body into a `Conversation`; the provider's dialect writes it. Every part carries the path
+that it had in the client's body, so that a warning or a 400 names what the client sent. All values are immutable: one
+conversation may be written several times.
+"""
+
+from typing import Any, Generic, Literal, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+Json = dict[str, Any]
+
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+Loss = Literal["drop", "warn", "reject"]
+"""What becomes of a member that the other side has no place for: nothing is said, a warning, or a 400."""
+
+
+class Setting(msgspec.Struct, Generic[T], frozen=True):
+    """One choice of the client's, and where in the body it stands."""
+
+    value: T
+    path: str
+
+
+# Content
+
+
+class CacheHint(msgspec.Struct, frozen=True):
+    """The client asks that the prompt be cached up to here."""
+
+    long: bool = False
+    """For hours rather than minutes."""
+    openai: bool = False
+    """It is a breakpoint of OpenAI's own."""
+
+
+class Base64Data(msgspec.Struct, frozen=True):
+    media_type: str
+    """In lower case, without parameters."""
+    data: str
+
+
+class PlainText(msgspec.Struct, frozen=True):
+    text: str
+
+
+class WebAddress(msgspec.Struct, frozen=True):
+    """An http or https URL; nothing is fetched here."""
+
+    url: str
+
+
+class FileId(msgspec.Struct, frozen=True):
+    """A file that is stored at the client's own vendor."""
+
+    id: str
+
+
+class Text(msgspec.Struct, frozen=True):
+    text: str
+    path: str
+    cache: CacheHint | None = None
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """The model declined, in an earlier turn."""
+
+    text: str
+    path: str
+
+
+class Image(msgspec.Struct, frozen=True):
+    source: Base64Data | WebAddress | FileId
+    path: str
+    """Of the image's data or address."""
+    detail: str | None = None
+    """OpenAI: low, high, auto."""
+    cache: CacheHint | None = None
+
+
+class Document(msgspec.Struct, frozen=True):
+    source: Base64Data | PlainText | WebAddress | FileId
+    path: str
+    title: str = ""
+    context: str = ""
+    """What the client says about the document."""
+    cache: CacheHint | None = None
+
+
+class Audio(msgspec.Struct, frozen=True):
+    data: str
+    """Base64."""
+    format: str
+    path: str
+
+
+class Reasoning(msgspec.Struct, frozen=True):
+    """Earlier reasoning that the client sends back. Only the vendor that made it can use `data`."""
+
+    carrier: str
+    """Who made it and in which form: `anthropic`, `openai_responses`, or the member of a Chat message."""
+    text: str
+    data: Any
+    """What the vendor wants back besides the text, such as a signature; opaque to everybody else."""
+    path: str
+
+
+CallKind = Literal["function", "custom", "shell"]
+"""`custom`: arguments are free text. `shell`: OpenAI's local shell, which the client runs itself."""
+
+
+class ToolCall(msgspec.Struct, frozen=True):
+    id: str
+    """As the client knows it."""
+    name: str
+    arguments: str
+    """JSON text, as the client sent it; free text for a custom call."""
+    path: str
+    """Of the arguments."""
+    kind: CallKind = "function"
+
+
+ResultPart = Text | Image | Document
+
+
+class ToolResult(msgspec.Struct, frozen=True):
+    call_id: str
+    parts: tuple[ResultPart, ...]
+    path: str
+    """Of the content."""
+    is_error: bool = False
+    kind: CallKind = "function"
+    """Of the call that it answers."""
+    cache: CacheHint | None = None
+
+
+class Compaction(msgspec.Struct, frozen=True):
+    """What stands for the conversation before it."""
+
+    text: str
+    """A summary, where there is one that others can read."""
+    carrier: str
+    data: Any
+    """As for reasoning: only the vendor that made it can use it."""
+    path: str
+
+
+UserPart = Text | Image | Document | Audio
+AssistantPart = Text | Refusal | Reasoning | ToolCall | Compaction
+
+
+class SystemTurn(msgspec.Struct, frozen=True):
+    """Instructions in the midst of the conversation."""
+
+    parts: tuple[Text, ...]
+    path: str
+    between_calls_and_results: bool = False
+    """The client put it between a call and its result; here it stands behind the results."""
+
+
+class UserTurn(msgspec.Struct, frozen=True):
+    """Results stand before everything else, in the order of the calls that they answer."""
+
+    results: tuple[ToolResult, ...]
+    parts: tuple[UserPart, ...]
+    path: str
+
+
+class AssistantTurn(msgspec.Struct, frozen=True):
+    parts: tuple[AssistantPart, ...]
+    path: str
+
+    @property
+    def calls(self) -> list[ToolCall]:
+        return [part for part in self.parts if isinstance(part, ToolCall)]
+
+
+Turn = SystemTurn | UserTurn | AssistantTurn
+
+
+# Tools
+
+
+class Grammar(msgspec.Struct, frozen=True):
+    """What a custom tool's free text must follow."""
+
+    syntax: str
+    definition: str
+
+
+class Tool(msgspec.Struct, frozen=True):
+    """A tool that the client runs."""
+
+    name: str
+    """Full: `namespace__name` for a member of a namespace."""
+    path: str
+    description: str = ""
+    parameters: Json | None = None
+    """JSON Schema; None where the client declared none."""
+    strict: bool | None = None
+    kind: CallKind = "function"
+    grammar: Grammar | None = None
+    cache: CacheHint | None = None
+
+
+class WebSearch(msgspec.Struct, frozen=True):
+    """The provider searches the web itself."""
+
+    path: str
+    type: str
+    """The client's word for the tool."""
+    allowed_domains: tuple[str, ...] = ()
+    location: Json = {}
+    """Members of an approximate location: city, country, region, timezone."""
+
+
+class McpServer(msgspec.Struct, frozen=True):
+    """The provider calls an MCP server's tools itself, without asking anybody."""
+
+    path: str
+    label: str
+    url: str
+    authorization: str | None = None
+    allowed_tools: tuple[str, ...] | None = None
+
+
+class HostedTool(msgspec.Struct, frozen=True):
+    """Any other tool that only the client's own vendor can run."""
+
+    path: str
+    type: str
+
+
+ServerTool = WebSearch | McpServer | HostedTool
+AnyTool = Tool | ServerTool
+
+
+class ToolChoice(msgspec.Struct, frozen=True):
+    mode: Literal["auto", "required", "none"]
+    path: str
+    name: str = ""
+    """Full name of the one tool that must be called; then the mode is `required`."""
+    hosted: str = ""
+    """Type of a server tool that must be called."""
+    allowed: tuple[tuple[str, str], ...] | None = None
+    """Only these tools may be called: the full name or a server tool's type, and its path."""
+
+
+# Everything else
+
+
+class OutputFormat(msgspec.Struct, frozen=True):
+    """Structured output. Without a schema: any JSON object."""
+
+    path: str
+    schema: Json | None = None
+    name: str = "output"
+    description: str = ""
+    strict: bool | None = None
+
+
+class Thinking(msgspec.Struct, frozen=True):
+    """What the client says about reasoning."""
+
+    effort: Setting[str] | None = None
+    """A level (levels.LEVELS)."""
+    is_explicit: bool = True
+    """The level is the client's own word, not derived from something else."""
+    budget: int | None = None
+    """Tokens, where the client named a number."""
+    shown: Literal["no", "hidden", "yes"] = "no"
+    """`hidden`: the client carries reasoning back without reading it."""
+
+
+class Unmapped(msgspec.Struct, frozen=True):
+    """A member of the client's body that only some dialects have a place for."""
+
+    name: str
+    value: Any
+    path: str
+    loss: Loss
+    """Where the provider's dialect has no place for it."""
+    problem: str = "not supported by the upstream model"
+
+
+class AnswerShape(msgspec.Struct, frozen=True):
+    """What the client's dialect needs to know again when it writes the answer."""
+
+    stream: bool
+    include_usage: bool = True
+    """Chat streams: the client wants the usage chunk."""
+    legacy: bool = False
+    """Chat: the client knows `function_call`, not `tool_calls`."""
+    echo: Json = {}
+    """Responses: members of the request that the answer repeats."""
+    namespaces: Json = {}
+    """Responses: full name of a tool -> (namespace, name)."""
+
+
+class Conversation(msgspec.Struct, frozen=True, kw_only=True):
+    model: str
+    """As the client named it, or the configuration's pin."""
+    turns: tuple[Turn, ...]
+    system: tuple[Text, ...] = ()
+    """Instructions that the dialect keeps apart from the conversation."""
+    continues_last_turn: bool = False
+    """The model shall go on with its own last words (Anthropic's prefill)."""
+    tools: tuple[AnyTool, ...] = ()
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: Setting[bool] | None = None
+    output_format: OutputFormat | None = None
+    thinking: Thinking = Thinking()
+    max_tokens: Setting[int] | None = None
+    stop: Setting[tuple[str, ...]] | None = None
+    temperature: Setting[float] | None = None
+    top_p: Setting[float] | None = None
+    top_k: Setting[int] | None = None
+    user: Setting[str] | None = None
+    """Whose call it is, for the provider's abuse checks."""
+    service_tier: Setting[str] | None = None
+    """OpenAI's words."""
+    verbosity: Setting[str] | None = None
+    logprobs: Setting[int] | None = None
+    """The answer shall name this many alternatives for each token; 0: the token alone."""
+    metadata: Setting[Json] | None = None
+    prompt_cache: Json = {}
+    """OpenAI's hints for its prompt cache, by their names."""
+    unmapped: tuple[Unmapped, ...] = ()
+    shape: AnswerShape
+
+    @property
+    def client_tools(self) -> list[Tool]:
+        """Those that the client runs."""
+        return [tool for tool in self.tools if isinstance(tool, Tool)]

@@ -1,0 +1,1 @@
+"""One package a dialect: how it reads and writes requests and answers."""

@@ -1,0 +1,206 @@
+"""What a Chat answer has been so far, and how it ends; the same for a completion and for its chunks."""
+
+from typing import Any
+
+from extproc.errors import Reason
+from extproc.translate.answer_events import (
+    AnswerEvent,
+    AnswerFailed,
+    AnswerFinished,
+    AnswerStarted,
+    Citations,
+    Logprobs,
+    UsageReported,
+    Warned,
+)
+from extproc.translate.dialects.chat import finish
+from extproc.translate.dialects.chat.read_calls import Calls
+from extproc.translate.dialects.chat.read_reasoning import ReasoningReader, content_pieces, reasoning_text
+from extproc.translate.dialects.chat.usage import read_usage
+from extproc.translate.failures import failure
+from extproc.translate.part_queue import PartQueue, TextPart
+from extproc.translate.text_filter import TextFilter
+from extproc.translate.translated import TranslatedRequest
+from extproc.wire.chat import Choice, Completion, Said
+
+
+class AnswerState:
+    """Raises part_queue.QueueOverflow."""
+
+    def __init__(self, request: TranslatedRequest) -> None:
+        self.is_started = False
+        self.finish = ""
+        """The last finish reason, in the provider's word."""
+        self._request = request
+        self._profile = request.profile
+        self._queue = PartQueue()
+        self._reasoning = ReasoningReader(self._queue)
+        self._calls = Calls(request, self._queue, self._reasoning)
+        stops = request.stop_sequences if self._profile.local_stop else ()
+        text_filter = TextFilter(prefill=request.prefill, stops=stops, think_tags=self._profile.parse_think_tags)
+        self._filter = text_filter if text_filter.is_needed else None
+        self._refusal: list[str] = []
+        self._matched = ""
+        """The stop string, by the provider's own word."""
+        self._has_usage_after_finish = False
+
+    @property
+    def stopped(self) -> bool:
+        """A stop sequence was found that the provider did not look for."""
+        return self._filter is not None and self._filter.matched is not None
+
+    @property
+    def is_settled(self) -> bool:
+        """The usage came with the finish or after it, so that it is the last."""
+        return self._has_usage_after_finish
+
+    def take(self) -> list[AnswerEvent]:
+        return self._queue.take()
+
+    def start(self, completion: Completion) -> None:
+        if not self.is_started:
+            self.is_started = True
+            started = AnswerStarted(completion.id or "", completion.model or "", completion.service_tier)
+            self._queue.out.append(started)
+
+    def use(self, completion: Completion) -> None:
+        usage = completion.usage
+        if not usage and isinstance(completion.x_groq, dict):
+            usage = completion.x_groq.get("usage")
+        if isinstance(usage, dict) and usage:
+            self._queue.out.append(UsageReported(read_usage(usage), completion.service_tier))
+            self._has_usage_after_finish = bool(self.finish)
+
+    def add(self, said: Said) -> None:
+        """A delta."""
+        if self.stopped:
+            return
+        if said.reasoning_content or said.reasoning or said.reasoning_details:
+            self._add_reasoning(said)
+        if said.content:
+            self._add_content(said.content)
+        if said.refusal:
+            self._add_refusal(said.refusal)
+        if said.tool_calls or said.function_call is not None:
+            self._flush()
+            self._calls.add(said)
+        if said.annotations or said.audio:
+            self._add_rest(said)
+
+    def add_whole(self, said: Said) -> None:
+        """A whole message: reasoning stands first, also that which only the calls carry."""
+        self._add_reasoning(said)
+        pieces = content_pieces(said.content)
+        for text in (text for is_reasoning, text in pieces if is_reasoning):
+            self._reasoning.add_mistral(text)
+        self._calls.expect(said.tool_calls or [])
+        said.content = "".join(text for is_reasoning, text in pieces if not is_reasoning)
+        said.reasoning_content = said.reasoning = said.reasoning_details = None
+        self._calls.is_whole = True
+        self.add(said)
+
+    def finish_with(self, choice: Choice) -> None:
+        for word in (choice.stop_reason, choice.matched_stop):
+            if isinstance(word, str):
+                self._matched = word
+        if isinstance(choice.logprobs, dict) and isinstance(found := choice.logprobs.get("content"), list) and found:
+            self._queue.out.append(Logprobs(tuple(found)))
+        if choice.finish_reason:
+            self.finish = choice.finish_reason
+            self._flush()
+            self._queue.close_ended()
+
+    def end(self) -> list[AnswerEvent]:
+        """The answer is complete, unless a call was cut without any finish."""
+        self._flush()
+        self._reasoning.end()
+        reason = finish.known_reason(self.finish)
+        self._queue.close(at_limit=reason in ("length", "context_window"))
+        events = self._queue.take()
+        if self._queue.has_cut_call and not self.finish:
+            message = "the upstream's answer ended in the midst of a tool call"
+            return [*events, AnswerFailed(failure(message, "truncated", Reason.TRUNCATED))]
+        return [*events, *self._finished()]
+
+    def _finished(self) -> list[AnswerEvent]:
+        if self.stopped and self._filter is not None:
+            return [AnswerFinished("stop_sequence", self._filter.matched)]
+        refusal = "".join(self._refusal)
+        reason = finish.known_reason(self.finish)
+        if refusal or reason == "refusal":
+            return [AnswerFinished("refusal", explanation=refusal or None)]
+        if self._queue.has_cut_call:
+            return [AnswerFinished("context_window" if reason == "context_window" else "length")]
+        warnings: list[AnswerEvent] = []
+        if reason is None:
+            warnings.append(Warned("unknown_finish_reason" if self.finish else "finish_reason_missing"))
+        if reason in (None, "stop", "stop_sequence") and self._queue.calls:
+            return [*warnings, AnswerFinished("tool_calls")]
+        named = self._matched if self._matched in self._request.stop_sequences else None
+        if named is not None and (reason == "stop_sequence" or finish.word(self.finish) in finish.NORMAL):
+            return [*warnings, AnswerFinished("stop_sequence", named)]
+        return [*warnings, AnswerFinished(reason or "stop")]
+
+    def _add_reasoning(self, said: Said) -> None:
+        carrier, text = reasoning_text(said, self._profile.reasoning_out)
+        details = said.reasoning_details if "reasoning_details" in self._profile.reasoning_out else None
+        if text or details:
+            self._flush()
+            self._reasoning.add(carrier or "reasoning_details", text, details)
+
+    def _add_content(self, content: Any) -> None:
+        if self._filter is None and type(content) is str:
+            self._write(content)
+            return
+        for is_reasoning, text in content_pieces(content):
+            if is_reasoning:
+                self._flush()
+                self._reasoning.add_mistral(text)
+            elif self._filter is None:
+                self._write(text)
+            else:
+                self._write_filtered(self._filter.feed(text))
+
+    def _write_filtered(self, found: list[tuple[bool, str]]) -> None:
+        fields = self._profile.reasoning_out
+        for is_reasoning, text in found:
+            if is_reasoning:
+                self._reasoning.add(fields[0] if fields else "reasoning_content", text, None)
+            else:
+                self._write(text)
+
+    def _flush(self) -> None:
+        if self._filter is not None:
+            self._write_filtered(self._filter.flush())
+
+    def _write(self, text: str) -> None:
+        self._text_part().add(text)
+        self._queue.advance(len(text))
+
+    def _text_part(self, *, refusal: bool = False) -> TextPart:
+        last = self._queue.last
+        if isinstance(last, TextPart) and last.is_refusal is refusal:
+            return last
+        part = TextPart(refusal=refusal)
+        part.ended = True  # it may give way as soon as another part begins
+        self._queue.push(part)
+        return part
+
+    def _add_refusal(self, text: str) -> None:
+        self._refusal.append(text)
+        self._text_part(refusal=True).add(text)
+        self._queue.advance(len(text))
+
+    def _add_rest(self, said: Said) -> None:
+        if isinstance(said.annotations, list) and said.annotations:
+            found = [item.get("url_citation") for item in said.annotations if isinstance(item, dict)]
+            cited = tuple(citation for citation in found if isinstance(citation, dict))
+            if cited:
+                self._queue.out.append(Citations(cited))
+            if len(cited) < len(said.annotations):
+                self._queue.out.append(Warned("dropped:annotations"))
+        if isinstance(said.audio, dict):
+            self._queue.out.append(Warned("dropped:audio"))
+            transcript = said.audio.get("transcript")
+            if not said.content and isinstance(transcript, str) and transcript:
+                self._write(transcript)

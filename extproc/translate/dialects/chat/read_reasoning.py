@@ -1,0 +1,117 @@
+"""A Chat provider's reasoning, in the members and chunks that vendors put it (docs/mapping.md 2.4)."""
+
+from typing import Any
+
+from extproc.profiles import ReasoningField
+from extproc.translate.part_queue import PartQueue, ReasoningPart
+from extproc.wire.chat import Said, ToolCall
+
+DETAILS, GEMINI, MISTRAL = "reasoning_details", "gemini_thought_signature", "mistral_thinking"
+# Pieces of one streamed detail of OpenRouter's, joined again.
+_JOINED = ("text", "summary")
+
+
+class ReasoningReader:
+    """Puts reasoning into parts of the queue, with what the vendor wants back."""
+
+    def __init__(self, queue: PartQueue) -> None:
+        self._queue = queue
+        self._part: ReasoningPart | None = None
+        self._details: list[Any] = []
+        self._signatures: dict[str, str] = {}
+
+    def add(self, carrier: str, text: str, details: list[Any] | None) -> None:
+        part = self._open(carrier)
+        for detail in details or ():
+            self._add_detail(detail)
+        if self._details and not self._signatures:
+            part.carrier, part.data = DETAILS, self._details
+        if text:
+            part.add(text)
+        self._queue.advance(len(text))
+
+    def add_mistral(self, text: str) -> None:
+        self.add(MISTRAL, text, None)
+
+    def sign(self, call_id: str, signature: str) -> None:
+        """Gemini's signature of a call, by the provider's id of the call; it stands before the call."""
+        part = self._open(GEMINI)
+        self._signatures[call_id] = signature
+        part.carrier, part.data = GEMINI, self._signatures
+
+    def end(self) -> None:
+        self._part = None
+
+    def _open(self, carrier: str) -> ReasoningPart:
+        """The open part, or a new one: reasoning that comes back after text is a part of its own."""
+        if self._part is None or self._queue.last is not self._part:
+            self._details, self._signatures = [], {}
+            self._part = ReasoningPart(carrier)
+            self._part.ended = True  # it may give way as soon as another part begins
+            self._queue.push(self._part)
+        return self._part
+
+    def _add_detail(self, detail: Any) -> None:
+        last: Any = self._details[-1] if self._details else None
+        if not _continues(last, detail):
+            self._details.append(dict(detail) if isinstance(detail, dict) else detail)
+            return
+        for name, value in detail.items():
+            if name in _JOINED and isinstance(value, str) and isinstance(last.get(name), str):
+                last[name] += value
+            elif value is not None:
+                last[name] = value
+
+
+def _continues(last: Any, detail: Any) -> bool:
+    if not (isinstance(last, dict) and isinstance(detail, dict)):
+        return False
+    same = all(last.get(name) == detail.get(name) for name in ("type", "index"))
+    return same and any(isinstance(detail.get(name), str) for name in (*_JOINED, "signature"))
+
+
+def reasoning_text(said: Said, fields: tuple[ReasoningField, ...]) -> tuple[str, str]:
+    """Carrier and text of the first member with reasoning; vLLM fills two with the same."""
+    for name in fields:
+        if name == DETAILS:
+            text = "".join(_detail_text(detail) for detail in said.reasoning_details or ())
+        else:
+            text = getattr(said, name) or ""
+        if text:
+            return name, text
+    return "", ""
+
+
+def _detail_text(detail: Any) -> str:
+    if not isinstance(detail, dict):
+        return ""
+    return next((detail[name] for name in _JOINED if isinstance(detail.get(name), str)), "")
+
+
+def call_signature(call: ToolCall) -> str | None:
+    vendors = call.extra_content if isinstance(call.extra_content, dict) else {}
+    for vendor in ("google", "vertex"):
+        inner = vendors.get(vendor)
+        if isinstance(inner, dict) and isinstance(signature := inner.get("thought_signature"), str):
+            return signature
+    return None
+
+
+def content_pieces(content: Any) -> list[tuple[bool, str]]:
+    """Whether it is reasoning, and the text: of a string, or of the typed chunks of Mistral and some proxies."""
+    if isinstance(content, str):
+        return [(False, content)] if content else []
+    items = content if isinstance(content, list) else [content]
+    return [piece for item in items for piece in _chunk(item)]
+
+
+def _chunk(item: Any) -> list[tuple[bool, str]]:
+    if isinstance(item, str):
+        return [(False, item)]
+    if isinstance(item, int | float) and not isinstance(item, bool):
+        return [(False, str(item))]
+    if not isinstance(item, dict):
+        return []
+    if item.get("type") == "thinking":
+        return [(True, text) for _, text in content_pieces(item.get("thinking"))]
+    return [(False, text)] if isinstance(text := item.get("text"), str) and text else []

@@ -1,0 +1,326 @@
+"""A Chat Completions request as a conversation (docs/mapping.md 4.1 to 4.4)."""
+
+from collections.abc import Callable
+from typing import Any
+
+from extproc.translate import openai_members as members
+from extproc.translate import want
+from extproc.translate.conversation import (
+    AnswerShape,
+    AssistantPart,
+    Audio,
+    Conversation,
+    Image,
+    Loss,
+    OutputFormat,
+    Refusal,
+    ResultPart,
+    Setting,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolResult,
+    UserPart,
+)
+from extproc.translate.dialects.chat import read_tools
+from extproc.translate.dialects.chat.reasoning import read_reasoning
+from extproc.translate.media import read_file, read_image
+from extproc.translate.pair import Target
+from extproc.translate.turns import TurnBuilder
+from extproc.translate.want import Json, refused, unsupported
+from extproc.translate.warnings import Warnings
+
+LIMITS = ("max_completion_tokens", "max_tokens")
+_NAMED = ("role", "content", "name")
+_KNOWN_BY_ROLE: dict[str, frozenset[str]] = {
+    "system": frozenset(_NAMED),
+    "developer": frozenset(_NAMED),
+    "user": frozenset(_NAMED),
+    "tool": frozenset((*_NAMED, "tool_call_id")),
+    "function": frozenset(_NAMED),
+    # `annotations` and `parsed` come with an answer that is sent back as it was received.
+    "assistant": frozenset((
+        *_NAMED, "annotations", "audio", "function_call", "parsed", "reasoning", "reasoning_content",
+        "reasoning_details", "refusal", "thinking_blocks", "tool_calls",
+    )),
+}  # fmt: skip
+_TYPED = frozenset((
+    "function_call", "functions", "logprobs", "max_completion_tokens", "max_tokens", "messages", "metadata", "model",
+    "parallel_tool_calls", "reasoning_effort", "response_format", "service_tier", "stop", "stream", "stream_options",
+    "temperature", "tool_choice", "tools", "top_k", "top_logprobs", "top_p", "user", "safety_identifier", "verbosity",
+    "web_search_options", "n", "modalities", *members.CACHE_MEMBERS,
+))  # fmt: skip
+_UNTYPED: dict[str, Loss] = {
+    "audio": "drop",  # without the modality nothing is spoken
+    "prediction": "drop",
+    "store": "warn",
+    "logit_bias": "warn",
+    "presence_penalty": "warn",
+    "frequency_penalty": "warn",
+    "seed": "warn",
+    "moderation": "warn",
+}
+_ANTHROPIC = ("betas", "cache_control", "output_config", "thinking")
+
+
+def read_request(body: Json, target: Target, warnings: Warnings) -> Conversation:
+    """Raises Refused, with the path of the fault."""
+    _check(body)
+    turns = TurnBuilder(repair_interrupted=target.profile.repair_interrupted)
+    _Messages(turns, warnings).read(body)
+    tools, choice = read_tools.read(body, warnings)
+    passed = {name: value for name, value in body.items() if name in _ANTHROPIC or name.startswith("anthropic_")}
+    options = want.optional_mapping(body, "stream_options", "")
+    warnings.unknown({k: v for k, v in body.items() if v is not None and k not in passed}, _TYPED | _UNTYPED.keys(), "")
+    legacy = bool(body.get("functions"))
+    return Conversation(
+        model=want.optional_text(body, "model", "") or target.model,
+        turns=turns.end(),
+        tools=tools,
+        tool_choice=choice,
+        # Parallel calls were unknown when there were only functions.
+        parallel_tool_calls=Setting(False, "functions") if legacy else members.flag(body, "parallel_tool_calls"),
+        output_format=_output_format(body),
+        thinking=_thinking(body),
+        max_tokens=members.limit(body, LIMITS),
+        stop=_stop(body, warnings),
+        temperature=members.number(body, "temperature"),
+        top_p=members.number(body, "top_p"),
+        top_k=members.integer(body, "top_k"),
+        user=members.user(body),
+        service_tier=members.service_tier(body),
+        verbosity=members.text(body, "verbosity"),
+        logprobs=_logprobs(body),
+        metadata=Setting(metadata, "metadata") if (metadata := want.optional_mapping(body, "metadata", "")) else None,
+        prompt_cache={name: body[name] for name in members.CACHE_MEMBERS if body.get(name) is not None},
+        unmapped=(*members.unmapped(body, _UNTYPED), *members.unmapped(passed, dict.fromkeys(passed, "warn"))),
+        shape=AnswerShape(
+            stream=want.flag(body, "stream", ""),
+            include_usage=want.flag(options, "include_usage", "stream_options"),
+            legacy=legacy and not body.get("tools"),
+        ),
+    )
+
+
+def _check(body: Json) -> None:
+    if body.get("n") is not None:
+        n = want.integer(body, "n", "")
+        if n > 1:
+            raise unsupported("n", "the model gives one answer per request")
+        if n < 1:
+            raise refused("n", "Input should be greater than or equal to 1")
+    if any(modality != "text" for modality in want.optional_sequence(body, "modalities", "")):
+        raise unsupported("modalities", "the model answers with text only, not with audio")
+    if body.get("moderation") is not None:
+        members.check_moderation(body)
+
+
+def _thinking(body: Json) -> Thinking:
+    """Only who asks for reasoning is shown any; what the next turn needs is carried all the same."""
+    effort = members.effort(body, "reasoning_effort")
+    return Thinking(effort, shown="hidden" if effort is None or effort.value == "none" else "yes")
+
+
+def _stop(body: Json, warnings: Warnings) -> Setting[tuple[str, ...]] | None:
+    found = body.get("stop")
+    if found is None:
+        return None
+    listed = not isinstance(found, str)
+    kept = []
+    for n, sequence in enumerate(want.optional_texts(body, "stop", "") if listed else [found]):
+        if sequence.strip():
+            kept.append(sequence)
+        else:
+            path = f"stop.{n}" if listed else "stop"
+            warnings.add("dropped", path, "stop sequences must contain more than white space")
+    return Setting(tuple(kept), "stop") if kept else None
+
+
+def _logprobs(body: Json) -> Setting[int] | None:
+    top = 0 if body.get("top_logprobs") is None else want.integer(body, "top_logprobs", "")
+    return Setting(top, "logprobs") if want.flag(body, "logprobs", "") or top else None
+
+
+def _output_format(body: Json) -> OutputFormat | None:
+    wanted = want.optional_mapping(body, "response_format", "")
+    if not wanted:
+        return None
+    path = "response_format"
+    kind = want.one_of(want.text(wanted, "type", path), ("text", "json_object", "json_schema"), f"{path}.type")
+    if kind != "json_schema":
+        return OutputFormat(path) if kind == "json_object" else None
+    inner, where = want.mapping(wanted, kind, path), f"{path}.{kind}"
+    return OutputFormat(
+        path,
+        schema=want.optional_mapping(inner, "schema", where) or None,
+        name=want.optional_text(inner, "name", where) or "output",
+        description=want.optional_text(inner, "description", where) or "",
+        strict=None if inner.get("strict") is None else want.flag(inner, "strict", where),
+    )
+
+
+class _Messages:
+    """Reads each message once, in order."""
+
+    def __init__(self, turns: TurnBuilder, warnings: Warnings) -> None:
+        self._turns = turns
+        self._warnings = warnings
+        self._legacy_call = ""
+        """The id that was made up for the last `function_call`."""
+        self._roles: dict[str, Callable[[Json, int], None]] = {
+            "system": self._system,
+            "developer": self._system,
+            "user": self._user,
+            "assistant": self._assistant,
+            "tool": self._tool,
+            "function": self._function,
+        }
+
+    def read(self, body: Json) -> None:
+        for n, item in enumerate(want.sequence(body, "messages", "")):
+            path = f"messages.{n}"
+            message = want.item(item, path)
+            role = want.one_of(want.text(message, "role", path), tuple(self._roles), f"{path}.role")
+            self._warnings.unknown(message, _KNOWN_BY_ROLE[role], path)
+            self._roles[role](message, n)
+
+    def _system(self, message: Json, n: int) -> None:
+        path = f"messages.{n}"
+        self._turns.instructions(_required(message, path, self._text), path)
+
+    def _user(self, message: Json, n: int) -> None:
+        path = f"messages.{n}"
+        self._turns.user(_required(message, path, self._user_part), path)
+
+    def _assistant(self, message: Json, n: int) -> None:
+        path = f"messages.{n}"
+        if message.get("audio") is not None:
+            self._warnings.add("dropped", f"{path}.audio", "spoken answers are not in the request")
+        spoken: list[AssistantPart] = list(_parts(message, path, self._assistant_part))
+        if refusal := want.optional_text(message, "refusal", path):
+            spoken.append(Refusal(refusal, f"{path}.refusal"))
+        spoken += self._calls(message, n)
+        self._turns.calls_at(f"{path}.tool_calls")
+        self._turns.assistant([*read_reasoning(message, path), *spoken] if spoken else [], path)
+
+    def _calls(self, message: Json, n: int) -> list[AssistantPart]:
+        path = f"messages.{n}"
+        calls: list[AssistantPart] = []
+        for k, item in enumerate(want.optional_sequence(message, "tool_calls", path)):
+            calls.append(_call(want.item(item, f"{path}.tool_calls.{k}"), f"{path}.tool_calls.{k}"))
+        if message.get("function_call") is not None:
+            where = f"{path}.function_call"
+            self._legacy_call = f"call_fn_{n}"
+            calls.append(_function(self._legacy_call, want.mapping(message, "function_call", path), where))
+        return calls
+
+    def _tool(self, message: Json, n: int) -> None:
+        path = f"messages.{n}"
+        self._result(want.text(message, "tool_call_id", path), message, path, f"{path}.tool_call_id")
+
+    def _function(self, message: Json, n: int) -> None:
+        path = f"messages.{n}"
+        if not self._turns.is_open(self._legacy_call):
+            raise refused(path, "no function call precedes this message")
+        self._result(self._legacy_call, message, path, path)
+
+    def _result(self, call_id: str, message: Json, path: str, id_path: str) -> None:
+        """The types allow text only, but clients send pictures too."""
+        parts = tuple(_parts(message, path, self._result_part))
+        self._turns.result(ToolResult(call_id, parts, f"{path}.content"), id_path)
+
+    # Parts
+
+    def _text(self, part: Json, path: str) -> Text:
+        want.one_of(_type(part, path), ("text",), f"{path}.type")
+        return self._plain_text(part, path)
+
+    def _plain_text(self, part: Json, path: str) -> Text:
+        self._known(part, path, "text")
+        return Text(want.text(part, "text", path), path, members.cache_hint(part))
+
+    def _assistant_part(self, part: Json, path: str) -> Text | Refusal:
+        if want.one_of(_type(part, path), ("text", "refusal"), f"{path}.type") == "text":
+            return self._plain_text(part, path)
+        self._known(part, path, "refusal")
+        return Refusal(want.text(part, "refusal", path), path)
+
+    def _user_part(self, part: Json, path: str) -> UserPart:
+        kind = want.one_of(_type(part, path), ("text", "image_url", "file", "input_audio"), f"{path}.type")
+        return self._audio(part, path) if kind == "input_audio" else self._seen(part, kind, path)
+
+    def _result_part(self, part: Json, path: str) -> ResultPart:
+        return self._seen(part, want.one_of(_type(part, path), ("text", "image_url", "file"), f"{path}.type"), path)
+
+    def _seen(self, part: Json, kind: str, path: str) -> ResultPart:
+        match kind:
+            case "text":
+                return self._plain_text(part, path)
+            case "image_url":
+                return self._image(part, path)
+            case _:
+                self._known(part, path, "file")
+                return read_file(want.mapping(part, "file", path), f"{path}.file", members.cache_hint(part))
+
+    def _image(self, part: Json, path: str) -> Image:
+        """Some clients write the address where its object belongs."""
+        self._known(part, path, "image_url")
+        where, hint = f"{path}.image_url", members.cache_hint(part)
+        if isinstance(part.get("image_url"), str):
+            return read_image(part["image_url"], where, None, hint)
+        image = want.mapping(part, "image_url", path)
+        return read_image(want.text(image, "url", where), f"{where}.url", _detail(image, where), hint)
+
+    def _audio(self, part: Json, path: str) -> Audio:
+        self._known(part, path, "input_audio")
+        audio, where = want.mapping(part, "input_audio", path), f"{path}.input_audio"
+        return Audio(want.text(audio, "data", where), want.text(audio, "format", where), path)
+
+    def _known(self, part: Json, path: str, member: str) -> None:
+        self._warnings.unknown(part, frozenset(("type", "prompt_cache_breakpoint", "cache_control", member)), path)
+
+
+def _detail(image: Json, path: str) -> str | None:
+    return want.optional_text(image, "detail", path)
+
+
+def _type(part: Json, path: str) -> str:
+    return want.text(part, "type", path)
+
+
+def _required(message: Json, path: str, read: Callable[[Json, str], Any]) -> list[Any]:
+    if message.get("content") is None:
+        raise refused(f"{path}.content", want.REQUIRED, code="missing_required_parameter")
+    return _parts(message, path, read)
+
+
+def _parts(message: Json, path: str, read: Callable[[Json, str], Any]) -> list[Any]:
+    """The parts of `content`, without empty text."""
+    found = message.get("content")
+    if isinstance(found, str):
+        return [Text(found, f"{path}.content")] if found else []
+    parts = []
+    for n, item in enumerate(want.optional_sequence(message, "content", path)):
+        where = f"{path}.content.{n}"
+        part = read(want.item(item, where), where)
+        if not isinstance(part, Text) or part.text:
+            parts.append(part)
+    return parts
+
+
+def _call(call: Json, path: str) -> ToolCall:
+    call_id = want.text(call, "id", path)
+    kind = want.optional_text(call, "type", path) or ("custom" if "custom" in call else "function")
+    if want.one_of(kind, ("function", "custom"), f"{path}.type") == "custom":
+        custom, where = want.mapping(call, "custom", path), f"{path}.custom"
+        text = want.text(custom, "input", where)
+        return ToolCall(call_id, want.text(custom, "name", where), text, f"{where}.input", "custom")
+    return _function(call_id, want.mapping(call, "function", path), f"{path}.function")
+
+
+def _function(call_id: str, function: Json, path: str) -> ToolCall:
+    name = want.text(function, "name", path)
+    if not name:
+        raise refused(f"{path}.name", "String should have at least 1 character")
+    arguments = want.optional_text(function, "arguments", path) or ""
+    return ToolCall(call_id, name, arguments, f"{path}.arguments")

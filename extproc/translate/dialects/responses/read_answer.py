@@ -1,0 +1,203 @@
+"""A provider's response, whole or as events (docs/mapping.md 6.3, 6.4)."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from extproc.errors import Reason, Rejection
+from extproc.translate import openai_errors
+from extproc.translate.answer_events import (
+    AnswerEvent,
+    AnswerFailed,
+    AnswerFinished,
+    AnswerStarted,
+    UsageReported,
+    Warned,
+)
+from extproc.translate.dialects.responses.errors import failed, refusal, stream_error
+from extproc.translate.dialects.responses.read_items import Items
+from extproc.translate.dialects.responses.usage import read_usage
+from extproc.translate.event_stream import loads_or_none
+from extproc.translate.failures import failure
+from extproc.translate.part_queue import QueueOverflow
+from extproc.translate.sse_reader import SseReader
+from extproc.translate.translated import TranslatedRequest
+from extproc.wire.lenient import Undecodable, decode, loads
+from extproc.wire.responses import Event, Response
+
+_event_decoder = msgspec.json.Decoder(Event)
+_response_decoder = msgspec.json.Decoder(Response)
+
+# Event -> the kind of item that it belongs to; an upstream may leave out the event that adds the item.
+_DELTAS = {
+    "response.output_text.delta": "message",
+    "response.refusal.delta": "message",
+    "response.reasoning_summary_text.delta": "reasoning",
+    "response.reasoning_text.delta": "reasoning",
+    "response.function_call_arguments.delta": "function_call",
+    "response.custom_tool_call_input.delta": "custom_tool_call",
+}
+_DONES = {
+    "response.output_text.done": "message",
+    "response.refusal.done": "message",
+    "response.function_call_arguments.done": "function_call",
+    "response.custom_tool_call_input.done": "custom_tool_call",
+}
+_ENDS = {"response.completed": "completed", "response.incomplete": "incomplete"}
+
+
+def read_whole(body: bytes, request: TranslatedRequest) -> list[AnswerEvent]:
+    """A JSON answer of status 200."""
+    if not body.strip():
+        return [AnswerFailed(failure("the upstream sent an empty answer", "empty_answer", Reason.TRUNCATED))]
+    try:
+        response = decode(body, _response_decoder)
+    except Undecodable:
+        return [AnswerFailed(openai_errors.unreadable(body, request.profile))]
+    answer = _Answer(request)
+    match response.status or ("completed" if response.output is not None else ""):
+        case "completed" | "incomplete" as status:
+            return answer.finish(response, status)
+        case "failed":
+            return answer.fail(response)
+        case "":
+            otherwise = "the upstream sent an answer without output"
+            return [AnswerFailed(openai_errors.in_answer(loads(body), request.profile, otherwise))]
+        case _:
+            return [AnswerFailed(failure("the upstream's answer is not complete", "unfinished_answer"))]
+
+
+class StreamReader:
+    """An AnswerReader (translated.py)."""
+
+    def __init__(self, request: TranslatedRequest) -> None:
+        self._request = request
+        self._answer = _Answer(request)
+        self._sse = SseReader(request.profile.max_event_bytes, self._data, self._failure)
+
+    def feed(self, data: bytes) -> list[AnswerEvent]:
+        return self._sse.feed(data)
+
+    def close(self) -> list[AnswerEvent]:
+        return self._sse.close(self._truncated)
+
+    def _failure(self, value: Any) -> Rejection:
+        return stream_error(value, self._request.profile)
+
+    def _data(self, data: bytes, name: str) -> list[AnswerEvent]:
+        if data.startswith(b"[DONE]"):
+            return []
+        if name == "error":
+            return [AnswerFailed(self._failure(loads_or_none(data)))]
+        event = decode(data, _event_decoder)
+        if event.type == "error" or (event.error and not event.type):
+            return [AnswerFailed(self._failure(loads(data)))]
+        try:
+            return self._event(event, event.type or "")
+        except QueueOverflow:
+            return [AnswerFailed(failure("the upstream's answer could not be put in order", "queue_limit"))]
+
+    def _event(self, event: Event, kind: str) -> list[AnswerEvent]:
+        """Types that are not named here mean nothing to a client."""
+        answer = self._answer
+        if kind in _DELTAS:
+            return answer.delta(event, _DELTAS[kind])
+        if kind in _DONES:
+            return answer.part_done(event, _DONES[kind])
+        if kind == "response.output_item.added":
+            return answer.item_added(event)
+        if kind == "response.output_item.done":
+            return answer.item_done(event)
+        if kind == "response.created":
+            return answer.start(event.response or Response())
+        if kind in _ENDS:
+            return answer.finish(event.response or Response(), _ENDS[kind])
+        if kind == "response.failed":
+            return answer.fail(event.response or Response())
+        return []
+
+    def _truncated(self) -> list[AnswerEvent]:
+        if self._answer.is_started and (self._answer.stopped or self._request.profile.on_truncated == "end_turn"):
+            return self._answer.finish(Response(), "completed")
+        return [AnswerFailed(failure("upstream stream ended before completion", "truncated", Reason.TRUNCATED))]
+
+
+class _Answer:
+    """What the answer has been so far, and how it ends."""
+
+    def __init__(self, request: TranslatedRequest) -> None:
+        self.is_started = False
+        self._request = request
+        self._items = Items(request)
+
+    @property
+    def stopped(self) -> str | None:
+        """The stop sequence that the provider did not look for."""
+        return self._items.stopped
+
+    def start(self, response: Response) -> list[AnswerEvent]:
+        if self.is_started:
+            return []
+        self.is_started = True
+        return [AnswerStarted(response.id or "", response.model or "", response.service_tier)]
+
+    def item_added(self, event: Event) -> list[AnswerEvent]:
+        if event.item is not None:
+            self._items.find(event, event.item.type or "", event.item)
+        return self._emit()
+
+    def delta(self, event: Event, kind: str) -> list[AnswerEvent]:
+        self._items.find(event, kind).delta(event)
+        return self._emit()
+
+    def part_done(self, event: Event, kind: str) -> list[AnswerEvent]:
+        self._items.find(event, kind).part_done(event)
+        return self._emit()
+
+    def item_done(self, event: Event) -> list[AnswerEvent]:
+        if event.item is not None:
+            self._items.find(event, event.item.type or "", event.item).done(event.item)
+        return self._emit()
+
+    def finish(self, response: Response, status: str) -> list[AnswerEvent]:
+        reason = _incomplete_reason(response) if status == "incomplete" else ""
+        events = self._end(response, at_limit=reason == "max_output_tokens")
+        return [*events, *self._finished(status, reason)]
+
+    def fail(self, response: Response) -> list[AnswerEvent]:
+        """A guard of the provider's stopped the model: that is a refusal, and what came before it stays."""
+        declined = refusal(response)
+        if declined is not None:
+            return [*self._end(response, at_limit=False), declined]
+        return [*self._usage(response), AnswerFailed(failed(response, self._request.profile))]
+
+    def _end(self, response: Response, *, at_limit: bool) -> list[AnswerEvent]:
+        events = self.start(response)
+        self._items.end(response.output or [], at_limit=at_limit)
+        return [*events, *self._items.take(), *self._usage(response)]
+
+    def _usage(self, response: Response) -> list[AnswerEvent]:
+        if not response.usage:
+            return []
+        return [UsageReported(read_usage(response.usage, self._items.searches), response.service_tier)]
+
+    def _finished(self, status: str, reason: str) -> Iterable[AnswerEvent]:
+        items = self._items
+        if items.stopped is not None:
+            yield AnswerFinished("stop_sequence", items.stopped)
+        elif items.has_cut_call or reason == "max_output_tokens":
+            yield AnswerFinished("length")
+        elif reason == "content_filter" or (items.refusal and not items.calls and not reason):
+            yield AnswerFinished("refusal", explanation=items.refusal or None)
+        else:
+            if status == "incomplete":
+                yield Warned("unknown_finish_reason" if reason else "finish_reason_missing")
+            yield AnswerFinished("tool_calls" if items.calls else "stop")
+
+    def _emit(self) -> list[AnswerEvent]:
+        return [*self.start(Response()), *self._items.take()]
+
+
+def _incomplete_reason(response: Response) -> str:
+    return (response.incomplete_details.reason if response.incomplete_details else None) or ""

@@ -1,0 +1,256 @@
+"""The input items of a Responses request as turns (docs/mapping.md 6.5)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from extproc.translate import openai_members as members
+from extproc.translate import want
+from extproc.translate.conversation import (
+    Audio,
+    Compaction,
+    Reasoning,
+    Refusal,
+    ResultPart,
+    Text,
+    ToolCall,
+    ToolResult,
+    UserPart,
+)
+from extproc.translate.dialects.responses import hosted_calls
+from extproc.translate.dialects.responses.read_tools import SHELL, Tools
+from extproc.translate.media import read_file, read_image
+from extproc.translate.signature import unseal
+from extproc.translate.turns import TurnBuilder
+from extproc.translate.want import Json, refused, unsupported
+from extproc.translate.warnings import Warnings
+
+_NO_STATE = "nothing is stored here; send the items themselves"
+_ITEM = ("type", "id", "status")
+_CALL = (*_ITEM, "call_id", "name", "namespace", "caller", "async")
+_RESULT = frozenset((*_CALL, "output"))
+_KNOWN = {
+    "message": frozenset((*_ITEM, "role", "content", "phase")),
+    "function_call": frozenset((*_CALL, "arguments")),
+    "custom_tool_call": frozenset((*_CALL, "input")),
+    "local_shell_call": frozenset((*_CALL, "action")),
+    "function_call_output": _RESULT,
+    "custom_tool_call_output": _RESULT,
+    "local_shell_call_output": _RESULT,
+    "additional_tools": frozenset((*_ITEM, "role", "tools")),
+    "configuration_update": frozenset((*_ITEM, "reasoning", "text")),
+}
+_PART_MEMBERS: dict[str, tuple[str, ...]] = {
+    "input_text": ("text",),
+    "output_text": ("text", "annotations", "logprobs"),
+    "refusal": ("refusal",),
+    "input_image": ("image_url", "file_id", "detail"),
+    "input_file": ("file_data", "file_url", "file_id", "filename", "detail"),
+    "input_audio": ("input_audio",),
+}
+_SEEN = ("input_text", "input_image", "input_file")
+
+
+class InputItems:
+    """Reads each item once, in order."""
+
+    def __init__(self, turns: TurnBuilder, tools: Tools, warnings: Warnings) -> None:
+        self.reasoning: tuple[Json, str] | None = None
+        """What an item said of reasoning last, and its path."""
+        self.output_format: tuple[Any, str] | None = None
+        self._turns = turns
+        self._tools = tools
+        self._warnings = warnings
+        self._answered: frozenset[str] = frozenset()
+        self._shell_items: dict[str, str] = {}
+        """Ids of the shell's items -> the ids of their calls: results may name either."""
+        self._kinds: dict[str, Callable[[Json, str], None]] = {
+            "message": self._message,
+            "reasoning": self._reasoning_item,
+            "function_call": self._function_call,
+            "custom_tool_call": self._custom_call,
+            "local_shell_call": self._shell_call,
+            "function_call_output": self._result,
+            "custom_tool_call_output": self._result,
+            "local_shell_call_output": self._result,
+            "additional_tools": self._additional_tools,
+            "configuration_update": self._configuration,
+            "compaction": self._compaction,
+            "item_reference": _refuse_state,
+            "compaction_trigger": _refuse_state,
+        }
+
+    def read(self, body: Json) -> None:
+        if isinstance(body.get("input"), str):
+            self._turns.user([Text(body["input"], "input")] if body["input"] else [], "input")
+            return
+        items = want.sequence(body, "input", "")
+        self._answered = hosted_calls.answered(items)
+        for n, item in enumerate(items):
+            self._item(want.item(item, f"input.{n}"), f"input.{n}")
+
+    def _item(self, item: Json, path: str) -> None:
+        kind = want.optional_text(item, "type", path)
+        if kind is None:
+            kind = "message" if "role" in item else "item_reference"
+        read = self._kinds.get(kind)
+        if read is None:
+            self._hosted(item, kind, path)
+            return
+        if kind in _KNOWN:
+            self._warnings.unknown(item, _KNOWN[kind], path)
+        read(item, path)
+
+    def _message(self, message: Json, path: str) -> None:
+        role = want.text(message, "role", path)
+        match want.one_of(role, ("user", "assistant", "system", "developer"), f"{path}.role"):
+            case "user":
+                self._turns.user(self._content(message, path, self._user_part), path)
+            case "assistant":
+                self._turns.assistant(self._content(message, path, self._assistant_part), path)
+            case _:
+                self._turns.instructions(self._content(message, path, self._text_part), path)
+
+    def _reasoning_item(self, item: Json, path: str) -> None:
+        """Only what was sealed here means anything to another provider."""
+        sealed = unseal(item.get("encrypted_content"))
+        if sealed is None:
+            return
+        if sealed.f == "anthropic" and not isinstance(sealed.d, dict):
+            return
+        self._turns.assistant([Reasoning(sealed.f, sealed.t or _summary(item), sealed.d, path)], path)
+
+    def _function_call(self, item: Json, path: str) -> None:
+        arguments = want.optional_text(item, "arguments", path) or ""
+        self._call(item, arguments, f"{path}.arguments", path)
+
+    def _custom_call(self, item: Json, path: str) -> None:
+        text, where = want.text(item, "input", path), f"{path}.input"
+        call = ToolCall(want.text(item, "call_id", path), self._name(item, path), text, where, "custom")
+        self._add(call, path)
+
+    def _call(self, item: Json, arguments: str, where: str, path: str) -> None:
+        self._add(ToolCall(want.text(item, "call_id", path), self._name(item, path), arguments, where), path)
+
+    def _name(self, item: Json, path: str) -> str:
+        name = want.text(item, "name", path)
+        if not name:
+            raise refused(f"{path}.name", "String should have at least 1 character")
+        return self._tools.full_name(want.optional_text(item, "namespace", path), name)
+
+    def _shell_call(self, item: Json, path: str) -> None:
+        action, where = want.mapping(item, "action", path), f"{path}.action"
+        arguments: Json = {"command": want.sequence(action, "command", where)}
+        for member, name in (("working_directory", "workdir"), ("timeout_ms", "timeout_ms")):
+            if action.get(member) is not None:
+                arguments[name] = action[member]
+        call_id = want.text(item, "call_id", path)
+        if item_id := want.optional_text(item, "id", path):
+            self._shell_items[item_id] = call_id
+        self._add(ToolCall(call_id, SHELL, msgspec.json.encode(arguments).decode(), where, "shell"), path)
+
+    def _add(self, call: ToolCall, path: str) -> None:
+        self._turns.calls_at(path)
+        self._turns.assistant([call], path)
+
+    def _result(self, item: Json, path: str) -> None:
+        member = "id" if item.get("call_id") is None and item["type"] == "local_shell_call_output" else "call_id"
+        call_id = want.text(item, member, path)
+        call_id = self._shell_items.get(call_id, call_id)
+        parts = self._parts(item, "output", path, self._seen_part)
+        self._turns.result(ToolResult(call_id, tuple(parts), f"{path}.output"), f"{path}.{member}")
+
+    def _additional_tools(self, item: Json, path: str) -> None:
+        self._tools.read(want.sequence(item, "tools", path), f"{path}.tools")
+
+    def _configuration(self, item: Json, path: str) -> None:
+        reasoning = want.optional_mapping(item, "reasoning", path)
+        if reasoning.get("effort") is not None:
+            self.reasoning = (reasoning, f"{path}.reasoning")
+        text = want.optional_mapping(item, "text", path)
+        if text.get("format") is not None:
+            self.output_format = (text["format"], f"{path}.text.format")
+
+    def _compaction(self, item: Json, path: str) -> None:
+        sealed = unseal(item.get("encrypted_content"))
+        if sealed is None:
+            self._warnings.add("dropped", path, "what another provider has compacted cannot be read")
+        else:
+            self._turns.assistant([Compaction(sealed.t or "", sealed.f, sealed.d, path)], path)
+
+    def _hosted(self, item: Json, kind: str, path: str) -> None:
+        """Calls of OpenAI's own tools cannot be calls here, but what they gave can be read."""
+        text = hosted_calls.text(item, kind, self._answered)
+        self._warnings.add("approx" if text else "dropped", path, f"'{kind[:64]}' means nothing to this model")
+        if text:
+            self._turns.assistant([Text(text, path)], path)
+
+    # Parts
+
+    def _content(self, message: Json, path: str, read: Callable[[Json, str], Any]) -> list[Any]:
+        if message.get("content") is None:
+            raise refused(f"{path}.content", want.REQUIRED, code="missing_required_parameter")
+        return self._parts(message, "content", path, read)
+
+    def _parts(self, holder: Json, key: str, path: str, read: Callable[[Json, str], Any]) -> list[Any]:
+        found = holder.get(key)
+        if isinstance(found, str):
+            return [Text(found, f"{path}.{key}")] if found else []
+        parts = []
+        for n, item in enumerate(want.optional_sequence(holder, key, path)):
+            where = f"{path}.{key}.{n}"
+            part = read(want.item(item, where), where)
+            if not isinstance(part, Text) or part.text:
+                parts.append(part)
+        return parts
+
+    def _kind(self, part: Json, allowed: tuple[str, ...], path: str) -> str:
+        kind = want.one_of(want.text(part, "type", path), allowed, f"{path}.type")
+        known = frozenset(("type", "prompt_cache_breakpoint", "cache_control", *_PART_MEMBERS[kind]))
+        self._warnings.unknown(part, known, path)
+        return kind
+
+    def _text_part(self, part: Json, path: str) -> Text:
+        self._kind(part, ("input_text",), path)
+        return _text(part, path)
+
+    def _assistant_part(self, part: Json, path: str) -> Text | Refusal:
+        kind = self._kind(part, ("output_text", "input_text", "refusal"), path)
+        return Refusal(want.text(part, "refusal", path), path) if kind == "refusal" else _text(part, path)
+
+    def _user_part(self, part: Json, path: str) -> UserPart:
+        kind = self._kind(part, (*_SEEN, "input_audio"), path)
+        if kind != "input_audio":
+            return _seen(part, kind, path)
+        audio, where = want.mapping(part, "input_audio", path), f"{path}.input_audio"
+        return Audio(want.text(audio, "data", where), want.text(audio, "format", where), path)
+
+    def _seen_part(self, part: Json, path: str) -> ResultPart:
+        return _seen(part, self._kind(part, _SEEN, path), path)
+
+
+def _refuse_state(_item: Json, path: str) -> None:
+    raise unsupported(path, _NO_STATE)
+
+
+def _text(part: Json, path: str) -> Text:
+    return Text(want.text(part, "text", path), path, members.cache_hint(part))
+
+
+def _seen(part: Json, kind: str, path: str) -> ResultPart:
+    hint = members.cache_hint(part)
+    if kind == "input_text":
+        return _text(part, path)
+    if kind == "input_file":
+        return read_file(part, path, hint)
+    if part.get("file_id") is not None:
+        raise unsupported(f"{path}.file_id", "an image by its file id cannot be sent to another provider")
+    detail = want.optional_text(part, "detail", path)
+    return read_image(want.text(part, "image_url", path), f"{path}.image_url", detail, hint)
+
+
+def _summary(item: Json) -> str:
+    parts = item.get("summary")
+    texts = [part.get("text") for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+    return "\n\n".join(text for text in texts if isinstance(text, str))

@@ -1,0 +1,185 @@
+"""Tools of a Responses request, and which of them the model shall call (docs/mapping.md 6.5)."""
+
+from typing import Any
+
+from extproc.translate import openai_members as members
+from extproc.translate import want
+from extproc.translate.conversation import AnyTool, HostedTool, McpServer, Tool, ToolChoice, WebSearch
+from extproc.translate.want import Json, refused
+from extproc.translate.warnings import Warnings
+
+SHELL = "local_shell"
+NAMESPACE_SEAM = "__"
+_WEB_SEARCH = "web_search"
+_MODES = ("auto", "required", "none")
+_COMMON = ("type", "allowed_callers", "async", "cache_control", "defer_loading", "output_schema",
+           "prompt_cache_breakpoint")  # fmt: skip
+_FUNCTION = frozenset((*_COMMON, "name", "description", "parameters", "strict"))
+_CUSTOM = frozenset((*_COMMON, "name", "description", "format"))
+_NAMESPACE = frozenset(("type", "name", "description", "tools"))
+_SEARCH = frozenset(("type", "external_web_access", "filters", "search_content_types", "search_context_size",
+                     "user_location"))  # fmt: skip
+_SHELL_PARAMETERS: Json = {
+    "type": "object",
+    "properties": {
+        "command": {"type": "array", "items": {"type": "string"}},
+        "workdir": {"type": "string"},
+        "timeout_ms": {"type": "integer"},
+    },
+    "required": ["command"],
+}
+# https://platform.openai.com/docs/api-reference/responses/create#responses-create-tool_choice
+_HOSTED = (
+    "apply_patch", "code_interpreter", "computer", "computer_use", "computer_use_preview", "file_search",
+    "image_generation", "local_shell", "mcp", "programmatic_tool_calling", "shell", "tool_search", "web_search",
+    "web_search_2025_08_26", "web_search_preview", "web_search_preview_2025_03_11",
+)  # fmt: skip
+
+
+class Tools:
+    """Collects tools in the client's order, each name once."""
+
+    def __init__(self, warnings: Warnings) -> None:
+        self.namespaces: dict[str, tuple[str, str]] = {}
+        """Full name of a tool -> its namespace and the name in it."""
+        self._warnings = warnings
+        self._tools: list[AnyTool] = []
+
+    @property
+    def names(self) -> set[str]:
+        return {tool.name for tool in self._tools if isinstance(tool, Tool)}
+
+    def declared(self) -> tuple[AnyTool, ...]:
+        """Raises Refused for names that are not unique."""
+        names = [tool.name for tool in self._tools if isinstance(tool, Tool)]
+        if len(set(names)) != len(names):
+            raise refused("tools", "Tool names must be unique.")
+        return tuple(self._tools)
+
+    def full_name(self, namespace: str | None, name: str) -> str:
+        """Other dialects know no namespaces."""
+        if not namespace:
+            return name
+        whole = f"{namespace}{NAMESPACE_SEAM}{name}"
+        self.namespaces[whole] = (namespace, name)
+        return whole
+
+    def read(self, found: list[Any], path: str) -> None:
+        """`path`: of the list."""
+        for n, item in enumerate(found):
+            self._read_one(want.item(item, f"{path}.{n}"), f"{path}.{n}")
+
+    def _read_one(self, tool: Json, path: str) -> None:
+        kind = want.text(tool, "type", path)
+        if kind in ("function", "custom"):
+            self._tools.append(self._own(tool, kind, path))
+        elif kind == "namespace":
+            self._namespace(tool, path)
+        elif kind == SHELL:
+            description = "Runs a command on the user's machine."
+            self._tools.append(Tool(SHELL, path, description, _SHELL_PARAMETERS, kind="shell"))
+        elif kind.startswith(_WEB_SEARCH):
+            self._tools.append(self._web_search(tool, kind, path))
+        else:
+            self._tools.append(_mcp_server(tool, path) if kind == "mcp" else HostedTool(path, kind))
+
+    def _own(self, tool: Json, kind: str, path: str, namespace: str = "", about: str = "") -> Tool:
+        """`about`: the description of the namespace."""
+        self._warnings.unknown(tool, _FUNCTION if kind == "function" else _CUSTOM, path)
+        if want.flag(tool, "async", path):
+            self._warnings.add("dropped", f"{path}.async", "the model waits for every call")
+        name = want.text(tool, "name", path)
+        if not name:
+            raise refused(f"{path}.name", "String should have at least 1 character")
+        described = (about, want.optional_text(tool, "description", path))
+        custom = kind == "custom"
+        return Tool(
+            name=self.full_name(namespace, name),
+            path=path,
+            description="\n\n".join(text for text in described if text),
+            parameters=None if custom else want.optional_mapping(tool, "parameters", path) or None,
+            strict=None if custom or tool.get("strict") is None else want.flag(tool, "strict", path),
+            kind="custom" if custom else "function",
+            grammar=members.grammar(want.optional_mapping(tool, "format", path)) if custom else None,
+            cache=members.cache_hint(tool),
+        )
+
+    def _namespace(self, space: Json, path: str) -> None:
+        self._warnings.unknown(space, _NAMESPACE, path)
+        name, about = want.text(space, "name", path), want.optional_text(space, "description", path) or ""
+        for n, item in enumerate(want.sequence(space, "tools", path)):
+            where = f"{path}.tools.{n}"
+            tool = want.item(item, where)
+            kind = want.one_of(want.text(tool, "type", where), ("function", "custom"), f"{where}.type")
+            self._tools.append(self._own(tool, kind, where, name, about))
+
+    def _web_search(self, tool: Json, kind: str, path: str) -> WebSearch:
+        self._warnings.unknown({name: value for name, value in tool.items() if value is not None}, _SEARCH, path)
+        filters = want.optional_mapping(tool, "filters", path)
+        domains = want.optional_texts(filters, "allowed_domains", f"{path}.filters")
+        location = members.location(want.optional_mapping(tool, "user_location", path))
+        return WebSearch(path, kind, tuple(domains), location)
+
+
+def _mcp_server(tool: Json, path: str) -> McpServer | HostedTool:
+    """Only a server whose tools may be called freely: nobody else asks the user before a call."""
+    allowed = tool.get("allowed_tools")
+    by_effect = isinstance(allowed, dict) and allowed.get("read_only") is not None
+    if tool.get("require_approval") != "never" or by_effect or tool.get("server_url") is None:
+        return HostedTool(path, "mcp")
+    names = None
+    if allowed is not None:
+        holder, key, where = (
+            (allowed, "tool_names", f"{path}.allowed_tools")
+            if isinstance(allowed, dict)
+            else (tool, "allowed_tools", path)
+        )
+        names = tuple(want.optional_texts(holder, key, where))
+    return McpServer(
+        path,
+        label=want.text(tool, "server_label", path),
+        url=want.text(tool, "server_url", path),
+        authorization=want.optional_text(tool, "authorization", path),
+        allowed_tools=names,
+    )
+
+
+def read_choice(body: Json, tools: Tools) -> ToolChoice | None:
+    """Raises Refused for a tool that is not declared."""
+    path = "tool_choice"
+    found = body.get(path)
+    if found is None:
+        return None
+    if isinstance(found, str):
+        mode = want.one_of(found, _MODES, path)
+        return ToolChoice("required" if mode == "required" else "none" if mode == "none" else "auto", path)
+    choice = want.mapping(body, path, "")
+    kind = want.optional_text(choice, "type", path) or "function"
+    want.one_of(kind, ("function", "custom", "allowed_tools", *_HOSTED), f"{path}.type")
+    if kind == "allowed_tools":
+        return _allowed(choice, path, tools)
+    name, where = _chosen(choice, path, tools)
+    return ToolChoice("required", where, name=name, hosted="" if name else kind)
+
+
+def _allowed(choice: Json, path: str, tools: Tools) -> ToolChoice:
+    mode = want.one_of(want.text(choice, "mode", path), ("auto", "required"), f"{path}.mode")
+    chosen = []
+    for n, item in enumerate(want.sequence(choice, "tools", path)):
+        name, where = _chosen(want.item(item, f"{path}.tools.{n}"), f"{path}.tools.{n}", tools)
+        if name:
+            chosen.append((name, where))
+    return ToolChoice("required" if mode == "required" else "auto", path, allowed=tuple(chosen))
+
+
+def _chosen(tool: Json, path: str, tools: Tools) -> tuple[str, str]:
+    """Full name and path of the tool that is meant; no name for one that the provider runs."""
+    kind = want.optional_text(tool, "type", path) or "function"
+    if kind == SHELL and SHELL in tools.names:
+        return SHELL, path
+    if kind not in ("function", "custom"):
+        return "", path
+    name = tools.full_name(want.optional_text(tool, "namespace", path), want.text(tool, "name", path))
+    if tools.names and name not in tools.names:
+        raise refused(f"{path}.name", f"Tool '{name[:128]}' not found in provided tools")
+    return name, f"{path}.name"

@@ -1,0 +1,221 @@
+"""The items of an answer for a Responses client: what begins, what is added, what the end repeats
+(docs/mapping.md 6.5)."""
+
+from typing import Any, Protocol
+
+from extproc.translate.answer_events import CallStarted, Compacted
+from extproc.translate.pair import Json
+from extproc.translate.signature import seal
+from extproc.translate.translated import TranslatedRequest
+from extproc.wire.lenient import Undecodable, loads
+from extproc.wire.response_events import Frame
+
+
+class Output(Protocol):
+    """Where items are written (write_answer.py)."""
+
+    suffix: str
+
+    def emit(self, kind: str, **members: Any) -> None: ...
+    def delta(self, frame: Frame, text: str) -> None: ...
+    def next_place(self) -> int: ...
+    def add(self, place: int, item: Json) -> None: ...
+    def done(self, place: int, item: Json) -> None: ...
+
+
+class MessageItem:
+    """A message with one part at a time: text, or a refusal."""
+
+    def __init__(self, output: Output) -> None:
+        self.is_refusal = False
+        self._output = output
+        self._place = output.next_place()
+        self._id = f"msg_{output.suffix}_{self._place}"
+        self._parts: list[Json] = []
+        self._part: _MessagePart | None = None
+        output.add(self._place, self._item("in_progress"))
+
+    def add(self, text: str) -> None:
+        self._open(refusal=False).add(text)
+
+    def refuse(self, text: str) -> None:
+        self.is_refusal = True
+        self._open(refusal=True).add(text)
+
+    def add_logprobs(self, found: tuple[Any, ...]) -> None:
+        if self._part is not None:
+            self._part.logprobs += found
+
+    def cite(self, found: tuple[Json, ...]) -> None:
+        self._open(refusal=False).cite(found)
+
+    def close(self) -> None:
+        self._close_part()
+        self._output.done(self._place, self._item("completed"))
+
+    def _open(self, *, refusal: bool) -> "_MessagePart":
+        if self._part is None or self._part.is_refusal is not refusal:
+            self._close_part()
+            where = {"item_id": self._id, "output_index": self._place, "content_index": len(self._parts)}
+            self._part = _MessagePart(self._output, where, is_refusal=refusal)
+        return self._part
+
+    def _close_part(self) -> None:
+        if self._part is not None:
+            self._parts.append(self._part.close())
+            self._part = None
+
+    def _item(self, status: str) -> Json:
+        return {"type": "message", "id": self._id, "role": "assistant", "status": status, "content": list(self._parts)}
+
+
+class _MessagePart:
+    def __init__(self, output: Output, where: Json, *, is_refusal: bool) -> None:
+        self.is_refusal = is_refusal
+        self.logprobs: list[Any] = []
+        self._output = output
+        self._where = where
+        self._kind = "refusal" if is_refusal else "output_text"
+        self._frame = Frame(f"response.{self._kind}.delta", where, {} if is_refusal else {"logprobs": []})
+        self._texts: list[str] = []
+        self._annotations: list[Json] = []
+        output.emit("response.content_part.added", **where, part=self._part(""))
+
+    def add(self, text: str) -> None:
+        self._texts.append(text)
+        self._output.delta(self._frame, text)
+
+    def cite(self, found: tuple[Json, ...]) -> None:
+        for citation in found:
+            annotation = {"type": "url_citation", **citation}
+            n = len(self._annotations)
+            self._annotations.append(annotation)
+            self._output.emit(
+                "response.output_text.annotation.added", **self._where, annotation_index=n, annotation=annotation
+            )
+
+    def close(self) -> Json:
+        text = "".join(self._texts)
+        part = self._part(text)
+        if self.is_refusal:
+            self._output.emit("response.refusal.done", **self._where, refusal=text)
+        else:
+            self._output.emit("response.output_text.done", **self._where, text=text, logprobs=self.logprobs)
+        self._output.emit("response.content_part.done", **self._where, part=part)
+        return part
+
+    def _part(self, text: str) -> Json:
+        if self.is_refusal:
+            return {"type": "refusal", "refusal": text}
+        part: Json = {"type": "output_text", "text": text, "annotations": list(self._annotations)}
+        return {**part, "logprobs": self.logprobs} if self.logprobs else part
+
+
+class ReasoningItem:
+    """Done when the provider has said what it wants back."""
+
+    def __init__(self, output: Output, *, shown: bool) -> None:
+        self._output = output
+        self._shown = shown
+        self._place = output.next_place()
+        self._id = f"rs_{output.suffix}_{self._place}"
+        self._where = {"item_id": self._id, "output_index": self._place, "summary_index": 0}
+        self._frame = Frame("response.reasoning_summary_text.delta", self._where, {})
+        self._texts: list[str] = []
+        output.add(self._place, self._item(""))
+
+    def add(self, text: str) -> None:
+        if self._shown and not self._texts:
+            self._output.emit("response.reasoning_summary_part.added", **self._where, part=_summary(""))
+        self._texts.append(text)
+        if self._shown:
+            self._output.delta(self._frame, text)
+
+    def end(self, carrier: str, data: Any) -> None:
+        text = "".join(self._texts)
+        if text and self._shown:
+            self._output.emit("response.reasoning_summary_text.done", **self._where, text=text)
+            self._output.emit("response.reasoning_summary_part.done", **self._where, part=_summary(text))
+        envelope = seal(carrier, data, text or None)
+        self._output.done(self._place, {**self._item(text if self._shown else ""), "encrypted_content": envelope})
+
+    def _item(self, text: str) -> Json:
+        return {"type": "reasoning", "id": self._id, "summary": [_summary(text)] if text else []}
+
+
+def _summary(text: str) -> Json:
+    return {"type": "summary_text", "text": text}
+
+
+class CallItem:
+    """A call of a function, of a custom tool, or of the client's own shell."""
+
+    def __init__(self, output: Output, request: TranslatedRequest, call: CallStarted) -> None:
+        self._output = output
+        self._call = call
+        self._namespace, self._name = request.shape.namespaces.get(call.name, ("", call.name))
+        self._place = output.next_place()
+        self._id = f"{_PREFIXES[call.kind]}_{output.suffix}_{self._place}"
+        self._where = {"item_id": self._id, "output_index": self._place}
+        kind = "custom_tool_call_input" if call.kind == "custom" else "function_call_arguments"
+        self._events = f"response.{kind}"
+        self._frame = Frame(f"{self._events}.delta", self._where, {})
+        self._arguments: list[str] = []
+        output.add(self._place, self._item("", "in_progress"))
+
+    def add(self, text: str) -> None:
+        self._arguments.append(text)
+        if self._call.kind != "shell":  # OpenAI's shell has no events but its beginning and its end
+            self._output.delta(self._frame, text)
+
+    def close(self, *, cut: bool) -> None:
+        """Clients parse the arguments, so a call without any still has an object; a cut call is incomplete."""
+        if not self._arguments and not cut and self._call.kind == "function":
+            self.add("{}")
+        text = "".join(self._arguments)
+        if not cut and self._call.kind == "custom":
+            self._output.emit(f"{self._events}.done", **self._where, input=text)
+        elif not cut and self._call.kind == "function":
+            self._output.emit(f"{self._events}.done", **self._where, arguments=text)
+        self._output.done(self._place, self._item(text, "incomplete" if cut else "completed"))
+
+    def _item(self, arguments: str, status: str) -> Json:
+        call = self._call
+        if call.kind == "shell":
+            action = _shell_action(arguments)
+            return {"type": "local_shell_call", "id": self._id, "call_id": call.id, "action": action, "status": status}
+        kind = "custom_tool_call" if call.kind == "custom" else "function_call"
+        item: Json = {"type": kind, "id": self._id, "call_id": call.id, "name": self._name}
+        if self._namespace:
+            item["namespace"] = self._namespace
+        if call.kind == "custom":
+            return {**item, "input": arguments, **({"status": status} if status == "incomplete" else {})}
+        return {**item, "arguments": arguments, "status": status}
+
+
+_PREFIXES = {"function": "fc", "custom": "ctc", "shell": "lsh"}
+
+
+def _shell_action(arguments: str) -> Json:
+    try:
+        found = loads(arguments)
+    except Undecodable:
+        found = {}
+    members = found if isinstance(found, dict) else {}
+    command = members.get("command")
+    words = command if isinstance(command, list) else [command]
+    action: Json = {"type": "exec", "command": [word for word in words if isinstance(word, str)], "env": {}}
+    if isinstance(members.get("workdir"), str):
+        action["working_directory"] = members["workdir"]
+    if type(members.get("timeout_ms")) is int:
+        action["timeout_ms"] = members["timeout_ms"]
+    return action
+
+
+def compaction_item(output: Output, compacted: Compacted) -> None:
+    """What the provider keeps of a long conversation: opaque to the client, who returns it."""
+    place = output.next_place()
+    envelope = seal(compacted.carrier, compacted.data, compacted.text or None)
+    item = {"type": "compaction", "id": f"cmp_{output.suffix}_{place}", "encrypted_content": envelope}
+    output.add(place, item)
+    output.done(place, item)

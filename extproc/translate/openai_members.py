@@ -1,0 +1,104 @@
+"""What both of OpenAI's dialects have in common in a request (docs/mapping.md 4.1, 6.5)."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from extproc.translate import want
+from extproc.translate.conversation import CacheHint, Grammar, Loss, Setting, Unmapped
+from extproc.translate.levels import LEVELS
+from extproc.translate.want import Json, refused, unsupported
+
+SERVICE_TIERS = ("auto", "default", "priority", "fast", "scale", "flex", "on_demand", "ultrafast")
+LOCATION = ("city", "country", "region", "timezone")
+CACHE_MEMBERS = ("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention")
+
+
+def cache_hint(holder: Json) -> CacheHint | None:
+    """OpenAI's breakpoint on a part, or Anthropic's in an extra member."""
+    anthropic, openai = holder.get("cache_control"), holder.get("prompt_cache_breakpoint")
+    if isinstance(anthropic, dict):
+        return CacheHint(long=anthropic.get("ttl") == "1h")
+    return CacheHint(long=openai.get("ttl") == "12h", openai=True) if isinstance(openai, dict) else None
+
+
+def limit(body: Json, names: Iterable[str]) -> Setting[int] | None:
+    """Of `names` the first that is there wins."""
+    for name in names:
+        if body.get(name) is None:
+            continue
+        value = want.integer(body, name, "")
+        if value < 1:
+            raise refused(name, "Input should be greater than or equal to 1")
+        return Setting(value, name)
+    return None
+
+
+def number(body: Json, name: str) -> Setting[float] | None:
+    return None if body.get(name) is None else Setting(want.number(body, name, ""), name)
+
+
+def integer(body: Json, name: str, path: str = "") -> Setting[int] | None:
+    return None if body.get(name) is None else Setting(want.integer(body, name, path), name)
+
+
+def flag(body: Json, name: str) -> Setting[bool] | None:
+    return None if body.get(name) is None else Setting(want.flag(body, name, ""), name)
+
+
+def text(holder: Json, name: str, path: str = "") -> Setting[str] | None:
+    found = want.optional_text(holder, name, path)
+    return None if found is None else Setting(found, f"{path}.{name}" if path else name)
+
+
+def service_tier(body: Json) -> Setting[str] | None:
+    found = text(body, "service_tier")
+    if found is not None:
+        want.one_of(found.value, SERVICE_TIERS, found.path)
+    return found
+
+
+def effort(holder: Json, name: str, path: str = "") -> Setting[str] | None:
+    found = text(holder, name, path)
+    if found is not None:
+        want.one_of(found.value, LEVELS, found.path)
+    return found
+
+
+def user(body: Json) -> Setting[str] | None:
+    for name in ("safety_identifier", "user"):
+        if found := text(body, name):
+            return found if found.value else None
+    return None
+
+
+def check_moderation(body: Json) -> None:
+    """A block that was asked for must not be waved through where nobody moderates. Raises Refused."""
+    policy = want.optional_mapping(want.mapping(body, "moderation", ""), "policy", "moderation")
+    for side in ("input", "output"):
+        if want.optional_mapping(policy, side, "moderation.policy").get("mode") == "block":
+            raise unsupported(f"moderation.policy.{side}.mode", "nothing is moderated here, so nothing can be blocked")
+
+
+def unmapped(body: Json, losses: Mapping[str, Loss]) -> Iterable[Unmapped]:
+    """Members without a typed place. Null, false, zero and empty are defaults, unless a change of them is a loss."""
+    for name, loss in losses.items():
+        value = body.get(name)
+        if value is not None and (value or name == "seed"):
+            yield Unmapped(name, value, name, loss)
+
+
+def location(holder: Json) -> dict[str, str]:
+    """The members of an approximate location that are text."""
+    return {key: found for key in LOCATION if isinstance(found := holder.get(key), str)}
+
+
+def grammar(format: Json) -> Grammar | None:
+    """Of a custom tool's format; both dialects nest it differently."""
+    if format.get("type") != "grammar":
+        return None
+    nested = format.get("grammar")
+    members: Any = nested if isinstance(nested, dict) else format
+    syntax, definition = members.get("syntax"), members.get("definition")
+    if not isinstance(definition, str):
+        return None
+    return Grammar(syntax if isinstance(syntax, str) else "", definition)

@@ -1,0 +1,296 @@
+"""Puts the parts of an answer in order: providers may send pieces of several in turn, clients need one at a time.
+
+Only the first part is live; those behind it wait until it ends (docs/mapping.md 3.3).
+"""
+
+from collections import deque
+from typing import Any, Protocol
+
+import msgspec
+
+from extproc.translate.answer_events import (
+    AnswerEvent,
+    ArgumentsDelta,
+    CallEnded,
+    CallStarted,
+    Citations,
+    Compacted,
+    Logprobs,
+    ReasoningDelta,
+    ReasoningEnded,
+    RefusalDelta,
+    TextDelta,
+    TextEnded,
+    Warned,
+)
+from extproc.translate.conversation import CallKind
+from extproc.translate.json_prefix import JsonPrefix
+from extproc.wire.lenient import Undecodable, loads
+
+MAX_WAITING = 8 * 1024 * 1024
+"""Characters that wait behind the open part at most."""
+
+
+class QueueOverflow(Exception):
+    """More waits behind the open part than is kept."""
+
+
+class Part(Protocol):
+    ended: bool
+    """Its own end has come, or nothing more can: it may give way to the next."""
+
+    def drain(self) -> list[AnswerEvent]:
+        """What may go out by now; only the first part is asked."""
+        ...
+
+    def close(self, *, at_limit: bool) -> list[AnswerEvent]:
+        """Its end. `at_limit`: the answer was cut off by its limit of tokens."""
+        ...
+
+
+class TextPart:
+    def __init__(self, *, refusal: bool = False) -> None:
+        self.ended = False
+        self.is_refusal = refusal
+        self._event = RefusalDelta if refusal else TextDelta
+        self._pending: list[str] = []
+        self._logprobs: list[Any] = []
+        self._citations: list[dict[str, Any]] = []
+
+    def add(self, text: str) -> None:
+        self._pending.append(text)
+
+    def add_logprobs(self, found: list[Any]) -> None:
+        self._logprobs += found
+
+    def cite(self, found: list[dict[str, Any]]) -> None:
+        self._citations += found
+
+    def drain(self) -> list[AnswerEvent]:
+        if not self._pending:
+            return []
+        text = "".join(self._pending)
+        self._pending.clear()
+        if not self._logprobs:
+            return [self._event(text)]
+        found, self._logprobs = tuple(self._logprobs), []
+        return [self._event(text), Logprobs(found)]
+
+    def close(self, *, at_limit: bool) -> list[AnswerEvent]:
+        events: list[AnswerEvent] = [Logprobs(tuple(self._logprobs))] if self._logprobs else []
+        if self._citations:
+            events.append(Citations(tuple(self._citations)))
+        return [*events, TextEnded()]
+
+
+class ReasoningPart:
+    """No part at all where neither text nor data comes."""
+
+    def __init__(self, carrier: str) -> None:
+        self.ended = False
+        self.carrier = carrier
+        self.data: Any = None
+        self._spoke = False
+        self._pending: list[str] = []
+
+    def add(self, text: str) -> None:
+        self._pending.append(text)
+
+    def drain(self) -> list[AnswerEvent]:
+        if not self._pending:
+            return []
+        self._spoke = True
+        text = "".join(self._pending)
+        self._pending.clear()
+        return [ReasoningDelta(text)]
+
+    def close(self, *, at_limit: bool) -> list[AnswerEvent]:
+        return [ReasoningEnded(self.carrier, self.data)] if self._spoke or self.data else []
+
+
+class CompactionPart:
+    ended = True
+
+    def __init__(self, event: Compacted) -> None:
+        self._event = event
+
+    def drain(self) -> list[AnswerEvent]:
+        return []
+
+    def close(self, *, at_limit: bool) -> list[AnswerEvent]:
+        return [self._event]
+
+
+class CallPart:
+    """A call in fragments: its id and name may come late, its arguments in any cut."""
+
+    def __init__(self, kind: CallKind = "function") -> None:
+        self.ended = False
+        self.is_json = kind != "custom"
+        """The provider sends arguments as JSON; a custom call's free text is then their one member."""
+        self.id = ""
+        self.name = ""
+        self.kind: CallKind = kind
+        self.whole = False
+        """The provider has told that the arguments are all there."""
+        self.cut = False
+        self.is_started = False
+        self._arguments: list[str] = []
+        self._pending: list[str] = []
+        self._prefix: JsonPrefix | None = None
+
+    @property
+    def arguments(self) -> str:
+        return "".join(self._arguments)
+
+    @property
+    def is_complete(self) -> bool:
+        """The arguments so far are one whole JSON object."""
+        return self._prefix is not None and self._prefix.complete
+
+    def identify(self, id: str | None, name: str | None) -> None:
+        """Fragments of a name are joined, repeated ones are not; a name that arguments follow is settled."""
+        if id and not self.id and not self.is_started:
+            self.id = id
+        if name and not (self.name and self._arguments):
+            self.name = name if name.startswith(self.name) else self.name + name
+
+    def add(self, text: str) -> int:
+        """Returns the size of what was added."""
+        if self.is_json:
+            if not self._arguments:
+                text = text.lstrip()
+            if not text or self._is_repetition(text):
+                return 0
+            if not self._arguments and text[0] == "{":
+                self._prefix = JsonPrefix()
+            if self._prefix is not None:
+                self._prefix.feed(text)
+        self._arguments.append(text)
+        self._pending.append(text)
+        return len(text)
+
+    def may_start(self) -> bool:
+        return bool(self.name)
+
+    def drain(self) -> list[AnswerEvent]:
+        return [*self._start(), *self._drain_arguments()] if self.may_start() else []
+
+    def close(self, *, at_limit: bool) -> list[AnswerEvent]:
+        if not self.name:
+            return [Warned("dropped:tool_calls")]
+        events = [*self._start(), *self._drain_arguments()]
+        self.cut = self._is_cut(at_limit=at_limit)
+        if self._is_wrapped and not self.cut:
+            events.append(ArgumentsDelta(free_text(self.arguments)))
+        if self.cut:
+            events.append(Warned(f"incomplete_tool_call:{self.id}"))
+        return [*events, CallEnded(self.cut)]
+
+    @property
+    def _is_wrapped(self) -> bool:
+        """Free text in JSON, which can be told only when it is whole."""
+        return self.is_json and self.kind == "custom"
+
+    def _drain_arguments(self) -> list[AnswerEvent]:
+        if not self._pending or self._is_wrapped:
+            return []
+        text = "".join(self._pending)
+        self._pending.clear()
+        return [ArgumentsDelta(text)]
+
+    def _start(self) -> list[AnswerEvent]:
+        if self.is_started:
+            return []
+        self.is_started = True
+        return [CallStarted(self.id, self.name, self.kind)]
+
+    def _is_repetition(self, text: str) -> bool:
+        """Blanks after the end, or the whole arguments once more, as some servers send in the last fragment."""
+        return self.is_complete and (text.isspace() or text.strip() == self.arguments.strip())
+
+    def _is_cut(self, *, at_limit: bool) -> bool:
+        """Whether the arguments end in the midst of their JSON (docs/mapping.md 2.3)."""
+        if not self.is_json:
+            return at_limit and not self.whole
+        if not self._arguments:
+            return at_limit
+        return self._prefix is not None and not self._prefix.complete and not self._prefix.broken
+
+
+class PartQueue:
+    """Collects events in `out`. Raises QueueOverflow."""
+
+    def __init__(self) -> None:
+        self.out: list[AnswerEvent] = []
+        self.has_cut_call = False
+        self.calls = 0
+        """Calls that have been started."""
+        self._parts: deque[Part] = deque()
+        self._waiting = 0
+
+    @property
+    def last(self) -> Part | None:
+        return self._parts[-1] if self._parts else None
+
+    def push(self, part: Part, size: int = 0) -> None:
+        self._parts.append(part)
+        self.advance(size)
+
+    def advance(self, size: int) -> None:
+        """Emits what the first part has, and closes it once it gives way. `size`: characters that came."""
+        while self._parts:
+            first = self._parts[0]
+            self.out += first.drain()
+            if len(self._parts) == 1:
+                self._waiting = 0
+                return
+            if not first.ended:
+                self._waiting += size
+                if self._waiting > MAX_WAITING:
+                    raise QueueOverflow
+                return
+            self._close_first(at_limit=False)
+
+    def close(self, *, at_limit: bool = False) -> None:
+        """The answer is at its end."""
+        while self._parts:
+            self._close_first(at_limit=at_limit and len(self._parts) == 1)
+
+    def close_ended(self) -> None:
+        """Closes parts at the front that have ended; the rest may still get more."""
+        while self._parts:
+            first = self._parts[0]
+            self.out += first.drain()
+            if not first.ended:
+                return
+            self._close_first(at_limit=False)
+
+    def take(self) -> list[AnswerEvent]:
+        taken, self.out = self.out, []
+        return taken
+
+    def _close_first(self, *, at_limit: bool) -> None:
+        part = self._parts.popleft()
+        self.out += part.drain()
+        self.out += part.close(at_limit=at_limit)
+        if isinstance(part, CallPart) and part.name:
+            self.calls += 1
+            self.has_cut_call = self.has_cut_call or part.cut
+
+
+def arguments_text(value: Any) -> str:
+    """Arguments as JSON text; some servers send the object itself."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else msgspec.json.encode(value).decode()
+
+
+def free_text(arguments: str) -> str:
+    """A custom tool's input, from the object in which a provider without such tools wraps it."""
+    try:
+        value = loads(arguments)
+    except Undecodable:
+        return arguments
+    text = value.get("input") if isinstance(value, dict) else None
+    return text if isinstance(text, str) else arguments

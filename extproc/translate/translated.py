@@ -1,0 +1,301 @@
+"""A pair of two different dialects: the client's reads requests and writes answers, the provider's does the reverse."""
+
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Literal, Protocol
+
+import msgspec
+
+from extproc.errors import Rejection
+from extproc.profiles import Profile
+from extproc.translate import want
+from extproc.translate.answer_events import (
+    AnswerEvent,
+    AnswerFailed,
+    AnswerFinished,
+    AnswerStarted,
+    ArgumentsDelta,
+    Keepalive,
+    ReasoningDelta,
+    RefusalDelta,
+    TextDelta,
+    UsageReported,
+    Warned,
+)
+from extproc.translate.conversation import AnswerShape, CallKind, Conversation
+from extproc.translate.failures import failure
+from extproc.translate.pair import Headers, Json, Outcome, Refusal, Reply, Target, Translated, Usage
+from extproc.translate.sniff import MAX_ANSWER, Collected, Sniffer
+from extproc.translate.warnings import Warnings
+
+_BYTES_PER_TOKEN = 4
+
+
+class TranslatedRequest(Translated, frozen=True, kw_only=True):
+    """A request in the provider's dialect, and what reading and writing its answer needs."""
+
+    profile: Profile
+    nonce: str
+    now: float
+    shape: AnswerShape
+    names: Mapping[str, str]
+    """The provider's name of a tool -> the client's."""
+    kinds: Mapping[str, CallKind]
+    """The client's name of a tool -> its kind, for those that are no plain functions."""
+    stop_sequences: tuple[str, ...] = ()
+    """All that the client named, also those that the provider was not told of."""
+    shown: Literal["no", "hidden", "yes"] = "no"
+    """Whether the client reads the model's reasoning, or only carries it back."""
+    prefill: str = ""
+    """Text that the answer may repeat, to be cut from its beginning."""
+
+
+class WrittenRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a provider's dialect makes of a conversation."""
+
+    path: str
+    body: bytes
+    names: Mapping[str, str]
+    headers: Mapping[str, str] = {}
+    max_tokens: int | None = None
+    prefill: str = ""
+
+
+class AnswerReader(Protocol):
+    """Reads a stream of the provider's."""
+
+    def feed(self, data: bytes) -> list[AnswerEvent]: ...
+
+    def close(self) -> list[AnswerEvent]:
+        """The body is at its end; the last event is AnswerFinished or AnswerFailed, now or before."""
+        ...
+
+
+class AnswerWriter(Protocol):
+    """Writes the client's form of an answer, as a stream or as one JSON object."""
+
+    def write(self, event: AnswerEvent) -> None: ...
+
+    def take(self) -> bytes:
+        """What has become ready since."""
+        ...
+
+    def ping(self) -> bytes:
+        """What keeps the client waiting at this moment; empty where the form allows nothing."""
+        ...
+
+    warnings: list[str]
+    """What this dialect has no place for."""
+    finish_reason: str
+    """In the client's dialect, once the answer has finished."""
+
+
+class ClientSide(Protocol):
+    """The half of a dialect that serves clients."""
+
+    members: ClassVar[Mapping[str, str]]
+    """Other dialects' names of members -> this one's, for the path in a provider's error."""
+
+    def read_request(self, body: Json, target: Target, warnings: Warnings) -> Conversation:
+        """Raises want.Refused."""
+        ...
+
+    def writer(self, request: TranslatedRequest) -> AnswerWriter: ...
+
+    def client_headers(self, headers: Headers, now: float) -> dict[str, str]:
+        """Response headers of an OpenAI-type or Anthropic provider, as this dialect's clients know them."""
+        ...
+
+
+class ProviderSide(Protocol):
+    """The half of a dialect that asks providers."""
+
+    def write_request(self, conversation: Conversation, target: Target, warnings: Warnings) -> WrittenRequest:
+        """Raises want.Refused."""
+        ...
+
+    def reader(self, request: TranslatedRequest) -> AnswerReader: ...
+
+    def read_whole(self, body: bytes, request: TranslatedRequest) -> list[AnswerEvent]:
+        """A JSON answer of status 200; ends as a reader does."""
+        ...
+
+    def read_error(self, status: int, body: bytes, request: TranslatedRequest) -> Rejection: ...
+
+
+class TranslatedPair:
+    """A Pair (pair.py)."""
+
+    def __init__(self, client: ClientSide, provider: ProviderSide) -> None:
+        self._client = client
+        self._provider = provider
+
+    def request(self, body: Json, to: Target) -> Translated | Rejection:
+        return want.attempt(lambda: self._translate(body, to))
+
+    def _translate(self, body: Json, to: Target) -> TranslatedRequest:
+        warnings = Warnings(to.profile.strictness)
+        conversation = self._client.read_request(body, to, warnings)
+        written = self._provider.write_request(conversation, to, warnings)
+        kinds = {tool.name: tool.kind for tool in conversation.client_tools if tool.kind != "function"}
+        return TranslatedRequest(
+            path=written.path,
+            body=written.body,
+            headers=written.headers,
+            stream=conversation.shape.stream,
+            model=conversation.model,
+            warnings=warnings.items,
+            max_tokens=written.max_tokens,
+            profile=to.profile,
+            nonce=to.nonce,
+            now=to.now,
+            shape=conversation.shape,
+            names=written.names,
+            kinds=kinds,
+            stop_sequences=conversation.stop.value if conversation.stop else (),
+            shown=conversation.thinking.shown,
+            prefill=written.prefill,
+        )
+
+    def reply(self, asked: Translated, content_type: str) -> Reply:
+        return TranslatedReply(_own(asked), content_type, self._client, self._provider)
+
+    def error(self, asked: Translated, status: int, headers: Headers, body: bytes, now: float) -> Refusal:
+        rejection = _with_own_path(self._provider.read_error(status, body, _own(asked)), self._client.members)
+        return Refusal(rejection=rejection, headers=self.headers(headers, now) | dict(rejection.headers))
+
+    def headers(self, headers: Headers, now: float) -> dict[str, str]:
+        return self._client.client_headers(headers, now)
+
+
+def _with_own_path(rejection: Rejection, members: Mapping[str, str]) -> Rejection:
+    """Below a list the places differ on both sides, but the list is the same."""
+    for other, own in members.items():
+        if rejection.path == other or rejection.path.startswith((f"{other}.", f"{other}[")):
+            return msgspec.structs.replace(rejection, path=own)
+    return rejection
+
+
+def _own(asked: Translated) -> TranslatedRequest:
+    assert isinstance(asked, TranslatedRequest), "a reply is read by the pair that wrote the request"
+    return asked
+
+
+class TranslatedReply:
+    """A Reply (pair.py): reads the provider's events and writes them, and keeps the outcome for the record."""
+
+    def __init__(
+        self, request: TranslatedRequest, content_type: str, client: ClientSide, provider: ProviderSide
+    ) -> None:
+        self.outcome = Outcome()
+        self._request = request
+        self._provider = provider
+        self._writer = client.writer(request)
+        self._members = client.members
+        self._meter = _UsageMeter(request)
+        self._over = False
+        self._sniffer = Sniffer(content_type, self._stream, self._whole)
+
+    def feed(self, data: bytes) -> bytes:
+        return self._sniffer.feed(data)
+
+    def close(self) -> bytes:
+        return self._sniffer.close()
+
+    def ping(self) -> bytes:
+        return b"" if self._over else self._writer.ping()
+
+    def _stream(self) -> "_Stream":
+        return _Stream(self._provider.reader(self._request), self._write)
+
+    def _whole(self) -> Collected:
+        return Collected(lambda body: self._write(self._provider.read_whole(body, self._request)), self._too_large)
+
+    def _write(self, events: list[AnswerEvent]) -> bytes:
+        for event in events:
+            if self._over:
+                break
+            self._handle(event)
+        if not self._over and self._meter.size > MAX_ANSWER:
+            self._handle(_too_large())
+        for word in self._writer.warnings:
+            self._warn(word)
+        self.outcome.usage = self._meter.usage
+        return self._writer.take()
+
+    def _warn(self, word: str) -> None:
+        if word not in self.outcome.warnings:
+            self.outcome.warnings.append(word)
+
+    def _handle(self, event: AnswerEvent) -> None:
+        match event:
+            case TextDelta(text) | ArgumentsDelta(text) | ReasoningDelta(text) | RefusalDelta(text):
+                self._meter.count(text)
+            case AnswerStarted():
+                self.outcome.begun = True
+                self.outcome.model = event.model
+            case UsageReported(usage):
+                self._meter.reported = usage
+            case Warned(word):
+                self._warn(word)
+            case Keepalive():
+                self.outcome.stirred = True
+            case AnswerFailed(rejection):
+                self._over = True
+                self.outcome.failure = rejection = _with_own_path(rejection, self._members)
+                event = AnswerFailed(rejection)
+            case AnswerFinished():
+                self._finish(event)
+                return
+            case _:
+                pass
+        self._writer.write(event)
+
+    def _finish(self, event: AnswerFinished) -> None:
+        if self._meter.reported is None:
+            self._handle(Warned("usage_missing"))
+            self._writer.write(UsageReported(self._meter.usage or Usage()))
+        self._over = True
+        self._writer.write(event)
+        self.outcome.finish_reason = self._writer.finish_reason
+        self.outcome.complete = True
+
+    def _too_large(self) -> bytes:
+        return self._write([_too_large()])
+
+
+def _too_large() -> AnswerFailed:
+    return AnswerFailed(failure("the upstream's answer is too large", "answer_limit"))
+
+
+class _Stream:
+    """A Sniffer's reader of events."""
+
+    def __init__(self, reader: AnswerReader, write: Callable[[list[AnswerEvent]], bytes]) -> None:
+        self._reader = reader
+        self._write = write
+
+    def feed(self, data: bytes) -> bytes:
+        return self._write(self._reader.feed(data))
+
+    def close(self) -> bytes:
+        return self._write(self._reader.close())
+
+
+class _UsageMeter:
+    """Tokens as the provider counts them, or an estimate that is true at any moment: the client may leave at any."""
+
+    def __init__(self, request: TranslatedRequest) -> None:
+        self.reported: Usage | None = None
+        self.size = 0
+        """UTF-8 bytes that the model has produced."""
+        self._input = -(-request.size // _BYTES_PER_TOKEN)
+        self._estimates = request.profile.missing_usage == "estimate"
+
+    def count(self, text: str) -> None:
+        self.size += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+    @property
+    def usage(self) -> Usage | None:
+        if self.reported is not None or not self._estimates:
+            return self.reported
+        return Usage(input_tokens=self._input, output_tokens=-(-self.size // _BYTES_PER_TOKEN))

@@ -181,8 +181,8 @@ class CallPart:
             return [Warned("dropped:tool_calls")]
         events = [*self._start(), *self._drain_arguments()]
         self.cut = self._is_cut(at_limit=at_limit)
-        if self._is_wrapped and not self.cut:
-            events.append(ArgumentsDelta(free_text(self.arguments)))
+        if self._is_wrapped and not self.cut and (text := free_text(self.arguments)):
+            events.append(ArgumentsDelta(text))
         if self.cut:
             events.append(Warned(f"incomplete_tool_call:{self.id}"))
         return [*events, CallEnded(self.cut)]

@@ -59,8 +59,7 @@ class Items:
         if found is None and event.output_index is not None:
             found = self._by_index.get(event.output_index)
         if found is None:
-            found = self._make(kind)
-            self._all.append(found)
+            found = self._add(kind)
             if event.output_index is not None:
                 self._by_index[event.output_index] = found
         if item_id:
@@ -71,9 +70,8 @@ class Items:
 
     def end(self, whole: list[Item], *, at_limit: bool) -> None:
         """The answer is complete. `whole`: its items, which count where no events came."""
-        if not self._all:
-            for n, item in enumerate(whole):
-                self.find(Event(output_index=n), item.type or "", item).done(item)
+        for item in whole if not self._all else ():
+            self._add(item.type or "").read_whole(item)
         for output_item in self._all:
             output_item.close()
         self.queue.close(at_limit=at_limit)
@@ -90,6 +88,11 @@ class Items:
             unique = f"{wanted}_{n}"
         self._ids.add(unique)
         return unique
+
+    def _add(self, kind: str) -> "OutputItem":
+        made = self._make(kind)
+        self._all.append(made)
+        return made
 
     def _make(self, kind: str) -> "OutputItem":
         if self.stopped is not None:
@@ -119,6 +122,11 @@ class OutputItem:
 
     def close(self) -> None:
         """Nothing more comes, although its end was not sent."""
+
+    def read_whole(self, item: Item) -> None:
+        """All of it, in an answer without events."""
+        self.describe(item)
+        self.done(item)
 
 
 class _Search(OutputItem):

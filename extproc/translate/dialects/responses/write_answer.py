@@ -71,7 +71,7 @@ class ResponsesWriter:
             case TextDelta(text):
                 self._open_message().add(text)
             case RefusalDelta(text):
-                self._open_message().refuse(text)
+                self._open_message(is_refusal=True).add(text)
             case ArgumentsDelta(text):
                 if self._call is not None:
                     self._call.add(text)
@@ -105,7 +105,8 @@ class ResponsesWriter:
             case AnswerStarted():
                 self._output.start(event)
             case Logprobs(found):
-                self._open_message().add_logprobs(found)
+                if self._message is not None:
+                    self._message.add_logprobs(found)
             case Citations(found):
                 self._open_message().cite(found)
             case Compacted():
@@ -121,10 +122,12 @@ class ResponsesWriter:
             case AnswerFailed(rejection):
                 self._output.fail(rejection)
 
-    def _open_message(self) -> MessageItem:
+    def _open_message(self, *, is_refusal: bool = False) -> MessageItem:
         self._has_text = True
+        if self._message is not None and self._message.is_refusal is not is_refusal:
+            self._close_message()
         if self._message is None:
-            self._message = MessageItem(self._output)
+            self._message = MessageItem(self._output, is_refusal=is_refusal)
         return self._message
 
     def _close_message(self) -> None:
@@ -148,7 +151,7 @@ class ResponsesWriter:
         if event.reason == "refusal" and self._message is not None and self._message.is_refusal:
             incomplete = ""  # the model's own words, which end like any answer
         elif event.reason == "refusal" and not self._has_text:
-            self._open_message().refuse(event.explanation or DECLINED)
+            self._open_message(is_refusal=True).add(event.explanation or DECLINED)
         self._close_message()
         self.finish_reason = incomplete or "completed"
         self._output.end(incomplete, self._usage)

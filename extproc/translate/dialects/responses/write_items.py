@@ -24,66 +24,28 @@ class Output(Protocol):
 
 
 class MessageItem:
-    """A message with one part at a time: text, or a refusal."""
+    """A message with one part: text, or a refusal. It stays open over neighbouring texts."""
 
-    def __init__(self, output: Output) -> None:
-        self.is_refusal = False
+    def __init__(self, output: Output, *, is_refusal: bool) -> None:
+        self.is_refusal = is_refusal
         self._output = output
         self._place = output.next_place()
         self._id = f"msg_{output.suffix}_{self._place}"
-        self._parts: list[Json] = []
-        self._part: _MessagePart | None = None
-        output.add(self._place, self._item("in_progress"))
-
-    def add(self, text: str) -> None:
-        self._open(refusal=False).add(text)
-
-    def refuse(self, text: str) -> None:
-        self.is_refusal = True
-        self._open(refusal=True).add(text)
-
-    def add_logprobs(self, found: tuple[Any, ...]) -> None:
-        if self._part is not None:
-            self._part.logprobs += found
-
-    def cite(self, found: tuple[Json, ...]) -> None:
-        self._open(refusal=False).cite(found)
-
-    def close(self) -> None:
-        self._close_part()
-        self._output.done(self._place, self._item("completed"))
-
-    def _open(self, *, refusal: bool) -> "_MessagePart":
-        if self._part is None or self._part.is_refusal is not refusal:
-            self._close_part()
-            where = {"item_id": self._id, "output_index": self._place, "content_index": len(self._parts)}
-            self._part = _MessagePart(self._output, where, is_refusal=refusal)
-        return self._part
-
-    def _close_part(self) -> None:
-        if self._part is not None:
-            self._parts.append(self._part.close())
-            self._part = None
-
-    def _item(self, status: str) -> Json:
-        return {"type": "message", "id": self._id, "role": "assistant", "status": status, "content": list(self._parts)}
-
-
-class _MessagePart:
-    def __init__(self, output: Output, where: Json, *, is_refusal: bool) -> None:
-        self.is_refusal = is_refusal
-        self.logprobs: list[Any] = []
-        self._output = output
-        self._where = where
-        self._kind = "refusal" if is_refusal else "output_text"
-        self._frame = Frame(f"response.{self._kind}.delta", where, {} if is_refusal else {"logprobs": []})
+        self._where = {"item_id": self._id, "output_index": self._place, "content_index": 0}
+        kind = "refusal" if is_refusal else "output_text"
+        self._frame = Frame(f"response.{kind}.delta", self._where, {} if is_refusal else {"logprobs": []})
         self._texts: list[str] = []
+        self._logprobs: list[Any] = []
         self._annotations: list[Json] = []
-        output.emit("response.content_part.added", **where, part=self._part(""))
+        output.add(self._place, self._item("in_progress", []))
+        output.emit("response.content_part.added", **self._where, part=self._part(""))
 
     def add(self, text: str) -> None:
         self._texts.append(text)
         self._output.delta(self._frame, text)
+
+    def add_logprobs(self, found: tuple[Any, ...]) -> None:
+        self._logprobs += found
 
     def cite(self, found: tuple[Json, ...]) -> None:
         for citation in found:
@@ -94,21 +56,24 @@ class _MessagePart:
                 "response.output_text.annotation.added", **self._where, annotation_index=n, annotation=annotation
             )
 
-    def close(self) -> Json:
+    def close(self) -> None:
         text = "".join(self._texts)
         part = self._part(text)
         if self.is_refusal:
             self._output.emit("response.refusal.done", **self._where, refusal=text)
         else:
-            self._output.emit("response.output_text.done", **self._where, text=text, logprobs=self.logprobs)
+            self._output.emit("response.output_text.done", **self._where, text=text, logprobs=self._logprobs)
         self._output.emit("response.content_part.done", **self._where, part=part)
-        return part
+        self._output.done(self._place, self._item("completed", [part]))
 
     def _part(self, text: str) -> Json:
         if self.is_refusal:
             return {"type": "refusal", "refusal": text}
         part: Json = {"type": "output_text", "text": text, "annotations": list(self._annotations)}
-        return {**part, "logprobs": self.logprobs} if self.logprobs else part
+        return {**part, "logprobs": self._logprobs} if self._logprobs else part
+
+    def _item(self, status: str, content: list[Json]) -> Json:
+        return {"type": "message", "id": self._id, "role": "assistant", "status": status, "content": content}
 
 
 class ReasoningItem:

@@ -44,6 +44,7 @@ CARRIER = "openai_responses"
 _ENCRYPTED = "reasoning.encrypted_content"
 _LOGPROBS = "message.output_text.logprobs"
 _CALL_TYPES: dict[CallKind, str] = {"function": "function_call", "custom": "custom_tool_call", "shell": "function_call"}
+_SYNTAXES = ("lark", "regex")
 _KNOWN = frozenset(("moderation", "store"))
 """Untyped members that have a place here. `store` has none: whatever the client asks, nothing is kept."""
 
@@ -173,8 +174,8 @@ class _Writer:
         custom: Json = {"type": "custom", "name": name}
         if tool.description:
             custom["description"] = tool.description
-        if tool.grammar is not None:
-            grammar = tool.grammar
+        grammar = tool.grammar
+        if grammar is not None and grammar.syntax in _SYNTAXES:
             custom["format"] = {"type": "grammar", "syntax": grammar.syntax, "definition": grammar.definition}
         return custom
 
@@ -263,10 +264,9 @@ class _Writer:
         items: list[Json] = []
         for part in without_trailing_reasoning(turn.parts):
             match part:
-                case Text(text):
+                case Text(text) | Refusal(text):
+                    # A `refusal` part belongs to an item with an id of OpenAI's; as text it needs none.
                     _say(items, text)
-                case Refusal(text):
-                    items.append(_message("assistant", [{"type": "refusal", "refusal": text}]))
                 case Reasoning():
                     items += _reasoning(part)
                 case ToolCall():

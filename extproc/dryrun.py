@@ -47,8 +47,6 @@ def run(options: Options, data: bytes) -> int:
     body = _body(options, data)
     resolved = _resolve(options.config, str(body.get("model", "")))
     pair = pair_for(options.dialect, resolved.dialects)
-    if pair is None:
-        raise Unusable(f"{resolved.provider.name} cannot be asked in the dialect {options.dialect}")
     raw = data if options.what == "request" and options.model is None else msgspec.json.encode(body)
     settings = resolved.configured(options.dialect, body)
     target = Target(

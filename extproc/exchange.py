@@ -48,11 +48,6 @@ _NO_COUNT = Rejection(
     reason=Reason.INVALID_REQUEST,
     detail="count_tokens_off",
 )
-_PATHS: dict[Dialect, str] = {
-    "messages": "/v1/messages",
-    "chat": "/v1/chat/completions",
-    "responses": "/v1/responses",
-}
 # Where tokens are counted, below the path at which answers are given.
 _COUNTS: dict[Dialect, str] = {"messages": "/count_tokens", "responses": "/input_tokens"}
 # What can be counted, in either API that counts.
@@ -235,7 +230,7 @@ class Exchange:
         resolved = self.facts.resolved
         assert resolved is not None
         if pair is None:
-            return self.reject(_no_pair(resolved))
+            return self.reject(_NO_COUNT)
         asked = pair.request(body, to)
         if isinstance(asked, Rejection):
             return self.reject(asked)
@@ -284,9 +279,3 @@ class Exchange:
         known = record.of_request(self.facts, self._settings.claims) | record.of_model(self.facts)
         headers = {"content-type": "application/json", **headers, **ids(self.facts.request_id)}
         return Respond(status, headers, body, known | fields | {record.ANSWERED: True}, details)
-
-
-def _no_pair(resolved: Resolved) -> Rejection:
-    served = [path for dialect, path in _PATHS.items() if pair_for(dialect, resolved.dialects)]
-    problem = f"this model cannot be asked in this API; use {' or '.join(served)}"
-    return invalid("model", problem, code="unsupported_value")

@@ -63,8 +63,3 @@ def test_a_responses_client(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert json.loads(capsys.readouterr().out)["output"][0]["content"][0]["text"] == "a"
     assert run(tmp_path, "stream", started(), "responses") == 1
     assert "event: response.failed" in capsys.readouterr().out
-
-
-def test_a_dialect_it_cannot_be_asked_in(tmp_path: Path) -> None:
-    with pytest.raises(dryrun.Unusable, match="openai cannot be asked in the dialect chat"):
-        run(tmp_path, "request", ASK, "chat")

@@ -260,13 +260,3 @@ def test_claims_that_are_labels_only_go_on_record_too(tmp_path: Path) -> None:
     gate = gateway(tmp_path, TEXT.replace("records: {claims: [team]}\n", keys))
     play = Playbook(gate) >> request_headers(token=token())
     assert play << awaits(**{"caller.team": "data", "caller.org": "acme"})
-
-
-def test_an_api_in_which_a_model_cannot_be_asked(tmp_path: Path) -> None:
-    gate = gateway(tmp_path, TEXT.replace("[chat]", "[responses]"))
-    says = {
-        "message": "model: this model cannot be asked in this API; use /v1/messages or /v1/responses",
-        "param": "model",
-    }
-    play = Playbook(gate) >> request_headers("/v1/chat/completions", token=token()) << awaits()
-    assert play >> request_body(ASK) << answers({"error": says}, 400)

@@ -1,4 +1,4 @@
-"""Which translator serves a client's dialect with a provider's."""
+"""Which translator serves a client's dialect with a provider's: all nine pairs of three dialects."""
 
 from collections.abc import Sequence
 
@@ -13,8 +13,9 @@ from extproc.translate.pair import Pair
 from extproc.translate.responses_on_messages import responses_on_messages
 from extproc.translate.responses_on_responses import responses_on_responses
 from extproc.translate.translated import TranslatedPair
+from extproc.wire import Dialect
 
-PAIRS: dict[tuple[str, str], Pair] = {
+PAIRS: dict[tuple[Dialect, Dialect], Pair] = {
     ("messages", "chat"): messages_on_chat,
     ("messages", "messages"): messages_on_messages,
     ("messages", "responses"): messages_on_responses,
@@ -27,8 +28,6 @@ PAIRS: dict[tuple[str, str], Pair] = {
 }
 
 
-def pair_for(client: str, provider: Sequence[str]) -> Pair | None:
-    """The client's own dialect if the provider speaks it, else the translator for the first of the provider's
-    dialects that has one. None: what the client speaks cannot be brought to this provider."""
-    spoken = [client] if client in provider else provider
-    return next((PAIRS[client, dialect] for dialect in spoken if (client, dialect) in PAIRS), None)
+def pair_for(client: Dialect, provider: Sequence[Dialect]) -> Pair:
+    """The client's own dialect if the provider speaks it, else the translator for the provider's first dialect."""
+    return PAIRS[client, client if client in provider else provider[0]]

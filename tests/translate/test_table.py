@@ -3,6 +3,7 @@
 import pytest
 
 from extproc.translate.table import PAIRS, pair_for
+from extproc.wire import Dialect
 
 
 @pytest.mark.parametrize(
@@ -10,9 +11,10 @@ from extproc.translate.table import PAIRS, pair_for
     [
         ("messages", ("chat",), ("messages", "chat")),
         ("messages", ("chat", "messages"), ("messages", "messages")),
-        ("chat", ("responses", "messages"), ("chat", "messages")),
-        ("chat", ("responses",), None),
+        ("chat", ("responses", "messages"), ("chat", "responses")),
+        ("chat", ("responses",), ("chat", "responses")),
+        ("responses", ("chat",), ("responses", "chat")),
     ],
 )
-def test_pair_for(client: str, provider: tuple[str, ...], expected: tuple[str, str] | None) -> None:
-    assert pair_for(client, provider) is (PAIRS[expected] if expected else None)
+def test_pair_for(client: Dialect, provider: tuple[Dialect, ...], expected: tuple[Dialect, Dialect]) -> None:
+    assert pair_for(client, provider) is PAIRS[expected]

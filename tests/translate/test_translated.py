@@ -103,7 +103,8 @@ def test_any_object(data: st.DataObject) -> None:
 def test_every_place_once(pair: Pair, rich: Json, target: Target) -> None:
     """Each member of the rich body, exchanged for a number, a list and null."""
     for n in range(len(places(rich))):
-        for value in (7, [[]], None):
+        others: list[Any] = [7, [[]], None]
+        for value in others:
             body = copy.deepcopy(rich)
             holder, key = places(body)[n]
             holder[key] = value

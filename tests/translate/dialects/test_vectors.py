@@ -2,6 +2,7 @@
 rule's number."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from tests.translate.responses_answers import check_response, check_types, event
 
 Json = dict[str, Any]
 CHAT_ON_RESPONSES, RESPONSES_ON_CHAT = PAIRS["chat", "responses"], PAIRS["responses", "chat"]
-BY_DIRECTION = {
+BY_DIRECTION: dict[str, tuple[Pair, Callable[[Json], None]]] = {
     "chat_request->responses_request": (CHAT_ON_RESPONSES, check_responses_request),
     "responses_request->chat_request": (RESPONSES_ON_CHAT, check_chat_request),
 }
@@ -80,8 +81,8 @@ def _without_vendors_members(sent: Json) -> Json:
 
 
 def _profile(vector: Json) -> Json:
-    named = vector["profile"]
-    return {"name": named} if isinstance(named, str) else named
+    found: str | Json = vector["profile"]
+    return {"name": found} if isinstance(found, str) else found
 
 
 @pytest.mark.parametrize("vector", COMPLETIONS, ids=named)

@@ -30,7 +30,7 @@ COMPLETIONS = vectors("c2r", "responses_response->chat_response")
 CHUNKS = vectors("c2r", "responses_stream->chat_stream")
 RESPONSES = vectors("r2c", "chat_response->responses_response")
 EVENTS = vectors("r2c", "chat_stream->responses_stream")
-SMALLEST = {"chat": {"messages": [{"role": "user", "content": "q"}]}, "responses": {"input": "q"}}
+SMALLEST: dict[str, Json] = {"chat": {"messages": [{"role": "user", "content": "q"}]}, "responses": {"input": "q"}}
 
 
 def named(vector: Json) -> str:

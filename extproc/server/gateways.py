@@ -21,6 +21,9 @@ from extproc.server.orders import Order
 
 log = logging.getLogger("extproc")
 
+MESSAGE_MARGIN_BYTES = 4 << 20
+"""For what comes beside a body, and for pieces of an answer: Envoy reads a megabyte of it at a time."""
+
 
 class Gateways:
     """`current` for each new exchange; one that runs keeps what it has."""
@@ -39,6 +42,10 @@ class Gateways:
     def current(self) -> Gateway:
         assert self._current is not None
         return self._current
+
+    def max_message_bytes(self) -> int:
+        """Of a message from Envoy: a whole request body is the largest."""
+        return self.current().source.config.max_body_bytes + MESSAGE_MARGIN_BYTES
 
     def ready(self) -> bool:
         """All keys have been here, once; what happens to them later concerns single issuers."""

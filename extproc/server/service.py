@@ -3,13 +3,12 @@
 import asyncio
 import logging
 import time
-import traceback
 from collections import deque
 
 from extproc import pb
 from extproc.events import Action, Event, Record, Silence
 from extproc.server.gateways import Gateways
-from extproc.server.grpc import Call, Status
+from extproc.server.grpc import Call, Status, where
 from extproc.server.messages import to_event, to_responses
 from extproc.server.observe import Observer
 
@@ -89,11 +88,11 @@ class Stream:
         self._go_on()
 
     def _failed(self, error: Exception) -> list[Action]:
-        log.error("exchange failed: %s", _where(error))
+        log.error("exchange failed: %s", where(error))
         return self._exchange.fail()
 
     def _abort(self, error: Exception) -> None:
-        log.error("exchange failed: %s", _where(error))
+        log.error("exchange failed: %s", where(error))
         self._call.end(Status.INTERNAL, "processor failed")
 
     def _carry_out(self, actions: list[Action], request: pb.ProcessingRequest | None) -> None:
@@ -124,9 +123,3 @@ class Stream:
             self._carry_out(self._handled(Silence()), None)
         except Exception as error:  # noqa: BLE001 - as in `_go_on`
             self._abort(error)
-
-
-def _where(error: Exception) -> str:
-    """Type and place only: the text of an exception may quote what a client sent."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} at {frame.filename.rpartition('extproc/')[2]}:{frame.lineno}"

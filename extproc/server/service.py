@@ -21,7 +21,9 @@ class Stream:
     """Ends when Envoy has closed its half: a clean end before that would let the request pass unchecked."""
 
     def __init__(self, gateways: Gateways, observer: Observer, call: Call) -> None:
-        self._gateway = gateways.current()
+        self._gateways = gateways
+        self._configuration = gateways.acquire()
+        self._gateway = self._configuration.gateway
         self._observer = observer
         self._call = call
         self._exchange = self._gateway.exchange(time.time())
@@ -49,8 +51,11 @@ class Stream:
             self._timer.cancel()
         if self._deciding is not None:
             self._deciding.cancel()
-        self._gateway.ended(self._exchange)
-        self._observer.end(self._exchange.facts, self._record, time.time())
+        try:
+            self._gateway.ended(self._exchange)
+            self._observer.end(self._exchange.facts, self._record, time.time())
+        finally:
+            self._gateways.release(self._configuration)
 
     def _go_on(self) -> None:
         while self._waiting and self._deciding is None and not self._call.ended:

@@ -15,18 +15,22 @@ from extproc.server.observe import Observer
 log = logging.getLogger("extproc")
 
 PROCESS = b"/envoy.service.ext_proc.v3.ExternalProcessor/Process"
+MAX_WAITING = 16
+"""Messages that may wait for a decision. Envoy sends hardly any before it has the reply to headers or body."""
 
 
 class Stream:
     """Ends when Envoy has closed its half: a clean end before that would let the request pass unchecked."""
 
     def __init__(self, gateways: Gateways, observer: Observer, call: Call) -> None:
+        observer.begin()
+        self._observer = observer
+        self._call = call
+        self._clock_offset = time.time() - time.monotonic()
         self._gateways = gateways
         self._configuration = gateways.acquire()
         self._gateway = self._configuration.gateway
-        self._observer = observer
-        self._call = call
-        self._exchange = self._gateway.exchange(time.time())
+        self._exchange = self._gateway.exchange(self._now())
         self._waiting: deque[bytes] = deque()
         """What came while policy makes up its mind."""
         self._deciding: asyncio.Task[None] | None = None
@@ -34,9 +38,11 @@ class Stream:
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
         self._record: Record = {}
-        observer.begin()
 
     def received(self, message: bytes) -> None:
+        if len(self._waiting) >= MAX_WAITING:
+            self._call.end(Status.RESOURCE_EXHAUSTED, "too many messages before a reply")
+            return
         self._waiting.append(message)
         if self._deciding is None:
             self._go_on()
@@ -53,9 +59,13 @@ class Stream:
             self._deciding.cancel()
         try:
             self._gateway.ended(self._exchange)
-            self._observer.end(self._exchange.facts, self._record, time.time())
+            self._observer.end(self._exchange.facts, self._record, self._now())
         finally:
             self._gateways.release(self._configuration)
+
+    def _now(self) -> float:
+        """Unix seconds by the clock as it stood when the stream began: a step of the clock moves no deadline."""
+        return self._clock_offset + time.monotonic()
 
     def _go_on(self) -> None:
         while self._waiting and self._deciding is None and not self._call.ended:
@@ -75,7 +85,7 @@ class Stream:
 
     def _handled(self, event: Event) -> list[Action]:
         try:
-            return self._gateway.go_on(self._exchange, event, time.time())
+            return self._gateway.go_on(self._exchange, event, self._now())
         except Exception as error:  # noqa: BLE001 - a bug ends one exchange, in the client's dialect
             return self._failed(error)
 
@@ -83,7 +93,7 @@ class Stream:
         """Policy may wait, for instance for an issuer's keys."""
         try:
             try:
-                actions = await self._gateway.handle(self._exchange, event, time.time())
+                actions = await self._gateway.handle(self._exchange, event, self._now())
             except Exception as error:  # noqa: BLE001 - as in `_handled`
                 actions = self._failed(error)
             self._carry_out(actions, request)
@@ -116,12 +126,12 @@ class Stream:
         if self._timer is not None:
             self._timer.cancel()
         self._due = deadline
-        self._timer = asyncio.get_running_loop().call_later(max(0.0, deadline - time.time()), self._wake)
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, deadline - self._now()), self._wake)
 
     def _wake(self) -> None:
         self._timer = None
         deadline = self._exchange.deadline
-        if deadline is None or deadline > time.time():
+        if deadline is None or deadline > self._now():
             self._set_timer()
             return
         try:

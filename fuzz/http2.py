@@ -25,7 +25,7 @@ def still() -> float:
 
 def hpack_blocks(sent: bytes) -> None:
     """Blocks, cut by 0xfe 0xfe, mean what they mean to the library, or end the connection."""
-    reader, other = BlockReader(), hpack.Decoder(max_header_list_size=16 * 1024)
+    reader, other = BlockReader(), hpack.Decoder(max_header_list_size=64 * 1024)
     for part in sent.split(b"\xfe\xfe"):
         for _ in range(2):
             try:

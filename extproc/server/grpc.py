@@ -152,8 +152,7 @@ class Peer(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._cancel_abort()
-        for stream in list(self._calls):
-            self.close_call(stream)
+        self._close_calls()
         self._server.connection_closed(self)
 
     def data_received(self, data: bytes) -> None:
@@ -163,6 +162,7 @@ class Peer(asyncio.Protocol):
                 self._dispatch(event)
         except ConnectionFailed:
             self.close()
+            self._close_calls()
         else:
             self._flush()
 
@@ -200,6 +200,10 @@ class Peer(asyncio.Protocol):
         except Exception as error:  # noqa: BLE001 - other calls must be closed all the same
             log.error("closing a call failed: %s", where(error))
         self._server.call_closed(self)
+
+    def _close_calls(self) -> None:
+        for stream in list(self._calls):
+            self.close_call(stream)
 
     def announce_goaway(self) -> None:
         self.http.announce_goaway()

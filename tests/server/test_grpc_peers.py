@@ -232,6 +232,27 @@ def test_a_peer_that_does_not_read_is_not_read_either(address: str) -> None:
     served(address, use, methods=FAILING)
 
 
+class Large(Buggy):
+    """Answers with more than a socket takes at a time."""
+
+    def received(self, message: bytes) -> None:
+        self.call.write(bytes(8 << 20))
+
+
+def test_calls_end_with_their_connection_although_the_peer_does_not_read(address: str) -> None:
+    methods = {BUGGY.encode(): Large}
+
+    async def use(channel: grpc.aio.Channel, server: Server) -> None:
+        Buggy.told = asyncio.Queue()
+        async with asyncio.timeout(SECONDS / 2):
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(address.removeprefix("unix:"))
+                client.sendall(flood(BUGGY, 1) + frames.window_update(0, 0))
+                assert await Buggy.told.get() == "closed"
+
+    served(address, use, methods=methods)
+
+
 def test_a_peer_that_never_reads_again_is_given_up(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "STALL_SECONDS", 0.1)
 

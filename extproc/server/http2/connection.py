@@ -21,14 +21,16 @@ from extproc.server.http2.streams import Closed, Event, Opened, Received, Stream
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DEFAULT_WINDOW = 65_535
-STREAM_WINDOW = 4 << 20
+STREAM_WINDOW = 1 << 20
 CONNECTION_WINDOW = 512 << 20
 """What a peer may have sent that is not consumed yet. Twice the bodies that a worker admits by default
 (`limits.body_bytes`), so that bodies which arrive side by side cannot block each other."""
+_CREDIT_FROM = CONNECTION_WINDOW // 2
 MAX_CONCURRENT_STREAMS = 4096
 """Envoy opens 1,024 on one connection, and then another connection."""
-BACKLOG_BYTES = 1 << 20
-"""A peer that leaves so much of a stream unread gets no credit to send more on it."""
+BACKLOG_BYTES = 256 << 10
+"""A peer that leaves so much of a stream unread gets no credit to send more on it. This and STREAM_WINDOW are what a
+slow reader makes us hold."""
 
 
 class Connection:
@@ -154,13 +156,13 @@ class Connection:
         if size < SMALL_DATA_BYTES:
             self._allowance.spend(CHEAP)
         self._uncredited += size
-        if self._uncredited > CONNECTION_WINDOW:
-            raise ConnectionFailed(Code.FLOW_CONTROL_ERROR)
-        self._credit_connection()
+        if self._uncredited > _CREDIT_FROM:
+            if self._uncredited > CONNECTION_WINDOW:
+                raise ConnectionFailed(Code.FLOW_CONTROL_ERROR)
+            self._credit_connection()
         state = self._streams.get(found.stream)
         if state is None:
-            self._on_closed_stream(found)
-            return None
+            return self._on_closed_stream(found)
         if state.done:
             raise StreamFailed(state.id, Code.STREAM_CLOSED)
         state.uncredited += size
@@ -210,8 +212,7 @@ class Connection:
             return self._open(first.stream, read, end)
         if read.is_request:  # a stream is used once
             raise ConnectionFailed(Code.PROTOCOL_ERROR)
-        self._on_closed_stream(first)
-        return None
+        return self._on_closed_stream(first)
 
     def _open(self, stream: int, block: Block, end: bool) -> Opened:
         self._last = stream
@@ -240,11 +241,12 @@ class Connection:
             self._count_down(state, 0)
         return Received(state.id, b"", end=True)
 
-    def _on_closed_stream(self, found: Frame) -> None:
+    def _on_closed_stream(self, found: Frame) -> Event | None:
         """A frame that was on its way when a stream ended is no mistake."""
         if not found.stream % 2 or found.stream > self._last:
             raise ConnectionFailed(Code.PROTOCOL_ERROR)
         self._allowance.spend(CHEAP)
+        return None
 
     def _fail_stream(self, error: StreamFailed) -> Closed | None:
         self._allowance.spend(REFUSAL)
@@ -270,8 +272,7 @@ class Connection:
         frames.read_long(found.payload)
         state = self._streams.get(found.stream)
         if state is None:
-            self._on_closed_stream(found)
-            return None
+            return self._on_closed_stream(found)
         self._remove(state)
         return Closed(found.stream)
 
@@ -390,7 +391,7 @@ class Connection:
 
     def _credit_connection(self) -> None:
         credit = self._uncredited - self._held
-        if self._uncredited > CONNECTION_WINDOW // 2 and credit >= STREAM_WINDOW:
+        if self._uncredited > _CREDIT_FROM and credit >= STREAM_WINDOW:
             self._out += frames.window_update(0, credit)
             self._uncredited -= credit
 

@@ -9,9 +9,9 @@ import hpack.table
 
 from extproc.server.http2.frames import Code, ConnectionFailed
 
-MAX_HEADER_BYTES = 16 * 1024
+MAX_HEADER_BYTES = 64 * 1024
 """Of one block, compressed, and of its fields as RFC 7541 counts them (32 bytes more for each). Envoy sends less than
-a kilobyte."""
+a kilobyte; one that traces may hand over a client's `tracestate`, and takes 60 KiB of headers from a client."""
 _CACHED_BLOCKS, _CACHED_BLOCK_BYTES = 64, 512
 
 Headers = dict[bytes, bytes]

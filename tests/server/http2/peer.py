@@ -42,6 +42,15 @@ def headers(stream: int, payload: bytes, *, end: bool = False, flags: int = 0) -
     return frames.frame(frames.HEADERS, flags, stream, payload)
 
 
+def headers_in_pieces(stream: int, payload: bytes) -> bytes:
+    """Of the largest size that a frame may have."""
+    size = frames.MAX_FRAME_BYTES
+    sent = frames.frame(frames.HEADERS, 0, stream, payload[:size])
+    for at in range(size, len(payload), size):
+        sent += frames.frame(frames.CONTINUATION, 0, stream, payload[at : at + size])
+    return sent + frames.frame(frames.CONTINUATION, frames.END_HEADERS, stream)
+
+
 def data(stream: int, payload: bytes = b"", *, end: bool = False) -> bytes:
     return frames.frame(frames.DATA, frames.END_STREAM if end else 0, stream, payload)
 

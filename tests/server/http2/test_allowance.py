@@ -11,7 +11,7 @@ from extproc.server.http2.allowance import BURST, CHEAP, CONTROL, PER_SECOND
 from extproc.server.http2.connection import Connection
 from extproc.server.http2.frames import Code, frame
 from extproc.server.http2.streams import Opened, Received
-from tests.server.http2.peer import REQUEST, Exchange, block, data, headers, request
+from tests.server.http2.peer import REQUEST, Exchange, block, data, headers, headers_in_pieces, request
 from tests.server.http2.test_rfc9113 import OPEN, PING, setting
 
 FLOOD_BYTES = 2 << 20
@@ -52,14 +52,14 @@ FLOODS: dict[str, Callable[[], tuple[bytes, bytes]]] = {
     "GOAWAY": lambda: (b"", repeated(frame(frames.GOAWAY, 0, 0, bytes(8)))),
     "resets": lambda: (b"", resets()),
     "malformed requests": lambda: (b"", b"".join(headers(2 * n + 1, b"\x82") for n in range(50_000))),
-    "large blocks": lambda: (b"", b"".join(headers(2 * n + 1, LARGE) for n in range(FLOOD_BYTES // len(LARGE)))),
+    "large blocks": lambda: (b"", b"".join(headers(2 * n + 1, LARGE) for n in range(4 * FLOOD_BYTES // len(LARGE)))),
 }
 # And these are over at once.
 BOMBS: dict[str, Callable[[], bytes]] = {
     "a HEADERS frame of 850 KB": lambda: frame(1, 4, 1, b"\x82" * 850_000),
     "a block of 850 KB in pieces": lambda: frame(1, 0, 1) + frame(9, 0, 1, b"\x82" * 16_384) * 52,
     "a field that is repeated by its index": lambda: headers(1, encoded("y" * 3000) + b"\xbe" * 9000),
-    "a Huffman code that grows": lambda: headers(1, encoded("a" * 25_000)),
+    "a Huffman code that grows": lambda: headers_in_pieces(1, encoded("a" * 70_000)),
     "a SETTINGS frame of very many entries": lambda: frame(4, 0, 0, b"\0\4\0\0\0\1\0\4\0\0\0\2" * 1365),
 }
 
@@ -102,6 +102,13 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+def test_as_many_headers_as_envoy_takes_from_a_client_are_read() -> None:
+    tracestate = ("tracestate", "x" * 60_000)
+    blocks = hpack.Encoder()
+    sent = b"".join(headers_in_pieces(stream, blocks.encode([*REQUEST, tracestate])) for stream in (1, 3))
+    assert [type(event) for event in Exchange(sent).events] == [Opened, Opened]
 
 
 def test_the_allowance_is_renewed() -> None:

@@ -118,7 +118,8 @@ CASES: list[tuple[str, list[bytes], str]] = [
     ("8.1 trailers with a pseudo-header", [OPEN, headers(1, block([(":path", "/")]), end=True)], RESET_PROTOCOL),
     ("8.1 trailers with a forbidden field", [OPEN, headers(1, block([("upgrade", "x")]), end=True)], RESET_PROTOCOL),
     ("10.5.1 a block of very many fields", [headers(1, b"\x82" * 16_000)], CALM),
-    ("10.5.1 a larger block", [frame(1, 0, 1, LARGEST), frame(9, 4, 1, b"x")], CALM),
+    ("10.5.1 a block of more than 64 KiB", [frame(1, 0, 1, LARGEST), frame(9, 0, 1, LARGEST) * 3, frame(9, 0, 1, b"x")],
+     CALM),
     ("10.5 too many settings", [settings({}) + frame(4, 0, 0, bytes(6 * 33))], CALM),
 ]  # fmt: skip
 

@@ -111,6 +111,17 @@ def test_a_configuration_without_streams_is_replaced_at_once(path: Path, capsys:
     assert capsys.readouterr().out == "using 1\nusing 2\nusing 3\n"
 
 
+def test_messages_may_be_as_large_as_bodies_and_a_little_more(path: Path) -> None:
+    async def scene() -> None:
+        text = f"{GATEWAY}\nmax_body_bytes: 5000000\n"
+        held = await begun(path, order(path, 1, GATEWAY), order(path, 2, text))
+        assert held.max_message_bytes() == (32 << 20) + gateways.MESSAGE_MARGIN_BYTES
+        await held.follow()
+        assert held.max_message_bytes() == 5_000_000 + gateways.MESSAGE_MARGIN_BYTES
+
+    asyncio.run(scene())
+
+
 def test_a_bad_later_one_changes_nothing(
     path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Set as AbstractSet
 from enum import Enum, auto
 
 from extproc import record
-from extproc.errors import Kind, Reason, Rejection
+from extproc.errors import NO_BODY, Kind, Reason, Rejection
 from extproc.events import Action, AnswerBody, BeginAnswer, Headers, Record, Respond, ResponseBody, ResponseHeaders
 from extproc.facts import Facts
 from extproc.providers import Provider
@@ -255,7 +255,7 @@ class Answer:
         if not event.end and len(event.body) < room:
             return []
         if self._pair is None or self._asked is None or self._upstream.details not in ("", "via_upstream"):
-            return self._refuse(_envoys_own(self._upstream.status), {})
+            return self._refuse(_envoys_own(self._upstream, sent=self._pair is not None), {})
         headers = self._upstream.headers.as_dict()
         refusal = self._pair.error(self._asked, self._upstream.status, headers, bytes(self._error_body), now)
         if refusal.answer:
@@ -305,12 +305,17 @@ def other_names(headers: Headers, kept: AbstractSet[str]) -> tuple[str, ...]:
     return tuple(sorted(n for n in headers.names() if n not in kept and n not in _ENVOYS and not n.startswith(":")))
 
 
-def _envoys_own(status: int) -> Rejection:
+def _envoys_own(upstream: ResponseHeaders, *, sent: bool) -> Rejection:
+    status = upstream.status
+    if not sent and upstream.details.startswith(_GUARD_DENIED):
+        # Envoy 1.40 sends no body message for an HTTP/2 request of headers and trailers, and goes on without a verdict.
+        return NO_BODY
     kind, reason, message, wanted = _ENVOY.get(status, _ENVOY_ANY)
     return Rejection(kind=kind, message=message, reason=reason, detail=f"envoy_{status}", status=wanted)
 
 
 _UNREACHABLE = (Kind.OVERLOADED, Reason.UPSTREAM_UNAVAILABLE, "the model cannot be reached at the moment", 0)
+_GUARD_DENIED = "rbac_access_denied"
 # Envoy's status -> kind, reason, message, the status sent (0: the kind's).
 _ENVOY: dict[int, tuple[Kind, Reason, str, int]] = {
     408: (Kind.INVALID_REQUEST, Reason.INVALID_REQUEST, "the request did not arrive in time", 408),

@@ -91,6 +91,9 @@ def invalid(path: str, problem: str, *, code: str = "invalid_value", status: int
     )
 
 
+NO_BODY = invalid("", "a JSON body is required")
+
+
 def unknown_model(name: str) -> Rejection:
     """No model of that name is to be had here."""
     return Rejection(

@@ -7,7 +7,7 @@ import msgspec
 from extproc import record
 from extproc.answer import Answer, ids, other_names
 from extproc.endpoints import Operation
-from extproc.errors import Kind, Reason, Rejection, invalid
+from extproc.errors import NO_BODY, Kind, Reason, Rejection, invalid
 from extproc.events import (
     Action,
     AwaitBody,
@@ -143,7 +143,7 @@ class Exchange:
                 listed = models.listing(facts.models, facts.dialect, facts.path, facts.query, merged)
                 return self.reject(listed) if isinstance(listed, Rejection) else self._ok(listed)
             case Operation.GENERATE | Operation.COUNT_TOKENS if event.end:
-                return self.reject(invalid("", "a JSON body is required"))
+                return self.reject(NO_BODY)
             case Operation.GENERATE | Operation.COUNT_TOKENS:
                 self.phase = Phase.ADMITTED
                 return AwaitBody(record.of_request(self.facts, self._settings.claims))

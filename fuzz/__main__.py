@@ -12,11 +12,12 @@ from typing import Any
 
 import atheris
 
-with atheris.instrument_imports(include=["extproc"]):
+with atheris.instrument_imports(include=["extproc", "hpack"]):
     from extproc.errors import Rejection
     from extproc.translate.pair import Pair, Target
     from extproc.translate.table import PAIRS
     from extproc.wire.sse import SseDecoder
+    from fuzz import http2
 
 import msgspec
 
@@ -118,6 +119,7 @@ TARGETS: dict[str, Fuzzed] = {
     "chat-request": requests(CHAT_ON_MESSAGES),
     "responses-client-stream": streams(RESPONSES_ON_MESSAGES, responses_client.MINIMAL, _responses_grammar),
     "responses-client-request": requests(RESPONSES_ON_MESSAGES),
+    **http2.TARGETS,
 }
 VECTORS = {
     "responses-stream": "responses_api",
@@ -133,6 +135,9 @@ VECTORS = {
 
 
 def _seeds(target: str) -> Iterator[bytes]:
+    yield from http2.SEEDS.get(target, ())
+    if target not in VECTORS:
+        return
     for vector in json.loads((TESTS / f"vectors/{VECTORS[target]}.json").read_text())["vectors"]:
         given = vector["input"]
         yield b"\0\xff" + given["sse"].encode() if "sse" in given else b"\0" + json.dumps(given).encode()

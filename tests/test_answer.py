@@ -168,6 +168,23 @@ def test_envoy_refuses_a_body_that_was_never_seen(gate: Gateway) -> None:
     assert play << says(end=True, body=error("request_too_large", message="the request is too large"))
 
 
+GUARD = "rbac_access_denied_matched_policy[none]"
+
+
+def test_the_guard_refuses_a_request_whose_body_never_came(gate: Gateway) -> None:
+    """Headers and trailers only (HTTP/2): the caller's mistake."""
+    play = Playbook(gate) >> request_headers(token=token()) << awaits()
+    play >> response_headers(503, "text/plain", details=GUARD) >> response_body(b"denied", end=True)
+    play << begins(400, reason="InvalidRequest", error="invalid:body")
+    assert play << says(end=True, body=error("invalid_request_error", message="a JSON body is required"))
+
+
+def test_the_guard_refuses_what_had_a_verdict(gate: Gateway) -> None:
+    """Which cannot be; it is not put down to the caller."""
+    play = sent(gate) >> response_headers(503, "text/plain", details=GUARD) >> response_body(b"denied", end=True)
+    assert play << begins(529, reason="UpstreamUnavailable") << says(end=True)
+
+
 @pytest.mark.parametrize(("status", "expected"), [(200, 502), (204, 502), (429, 429), (503, 529)])
 def test_an_answer_of_headers_only_is_replaced(gate: Gateway, status: int, expected: int) -> None:
     play = sent(gate) >> response_headers(status, end=True)

@@ -2,12 +2,11 @@
 keys that it fetches: all workers run the same, after a crash too, whatever stands in the files by then."""
 
 import asyncio
-import gc
 import logging
 import os
 import stat
 import sys
-import weakref
+from dataclasses import dataclass
 from pathlib import Path
 
 from extproc import gateway
@@ -21,24 +20,49 @@ from extproc.server.orders import Order
 
 log = logging.getLogger("extproc")
 
+MESSAGE_MARGIN_BYTES = 4 << 20
+"""For what comes beside a body, and for pieces of an answer: Envoy reads a megabyte of it at a time."""
+
+
+@dataclass
+class Configuration:
+    number: int
+    gateway: Gateway
+    streams: int = 0
+    """Streams that began with it and have not ended."""
+
 
 class Gateways:
-    """`current` for each new exchange; one that runs keeps what it has."""
+    """The configuration for new streams, and older ones until their last stream has ended."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._supervisor: asyncio.StreamReader | None = None
-        self._loop = asyncio.get_running_loop()
-        self._current: Gateway | None = None
-        self._using: list[int] = []
+        self._current: Configuration | None = None
+        self._in_use: list[Configuration] = []
         self.supervised = False
         """The first configuration came from a supervisor."""
         self._held = Held()
         self._keys = GivenKeys(orders.say_wanted)
 
     def current(self) -> Gateway:
-        assert self._current is not None
-        return self._current
+        return self._newest().gateway
+
+    def acquire(self) -> Configuration:
+        """The configuration of a stream that begins; to be released at its end."""
+        found = self._newest()
+        found.streams += 1
+        return found
+
+    def release(self, configuration: Configuration) -> None:
+        configuration.streams -= 1
+        if not configuration.streams and configuration is not self._current:
+            self._in_use.remove(configuration)
+            self._say()
+
+    def max_message_bytes(self) -> int:
+        """Of a message from Envoy: a whole request body is the largest."""
+        return self.current().source.config.max_body_bytes + MESSAGE_MARGIN_BYTES
 
     def ready(self) -> bool:
         """All keys have been here, once; what happens to them later concerns single issuers."""
@@ -50,14 +74,14 @@ class Gateways:
         order = await self._next()
         self.supervised = order is not None
         order = order or Order(1, {})
-        self._take(order.number, self._made(order))
+        self._install(order.number, self._made(order))
 
     async def follow(self) -> None:
         """Until the supervisor is gone. Says on standard output which configurations are in use, at each change."""
         self._say()
         while (order := await self._next()) is not None:
             try:
-                self._take(order.number, self._made(order))
+                self._install(order.number, self._made(order))
             except Exception as error:  # noqa: BLE001 - the supervisor has found it good; whatever it is, work goes on
                 log.error("configuration %s could not be taken: %s", order.number, type(error).__name__)
             self._say()
@@ -76,21 +100,18 @@ class Gateways:
         self._keys.use(made.fetched)
         return made
 
-    def _take(self, number: int, made: Gateway) -> None:
-        weakref.finalize(made, self._left, number).atexit = False
-        self._using.append(number)
-        self._current = made
+    def _install(self, number: int, made: Gateway) -> None:
+        former, self._current = self._current, Configuration(number, made)
+        if former is not None and not former.streams:
+            self._in_use.remove(former)
+        self._in_use.append(self._current)
 
-    def _left(self, number: int) -> None:
-        """The last exchange of a former configuration has ended."""
-        self._using.remove(number)
-        self._say()
-        # The collector looks seldom here, and there are circles among what is left.
-        if not self._loop.is_closed():
-            self._loop.call_soon(gc.collect)
+    def _newest(self) -> Configuration:
+        assert self._current is not None
+        return self._current
 
     def _say(self) -> None:
-        orders.say_using(self._using)
+        orders.say_using([configuration.number for configuration in self._in_use])
 
 
 async def _standard_input() -> asyncio.StreamReader | None:

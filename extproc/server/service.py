@@ -3,29 +3,34 @@
 import asyncio
 import logging
 import time
-import traceback
 from collections import deque
 
 from extproc import pb
 from extproc.events import Action, Event, Record, Silence
 from extproc.server.gateways import Gateways
-from extproc.server.grpc import Call, Status
+from extproc.server.grpc import Call, Status, where
 from extproc.server.messages import to_event, to_responses
 from extproc.server.observe import Observer
 
 log = logging.getLogger("extproc")
 
 PROCESS = b"/envoy.service.ext_proc.v3.ExternalProcessor/Process"
+MAX_WAITING = 16
+"""Messages that may wait for a decision. Envoy sends hardly any before it has the reply to headers or body."""
 
 
 class Stream:
     """Ends when Envoy has closed its half: a clean end before that would let the request pass unchecked."""
 
     def __init__(self, gateways: Gateways, observer: Observer, call: Call) -> None:
-        self._gateway = gateways.current()
+        observer.begin()
         self._observer = observer
         self._call = call
-        self._exchange = self._gateway.exchange(time.time())
+        self._clock_offset = time.time() - time.monotonic()
+        self._gateways = gateways
+        self._configuration = gateways.acquire()
+        self._gateway = self._configuration.gateway
+        self._exchange = self._gateway.exchange(self._now())
         self._waiting: deque[bytes] = deque()
         """What came while policy makes up its mind."""
         self._deciding: asyncio.Task[None] | None = None
@@ -33,9 +38,11 @@ class Stream:
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
         self._record: Record = {}
-        observer.begin()
 
     def received(self, message: bytes) -> None:
+        if len(self._waiting) >= MAX_WAITING:
+            self._call.end(Status.RESOURCE_EXHAUSTED, "too many messages before a reply")
+            return
         self._waiting.append(message)
         if self._deciding is None:
             self._go_on()
@@ -50,8 +57,15 @@ class Stream:
             self._timer.cancel()
         if self._deciding is not None:
             self._deciding.cancel()
-        self._gateway.ended(self._exchange)
-        self._observer.end(self._exchange.facts, self._record, time.time())
+        try:
+            self._gateway.ended(self._exchange)
+            self._observer.end(self._exchange.facts, self._record, self._now())
+        finally:
+            self._gateways.release(self._configuration)
+
+    def _now(self) -> float:
+        """Unix seconds by the clock as it stood when the stream began: a step of the clock moves no deadline."""
+        return self._clock_offset + time.monotonic()
 
     def _go_on(self) -> None:
         while self._waiting and self._deciding is None and not self._call.ended:
@@ -71,7 +85,7 @@ class Stream:
 
     def _handled(self, event: Event) -> list[Action]:
         try:
-            return self._gateway.go_on(self._exchange, event, time.time())
+            return self._gateway.go_on(self._exchange, event, self._now())
         except Exception as error:  # noqa: BLE001 - a bug ends one exchange, in the client's dialect
             return self._failed(error)
 
@@ -79,7 +93,7 @@ class Stream:
         """Policy may wait, for instance for an issuer's keys."""
         try:
             try:
-                actions = await self._gateway.handle(self._exchange, event, time.time())
+                actions = await self._gateway.handle(self._exchange, event, self._now())
             except Exception as error:  # noqa: BLE001 - as in `_handled`
                 actions = self._failed(error)
             self._carry_out(actions, request)
@@ -89,11 +103,11 @@ class Stream:
         self._go_on()
 
     def _failed(self, error: Exception) -> list[Action]:
-        log.error("exchange failed: %s", _where(error))
+        log.error("exchange failed: %s", where(error))
         return self._exchange.fail()
 
     def _abort(self, error: Exception) -> None:
-        log.error("exchange failed: %s", _where(error))
+        log.error("exchange failed: %s", where(error))
         self._call.end(Status.INTERNAL, "processor failed")
 
     def _carry_out(self, actions: list[Action], request: pb.ProcessingRequest | None) -> None:
@@ -112,21 +126,15 @@ class Stream:
         if self._timer is not None:
             self._timer.cancel()
         self._due = deadline
-        self._timer = asyncio.get_running_loop().call_later(max(0.0, deadline - time.time()), self._wake)
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, deadline - self._now()), self._wake)
 
     def _wake(self) -> None:
         self._timer = None
         deadline = self._exchange.deadline
-        if deadline is None or deadline > time.time():
+        if deadline is None or deadline > self._now():
             self._set_timer()
             return
         try:
             self._carry_out(self._handled(Silence()), None)
         except Exception as error:  # noqa: BLE001 - as in `_go_on`
             self._abort(error)
-
-
-def _where(error: Exception) -> str:
-    """Type and place only: the text of an exception may quote what a client sent."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} at {frame.filename.rpartition('extproc/')[2]}:{frame.lineno}"

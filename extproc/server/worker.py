@@ -25,7 +25,7 @@ async def serve(config: Path, address: str, leave: float) -> None:
     await gateways.begin()
     status = health.Health(gateways.ready)
     stream = partial(service.Stream, gateways, Observer(gateways.current().source.config))
-    server = Server({service.PROCESS: stream, health.CHECK: status.check})
+    server = Server({service.PROCESS: stream, health.CHECK: status.check}, gateways.max_message_bytes)
     # What is here stays: the collector need not look at it again, and need not look often.
     gc.collect()
     gc.freeze()

@@ -6,7 +6,7 @@ import pytest
 
 from tests.e2e import http2
 from tests.e2e.http2 import Fields
-from tests.e2e.refusals import PROMPT, holds_no_secret, never_asked, refused
+from tests.e2e.refusals import PROMPT, holds_no_secret, never_asked, refused, refused_chat
 from tests.e2e.stack import Model, Stack, prompt
 
 BODY = json.dumps(prompt(PROMPT)).encode()
@@ -87,3 +87,28 @@ def test_what_is_no_request(stack: Stack, model: Model, name: str) -> None:
     if answer is not None:
         assert answer.status_code == 400, answer.text
         holds_no_secret(stack, answer)
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens"])
+def test_a_request_of_headers_and_trailers(stack: Stack, model: Model, path: str) -> None:
+    """Envoy hands over no body then. It is the caller's mistake, and no outage of the provider's."""
+    with never_asked(model):
+        answer = http2.send(stack.url, filled(stack, asks(TOKEN, path=path)), None, trailers=[("checksum", "1")])
+    assert answer is not None
+    message, record = refused(stack, answer, 400, "invalid_request_error")
+    assert message == "a JSON body is required"
+    assert (record["reason"], record["error"]) == ("InvalidRequest", "invalid:body")
+
+
+def test_a_request_of_headers_and_trailers_in_the_other_dialect(stack: Stack, model: Model) -> None:
+    fields = filled(stack, asks(TOKEN, path="/v1/chat/completions"))
+    with never_asked(model):
+        answer = http2.send(stack.url, fields, None, trailers=[("checksum", "1")])
+    assert answer is not None
+    message, record = refused_chat(stack, answer, 400, "invalid_value")
+    assert (message, record["reason"]) == ("a JSON body is required", "InvalidRequest")
+
+
+def test_trailers_behind_a_body(stack: Stack) -> None:
+    answer = http2.send(stack.url, filled(stack, asks(TOKEN)), BODY, trailers=[("checksum", "1")])
+    assert answer is not None and answer.status_code == 200 and answer.json()["type"] == "message"

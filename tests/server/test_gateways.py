@@ -1,6 +1,8 @@
 import asyncio
+import gc
 import json
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -73,16 +75,49 @@ def test_a_bad_first_one_is_an_error(path: Path) -> None:
     asyncio.run(scene())
 
 
-def test_an_exchange_keeps_what_it_began_with(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_stream_keeps_the_configuration_it_began_with(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is in use until its last stream has ended."""
+
     async def scene() -> None:
         held = await begun(path, order(path, 1, GATEWAY), order(path, 2, OTHER))
-        running: list[Gateway] = [held.current()]
+        streams = [held.acquire(), held.acquire()]
         await held.follow()
-        assert models(running[0]) == ["claude-*"]
-        assert models(held.current()) == ["other-*"]
+        later = held.acquire()
+        assert [models(one.gateway) for one in streams] == [["claude-*"]] * 2
+        assert models(later.gateway) == models(held.current()) == ["other-*"]
         assert capsys.readouterr().out == "using 1\nusing 1 2\n"
-        running.clear()
+        held.release(streams[0])
+        held.release(later)
+        assert capsys.readouterr().out == ""
+        held.release(streams[1])
         assert capsys.readouterr().out == "using 2\n"
+
+    asyncio.run(scene())
+
+
+def test_a_configuration_without_streams_is_replaced_at_once(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async def scene() -> None:
+        held = await begun(path, order(path, 1, GATEWAY), order(path, 2, OTHER), order(path, 3, GATEWAY))
+        held.release(held.acquire())
+        former = weakref.ref(held.current())
+        gc.disable()
+        try:
+            await held.follow()
+            assert former() is None
+        finally:
+            gc.enable()
+
+    asyncio.run(scene())
+    assert capsys.readouterr().out == "using 1\nusing 2\nusing 3\n"
+
+
+def test_messages_may_be_as_large_as_bodies_and_a_little_more(path: Path) -> None:
+    async def scene() -> None:
+        text = f"{GATEWAY}\nmax_body_bytes: 5000000\n"
+        held = await begun(path, order(path, 1, GATEWAY), order(path, 2, text))
+        assert held.max_message_bytes() == (32 << 20) + gateways.MESSAGE_MARGIN_BYTES
+        await held.follow()
+        assert held.max_message_bytes() == 5_000_000 + gateways.MESSAGE_MARGIN_BYTES
 
     asyncio.run(scene())
 

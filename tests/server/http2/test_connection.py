@@ -6,28 +6,22 @@ import h2.config
 import h2.connection
 import h2.events
 import h2.settings
-import hpack
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from extproc.server.http2 import frames
 from extproc.server.http2.connection import (
     BACKLOG_BYTES,
-    PREFACE,
+    CONNECTION_WINDOW,
+    MAX_CONCURRENT_STREAMS,
     STREAM_WINDOW,
-    Closed,
     Connection,
-    Event,
-    Opened,
-    Received,
 )
-from extproc.server.http2.frames import Broken, Code, FrameReader, Setting
+from extproc.server.http2.frames import Code, ConnectionFailed
+from extproc.server.http2.streams import Closed, Event, Opened, Received
+from tests.server.http2.peer import GREETING, REQUEST, Exchange, data, request
 
-REQUEST = [(":method", "POST"), (":scheme", "http"), (":path", "/p"), (":authority", "a"), ("te", "trailers")]
-BLOCK = hpack.Encoder().encode(REQUEST)
-OPEN = frames.frame(frames.HEADERS, frames.END_HEADERS, 1, BLOCK)
-UNFINISHED = frames.frame(frames.HEADERS, 0, 1, BLOCK)
+OPEN = request()
 ANSWER = b"\x88"
 TRAILERS = frames.literal(b"grpc-status", b"0")
 
@@ -67,17 +61,6 @@ class Pair:
 
     def of(self, kind: type) -> list[Any]:
         return [one for one in self.heard if isinstance(one, kind)]
-
-
-def broken(*sent: bytes) -> Code:
-    """What the server says to bytes it cannot accept; it says it in a GOAWAY, too."""
-    server = Connection()
-    server.take()
-    with pytest.raises(Broken) as raised:
-        list(server.receive(PREFACE + b"".join(sent)))
-    [*_, last] = FrameReader().feed(server.take())
-    assert (last.kind, last.payload[4:]) == (frames.GOAWAY, raised.value.code.to_bytes(4, "big"))
-    return raised.value.code
 
 
 def test_a_request_and_its_answer() -> None:
@@ -224,103 +207,96 @@ def test_trailers_of_a_request_end_it() -> None:
     assert pair.seen[-1] == Received(stream, b"", end=True)
 
 
-def test_leaving() -> None:
+def test_draining() -> None:
     pair = Pair()
     pair.request()
-    pair.server.leave(announced=True)
-    pair.server.leave()
+    pair.server.announce_goaway()
+    pair.server.send_goaway()
     pair.exchange()
     assert [one.last_stream_id for one in pair.of(h2.events.ConnectionTerminated)] == [2**31 - 1, 1]
 
 
-def test_a_header_block_in_pieces() -> None:
-    first = frames.frame(frames.HEADERS, frames.END_STREAM, 1, BLOCK[:3])
-    middle = frames.frame(frames.CONTINUATION, 0, 1, BLOCK[3:7])
-    last = frames.frame(frames.CONTINUATION, frames.END_HEADERS, 1, BLOCK[7:])
-    opened, received = Connection().receive(PREFACE + first + middle + last)
-    assert isinstance(opened, Opened)
-    assert opened.headers[b":path"] == b"/p"
-    assert received == Received(1, b"", end=True)
+def test_more_than_the_window_ends_the_stream() -> None:
+    """Credit is withheld while the backlog is full."""
+    exchange = Exchange(OPEN)
+    exchange.connection.send_data(1, b"x" * (2 * BACKLOG_BYTES))
+    exchange.send(data(1, b"y" * 16_384) * (STREAM_WINDOW // 16_384))
+    assert exchange.failure is None and not exchange.of(frames.WINDOW_UPDATE)
+    assert exchange.send(data(1, b"y")).outcome == "reset 1 FLOW_CONTROL_ERROR"
+    assert exchange.events[-1] == Closed(1)
 
 
-def test_frames_of_unknown_kinds_are_passed_over() -> None:
-    [opened] = Connection().receive(PREFACE + frames.frame(0x99, 0xFF, 0, b"?") + OPEN)
-    assert isinstance(opened, Opened)
+def test_streams_beyond_the_limit_are_refused_until_one_has_ended() -> None:
+    exchange = Exchange(*[request(2 * number + 1, end=True) for number in range(MAX_CONCURRENT_STREAMS)])
+    assert exchange.outcome == "fine"
+    late = 2 * MAX_CONCURRENT_STREAMS + 1
+    assert exchange.send(request(late)).outcome == f"reset {late} REFUSED_STREAM"
+    exchange.connection.end(1, TRAILERS)
+    assert exchange.send(data(late, b"late") + request(late + 2)).outcome == "fine"
+    assert exchange.events[-1] == Opened(late + 2, exchange.events[0].headers, end=False)  # type: ignore[union-attr]
 
 
-def test_frames_for_a_stream_that_has_ended_are_passed_over() -> None:
-    server = Connection()
-    list(server.receive(PREFACE + OPEN))
-    server.send_headers(1, ANSWER)
-    server.end(1, TRAILERS)
-    late = [
-        frames.frame(frames.DATA, 0, 1, b"late"),
-        frames.window_update(1, 1),
-        frames.rst_stream(1, Code.CANCEL),
-        frames.frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, 1, b""),
-    ]
-    assert list(server.receive(b"".join(late))) == []
+def test_streams_behind_our_goaway_are_refused_and_older_ones_go_on() -> None:
+    exchange = Exchange(request(1))
+    exchange.connection.announce_goaway()
+    exchange.connection.take()
+    assert exchange.send(request(3)).outcome == "fine"
+    exchange.connection.send_goaway()
+    exchange.connection.take()
+    assert exchange.send(request(5)).outcome == "reset 5 REFUSED_STREAM"
+    assert exchange.send(data(3, b"x")).outcome == "fine"
+    assert exchange.events[-1] == Received(3, b"x", end=False)
+    [goaway] = exchange.send(b"\0" * 9).of(frames.GOAWAY)
+    assert goaway.payload[:4] == b"\0\0\0\x03", "the last stream of a GOAWAY never grows"
 
 
-def setting(key: Setting, value: int) -> bytes:
-    return frames.settings({key: value})
+def test_what_is_not_consumed_gets_no_credit_for_the_connection() -> None:
+    """Bytes that the consumer holds count until it gives them back, or until their stream is gone."""
+    exchange = Exchange(OPEN, request(3))
+    piece = b"x" * 16_384
+    for stream in (1, 3):
+        for count in range(1, CONNECTION_WINDOW // 2 // len(piece) + 1):
+            exchange.send(data(stream, piece))
+            assert not [one for one in exchange.of(frames.WINDOW_UPDATE) if not one.stream]
+            exchange.connection.hold(stream, count * len(piece))
+            exchange.events.clear()
+    exchange.connection.hold(3, 0)
+    [credit] = exchange.send(b"").of(frames.WINDOW_UPDATE)
+    assert (credit.stream, int.from_bytes(credit.payload, "big")) == (0, CONNECTION_WINDOW // 2)
+    [credit] = exchange.send(frames.rst_stream(1, Code.CANCEL) + data(3, piece)).of(frames.WINDOW_UPDATE)
+    assert (credit.stream, int.from_bytes(credit.payload, "big")) == (0, CONNECTION_WINDOW // 2 + len(piece))
 
 
-@pytest.mark.parametrize(
-    ("sent", "code"),
-    [
-        ([frames.frame(frames.DATA, 0, 1, b"x")], Code.PROTOCOL_ERROR),  # never opened
-        ([frames.frame(frames.DATA, 0, 0, b"x")], Code.PROTOCOL_ERROR),
-        ([frames.frame(frames.HEADERS, frames.END_HEADERS, 2, BLOCK)], Code.PROTOCOL_ERROR),  # a server's number
-        ([frames.frame(frames.HEADERS, frames.END_HEADERS, 0, BLOCK)], Code.PROTOCOL_ERROR),
-        ([OPEN, OPEN], Code.PROTOCOL_ERROR),  # trailers that do not end it
-        ([UNFINISHED, frames.frame(frames.PING, 0, 0, b"12345678")], Code.PROTOCOL_ERROR),
-        ([UNFINISHED, frames.frame(frames.CONTINUATION, 4, 3)], Code.PROTOCOL_ERROR),
-        ([frames.frame(frames.CONTINUATION, 4, 1)], Code.PROTOCOL_ERROR),
-        ([frames.frame(frames.HEADERS, 0, 1), *[frames.frame(frames.CONTINUATION, 0, 1, b"x" * 40_000)] * 2],
-         Code.ENHANCE_YOUR_CALM),
-        ([frames.frame(frames.HEADERS, frames.END_HEADERS, 1, b"\xff\xff\xff\xff\xff\xff")], Code.COMPRESSION_ERROR),
-        ([frames.frame(frames.PUSH_PROMISE, 0, 1)], Code.PROTOCOL_ERROR),
-        ([frames.frame(frames.PING, 0, 0, b"1")], Code.FRAME_SIZE_ERROR),
-        ([frames.frame(frames.SETTINGS, 0, 1)], Code.PROTOCOL_ERROR),
-        ([frames.frame(frames.SETTINGS, 0, 0, b"1")], Code.FRAME_SIZE_ERROR),
-        ([setting(Setting.MAX_FRAME_SIZE, 1)], Code.PROTOCOL_ERROR),
-        ([setting(Setting.INITIAL_WINDOW_SIZE, 1 << 31)], Code.FLOW_CONTROL_ERROR),
-        ([frames.window_update(0, 0)], Code.PROTOCOL_ERROR),
-        ([frames.window_update(0, 2**31 - 1)], Code.FLOW_CONTROL_ERROR),
-        ([OPEN, frames.window_update(1, 2**31 - 1)], Code.FLOW_CONTROL_ERROR),
-        ([frames.window_update(1, 1)], Code.PROTOCOL_ERROR),
-        ([frames.rst_stream(1, Code.CANCEL)], Code.PROTOCOL_ERROR),
-        ([OPEN, frames.frame(frames.DATA, frames.END_STREAM, 1), frames.frame(frames.DATA, 0, 1)], Code.STREAM_CLOSED),
-    ],
-)  # fmt: skip
-def test_what_breaks_the_rules_ends_the_connection(sent: list[bytes], code: Code) -> None:
-    assert broken(*sent) is code
+def test_more_than_the_connections_window_ends_it() -> None:
+    exchange = Exchange(OPEN)
+    piece = b"x" * 16_384
+    for count in range(1, CONNECTION_WINDOW // len(piece) + 1):
+        exchange.send(data(1, piece))
+        exchange.connection.hold(1, count * len(piece))
+        exchange.events.clear()
+    assert exchange.failure is None
+    assert exchange.send(data(1, b"x")).outcome == "goaway FLOW_CONTROL_ERROR"
 
 
-def test_more_than_the_window_ends_the_connection() -> None:
-    """Credit is withheld while the backlog is full; who sends all the same is no client of ours."""
-    server = Connection()
-    list(server.receive(PREFACE + OPEN))
-    server.send_data(1, b"x" * (2 * BACKLOG_BYTES))
-    piece = frames.frame(frames.DATA, 0, 1, b"y" * (1 << 20))
-    with pytest.raises(Broken) as raised:
-        list(server.receive(piece * 5))
-    assert raised.value.code is Code.FLOW_CONTROL_ERROR
-
-
-@pytest.mark.parametrize("sent", [b"GET / HTTP/1.1\r\n\r\n", b"\0", PREFACE[:-1] + b"?"])
-def test_no_preface_no_connection(sent: bytes) -> None:
-    with pytest.raises(Broken):
-        list(Connection().receive(sent))
+def test_the_connections_window_serves_waiting_streams_in_turn() -> None:
+    pair = Pair(INITIAL_WINDOW_SIZE=1 << 20)
+    streams = [pair.request() for _ in range(3)]
+    for stream in streams:
+        pair.server.send_headers(stream, ANSWER)
+        pair.server.send_data(stream, b"%d" % stream * 70_000)
+    pair.exchange()
+    for _ in range(3):
+        pair.client.increment_flow_control_window(30_000)
+        pair.exchange()
+    assert {one.stream_id for one in pair.of(h2.events.DataReceived)} == set(streams)
 
 
 @given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 255), st.integers(0, 5), st.binary(max_size=40))))
 def test_no_frames_whatsoever_do_more_than_break_it(sent: list[tuple[int, int, int, bytes]]) -> None:
     server = Connection()
     try:
-        for event in server.receive(PREFACE + OPEN + b"".join(frames.frame(*one) for one in sent)):
+        for event in server.receive(GREETING + OPEN + b"".join(frames.frame(*one) for one in sent)):
             if isinstance(event, Received):
                 server.send_data(event.stream, event.data)
-    except Broken:
+    except ConnectionFailed:
         pass

@@ -5,7 +5,7 @@ wherever two readers could understand a token in two ways (https://www.rfc-edito
 import base64
 import binascii
 import re
-from typing import Any
+from typing import Any, TypeVar
 
 import jwt
 import msgspec
@@ -15,17 +15,37 @@ from extproc.schema import Issuer
 from extproc.wire import untrusted
 
 _PART = re.compile("[A-Za-z0-9_-]*")
+_ABSENT, _NULL = msgspec.Raw(), msgspec.Raw(b"null")
+T = TypeVar("T")
 
 
 class Unproven(Exception):
     """The credential proves nothing; `str()` is the code for the record."""
 
 
-class Token(msgspec.Struct, frozen=True):
-    """What a token says of itself, signature unchecked."""
+class _Header(msgspec.Struct):
+    """What decides how a token is verified; other members are skipped."""
 
-    header: dict[str, Any]
-    claims: dict[str, Any]
+    alg: msgspec.Raw = _ABSENT
+    kid: msgspec.Raw = _ABSENT
+    crit: msgspec.Raw = _ABSENT
+    enc: msgspec.Raw = _ABSENT
+    cty: msgspec.Raw = _ABSENT
+
+
+class _Payload(msgspec.Struct):
+    iss: msgspec.Raw = _ABSENT
+
+
+class Token(msgspec.Struct, frozen=True):
+    """A token whose signature is still to be verified. Anybody can send one, so little of it has been decoded."""
+
+    algorithm: str
+    """Empty where the header has no string for it."""
+    key_id: str | None
+    issuer: str
+    header: bytes
+    payload: bytes
     signed: bytes
     signature: bytes
 
@@ -37,13 +57,33 @@ def parse(text: str) -> Token:
         raise Unproven("token_encrypted")
     if len(parts) != 3:
         raise Unproven("token_malformed")
-    header = _object(parts[0])
-    if "enc" in header:
+    header, payload, signature = map(_bytes, parts)
+    head = _decode(_header, header)
+    if head.enc != _ABSENT:
         raise Unproven("token_encrypted")
-    if "cty" in header:  # a token inside the token, or something else that is not claims
+    if head.cty != _ABSENT:  # a token inside the token, or something else that is not claims
         raise Unproven("token_nested")
-    signed = text.rpartition(".")[0].encode()
-    return Token(header, _object(parts[1]), signed, _bytes(parts[2]))
+    issuer = _string(_decode(_payload, payload).iss)
+    if head.crit != _ABSENT:
+        raise Unproven("critical_header_not_understood")
+    return Token(
+        algorithm=_string(head.alg),
+        key_id=None if head.kid in (_ABSENT, _NULL) else _decode(_text, head.kid),
+        issuer=issuer,
+        header=header,
+        payload=payload,
+        signed=text.rpartition(".")[0].encode(),
+        signature=signature,
+    )
+
+
+def claims(token: Token) -> dict[str, Any]:
+    """All claims of a token whose signature has been verified. Raises Unproven."""
+    _unique(token.header)
+    found = _unique(token.payload)
+    if found.get("iss") != token.issuer:
+        raise Unproven("token_malformed")
+    return found
 
 
 def is_proven(token: Token, key: Key, algorithm: str) -> bool:
@@ -89,9 +129,26 @@ def _bytes(part: str) -> bytes:
     return data
 
 
-def _object(part: str) -> dict[str, Any]:
+_header = untrusted.decoder(_Header)
+_payload = untrusted.decoder(_Payload)
+_text = untrusted.decoder(str)
+
+
+def _decode(decoder: msgspec.json.Decoder[T], data: bytes | msgspec.Raw) -> T:
     try:
-        value = untrusted.decode_unique(_bytes(part))
+        return decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        raise Unproven("token_malformed") from None
+
+
+def _string(raw: msgspec.Raw) -> str:
+    """Empty for a value of another type. Raises Unproven."""
+    return _decode(_text, raw) if bytes(raw).startswith(b'"') else ""
+
+
+def _unique(data: bytes) -> dict[str, Any]:
+    try:
+        value = untrusted.decode_unique(data)
     except untrusted.DuplicateName:
         raise Unproven("duplicate_member") from None
     except (msgspec.DecodeError, ValueError, RecursionError):

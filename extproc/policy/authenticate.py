@@ -40,7 +40,7 @@ class _Proven(msgspec.Struct, frozen=True):
 
 
 class Authenticate:
-    """Sets `facts.caller`, or refuses with 401 for every failure alike."""
+    """Sets `facts.caller`, or refuses with 401: alike for every failure but a token that has expired."""
 
     def __init__(self, source: Source, faults: list[Fault], remote: KeySets[Any]) -> None:
         settings = source.config.authentication
@@ -87,7 +87,7 @@ class Authenticate:
                 facts.caller = await self._verify(token, now)
                 return None
         except Unproven as problem:
-            return None if self._mode == "permissive" else _refusal("invalid credential", str(problem))
+            return None if self._mode == "permissive" else _refusal(_message(str(problem)), str(problem))
         return _refusal("missing credential", "credential_missing") if self._mode == "strict" else None
 
     async def _verify(self, token: str, now: float) -> Caller:
@@ -147,6 +147,11 @@ async def _find(source: KeySource, kid: str | None, algorithm: str) -> Key:
 
 
 _FINAL = (("x-should-retry", "false"),)
+
+
+def _message(problem: str) -> str:
+    """Who holds a token that was good once may know it; of anything else a client learns nothing."""
+    return "credential expired" if problem == "token_expired" else "invalid credential"
 
 
 def _refusal(message: str, detail: str) -> Rejection:

@@ -105,11 +105,12 @@ def wrong_claim(claims: dict[str, Any], issuer: Issuer, now: float) -> str | Non
     audiences = [claims["aud"]] if isinstance(claims["aud"], str) else claims["aud"]
     if not isinstance(audiences, list) or not all(isinstance(audience, str) for audience in audiences):
         return "token_malformed"
-    if now >= claims["exp"] + issuer.leeway:
-        return "token_expired"
     if any(claims.get(name, now) > now + issuer.leeway for name in ("nbf", "iat")):
         return "token_not_yet_valid"
-    return None if any(audience in issuer.audiences for audience in audiences) else "wrong_audience"
+    if not any(audience in issuer.audiences for audience in audiences):
+        return "wrong_audience"
+    # The last of all, since a client is told of it: it is true only of a token that was good once.
+    return "token_expired" if now >= claims["exp"] + issuer.leeway else None
 
 
 def _is_time(value: Any) -> bool:

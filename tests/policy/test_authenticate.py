@@ -221,11 +221,16 @@ def test_a_probe_is_not_asked(strict: Authenticate) -> None:
 
 def test_the_client_does_not_hear_why(strict: Authenticate) -> None:
     said = set()
-    for text in (token(claims(exp=1)), token(claims(aud="x")), "rubbish"):
+    for text in (token(header={"kid": "nobody"}), token(claims(exp=1, aud="x")), token(claims(aud="x")), "rubbish"):
         facts = Facts(0, headers=Headers([("x-api-key", text)]))
         rejection: Any = done(strict(facts, time.time()))
         said.add((rejection.message, rejection.kind, rejection.headers[0]))
     assert len(said) == 1
+
+
+def test_a_token_that_has_expired_is_called_so(strict: Authenticate) -> None:
+    rejection: Any = done(strict(Facts(0, headers=Headers([("x-api-key", token(claims(exp=1)))])), time.time()))
+    assert rejection.message == "credential expired"
 
 
 def test_only_an_expired_token_is_worth_another_try(strict: Authenticate) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -118,6 +119,13 @@ class Issuer(_Strict):
     """Seconds by which clocks may differ."""
     required_claims: list[str] = []
     """Besides `iss`, `aud` and `exp`, which every token must have."""
+    token_types: list[str] = ["JWT", "at+jwt", "JOSE"]
+    """What `typ` may be where a token has one: other kinds, such as `logout+jwt`, are signed by the same keys."""
+
+    @cached_property
+    def media_types(self) -> frozenset[str]:
+        """As `tokens.media_type` writes them."""
+        return frozenset(name.lower().removeprefix("application/") for name in self.token_types)
 
 
 class HeaderLocation(_Strict):

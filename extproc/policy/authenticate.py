@@ -111,6 +111,8 @@ class Authenticate:
             raise Unproven("wrong_issuer")
         if token.algorithm not in trusted.settings.algorithms:
             raise Unproven("algorithm_not_allowed")
+        if token.type and token.type not in trusted.settings.media_types:
+            raise Unproven("wrong_token_type")
         key = await _proving_key(token, trusted.keys)
         claims = tokens.claims(token)
         if wrong := tokens.wrong_claim(claims, trusted.settings, now):

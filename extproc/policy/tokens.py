@@ -28,6 +28,7 @@ class _Header(msgspec.Struct):
 
     alg: msgspec.Raw = _ABSENT
     kid: msgspec.Raw = _ABSENT
+    typ: msgspec.Raw = _ABSENT
     crit: msgspec.Raw = _ABSENT
     enc: msgspec.Raw = _ABSENT
     cty: msgspec.Raw = _ABSENT
@@ -43,6 +44,8 @@ class Token(msgspec.Struct, frozen=True):
     algorithm: str
     """Empty where the header has no string for it."""
     key_id: str | None
+    type: str
+    """`typ` as a media type without `application/`, in lower case; empty if absent."""
     issuer: str
     header: bytes
     payload: bytes
@@ -69,12 +72,18 @@ def parse(text: str) -> Token:
     return Token(
         algorithm=_string(head.alg),
         key_id=None if head.kid in (_ABSENT, _NULL) else _decode(_text, head.kid),
+        type=media_type("" if head.typ in (_ABSENT, _NULL) else _decode(_text, head.typ)),
         issuer=issuer,
         header=header,
         payload=payload,
         signed=text.rpartition(".")[0].encode(),
         signature=signature,
     )
+
+
+def media_type(name: str) -> str:
+    """The form in which types are compared (https://www.rfc-editor.org/rfc/rfc7515#section-4.1.9)."""
+    return name.lower().removeprefix("application/")
 
 
 def claims(token: Token) -> dict[str, Any]:

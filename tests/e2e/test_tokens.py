@@ -157,6 +157,10 @@ BAD: dict[str, tuple[Make, str]] = {
     "expired, and for another audience": (paid(exp=now(-3600), aud="another-api"), "wrong_audience"),
     "expired, and of another key": (
         lambda keys, other: forge.token(header(), claims(exp=now(-3600)), forge.rs256(other)), "bad_signature"),
+    "a logout token": (headed(typ="logout+jwt"), "wrong_token_type"),
+    "a security event": (headed(typ="application/secevent+JWT"), "wrong_token_type"),
+    "a proof of possession": (headed(typ="dpop+jwt"), "wrong_token_type"),
+    "a type that is no string": (headed(typ=["JWT"]), "token_malformed"),
     "not yet": (paid(nbf=now(3600)), "token_not_yet_valid"),
     "issued in the future": (paid(iat=now(3600)), "token_not_yet_valid"),
     "claims are a list": (lambda keys, other: forge.token(header(), [], forge.rs256(keys)), "token_malformed"),

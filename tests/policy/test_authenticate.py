@@ -233,6 +233,24 @@ def test_a_token_that_has_expired_is_called_so(strict: Authenticate) -> None:
     assert rejection.message == "credential expired"
 
 
+@pytest.mark.parametrize(
+    "kind", ["logout+jwt", "secevent+jwt", "dpop+jwt", "application/logout+JWT", "id_token", "jwt2"]
+)
+def test_a_token_of_another_kind(strict: Authenticate, kind: str) -> None:
+    assert code(strict, token(header={"typ": kind})) == "wrong_token_type"
+
+
+@pytest.mark.parametrize("kind", [None, "JWT", "jwt", "application/jwt", "at+jwt", "application/AT+jwt", "JOSE"])
+def test_kinds_that_say_who_calls(strict: Authenticate, kind: str | None) -> None:
+    assert code(strict, token(header={"typ": kind})) == ""
+
+
+def test_an_issuer_with_a_kind_of_its_own(tmp_path: Path) -> None:
+    made = step(tmp_path, token_types=["application/acme+JWT"])
+    assert code(made, token(header={"typ": "ACME+jwt"})) == ""
+    assert code(made, token(header={"typ": "JWT"})) == "wrong_token_type"
+
+
 def test_only_an_expired_token_is_worth_another_try(strict: Authenticate) -> None:
     for text, final in ((token(claims(exp=1)), False), (token(claims(aud="x")), True), ("rubbish", True)):
         rejection: Any = done(strict(Facts(0, headers=Headers([("x-api-key", text)])), time.time()))

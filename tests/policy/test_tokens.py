@@ -97,10 +97,23 @@ def test_an_issuer_that_is_no_string_is_nobody(issuer: bytes) -> None:
     assert tokens.parse(f"{GOOD}.{payload}.").issuer == ""
 
 
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        (b"{}", ""),
+        (b'{"typ":"JWT"}', "jwt"),
+        (b'{"typ":"application/AT+jwt"}', "at+jwt"),
+        (b'{"typ":"logout+jwt"}', "logout+jwt"),
+    ],
+)
+def test_the_type_of_a_token(header: bytes, expected: str) -> None:
+    assert tokens.parse(f"{part(header)}.{GOOD}.").type == expected
+
+
 def test_a_token_taken_apart() -> None:
     text = token({"iss": "lab"})
     made = tokens.parse(text)
-    assert (made.algorithm, made.key_id, made.issuer) == ("ES256", "EC-1", "lab")
+    assert (made.algorithm, made.key_id, made.type, made.issuer) == ("ES256", "EC-1", "jwt", "lab")
     assert tokens.claims(made) == {"iss": "lab"}
     assert f"{made.signed.decode()}.{part(made.signature)}" == text
 

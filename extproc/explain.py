@@ -22,6 +22,7 @@ from extproc.errors import Kind, Reason, Rejection
 from extproc.events import Action, AwaitBody, Headers, RequestBody, RequestHeaders, Respond
 from extproc.facts import Facts
 from extproc.gateway import Gateway
+from extproc.policy import tokens
 from extproc.policy.asked import READINGS
 from extproc.policy.credential import placed
 from extproc.policy.remote_keys import RemoteKeys
@@ -81,7 +82,7 @@ def run(gateway: Gateway, remote: RemoteKeys, asked: Asked) -> int:
     if isinstance(action, Respond) and action.record.get("reason") == Reason.JWT_AUTH:
         print(f"token    not accepted: {action.record['error']}")
         return _verdict(action)
-    lines = [*_caller(facts, bool(asked.token)), *_model(facts.resolved)]
+    lines = [*_caller(facts, asked.token), *_model(facts.resolved)]
     for rules in gateway.rules.sets(facts, facts.resolved):
         lines += _rules(gateway, rules, Seen(facts, facts.resolved))
     print("\n".join(lines))
@@ -140,11 +141,13 @@ def _known(gateway: Gateway, facts: Facts, raw: bytes) -> Facts:
     return dataclasses.replace(facts, body=body, raw_body=raw, resolved=model)
 
 
-def _caller(facts: Facts, with_token: bool) -> Iterator[str]:
+def _caller(facts: Facts, token: str) -> Iterator[str]:
     proven = facts.caller.kind != "anonymous"
-    remark = "; the token is not accepted" if with_token and not proven else ""
+    remark = "; the token is not accepted" if token and not proven else ""
     yield f"caller   {facts.caller.kind} {facts.caller.subject}".rstrip() + remark
-    for name, value in facts.caller.claims.items():
+    # A caller keeps only the claims that are read.
+    claims = tokens.claims(tokens.parse(token)) if token and facts.caller.kind == "jwt" else facts.caller.claims
+    for name, value in claims.items():
         yield f"claim    {name}: {json.dumps(value, ensure_ascii=False)}"
 
 

@@ -1,7 +1,5 @@
 """Who is calling: a JWT of a trusted issuer, or a static key."""
 
-import hashlib
-from collections import OrderedDict
 from typing import Any
 
 import msgspec
@@ -15,10 +13,11 @@ from extproc.policy import credential as credentials
 from extproc.policy.credential import credential
 from extproc.policy.key_sets import KeySets, Plan
 from extproc.policy.keys import Key, KeySource
+from extproc.policy.token_cache import TokenCache, Verified
 from extproc.policy.tokens import Token, Unproven
 from extproc.schema import Issuer
 
-CACHE_SIZE = 10_000
+_ALWAYS_KEPT = frozenset({"iss", "sub"})
 _UNAVAILABLE = "keys_unavailable"
 
 
@@ -27,29 +26,21 @@ class _Trusted(msgspec.Struct, frozen=True):
     keys: KeySource
 
 
-class _Proven(msgspec.Struct, frozen=True):
-    caller: Caller
-    until: float
-    """The second from which the token no longer proves anything."""
-    key: Key
-    source: KeySource
-
-    def stands(self, now: float) -> bool:
-        current = self.source.current()
-        return now < self.until and current is not None and current.holds(self.key)
-
-
 class Authenticate:
     """Sets `facts.caller`, or refuses with 401: alike for every failure but a token that has expired."""
 
-    def __init__(self, source: Source, faults: list[Fault], remote: KeySets[Any]) -> None:
+    def __init__(
+        self, source: Source, faults: list[Fault], remote: KeySets[Any], claims: frozenset[str] | None = None
+    ) -> None:
+        """`claims`: those that somebody will read, besides `iss` and `sub`; None: any may be."""
         settings = source.config.authentication
         self._mode = settings.mode
         self._locations = settings.locations
         self._hidden = credentials.headers(settings.locations)
         self._most = settings.max_token_bytes
         self._issuers: dict[str, _Trusted] = {}
-        self._verified: OrderedDict[bytes, _Proven] = OrderedDict()
+        self._verified = TokenCache(settings.token_cache_bytes)
+        self._claims = None if claims is None else claims | _ALWAYS_KEPT
         self.fetched: list[Plan] = []
         """For KeySets.use."""
         if settings.mode == "strict" and not settings.jwt and settings.api_keys is None:
@@ -93,17 +84,13 @@ class Authenticate:
     async def _verify(self, token: str, now: float) -> Caller:
         if token.startswith(api_keys.PREFIX):
             return self._api_keys.verify(token, now)
-        digest = hashlib.sha256(token.encode()).digest()
-        known = self._verified.get(digest)
-        if known is not None and known.stands(now):
-            return known.caller
-        proven = await self._check(token, now)
-        self._verified[digest] = proven
-        if len(self._verified) > CACHE_SIZE:
-            self._verified.popitem(last=False)
-        return proven.caller
+        if (known := self._verified.get(token, now)) is not None:
+            return known
+        verified = await self._check(token, now)
+        self._verified.add(token, verified)
+        return verified.caller
 
-    async def _check(self, text: str, now: float) -> _Proven:
+    async def _check(self, text: str, now: float) -> Verified:
         """Nothing that the token claims is decoded before its signature is verified. Raises Unproven."""
         token = tokens.parse(text)
         trusted = self._issuers.get(token.issuer)
@@ -117,7 +104,13 @@ class Authenticate:
         claims = tokens.claims(token)
         if wrong := tokens.wrong_claim(claims, trusted.settings, now):
             raise Unproven(wrong)
-        return _Proven(Caller(claims), claims["exp"] + trusted.settings.leeway, key, trusted.keys)
+        until = claims["exp"] + trusted.settings.leeway
+        return Verified(Caller(self._kept(claims)), until, key, trusted.keys)
+
+    def _kept(self, claims: dict[str, Any]) -> dict[str, Any]:
+        if self._claims is None:
+            return claims
+        return {name: value for name, value in claims.items() if name in self._claims}
 
 
 async def _proving_key(token: Token, source: KeySource) -> Key:

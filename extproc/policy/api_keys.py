@@ -19,7 +19,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from extproc import config
 from extproc.config import Fault, Invalid, Source
 from extproc.facts import Caller
-from extproc.policy.tokens import Unproven
+from extproc.policy.tokens import KEY_SUBJECT, Unproven
 
 PREFIX = "extproc_"
 """By which keys are told from tokens, here and by scanners for leaked secrets."""
@@ -79,7 +79,7 @@ class ApiKeys:
 
 
 def _caller(entry: Entry) -> Caller:
-    return Caller({**entry.claims, "id": entry.id, "sub": f"key:{entry.id}"}, "key")
+    return Caller({**entry.claims, "id": entry.id, "sub": KEY_SUBJECT + entry.id}, "key")
 
 
 def _until(expires: dt.datetime | None) -> float:

@@ -17,6 +17,8 @@ from extproc.wire import untrusted
 _PART = re.compile("[A-Za-z0-9_-]*")
 _ABSENT, _NULL = msgspec.Raw(), msgspec.Raw(b"null")
 T = TypeVar("T")
+KEY_SUBJECT = "key:"
+"""Begins the subject of a static key; no issuer may give one that looks like it."""
 
 
 class Unproven(Exception):
@@ -107,6 +109,8 @@ def is_proven(token: Token, key: Key, algorithm: str) -> bool:
 
 def wrong_claim(claims: dict[str, Any], issuer: Issuer, now: float) -> str | None:
     """Why claims that are signed prove nothing to us at `now`, Unix seconds; None: they do."""
+    if str(claims.get("sub")).startswith(KEY_SUBJECT):
+        return "reserved_subject"
     if any(claims.get(name) is None for name in ("exp", "aud", *issuer.required_claims)):
         return "claim_missing"
     if not all(_is_time(claims[name]) for name in ("exp", "nbf", "iat") if name in claims):

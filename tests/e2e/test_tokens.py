@@ -157,6 +157,7 @@ BAD: dict[str, tuple[Make, str]] = {
     "expired, and for another audience": (paid(exp=now(-3600), aud="another-api"), "wrong_audience"),
     "expired, and of another key": (
         lambda keys, other: forge.token(header(), claims(exp=now(-3600)), forge.rs256(other)), "bad_signature"),
+    "the subject of a static key": (paid(sub="key:nightly"), "reserved_subject"),
     "a logout token": (headed(typ="logout+jwt"), "wrong_token_type"),
     "a security event": (headed(typ="application/secevent+JWT"), "wrong_token_type"),
     "a proof of possession": (headed(typ="dpop+jwt"), "wrong_token_type"),

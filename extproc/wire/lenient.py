@@ -41,14 +41,19 @@ def loads(data: bytes | str) -> Any:
         raise Undecodable(str(error)) from None
 
 
+MAX_TOKENS = 10**9
+"""More than any model can read or write in one call."""
+
+
 def count(value: Any) -> int | None:
-    """A number of tokens, however it is written."""
+    """A number of tokens, however it is written; None where it cannot be one."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        return max(0, int(value))
+        number = int(value)
     except (ValueError, OverflowError):
         return None
+    return number if 0 <= number <= MAX_TOKENS else None
 
 
 def _nothing(_: str) -> None:

@@ -12,7 +12,7 @@ from extproc.translate.identity.meter import word
 from extproc.translate.pair import Json, Outcome, Usage
 from extproc.wire import untrusted
 from extproc.wire.frames import fields
-from extproc.wire.lenient import Undecodable, decode
+from extproc.wire.lenient import MAX_TOKENS, Undecodable, decode
 from extproc.wire.messages import error_event
 from extproc.wire.rejections import rejection_event
 
@@ -136,7 +136,7 @@ class MessagesMeter:
 
 
 def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 53 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_TOKENS else None
 
 
 def envelope(body: Json) -> bytes:

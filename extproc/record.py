@@ -19,6 +19,7 @@ DIALECT = "dialect"
 READ = "gen_ai.request.stream"
 """Set where the answer will be read; that it came to an end is said by ENDED."""
 OPERATION = "gen_ai.operation.name"
+UPSTREAM_REQUEST = "upstream_request_id"
 FIRST = "gen_ai.server.time_to_first_token"
 PACE = "gen_ai.server.time_per_output_token"
 
@@ -80,6 +81,11 @@ def of_model(facts: Facts) -> Record:
 
 def of_provider(provider: Provider) -> Record:
     return {"gen_ai.provider.name": provider.name}
+
+
+def of_upstream_request(identifier: str) -> Record:
+    """What the provider calls the request; `request_id` is ours, whatever it says."""
+    return {UPSTREAM_REQUEST: identifier[:MAX_NAME]} if identifier else {}
 
 
 def verdict(provider: Provider) -> Record:

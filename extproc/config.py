@@ -60,6 +60,10 @@ class Source:
         """The file's content, the same for all who build from this source. Raises OSError."""
         return self.files.read(self.resolve(path))
 
+    def read_keys(self, path: Path, max_stale: float) -> bytes:
+        """A file of keys, which may be deleted while the gateway runs. Raises OSError."""
+        return self.files.read_keys(self.resolve(path), max_stale)
+
     def place(self, where: Where) -> str:
         """`gateway.yaml:12`"""
         return f"{self.path}:{_line(self._lines, where)}"

@@ -89,7 +89,8 @@ class Jwks(_Strict):
     refresh: float = Field(300, ge=1, le=86400)
     """Seconds between two fetches at most; a shorter `max-age` of the answer is followed, down to 10 s."""
     max_stale: float = Field(86400, ge=0, le=30 * 86400)
-    """Seconds beyond that for which keys are used that cannot be fetched again."""
+    """Seconds beyond that for which keys are used that cannot be fetched again; of a file, seconds for which its keys
+    are used after it has been deleted."""
     ca_file: Path | None = None
     """Trusted roots instead of the public ones, for a private certificate authority."""
 
@@ -97,9 +98,11 @@ class Jwks(_Strict):
     def _one_source(self) -> "Jwks":
         if [self.file, self.inline, self.url, self.discovery].count(None) != 3:
             raise ValueError("keys come from exactly one of: file, inline, url, discovery")
-        fetching = self.model_fields_set & {"refresh", "max_stale", "ca_file"}
+        fetching = self.model_fields_set & {"refresh", "ca_file"}
         if fetching and not self.fetched:
             raise ValueError(f"{', '.join(sorted(fetching))}: only for keys that are fetched, by url or discovery")
+        if "max_stale" in self.model_fields_set and self.inline is not None:
+            raise ValueError("max_stale: only for keys that are fetched or in a file")
         return self
 
     @property
@@ -153,6 +156,8 @@ Location = Annotated[
 
 class ApiKeys(_Strict):
     file: Path
+    max_stale: float = Field(86400, ge=0, le=30 * 86400)
+    """Seconds for which its keys are good after the file has been deleted."""
 
 
 class Authentication(_Strict):

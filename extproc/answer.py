@@ -241,13 +241,14 @@ class Answer:
 
     def _begin(self, headers: dict[str, str]) -> BeginAnswer:
         assert self._asked is not None
+        fields = record.of_upstream_request(headers.get("request-id", ""))
         headers = headers | ids(headers.get("request-id", self._facts.request_id))
         media = self._reply.outcome.media if self._reply else ""
         media = media or (SSE if self._asked.stream else JSON)
         headers |= {"content-type": media} | ({} if media == JSON else {"cache-control": "no-cache"})
         if not self._asked.silent and (warnings := self._warnings()):
             headers["x-translation-warnings"] = header_value(warnings)
-        return self._begin_with(200, headers, {"request_id": headers["request-id"]})
+        return self._begin_with(200, headers, fields)
 
     def _collect_error(self, event: ResponseBody, now: float) -> list[Action]:
         room = MAX_ERROR_BYTES - len(self._error_body)
@@ -272,7 +273,8 @@ class Answer:
         status = rejection.http_status if said else rejection_status(self._facts.dialect, rejection)
         body = self._concealed(said or self._envelope(rejection, request_id))
         outcome = record.of_outcome(self._reply.outcome) if self._reply else {}
-        fields = outcome | record.of_rejection(rejection) | {"request_id": request_id}
+        fields = outcome | record.of_rejection(rejection)
+        fields |= record.of_upstream_request(extra.get("request-id", ""))
         actions: list[Action] = [self._begin_with(status, headers, fields), AnswerBody(body, True, {})]
         if self._upstream.end or not self._has_body:
             # An answer without a body gets none by streaming; Envoy replaces it whole.

@@ -192,7 +192,7 @@ def _tls(source: Source, live: bool) -> Json:
 
 # Fields of the record (DESIGN 7) that the processor knows; Envoy adds its own.
 _RECORDED = (
-    "route", "endpoint", "http.path", "protocol", "request_id",
+    "route", "endpoint", "http.path", "protocol", "request_id", record.UPSTREAM_REQUEST,
     "gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model", "gen_ai.upstream.model",
     "gen_ai.response.model", "gen_ai.request.max_tokens", "gen_ai.request.stream",
     "gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens",

@@ -22,12 +22,14 @@ from extproc.errors import Kind, Reason, Rejection
 from extproc.events import Action, AwaitBody, Headers, RequestBody, RequestHeaders, Respond
 from extproc.facts import Facts
 from extproc.gateway import Gateway
+from extproc.policy import tokens
 from extproc.policy.asked import READINGS
 from extproc.policy.credential import placed
 from extproc.policy.remote_keys import RemoteKeys
 from extproc.policy.rules import RuleSet, Seen
 from extproc.policy.variables import AT_HEADERS, Part
 from extproc.providers import Resolved
+from extproc.wire import untrusted
 from extproc.wire.paths import routed
 
 VARIABLE = "EXTPROC_TOKEN"
@@ -80,7 +82,7 @@ def run(gateway: Gateway, remote: RemoteKeys, asked: Asked) -> int:
     if isinstance(action, Respond) and action.record.get("reason") == Reason.JWT_AUTH:
         print(f"token    not accepted: {action.record['error']}")
         return _verdict(action)
-    lines = [*_caller(facts, bool(asked.token)), *_model(facts.resolved)]
+    lines = [*_caller(facts, asked.token), *_model(facts.resolved)]
     for rules in gateway.rules.sets(facts, facts.resolved):
         lines += _rules(gateway, rules, Seen(facts, facts.resolved))
     print("\n".join(lines))
@@ -118,7 +120,7 @@ def _body(asked: Asked, facts: Facts) -> bytes:
     least = {reading.limits[0]: 1024, reading.turns: [{"role": "user", "content": "?"}]}
     text = "" if asked.body is None else _read(asked.body)
     try:
-        body = least if asked.body is None else msgspec.json.decode(text)
+        body = least if asked.body is None else untrusted.decode(text)
     except msgspec.DecodeError as error:
         raise Unusable(f"{asked.body} is not valid JSON: {error}") from None
     if not isinstance(body, dict):
@@ -132,18 +134,20 @@ def _known(gateway: Gateway, facts: Facts, raw: bytes) -> Facts:
     """With what the rules for the body would see, had it come to that."""
     if facts.endpoint is None or facts.endpoint.operation not in (Operation.GENERATE, Operation.COUNT_TOKENS):
         return facts
-    body: dict[str, Any] = msgspec.json.decode(raw)
+    body: dict[str, Any] = untrusted.decode(raw)
     model: Resolved | None = facts.resolved
     if model is None and isinstance(name := body.get("model", ""), str):
         model = gateway.catalogue.resolve(name, facts.endpoint.provider)
     return dataclasses.replace(facts, body=body, raw_body=raw, resolved=model)
 
 
-def _caller(facts: Facts, with_token: bool) -> Iterator[str]:
+def _caller(facts: Facts, token: str) -> Iterator[str]:
     proven = facts.caller.kind != "anonymous"
-    remark = "; the token is not accepted" if with_token and not proven else ""
+    remark = "; the token is not accepted" if token and not proven else ""
     yield f"caller   {facts.caller.kind} {facts.caller.subject}".rstrip() + remark
-    for name, value in facts.caller.claims.items():
+    # A caller keeps only the claims that are read.
+    claims = tokens.claims(tokens.parse(token)) if token and facts.caller.kind == "jwt" else facts.caller.claims
+    for name, value in claims.items():
         yield f"claim    {name}: {json.dumps(value, ensure_ascii=False)}"
 
 

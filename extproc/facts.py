@@ -11,10 +11,11 @@ from extproc.providers import Provider, Resolved
 from extproc.wire import Dialect
 
 
-class Caller(msgspec.Struct, frozen=True):
-    """The verified claims of a token or a static key; anonymous has none."""
+class Caller(msgspec.Struct, frozen=True, weakref=True):
+    """Who calls, by a token or a static key; anonymous has no claims."""
 
     claims: dict[str, Any]
+    """Verified. Of a token's claims, those that rules or records can read."""
     kind: Literal["jwt", "key", "anonymous"] = "jwt"
 
     @property

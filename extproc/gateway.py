@@ -62,7 +62,7 @@ class Gateway:
         faults += found
         self.rules = Rules(source, catalogue, faults)
         authorize_model = AuthorizeModel(self.rules)
-        authenticate = Authenticate(source, faults, remote or RemoteKeys())
+        authenticate = Authenticate(source, faults, remote or RemoteKeys(), _claims_read(self.rules, settings))
         trace = _trace(source, os.environ if environ is None else environ, faults)
         if faults:
             raise source.explain(faults)
@@ -130,6 +130,12 @@ def _trace(source: Source, environ: Mapping[str, str], faults: list[Fault]) -> S
         faults.append(Fault(("tracing",), "needs an extra: pip install 'llm-extproc[traces]'"))
         return None
     return Trace(settings, {name: value.reveal() for name, value in found.items() if value is not None})
+
+
+def _claims_read(rules: Rules, settings: Config) -> frozenset[str] | None:
+    """By rules, records and metrics; None: any."""
+    named = rules.claims()
+    return None if named is None else named.union(_claims(settings))
 
 
 def _claims(settings: Config) -> list[str]:

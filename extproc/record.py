@@ -8,8 +8,9 @@ from extproc.errors import Rejection
 from extproc.events import Record
 from extproc.facts import Facts
 from extproc.providers import Provider
-from extproc.translate.pair import Outcome, Translated
+from extproc.translate.pair import Outcome, Translated, Usage
 from extproc.translate.warnings import header_value
+from extproc.wire.lenient import MAX_TOKENS
 
 VERDICT, ALLOWED = "verdict", "allow"
 CLUSTER = "cluster"
@@ -18,6 +19,7 @@ DIALECT = "dialect"
 READ = "gen_ai.request.stream"
 """Set where the answer will be read; that it came to an end is said by ENDED."""
 OPERATION = "gen_ai.operation.name"
+UPSTREAM_REQUEST = "upstream_request_id"
 FIRST = "gen_ai.server.time_to_first_token"
 PACE = "gen_ai.server.time_per_output_token"
 
@@ -81,6 +83,11 @@ def of_provider(provider: Provider) -> Record:
     return {"gen_ai.provider.name": provider.name}
 
 
+def of_upstream_request(identifier: str) -> Record:
+    """What the provider calls the request; `request_id` is ours, whatever it says."""
+    return {UPSTREAM_REQUEST: identifier[:MAX_NAME]} if identifier else {}
+
+
 def verdict(provider: Provider) -> Record:
     """What the guard wants to see, and where the request goes; set once, with the last word on the request."""
     return {VERDICT: ALLOWED, CLUSTER: provider.cluster}
@@ -103,15 +110,23 @@ def of_outcome(outcome: Outcome) -> Record:
     if outcome.finish_reason:
         record["gen_ai.response.finish_reasons"] = outcome.finish_reason
     if outcome.usage is not None:
-        record["gen_ai.usage.input_tokens"] = outcome.usage.input_tokens
-        record["gen_ai.usage.output_tokens"] = outcome.usage.output_tokens
-        record["gen_ai.usage.cache_read.input_tokens"] = outcome.usage.cache_read_input_tokens
-        record["gen_ai.usage.cache_creation.input_tokens"] = outcome.usage.cache_creation_input_tokens
+        record |= _of_usage(outcome.usage)
     if outcome.failure is not None:
         record |= of_rejection(outcome.failure)
     if outcome.complete:
         record[ENDED] = True
     return record
+
+
+def _of_usage(usage: Usage) -> Record:
+    counts = {
+        "gen_ai.usage.input_tokens": usage.input_tokens,
+        "gen_ai.usage.output_tokens": usage.output_tokens,
+        "gen_ai.usage.cache_read.input_tokens": usage.cache_read_input_tokens,
+        "gen_ai.usage.cache_creation.input_tokens": usage.cache_creation_input_tokens,
+    }
+    # Budgets and bills are made of these: what no model can have used is left out.
+    return {name: count for name, count in counts.items() if 0 <= count <= MAX_TOKENS}
 
 
 def of_rejection(rejection: Rejection) -> Record:

@@ -7,13 +7,14 @@ exchange of the old is left, show Envoy the new alone. Whatever fails on the way
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from extproc import envoy, front, gateway
 from extproc.config import Invalid, Source
-from extproc.files import Files
+from extproc.files import DeletedFiles, Files
 from extproc.front import Front, NotTaken
 from extproc.policy.key_sets import Name, News, Plan
 from extproc.policy.remote_keys import RemoteKeys
@@ -116,6 +117,7 @@ class Reloader:
         self.crew = Crew(self._greeting, self._keys.wanted)
         self.status = Status()
         self._files = Files()
+        self._deleted = DeletedFiles()
         self._at_start, fetched = self._load(self._files)
         self._current = Generation(1, narrow(self._at_start), self._files, fetched)
         self._older: list[Generation] = []
@@ -141,6 +143,7 @@ class Reloader:
         while True:
             asked = await self._asked_soon()
             looks = await asyncio.to_thread(self._files.look_again)
+            await self._look_for_deleted()
             # A file may be in the midst of being written: it is read when it has come to rest.
             if asked or seen == looks != self._files.looks:
                 await self.reload()
@@ -149,7 +152,7 @@ class Reloader:
 
     async def reload(self) -> None:
         """Brings the files' present content into force, or says why not."""
-        files = Files()
+        files = Files(deleted=self._deleted.counts(self._current.files))
         try:
             source, fetched = await asyncio.to_thread(self._load, files)
             await self._bring(Generation(self._current.number + 1, self._in_place(source), files, fetched), source)
@@ -161,6 +164,31 @@ class Reloader:
             self._refuse([f"{type(error).__name__}: see that its files can be read, and Envoy's written"])
         finally:
             self._files = files
+
+    async def _look_for_deleted(self) -> None:
+        """Keys of a file that has been gone for too long end here, also where the newest files are refused."""
+        files = self._current.files
+        await asyncio.to_thread(self._deleted.look, files)
+        left, now = self._deleted.left(files), time.time()
+        known, self.status.deleted_key_files = (
+            self.status.deleted_key_files,
+            {str(path): round(now + seconds, 1) for path, seconds in left.items()},
+        )
+        for path, seconds in left.items():
+            if str(path) not in known:
+                log.warning("%s is gone; its keys count for another %.0f s", path, seconds)
+        counts = self._deleted.counts(files)
+        if any(counts[path] != files.contents[path] for path in left):
+            await self._bring_contents(Files({**files.contents, **counts}))
+
+    async def _bring_contents(self, files: Files) -> None:
+        """Brings contents into force that have not been read from the files just now."""
+        try:
+            source, fetched = await asyncio.to_thread(self._load, files)
+            await self._bring(Generation(self._current.number + 1, self._in_place(source), files, fetched), source)
+        except Exception as error:  # noqa: BLE001 - what serves goes on serving, and this is tried again in a moment
+            why = str(error) if isinstance(error, Invalid | NotTaken) else type(error).__name__
+            log.error("keys of files that are gone still count: %s", why)
 
     def _load(self, files: Files) -> tuple[Source, list[Plan]]:
         made = gateway.load(self._path, self._environ, files=files, remote=self._keys)

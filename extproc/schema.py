@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -88,7 +89,8 @@ class Jwks(_Strict):
     refresh: float = Field(300, ge=1, le=86400)
     """Seconds between two fetches at most; a shorter `max-age` of the answer is followed, down to 10 s."""
     max_stale: float = Field(86400, ge=0, le=30 * 86400)
-    """Seconds beyond that for which keys are used that cannot be fetched again."""
+    """Seconds beyond that for which keys are used that cannot be fetched again; of a file, seconds for which its keys
+    are used after it has been deleted."""
     ca_file: Path | None = None
     """Trusted roots instead of the public ones, for a private certificate authority."""
 
@@ -96,9 +98,11 @@ class Jwks(_Strict):
     def _one_source(self) -> "Jwks":
         if [self.file, self.inline, self.url, self.discovery].count(None) != 3:
             raise ValueError("keys come from exactly one of: file, inline, url, discovery")
-        fetching = self.model_fields_set & {"refresh", "max_stale", "ca_file"}
+        fetching = self.model_fields_set & {"refresh", "ca_file"}
         if fetching and not self.fetched:
             raise ValueError(f"{', '.join(sorted(fetching))}: only for keys that are fetched, by url or discovery")
+        if "max_stale" in self.model_fields_set and self.inline is not None:
+            raise ValueError("max_stale: only for keys that are fetched or in a file")
         return self
 
     @property
@@ -118,6 +122,13 @@ class Issuer(_Strict):
     """Seconds by which clocks may differ."""
     required_claims: list[str] = []
     """Besides `iss`, `aud` and `exp`, which every token must have."""
+    token_types: list[str] = ["JWT", "at+jwt", "JOSE"]
+    """What `typ` may be where a token has one: other kinds, such as `logout+jwt`, are signed by the same keys."""
+
+    @cached_property
+    def media_types(self) -> frozenset[str]:
+        """As `tokens.media_type` writes them."""
+        return frozenset(name.lower().removeprefix("application/") for name in self.token_types)
 
 
 class HeaderLocation(_Strict):
@@ -145,6 +156,8 @@ Location = Annotated[
 
 class ApiKeys(_Strict):
     file: Path
+    max_stale: float = Field(86400, ge=0, le=30 * 86400)
+    """Seconds for which its keys are good after the file has been deleted."""
 
 
 class Authentication(_Strict):
@@ -155,6 +168,9 @@ class Authentication(_Strict):
     locations: list[Location] = Field(["authorization", "x-api-key"], min_length=1)
     """Where a request may carry its credential."""
     max_token_bytes: int = Field(16 * 1024, ge=256, le=48 * 1024)
+    token_cache_bytes: int = Field(16 * 1024 * 1024, ge=0)
+    """Memory of a worker for tokens that have been verified, some 10,000 of usual size. What does not fit is verified
+    again, which takes about 0.1 ms."""
 
 
 def _listed(value: Any) -> Any:

@@ -16,7 +16,8 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "observability.md"
 # What each field of the log says; the list itself is the code's.
 FIELDS = {
     "time": "when the request came",
-    "request_id": "as in the answer's `request-id`",
+    "request_id": "the gateway's own; as in the answer's `request-id`, unless the provider has given one",
+    "upstream_request_id": "the provider's, as in the answer's `request-id`",
     "x-request-id": "Envoy's own, for a call the processor never saw",
     "route": "not used yet",
     "endpoint": "`messages`, `chat`, `responses`, `count_tokens`, `input_tokens`, `models`, `probe`, `passthrough`",

@@ -52,7 +52,7 @@ def faults(folder: Path, text: str, environ: dict[str, str] | None = None) -> li
 
 
 def authenticating(**changes: Any) -> str:
-    """The first part of a configuration, with another issuer or mode."""
-    mode = changes.pop("mode", "strict")
+    """The first part of a configuration, with another issuer; `mode` and `authentication` stand beside it."""
+    beside = {"mode": changes.pop("mode", "strict"), **changes.pop("authentication", {})}
     issuer = {"issuer": ISSUER, "audiences": [AUDIENCE], "algorithms": ["ES256"], "jwks": {"inline": {"keys": [jwk()]}}}
-    return "authentication: " + json.dumps({"mode": mode, "jwt": [issuer | changes]})
+    return "authentication: " + json.dumps({**beside, "jwt": [issuer | changes]})

@@ -271,10 +271,16 @@ def test_what_flowed_before_an_abort_is_on_record(gate: Gateway) -> None:
     assert play.after(1) >> response_body(CHUNK) << says(end=False, record={"gen_ai.usage.input_tokens": 3})
 
 
-def test_the_providers_request_id_is_the_clients(gate: Gateway) -> None:
+def test_the_providers_request_id_is_the_clients_and_ours_is_the_records(gate: Gateway) -> None:
     play = sent(gate) >> response_headers(x_request_id="req_upstream") >> response_body(ANSWER, end=True)
     headers = {"request-id": "req_upstream", "x-request-id": "req_upstream"}
-    assert play << begins(headers=headers, request_id="req_upstream") << says(end=True)
+    known: Json = {"upstream_request_id": "req_upstream", "request_id": ABSENT}
+    assert play << begins(headers=headers, **known) << says(end=True)
+
+
+def test_a_providers_request_id_does_not_fill_the_log(gate: Gateway) -> None:
+    play = sent(gate) >> response_headers(x_request_id="r" * 5000) >> response_body(ANSWER, end=True)
+    assert play << begins(upstream_request_id="r" * 200) << says(end=True)
 
 
 def test_an_early_rejection_has_no_answer(gate: Gateway) -> None:

@@ -147,13 +147,14 @@ def test_a_list_of_models(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_a_bad_token(capsys: pytest.CaptureFixture[str], given: str, code: str) -> None:
+    message = "credential expired" if code == "token_expired" else "invalid credential"
     status, said = check(capsys, "--token", given, "--model", "free")
     assert (status, said) == (
         1,
         [
             "POST /v1/messages",
             f"token    not accepted: {code}",
-            f"refused  401: invalid credential   (JwtAuth, {code})",
+            f"refused  401: {message}   (JwtAuth, {code})",
         ],
     )
 

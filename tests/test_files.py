@@ -1,10 +1,11 @@
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from extproc.files import Files
+from extproc.files import DeletedFiles, Files
 
 SECRET = "sk-secret"
 
@@ -106,3 +107,71 @@ def test_nothing_is_shown(tmp_path: Path) -> None:
     files = Files()
     files.read(path)
     assert SECRET not in repr(files) + str(files)
+
+
+class Watched:
+    """A file of keys, one plain file, and a clock."""
+
+    def __init__(self, folder: Path) -> None:
+        self.now = 0.0
+        self.keys, self.plain = folder / "keys", folder / "plain"
+        self.keys.write_text(SECRET)
+        self.plain.write_text(SECRET)
+        self.files = self.read({})
+        self.deleted = DeletedFiles(lambda: self.now)
+
+    def read(self, deleted: dict[Path, bytes]) -> Files:
+        files = Files(deleted=deleted)
+        files.read_keys(self.keys, 10)
+        files.read(self.plain)
+        return files
+
+    def left(self, at: float) -> dict[Path, float]:
+        self.now = at
+        self.deleted.look(self.files)
+        return self.deleted.left(self.files)
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Watched:
+    return Watched(tmp_path)
+
+
+def test_keys_of_a_deleted_file_count_for_a_while(watched: Watched) -> None:
+    assert watched.left(at=5) == {}
+    watched.keys.unlink()
+    assert watched.left(at=6) == {watched.keys: 10}
+    assert watched.read(watched.deleted.counts(watched.files)).contents[watched.keys] == SECRET.encode()
+    assert watched.left(at=15.9) == {watched.keys: pytest.approx(0.1)}
+    assert watched.deleted.counts(watched.files) == {watched.keys: SECRET.encode()}
+    assert watched.left(at=16) == {watched.keys: 0}
+    assert watched.read(watched.deleted.counts(watched.files)).contents[watched.keys] == b""
+
+
+def test_a_file_that_comes_back_is_read(watched: Watched) -> None:
+    watched.keys.unlink()
+    watched.left(at=0)
+    watched.keys.write_text("new")
+    assert watched.left(at=9) == {}
+    assert watched.read(watched.deleted.counts(watched.files)).contents[watched.keys] == b"new"
+    watched.keys.unlink()
+    assert watched.left(at=11) == {watched.keys: 10}
+
+
+def test_the_folder_may_be_gone_too(watched: Watched) -> None:
+    shutil.rmtree(watched.keys.parent)
+    assert watched.left(at=0) == {watched.keys: 10}
+    watched.keys.parent.write_text("a file in its place")
+    assert watched.left(at=1) == {watched.keys: 9}
+
+
+def test_only_files_of_keys_may_go(watched: Watched) -> None:
+    watched.plain.unlink()
+    assert watched.left(at=0) == {}
+    with pytest.raises(FileNotFoundError):
+        watched.read(watched.deleted.counts(watched.files))
+
+
+def test_what_was_never_read_is_not_made_up(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        Files(deleted={tmp_path / "other": b""}).read_keys(tmp_path / "keys", 10)

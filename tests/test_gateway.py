@@ -81,7 +81,7 @@ def test_an_invalid_token(gate: Gateway) -> None:
     play = Playbook(gate) >> request_headers(token=token(claims(exp=1)))
     headers = {"www-authenticate": 'Bearer error="invalid_token"'}
     known: Json = {"reason": "JwtAuth", "error": "token_expired"}
-    assert play << rejects(401, AUTHENTICATION_ERROR, "invalid credential", headers=headers, **known)
+    assert play << rejects(401, AUTHENTICATION_ERROR, "credential expired", headers=headers, **known)
 
 
 def test_a_stranger(gate: Gateway) -> None:

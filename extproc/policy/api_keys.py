@@ -3,6 +3,7 @@
 The file is YAML, so JSON will do: a list of `{id, sha256, claims, expires}`.
 """
 
+import contextlib
 import datetime as dt
 import hashlib
 import hmac
@@ -10,16 +11,15 @@ import json
 import re
 import secrets
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 
-from extproc import config
+from extproc import config, schema
 from extproc.config import Fault, Invalid, Source
 from extproc.facts import Caller
-from extproc.policy.tokens import Unproven
+from extproc.policy.tokens import KEY_SUBJECT, Unproven
 
 PREFIX = "extproc_"
 """By which keys are told from tokens, here and by scanners for leaked secrets."""
@@ -79,7 +79,7 @@ class ApiKeys:
 
 
 def _caller(entry: Entry) -> Caller:
-    return Caller({**entry.claims, "id": entry.id, "sub": f"key:{entry.id}"}, "key")
+    return Caller({**entry.claims, "id": entry.id, "sub": KEY_SUBJECT + entry.id}, "key")
 
 
 def _until(expires: dt.datetime | None) -> float:
@@ -94,17 +94,22 @@ def load(source: Source, faults: list[Fault]) -> ApiKeys:
         return ApiKeys()
     found: list[Entry] = []
     try:
-        _read(source, source.resolve(settings.file), found)
+        _read(source, settings, found)
     except Invalid as error:
         faults += [Fault(("authentication", "api_keys", "file"), line) for line in error.lines]
     return ApiKeys(found)
 
 
-def _read(source: Source, path: Path, found: list[Entry]) -> None:
-    """Raises config.Invalid."""
+def _read(source: Source, settings: schema.ApiKeys, found: list[Entry]) -> None:
+    """A file without an entry, be it empty or all comments, is a list without keys. Raises config.Invalid."""
+    path = source.resolve(settings.file)
     lines: dict[config.Where, int] = {}
     faults: list[Fault] = []
+    with contextlib.suppress(OSError):  # config.read will say so
+        source.read_keys(path, settings.max_stale)
     entries = config.read(path, source.files, lines, faults, {})
+    if entries is None:
+        entries = []
     if not isinstance(entries, list):
         faults.append(Fault((), "expected a list of keys, as `extproc key new` prints them"))
         entries = []

@@ -1,7 +1,5 @@
 """Who is calling: a JWT of a trusted issuer, or a static key."""
 
-import hashlib
-from collections import OrderedDict
 from typing import Any
 
 import msgspec
@@ -15,10 +13,11 @@ from extproc.policy import credential as credentials
 from extproc.policy.credential import credential
 from extproc.policy.key_sets import KeySets, Plan
 from extproc.policy.keys import Key, KeySource
-from extproc.policy.tokens import Unproven
+from extproc.policy.token_cache import TokenCache, Verified
+from extproc.policy.tokens import Token, Unproven
 from extproc.schema import Issuer
 
-CACHE_SIZE = 10_000
+_ALWAYS_KEPT = frozenset({"iss", "sub"})
 _UNAVAILABLE = "keys_unavailable"
 
 
@@ -27,29 +26,21 @@ class _Trusted(msgspec.Struct, frozen=True):
     keys: KeySource
 
 
-class _Proven(msgspec.Struct, frozen=True):
-    caller: Caller
-    until: float
-    """The second from which the token no longer proves anything."""
-    key: Key
-    source: KeySource
-
-    def stands(self, now: float) -> bool:
-        current = self.source.current()
-        return now < self.until and current is not None and current.holds(self.key)
-
-
 class Authenticate:
-    """Sets `facts.caller`, or refuses with 401 for every failure alike."""
+    """Sets `facts.caller`, or refuses with 401: alike for every failure but a token that has expired."""
 
-    def __init__(self, source: Source, faults: list[Fault], remote: KeySets[Any]) -> None:
+    def __init__(
+        self, source: Source, faults: list[Fault], remote: KeySets[Any], claims: frozenset[str] | None = None
+    ) -> None:
+        """`claims`: those that somebody will read, besides `iss` and `sub`; None: any may be."""
         settings = source.config.authentication
         self._mode = settings.mode
         self._locations = settings.locations
         self._hidden = credentials.headers(settings.locations)
         self._most = settings.max_token_bytes
         self._issuers: dict[str, _Trusted] = {}
-        self._verified: OrderedDict[bytes, _Proven] = OrderedDict()
+        self._verified = TokenCache(settings.token_cache_bytes)
+        self._claims = None if claims is None else claims | _ALWAYS_KEPT
         self.fetched: list[Plan] = []
         """For KeySets.use."""
         if settings.mode == "strict" and not settings.jwt and settings.api_keys is None:
@@ -87,48 +78,53 @@ class Authenticate:
                 facts.caller = await self._verify(token, now)
                 return None
         except Unproven as problem:
-            return None if self._mode == "permissive" else _refusal("invalid credential", str(problem))
+            return None if self._mode == "permissive" else _refusal(_message(str(problem)), str(problem))
         return _refusal("missing credential", "credential_missing") if self._mode == "strict" else None
 
     async def _verify(self, token: str, now: float) -> Caller:
         if token.startswith(api_keys.PREFIX):
             return self._api_keys.verify(token, now)
-        digest = hashlib.sha256(token.encode()).digest()
-        known = self._verified.get(digest)
-        if known is not None and known.stands(now):
-            return known.caller
-        proven = await self._check(token, now)
-        self._verified[digest] = proven
-        if len(self._verified) > CACHE_SIZE:
-            self._verified.popitem(last=False)
-        return proven.caller
+        if (known := self._verified.get(token, now)) is not None:
+            return known
+        verified = await self._check(token, now)
+        self._verified.add(token, verified)
+        return verified.caller
 
-    async def _check(self, text: str, now: float) -> _Proven:
+    async def _check(self, text: str, now: float) -> Verified:
+        """Nothing that the token claims is decoded before its signature is verified. Raises Unproven."""
         token = tokens.parse(text)
-        issuer = token.claims.get("iss")
-        trusted = self._issuers.get(issuer) if isinstance(issuer, str) else None
+        trusted = self._issuers.get(token.issuer)
         if trusted is None:
             raise Unproven("wrong_issuer")
-        algorithm, kid = token.header.get("alg"), token.header.get("kid")
-        if not isinstance(algorithm, str) or algorithm not in trusted.settings.algorithms:
+        if token.algorithm not in trusted.settings.algorithms:
             raise Unproven("algorithm_not_allowed")
-        if "crit" in token.header:
-            raise Unproven("critical_header_not_understood")
-        if not isinstance(kid, str | None):
-            raise Unproven("token_malformed")
-        key = await _find(trusted.keys, kid, algorithm)
-        proven = tokens.is_proven(token, key, algorithm)
-        if not proven and kid is not None and key.id is None:
-            # A key without an id may be of any; it was not, so this one may be new.
-            await trusted.keys.newer()
-            key = await _find(trusted.keys, kid, algorithm)
-            proven = tokens.is_proven(token, key, algorithm)
-        if not proven:
-            raise Unproven("bad_signature")
-        if wrong := tokens.wrong_claim(token.claims, trusted.settings, now):
+        if token.type and token.type not in trusted.settings.media_types:
+            raise Unproven("wrong_token_type")
+        key = await _proving_key(token, trusted.keys)
+        claims = tokens.claims(token)
+        if wrong := tokens.wrong_claim(claims, trusted.settings, now):
             raise Unproven(wrong)
-        until = token.claims["exp"] + trusted.settings.leeway
-        return _Proven(Caller(token.claims), until, key, trusted.keys)
+        until = claims["exp"] + trusted.settings.leeway
+        return Verified(Caller(self._kept(claims)), until, key, trusted.keys)
+
+    def _kept(self, claims: dict[str, Any]) -> dict[str, Any]:
+        if self._claims is None:
+            return claims
+        return {name: value for name, value in claims.items() if name in self._claims}
+
+
+async def _proving_key(token: Token, source: KeySource) -> Key:
+    """The key that signed the token. Raises Unproven."""
+    key = await _find(source, token.key_id, token.algorithm)
+    proven = tokens.is_proven(token, key, token.algorithm)
+    if not proven and token.key_id is not None and key.id is None:
+        # A key without an id may be of any; it was not, so this one may be new.
+        await source.newer()
+        key = await _find(source, token.key_id, token.algorithm)
+        proven = tokens.is_proven(token, key, token.algorithm)
+    if not proven:
+        raise Unproven("bad_signature")
+    return key
 
 
 async def _find(source: KeySource, kid: str | None, algorithm: str) -> Key:
@@ -146,6 +142,11 @@ async def _find(source: KeySource, kid: str | None, algorithm: str) -> Key:
 
 
 _FINAL = (("x-should-retry", "false"),)
+
+
+def _message(problem: str) -> str:
+    """Who holds a token that was good once may know it; of anything else a client learns nothing."""
+    return "credential expired" if problem == "token_expired" else "invalid credential"
 
 
 def _refusal(message: str, detail: str) -> Rejection:

@@ -33,13 +33,15 @@ def activation(values: Values) -> Activation:
 class Rule:
     """One boolean expression."""
 
-    __slots__ = ("_program", "reads", "text", "where")
+    __slots__ = ("_program", "claims", "reads", "text", "where")
 
     def __init__(self, text: str, where: Where, program: cel.Expression, reads: frozenset[Part]) -> None:
         self.text = text
         self.where = where
         self.reads = reads
         """The parts whose variables it names."""
+        self.claims = claims_named(text) if Part.CALLER in reads else frozenset()
+        """The claims it can read; None: any."""
         self._program = program
 
     def evaluate(self, seen: Activation) -> bool | None:
@@ -79,3 +81,42 @@ def _compile(environment: cel.Env, text: str) -> cel.Expression | str:
     except RuntimeError as error:
         first = str(error).splitlines()[0]
         return first.removeprefix("INVALID_ARGUMENT: ERROR: <input>:").removesuffix(" (in container '')")
+
+
+# Raw and triple-quoted strings, comments and quoted identifiers are not read here, and might hide a `jwt`.
+_UNREAD = r"""[rR][bB]?["']|[bB][rR]["']|"{3}|'{3}|//|`"""
+_STRING = r""""(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'"""
+_TOKEN = re.compile(rf"(?P<unread>{_UNREAD})|{_STRING}|[A-Za-z_]\w*|\S", re.ASCII)
+
+
+def claims_named(text: str) -> frozenset[str] | None:
+    """The claims that a valid expression can read; None where that cannot be told, so that it may be any.
+
+    `jwt.NAME`, `jwt["NAME"]` and `"NAME" in jwt` are understood."""
+    matches = list(_TOKEN.finditer(text))
+    if any(match["unread"] for match in matches):
+        return None
+    words = ["(", "(", "(", *(match.group() for match in matches)]
+    names = [_claim_named(words[at - 3 : at], words[at + 1 : at + 4]) for at, word in enumerate(words) if word == "jwt"]
+    known = frozenset(name for name in names if name is not None)
+    return known if None not in names else None
+
+
+def _claim_named(before: list[str], after: list[str]) -> str | None:
+    """The claim that is read where `jwt` stands between these words."""
+    match after:
+        case [".", name, *rest] if name.isidentifier() and rest[:1] != ["("]:
+            return name if before[-1] != "." else None
+        case ["[", literal, "]"] if before[-1] != ".":
+            return _plain(literal)
+        case [("." | "["), *_]:
+            return None
+        case _:
+            # Before the string nothing may bind closer than `in` does.
+            stands_alone = before[-1] == "in" and before[-3] in ("(", "[", "{", ",", "?", ":", "&", "|")
+            return _plain(before[-2]) if stands_alone else None
+
+
+def _plain(literal: str) -> str | None:
+    """The value of a string literal without escapes; None for any other token."""
+    return literal[1:-1] if literal[0] in "\"'" and len(literal) > 1 and "\\" not in literal else None

@@ -9,11 +9,13 @@ import os
 import re
 import socket
 import ssl
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 
+from extproc.policy import keys
 from extproc.policy.places import NotFetched, Place, trusting
 from extproc.schema import key_url
 
@@ -50,10 +52,12 @@ async def _fetch(place: Place) -> tuple[Any, float | None]:
         headers={"accept": "application/json", "accept-encoding": "identity", "user-agent": "llm-extproc"},
         trust_env=secure,  # proxies; plain HTTP is for this machine alone and goes through none
     ) as client:
-        if not place.discovers:
-            return await _get(client, place.url)
-        document, _ = await _get(client, _document(place.url))
-        return await _get(client, _jwks_uri(document, place.issuer, secure=secure))
+        url = place.url
+        if place.discovers:
+            document, _ = await _get(client, _document(url))
+            url = _jwks_uri(_json(document, json.loads), place.issuer, secure=secure)
+        jwks, max_age = await _get(client, url)
+        return _json(jwks, keys.read), max_age
 
 
 def _trusted(roots: str | None) -> ssl.SSLContext:
@@ -79,7 +83,7 @@ def _jwks_uri(document: Any, issuer: str, *, secure: bool) -> str:
     return url
 
 
-async def _get(client: httpx.AsyncClient, url: str) -> tuple[Any, float | None]:
+async def _get(client: httpx.AsyncClient, url: str) -> tuple[bytes, float | None]:
     where = httpx.URL(url)
     for _ in range(MAX_REDIRECTS + 1):
         async with client.stream("GET", where) as response:
@@ -88,7 +92,7 @@ async def _get(client: httpx.AsyncClient, url: str) -> tuple[Any, float | None]:
                 continue
             if response.status_code != 200:
                 raise NotFetched(f"status {response.status_code}")
-            return _json(await _read(response)), _max_age(response.headers)
+            return await _read(response), _max_age(response.headers)
     raise NotFetched("too many redirects")
 
 
@@ -109,9 +113,9 @@ async def _read(response: httpx.Response) -> bytes:
     return body
 
 
-def _json(body: bytes) -> Any:
+def _json(body: bytes, parse: Callable[[bytes], Any]) -> Any:
     try:
-        return json.loads(body)
+        return parse(body)
     except (ValueError, RecursionError):
         raise NotFetched("not JSON") from None
 

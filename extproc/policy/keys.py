@@ -88,12 +88,13 @@ class Fixed:
 
 
 def load(source: Source, issuer: Issuer, where: Where) -> Fixed | Fault:
-    """From the file or the configuration itself, where every key must be fit for use."""
+    """From the file or the configuration itself, where every key must be fit for use. A set without keys is no fault:
+    somebody has taken them back."""
     raw = issuer.jwks.inline
     if raw is None:
         assert issuer.jwks.file is not None
         try:
-            raw = json.loads(source.read(issuer.jwks.file))
+            raw = read(source.read_keys(issuer.jwks.file, issuer.jwks.max_stale))
         except OSError as error:
             return Fault((*where, "jwks", "file"), f"{issuer.jwks.file} cannot be read: {error.strerror}")
         except (ValueError, RecursionError):
@@ -104,7 +105,12 @@ def load(source: Source, issuer: Issuer, where: Where) -> Fixed | Fault:
         return Fault((*where, "jwks"), str(error))
     if problems:
         return Fault((*where, "jwks"), problems[0])
-    return Fixed(keys) if keys else Fault((*where, "jwks"), "there is no key for signatures here")
+    return Fixed(keys)
+
+
+def read(document: bytes) -> Any:
+    """The JSON of a JWKS; an empty document is a set without keys. Raises ValueError, RecursionError."""
+    return json.loads(document) if document.strip() else {"keys": []}
 
 
 def parse(raw: Any) -> tuple[Keys, list[str]]:

@@ -9,6 +9,7 @@ from extproc.errors import Kind, Reason, Rejection, invalid, unknown_model
 from extproc.facts import Facts
 from extproc.providers import Catalogue, Provider
 from extproc.translate.model_lists import is_list
+from extproc.wire import untrusted
 
 
 class FindEndpoint:
@@ -61,7 +62,7 @@ class ReadBody:
 
     async def __call__(self, facts: Facts, now: float) -> Rejection | None:
         try:
-            body = msgspec.json.decode(facts.raw_body)
+            body = untrusted.decode(facts.raw_body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return invalid("", f"the body is not valid JSON: {error}", code="")
         if not isinstance(body, dict):

@@ -1,5 +1,6 @@
 """The rules of a configuration: for everyone, of each route, of each model. A failed one counts against the caller."""
 
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -73,11 +74,11 @@ class RuleSet:
 
 class Decisions:
     """Remembers what came of rules that read nothing but the caller and the model: bounded, and gone with its Gateway.
-    An entry holds on to its caller, so no other one can have the same `id` while it lasts."""
+    An entry does not keep its caller alive: that is up to the cache of tokens, which is bounded by bytes."""
 
     def __init__(self, size: int = KEPT) -> None:
         self._size = size
-        self._known: OrderedDict[tuple[object, ...], tuple[Caller, bool | None]] = OrderedDict()
+        self._known: OrderedDict[tuple[object, ...], tuple[weakref.ref[Caller], bool | None]] = OrderedDict()
 
     def value(self, rule: Rule, seen: Seen) -> bool | None:
         """As Rule.evaluate."""
@@ -85,11 +86,12 @@ class Decisions:
             return rule.evaluate(seen.activation(rule.reads))
         caller = seen.facts.caller
         key = (rule, id(caller), *(_name(seen) if rule.reads - {Part.CALLER} else ()))
-        if key in self._known:
+        known = self._known.get(key)
+        if known is not None and known[0]() is caller:  # another one may have got the same `id`
             self._known.move_to_end(key)
-            return self._known[key][1]
+            return known[1]
         value = rule.evaluate(seen.activation(rule.reads))
-        self._known[key] = caller, value
+        self._known[key] = weakref.ref(caller), value
         if len(self._known) > self._size:
             self._known.popitem(last=False)
         return value
@@ -113,6 +115,13 @@ class Rules:
         for route, of_route in zip(config.routes, self._routes, strict=True):
             if route.serve == "passthrough":
                 faults.extend(fault for rule in of_route.rules if (fault := _never_decided(rule)))
+
+    def claims(self) -> frozenset[str] | None:
+        """The claims that some rule can read; None: any."""
+        everywhere = [self._everyone, *self._routes, *self._models.values()]
+        found = [rule.claims for rules in everywhere for rule in rules.rules]
+        known = [names for names in found if names is not None]
+        return frozenset().union(*known) if len(known) == len(found) else None
 
     def sets(self, facts: Facts, model: Resolved | None = None) -> list[RuleSet]:
         """Those that are asked about a request, in their order."""

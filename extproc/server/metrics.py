@@ -92,8 +92,13 @@ SINCE = Metric(
 )  # fmt: skip
 GENERATION = Metric("extproc_config_generation", Gauge, "Counts configurations that were taken.", claims=False)
 RELOADS = Metric("extproc_config_reloads", Counter, "Reloads by how they ended.", ("result",), claims=False)
+DELETED = Metric(
+    "extproc_deleted_key_files", Gauge, "Files of keys that are gone; their keys count for `max_stale` at most.",
+    claims=False,
+)  # fmt: skip
 METRICS = (
-    REQUESTS, TOKENS, DURATION, FIRST, PER_TOKEN, WARNINGS, IN_FLIGHT, IN_FORCE, SINCE, GENERATION, RELOADS
+    REQUESTS, TOKENS, DURATION, FIRST, PER_TOKEN, WARNINGS, IN_FLIGHT, IN_FORCE, SINCE, GENERATION, RELOADS,
+    DELETED,
 )  # fmt: skip
 
 _TOKEN_FIELDS = {
@@ -214,6 +219,7 @@ class OfConfiguration(Collector):
     def collect(self) -> Iterable[Family]:
         status = self._status
         gauges = {IN_FORCE: float(not status.refused), SINCE: status.since, GENERATION: float(status.generation)}
+        gauges[DELETED] = float(len(status.deleted_key_files))
         for metric, value in gauges.items():
             yield GaugeMetricFamily(metric.name, metric.meaning, value)
         reloads = CounterMetricFamily(RELOADS.name, RELOADS.meaning, labels=RELOADS.labels)

@@ -49,7 +49,7 @@ class Monitor:
             _listen(settings.health, "health", self._health)
         if settings.metrics is None:
             return {}
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
         registry = CollectorRegistry()
         MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
         registry.register(OfConfiguration(self._status))
@@ -95,7 +95,11 @@ class Monitor:
         workers = [good for name, good in found.items() if name != "envoy"]
         good = not self._leaving and found.get("envoy", True) and any(workers)
         status = "leaving" if self._leaving else "ready" if good else "not ready"
-        return good, {"status": status, **{name: "serving" if good else "not serving" for name, good in found.items()}}
+        detail: dict[str, Any] = {"status": status}
+        detail |= {name: "serving" if good else "not serving" for name, good in found.items()}
+        if gone := self._status.deleted_key_files:
+            detail["deleted_key_files"] = list(gone)  # no reason to take calls away: their keys still count for a while
+        return good, detail
 
 
 def _answer(start: Start, status: str, detail: dict[str, Any]) -> Iterable[bytes]:

@@ -17,6 +17,8 @@ class Status:
     """Why the newest files have not been taken: file, line, key. Empty: they are in force."""
     at_next_start: list[str] = field(default_factory=list)
     """Keys whose new values wait for a restart."""
+    deleted_key_files: dict[str, float] = field(default_factory=dict)
+    """Files of keys that are gone, and the Unix second from which their keys no longer count."""
     reloads: dict[str, int] = field(default_factory=lambda: {"taken": 0, "refused": 0})
 
     def taken(self, generation: int, at_next_start: list[str]) -> None:

@@ -7,9 +7,10 @@ from typing import Any, TypeVar, get_args
 
 import msgspec
 
+from extproc.wire import untrusted
+
 S = TypeVar("S", bound=msgspec.Struct)
 
-_decode = msgspec.json.Decoder().decode
 _HALF = re.compile("[\ud800-\udfff]")
 
 
@@ -29,7 +30,7 @@ def loads(data: bytes | str) -> Any:
     """Any JSON, and what Python's and JavaScript's servers write in its place: NaN, half a surrogate pair, bytes
     that are no UTF-8. Raises Undecodable."""
     try:
-        return _decode(data)
+        return untrusted.decode(data)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         text = data if isinstance(data, str) else data.decode("utf-8", "replace")
     try:
@@ -40,14 +41,19 @@ def loads(data: bytes | str) -> Any:
         raise Undecodable(str(error)) from None
 
 
+MAX_TOKENS = 10**9
+"""More than any model can read or write in one call."""
+
+
 def count(value: Any) -> int | None:
-    """A number of tokens, however it is written."""
+    """A number of tokens, however it is written; None where it cannot be one."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        return max(0, int(value))
+        number = int(value)
     except (ValueError, OverflowError):
         return None
+    return number if 0 <= number <= MAX_TOKENS else None
 
 
 def _nothing(_: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 
 from extproc.demo import claude_model
-from tests.e2e.stack import PROVIDER_KEY, SECONDS, Json, Model, Stack, demo_model, up
+from tests.e2e.stack import PROVIDER_KEY, SECONDS, Json, Model, Stack, demo_model, ids, up
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 ANTHROPIC_KEY = "sk-ant-api03-test-provider-key-0123456789abcdef"
@@ -110,7 +110,7 @@ def chat(stack: Stack, body: Json | bytes, *, path: str = "/v1/chat/completions"
 def line_of(stack: Stack, answer: httpx.Response) -> Json:
     """The record of an answer whose ids may be the provider's: Envoy's own stands in what the provider left out."""
     known = {answer.headers["request-id"], answer.headers["x-request-id"]}
-    return stack.record_where(lambda line: bool(known & {line["request_id"], line["x-request-id"]}))
+    return stack.record_where(lambda line: bool(known & ids(line)))
 
 
 def headers_of(request: Json) -> dict[str, str]:

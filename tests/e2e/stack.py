@@ -123,7 +123,7 @@ class Stack:
     def record(self, response: httpx.Response) -> Json:
         """The access log's line for an answer."""
         wanted = response.headers["request-id"]
-        return self.record_where(lambda line: wanted in (line["request_id"], line["x-request-id"]))
+        return self.record_where(lambda line: wanted in ids(line))
 
     def record_where(self, fits: Callable[[Json], bool]) -> Json:
         def pick(line: str) -> Json | None:
@@ -202,6 +202,11 @@ def up(
         finally:
             out.thread.join(SECONDS)
             err.thread.join(SECONDS)
+
+
+def ids(line: Json) -> set[str | None]:
+    """All that a call is known by: to us, to its provider, to Envoy."""
+    return {line["request_id"], line["upstream_request_id"], line["x-request-id"]}
 
 
 def free_port() -> int:

@@ -10,7 +10,7 @@ from anthropic.types import Message, MessageParam, TextBlock, ThinkingBlock, Too
 
 from extproc.translate.signature import seal
 from tests.e2e.providers import Providers
-from tests.e2e.stack import SECONDS, Json, Stack
+from tests.e2e.stack import SECONDS, Json, Stack, ids
 
 CLAUDE = "claude-opus-5"
 TEXT = "one two three four five six seven"
@@ -40,7 +40,7 @@ def asking(text: str, **more: Any) -> dict[str, Any]:
 
 def record(stack: Stack, request_id: str | None) -> Json:
     assert request_id is not None and request_id.startswith("req_")
-    return stack.record_where(lambda line: line["request_id"] == request_id)
+    return stack.record_where(lambda line: request_id in ids(line))
 
 
 def check_record(line: Json, message: Message, reason: str = "end_turn") -> None:

@@ -9,7 +9,7 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionMessageParam
 
 from tests.e2e.providers import Providers
-from tests.e2e.stack import SECONDS, Stack
+from tests.e2e.stack import SECONDS, Stack, ids
 
 TOOLS = [
     {
@@ -52,7 +52,7 @@ def test_create(client: openai.OpenAI, three: Stack, named: str) -> None:
     assert done.choices[0].finish_reason == "stop" and done.usage is not None
     assert done.usage.total_tokens == done.usage.prompt_tokens + done.usage.completion_tokens > 1
     assert done._request_id is not None and done._request_id.startswith("req_")
-    line = three.record_where(lambda line: line["request_id"] == done._request_id)
+    line = three.record_where(lambda line: done._request_id in ids(line))
     assert line["gen_ai.usage.output_tokens"] == done.usage.completion_tokens
     assert line["gen_ai.response.finish_reasons"] == "stop"
 
@@ -72,7 +72,7 @@ def test_stream(client: openai.OpenAI, three: Stack, named: str, options: dict[s
     assert len(choices) == len(chunks) > 3 and choices[0].delta.role == "assistant"
     assert "".join(choice.delta.content or "" for choice in choices) == TEXT
     assert [choice.finish_reason for choice in choices] == [None] * (len(choices) - 1) + ["stop"]
-    line = three.record_where(lambda line: line["request_id"] == stream.response.headers["x-request-id"])
+    line = three.record_where(lambda line: stream.response.headers["x-request-id"] in ids(line))
     assert line["gen_ai.usage.input_tokens"] > 0 and line["gen_ai.usage.output_tokens"] > 0
     assert (line["reason"], line["gen_ai.request.stream"]) == (None, True)
 

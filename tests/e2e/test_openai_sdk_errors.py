@@ -8,7 +8,7 @@ import pytest
 from openai.types.chat import ChatCompletionChunk
 
 from tests.e2e.providers import Providers
-from tests.e2e.stack import Stack
+from tests.e2e.stack import Stack, ids
 from tests.e2e.test_openai_sdk import TEXT, asking, sdk
 
 Failure = tuple[type[openai.APIStatusError], int, str]
@@ -53,7 +53,7 @@ def check(stack: Stack, error: openai.APIStatusError, expected: Failure) -> None
     assert (type(error), error.status_code, error.type) == expected
     assert isinstance(error.body, dict) and error.body.keys() == {"message", "type", "param", "code"}
     assert error.request_id is not None
-    line = stack.record_where(lambda line: error.request_id in (line["request_id"], line["x-request-id"]))
+    line = stack.record_where(lambda line: error.request_id in ids(line))
     assert line["http.status"] == error.status_code and line["reason"]
 
 
@@ -109,7 +109,7 @@ def test_a_stream_that_breaks_never_ends_normally(client: openai.OpenAI, three: 
     said = "".join(choice.delta.content or "" for choice in choices)
     assert TEXT.startswith(said) and said != TEXT and {choice.finish_reason for choice in choices} <= {None}
     assert not isinstance(raised.value, openai.APIStatusError)
-    line = three.record_where(lambda line: line["request_id"] == stream.response.headers["x-request-id"])
+    line = three.record_where(lambda line: stream.response.headers["x-request-id"] in ids(line))
     assert line["http.status"] == 200
     assert line["reason"] == ("Upstream" if "break" in how else "Truncated")
 

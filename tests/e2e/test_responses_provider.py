@@ -11,7 +11,7 @@ import yaml
 from anthropic.types import ThinkingBlock, ToolUseBlock
 
 from tests.e2e.canned import Canned, Upstream, upstream
-from tests.e2e.stack import GATEWAY, SECONDS, Json, Stack, up
+from tests.e2e.stack import GATEWAY, SECONDS, Json, Stack, ids, up
 from tests.openai_types import check_responses_request
 from tests.translate.responses_upstream import COMPLETED, CREATED, call, event, response, text, thought
 
@@ -94,7 +94,7 @@ def test_text(client: anthropic.Anthropic, gateway: Stack, provider: Upstream) -
     assert (message.id, message.model, message.stop_reason) == ("msg_1", "text", "end_turn")
     assert (message.usage.input_tokens, message.usage.output_tokens) == (3, 2)
     assert provider.paths["text"] == "/v1/responses"
-    line = gateway.record_where(lambda line: line["request_id"] == stream.response.headers["request-id"])
+    line = gateway.record_where(lambda line: stream.response.headers["request-id"] in ids(line))
     assert (line["gen_ai.response.model"], line["gen_ai.usage.output_tokens"], line["reason"]) == ("gpt-x", 2, None)
 
 

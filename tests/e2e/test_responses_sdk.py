@@ -8,7 +8,7 @@ import pytest
 from openai.types.responses import Response
 
 from tests.e2e.providers import Providers
-from tests.e2e.stack import Stack
+from tests.e2e.stack import Stack, ids
 from tests.e2e.test_openai_sdk import TEXT, TWO_CALLS, Person, sdk
 
 CLAUDE = "claude-opus-5"
@@ -34,7 +34,7 @@ def test_create(client: openai.OpenAI, three: Stack) -> None:
     assert (done.object, done.status, done.model, done.output_text) == ("response", "completed", CLAUDE, "bonjour")
     assert (done.instructions, done.usage is not None) == ("Be brief.", True)
     assert done._request_id is not None and done._request_id.startswith("req_")
-    line = three.record_where(lambda line: line["request_id"] == done._request_id)
+    line = three.record_where(lambda line: done._request_id in ids(line))
     assert (line["endpoint"], line["gen_ai.operation.name"], line["reason"]) == ("responses", "chat", None)
     assert (line["gen_ai.response.finish_reasons"], line["warnings"]) == ("completed", "dropped:truncation")
     assert done.usage and line["gen_ai.usage.output_tokens"] == done.usage.output_tokens > 0
@@ -47,7 +47,7 @@ def test_stream(client: openai.OpenAI, three: Stack) -> None:
     assert kinds[:2] == ["response.created", "response.in_progress"] and kinds[-1] == "response.completed"
     assert [event.sequence_number for event in found] == list(range(len(found)))
     assert "".join(event.delta for event in found if event.type == "response.output_text.delta") == TEXT
-    line = three.record_where(lambda line: line["request_id"] == stream.response.headers["x-request-id"])
+    line = three.record_where(lambda line: stream.response.headers["x-request-id"] in ids(line))
     assert (line["reason"], line["gen_ai.request.stream"]) == (None, True)
     assert line["gen_ai.usage.input_tokens"] > 0 and line["gen_ai.usage.output_tokens"] > 0
 

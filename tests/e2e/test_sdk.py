@@ -8,7 +8,7 @@ import pytest
 from anthropic.types import MessageParam, TextBlock, ToolParam, ToolUseBlock
 
 from tests.e2e.refusals import never_asked
-from tests.e2e.stack import SECONDS, Model, Stack, up
+from tests.e2e.stack import SECONDS, Model, Stack, ids, up
 
 LISTED = """
 authentication:
@@ -137,7 +137,7 @@ def test_the_models_errors_raise_what_anthropics_would(
     assert type(error) is expected and error.type == kind
     assert error.response.headers.get("retry-after") == ("7" if "retry" in failure else None)
     assert error.request_id is not None
-    record = stack.record_where(lambda line: line["request_id"] == error.request_id)
+    record = stack.record_where(lambda line: error.request_id in ids(line))
     assert record["http.status"] == error.status_code and record["reason"]
 
 
@@ -157,7 +157,7 @@ def test_the_gateways_own_refusals(
     with never_asked(model), sdk(stack, **credential) as client, pytest.raises(expected) as raised:
         client.messages.create(**asking("hello"))
     assert type(raised.value) is expected
-    record = stack.record_where(lambda line: line["request_id"] == raised.value.request_id)
+    record = stack.record_where(lambda line: raised.value.request_id in ids(line))
     assert record["http.status"] == raised.value.status_code and record["reason"]
 
 

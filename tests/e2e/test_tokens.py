@@ -1,4 +1,5 @@
-"""A token proves who calls or it proves nothing: whatever is wrong with it, the client hears the same words."""
+"""A token proves who calls or it proves nothing: whatever is wrong with it, the client hears the same words, unless it
+has expired."""
 
 import json
 import time
@@ -153,6 +154,14 @@ BAD: dict[str, tuple[Make, str]] = {
     "no expiry": (paid(exp=None), "claim_missing"),
     "expiry is a word": (paid(exp="tomorrow"), "token_malformed"),
     "expiry beyond all time": (paid(exp=float("inf")), "token_malformed"),
+    "expired, and for another audience": (paid(exp=now(-3600), aud="another-api"), "wrong_audience"),
+    "expired, and of another key": (
+        lambda keys, other: forge.token(header(), claims(exp=now(-3600)), forge.rs256(other)), "bad_signature"),
+    "the subject of a static key": (paid(sub="key:nightly"), "reserved_subject"),
+    "a logout token": (headed(typ="logout+jwt"), "wrong_token_type"),
+    "a security event": (headed(typ="application/secevent+JWT"), "wrong_token_type"),
+    "a proof of possession": (headed(typ="dpop+jwt"), "wrong_token_type"),
+    "a type that is no string": (headed(typ=["JWT"]), "token_malformed"),
     "not yet": (paid(nbf=now(3600)), "token_not_yet_valid"),
     "issued in the future": (paid(iat=now(3600)), "token_not_yet_valid"),
     "claims are a list": (lambda keys, other: forge.token(header(), [], forge.rs256(keys)), "token_malformed"),
@@ -260,9 +269,14 @@ def strangers_keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def said_of(error: str) -> str:
+    """A client may know that its token was good once, and nothing else."""
+    return "credential expired" if error == "token_expired" else "invalid credential"
+
+
 def unproven(stack: Stack, answer: httpx.Response, error: str) -> None:
     message, record = refused(stack, answer, 401, "authentication_error")
-    assert message == "invalid credential"
+    assert message == said_of(error)
     assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
     assert (record["reason"], record["error"], record["jwt.sub"]) == ("JwtAuth", error, None)
 
@@ -276,7 +290,7 @@ def test_a_bad_token(stack: Stack, model: Model, strangers_keys: Path, name: str
         chat = stack.call(BODY, path="/v1/chat/completions", token=None, headers={"x-api-key": token})
     unproven(stack, answer, error)
     message, record = refused_chat(stack, chat, 401, "invalid_api_key")
-    assert (message, record["reason"], record["error"]) == ("invalid credential", "JwtAuth", error)
+    assert (message, record["reason"], record["error"]) == (said_of(error), "JwtAuth", error)
     # Dots alone are no secret, and stand in other words.
     assert not token.strip(".") or token not in stack.printed + answer.text + chat.text
 

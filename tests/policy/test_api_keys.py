@@ -100,8 +100,9 @@ def test_faults(tmp_path: Path, text: str, says: list[str]) -> None:
         assert fault.startswith(wanted)
 
 
-def test_an_empty_list_lets_nobody_in(tmp_path: Path) -> None:
-    made, faults = loaded(tmp_path, "[]")
+@pytest.mark.parametrize("text", ["[]", "", "\n", "# nobody\n", "---\n"])
+def test_an_empty_list_lets_nobody_in(tmp_path: Path, text: str) -> None:
+    made, faults = loaded(tmp_path, text)
     assert not faults and refusal(made, KEY) == "unknown_api_key"
 
 

@@ -11,9 +11,10 @@ from extproc.endpoints import Endpoint, Operation
 from extproc.errors import Rejection
 from extproc.events import Headers
 from extproc.facts import ANONYMOUS, Facts
-from extproc.policy import authenticate, tokens
+from extproc.policy import tokens
 from extproc.policy.authenticate import Authenticate
 from extproc.policy.remote_keys import RemoteKeys
+from extproc.policy.token_cache import OVERHEAD_BYTES, size_of
 from tests.issuing import AUDIENCE, claims, jwk, private, token
 from tests.playbook import done
 from tests.settings import MODELS, PROVIDERS, authenticating, faults, source
@@ -94,6 +95,9 @@ TOKENS: list[tuple[str, str]] = [
     (token(claims(aud={AUDIENCE: 1})), "token_malformed"),
     (token(claims(aud=7)), "token_malformed"),
     (token(claims(aud=None)), "claim_missing"),
+    (token(claims(sub="key:nightly")), "reserved_subject"),
+    (token(claims(sub="key:")), "reserved_subject"),
+    (token(claims(sub="keys:nightly")), ""),
     (token(claims(iss="other")), "wrong_issuer"),
     (token(claims(iss=None)), "wrong_issuer"),
     (token(claims(iss={"a": 1})), "wrong_issuer"),
@@ -221,11 +225,34 @@ def test_a_probe_is_not_asked(strict: Authenticate) -> None:
 
 def test_the_client_does_not_hear_why(strict: Authenticate) -> None:
     said = set()
-    for text in (token(claims(exp=1)), token(claims(aud="x")), "rubbish"):
+    for text in (token(header={"kid": "nobody"}), token(claims(exp=1, aud="x")), token(claims(aud="x")), "rubbish"):
         facts = Facts(0, headers=Headers([("x-api-key", text)]))
         rejection: Any = done(strict(facts, time.time()))
         said.add((rejection.message, rejection.kind, rejection.headers[0]))
     assert len(said) == 1
+
+
+def test_a_token_that_has_expired_is_called_so(strict: Authenticate) -> None:
+    rejection: Any = done(strict(Facts(0, headers=Headers([("x-api-key", token(claims(exp=1)))])), time.time()))
+    assert rejection.message == "credential expired"
+
+
+@pytest.mark.parametrize(
+    "kind", ["logout+jwt", "secevent+jwt", "dpop+jwt", "application/logout+JWT", "id_token", "jwt2"]
+)
+def test_a_token_of_another_kind(strict: Authenticate, kind: str) -> None:
+    assert code(strict, token(header={"typ": kind})) == "wrong_token_type"
+
+
+@pytest.mark.parametrize("kind", [None, "JWT", "jwt", "application/jwt", "at+jwt", "application/AT+jwt", "JOSE"])
+def test_kinds_that_say_who_calls(strict: Authenticate, kind: str | None) -> None:
+    assert code(strict, token(header={"typ": kind})) == ""
+
+
+def test_an_issuer_with_a_kind_of_its_own(tmp_path: Path) -> None:
+    made = step(tmp_path, token_types=["application/acme+JWT"])
+    assert code(made, token(header={"typ": "ACME+jwt"})) == ""
+    assert code(made, token(header={"typ": "JWT"})) == "wrong_token_type"
 
 
 def test_only_an_expired_token_is_worth_another_try(strict: Authenticate) -> None:
@@ -257,15 +284,32 @@ def test_a_refused_token_is_not_remembered(tmp_path: Path) -> None:
     made = step(tmp_path)
     for _ in range(2):
         assert ask(made, ("x-api-key", token(claims(exp=1))))[0] == "token_expired"
-    assert not made._verified
+    assert not len(made._verified)
 
 
 def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(authenticate, "CACHE_SIZE", 3)
-    made = step(tmp_path)
-    for n in range(5):
-        ask(made, ("x-api-key", token(claims(sub=f"{n}"))))
-    assert [proven.caller.subject for proven in made._verified.values()] == ["2", "3", "4"]
+    """Three of these tokens fit; the one that has not been used for longest goes."""
+    size = OVERHEAD_BYTES + size_of(claims(sub="0"))
+    made = step(tmp_path, authentication={"token_cache_bytes": 4 * size - 1})
+    a, b, c, d = (token(claims(sub=name)) for name in "abcd")
+    for text in (a, b, c, a, d):
+        assert code(made, text) == ""
+    monkeypatch.setattr(tokens, "parse", None)
+    assert [code(made, text) for text in (a, c, d)] == ["", "", ""]
+    with pytest.raises(TypeError):
+        code(made, b)
+
+
+def test_a_token_that_does_not_fit_is_verified_each_time(tmp_path: Path) -> None:
+    made = step(tmp_path, authentication={"token_cache_bytes": 0})
+    assert [code(made, token()) for _ in range(2)] == ["", ""]
+
+
+def test_claims_that_nobody_reads_are_not_kept(tmp_path: Path) -> None:
+    text = f"{authenticating(leeway=LEEWAY)}\n{PROVIDERS}\n{MODELS}"
+    made = Authenticate(source(tmp_path, text), [], RemoteKeys(), frozenset({"team", "groups"}))
+    _, facts = ask(made, ("x-api-key", token(claims(padding=["x"] * 100))))
+    assert facts.caller.claims == {"iss": "lab", "sub": "ann", "team": "data"}
 
 
 def test_faults(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from extproc.config import Fault
 from extproc.policy.cel import Rule, activation, compile_rule
@@ -137,6 +139,7 @@ def test_a_value_that_cel_cannot_hold_is_a_failure_of_every_rule(odd: object) ->
     ("text", "reads"),
     [
         ("true", set()),
+        ('["a"].exists(jwt, jwt == "a")', set()),
         ("jwt.org == 'acme' && caller.kind == 'jwt'", {CALLER}),
         ("request.path == '/x' || has(jwt.model)", {REQUEST, CALLER}),
         ("source.address == '::1'", {SOURCE}),
@@ -185,3 +188,78 @@ def test_what_is_no_rule_is_a_fault(text: str, says: str) -> None:
     assert fault.where == ("authorization", "allow", 0)
     assert says in fault.problem
     assert "\n" not in fault.problem
+
+
+NAMED: list[tuple[str, set[str] | None]] = [
+    ("true", set()),
+    ('["a"].exists(jwt, jwt == "a")', set()),
+    ('caller.id == "jwt.x"', set()),
+    ('jwt.org == "acme" && jwt.team in ["a", "b"]', {"org", "team"}),
+    ("has(jwt.org) && has(jwt.realm.roles)", {"org", "realm"}),
+    ("jwt . org == jwt\n.team", {"org", "team"}),
+    ("""jwt["a b"] == jwt['c']""", {"a b", "c"}),
+    ('jwt["a"]["b"].c == 1', {"a"}),
+    ('"org" in jwt', {"org"}),
+    ('("org" in jwt) && !("team" in jwt) || "x" in jwt.groups', {"org", "team", "groups"}),
+    ('["x"].all(e, e != "y" || "org" in jwt)', {"org"}),
+    ('has(jwt.a) ? "b" in jwt : "c" in jwt', {"a", "b", "c"}),
+    ('jwt.sub.matches("^[a-z]+\\\\.dev$")', {"sub"}),
+    ('jwt.sub == "https://idp.example/jwt"', {"sub"}),
+    ("""jwt.sub == 'say "jwt"' || jwt.sub == "\\"" || jwt.sub == "'" """, {"sub"}),
+    # The whole map, a computed name, or a form that is not understood.
+    ("jwt.size() > 3", None),
+    ("size(jwt) > 3", None),
+    ('jwt == {"a": 1}', None),
+    ('jwt.exists(name, name == "a")', None),
+    ('[jwt].exists(x, x.a == "b")', None),
+    ('jwt[request.method] == "x"', None),
+    ('jwt["a" + "b"] == "x"', None),
+    ('jwt["\\u0061"] == "x"', None),
+    ("request.method in jwt", None),
+    ('"a" + "b" in jwt', None),
+    ('("a") in jwt', None),
+    ('.jwt.org == "x"', None),
+    ('jwt.a == r"\\d" && jwt.b == "x"', None),
+    ('jwt.a == """x""" && jwt.b == "y"', None),
+    ("jwt.a == 1 // and more", None),
+    ('["a"].exists(jwt, jwt == "a") && has(jwt.x)', None),
+]
+
+
+@pytest.mark.parametrize(("text", "names"), NAMED, ids=[text for text, _ in NAMED])
+def test_knows_which_claims_it_reads(text: str, names: set[str] | None) -> None:
+    assert rule(text).claims == names
+
+
+NAMES = ("a", "b", "ab")
+STRINGS = st.sampled_from(['"a"', "'b'", '"a" + "b"', '"jwt.b"', "'\"'", '"\\\\"', '"\\""', 'r"a"', '"""b"""'])
+READS = st.sampled_from(
+    [*(f"jwt.{name}" for name in NAMES), *(f'jwt["{name}"]' for name in NAMES), 'jwt["a" + "b"]', "jwt.a.b", ".jwt.b"]
+)
+ATOMS = (
+    STRINGS.map(lambda text: f"{text} in jwt")
+    | READS.map(lambda text: f"has({text})" if text.startswith("jwt.") else f"{text} == 1")
+    | st.tuples(READS, STRINGS).map(" == ".join)
+    | st.sampled_from(["jwt.size() > 1", 'jwt.exists(n, n == "b")', "[jwt].exists(x, has(x.b))"])
+)
+ANY_RULE = st.recursive(
+    ATOMS,
+    lambda inner: (
+        inner.map(lambda text: f"!({text})")
+        | st.tuples(inner, inner).map(" && ".join)
+        | st.tuples(inner, inner).map(" || ".join)
+        | st.tuples(inner, inner, inner).map(lambda texts: "{} ? {} : {}".format(*texts))
+    ),
+    max_leaves=5,
+)
+ANY_VALUE = st.sampled_from([1, "a", "b", "ab", {"a": 1, "b": 1}, ["a"]])
+
+
+@given(ANY_RULE, st.dictionaries(st.sampled_from([*NAMES, "c"]), ANY_VALUE))
+def test_a_rule_gives_the_same_without_the_claims_that_it_does_not_name(text: str, claims: dict[str, Any]) -> None:
+    compiled = compile_rule(text, ("authorization", "allow", 0))
+    assume(isinstance(compiled, Rule))
+    assert isinstance(compiled, Rule)
+    if (names := compiled.claims) is not None:
+        kept = {name: value for name, value in claims.items() if name in names}
+        assert compiled.evaluate(activation({"jwt": claims})) == compiled.evaluate(activation({"jwt": kept}))

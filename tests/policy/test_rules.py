@@ -1,6 +1,7 @@
 """Lists of rules, what they leave for later, and what is remembered of them."""
 
 import gc
+import weakref
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,17 @@ def test_a_caller_is_not_taken_for_one_that_is_gone() -> None:
         assert (made.refusal(seen, EVERYTHING, decisions) is None) is (number % 2 == 0)
         del seen
         gc.collect(0)
+
+
+def test_a_caller_is_not_kept_alive() -> None:
+    """How much memory callers take is for the cache of tokens to bound."""
+    decisions, made = Decisions(), rules(require=("jwt.yes",))
+    caller = Caller({"yes": True})
+    assert made.refusal(Seen(Facts(0, caller=caller)), EVERYTHING, decisions) is None
+    gone = weakref.ref(caller)
+    del caller
+    gc.collect()
+    assert gone() is None
 
 
 def test_it_remembers_no_more_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:

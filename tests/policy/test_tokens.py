@@ -5,6 +5,7 @@ import contextlib
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
@@ -78,14 +79,47 @@ def test_what_is_no_token(text: str, problem: str) -> None:
 )
 def test_what_a_token_cannot_say(header: bytes, payload: bytes, problem: str) -> None:
     with pytest.raises(Unproven, match=f"^{problem}$"):
-        tokens.parse(f"{part(header)}.{part(payload)}.")
+        tokens.claims(tokens.parse(f"{part(header)}.{part(payload)}."))
+
+
+def test_claims_are_not_decoded_with_the_token() -> None:
+    """Whose signature is still to be verified: only what `iss` holds is decoded."""
+    payload = rb'{"a":[1e999],"iss":"lab","b":{"c":1,"c":2}}'
+    made = tokens.parse(f"{GOOD}.{part(payload)}.")
+    assert made.issuer == "lab"
+    with pytest.raises(Unproven, match="token_malformed"):
+        tokens.claims(made)
+
+
+@pytest.mark.parametrize("issuer", [b"null", b"7", b"{}", b'["lab"]', b"[" + b"9e307," * 9 + b"1]"])
+def test_an_issuer_that_is_no_string_is_nobody(issuer: bytes) -> None:
+    payload = part(b'{"iss":%b}' % issuer)
+    assert tokens.parse(f"{GOOD}.{payload}.").issuer == ""
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        (b"{}", ""),
+        (b'{"typ":"JWT"}', "jwt"),
+        (b'{"typ":"application/AT+jwt"}', "at+jwt"),
+        (b'{"typ":"logout+jwt"}', "logout+jwt"),
+    ],
+)
+def test_the_type_of_a_token(header: bytes, expected: str) -> None:
+    assert tokens.parse(f"{part(header)}.{GOOD}.").type == expected
 
 
 def test_a_token_taken_apart() -> None:
     text = token({"iss": "lab"})
     made = tokens.parse(text)
-    assert made.header == {"alg": "ES256", "kid": "EC-1", "typ": "JWT"} and made.claims == {"iss": "lab"}
+    assert (made.algorithm, made.key_id, made.type, made.issuer) == ("ES256", "EC-1", "jwt", "lab")
+    assert tokens.claims(made) == {"iss": "lab"}
     assert f"{made.signed.decode()}.{part(made.signature)}" == text
+
+
+def signed(data: bytes, signature: bytes) -> tokens.Token:
+    return msgspec.structs.replace(tokens.parse(f"{GOOD}.{GOOD}."), signed=data, signature=signature)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +132,7 @@ def test_a_signature(family: str, algorithm: str) -> None:
     assert tokens.is_proven(made, key, algorithm)
     other = tokens.parse(token({"sub": "root"}, family=family, alg=algorithm))
     for signature in (b"", made.signature[:-1], made.signature + b"\0", bytes(len(made.signature)), other.signature):
-        assert not tokens.is_proven(tokens.Token({}, {}, made.signed, signature), key, algorithm)
+        assert not tokens.is_proven(signed(made.signed, signature), key, algorithm)
 
 
 @pytest.mark.parametrize(("r", "s"), [(0, 0), (0, 1), (1, 0), (2**256 - 1, 2**256 - 1)])
@@ -107,17 +141,15 @@ def test_numbers_that_are_no_signature(r: int, s: int) -> None:
     key = parse({"keys": [jwk()]})[0].find(None, "ES256")
     assert key is not None
     signature = r.to_bytes(32, "big") + s.to_bytes(32, "big")
-    assert not tokens.is_proven(tokens.Token({}, {}, b"a.b", signature), key, "ES256")
+    assert not tokens.is_proven(signed(b"a.b", signature), key, "ES256")
 
 
 def test_a_signature_of_another_form() -> None:
     key = parse({"keys": [jwk()]})[0].find(None, "ES256")
     assert key is not None
     der = private().sign(b"a.b", ec.ECDSA(hashes.SHA256()))
-    assert not tokens.is_proven(tokens.Token({}, {}, b"a.b", der), key, "ES256")
-    assert not tokens.is_proven(
-        tokens.Token({}, {}, b"a.b", ed25519.Ed25519PrivateKey.generate().sign(b"a.b")), key, "ES256"
-    )
+    assert not tokens.is_proven(signed(b"a.b", der), key, "ES256")
+    assert not tokens.is_proven(signed(b"a.b", ed25519.Ed25519PrivateKey.generate().sign(b"a.b")), key, "ES256")
 
 
 def test_what_a_key_of_another_kind_says_proves_nothing() -> None:
@@ -130,7 +162,7 @@ def test_what_a_key_of_another_kind_says_proves_nothing() -> None:
 def test_every_duplicate_is_found_wherever_it_stands() -> None:
     nested = json.dumps({"a": {"b": [{"c": 1}]}}).replace('"c": 1', '"c": 1, "c": 2').encode()
     with pytest.raises(Unproven, match="duplicate_member"):
-        tokens.parse(f"{GOOD}.{part(nested)}.")
+        tokens.claims(tokens.parse(f"{GOOD}.{part(nested)}."))
 
 
 JSON = st.recursive(
@@ -141,7 +173,9 @@ JSON = st.recursive(
 @given(st.text() | st.from_regex(r"[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*", fullmatch=True))
 def test_whatever_it_is_it_is_a_token_or_none(text: str) -> None:
     with contextlib.suppress(Unproven):
-        assert tokens.parse(text).signed.decode() + "." == text[: text.rindex(".") + 1]
+        made = tokens.parse(text)
+        assert made.signed.decode() + "." == text[: text.rindex(".") + 1]
+        assert isinstance(tokens.claims(made), dict)
 
 
 @given(st.dictionaries(st.sampled_from(["exp", "nbf", "iat", "aud", "sub"]), JSON))

@@ -148,7 +148,8 @@ def routes(source: Source, older: Sequence[Source] = ()) -> Json:
         for cluster, to in providers.destinations([*older, source]).items()
     ]
     # The body limit applies only while the first route leads to a cluster.
-    undecided = {"match": {"prefix": "/"}, "route": {"cluster": "nowhere", "timeout": "0s", "idle_timeout": "900s"}}
+    idle = f"{source.config.limits.body_idle_seconds:g}s"
+    undecided = {"match": {"prefix": "/"}, "route": {"cluster": "nowhere", "timeout": "0s", "idle_timeout": idle}}
     return {
         "name": "gateway",
         "virtual_hosts": [

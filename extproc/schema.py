@@ -289,12 +289,20 @@ class Streaming(_Strict):
 
 
 class Limits(_Strict):
-    """What is taken on at a time; callers beyond that get 503 and `retry-after`."""
+    """What is taken on at a time; calls beyond that get 503 and `retry-after`."""
 
     calls: int = Field(2000, ge=1)
     """Of one worker."""
     body_bytes: int = Field(256 * 1024 * 1024, ge=1024)
-    """Of one worker."""
+    """Of one worker; bodies count from their arrival until the provider answers."""
+    caller_share: float = Field(25, gt=0, le=100)
+    """Percent of `calls` and `body_bytes` that one caller (or address, without a credential) may have, one call and one
+    body in any case; calls beyond that get 429. Otherwise one caller could lock out all others. 100: no share."""
+    body_min_rate: float = Field(8192, gt=0)
+    """Bytes a second, by which a body must be whole `body_idle_seconds` after its headers at the latest. Low enough for
+    a mobile network: 1 MB may take 158 s."""
+    body_idle_seconds: float = Field(30, gt=0)
+    """Without a byte of a body that is still to come."""
     connections: int = Field(20_000, ge=1)
     """Of Envoy; those beyond are closed."""
     streams_per_connection: int = Field(100, ge=1)

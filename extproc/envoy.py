@@ -59,6 +59,7 @@ def processor_addresses(first: str, count: int) -> list[str]:
 
 def bootstrap(source: Source) -> Json:
     loaded: Json = yaml.safe_load((files("extproc") / "bootstrap.yaml").read_text("utf-8"))
+    loaded["layered_runtime"]["layers"][0]["static_layer"] |= envoy_limits.runtime(source.config.limits)
     return loaded | {"overload_manager": envoy_limits.overload_manager(source.config.limits)}
 
 

@@ -49,7 +49,8 @@ def listener(source: Source, *, live: bool = False) -> Json:
     manager = {"name": "envoy.filters.network.http_connection_manager", "typed_config": _manager(source, live)}
     chain: Json = {"filters": [manager]}
     if settings.tls is not None:
-        chain["transport_socket"] = _tls(source, live)
+        # The timeouts of HTTP begin after the handshake.
+        chain |= {"transport_socket": _tls(source, live), "transport_socket_connect_timeout": "10s"}
     return {
         "name": "gateway",
         # Envoy can be told to drain what is inbound while it still answers on its loopback.
@@ -73,7 +74,6 @@ def _manager(source: Source, live: bool) -> Json:
         "normalize_path": True,
         "merge_slashes": True,
         "path_with_escaped_slashes_action": "UNESCAPE_AND_FORWARD",
-        "common_http_protocol_options": {"headers_with_underscores_action": "REJECT_REQUEST"},
         "request_headers_timeout": "30s",
         **envoy_limits.streams(source.config.limits),
         "stream_idle_timeout": "900s",

@@ -305,8 +305,15 @@ class Limits(_Strict):
     """Without a byte of a body that is still to come."""
     connections: int = Field(20_000, ge=1)
     """Of Envoy; those beyond are closed."""
+    idle_connection_seconds: float = Field(60, gt=0)
+    """Without a request; less when more than 90 % of `connections` are open. A load balancer that keeps connections for
+    longer sees some closed as it uses them: set this above the balancer's own idle timeout."""
     streams_per_connection: int = Field(100, ge=1)
     """HTTP/2."""
+    early_resets: int = Field(500, ge=1)
+    """HTTP/2: streams of a connection that its client may reset in their first second without having got an answer, if
+    they are more than half of all its streams; then the connection is closed. An editor that cancels completions as
+    somebody types stays below; an attack comes there within a second."""
     memory_bytes: int = Field(1024 * 1024 * 1024, ge=128 * 1024 * 1024)
     """Of Envoy. When 30 % are in use new calls are refused, from 35 % on those that hold most are reset."""
     request_seconds: float = Field(600, gt=0)

@@ -39,7 +39,7 @@ def readable(line: str) -> str:
     parts = [
         str(call.get("time", ""))[11:19],
         str(call["http.status"]),
-        f"{call.get('http.method')} {call.get('http.path')}",
+        f"{call.get('http.method') or '-'} {call.get('http.path') or '-'}",
         _who(call),
         _what(call),
         f"{call.get('duration')} ms",

@@ -318,6 +318,13 @@ class Limits(_Strict):
     """Of Envoy. When 30 % are in use new calls are refused, from 35 % on those that hold most are reset."""
     request_seconds: float = Field(600, gt=0)
     """For a request to arrive as a whole."""
+    refusals_logged: float = Field(10, gt=0)
+    """A second, by each worker and by Envoy: refusals of callers without a credential that go into the log, so that
+    strangers cannot fill a disk; the others are counted. Twenty times as many at once."""
+
+
+REFUSALS_BURST = 20
+"""Times `limits.refusals_logged`, for a moment."""
 
 
 class Asked(_Strict):

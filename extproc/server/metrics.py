@@ -75,6 +75,10 @@ PER_TOKEN = Metric(
 WARNINGS = Metric(
     "translation_warnings", Counter, "What was not carried over, or only nearly.", ("action", "field"), claims=False
 )
+LEFT_OUT = Metric(
+    "extproc_log_left_out", Counter, "Refusals of callers without a credential that were counted and not logged.",
+    claims=False,
+)  # fmt: skip
 IN_FLIGHT = Metric(
     "extproc_streams_in_flight",
     Gauge,
@@ -93,7 +97,7 @@ SINCE = Metric(
 GENERATION = Metric("extproc_config_generation", Gauge, "Counts configurations that were taken.", claims=False)
 RELOADS = Metric("extproc_config_reloads", Counter, "Reloads by how they ended.", ("result",), claims=False)
 METRICS = (
-    REQUESTS, TOKENS, DURATION, FIRST, PER_TOKEN, WARNINGS, IN_FLIGHT, IN_FORCE, SINCE, GENERATION, RELOADS
+    REQUESTS, TOKENS, DURATION, FIRST, PER_TOKEN, WARNINGS, LEFT_OUT, IN_FLIGHT, IN_FORCE, SINCE, GENERATION, RELOADS
 )  # fmt: skip
 
 _TOKEN_FIELDS = {
@@ -143,6 +147,7 @@ class Metrics:
         self._first = _histogram(FIRST, own, registry)
         self._per_token = _histogram(PER_TOKEN, own, registry)
         self._warnings = Counter(WARNINGS.name, WARNINGS.meaning, WARNINGS.labels, registry=registry)
+        self._left_out = Counter(LEFT_OUT.name, LEFT_OUT.meaning, registry=registry)
         # A worker that is gone serves nothing: `live`.
         self._in_flight = Gauge(IN_FLIGHT.name, IN_FLIGHT.meaning, registry=registry, multiprocess_mode="livesum")
 
@@ -155,6 +160,8 @@ class Metrics:
         self._in_flight.dec()
         if not seen:
             return
+        if record.LEFT_OUT in seen:
+            self._left_out.inc()
         reason, operation = record.reason(seen), str(seen.get(record.OPERATION, ""))
         common, claims = self._labels(operation, seen)
         self._requests.labels(*common, reason, *claims).inc()

@@ -7,6 +7,7 @@ from extproc.endpoints import Operation
 from extproc.errors import Rejection
 from extproc.events import Record
 from extproc.facts import Facts
+from extproc.printable import printable
 from extproc.providers import Provider
 from extproc.translate.pair import Outcome, Translated
 from extproc.translate.warnings import header_value
@@ -80,12 +81,6 @@ def cut(text: str, limit: int) -> str:
     if len(text) <= limit and text.isascii():
         return text
     return text[:limit].encode("utf-8", "replace")[:limit].decode("utf-8", "ignore")
-
-
-def printable(text: str) -> str:
-    """With `?` for each character that a terminal or a reader of lines would act on: controls (C0 and C1), line
-    separators, bidirectional overrides."""
-    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
 
 
 def metadata_key(name: str) -> str:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from extproc import config, envoy, lines
 from extproc.config import Invalid, Source
 from extproc.front import Front, NotTaken
+from extproc.printable import show
 from extproc.server.processes import Child, Group, NotStarted, start, supervise
 from extproc.server.status import Status
 
@@ -94,7 +95,7 @@ async def serve(options: Options, processor: str, envoy_folder: Path | None = No
         groups.append(workers)
         reloader.fetch_keys()
         await start(groups)
-        print(f"extproc is serving on {', '.join(addresses)}", flush=True)
+        show(f"extproc is serving on {', '.join(addresses)}")
         return reloader.watch
 
     with _folder() as folder:
@@ -130,7 +131,7 @@ async def _start(options: Options, environ: dict[str, str], beside: "_Beside", g
         await front.serving(fetching=any(one.jwks.fetched for one in source.config.authentication.jwt))
     except NotTaken as error:
         raise CannotStart(str(error)) from None
-    print(lines.banner(source, [demo.key for demo in demos]), flush=True)
+    show(lines.banner(source, [demo.key for demo in demos]))
     return reloader.watch
 
 
@@ -254,9 +255,9 @@ def _envoy(folder: Path, environ: Mapping[str, str]) -> Child:
     argv += ["--drain-strategy", "immediate", "--drain-time-s", str(DRAIN_SECONDS)]
     # Envoy gets no more of the environment than it needs: no provider's key above all.
     bare = {name: environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in environ}
-    show: Callable[[str], str] = lines.readable if sys.stdout.isatty() else str
+    shown: Callable[[str], str] = lines.readable if sys.stdout.isatty() else str
     return Child(
-        "Envoy", argv, announces=False, environ=bare, folder=folder, on_line=lambda line: print(show(line), flush=True)
+        "Envoy", argv, announces=False, environ=bare, folder=folder, on_line=lambda line: print(shown(line), flush=True)
     )
 
 

@@ -19,7 +19,8 @@ from extproc.events import (
     ResponseBody,
     ResponseHeaders,
 )
-from extproc.record import CALLER, MAX_NAME, cut, metadata_key, presentable, printable
+from extproc.printable import printable
+from extproc.record import CALLER, MAX_NAME, cut, metadata_key, presentable
 
 NAMESPACE = "extproc"
 DETAILS, SOURCE = "response.code_details", "source.address"

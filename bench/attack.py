@@ -12,7 +12,8 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 
 HOST = "127.0.0.1"
 RESETS_BYTES_PER_SECOND = 170_000
@@ -20,6 +21,7 @@ UPLOADS = 16
 TOKENS_PER_SECOND = 20
 BODIES_PER_SECOND = 2
 BODY_BYTES = 1_000_000
+AT_ONCE = 16
 SECONDS = 5.0
 """For an answer."""
 
@@ -35,10 +37,10 @@ class Clock:
 
     def ticks(self, per_second: float) -> Iterator[int]:
         for n in itertools.count():
-            wait = self._began + n / per_second - time.monotonic()
-            if n / per_second > self._seconds or -wait > self._seconds:
+            due, elapsed = n / per_second, time.monotonic() - self._began
+            if max(due, elapsed) > self._seconds:
                 return
-            time.sleep(max(0.0, wait))
+            time.sleep(max(0.0, due - elapsed))
             yield n
 
 
@@ -85,16 +87,14 @@ def tokens(port: int, clock: Clock, token: str) -> None:
     parts = ['{"alg":"RS256","typ":"JWT"}', claims, "x" * 64]
     costly = ".".join(base64.urlsafe_b64encode(part.encode()).decode().rstrip("=") for part in parts)
     request = _head("POST /v1/messages", costly, "content-length: 2") + b"{}"
-    for _ in clock.ticks(TOKENS_PER_SECOND):
-        _ask(port, request)
+    _send_all(port, (request for _ in clock.ticks(TOKENS_PER_SECOND)))
 
 
 def bombs(port: int, clock: Clock, token: str) -> None:
     """Bodies that take long to parse or to translate."""
     shapes = [bomb(shape) for shape in BOMBS]
-    for n in clock.ticks(BODIES_PER_SECOND):
-        body = shapes[n % len(shapes)]
-        _ask(port, _head("POST /v1/messages", token, f"content-length: {len(body)}") + body)
+    requests = [_head("POST /v1/messages", token, f"content-length: {len(body)}") + body for body in shapes]
+    _send_all(port, (requests[n % len(requests)] for n in clock.ticks(BODIES_PER_SECOND)))
 
 
 ATTACKERS: dict[str, Attacker] = {"resets": resets, "uploads": uploads, "tokens": tokens, "bombs": bombs}
@@ -150,10 +150,18 @@ def _head(line: str, token: str, *fields: str) -> bytes:
     return "\r\n".join([f"{line} HTTP/1.1", *known, *fields, "", ""]).encode()
 
 
-def _ask(port: int, request: bytes) -> None:
-    with contextlib.suppress(OSError), socket.create_connection((HOST, port), SECONDS) as client:
-        client.sendall(request)
-        client.recv(1 << 16)
+def _send_all(port: int, requests: Iterable[bytes]) -> None:
+    """Waits for an answer only when AT_ONCE others have been sent since."""
+    waiting: deque[socket.socket] = deque()
+    for request in requests:
+        with contextlib.suppress(OSError):
+            waiting.append(socket.create_connection((HOST, port), SECONDS))
+            waiting[-1].sendall(request)
+        if len(waiting) > AT_ONCE:
+            with contextlib.suppress(OSError), waiting.popleft() as client:
+                client.recv(1 << 16)
+    for client in waiting:
+        client.close()
 
 
 def _throw_away(client: socket.socket) -> None:

@@ -27,6 +27,7 @@ _FILTERS = f"{_TYPE}.filters.http"
 
 
 CERTIFICATE = "listener"
+SECRETS = "secret."
 SAMPLE, SAMPLE_FILE = "unseen", "sample.json"
 
 
@@ -40,7 +41,7 @@ def watched_secret(name: str) -> Json:
 
 
 def secret_file(name: str) -> str:
-    return f"secret.{name}.json"
+    return f"{SECRETS}{name}.json"
 
 
 def listener(source: Source, *, live: bool = False) -> Json:

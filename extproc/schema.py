@@ -296,13 +296,14 @@ class Limits(_Strict):
     body_bytes: int = Field(256 * 1024 * 1024, ge=1024)
     """Of one worker; bodies count from their arrival until the provider answers."""
     caller_share: float = Field(25, gt=0, le=100)
-    """Percent of `calls` and `body_bytes` that one caller (or address, without a credential) may have, one call and one
-    body in any case; calls beyond that get 429. Otherwise one caller could lock out all others. 100: no share."""
+    """Percent of `calls` and `body_bytes` that one caller may have, one call and one body in any case; calls beyond
+    that get 429. Otherwise one caller could lock out all others. Callers without a credential are told apart by their
+    address. 100: no share."""
     body_min_rate: float = Field(8192, gt=0)
     """Bytes a second, by which a body must be whole `body_idle_seconds` after its headers at the latest. Low enough for
     a mobile network: 1 MB may take 158 s."""
     body_idle_seconds: float = Field(30, gt=0)
-    """Without a byte of a body that is still to come."""
+    """Without a byte of a body that is still to come. Keep it above 5, which the processor may take for a decision."""
     connections: int = Field(20_000, ge=1)
     """Of Envoy; those beyond are closed."""
     idle_connection_seconds: float = Field(60, gt=0)

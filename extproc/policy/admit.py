@@ -1,6 +1,7 @@
 """Admission control: how many calls and body bytes a worker has in flight, and the share of one caller."""
 
 from dataclasses import dataclass, field
+from ipaddress import IPv6Network
 
 from extproc.endpoints import READS_BODY
 from extproc.errors import Kind, Reason, Rejection
@@ -8,6 +9,7 @@ from extproc.facts import Facts
 from extproc.schema import Config
 
 RETRY_AFTER_SECONDS = 2
+IPV6_PREFIX = 64
 CallerId = tuple[str, str, str]
 
 
@@ -89,11 +91,19 @@ class AdmissionControl:
 
 
 def caller_id(facts: Facts) -> CallerId:
-    """Who is meant by "one caller": the subject of a credential, else the address that a call comes from."""
+    """Who is meant by "one caller": the subject of a credential, else the address that a call comes from, of IPv6 the
+    network that one customer has."""
     caller = facts.caller
     if caller.subject:
         return caller.kind, caller.issuer, caller.subject
-    return "address", "", facts.source
+    return "address", "", _network(facts.source) if ":" in facts.source else facts.source
+
+
+def _network(address: str) -> str:
+    try:
+        return str(IPv6Network((address.partition("%")[0], IPV6_PREFIX), strict=False))
+    except ValueError:
+        return address
 
 
 def _exceeds(load: Load, more: Load, most: Load) -> bool:

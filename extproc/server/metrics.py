@@ -5,7 +5,7 @@ buckets are OpenTelemetry's, as Prometheus spells them: https://opentelemetry.io
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -79,6 +79,10 @@ LEFT_OUT = Metric(
     "extproc_log_left_out", Counter, "Refusals of callers without a credential that were counted and not logged.",
     claims=False,
 )  # fmt: skip
+LEFT_OUT_BY_ENVOY = Metric(
+    "extproc_log_left_out_by_envoy", Counter, "Refusals of Envoy's own, before the processor saw a call, not logged.",
+    claims=False,
+)  # fmt: skip
 IN_FLIGHT = Metric(
     "extproc_streams_in_flight",
     Gauge,
@@ -97,7 +101,8 @@ SINCE = Metric(
 GENERATION = Metric("extproc_config_generation", Gauge, "Counts configurations that were taken.", claims=False)
 RELOADS = Metric("extproc_config_reloads", Counter, "Reloads by how they ended.", ("result",), claims=False)
 METRICS = (
-    REQUESTS, TOKENS, DURATION, FIRST, PER_TOKEN, WARNINGS, LEFT_OUT, IN_FLIGHT, IN_FORCE, SINCE, GENERATION, RELOADS
+    REQUESTS, TOKENS, DURATION, FIRST, PER_TOKEN, WARNINGS, LEFT_OUT, LEFT_OUT_BY_ENVOY, IN_FLIGHT,
+    IN_FORCE, SINCE, GENERATION, RELOADS
 )  # fmt: skip
 
 _TOKEN_FIELDS = {
@@ -227,3 +232,13 @@ class OfConfiguration(Collector):
         for result, count in status.reloads.items():
             reloads.add_metric([result], count)
         yield reloads
+
+
+class OfEnvoy(Collector):
+    """What Envoy counts. `left_out`: asks it."""
+
+    def __init__(self, left_out: Callable[[], int]) -> None:
+        self._left_out = left_out
+
+    def collect(self) -> Iterable[Family]:
+        yield CounterMetricFamily(LEFT_OUT_BY_ENVOY.name, LEFT_OUT_BY_ENVOY.meaning, self._left_out())

@@ -117,7 +117,7 @@ def test_refusals_of_strangers_are_sampled_and_all_are_counted(hasty: tuple[Stac
 
 def test_what_envoy_refuses_by_itself_is_sampled_too(hasty: tuple[Stack, str]) -> None:
     """Garbage, and streams that are reset before the processor has said a word."""
-    stack, _ = hasty
+    stack, metrics = hasty
     for _ in range(5 * BURST):
         with wire.connect(stack.url) as client:
             client.sendall(b"GARBAGE\r\n\r\n")
@@ -130,3 +130,4 @@ def test_what_envoy_refuses_by_itself_is_sampled_too(hasty: tuple[Stack, str]) -
     answer = stack.call(prompt("demo: say hi"))
     assert stack.record(answer)["http.status"] == 200
     assert BURST <= len(stack.out.seen) < 4 * BURST
+    assert Scrape(metrics).total("extproc_log_left_out_by_envoy_total") > 2 * BURST

@@ -151,6 +151,19 @@ def test_callers_without_a_credential_are_told_apart_by_their_address(tmp_path: 
     assert call("192.0.2.2:1000") << awaits()
 
 
+def test_addresses_of_one_network_are_one_caller(tmp_path: Path) -> None:
+    """Whoever has one IPv6 address has 2 ** 64 of them."""
+    gate = gateway(tmp_path, SHARED.replace(AUTHENTICATION, authenticating(mode="optional")))
+
+    def call(source: str) -> Playbook:
+        return Playbook(gate) >> request_headers(content_length="10", source=source)
+
+    for source in ("[2001:db8::1]:1000", "[2001:db8::ffff:2]:1000"):
+        call(source) << awaits()
+    assert call("[2001:db8::3]:1000") << SHARE
+    assert call("[2001:db8:0:1::1]:1000") << awaits()
+
+
 def test_nobody_is_remembered_who_has_nothing_in_flight(shared: Gateway) -> None:
     for sub in "abc":
         shared.ended((sends(shared, 1000, sub=sub) << forwards({})).exchange)

@@ -44,7 +44,7 @@ bench: $(dev)
 bench-peers: $(dev)  # the same work through LiteLLM and claude-code-router, installed under .cache; needs npm
 	$(py) -m bench.peers $(ARGS)
 
-soak: $(dev)  # ARGS=30: minutes of mixed load, with clients that leave and workers that are killed
+soak: $(dev)  # ARGS=30: minutes of mixed load, with clients that leave, workers that are killed, and attackers
 	$(py) -m bench.soak $(ARGS)
 
 fuzz: $(fuzz)  # ARGS="stream -max_total_time=600"; Linux

@@ -1,25 +1,33 @@
-"""`make soak ARGS=30`: so many minutes of mixed load, with clients that leave and workers that are killed.
+"""`make soak ARGS=30`: so many minutes of mixed load, with clients that leave, workers that are killed, and attackers.
 
-At its end: how calls ended, whether each is in the log, and what memory and file descriptors did meanwhile.
+At its end: how calls ended, how many honest ones were refused and how long the others took, and what memory and file
+descriptors did meanwhile. `ARGS="30 --attackers resets uploads"` runs these of `bench.attack` alone. With none behind
+`--attackers`, the log must have each call.
 """
 
+import argparse
 import asyncio
+import contextlib
 import json
+import os
 import random
+import re
+import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
-from bench import bodies, load
+from bench import attack, bodies, load
 from bench.mock import CHUNKS
 from bench.stack import Stack, gateway, machine, mock_model
+from extproc.demo import idp
 
 CALLS_PER_SECOND = 60
 KILL_SECONDS = 20.0
@@ -27,6 +35,10 @@ LOOK_SECONDS = 5.0
 CALL_SECONDS = 30.0
 SETTLED = 0.2
 """From this share of the time on memory should stay as it is."""
+AFTERMATH_SECONDS = 2.0
+"""After a worker was killed: until Envoy has found the next one healthy."""
+HONEST = frozenset({"JSON, 1 KB", "JSON, 61 KB", "stream", "passes through"})
+_ERROR = re.compile(rb'"type": ?"(\w+_error)"')
 
 
 @dataclass
@@ -34,6 +46,12 @@ class Seen:
     sent: int = 0
     ended: Counter[str] = field(default_factory=Counter)
     kills: int = 0
+    latencies: list[float] = field(default_factory=list)
+    """Seconds of the honest calls that were answered as they should be."""
+    refused: Counter[str] = field(default_factory=Counter)
+    """Honest calls that were not."""
+    lost: int = 0
+    """Those of them that may have been lost with a killed worker."""
     looks: list[tuple[float, float, int, float, int]] = field(default_factory=list)
     """Seconds, MB and descriptors of the worker that is never killed, MB and descriptors of Envoy."""
 
@@ -44,6 +62,7 @@ class Soak:
         self.seen = Seen()
         self._seconds = minutes * 60
         self._begun = time.monotonic()
+        self._killed = -AFTERMATH_SECONDS
         good = stack.token
         self._kinds: list[tuple[int, str, Callable[[], Awaitable[str]]]] = [
             (40, "JSON, 1 KB", lambda: self._call(load.post("/v1/messages", good, bodies.small()))),
@@ -72,6 +91,7 @@ class Soak:
 
     async def _one(self, name: str, call: Callable[[], Awaitable[str]]) -> None:
         self.seen.sent += 1
+        began = time.monotonic()
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 ended = await call()
@@ -80,6 +100,16 @@ class Soak:
         except (OSError, asyncio.IncompleteReadError):
             ended = "reset"
         self.seen.ended[f"{name}: {ended}"] += 1
+        if name in HONEST:
+            self._judge(name, ended, began)
+
+    def _judge(self, name: str, ended: str, began: float) -> None:
+        if ended in ("200", "200 complete"):
+            self.seen.latencies.append(time.monotonic() - began)
+        elif began < self._killed + AFTERMATH_SECONDS:
+            self.seen.lost += 1
+        else:
+            self.seen.refused[f"{name}: {ended}"] += 1
 
     async def _call(self, request: bytes) -> str:
         """The status, and of a stream whether it ended complete, with an error, or otherwise."""
@@ -97,7 +127,8 @@ class Soak:
                 return f"{status} FALSELY COMPLETE"
             failed = b"event: error" in answer
             return f"{status} {'complete' if whole and not failed else 'with an error' if failed else 'cut'}"
-        return status
+        error = _ERROR.search(answer)
+        return f"{status} {error[1].decode()}" if error else status
 
     async def _leave(self, request: bytes, wait: bool = True) -> str:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.stack.port)
@@ -117,6 +148,7 @@ class Soak:
                 if self._is_second(process):
                     process.kill()
                     self.seen.kills += 1
+                    self._killed = time.monotonic()
 
     def _is_second(self, process: psutil.Process) -> bool:
         return process not in (self.stack.processor, self.stack.envoy)
@@ -132,8 +164,31 @@ class Soak:
 LARGE = load.post("/v1/messages", "%TOKEN%", bodies.large()).replace(b"%", b"%%").replace(b"%%TOKEN%%", b"%b")
 
 
+@contextlib.contextmanager
+def attackers(kinds: Sequence[str], stack: Stack, folder: Path, seconds: float) -> Iterator[None]:
+    """All at once, with a token of their own."""
+    environ = {**os.environ, "ATTACK_TOKEN": idp.mint(folder / "keys", claims={"sub": "attacker"})}
+    command = [sys.executable, "-m", "bench.attack"]
+    processes = [subprocess.Popen([*command, kind, str(stack.port), str(seconds)], env=environ) for kind in kinds]
+    try:
+        yield
+        if ended := [process.args for process in processes if process.poll()]:
+            print(f"ATTACKERS FAILED: {ended}")
+    finally:
+        for process in processes:
+            process.terminate()
+            process.wait()
+
+
 def report(seen: Seen, logged: int) -> None:
-    print(f"{seen.sent} calls, {logged} in the log; {seen.kills} workers killed")
+    print(f"{seen.sent} calls, {logged} lines in the log; {seen.kills} workers killed")
+    ordered = sorted(seen.latencies)
+    print(f"honest calls: {len(ordered)} answered, {sum(seen.refused.values())} refused")
+    for name, count in sorted(seen.refused.items()):
+        print(f"  {count:7d}  {name}")
+    print(f"  {seen.lost} more lost, maybe with a killed worker")
+    quantiles = ", ".join(f"p{q * 100:g} {load.quantile(ordered, q) * 1000:.0f} ms" for q in (0.5, 0.9, 0.99, 1))
+    print(f"  from connect to the last byte: {quantiles}")
     for name, count in sorted(seen.ended.items()):
         print(f"  {count:7d}  {name}")
     settled = [look for look in seen.looks if look[0] > SETTLED * seen.looks[-1][0]]
@@ -145,7 +200,11 @@ def report(seen: Seen, logged: int) -> None:
 
 
 def main() -> None:
-    minutes = float(sys.argv[1]) if len(sys.argv) > 1 else 30.0
+    parser = argparse.ArgumentParser()
+    parser.add_argument("minutes", type=float, nargs="?", default=30.0)
+    parser.add_argument("--attackers", nargs="*", choices=attack.ATTACKERS, default=list(attack.ATTACKERS))
+    options = parser.parse_args()
+    minutes: float = options.minutes
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
         mock = opened.enter_context(mock_model())
@@ -153,7 +212,8 @@ def main() -> None:
         print(f"{time.strftime('%Y-%m-%d')}, {machine()}, {minutes:g} minutes", flush=True)
         before = _logged(folder)
         soak = Soak(stack, minutes)
-        asyncio.run(soak.run())
+        with attackers(options.attackers, stack, folder, minutes * 60):
+            asyncio.run(soak.run())
         deadline = time.monotonic() + CALL_SECONDS
         while _logged(folder) - before < soak.seen.sent and time.monotonic() < deadline:
             time.sleep(0.2)

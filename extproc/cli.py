@@ -3,12 +3,13 @@
 import argparse
 import asyncio
 import json
-import logging
 import sys
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
+
+from extproc.printable import log_to_stderr, show
 
 Run = Callable[[argparse.Namespace], int]
 
@@ -158,7 +159,7 @@ def _serve(options: argparse.Namespace) -> int:
 def _supervised(run: Callable[[], Coroutine[Any, Any, None]]) -> int:
     from extproc import up
 
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    log_to_stderr()
     try:
         asyncio.run(run())
     except up.Invalid as error:
@@ -181,7 +182,7 @@ def _check(options: argparse.Namespace) -> int:
     except Invalid as error:
         return _complain(error, USAGE)
     if not any((options.token, options.model, options.path, options.body, options.source, options.header)):
-        print(f"{options.config}: no mistakes found")
+        show(f"{options.config}: no mistakes found")
         return 0
     try:
         token = explain.token(options.token)
@@ -258,5 +259,5 @@ def _claude(options: argparse.Namespace) -> int:
 
 
 def _complain(error: Exception, status: int) -> int:
-    print(error, file=sys.stderr)
+    show(error, sys.stderr)
     return status

@@ -13,6 +13,7 @@ import msgspec
 from extproc import config, providers
 from extproc.config import Invalid
 from extproc.errors import Rejection
+from extproc.printable import printable_json, show
 from extproc.providers import Resolved
 from extproc.translate.pair import Outcome, Pair, Target, Translated
 from extproc.translate.table import pair_for
@@ -56,7 +57,7 @@ def run(options: Options, data: bytes) -> int:
     if isinstance(asked, Rejection):
         return _refused(options.dialect, asked)
     if options.what == "request":
-        print(json.dumps(json.loads(asked.body), indent=2, ensure_ascii=False))
+        _print_json(json.loads(asked.body))
         return _said(asked.warnings)
     return _answer(options, pair, asked, data)
 
@@ -68,7 +69,10 @@ def _answer(options: Options, pair: Pair, asked: Translated, data: bytes) -> int
     if outcome.failure is not None and not asked.stream:
         return _refused(options.dialect, outcome.failure)
     text = out.decode()
-    print(text if asked.stream else json.dumps(json.loads(text), indent=2, ensure_ascii=False), end="\n")
+    if not asked.stream:
+        _print_json(json.loads(text))
+    else:
+        print(printable_json(text) if sys.stdout.isatty() else text)
     _said((*asked.warnings, *outcome.warnings))
     return 0 if outcome.complete else 1
 
@@ -101,14 +105,18 @@ def _resolve(path: Path, model: str) -> Resolved:
 
 def _refused(dialect: Dialect, rejection: Rejection) -> int:
     body = json.loads(rejection_body(dialect, rejection, f"req_{NONCE}"))
-    print(json.dumps({"status": rejection.http_status, "body": body}, indent=2, ensure_ascii=False))
+    _print_json({"status": rejection.http_status, "body": body})
     return 1
 
 
 def _said(warnings: tuple[str, ...]) -> int:
     for warning in dict.fromkeys(warnings):
-        print(warning, file=sys.stderr)
+        show(warning, sys.stderr)
     return 0
+
+
+def _print_json(value: Any) -> None:
+    print(printable_json(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
 __all__ = ["Invalid", "Options", "Unusable", "run"]

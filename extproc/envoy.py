@@ -12,10 +12,20 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from extproc import envoy_limits, providers
+from extproc import envoy_limits, providers, schema
 from extproc.config import Source
-from extproc.envoy_listener import CERTIFICATE, certificate, listener, routes, secret_file, watched_secret
+from extproc.envoy_listener import (
+    CERTIFICATE,
+    SAMPLE,
+    SAMPLE_FILE,
+    certificate,
+    listener,
+    routes,
+    secret_file,
+    watched_secret,
+)
 from extproc.providers import Destination
+from extproc.schema import REFUSALS_BURST
 
 Json = dict[str, Any]
 
@@ -59,6 +69,7 @@ def processor_addresses(first: str, count: int) -> list[str]:
 
 def bootstrap(source: Source) -> Json:
     loaded: Json = yaml.safe_load((files("extproc") / "bootstrap.yaml").read_text("utf-8"))
+    loaded["layered_runtime"]["layers"][0]["static_layer"] |= envoy_limits.runtime(source.config.limits)
     return loaded | {"overload_manager": envoy_limits.overload_manager(source.config.limits)}
 
 
@@ -66,10 +77,24 @@ def live(source: Source, processors: Sequence[str], older: Sequence[Source] = ()
     """By name, the files that Envoy watches, in the order in which they are to be written."""
     return {
         **_secrets([*older, source]),
+        SAMPLE_FILE: _sample(source.config.limits),
         "clusters.json": _discovery("config.cluster.v3.Cluster", clusters(source, processors, older, live=True)),
         "routes.json": _discovery("config.route.v3.RouteConfiguration", [routes(source, older)]),
         "listeners.json": _discovery("config.listener.v3.Listener", [listener(source, live=True)]),
     }
+
+
+def _sample(limits: schema.Limits) -> Json:
+    """The bucket for the log of what Envoy refuses by itself, filled each second."""
+    most = max(1, round(limits.refusals_logged))
+    bucket = {
+        "@type": f"{_TYPE}.type.v3.TokenBucket",
+        "max_tokens": most * REFUSALS_BURST,
+        "tokens_per_fill": most,
+        "fill_interval": "1s",
+    }
+    wrapped = {"@type": f"{_TYPE}.service.discovery.v3.Resource", "name": SAMPLE, "resource": bucket}
+    return {"resources": [wrapped]}
 
 
 def write(source: Source, processors: Sequence[str], folder: Path) -> None:

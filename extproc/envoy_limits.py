@@ -119,12 +119,29 @@ def streams(limits: schema.Limits) -> Json:
     """Of the listener: what one connection may ask for at once, and may send ahead."""
     megabyte = 1024 * 1024
     return {
+        "common_http_protocol_options": {
+            "headers_with_underscores_action": "REJECT_REQUEST",
+            "idle_timeout": _seconds(limits.idle_connection_seconds),
+        },
         "http2_protocol_options": {
             "max_concurrent_streams": limits.streams_per_connection,
             "initial_stream_window_size": megabyte,
             "initial_connection_window_size": 4 * megabyte,
         },
         "request_timeout": _seconds(limits.request_seconds),
+    }
+
+
+def runtime(limits: schema.Limits) -> Json:
+    """Against HTTP/2 rapid reset (CVE-2023-44487)."""
+    return {
+        # One request of a connection in each turn of the event loop: of those that are opened and reset in one breath
+        # most are dropped before any filter sees them, and other connections get their turn.
+        "http.max_requests_per_io_cycle": 1,
+        # Closed when as many streams as this were begun, or will have been, and half of them were reset too soon.
+        "overload.premature_reset_total_stream_count": 2 * limits.early_resets,
+        # Whole seconds, rounded down: 0 means in their first second.
+        "overload.premature_reset_min_stream_lifetime_seconds": 0,
     }
 
 
@@ -146,6 +163,7 @@ def overload_manager(limits: schema.Limits) -> Json:
             ),
         ],
         "actions": [
+            _reduced_timeouts(connections),
             _trigger("overload_actions.shrink_heap", heap, threshold={"value": 0.25}),
             _trigger("overload_actions.stop_accepting_requests", heap, threshold={"value": 0.3}),
             _trigger(
@@ -161,6 +179,23 @@ def overload_manager(limits: schema.Limits) -> Json:
                 scaled={"scaling_threshold": 0.35, "saturation_threshold": 0.5},
             ),
         ],
+    }
+
+
+def _reduced_timeouts(connections: str) -> Json:
+    """From 90 % of the connections on, idle ones are closed sooner, at 100 % after a second: whoever holds them must
+    open them again, in competition with everybody else."""
+    timers = ("HTTP_DOWNSTREAM_CONNECTION_IDLE", "TRANSPORT_SOCKET_CONNECT")
+    return {
+        **_trigger(
+            "overload_actions.reduce_timeouts",
+            connections,
+            scaled={"scaling_threshold": 0.9, "saturation_threshold": 1.0},
+        ),
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.config.overload.v3.ScaleTimersOverloadActionConfig",
+            "timer_scale_factors": [{"timer": timer, "min_timeout": "1s"} for timer in timers],
+        },
     }
 
 

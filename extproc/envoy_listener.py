@@ -27,6 +27,8 @@ _FILTERS = f"{_TYPE}.filters.http"
 
 
 CERTIFICATE = "listener"
+SECRETS = "secret."
+SAMPLE, SAMPLE_FILE = "unseen", "sample.json"
 
 
 def _watched(name: str) -> Json:
@@ -39,7 +41,7 @@ def watched_secret(name: str) -> Json:
 
 
 def secret_file(name: str) -> str:
-    return f"secret.{name}.json"
+    return f"{SECRETS}{name}.json"
 
 
 def listener(source: Source, *, live: bool = False) -> Json:
@@ -49,7 +51,8 @@ def listener(source: Source, *, live: bool = False) -> Json:
     manager = {"name": "envoy.filters.network.http_connection_manager", "typed_config": _manager(source, live)}
     chain: Json = {"filters": [manager]}
     if settings.tls is not None:
-        chain["transport_socket"] = _tls(source, live)
+        # The timeouts of HTTP begin after the handshake.
+        chain |= {"transport_socket": _tls(source, live), "transport_socket_connect_timeout": "10s"}
     return {
         "name": "gateway",
         # Envoy can be told to drain what is inbound while it still answers on its loopback.
@@ -73,12 +76,11 @@ def _manager(source: Source, live: bool) -> Json:
         "normalize_path": True,
         "merge_slashes": True,
         "path_with_escaped_slashes_action": "UNESCAPE_AND_FORWARD",
-        "common_http_protocol_options": {"headers_with_underscores_action": "REJECT_REQUEST"},
         "request_headers_timeout": "30s",
         **envoy_limits.streams(source.config.limits),
         "stream_idle_timeout": "900s",
         "local_reply_config": local_replies(),
-        "access_log": _access_logs(source),
+        "access_log": _access_logs(source, live),
         "http_filters": [
             {"name": "envoy.filters.http.ext_proc", "typed_config": _processor()},
             {"name": "envoy.filters.http.rbac", "typed_config": _guard()},
@@ -148,7 +150,8 @@ def routes(source: Source, older: Sequence[Source] = ()) -> Json:
         for cluster, to in providers.destinations([*older, source]).items()
     ]
     # The body limit applies only while the first route leads to a cluster.
-    undecided = {"match": {"prefix": "/"}, "route": {"cluster": "nowhere", "timeout": "0s", "idle_timeout": "900s"}}
+    idle = f"{source.config.limits.body_idle_seconds:g}s"
+    undecided = {"match": {"prefix": "/"}, "route": {"cluster": "nowhere", "timeout": "0s", "idle_timeout": idle}}
     return {
         "name": "gateway",
         "virtual_hosts": [
@@ -225,34 +228,64 @@ _REASON = (
 )
 _OWN = {
     "time": "%START_TIME%",
-    "x-request-id": "%REQ(X-REQUEST-ID)%",
-    "http.method": "%REQ(:METHOD)%",
+    "x-request-id": "%REQ(X-REQUEST-ID):64%",
+    "http.method": "%REQ(:METHOD):16%",
     "http.status": "%RESPONSE_CODE%",
     "duration": "%DURATION%",
     "details": "%RESPONSE_CODE_DETAILS%",
     "flags": "%RESPONSE_FLAGS%",
 }
-_SEEN = {"reason": f"%CEL({_REASON})%", "error": f"%CEL({_ERROR})%"}
+# As the processor has recorded it, else as the client sent it, without its query.
+_PATH = (
+    f"'{NAMESPACE}' in metadata.filter_metadata && 'http.path' in {SAID} ? {SAID}['http.path']"
+    " : request.url_path.matches('^[ -~]*$') ? request.url_path : '(unprintable)'"
+)
+_SEEN = {
+    "reason": f"%CEL({_REASON})%",
+    "error": f"%CEL({_ERROR})%",
+    "http.path": f"%CEL({_PATH}):{record.MAX_PATH}%",
+}
 
 
-def _access_logs(source: Source) -> list[Json]:
-    """One JSON line a call; `null` where there is nothing to say. CEL costs Envoy more than all other fields together,
-    so it is asked only where the processor has not said how the call ended."""
+def _access_logs(source: Source, live: bool) -> list[Json]:
+    """One JSON line a call, without members that have no value. CEL costs Envoy more than all other fields together, so
+    it is evaluated only where the processor has not said how the call ended."""
     names = [*_RECORDED, *(record.CALLER + claim for claim in source.config.records.claims)]
     fields = _OWN | _told(*names)
-    return [_access_log(fields | _told("reason", "error"), ended=True), _access_log(fields | _SEEN, ended=False)]
+    ended = metadata_filter(flag_is(record.ENDED, True), if_missing=False)
+    chosen = metadata_filter(flag_is(record.LEFT_OUT, False), if_missing=True)
+    not_ended = metadata_filter(flag_is(record.ENDED, False), if_missing=True)
+    return [
+        _access_log(fields | _told("reason", "error"), ended, chosen),
+        _access_log(fields | _SEEN, not_ended, *([_seen_or_sampled()] if live else [])),
+    ]
+
+
+def _seen_or_sampled() -> Json:
+    """What Envoy refuses by itself is logged at a bounded rate. The bucket comes by a file, so an Envoy with one static
+    configuration does without."""
+    seen = {"filter": NAMESPACE, "path": [{"key": record.DIALECT}], "value": {"present_match": True}}
+    bucket = {"resource_name": SAMPLE, "config_source": _watched(SAMPLE_FILE)}
+    sampled = {
+        "name": "envoy.access_loggers.extension_filters.process_ratelimit",
+        "typed_config": {
+            "@type": f"{_TYPE}.access_loggers.filters.process_ratelimit.v3.ProcessRateLimitFilter",
+            "dynamic_config": bucket,
+        },
+    }
+    return {"or_filter": {"filters": [metadata_filter(seen, if_missing=False), {"extension_filter": sampled}]}}
 
 
 def _told(*names: str) -> dict[str, str]:
     return {name: f"%DYNAMIC_METADATA({NAMESPACE}:{record.metadata_key(name)})%" for name in names}
 
 
-def _access_log(fields: dict[str, str], *, ended: bool) -> Json:
+def _access_log(fields: dict[str, str], *filters: Json) -> Json:
     return {
         "name": "envoy.access_loggers.stdout",
-        "filter": metadata_filter(flag_is(record.ENDED, ended), if_missing=not ended),
+        "filter": {"and_filter": {"filters": list(filters)}} if len(filters) > 1 else filters[0],
         "typed_config": {
             "@type": f"{_TYPE}.access_loggers.stream.v3.StdoutAccessLog",
-            "log_format": {"json_format": fields},
+            "log_format": {"json_format": fields, "omit_empty_values": True},
         },
     }

@@ -42,6 +42,13 @@ PASSED_ON = (
     "user-agent", "x-app", "x-claude-code-", "x-request-id", "x-stainless-",
 )  # fmt: skip
 
+_SLOW_BODY = Rejection(
+    kind=Kind.INVALID_REQUEST,
+    message="the request did not arrive in time",
+    reason=Reason.INVALID_REQUEST,
+    detail="slow_body",
+    status=408,
+)
 _NO_COUNT = Rejection(
     kind=Kind.NOT_FOUND,
     message="tokens are not counted for this model",
@@ -71,7 +78,7 @@ NEXT: dict[type[Event], frozenset[Phase]] = {
     # Envoy's own refusals (a body too large, say) come in ADMITTED.
     ResponseHeaders: frozenset({Phase.ADMITTED, Phase.SENT}),
     ResponseBody: frozenset({Phase.ANSWERING}),
-    Silence: frozenset({Phase.ANSWERING}),
+    Silence: frozenset({Phase.ADMITTED, Phase.ANSWERING}),
 }
 
 
@@ -86,10 +93,13 @@ class Exchange:
         self._settings = settings
         self._answer = Answer(facts, settings)
         self._now = 0.0
+        self._body_deadline = 0.0
 
     @property
     def deadline(self) -> float | None:
         """When the exchange wants to know that nothing has come, in Unix seconds; None: it can wait."""
+        if self.phase is Phase.ADMITTED and not self.facts.body_arrived:
+            return self._body_deadline
         return self._answer.deadline if self.phase is Phase.ANSWERING else None
 
     def check(self, event: Event) -> None:
@@ -111,6 +121,8 @@ class Exchange:
                 return self._answer.begins(event, now)
             case ResponseBody():
                 return self._answer.goes_on(event, now)
+            case Silence() if self.phase is Phase.ADMITTED:
+                return [self.reject(_SLOW_BODY)]
             case Silence():
                 return self._answer.silence(now)
 
@@ -146,6 +158,9 @@ class Exchange:
                 return self.reject(NO_BODY)
             case Operation.GENERATE | Operation.COUNT_TOKENS:
                 self.phase = Phase.ADMITTED
+                self._body_deadline = self._now + self._settings.body_time.seconds(
+                    self.facts.headers.get("content-length")
+                )
                 return AwaitBody(record.of_request(self.facts, self._settings.claims))
             case Operation.PASSTHROUGH:
                 return self._list_models() if self._is_foreign_list(event) else self._pass()

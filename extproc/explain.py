@@ -28,6 +28,7 @@ from extproc.policy.credential import placed
 from extproc.policy.remote_keys import RemoteKeys
 from extproc.policy.rules import RuleSet, Seen
 from extproc.policy.variables import AT_HEADERS, Part
+from extproc.printable import printable, show
 from extproc.providers import Resolved
 from extproc.wire import untrusted
 from extproc.wire.paths import routed
@@ -78,14 +79,15 @@ def run(gateway: Gateway, remote: RemoteKeys, asked: Asked) -> int:
     """Prints caller, rules and verdict. `remote`: that of the gateway. Returns 1 when the call would be refused.
     Raises Unusable."""
     facts, action = asyncio.run(_call(gateway, remote, asked))
-    print(f"{facts.method} {facts.path}")
+    show(printable(f"{facts.method} {facts.path}"))
     if isinstance(action, Respond) and action.record.get("reason") == Reason.JWT_AUTH:
-        print(f"token    not accepted: {action.record['error']}")
+        show(f"token    not accepted: {action.record['error']}")
         return _verdict(action)
-    lines = [*_caller(facts, asked.token), *_model(facts.resolved)]
+    # A rule may have several lines; a name may not, or it could pose as a verdict.
+    lines = [*map(printable, _caller(facts, asked.token)), *map(printable, _model(facts.resolved))]
     for rules in gateway.rules.sets(facts, facts.resolved):
         lines += _rules(gateway, rules, Seen(facts, facts.resolved))
-    print("\n".join(lines))
+    show("\n".join(lines))
     return _verdict(action)
 
 
@@ -172,16 +174,17 @@ def _rules(gateway: Gateway, rules: RuleSet, seen: Seen) -> Iterator[str]:
 
 def _verdict(action: Action) -> int:
     if not isinstance(action, Respond) or action.status < 400:
-        print("allowed" + _listed(action))
+        show("allowed" + _listed(action))
         return 0
     message = json.loads(action.body)["error"]["message"]
-    print(f"refused  {action.status}: {message}   ({action.record['reason']}, {action.record['error']})")
+    why = f"({action.record['reason']}, {action.record['error']})"
+    show(printable(f"refused  {action.status}: {message}   {why}"))
     return 1
 
 
 def _listed(action: Action) -> str:
     answer = json.loads(action.body) if isinstance(action, Respond) and action.body else {}
-    return "".join(f"\n         {entry['id']}" for entry in answer.get("data", ()))
+    return "".join(f"\n         {printable(entry['id'])}" for entry in answer.get("data", ()))
 
 
 def _read(path: Path) -> str:

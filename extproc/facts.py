@@ -68,8 +68,9 @@ class Facts:
     """Who answers a call that passes through."""
     admitted: bool = False
     """It counts among the calls that a worker takes on."""
-    held_bytes: int = 0
-    """Room that is kept for its body."""
+    body_arrived: bool = False
+    body_bytes_in_flight: int = 0
+    """Room that the admission control keeps for the body."""
     models: tuple[Resolved, ...] = ()
     """What the caller may use, for a list."""
     span: Span | None = None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from extproc import envoy
 from extproc.config import Fault, Source
+from extproc.envoy_listener import SECRETS
 
 SECONDS = 30.0
 KEYS_SECONDS = 5.0
@@ -29,7 +30,8 @@ _REJECTED = tuple(
 _WARMING = ("cluster_manager.warming_clusters", "listener_manager.total_listeners_warming")
 _HEALTHY = f"cluster.{envoy.PROCESSOR}.membership_healthy"
 _ACTIVE = "http.gateway.downstream_rq_active"
-_COUNTS = ("total_listeners_active", _HEALTHY, _ACTIVE)
+_LEFT_OUT = "access_log.process_ratelimit.denied"
+_COUNTS = ("total_listeners_active", _HEALTHY, _ACTIVE, _LEFT_OUT)
 Stats = dict[str, str]
 
 
@@ -54,7 +56,7 @@ class Front:
         files = envoy.live(source, self._processors, older)
         changed = {name: content for name, content in files.items() if self._shown.get(name) != content}
         # A secret's file names another, whose content may have changed.
-        changed |= {name: content for name, content in files.items() if name not in _VERSIONS}
+        changed |= {name: content for name, content in files.items() if name.startswith(SECRETS)}
         if not changed:
             return
         before = await self._stats()
@@ -98,6 +100,10 @@ class Front:
     async def running(self) -> int:
         """Calls; 0 where no Envoy answers."""
         return int((await self._stats() or {}).get(_ACTIVE, 0))
+
+    async def log_left_out(self) -> int:
+        """Refusals of its own that it has not logged since its start."""
+        return int((await self._stats() or {}).get(_LEFT_OUT, 0))
 
     async def finished(self, seconds: float) -> None:
         """Returns when none runs any more, or after so long."""

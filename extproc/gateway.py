@@ -15,7 +15,7 @@ from extproc.events import Action, Event, RequestBody, RequestHeaders, ResponseH
 from extproc.exchange import Exchange
 from extproc.facts import Facts
 from extproc.files import Files
-from extproc.policy.admit import Admit, Held
+from extproc.policy.admit import AdmissionControl, InFlight
 from extproc.policy.authenticate import Authenticate
 from extproc.policy.authorize import Authorize, AuthorizeModel
 from extproc.policy.key_sets import KeySets
@@ -24,7 +24,7 @@ from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, ReadBody
 from extproc.policy.rules import Rules
 from extproc.providers import Catalogue
 from extproc.schema import Config
-from extproc.settings import Settings
+from extproc.settings import BodyTime, Settings
 
 _UUID = re.compile(r"[0-9a-f]{32}")
 
@@ -52,7 +52,7 @@ class Gateway:
         self,
         source: Source,
         environ: Mapping[str, str] | None = None,
-        held: Held | None = None,
+        in_flight: InFlight | None = None,
         remote: KeySets[Any] | None = None,
     ) -> None:
         """`remote`: where sets of keys that are fetched come from. Raises config.Invalid with every fault at once."""
@@ -74,8 +74,9 @@ class Gateway:
             settings.streaming.ping_interval,
             _claims(settings),
             settings.models_shape == "merged",
+            BodyTime(settings.limits.body_idle_seconds, settings.limits.body_min_rate, settings.max_body_bytes),
         )
-        self._admit = Admit(settings, held or Held())
+        self._admission = AdmissionControl(settings, in_flight or InFlight())
         self._steps: dict[type[Event], tuple[Step, ...]] = {
             RequestHeaders: (
                 *([trace] if trace is not None else []),
@@ -84,9 +85,9 @@ class Gateway:
                 Authorize(self.rules),
                 CheckRequest(settings.max_body_bytes),
                 ListModels(catalogue, authorize_model),
-                self._admit,
+                self._admission,
             ),
-            RequestBody: (ReadBody(), FindModel(catalogue), authorize_model),
+            RequestBody: (self._admission.reserve_body, ReadBody(), FindModel(catalogue), authorize_model),
         }
 
     def exchange(self, now: float) -> Exchange:
@@ -94,7 +95,7 @@ class Gateway:
 
     def ended(self, exchange: Exchange) -> None:
         """Called once, when nothing more will come."""
-        self._admit.over(exchange.facts)
+        self._admission.release(exchange.facts)
 
     def decides(self, event: Event) -> bool:
         """Policy has a say in it and may wait; any other event is for `go_on`."""
@@ -112,7 +113,7 @@ class Gateway:
     def go_on(self, exchange: Exchange, event: Event, now: float) -> list[Action]:
         """What follows without asking policy. Raises exchange.OutOfOrder."""
         if isinstance(event, ResponseHeaders):
-            self._admit.body_sent(exchange.facts)
+            self._admission.release_body(exchange.facts)
         return exchange.handle(event, now)
 
 
@@ -148,14 +149,14 @@ def load(
     environ: Mapping[str, str] | None = None,
     *,
     files: Files | None = None,
-    held: Held | None = None,
+    in_flight: InFlight | None = None,
     remote: KeySets[Any] | None = None,
 ) -> Gateway:
     """Raises config.Invalid, with faults of form and of meaning at once as far as the former let the latter be seen.
     `files`: where contents come from, and who knows afterwards which files matter, also if there was a fault.
-    `held`, `remote`: what the process has taken on, and the keys it has fetched, for other gateways."""
+    `in_flight`, `remote`: the calls and the fetched keys of the process, shared by all its gateways."""
     try:
-        return Gateway(config.load(path, environ, files), environ, held, remote)
+        return Gateway(config.load(path, environ, files), environ, in_flight, remote)
     except Invalid as error:
         if error.rest is None:
             raise
@@ -179,7 +180,7 @@ def _note(facts: Facts, event: Event) -> None:
             facts.path, _, facts.query = headers.get(":path").partition("?")
             facts.request_id = _request_id(headers.get("x-request-id"))
         case RequestBody(body):
-            facts.raw_body = body
+            facts.raw_body, facts.body_arrived = body, True
         case _:
             pass
 

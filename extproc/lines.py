@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from extproc.config import Source
+from extproc.printable import printable
 
 
 def banner(source: Source, demo_for: Sequence[str]) -> str:
@@ -29,17 +30,17 @@ def _answers(model: Any) -> str:
 
 
 def readable(line: str) -> str:
-    """One JSON line of the access log in short; any other line as it is."""
+    """One JSON line of the access log in short; any other line as it is, but for what a terminal acts on."""
     try:
         call = json.loads(line)
     except ValueError:
-        return line
+        return printable(line)
     if not isinstance(call, dict) or "http.status" not in call:
-        return line
+        return printable(line)
     parts = [
         str(call.get("time", ""))[11:19],
         str(call["http.status"]),
-        f"{call.get('http.method')} {call.get('http.path')}",
+        f"{call.get('http.method') or '-'} {call.get('http.path') or '-'}",
         _who(call),
         _what(call),
         f"{call.get('duration')} ms",
@@ -47,12 +48,7 @@ def readable(line: str) -> str:
         str(call.get("error") or ""),
         f"[{call['warnings']}]" if call.get("warnings") else "",
     ]
-    return _printable("  ".join(part for part in parts if part))
-
-
-def _printable(text: str) -> str:
-    """Names are of a stranger's choosing, and a terminal obeys what it is sent."""
-    return "".join(char if char.isprintable() else "?" for char in text)
+    return printable("  ".join(part for part in parts if part))
 
 
 def _who(call: dict[str, Any]) -> str:

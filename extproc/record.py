@@ -7,6 +7,7 @@ from extproc.endpoints import Operation
 from extproc.errors import Rejection
 from extproc.events import Record
 from extproc.facts import Facts
+from extproc.printable import printable
 from extproc.providers import Provider
 from extproc.translate.pair import Outcome, Translated, Usage
 from extproc.translate.warnings import header_value
@@ -28,8 +29,11 @@ CALLER = "caller."
 _PLAIN = re.compile(r"[\w./@-]+", re.ASCII)
 _MAX_NUMBER = 2.0**53
 
-# Names are of a stranger's choosing, and a line of the log must stay one that can be read.
 MAX_NAME = 200
+MAX_PATH = 300
+_MAX_WARNINGS = 1100
+# Bytes of a string in UTF-8: what a stranger may write into one line of the log stays below 4 KB.
+_LIMITS = {"http.path": MAX_PATH, "warnings": _MAX_WARNINGS}
 
 # OpenTelemetry GenAI semantic conventions: https://opentelemetry.io/docs/specs/semconv/gen-ai/
 _OPERATIONS = {
@@ -64,6 +68,21 @@ def _shown(value: object) -> str | float | bool:
     if isinstance(value, int | float):
         return value if abs(value) < _MAX_NUMBER else str(value)
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def presentable(record: Record) -> Record:
+    """The record with its strings cut and made printable, as it may be logged."""
+    return {
+        name: printable(cut(value, _LIMITS.get(name, MAX_NAME))) if isinstance(value, str) else value
+        for name, value in record.items()
+    }
+
+
+def cut(text: str, limit: int) -> str:
+    """At most so many bytes of UTF-8."""
+    if len(text) <= limit and text.isascii():
+        return text
+    return text[:limit].encode("utf-8", "replace")[:limit].decode("utf-8", "ignore")
 
 
 def metadata_key(name: str) -> str:
@@ -146,3 +165,6 @@ provider's connection broke (Truncated). Both look the same from here."""
 
 # Set when the answer is over, whatever it was. Without it Envoy knows better why the call ended (envoy_listener).
 ENDED = "ended"
+
+LEFT_OUT = "left_out"
+"""Set on a refusal that is counted and not logged."""

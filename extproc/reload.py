@@ -33,7 +33,9 @@ AT_NEXT_START = (
     "metrics",
     "health",
     "limits.connections",
+    "limits.early_resets",
     "limits.memory_bytes",
+    "limits.refusals_logged",
 )
 
 

@@ -4,6 +4,22 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class BodyTime:
+    """How long a request's body may take to arrive."""
+
+    idle: float
+    """Seconds without a byte; a body may take as long, and longer for its size."""
+    min_rate: float
+    """Bytes a second."""
+    largest: int
+    """Size of a body that does not announce one."""
+
+    def seconds(self, content_length: str) -> float:
+        size = int(content_length) if content_length.isdecimal() else self.largest
+        return self.idle + size / self.min_rate
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     first_event_hold: float
     """Seconds."""
@@ -13,3 +29,4 @@ class Settings:
     """Names of the claims that go on record."""
     merged_models: bool = False
     """Lists of models have the members of both dialects."""
+    body_time: BodyTime = BodyTime(30.0, 8192.0, 32 * 1024 * 1024)

@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING
 from extproc import config, envoy, lines
 from extproc.config import Invalid, Source
 from extproc.front import Front, NotTaken
+from extproc.printable import show
 from extproc.server.processes import Child, Group, NotStarted, start, supervise
 from extproc.server.status import Status
 
 if TYPE_CHECKING:
-    from extproc.server.monitor import Check, Monitor
+    from extproc.server.monitor import Monitor
 
 LAB_ISSUER = "claude-code-lab"
 GRACE_SECONDS = 10.0
@@ -89,12 +90,12 @@ async def serve(options: Options, processor: str, envoy_folder: Path | None = No
         if envoy_folder and front:
             with _writing("Envoy's files", envoy_folder):
                 front.begin(reloader.source)
-        environ |= beside.start(source, addresses, reloader.status, front.ready if front else None)
+        environ |= beside.start(source, addresses, reloader.status, front)
         workers = [reloader.crew.worker(options.config, address, LEAVE_SECONDS, environ) for address in addresses]
         groups.append(workers)
         reloader.fetch_keys()
         await start(groups)
-        print(f"extproc is serving on {', '.join(addresses)}", flush=True)
+        show(f"extproc is serving on {', '.join(addresses)}")
         return reloader.watch
 
     with _folder() as folder:
@@ -119,7 +120,7 @@ async def _start(options: Options, environ: dict[str, str], beside: "_Beside", g
     _check_port(source)  # after the file's mistakes, which are to be mended first
     with _writing("Envoy's files", folder):
         front.begin(reloader.source)
-    environ |= beside.start(source, addresses, reloader.status, front.ready)
+    environ |= beside.start(source, addresses, reloader.status, front)
     workers = [reloader.crew.worker(options.config, address, 0, environ) for address in addresses]
     proxy = _envoy(folder, environ)
     beside.front = front
@@ -130,7 +131,7 @@ async def _start(options: Options, environ: dict[str, str], beside: "_Beside", g
         await front.serving(fetching=any(one.jwks.fetched for one in source.config.authentication.jwt))
     except NotTaken as error:
         raise CannotStart(str(error)) from None
-    print(lines.banner(source, [demo.key for demo in demos]), flush=True)
+    show(lines.banner(source, [demo.key for demo in demos]))
     return reloader.watch
 
 
@@ -205,7 +206,7 @@ class _Beside:
         self._monitor: Monitor | None = None
 
     def start(
-        self, source: Source, workers: Sequence[str], status: Status, front: "Check | None" = None
+        self, source: Source, workers: Sequence[str], status: Status, front: Front | None = None
     ) -> dict[str, str]:
         """Answers from now on, which says that Envoy's files are there; gives what the workers' environment needs.
         Raises CannotStart."""
@@ -214,7 +215,8 @@ class _Beside:
         from extproc.server import monitor, probe
 
         checks = {f"worker-{n}": partial(probe.serving, address) for n, address in enumerate(workers)}
-        self._monitor = monitor.Monitor(front, checks, status)
+        ready, left_out = (front.ready, front.log_left_out) if front is not None else (None, None)
+        self._monitor = monitor.Monitor(ready, checks, status, left_out)
         try:
             return self._monitor.start(source.config, self.folder / "metrics")
         except monitor.CannotListen as error:
@@ -254,9 +256,9 @@ def _envoy(folder: Path, environ: Mapping[str, str]) -> Child:
     argv += ["--drain-strategy", "immediate", "--drain-time-s", str(DRAIN_SECONDS)]
     # Envoy gets no more of the environment than it needs: no provider's key above all.
     bare = {name: environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in environ}
-    show: Callable[[str], str] = lines.readable if sys.stdout.isatty() else str
+    shown: Callable[[str], str] = lines.readable if sys.stdout.isatty() else str
     return Child(
-        "Envoy", argv, announces=False, environ=bare, folder=folder, on_line=lambda line: print(show(line), flush=True)
+        "Envoy", argv, announces=False, environ=bare, folder=folder, on_line=lambda line: print(shown(line), flush=True)
     )
 
 

@@ -28,7 +28,7 @@ FIELDS = {
     "duration": "milliseconds, to the last byte to the client",
     "details": "Envoy's response code details",
     "flags": "Envoy's response flags",
-    "reason": "why the call did not succeed; null when it did",
+    "reason": "why the call did not succeed; left out when it did",
     "error": "a short code that says more than `reason`",
     "warnings": "what was not carried over, comma-separated",
     "gen_ai.operation.name": "`chat`, `count_tokens`, `list_models`, `probe`, `passthrough`",

@@ -130,14 +130,20 @@ def _named(value: Any) -> str:
 
 
 def request_headers(
-    path: str = "/v1/messages", method: str = "POST", *, token: str | None = None, end: bool = False, **more: str
+    path: str = "/v1/messages",
+    method: str = "POST",
+    *,
+    token: str | None = None,
+    end: bool = False,
+    source: str = "",
+    **more: str,
 ) -> RequestHeaders:
     """`more`: header names with `_` for `-`."""
     fields = {":method": method, ":path": path, ":authority": "gateway", "x-request-id": ENVOYS_ID}
     fields |= {"content-type": "application/json", "content-length": "100"} if method == "POST" else {}
     fields |= {"authorization": f"Bearer {token}"} if token else {}
     fields |= {name.replace("_", "-"): value for name, value in more.items()}
-    return RequestHeaders(Headers(fields.items()), end)
+    return RequestHeaders(Headers(fields.items()), end, source)
 
 
 def request_body(body: Json | bytes) -> RequestBody:

@@ -188,7 +188,7 @@ def test_claims_are_logged(made: Source) -> None:
 
 def test_a_line_has_the_same_fields_whoever_ended_the_call(made: Source) -> None:
     ours, others = (log["typed_config"]["log_format"]["json_format"] for log in manager(made)["access_log"])
-    assert {name for name in ours | others if ours[name] != others[name]} == {"reason", "error"}
+    assert {name for name in ours | others if ours[name] != others[name]} == {"reason", "error", "http.path"}
     assert "CEL" not in str(ours)
 
 
@@ -214,7 +214,7 @@ def test_no_file_holds_a_key(made: Source, tmp_path: Path) -> None:
     folder.mkdir()
     envoy.write(made, UDS, folder)
     assert {path.name for path in folder.iterdir()} == {
-        "bootstrap.json", "clusters.json", "routes.json", "listeners.json",
+        "bootstrap.json", "clusters.json", "routes.json", "listeners.json", "sample.json",
         f"secret.{hashlib.sha256(str(tmp_path / 'ca.pem').encode()).hexdigest()[:8]}.json",
     }  # fmt: skip
     written = "".join(path.read_text() for path in folder.iterdir()) + json.dumps(envoy.static(made, UDS))

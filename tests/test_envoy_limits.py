@@ -1,10 +1,12 @@
 """Retries, breakers, outliers and Envoy's own bounds as they are written for it."""
 
 import re
+from pathlib import Path
 
 import pytest
 
-from extproc import envoy_limits, schema
+from extproc import envoy, envoy_limits, schema
+from tests import settings
 
 RETRIES = schema.Retries()
 OFF = schema.Retries(attempts=1)
@@ -72,6 +74,18 @@ def test_a_providers_503_ejects_nobody() -> None:
     assert (found["consecutive_local_origin_failure"], found["base_ejection_time"]) == (3, "9s")
     assert found["max_ejection_percent"] == 20
     assert not [name for name, value in found.items() if name.startswith("enforcing") and "local" not in name and value]
+
+
+def test_what_an_envoy_of_ones_own_is_told_of_resets(tmp_path: Path) -> None:
+    made = settings.source(tmp_path, f"{settings.GATEWAY}\nlimits: {{early_resets: 7, idle_connection_seconds: 2}}")
+    printed = envoy.static(made, ["unix:/run/a.sock"])
+    [layer] = printed["layered_runtime"]["layers"]
+    assert layer["static_layer"]["http.max_requests_per_io_cycle"] == 1
+    assert layer["static_layer"]["overload.premature_reset_total_stream_count"] == 14
+    assert layer["static_layer"]["envoy.reloadable_features.ext_proc_graceful_grpc_close"] is True
+    [chain] = printed["static_resources"]["listeners"][0]["filter_chains"]
+    [manager] = chain["filters"]
+    assert manager["typed_config"]["common_http_protocol_options"]["idle_timeout"] == "2s"
 
 
 def test_each_trigger_has_its_monitor() -> None:

@@ -1,6 +1,7 @@
 """What may follow what, and how an exchange ends when a bug is met on the way."""
 
 import gc
+from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -12,6 +13,7 @@ from extproc.gateway import Gateway
 from tests.issuing import token
 from tests.playbook import (
     SILENCE,
+    START,
     Json,
     Playbook,
     awaits,
@@ -23,7 +25,7 @@ from tests.playbook import (
     response_headers,
     says,
 )
-from tests.settings import gateway
+from tests.settings import GATEWAY, gateway
 
 ASK: Json = {"model": "claude-x", "max_tokens": 10, "messages": [{"role": "user", "content": "q"}]}
 SSE = "text/event-stream"
@@ -43,6 +45,7 @@ ALLOWED = {
     (Phase.NEW, RequestHeaders): Phase.ADMITTED,
     (Phase.ADMITTED, RequestBody): Phase.SENT,
     (Phase.ADMITTED, ResponseHeaders): Phase.ANSWERING,
+    (Phase.ADMITTED, Silence): Phase.DONE,
     (Phase.SENT, ResponseHeaders): Phase.ANSWERING,
     (Phase.ANSWERING, ResponseBody): Phase.ANSWERING,
     (Phase.ANSWERING, Silence): Phase.ANSWERING,
@@ -136,9 +139,27 @@ def test_a_bug_after_the_end(gate: Gateway) -> None:
         at(gate, Phase.DONE).fail()
 
 
+@pytest.mark.parametrize(("size", "seconds"), [("100", 31.0), ("2000", 50.0), ("", 70.0)])
+def test_a_body_has_its_time(tmp_path: Path, size: str, seconds: float) -> None:
+    """30 s, and as long as its size takes at the minimum rate; a size that is not announced is the largest."""
+    text = f"{GATEWAY}\nmax_body_bytes: 4000\nlimits: {{body_min_rate: 100}}"
+    play = Playbook(gateway(tmp_path, text)) >> request_headers(token=token(), content_length=size) << awaits()
+    assert play.exchange.deadline == START + seconds
+    timed_out: Json = {"reason": "InvalidRequest", "error": "slow_body", "ended": True}
+    assert play.after(seconds) >> SILENCE << rejects(408, "invalid_request_error", **timed_out)
+    assert play.exchange.deadline is None
+
+
+def test_a_body_that_has_arrived_has_no_deadline_before_it_is_translated(gate: Gateway) -> None:
+    play = at(gate, Phase.ADMITTED)
+    assert play.exchange.deadline
+    play.exchange.facts.body_arrived = True
+    assert play.exchange.deadline is None
+
+
 @pytest.mark.parametrize("phase", Phase)
-def test_patience_is_for_answers(gate: Gateway, phase: Phase) -> None:
-    assert (at(gate, phase).exchange.deadline is None) == (phase is not Phase.ANSWERING)
+def test_only_bodies_and_answers_are_waited_for(gate: Gateway, phase: Phase) -> None:
+    assert (at(gate, phase).exchange.deadline is None) == (phase not in (Phase.ADMITTED, Phase.ANSWERING))
 
 
 def test_the_credential_stops_here(gate: Gateway) -> None:

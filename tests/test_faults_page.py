@@ -14,8 +14,8 @@ PAGE = (ROOT / "docs" / "faults.md").read_text("utf-8")
 E2E = ROOT / "tests" / "e2e"
 # All of whose tests are about faults.
 MODULES = (
-    "answer_faults", "bugs", "client_faults", "drain", "file_faults", "memory", "outliers", "overload",
-    "processor_faults", "provider_faults", "retries", "timeouts", "tls", "worker_faults",
+    "answer_faults", "bugs", "client_faults", "connections", "drain", "file_faults", "memory", "outliers", "overload",
+    "processor_faults", "provider_faults", "retries", "timeouts", "tls", "uploads", "worker_faults",
 )  # fmt: skip
 SECTIONS: dict[str, type[BaseModel]] = {
     "providers.*.timeouts.": schema.Timeouts,

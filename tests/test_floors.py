@@ -18,7 +18,7 @@ FLOORS: list[set[str]] = [
     {"translate", "record"},
     {"facts"},
     {"endpoints", "providers"},
-    {"wire", "events", "errors", "config", "files", "schema", "settings", "profiles", ""},
+    {"wire", "events", "errors", "config", "files", "schema", "settings", "profiles", "printable", ""},
 ]
 APART = {"demo", "pb"}
 

@@ -59,6 +59,15 @@ def test_other_lines_stay_as_they_are(line: str) -> None:
     assert readable(line) == line
 
 
+def test_other_lines_are_made_printable() -> None:
+    assert readable("[warning] a\x1b[2J\u202eb") == "[warning] a?[2J?b"
+    assert readable('{"level": "\x1b"}') == '{"level": "?"}'
+
+
+def test_a_call_that_nobody_saw() -> None:
+    assert readable('{"http.status": 400, "duration": 0}') == "400  - -  -  0 ms"
+
+
 def shown(folder: Path, text: str = GATEWAY, *demo_for: str) -> str:
     return banner(source(folder, text, {"OPENAI_API_KEY": KEY}), demo_for)
 

@@ -141,3 +141,22 @@ def test_a_claim_of_any_name_has_a_key_that_envoy_can_name() -> None:
 @pytest.mark.parametrize("sub", [None, 7, ["a"], {"a": 1}, True])
 def test_a_subject_that_is_no_string_names_nobody(sub: Any) -> None:
     assert Caller({"sub": sub}).subject == ""
+
+
+@pytest.mark.parametrize(
+    "odd", ["\x00", "\x1b", "\x7f", "\x9b", "\u202e", "\u2066", "\u200f", "\u2028", "\u2029", "\ufeff", "\ud800"]
+)
+def test_what_a_terminal_would_act_on_is_replaced(odd: str) -> None:
+    assert record.presentable({"jwt.sub": f"a{odd}b \u00e4\u4e2d"}) == {"jwt.sub": "a?b \u00e4\u4e2d"}
+
+
+@pytest.mark.parametrize(
+    ("name", "most"), [("jwt.sub", 200), ("caller.team", 200), ("http.path", 300), ("warnings", 1100)]
+)
+@pytest.mark.parametrize("letter", ["x", "\u00e4", "\u4e2d", "\U0001f600"])
+def test_strings_are_cut_by_their_bytes(name: str, most: int, letter: str) -> None:
+    shown = record.presentable({name: letter * 2000, "n": 7, "b": True})
+    text = str(shown.pop(name))
+    assert most - 4 < len(text.encode()) <= most and set(text) == {letter}
+    assert shown == {"n": 7, "b": True}
+    assert record.presentable({name: letter * 10}) == {name: letter * 10}

@@ -1,6 +1,7 @@
-"""How much one worker takes on at a time. Beyond it callers are told to come back, before their body is read."""
+"""Admission control: how many calls and body bytes a worker has in flight, and the share of one caller."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from ipaddress import IPv6Network
 
 from extproc.endpoints import READS_BODY
 from extproc.errors import Kind, Reason, Rejection
@@ -8,51 +9,109 @@ from extproc.facts import Facts
 from extproc.schema import Config
 
 RETRY_AFTER_SECONDS = 2
+IPV6_PREFIX = 64
+CallerId = tuple[str, str, str]
 
 
-@dataclass
-class Held:
-    """What one worker has taken on, whatever configurations its calls began with."""
-
+@dataclass(slots=True)
+class Load:
     calls: int = 0
     body_bytes: int = 0
 
 
-class Admit:
-    """Runs last at the headers: who is refused anyway takes no room."""
+@dataclass
+class InFlight:
+    """What one worker has in flight, under whatever configurations its calls began."""
 
-    def __init__(self, settings: Config, held: Held) -> None:
-        self._limits = settings.limits
-        self._max_body_bytes = settings.max_body_bytes
-        self.held = held
+    total: Load = field(default_factory=Load)
+    callers: dict[CallerId, Load] = field(default_factory=dict)
+
+
+class AdmissionControl:
+    """A call counts from its headers on, its body from its arrival: an announced body takes no room. Each caller may
+    have a share of either."""
+
+    def __init__(self, settings: Config, in_flight: InFlight) -> None:
+        limits = settings.limits
+        share = limits.caller_share / 100
+        self._most = Load(limits.calls, limits.body_bytes)
+        # One call and one body always fit.
+        self._most_of_caller = Load(
+            max(1, int(limits.calls * share)), max(settings.max_body_bytes, int(limits.body_bytes * share))
+        )
+        self.in_flight = in_flight
 
     async def __call__(self, facts: Facts, now: float) -> Rejection | None:
+        """Admits the call; runs last at the headers, so that a refused one takes no room."""
         if facts.endpoint is None or facts.endpoint.operation not in READS_BODY:
             return None
-        size = self._size(facts)
-        if self.held.calls >= self._limits.calls or self.held.body_bytes + size > self._limits.body_bytes:
-            return _OVERLOADED
-        self.held.calls += 1
-        self.held.body_bytes += size
-        facts.admitted, facts.held_bytes = True, size
+        length = facts.headers.get("content-length")
+        if refused := self._refusal(facts, Load(1, int(length) if length.isdecimal() else 0)):
+            return refused
+        self._add(facts, 1, 0)
+        facts.admitted = True
         return None
 
-    def body_sent(self, facts: Facts) -> None:
+    async def reserve_body(self, facts: Facts, now: float) -> Rejection | None:
+        """Makes room for the body that has arrived."""
+        size = len(facts.raw_body)
+        if refused := self._refusal(facts, Load(0, size)):
+            return refused
+        self._add(facts, 0, size)
+        facts.body_bytes_in_flight = size
+        return None
+
+    def release_body(self, facts: Facts) -> None:
         """The provider has the body and answers; a stream may last for minutes from here."""
-        self.held.body_bytes -= facts.held_bytes
-        facts.held_bytes = 0
+        if facts.body_bytes_in_flight:
+            self._add(facts, 0, -facts.body_bytes_in_flight)
+            facts.body_bytes_in_flight = 0
 
-    def over(self, facts: Facts) -> None:
-        self.body_sent(facts)
-        self.held.calls -= facts.admitted
-        facts.admitted = False
+    def release(self, facts: Facts) -> None:
+        """The call is over; releasing it twice does nothing."""
+        self.release_body(facts)
+        if facts.admitted:
+            self._add(facts, -1, 0)
+            facts.admitted = False
 
-    def _size(self, facts: Facts) -> int:
-        """What is sent in chunks may be as large as is allowed."""
-        length = facts.headers.get("content-length")
-        return int(length) if length.isdecimal() else self._max_body_bytes
+    def _refusal(self, facts: Facts, more: Load) -> Rejection | None:
+        if _exceeds(self.in_flight.total, more, self._most):
+            return _OVERLOADED
+        mine = self.in_flight.callers.get(caller_id(facts), _NOTHING)
+        return _TOO_MUCH_OF_ONE_CALLER if _exceeds(mine, more, self._most_of_caller) else None
+
+    def _add(self, facts: Facts, calls: int, body_bytes: int) -> None:
+        key = caller_id(facts)
+        mine = self.in_flight.callers.setdefault(key, Load())
+        for load in (self.in_flight.total, mine):
+            load.calls += calls
+            load.body_bytes += body_bytes
+        if not mine.calls:
+            del self.in_flight.callers[key]
 
 
+def caller_id(facts: Facts) -> CallerId:
+    """Who is meant by "one caller": the subject of a credential, else the address that a call comes from, of IPv6 the
+    network that one customer has."""
+    caller = facts.caller
+    if caller.subject:
+        return caller.kind, caller.issuer, caller.subject
+    return "address", "", _network(facts.source) if ":" in facts.source else facts.source
+
+
+def _network(address: str) -> str:
+    try:
+        return str(IPv6Network((address.partition("%")[0], IPV6_PREFIX), strict=False))
+    except ValueError:
+        return address
+
+
+def _exceeds(load: Load, more: Load, most: Load) -> bool:
+    return load.calls + more.calls > most.calls or load.body_bytes + more.body_bytes > most.body_bytes
+
+
+_NOTHING = Load()
+_RETRY_AFTER = (("retry-after", str(RETRY_AFTER_SECONDS)),)
 _OVERLOADED = Rejection(
     kind=Kind.OVERLOADED,
     message="the gateway is busy, try again in a moment",
@@ -60,5 +119,12 @@ _OVERLOADED = Rejection(
     detail="overloaded",
     # Claude Code gives up after three answers of 529, but not of 503.
     status=503,
-    headers=(("retry-after", str(RETRY_AFTER_SECONDS)),),
+    headers=_RETRY_AFTER,
+)
+_TOO_MUCH_OF_ONE_CALLER = Rejection(
+    kind=Kind.RATE_LIMIT,
+    message="too many calls at a time from this caller, try again when some have ended",
+    reason=Reason.OVERLOADED,
+    detail="caller_share",
+    headers=_RETRY_AFTER,
 )

@@ -12,7 +12,7 @@ from pathlib import Path
 from extproc import gateway
 from extproc.files import Files
 from extproc.gateway import Gateway
-from extproc.policy.admit import Held
+from extproc.policy.admit import InFlight
 from extproc.policy.given_keys import GivenKeys
 from extproc.policy.key_sets import News
 from extproc.server import orders
@@ -42,7 +42,7 @@ class Gateways:
         self._in_use: list[Configuration] = []
         self.supervised = False
         """The first configuration came from a supervisor."""
-        self._held = Held()
+        self._in_flight = InFlight()
         self._keys = GivenKeys(orders.say_wanted)
 
     def current(self) -> Gateway:
@@ -96,7 +96,7 @@ class Gateways:
 
     def _made(self, order: Order) -> Gateway:
         files = Files({Path(path): content for path, content in order.contents.items()})
-        made = gateway.load(self._path, files=files, held=self._held, remote=self._keys)
+        made = gateway.load(self._path, files=files, in_flight=self._in_flight, remote=self._keys)
         self._keys.use(made.fetched)
         return made
 

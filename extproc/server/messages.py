@@ -19,7 +19,8 @@ from extproc.events import (
     ResponseBody,
     ResponseHeaders,
 )
-from extproc.record import CALLER, metadata_key
+from extproc.printable import printable
+from extproc.record import CALLER, MAX_NAME, cut, metadata_key, presentable
 
 NAMESPACE = "extproc"
 DETAILS, SOURCE = "response.code_details", "source.address"
@@ -116,7 +117,7 @@ def _immediate(action: Respond) -> pb.ImmediateResponse:
         status=pb.HttpStatus(code=action.status),
         headers=_mutation(action.headers, ()),
         body=action.body,
-        details=action.details,
+        details=printable(cut(action.details, MAX_NAME)),
     )
 
 
@@ -133,7 +134,7 @@ def _option(name: str, value: str) -> pb.HeaderValueOption:
 def _set_metadata(response: pb.ProcessingResponse, record: Record) -> None:
     if record:
         fields = response.dynamic_metadata.fields[NAMESPACE].struct_value.fields
-        for name, value in record.items():
+        for name, value in presentable(record).items():
             if name.startswith(CALLER):
                 name = metadata_key(name)  # noqa: PLW2901
             if isinstance(value, bool):

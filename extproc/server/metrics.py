@@ -5,7 +5,7 @@ buckets are OpenTelemetry's, as Prometheus spells them: https://opentelemetry.io
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -75,6 +75,14 @@ PER_TOKEN = Metric(
 WARNINGS = Metric(
     "translation_warnings", Counter, "What was not carried over, or only nearly.", ("action", "field"), claims=False
 )
+LEFT_OUT = Metric(
+    "extproc_log_left_out", Counter, "Refusals of callers without a credential that were counted and not logged.",
+    claims=False,
+)  # fmt: skip
+LEFT_OUT_BY_ENVOY = Metric(
+    "extproc_log_left_out_by_envoy", Counter, "Refusals of Envoy's own, before the processor saw a call, not logged.",
+    claims=False,
+)  # fmt: skip
 IN_FLIGHT = Metric(
     "extproc_streams_in_flight",
     Gauge,
@@ -97,8 +105,8 @@ DELETED = Metric(
     claims=False,
 )  # fmt: skip
 METRICS = (
-    REQUESTS, TOKENS, DURATION, FIRST, PER_TOKEN, WARNINGS, IN_FLIGHT, IN_FORCE, SINCE, GENERATION, RELOADS,
-    DELETED,
+    REQUESTS, TOKENS, DURATION, FIRST, PER_TOKEN, WARNINGS, LEFT_OUT, LEFT_OUT_BY_ENVOY, IN_FLIGHT,
+    IN_FORCE, SINCE, GENERATION, RELOADS, DELETED,
 )  # fmt: skip
 
 _TOKEN_FIELDS = {
@@ -148,6 +156,7 @@ class Metrics:
         self._first = _histogram(FIRST, own, registry)
         self._per_token = _histogram(PER_TOKEN, own, registry)
         self._warnings = Counter(WARNINGS.name, WARNINGS.meaning, WARNINGS.labels, registry=registry)
+        self._left_out = Counter(LEFT_OUT.name, LEFT_OUT.meaning, registry=registry)
         # A worker that is gone serves nothing: `live`.
         self._in_flight = Gauge(IN_FLIGHT.name, IN_FLIGHT.meaning, registry=registry, multiprocess_mode="livesum")
 
@@ -160,6 +169,8 @@ class Metrics:
         self._in_flight.dec()
         if not seen:
             return
+        if record.LEFT_OUT in seen:
+            self._left_out.inc()
         reason, operation = record.reason(seen), str(seen.get(record.OPERATION, ""))
         common, claims = self._labels(operation, seen)
         self._requests.labels(*common, reason, *claims).inc()
@@ -226,3 +237,13 @@ class OfConfiguration(Collector):
         for result, count in status.reloads.items():
             reloads.add_metric([result], count)
         yield reloads
+
+
+class OfEnvoy(Collector):
+    """What Envoy counts. `left_out`: asks it."""
+
+    def __init__(self, left_out: Callable[[], int]) -> None:
+        self._left_out = left_out
+
+    def collect(self) -> Iterable[Family]:
+        yield CounterMetricFamily(LEFT_OUT_BY_ENVOY.name, LEFT_OUT_BY_ENVOY.meaning, self._left_out())

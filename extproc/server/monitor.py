@@ -5,7 +5,7 @@ import io
 import json
 import os
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from socketserver import TCPServer, ThreadingMixIn
 from threading import Thread
@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from extproc.schema import Asked, Config
-from extproc.server.metrics import OfConfiguration
+from extproc.server.metrics import OfConfiguration, OfEnvoy
 from extproc.server.status import Status
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -36,11 +36,18 @@ class Monitor:
     """`front`: whether Envoy is ready, where it is ours; `workers`: whether each of them serves, by name; `status`: how
     the configuration is doing."""
 
-    def __init__(self, front: Check | None, workers: Mapping[str, Check], status: Status) -> None:
-        """Within the supervisor's event loop."""
+    def __init__(
+        self,
+        front: Check | None,
+        workers: Mapping[str, Check],
+        status: Status,
+        left_out: Callable[[], Coroutine[Any, Any, int]] | None = None,
+    ) -> None:
+        """Within the supervisor's event loop. `left_out`: asks Envoy for the refusals that it has not logged."""
         self._loop = asyncio.get_running_loop()
         self._checks = {**({"envoy": front} if front is not None else {}), **workers}
         self._leaving = False
+        self._left_out = left_out
         self._status = status
 
     def start(self, settings: Config, folder: Path) -> dict[str, str]:
@@ -53,6 +60,7 @@ class Monitor:
         registry = CollectorRegistry()
         MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
         registry.register(OfConfiguration(self._status))
+        registry.register(OfEnvoy(self._ask_left_out))
         scrape: App = make_wsgi_app(registry)
 
         def metrics(environ: dict[str, Any], start: Start) -> Iterable[bytes]:
@@ -80,6 +88,17 @@ class Monitor:
             asked.cancel()
             good, detail = False, {"status": "hangs"}
         return _answer(start, "200 OK" if good else "503 Service Unavailable", detail)
+
+    def _ask_left_out(self) -> int:
+        """In the thread of a scrape."""
+        if self._left_out is None:
+            return 0
+        asked = asyncio.run_coroutine_threadsafe(self._left_out(), self._loop)
+        try:
+            return asked.result(SECONDS)
+        except TimeoutError:
+            asked.cancel()
+            return 0
 
     async def _live(self) -> tuple[bool, dict[str, Any]]:
         return True, {"status": "live"}

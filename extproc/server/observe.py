@@ -4,7 +4,9 @@ import logging
 
 from extproc.events import Record
 from extproc.facts import Facts
+from extproc.record import presentable
 from extproc.schema import Config
+from extproc.server.sampling import RefusalSampler
 
 log = logging.getLogger("extproc")
 
@@ -13,6 +15,7 @@ class Observer:
     """One per process."""
 
     def __init__(self, settings: Config) -> None:
+        self.refusals = RefusalSampler(settings.limits.refusals_logged)
         self._metrics = None
         if settings.metrics is not None:
             from extproc.server.metrics import Metrics
@@ -26,6 +29,9 @@ class Observer:
 
     def end(self, facts: Facts, record: Record, now: float) -> None:
         """The call is over. `record`: all that was put on record of it; `now`: Unix seconds."""
+        if self._metrics is None and facts.span is None:
+            return
+        record = presentable(record)
         if self._metrics is not None:
             try:
                 self._metrics.end(record, now - facts.started)

@@ -112,6 +112,7 @@ class Stream:
 
     def _carry_out(self, actions: list[Action], request: pb.ProcessingRequest | None) -> None:
         for action in actions:
+            self._observer.refusals.mark(self._exchange.facts, action)
             self._record |= action.record
         for response in to_responses(actions, request):
             self._call.write(response.SerializeToString())

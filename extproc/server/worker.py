@@ -2,13 +2,13 @@
 
 import asyncio
 import gc
-import logging
 import signal
 import sys
 from functools import partial
 from pathlib import Path
 
 from extproc.config import Invalid
+from extproc.printable import log_to_stderr, show
 from extproc.server import health, service
 from extproc.server.gateways import Gateways
 from extproc.server.grpc import Server
@@ -61,14 +61,14 @@ def _told_to_leave() -> asyncio.Event:
 
 
 def main(argv: list[str]) -> int:
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    log_to_stderr()
     try:
         asyncio.run(serve(Path(argv[0]), argv[1], float(argv[2])))
     except Invalid as error:
-        print(error, file=sys.stderr)
+        show(error, sys.stderr)
         return 2
     except OSError as error:
-        print(f"cannot serve on {argv[1]}: {error}", file=sys.stderr)
+        show(f"cannot serve on {argv[1]}: {error}", sys.stderr)
         return 1
     return 0
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.stack import GATEWAY as PLAIN
-from tests.e2e.stack import PROVIDER_KEY, Json, Model, Stack
+from tests.e2e.stack import PROVIDER_KEY, Json, Line, Model, Stack
 from tests.openai_types import check_chat_request
 
 DEEPSEEK = '{name: "claude-deep*", provider: openai, model: deepseek-reasoner, profile: deepseek}'
@@ -112,7 +112,7 @@ class Claude:
     def records_since(self, printed: int) -> list[Json]:
         """Lines come in order: those before a probe's are complete when the probe's is there."""
         probe = self.stack.record(self.stack.call(method="HEAD", path="/", token=None))
-        lines = [json.loads(line) for line in self.stack.out.seen[printed:] if line.startswith("{")]
+        lines: list[Json] = [Line(json.loads(line)) for line in self.stack.out.seen[printed:] if line.startswith("{")]
         return lines[: lines.index(probe)]
 
     @property

@@ -82,6 +82,13 @@ class Lines:
         return "\n".join(self.seen)
 
 
+class Line(Json):
+    """A line of the access log; a member that it leaves out reads as None."""
+
+    def __missing__(self, name: str) -> None:
+        return None
+
+
 @dataclass
 class Stack:
     url: str
@@ -129,7 +136,7 @@ class Stack:
         def pick(line: str) -> Json | None:
             if not line.startswith("{"):
                 return None
-            parsed: Json = json.loads(line)
+            parsed = Line(json.loads(line))
             return parsed if fits(parsed) else None
 
         return self.out.first(pick)

@@ -16,7 +16,7 @@ from tests.e2e.prometheus import Scrape, scraped
 from tests.e2e.providers import chat
 from tests.e2e.refusals import PROMPT
 from tests.e2e.sse import events, streaming
-from tests.e2e.stack import GATEWAY, PROVIDER_KEY, SECONDS, Json, Model, Stack, demo_model, free_port, prompt, up
+from tests.e2e.stack import GATEWAY, PROVIDER_KEY, SECONDS, Json, Line, Model, Stack, demo_model, free_port, prompt, up
 
 COLLECTORS_KEY = "key-of-the-collector"
 CONFIG = GATEWAY.replace(
@@ -40,7 +40,7 @@ class Observed:
     scrapes: str
 
     def logged(self) -> list[Json]:
-        return [json.loads(line) for line in self.stack.out.seen if line.startswith("{")]
+        return [Line(json.loads(line)) for line in self.stack.out.seen if line.startswith("{")]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,38 @@
+"""Text of a stranger's choosing, made safe to show: a terminal obeys what it is sent."""
+
+import json
+import logging
+import sys
+from typing import TextIO
+
+
+def printable(text: str) -> str:
+    """One line, with `?` for each character that a terminal or a reader of lines would act on: controls (C0 and C1),
+    line separators, bidirectional overrides."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
+
+
+def printable_lines(text: str) -> str:
+    """Like `printable`, for a text of several lines."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def printable_json(text: str) -> str:
+    """The same JSON, with such characters escaped."""
+    return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)
+
+
+def show(text: object, file: TextIO | None = None) -> None:
+    print(printable_lines(str(text)), file=file, flush=True)
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable_lines(super().format(record))
+
+
+def log_to_stderr() -> None:
+    """Messages may quote what stands in a file."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter("%(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])

@@ -6,14 +6,15 @@ import msgspec
 
 from extproc import record
 from extproc.answer import Answer, ids, other_names
-from extproc.endpoints import Operation
-from extproc.errors import NO_BODY, Kind, Reason, Rejection, invalid
+from extproc.endpoints import Operation, dialect_of
+from extproc.errors import NO_BODY, Kind, Reason, Rejection
 from extproc.events import (
     Action,
     AwaitBody,
     Event,
     Forward,
     Pass,
+    PassAnswer,
     Record,
     RequestBody,
     RequestHeaders,
@@ -23,6 +24,7 @@ from extproc.events import (
     Silence,
 )
 from extproc.facts import Facts
+from extproc.passed import REQUEST_HEADERS, PassedAnswer, accept_encoding
 from extproc.profiles import Profile
 from extproc.providers import Resolved
 from extproc.settings import Settings
@@ -31,17 +33,12 @@ from extproc.translate.counters import counted, counter_for
 from extproc.translate.pair import Json, Pair, Target, Translated
 from extproc.translate.table import pair_for
 from extproc.wire import Dialect
+from extproc.wire.paths import known_query
 from extproc.wire.rejections import rejection_body, rejection_status
 
 # Everything else a client sends stays here; what the provider needs is set anew.
 UPSTREAM_HEADERS = frozenset({"traceparent", "tracestate", "x-request-id"})
 USER_AGENT = "llm-extproc"
-# A call that passes through keeps what describes it; nothing else, above all no credential.
-PASSED_ON = (
-    "accept", "anthropic-", "content-", "idempotency-key", "if-", "openai-", "range", "traceparent", "tracestate",
-    "user-agent", "x-app", "x-claude-code-", "x-request-id", "x-stainless-",
-)  # fmt: skip
-
 _SLOW_BODY = Rejection(
     kind=Kind.INVALID_REQUEST,
     message="the request did not arrive in time",
@@ -70,14 +67,18 @@ class Phase(Enum):
     SENT = auto()
     ANSWERING = auto()
     DONE = auto()
+    PASSED = auto()
+    """A call that passes through has gone upstream; the headers of its answer are awaited."""
+    PASSED_ERROR = auto()
+    """The body of its error is awaited, in one piece."""
 
 
 NEXT: dict[type[Event], frozenset[Phase]] = {
     RequestHeaders: frozenset({Phase.NEW}),
     RequestBody: frozenset({Phase.ADMITTED}),
     # Envoy's own refusals (a body too large, say) come in ADMITTED.
-    ResponseHeaders: frozenset({Phase.ADMITTED, Phase.SENT}),
-    ResponseBody: frozenset({Phase.ANSWERING}),
+    ResponseHeaders: frozenset({Phase.ADMITTED, Phase.SENT, Phase.PASSED}),
+    ResponseBody: frozenset({Phase.ANSWERING, Phase.PASSED_ERROR}),
     Silence: frozenset({Phase.ADMITTED, Phase.ANSWERING}),
 }
 
@@ -92,6 +93,7 @@ class Exchange:
         self.phase = Phase.NEW
         self._settings = settings
         self._answer = Answer(facts, settings)
+        self._passed: PassedAnswer | None = None
         self._now = 0.0
         self._body_deadline = 0.0
 
@@ -116,6 +118,11 @@ class Exchange:
                 return [self._admit(event)]
             case RequestBody():
                 return [self._send()]
+            case ResponseHeaders() if self._passed is not None:
+                return [self._pass_answer(self._passed.on_headers(event))]
+            case ResponseBody() if self._passed is not None:
+                self.phase = Phase.DONE
+                return [self._passed.on_body(event)]
             case ResponseHeaders():
                 self.phase = Phase.ANSWERING
                 return self._answer.begins(event, now)
@@ -167,14 +174,24 @@ class Exchange:
 
     def _pass(self) -> Pass:
         """Path, query and body go on as they are, the credential is the provider's."""
-        self.phase = Phase.DONE
+        self.phase = Phase.PASSED
         provider = self.facts.provider
         assert provider is not None
+        self._passed = PassedAnswer(self.facts, provider)
         query = f"?{self.facts.query}" if self.facts.query else ""
-        headers = {":path": provider.path(self.facts.path) + query, **self._trace(), **provider.credential_headers()}
+        headers = {
+            ":path": provider.path(self.facts.path) + query,
+            "accept-encoding": accept_encoding(self.facts.headers),
+            **self._trace(),
+            **provider.credential_headers(dialect_of(provider.path(self.facts.path), self.facts.headers)),
+        }
         fields = record.of_request(self.facts, self._settings.claims) | record.of_provider(provider)
-        kept = {name for name in self.facts.headers.names() if name.startswith(PASSED_ON)}
-        return Pass(headers, other_names(self.facts.headers, kept | headers.keys()), fields | record.verdict(provider))
+        remove = other_names(self.facts.headers, REQUEST_HEADERS | headers.keys())
+        return Pass(headers, remove, fields | record.verdict(provider))
+
+    def _pass_answer(self, action: PassAnswer) -> PassAnswer:
+        self.phase = Phase.PASSED_ERROR if action.read_body else Phase.DONE
+        return action
 
     def _is_foreign_list(self, event: RequestHeaders) -> bool:
         """A list of models that comes in another shape than the caller reads."""
@@ -198,7 +215,7 @@ class Exchange:
             "accept-encoding": "identity",
             "user-agent": USER_AGENT,
             **version,
-            **provider.credential_headers(),
+            **provider.credential_headers(provider.dialects[0]),
         }
         fields = record.of_request(facts, self._settings.claims) | record.of_provider(provider)
         remove = other_names(facts.headers, headers.keys() | UPSTREAM_HEADERS)
@@ -258,8 +275,8 @@ class Exchange:
 
     def _forward(self, asked: Translated, resolved: Resolved) -> Forward:
         provider = resolved.provider
-        # Our translations know no query; what passes in its own dialect keeps the client's.
-        query = f"?{self.facts.query}" if self.facts.query and self.facts.dialect in resolved.dialects else ""
+        # Our translations know no query.
+        query = known_query(self.facts.query) if self.facts.dialect in resolved.dialects else ""
         headers = {
             ":path": provider.path(asked.path, root=asked.root) + query,
             "content-type": "application/json",
@@ -269,7 +286,7 @@ class Exchange:
             "user-agent": USER_AGENT,
             **asked.headers,
             **self._trace(),
-            **provider.credential_headers(),
+            **provider.credential_headers("messages" if asked.path.startswith(_PATHS["messages"]) else "chat"),
         }
         fields = record.of_model(self.facts) | record.of_translation(asked) | record.verdict(provider)
         remove = other_names(self.facts.headers, headers.keys() | UPSTREAM_HEADERS)

@@ -4,12 +4,16 @@ from collections.abc import Mapping
 
 import msgspec
 
-from extproc.endpoints import READS_BODY, Endpoints, dialect_of
+from extproc.endpoints import READS_BODY, Endpoints, Operation, dialect_of
 from extproc.errors import Kind, Reason, Rejection, invalid, unknown_model
 from extproc.facts import Facts
+from extproc.model_paths import endpoint_upstream
 from extproc.providers import Catalogue, Provider
 from extproc.translate.model_lists import is_list
 from extproc.wire import untrusted
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+"""TRACE would send a request back with the provider's key in it (RFC 9110, 9.3.8)."""
 
 
 class FindEndpoint:
@@ -22,22 +26,34 @@ class FindEndpoint:
 
     async def __call__(self, facts: Facts, now: float) -> Rejection | None:
         facts.endpoint = self._endpoints.find(facts.method, facts.path)
-        known = facts.endpoint.dialect if facts.endpoint else None
         facts.provider = self._providers.get((facts.endpoint and facts.endpoint.provider) or "")
+        self._judge_by_upstream_path(facts)
+        known = facts.endpoint.dialect if facts.endpoint else None
         if facts.provider is not None and known is None and not is_list(facts.path):
             known = facts.provider.dialects[0]
         facts.dialect = known or dialect_of(facts.path, facts.headers)
         return None
 
+    def _judge_by_upstream_path(self, facts: Facts) -> None:
+        """A path that is a served one at the provider does not pass through."""
+        endpoint, provider = facts.endpoint, facts.provider
+        if endpoint is None or endpoint.operation is not Operation.PASSTHROUGH or provider is None:
+            return
+        facts.endpoint = endpoint_upstream(endpoint, facts.path, provider)
+        if facts.endpoint is not endpoint:
+            facts.provider = None
+
 
 class CheckRequest:
-    """Path, method and the headers that say what the body is."""
+    """Method, path and the headers that say what the body is."""
 
     def __init__(self, max_body_bytes: int) -> None:
         self._max_body_bytes = max_body_bytes
 
     async def __call__(self, facts: Facts, now: float) -> Rejection | None:
         endpoint = facts.endpoint
+        if facts.method not in METHODS:
+            return _wrong_method(facts.method, ", ".join(METHODS))
         if endpoint is None:
             return _not_found(f"{facts.method} {facts.path}: there is no such endpoint", "unknown_url", "unknown_path")
         if endpoint.method not in ("", facts.method):
@@ -109,7 +125,7 @@ def _not_found(message: str, code: str, detail: str) -> Rejection:
 def _wrong_method(method: str, allowed: str) -> Rejection:
     return Rejection(
         kind=Kind.INVALID_REQUEST,
-        message=f"{method} is not allowed here, use {allowed}",
+        message=f"{method[:40]} is not allowed here, use {allowed}",
         reason=Reason.INVALID_REQUEST,
         code="method_not_allowed",
         detail="wrong_method",

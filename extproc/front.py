@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from extproc import envoy
-from extproc.config import Fault, Source
+from extproc.config import Fault, Source, Where
+from extproc.processor_tls import PAIR
+from extproc.schema_tls import Tls
 
 SECONDS = 30.0
 KEYS_SECONDS = 5.0
@@ -159,18 +161,34 @@ class Front:
 def faults(source: Source) -> list[Fault]:
     """Of certificates, which Envoy would refuse, or notice only with the next connection."""
     found: list[Fault] = []
-    tls = source.config.listen.tls
-    if tls is not None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        try:
-            context.load_cert_chain(source.resolve(tls.certificate), source.resolve(tls.key), password="")
-        except (OSError, ValueError):
-            found.append(Fault(("listen", "tls"), "expected a certificate in PEM and the key that belongs to it"))
-    for name, provider in source.config.providers.items():
-        if provider.ca_file is not None:
-            try:
-                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(source.resolve(provider.ca_file))
-            except (OSError, ValueError):
-                where = ("providers", name, "ca_file")
-                found.append(Fault(where, f"{provider.ca_file} holds no certificate in PEM that can be read"))
+    pairs: list[tuple[Where, Tls | None]] = [(("listen", "tls"), source.config.listen.tls)]
+    pairs.append((("processor", "client"), source.config.processor.client))
+    for where, tls in pairs:
+        if tls is not None and not _is_pair(source, tls):
+            found.append(Fault(where, PAIR))
+    roots: list[tuple[Where, Path | None]] = [
+        (("providers", name, "ca_file"), provider.ca_file) for name, provider in source.config.providers.items()
+    ]
+    if source.config.processor.client is not None:
+        roots.append((("processor", "client", "ca_file"), source.config.processor.client.ca_file))
+    for where, path in roots:
+        if path is not None and not _has_certificates(source, path):
+            found.append(Fault(where, f"{path} holds no certificate in PEM that can be read"))
     return found
+
+
+def _is_pair(source: Source, tls: Tls) -> bool:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(source.resolve(tls.certificate), source.resolve(tls.key), password="")
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _has_certificates(source: Source, path: Path) -> bool:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(source.resolve(path))
+    except (OSError, ValueError):
+        return False
+    return True

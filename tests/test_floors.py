@@ -17,8 +17,8 @@ FLOORS: list[set[str]] = [
     {"exchange", "answer", "policy", "tracing"},
     {"translate", "record"},
     {"facts"},
-    {"endpoints", "providers"},
-    {"wire", "events", "errors", "config", "files", "schema", "settings", "profiles", ""},
+    {"endpoints", "providers", "processor_tls"},
+    {"wire", "events", "errors", "config", "files", "schema", "schema_tls", "settings", "profiles", ""},
 ]
 APART = {"demo", "pb"}
 
@@ -31,7 +31,7 @@ BANS: list[tuple[str, Callable[[str], bool], str]] = [
     (r"extproc\.pb(\.|$)", lambda module: unit(module) not in {"server", "pb"}, "only server knows protobuf"),
     (r"google\.protobuf", lambda module: unit(module) not in {"server", "pb"}, "only server knows protobuf"),
     (
-        r"extproc\.(config|schema)$|logging(\.|$)",
+        r"extproc\.(config|schema|schema_tls)$|logging(\.|$)",
         lambda module: unit(module) in {"wire", "translate"},
         "wire and translate are pure",
     ),

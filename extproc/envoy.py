@@ -44,7 +44,7 @@ def static(source: Source, processors: Sequence[str]) -> Json:
     resources = {"listeners": [listener(source)], "clusters": clusters(source, processors)}
     return {
         "node": boot["node"],
-        "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 9901}}},
+        "admin": boot["admin"],
         "static_resources": resources,
         "layered_runtime": boot["layered_runtime"],
         "overload_manager": boot["overload_manager"],

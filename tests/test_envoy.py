@@ -282,7 +282,7 @@ def test_a_failed_write_leaves_the_old_file(made: Source, tmp_path: Path, monkey
 
 def test_one_static_file(made: Source) -> None:
     found = envoy.static(made, UDS)
-    assert found["admin"]["address"]["socket_address"]["address"] == "127.0.0.1"
+    assert found["admin"]["address"] == {"pipe": {"path": "admin.sock", "mode": 0o600}}
     assert [one["name"] for one in found["static_resources"]["listeners"]] == ["gateway"]
     assert len(found["static_resources"]["clusters"]) == 5
     assert "dynamic_resources" not in found

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from extproc import envoy
 from extproc.config import Fault, Source, Where
+from extproc.envoy_admin import EnvoyAdmin
 from extproc.processor_tls import PAIR
 from extproc.schema_tls import Tls
 
@@ -18,7 +19,6 @@ LOOK_SECONDS = 0.02
 # Envoy's threads get new routes a moment after it has said so, and a request keeps the routes that it came with.
 SPREAD_SECONDS = 0.5
 UNSEEN_SECONDS = 3.0
-ANSWER_SECONDS = 5.0
 READY_SECONDS = 1.0
 _VERSIONS = {
     "clusters.json": "cluster_manager.cds.version_text",
@@ -42,6 +42,7 @@ class NotTaken(Exception):
 class Front:
     def __init__(self, folder: Path, processors: Sequence[str]) -> None:
         self._folder = folder
+        self._admin = EnvoyAdmin(folder / "admin.sock")
         self._processors = processors
         self._shown: dict[str, envoy.Json] = {}
 
@@ -88,14 +89,14 @@ class Front:
         """It is live and finds a worker healthy, which it may learn later than we do."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(READY_SECONDS):
-                live = "LIVE" in (await self._ask("/ready") or [])
+                live = "LIVE" in (await self._admin.get("/ready") or [])
                 return live and (await self._stats() or {}).get(_HEALTHY, "0") != "0"
         return False
 
     async def drain(self) -> None:
         """From now on it takes no new connection, and each answer closes the one it goes out on."""
         for path in ("/healthcheck/fail", "/drain_listeners?inboundonly"):
-            await self._ask(path, "POST")
+            await self._admin.post(path)
 
     async def running(self) -> int:
         """Calls; 0 where no Envoy answers."""
@@ -134,28 +135,11 @@ class Front:
     async def _stats(self) -> Stats | None:
         """None where there is no Envoy."""
         names = [*_VERSIONS.values(), *_REJECTED, *_WARMING, *_COUNTS]
-        answer = await self._ask(f"/stats?filter={'%7C'.join(names)}")
+        answer = await self._admin.get(f"/stats?filter={'%7C'.join(names)}")
         if answer is None:
             return None
         rows = (line.partition(": ") for line in answer)
         return {name: value.strip('"') for name, _, value in rows}
-
-    async def _ask(self, path: str, method: str = "GET") -> list[str] | None:
-        """Lines of what Envoy's administration answers; none where it hangs, None where there is no Envoy."""
-        try:
-            reader, writer = await asyncio.open_unix_connection(self._folder / "admin.sock")
-        except OSError:
-            return None
-        try:
-            head = f"{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-            writer.write(head.encode())
-            return (await asyncio.wait_for(reader.read(), ANSWER_SECONDS)).decode().splitlines()
-        except TimeoutError:
-            return []
-        except OSError:
-            return None
-        finally:
-            writer.close()
 
 
 def faults(source: Source) -> list[Fault]:

@@ -38,6 +38,8 @@ drain() {
     kill -0 "$envoy" 2>/dev/null || return
     /bin/busybox sleep 0.2
   done
+  # Envoy 1.40 may crash at SIGTERM while a stream to the processor is in its last moment; its log would not be written.
+  /bin/busybox sleep 0.3
   kill -TERM "$envoy"
 } >/dev/null
 

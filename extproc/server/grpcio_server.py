@@ -22,6 +22,7 @@ MESSAGE_MARGIN = 1 << 20
 """Bytes of a message beyond `max_body_bytes`: its headers and framing."""
 UNSENT_MESSAGES = 64
 """As many replies may wait for a slow peer; until they are sent no further message of that call is read."""
+CONNECTION_MILLISECONDS = 600_000
 _STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 Context: TypeAlias = "ServicerContext[bytes, bytes]"
 
@@ -198,5 +199,5 @@ def _options(message_bytes: int, calls: int) -> list[tuple[str, int]]:
         # An Envoy may ping every ten seconds; the default takes more than one in five minutes for an attack.
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         # A peer proves who it is again: a withdrawn certificate is of no use for longer. What runs is finished.
-        ("grpc.max_connection_age_ms", 600_000),
+        ("grpc.max_connection_age_ms", CONNECTION_MILLISECONDS),
     ]

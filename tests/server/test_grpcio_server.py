@@ -11,6 +11,7 @@ import pytest
 
 from extproc.processor_tls import ServerTls
 from extproc.schema import Config
+from extproc.server import grpcio_server
 from extproc.server.grpcio_server import MESSAGE_MARGIN, GrpcioServer
 from tests.certificates import Authority
 from tests.e2e.stack import free_port
@@ -149,6 +150,27 @@ def test_certificates_are_renewed_while_it_serves(tmp_path: Path) -> None:
             assert await replies(stream(kept, ECHO), b"x") == [b"x"], "connections go on"
         carrier.tls = None
         assert not await echoes(grpc.aio.insecure_channel(address)), "a port with TLS never becomes one without"
+
+    served(tmp_path, use)
+
+
+def test_a_connection_is_made_anew_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So a certificate that is no longer taken is of use for a while at most. What runs goes on."""
+    monkeypatch.setattr(grpcio_server, "CONNECTION_MILLISECONDS", 200)
+
+    async def use(address: str, carrier: Carrier) -> None:
+        async with carrier.channel(address) as channel:
+            running = stream(channel, ECHO)
+            await running.write(b"before")
+            assert await running.read() == b"before"
+            ready = grpc.ChannelConnectivity.READY
+            while (state := channel.get_state()) is not ready:
+                await channel.wait_for_state_change(state)
+            await channel.wait_for_state_change(ready)  # the server has asked it to go
+            carrier.tls = issued(tmp_path)
+            await running.write(b"after")
+            assert await running.read() == b"after"
+            assert not await echoes(channel), "the connection is new, and its certificate is not"
 
     served(tmp_path, use)
 

@@ -199,13 +199,15 @@ def _check(options: argparse.Namespace) -> int:
 
 def _health(options: argparse.Namespace) -> int:
     from extproc import config
-    from extproc.processor_tls import is_tcp
+    from extproc.processor_tls import check_client, is_tcp
     from extproc.server import probe
 
     tls = None
     if is_tcp(options.processor) and options.config.exists():
         try:
-            tls = probe.mutual_tls(config.load(options.config))
+            source = config.load(options.config)
+            check_client(source, [options.processor])
+            tls = probe.mutual_tls(source)
         except (config.Invalid, OSError) as error:
             return _complain(error, USAGE)
     return 0 if asyncio.run(probe.serving(options.processor, tls)) else 1

@@ -106,6 +106,16 @@ def check_client(source: Source, addresses: Sequence[str]) -> None:
         raise source.explain([Fault(("processor", "client"), problem)])
 
 
+def check_both(source: Source, addresses: Sequence[str]) -> None:
+    """`check_server` and `check_client`, where Envoy's files and the processor have the same configuration."""
+    check_server(source, addresses)
+    check_client(source, addresses)
+    settings = source.config.processor
+    if settings.client is not None and settings.tls is None and any(map(is_tcp, addresses)):
+        problem = f"is needed by a processor to which Envoy speaks TLS: add {_TLS}"
+        raise source.explain([Fault(("processor", "tls"), problem)])
+
+
 def _exposed(addresses: Sequence[str]) -> list[str]:
     return [address for address in addresses if is_tcp(address) and not _is_loopback(address)]
 

@@ -170,9 +170,10 @@ class Reloader:
 
     def _load(self, files: Files) -> tuple[Source, list[Plan]]:
         made = gateway.load(self._path, self._environ, files=files, remote=self._keys)
-        processor_tls.check_server(made.source, self._processors)
-        if self._front is not None:
-            processor_tls.check_client(made.source, self._processors)
+        if self._front is None:
+            processor_tls.check_server(made.source, self._processors)
+        else:
+            processor_tls.check_both(made.source, self._processors)
             if faults := front.faults(made.source):
                 raise made.source.explain(faults)
         return made.source, made.fetched

@@ -111,3 +111,10 @@ def test_an_envoy_needs_a_certificate_where_its_processor_wants_one(tmp_path: Pa
     with pytest.raises(Invalid, match=r"processor|client"):
         processor_tls.check_client(source(tmp_path, GATEWAY + TLS), [address])
     processor_tls.check_client(source(tmp_path, GATEWAY + TLS), ["unix:/a"])
+
+
+def test_a_processor_needs_a_certificate_where_its_envoy_expects_one(tmp_path: Path) -> None:
+    made = source(tmp_path, GATEWAY + CLIENT)
+    processor_tls.check_both(made, ["unix:/a"])
+    with pytest.raises(Invalid, match=r"processor\.tls: is needed"):
+        processor_tls.check_both(made, ["127.0.0.1:9000"])

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import ssl
+import stat
 import subprocess
 import sys
 import time
@@ -263,3 +264,14 @@ def test_a_processor_on_tcp_says_whether_it_is_ready(model: Model) -> None:
     with prepared(model, without_client) as (setup, _), processor(setup, f"127.0.0.1:{free_port()}"):
         answer = httpx.get(f"http://127.0.0.1:{port}/readyz", verify=False, timeout=SECONDS)
         assert (answer.status_code, answer.json()["status"]) == (200, "ready")
+
+
+def test_a_socket_is_for_its_owner_alone(model: Model) -> None:
+    with configured(model.url) as setup, processor(setup, f"unix:{setup.folder}/p.sock"):
+        assert stat.filemode((setup.folder / "p.sock").stat().st_mode) == "srw-------"
+
+
+def test_without_a_certificate_health_cannot_be_asked(model: Model) -> None:
+    with prepared(model, TLS.partition("  client")[0]) as (setup, _):
+        done = run(setup, "health", "--processor", "127.0.0.1:9000")
+        assert done.returncode == 2 and "processor.client: is needed" in done.stderr

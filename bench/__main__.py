@@ -5,36 +5,23 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
-from bench import bodies, delays, load, policy
+from bench import delays, load, policy, servers
 from bench.alone import envoy_alone
-from bench.mock import CHUNKS
-from bench.stack import Stack, bare_gateway, cpu, gateway, machine, mock_model
+from bench.rows import CONCURRENCY, Row, cost, rows
+from bench.stack import Stack, bare_gateway, gateway, machine, mock_model
 
-CONCURRENCY = 8
 ALONE_CALLS = 500
-
-
-@dataclass(frozen=True)
-class Row:
-    name: str
-    request: bytes
-    calls: int
-    parts: int = 1
-    """What the cost of a call is divided by."""
-    compared: bool = True
-    """The bare processor can carry it, too."""
 
 
 def measure(stack: Stack, bare: Stack, alone: int, row: Row) -> str:
     """A line of the table. The bare processor carries the same load in turn, so that noise meets both."""
-    cost, front, result = _cost(stack, row)
-    floor = f"{_cost(bare, row)[0]:.3f}" if row.compared else "-"
+    processor, front, result = cost(stack, row)
+    floor = f"{cost(bare, row)[0]:.3f}" if row.compared else "-"
     rate = result.calls / result.seconds
     added = " | ".join(f"{value:.2f}" for value in _added(stack.port, alone, row))
-    return f"| {row.name} | {cost:.3f} | {floor} | {front:.3f} | {rate:.0f} | {added} |"
+    return f"| {row.name} | {processor:.3f} | {floor} | {front:.3f} | {rate:.0f} | {added} |"
 
 
 def _added(port: int, alone: int, row: Row) -> list[float]:
@@ -44,40 +31,17 @@ def _added(port: int, alone: int, row: Row) -> list[float]:
     return [ours.quantile(q) - bare.quantile(q) for q in (0.5, 0.99)]
 
 
-def _cost(stack: Stack, row: Row) -> tuple[float, float, load.Result]:
-    """CPU of processor and Envoy, milliseconds for each part of a call."""
-    asyncio.run(load.run(stack.port, row.request, max(CONCURRENCY, row.calls // 10), CONCURRENCY))
-    before = cpu(stack.processor), cpu(stack.envoy)
-    result = asyncio.run(load.run(stack.port, row.request, row.calls, CONCURRENCY))
-    after = cpu(stack.processor), cpu(stack.envoy)
-    costs = [(b - a) * 1000 / row.calls / row.parts for a, b in zip(before, after, strict=True)]
-    return costs[0], costs[1], result
-
-
-def rows(token: str, scale: float) -> list[Row]:
-    def calls(n: int) -> int:
-        return max(CONCURRENCY, int(n * scale))
-
-    messages = "/v1/messages"
-    return [
-        Row("translated call, 1 KB", load.post(messages, token, bodies.small()), calls(3000)),
-        Row("translated call, 61 KB", load.post(messages, token, bodies.large()), calls(2000)),
-        Row("streamed chunk", load.post(messages, token, bodies.small(stream=True)), calls(160), CHUNKS),
-        Row("same dialect, 61 KB", load.post("/v1/chat/completions", token, bodies.chat()), calls(2000)),
-        Row("passthrough, 1 KB", load.post("/files/x", token, bodies.small()), calls(3000), compared=False),
-        Row("passthrough, 61 KB", load.post("/files/x", token, bodies.large()), calls(3000), compared=False),
-    ]
-
-
 def main() -> None:
     scale = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
     with ExitStack() as open_ones:
-        folders = [Path(open_ones.enter_context(tempfile.TemporaryDirectory())) for _ in range(3)]
+        folders = [Path(open_ones.enter_context(tempfile.TemporaryDirectory())) for _ in range(4)]
         mock = open_ones.enter_context(mock_model())
         stack = open_ones.enter_context(gateway(folders[0], mock))
         bare = open_ones.enter_context(bare_gateway(folders[1], mock))
         alone = open_ones.enter_context(envoy_alone(folders[2], mock))
         report(stack, bare, alone, scale)
+        print()
+        servers.report(stack, open_ones.enter_context(servers.network_gateway(folders[3], mock)), scale)
     print()
     policy.main(int(policy.CALLS * scale))
     delays.main()

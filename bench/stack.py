@@ -111,9 +111,9 @@ def bare_gateway(folder: Path, mock: int) -> Iterator[Stack]:
 ENVOY = ("--disable-hot-restart", "--log-level", "error", "--concurrency", "1")
 
 
-def answers(port: int) -> bool:
+def answers(port: int, token: str = "none") -> bool:
     try:
-        asyncio.run(load.run(port, load.post("/v1/messages", "none", bodies.small()), 1, 1))
+        asyncio.run(load.run(port, load.post("/v1/messages", token, bodies.small()), 1, 1))
     except (OSError, AssertionError):
         return False
     return True

@@ -69,7 +69,7 @@ def _add_what_serves(command: Command, config: Callable[[Any], object]) -> None:
     text = "Run the processor alone."
     command("serve", text, "extproc serve --workers 2", _serve, config, processor, workers, folder)
     text = "Ask a processor whether it serves; the exit status says it."
-    command("health", text, "extproc health --processor 127.0.0.1:9000", _health, processor)
+    command("health", text, "extproc health --processor 127.0.0.1:9000", _health, config, processor)
     text = "Print Envoy's configuration as one static file."
     command("envoy-config", text, "extproc envoy-config > envoy.json", _envoy_config, config, processor, workers)
 
@@ -183,6 +183,11 @@ def _check(options: argparse.Namespace) -> int:
         return _complain(error, USAGE)
     if not any((options.token, options.model, options.path, options.body, options.source, options.header)):
         show("\n".join([f"{options.config}: no mistakes found", *explain.remarks(made)]))
+        if made.source.config.processor.insecure:
+            from extproc.lines import IN_PLAINTEXT
+
+            where = made.source.place(("processor", "insecure"))
+            show(f"{where}: processor.insecure: plaintext is spoken on TCP: {IN_PLAINTEXT}")
         return 0
     try:
         token = explain.token(options.token)
@@ -194,19 +199,31 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _health(options: argparse.Namespace) -> int:
+    from extproc import config
+    from extproc.processor_tls import check_client, is_tcp
     from extproc.server import probe
 
-    return 0 if asyncio.run(probe.serving(options.processor)) else 1
+    tls = None
+    if is_tcp(options.processor) and options.config.exists():
+        try:
+            source = config.load(options.config)
+            check_client(source, [options.processor])
+            tls = probe.mutual_tls(source)
+        except (config.Invalid, OSError) as error:
+            return _complain(error, USAGE)
+    return 0 if asyncio.run(probe.serving(options.processor, tls)) else 1
 
 
 def _envoy_config(options: argparse.Namespace) -> int:
     from extproc import config, envoy
+    from extproc.processor_tls import check_client
 
     try:
         source = config.load(options.config)
+        addresses = envoy.processor_addresses(options.processor, source.workers(options.workers))
+        check_client(source, addresses)
     except config.Invalid as error:
         return _complain(error, USAGE)
-    addresses = envoy.processor_addresses(options.processor, source.workers(options.workers))
     print(json.dumps(envoy.static(source, addresses), indent=2))
     return 0
 

@@ -5,7 +5,6 @@ import json
 import ssl
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,12 +23,15 @@ from extproc.envoy_listener import (
     secret_file,
     watched_secret,
 )
+from extproc.processor_tls import host_of, is_ip, is_tcp
 from extproc.providers import Destination
 from extproc.schema import REFUSALS_BURST
+from extproc.schema_tls import ProcessorClient
 
 Json = dict[str, Any]
 
 PROCESSOR = "extproc"
+CLIENT_CERTIFICATE, PROCESSOR_AUTHORITY = "processor-client", "processor-ca"
 NOWHERE = "nowhere"
 _TYPE = "type.googleapis.com/envoy"
 _TLS = "extensions.transport_sockets.tls.v3"
@@ -43,7 +45,7 @@ def clusters(
     """`processors`: addresses of the workers, `unix:PATH` or `HOST:PORT`. `older`: whose providers are still needed.
     `live`: roots of a provider's certificate come from a file that Envoy watches."""
     found = [_provider(name, to, live) for name, to in providers.destinations([*older, source]).items()]
-    return [_processor(processors), {"name": NOWHERE, "type": "STATIC"}, *found]
+    return [_processor(source, processors, live), {"name": NOWHERE, "type": "STATIC"}, *found]
 
 
 def static(source: Source, processors: Sequence[str]) -> Json:
@@ -52,7 +54,7 @@ def static(source: Source, processors: Sequence[str]) -> Json:
     resources = {"listeners": [listener(source)], "clusters": clusters(source, processors)}
     return {
         "node": boot["node"],
-        "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 9901}}},
+        "admin": boot["admin"],
         "static_resources": resources,
         "layered_runtime": boot["layered_runtime"],
         "overload_manager": boot["overload_manager"],
@@ -61,10 +63,10 @@ def static(source: Source, processors: Sequence[str]) -> Json:
 
 def processor_addresses(first: str, count: int) -> list[str]:
     """One for each worker: worker n of `HOST:PORT` has port + n, of `unix:PATH` the path with `.n` behind it."""
-    if first.startswith("unix:"):
+    if not is_tcp(first):
         return [first, *(f"{first}.{n}" for n in range(1, count))]
-    host, _, port = first.rpartition(":")
-    return [f"{host}:{int(port) + n}" for n in range(count)]
+    name, _, port = first.rpartition(":")
+    return [f"{name}:{int(port) + n}" for n in range(count)]
 
 
 def bootstrap(source: Source) -> Json:
@@ -76,7 +78,7 @@ def bootstrap(source: Source) -> Json:
 def live(source: Source, processors: Sequence[str], older: Sequence[Source] = ()) -> dict[str, Json]:
     """By name, the files that Envoy watches, in the order in which they are to be written."""
     return {
-        **_secrets([*older, source]),
+        **_secrets([*older, source], processors),
         SAMPLE_FILE: _sample(source.config.limits),
         "clusters.json": _discovery("config.cluster.v3.Cluster", clusters(source, processors, older, live=True)),
         "routes.json": _discovery("config.route.v3.RouteConfiguration", [routes(source, older)]),
@@ -103,10 +105,15 @@ def write(source: Source, processors: Sequence[str], folder: Path) -> None:
         replace(folder / name, content)
 
 
-def _secrets(sources: Sequence[Source]) -> dict[str, Json]:
+def _secrets(sources: Sequence[Source], processors: Sequence[str]) -> dict[str, Json]:
     """Envoy wants a file for each."""
-    tls = sources[-1].config.listen.tls
-    found = {} if tls is None else {CERTIFICATE: {"tls_certificate": certificate(sources[-1], tls) | _READ_AGAIN}}
+    newest = sources[-1]
+    tls = newest.config.listen.tls
+    found = {} if tls is None else {CERTIFICATE: {"tls_certificate": certificate(newest, tls) | _READ_AGAIN}}
+    if (client := _client(newest, processors)) is not None:
+        found[CLIENT_CERTIFICATE] = {"tls_certificate": certificate(newest, client) | _READ_AGAIN}
+        authority = _roots(newest.resolve(client.ca_file)) | _READ_AGAIN
+        found[PROCESSOR_AUTHORITY] = {"validation_context": authority}
     for to in providers.destinations(sources).values():
         if (path := _ca_file(to)) is not None:
             found[_secret_name(path)] = {"validation_context": _roots(path) | _READ_AGAIN}
@@ -134,8 +141,11 @@ def replace(path: Path, content: Json) -> None:
     partial.replace(path)
 
 
-def _processor(addresses: Sequence[str]) -> Json:
+def _processor(source: Source, addresses: Sequence[str], live: bool) -> Json:
+    client = _client(source, addresses)
+    secured = {} if client is None else {"transport_socket": _mutual_tls(source, client, host_of(addresses[0]), live)}
     return {
+        **secured,
         "name": PROCESSOR,
         "type": "STRICT_DNS" if _needs_dns(addresses) else "STATIC",
         "connect_timeout": "1s",
@@ -157,6 +167,32 @@ def _processor(addresses: Sequence[str]) -> Json:
             }
         },
     }
+
+
+def _client(source: Source, addresses: Sequence[str]) -> ProcessorClient | None:
+    """What Envoy presents to the processor, where it reaches it over TCP."""
+    return source.config.processor.client if any(map(is_tcp, addresses)) else None
+
+
+def _mutual_tls(source: Source, client: ProcessorClient, name: str, live: bool) -> Json:
+    """`name`: the host of all workers, which their certificate must be for."""
+    kind = "IP_ADDRESS" if is_ip(name) else "DNS"
+    expected: Json = {"match_typed_subject_alt_names": [{"san_type": kind, "matcher": {"exact": name}}]}
+    context: Json = {
+        "alpn_protocols": ["h2"],
+        "tls_params": {"tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3"},
+    }
+    if live:
+        context["tls_certificate_sds_secret_configs"] = [watched_secret(CLIENT_CERTIFICATE)]
+        context["combined_validation_context"] = {
+            "default_validation_context": expected,
+            "validation_context_sds_secret_config": watched_secret(PROCESSOR_AUTHORITY),
+        }
+    else:
+        context["tls_certificates"] = [certificate(source, client)]
+        context["validation_context"] = expected | _roots(source.resolve(client.ca_file))
+    sni = {} if kind == "IP_ADDRESS" else {"sni": name}
+    return _transport_socket({**sni, "common_tls_context": context})
 
 
 def _provider(cluster: str, to: Destination, live: bool) -> Json:
@@ -188,16 +224,19 @@ def _tls(ca_file: Path | None, live: bool) -> Json:
     trusted: Json = {"validation_context": _roots(ca_file or system_roots())}
     if live and ca_file:
         trusted = {"validation_context_sds_secret_config": watched_secret(_secret_name(ca_file))}
-    return {
-        "name": "envoy.transport_sockets.tls",
-        "typed_config": {
-            "@type": f"{_TYPE}.{_TLS}.UpstreamTlsContext",
+    return _transport_socket(
+        {
             # SNI and the name in the certificate are the endpoint's host name, whatever `host` the client sent.
             "auto_host_sni": True,
             "auto_sni_san_validation": True,
             "common_tls_context": trusted,
-        },
-    }
+        }
+    )
+
+
+def _transport_socket(context: Json) -> Json:
+    kind = f"{_TYPE}.{_TLS}.UpstreamTlsContext"
+    return {"name": "envoy.transport_sockets.tls", "typed_config": {"@type": kind, **context}}
 
 
 def _roots(path: Path) -> Json:
@@ -225,23 +264,13 @@ def _health_check() -> Json:
 
 
 def _needs_dns(addresses: Sequence[str]) -> bool:
-    hosts = [address.rpartition(":")[0].strip("[]") for address in addresses if not address.startswith("unix:")]
-    return any(not _is_ip(host) for host in hosts)
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
+    return any(is_tcp(address) and not is_ip(host_of(address)) for address in addresses)
 
 
 def _address(address: str) -> Json:
-    if address.startswith("unix:"):
+    if not is_tcp(address):
         return {"address": {"pipe": {"path": address.removeprefix("unix:")}}}
-    host, _, port = address.rpartition(":")
-    return {"address": _socket(host.strip("[]"), int(port))}
+    return {"address": _socket(host_of(address), int(address.rpartition(":")[2]))}
 
 
 def _socket(host: str, port: int) -> Json:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from extproc import envoy_limits, providers, record, schema
+from extproc import envoy_limits, providers, record
 from extproc.config import Source
 from extproc.envoy_replies import (
     NAMESPACE,
@@ -19,6 +19,7 @@ from extproc.envoy_replies import (
     request_id,
 )
 from extproc.errors import Reason
+from extproc.schema_tls import Tls
 
 Json = dict[str, Any]
 
@@ -170,7 +171,7 @@ def routes(source: Source, older: Sequence[Source] = ()) -> Json:
     }
 
 
-def certificate(source: Source, tls: schema.Tls) -> Json:
+def certificate(source: Source, tls: Tls) -> Json:
     return {
         "certificate_chain": {"filename": str(source.resolve(tls.certificate))},
         "private_key": {"filename": str(source.resolve(tls.key))},

@@ -286,7 +286,7 @@ class Exchange:
             "user-agent": USER_AGENT,
             **asked.headers,
             **self._trace(),
-            **provider.credential_headers("messages" if asked.path.startswith(_PATHS["messages"]) else "chat"),
+            **provider.credential_headers("messages" if asked.path.startswith("/v1/messages") else "chat"),
         }
         fields = record.of_model(self.facts) | record.of_translation(asked) | record.verdict(provider)
         remove = other_names(self.facts.headers, headers.keys() | UPSTREAM_HEADERS)

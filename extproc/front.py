@@ -8,8 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from extproc import envoy
-from extproc.config import Fault, Source
+from extproc.config import Fault, Source, Where
+from extproc.envoy_admin import EnvoyAdmin
 from extproc.envoy_listener import SECRETS
+from extproc.processor_tls import PAIR
+from extproc.schema_tls import Tls
 
 SECONDS = 30.0
 KEYS_SECONDS = 5.0
@@ -17,7 +20,6 @@ LOOK_SECONDS = 0.02
 # Envoy's threads get new routes a moment after it has said so, and a request keeps the routes that it came with.
 SPREAD_SECONDS = 0.5
 UNSEEN_SECONDS = 3.0
-ANSWER_SECONDS = 5.0
 READY_SECONDS = 1.0
 _VERSIONS = {
     "clusters.json": "cluster_manager.cds.version_text",
@@ -42,6 +44,7 @@ class NotTaken(Exception):
 class Front:
     def __init__(self, folder: Path, processors: Sequence[str]) -> None:
         self._folder = folder
+        self._admin = EnvoyAdmin(folder / "admin.sock")
         self._processors = processors
         self._shown: dict[str, envoy.Json] = {}
 
@@ -88,14 +91,14 @@ class Front:
         """It is live and finds a worker healthy, which it may learn later than we do."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(READY_SECONDS):
-                live = "LIVE" in (await self._ask("/ready") or [])
+                live = "LIVE" in (await self._admin.get("/ready") or [])
                 return live and (await self._stats() or {}).get(_HEALTHY, "0") != "0"
         return False
 
     async def drain(self) -> None:
         """From now on it takes no new connection, and each answer closes the one it goes out on."""
         for path in ("/healthcheck/fail", "/drain_listeners?inboundonly"):
-            await self._ask(path, "POST")
+            await self._admin.post(path)
 
     async def running(self) -> int:
         """Calls; 0 where no Envoy answers."""
@@ -138,45 +141,44 @@ class Front:
     async def _stats(self) -> Stats | None:
         """None where there is no Envoy."""
         names = [*_VERSIONS.values(), *_REJECTED, *_WARMING, *_COUNTS]
-        answer = await self._ask(f"/stats?filter={'%7C'.join(names)}")
+        answer = await self._admin.get(f"/stats?filter={'%7C'.join(names)}")
         if answer is None:
             return None
         rows = (line.partition(": ") for line in answer)
         return {name: value.strip('"') for name, _, value in rows}
 
-    async def _ask(self, path: str, method: str = "GET") -> list[str] | None:
-        """Lines of what Envoy's administration answers; none where it hangs, None where there is no Envoy."""
-        try:
-            reader, writer = await asyncio.open_unix_connection(self._folder / "admin.sock")
-        except OSError:
-            return None
-        try:
-            head = f"{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-            writer.write(head.encode())
-            return (await asyncio.wait_for(reader.read(), ANSWER_SECONDS)).decode().splitlines()
-        except TimeoutError:
-            return []
-        except OSError:
-            return None
-        finally:
-            writer.close()
-
 
 def faults(source: Source) -> list[Fault]:
     """Of certificates, which Envoy would refuse, or notice only with the next connection."""
     found: list[Fault] = []
-    tls = source.config.listen.tls
-    if tls is not None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        try:
-            context.load_cert_chain(source.resolve(tls.certificate), source.resolve(tls.key), password="")
-        except (OSError, ValueError):
-            found.append(Fault(("listen", "tls"), "expected a certificate in PEM and the key that belongs to it"))
-    for name, provider in source.config.providers.items():
-        if provider.ca_file is not None:
-            try:
-                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(source.resolve(provider.ca_file))
-            except (OSError, ValueError):
-                where = ("providers", name, "ca_file")
-                found.append(Fault(where, f"{provider.ca_file} holds no certificate in PEM that can be read"))
+    pairs: list[tuple[Where, Tls | None]] = [(("listen", "tls"), source.config.listen.tls)]
+    pairs.append((("processor", "client"), source.config.processor.client))
+    for where, tls in pairs:
+        if tls is not None and not _is_pair(source, tls):
+            found.append(Fault(where, PAIR))
+    roots: list[tuple[Where, Path | None]] = [
+        (("providers", name, "ca_file"), provider.ca_file) for name, provider in source.config.providers.items()
+    ]
+    if source.config.processor.client is not None:
+        roots.append((("processor", "client", "ca_file"), source.config.processor.client.ca_file))
+    for where, path in roots:
+        if path is not None and not _has_certificates(source, path):
+            found.append(Fault(where, f"{path} holds no certificate in PEM that can be read"))
     return found
+
+
+def _is_pair(source: Source, tls: Tls) -> bool:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(source.resolve(tls.certificate), source.resolve(tls.key), password="")
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _has_certificates(source: Source, path: Path) -> bool:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(source.resolve(path))
+    except (OSError, ValueError):
+        return False
+    return True

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from extproc import config, model_paths, providers
+from extproc import config, model_paths, processor_tls, providers
 from extproc.config import Fault, Invalid, Source
 from extproc.endpoints import Endpoints, Operation
 from extproc.errors import Rejection
@@ -65,6 +65,7 @@ class Gateway:
         authorize_model = AuthorizeModel(self.rules)
         authenticate = Authenticate(source, faults, remote or RemoteKeys(), _claims_read(self.rules, settings))
         trace = _trace(source, os.environ if environ is None else environ, faults)
+        self.tls = processor_tls.load(source, faults)
         if faults:
             raise source.explain(faults)
         self.fetched = authenticate.fetched

@@ -6,6 +6,9 @@ from typing import Any
 
 from extproc.config import Source
 from extproc.printable import printable
+from extproc.processor_tls import in_plaintext
+
+IN_PLAINTEXT = "whoever reaches such an address is handed the providers' keys"
 
 
 def banner(source: Source, demo_for: Mapping[str, Sequence[str]]) -> str:
@@ -25,6 +28,13 @@ def banner(source: Source, demo_for: Mapping[str, Sequence[str]]) -> str:
     rows += [f"  tokens of {issuer.issuer}" for issuer in settings.authentication.jwt]
     rows += ["", f"  export ANTHROPIC_BASE_URL={base}", "  export ANTHROPIC_AUTH_TOKEN=$(.venv/bin/extproc token)", ""]
     return "\n".join(rows)
+
+
+def served(source: Source, addresses: Sequence[str]) -> str:
+    """The banner of `extproc serve`: where the processor is, and what of it anybody could listen to."""
+    plain = in_plaintext(source, addresses)
+    warning = f"\nPLAINTEXT (processor.insecure) on {', '.join(plain)}: {IN_PLAINTEXT}" if plain else ""
+    return f"extproc is serving on {', '.join(addresses)}{warning}"
 
 
 def _answers(model: Any) -> str:

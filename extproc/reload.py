@@ -8,12 +8,12 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from extproc import envoy, front, gateway
-from extproc.config import Invalid, Source
+from extproc import envoy, front, gateway, processor_tls
+from extproc.config import Fault, Invalid, Source
 from extproc.files import DeletedFiles, Files
 from extproc.front import Front, NotTaken
 from extproc.policy.key_sets import Name, News, Plan
@@ -61,7 +61,7 @@ class Crew:
         self._using: dict[str, list[int]] = {}
         self._spoken = asyncio.Event()
 
-    def worker(self, config: Path, address: str, leave: float, environ: Mapping[str, str]) -> Child:
+    def worker(self, config: Path, address: str, leave: float, environ: Mapping[str, str], probe: str = "") -> Child:
         """One more, not yet started."""
 
         def hear(line: str) -> None:
@@ -71,7 +71,9 @@ class Crew:
             elif (name := orders.wanted(line)) is not None:
                 self._wanted(name)
 
-        child = worker(config, address, leave=leave, environ=environ, on_line=hear, greeting=self._greeting)
+        child = worker(
+            config, address, leave=leave, probe=probe, environ=environ, on_line=hear, greeting=self._greeting
+        )
         self._workers[address] = child
         return child
 
@@ -100,20 +102,23 @@ class Crew:
 
 
 class Reloader:
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the last two have a default
         self,
         path: Path,
         environ: Mapping[str, str],
         front: Front | None,
         now: asyncio.Event,
         narrow: Callable[[Source], Source] = lambda source: source,
+        *,
+        processors: Sequence[str] = (),
     ) -> None:
         """`now`: set when there is to be a reload at once. `narrow`: what the command line changes of the file.
-        Raises config.Invalid."""
+        `processors`: addresses of the workers. Raises config.Invalid."""
         self._path = path
         self._environ = environ
         self._front = front
         self._now = now
+        self._processors = processors
         self._keys = RemoteKeys(tell=self._tell)
         self._fetching: asyncio.Task[None] | None = None
         self.crew = Crew(self._greeting, self._keys.wanted)
@@ -157,6 +162,7 @@ class Reloader:
         files = Files(deleted=self._deleted.counts(self._current.files))
         try:
             source, fetched = await asyncio.to_thread(self._load, files)
+            self._check_transport(source)
             await self._bring(Generation(self._current.number + 1, self._in_place(source), files, fetched), source)
         except Invalid as error:
             self._refuse(error.lines)
@@ -194,22 +200,41 @@ class Reloader:
 
     def _load(self, files: Files) -> tuple[Source, list[Plan]]:
         made = gateway.load(self._path, self._environ, files=files, remote=self._keys)
-        if self._front is not None and (faults := front.faults(made.source)):
-            raise made.source.explain(faults)
+        if self._front is None:
+            processor_tls.check_server(made.source, self._processors)
+        else:
+            processor_tls.check_both(made.source, self._processors)
+            if faults := front.faults(made.source):
+                raise made.source.explain(faults)
         return made.source, made.fetched
+
+    @property
+    def _on_tcp(self) -> bool:
+        return any(map(processor_tls.is_tcp, self._processors))
+
+    def _check_transport(self, source: Source) -> None:
+        """A port that is open stays with or without TLS. Raises config.Invalid."""
+        before, now = (one.config.processor.tls is None for one in (self._at_start, source))
+        if self._on_tcp and before != now:
+            raise source.explain([Fault(("processor", "tls"), "is switched on or off by a restart only")])
 
     def _in_place(self, source: Source) -> Source:
         """What cannot change while Envoy and the workers run stays as it is."""
-        place = self._current.source.config.listen
-        listen = source.config.listen.model_copy(update={"address": place.address, "port": place.port})
-        return source.replaced(source.config.model_copy(update={"listen": listen}))
+        place = self._current.source.config
+        listen = source.config.listen.model_copy(update={"address": place.listen.address, "port": place.listen.port})
+        changes: dict[str, object] = {"listen": listen}
+        if self._on_tcp:  # grpcio's limit for messages is set once
+            changes["max_body_bytes"] = min(source.config.max_body_bytes, self._at_start.config.max_body_bytes)
+        return source.replaced(source.config.model_copy(update=changes))
 
     async def _bring(self, new: Generation, as_written: Source) -> None:
         waiting = [key for key in AT_NEXT_START if _value(as_written, key) != _value(self._at_start, key)]
+        if as_written.config.max_body_bytes > new.source.config.max_body_bytes:
+            waiting.append("max_body_bytes")
         older = [*self._older, self._current]
         if self._front is not None:
             await self._front.show(new.source, [one.source for one in older])
-        elif _static(new.source) != _static(self._current.source):
+        elif self._static(new.source) != self._static(self._current.source):
             log.warning("Envoy needs to be told of this change: see `extproc envoy-config`")
         self._older, self._current = older, new
         self._keys.use(new.fetched)
@@ -220,6 +245,9 @@ class Reloader:
         log.info("configuration %s is in force", new.number)
         if waiting:
             log.warning("these keys wait for the next start: %s", ", ".join(waiting))
+
+    def _static(self, source: Source) -> object:
+        return envoy.static(source, self._processors)
 
     def _refuse(self, why: list[str]) -> None:
         self.status.not_taken(why)
@@ -250,7 +278,3 @@ def _value(source: Source, key: str) -> object:
     for part in key.split("."):
         found = getattr(found, part)
     return found
-
-
-def _static(source: Source) -> object:
-    return envoy.static(source, [])

@@ -11,18 +11,18 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     Tag,
     model_validator,
 )
 
+from extproc.schema_tls import STRICT, Processor, Tls
 from extproc.wire import Dialect
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = STRICT
 
 
 def _variable(name: str) -> str:
@@ -43,11 +43,6 @@ class Secret(_Strict):
         if isinstance(value, Mapping) and len(value.keys() & {"env", "file"}) == 1:
             return value
         raise ValueError("a secret is {env: NAME} or {file: PATH}, never the value itself")
-
-
-class Tls(_Strict):
-    certificate: Path
-    key: Path
 
 
 class Listen(_Strict):
@@ -407,6 +402,7 @@ class Config(_Strict):
     max_body_bytes: int = Field(32 * 1024 * 1024, ge=1024)
     limits: Limits = Limits()
     workers: int | None = Field(None, ge=1, le=64)
+    processor: Processor = Processor()
 
     @model_validator(mode="after")
     def _room(self) -> "Config":

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from extproc import config, envoy, lines
+from extproc import config, envoy, lines, processor_tls
 from extproc.config import Invalid, Source
 from extproc.front import Front, NotTaken
 from extproc.printable import show
@@ -72,16 +72,24 @@ async def serve(options: Options, processor: str, envoy_folder: Path | None = No
         source = config.load(options.config)
         addresses = envoy.processor_addresses(processor, source.workers(options.workers))
         front = Front(envoy_folder, addresses) if envoy_folder else None
-        reloader = Reloader(options.config, environ, front, beside.reload_now)
+        reloader = Reloader(options.config, environ, front, beside.reload_now, processors=addresses)
         if envoy_folder and front:
             with _writing("Envoy's files", envoy_folder):
                 front.begin(reloader.source)
-        environ |= beside.start(source, addresses, reloader.status, front)
-        workers = [reloader.crew.worker(options.config, address, LEAVE_SECONDS, environ) for address in addresses]
+        probes = [
+            f"unix:{beside.folder}/probe-{n}.sock" if processor_tls.is_tcp(address) else ""
+            for n, address in enumerate(addresses)
+        ]
+        asked = [probe or address for probe, address in zip(probes, addresses, strict=True)]
+        environ |= beside.start(source, asked, reloader.status, front)
+        workers = [
+            reloader.crew.worker(options.config, address, LEAVE_SECONDS, environ, probe)
+            for address, probe in zip(addresses, probes, strict=True)
+        ]
         groups.append(workers)
         reloader.fetch_keys()
         await start(groups)
-        show(f"extproc is serving on {', '.join(addresses)}")
+        show(lines.served(source, addresses))
         return reloader.watch
 
     with _folder() as folder:

@@ -8,15 +8,18 @@ import yaml
 Json = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "deploy" / "kubernetes"
-FILES = sorted(path.name for path in FOLDER.glob("*.yaml"))
+ALL = sorted(path.name for path in FOLDER.glob("*.yaml"))
+FILES = [name for name in ALL if name != "certificates.yaml"]  # which run something
 
 
 def documents(file: str) -> list[Json]:
     return list(yaml.safe_load_all((FOLDER / file).read_text()))
 
 
-def only(file: str, kind: str) -> Json:
-    [found] = [document for document in documents(file) if document["kind"] == kind]
+def only(file: str, kind: str, name: str = "") -> Json:
+    """The one document of this kind, and of this name where one is given."""
+    named = [one for one in documents(file) if one["kind"] == kind and name in ("", one["metadata"]["name"])]
+    [found] = named
     return found
 
 

@@ -133,6 +133,39 @@ def test_addresses_of_workers(first: str, count: int, expected: list[str]) -> No
     assert envoy.processor_addresses(first, count) == expected
 
 
+CLIENT = "processor: {client: {certificate: envoy.pem, key: envoy.key, ca_file: their.pem}}\n"
+
+
+@pytest.mark.parametrize(
+    ("address", "expected", "sni"),
+    [
+        ("processor:9000", {"san_type": "DNS", "matcher": {"exact": "processor"}}, "processor"),
+        ("[::1]:9000", {"san_type": "IP_ADDRESS", "matcher": {"exact": "::1"}}, None),
+    ],
+)
+def test_mutual_tls_to_a_processor(tmp_path: Path, address: str, expected: Json, sni: str | None) -> None:
+    made = source(tmp_path, TEXT + CLIENT)
+    context = clusters(made, [address])["extproc"]["transport_socket"]["typed_config"]
+    assert context.get("sni") == sni
+    common = context["common_tls_context"]
+    assert common["tls_certificates"] == [
+        {
+            "certificate_chain": {"filename": str(tmp_path / "envoy.pem")},
+            "private_key": {"filename": str(tmp_path / "envoy.key")},
+        }
+    ]
+    assert common["validation_context"]["match_typed_subject_alt_names"] == [expected]
+    assert common["validation_context"]["trusted_ca"] == {"filename": str(tmp_path / "their.pem")}
+    assert common["tls_params"]["tls_minimum_protocol_version"] == "TLSv1_3"
+    assert {tmp_path / name for name in ("envoy.pem", "envoy.key", "their.pem")} <= made.files.looks.keys()
+
+
+def test_a_socket_needs_no_tls(tmp_path: Path) -> None:
+    made = source(tmp_path, TEXT + CLIENT)
+    assert "transport_socket" not in clusters(made)["extproc"]
+    assert not {name for name in envoy.live(made, UDS) if "processor" in name}
+
+
 def test_the_guard_stands_between_the_processor_and_the_router(made: Source) -> None:
     assert [name for name in filters(made) if name in {"ext_proc", "rbac", "router"}] == ["ext_proc", "rbac", "router"]
     [[policy, rule]] = filters(made)["rbac"]["rules"]["policies"].items()
@@ -249,7 +282,7 @@ def test_a_failed_write_leaves_the_old_file(made: Source, tmp_path: Path, monkey
 
 def test_one_static_file(made: Source) -> None:
     found = envoy.static(made, UDS)
-    assert found["admin"]["address"]["socket_address"]["address"] == "127.0.0.1"
+    assert found["admin"]["address"] == {"pipe": {"path": "admin.sock", "mode": 0o600}}
     assert [one["name"] for one in found["static_resources"]["listeners"]] == ["gateway"]
     assert len(found["static_resources"]["clusters"]) == 5
     assert "dynamic_resources" not in found

@@ -33,8 +33,8 @@ PROCESSORS = {
     "one socket": ["--workers", "1"],
     "several sockets": ["--processor", "unix:/run/p.sock", "--workers", "3"],
     "TCP": ["--processor", "127.0.0.1:9000", "--workers", "2"],
-    "names": ["--processor", "processor:9000", "--workers", "2"],
 }
+CLIENT = "processor: {client: {certificate: server.pem, key: server.pem, ca_file: ca.pem}}\n"
 
 
 def written(folder: Path, text: str) -> Path:
@@ -66,6 +66,14 @@ def test_every_configuration(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", PROCESSORS)
 def test_every_kind_of_processor(tmp_path: Path, name: str) -> None:
     accepts(tmp_path, "-c", str(rendered(written(tmp_path, SMALL), *PROCESSORS[name])))
+
+
+@pytest.mark.parametrize("address", ["processor:9000", "192.0.2.1:9000", "[2001:db8::1]:9000"])
+def test_a_processor_that_is_reached_with_mutual_tls(tmp_path: Path, address: str) -> None:
+    path = written(tmp_path, SMALL + CLIENT)
+    accepts(tmp_path, "-c", str(rendered(path, "--processor", address, "--workers", "2")))
+    envoy.write(config.load(path, {}), [address], tmp_path)
+    accepts(tmp_path, "-c", "bootstrap.json")
 
 
 def test_a_fault_would_be_seen(tmp_path: Path) -> None:

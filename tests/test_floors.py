@@ -11,14 +11,26 @@ from tests.imports import graph, imported, sources, unit
 
 # Top to bottom. What stands on one floor may import its neighbours, but never in a circle.
 FLOORS: list[set[str]] = [
-    {"__main__", "cli", "up", "reload", "front", "claude", "dryrun", "explain", "lines", "stand_ins"},
+    {
+        "__main__",
+        "cli",
+        "up",
+        "reload",
+        "front",
+        "envoy_admin",
+        "claude",
+        "dryrun",
+        "explain",
+        "lines",
+        "stand_ins",
+    },
     {"server", "envoy", "envoy_limits", "envoy_listener", "envoy_replies"},
     {"gateway"},
     {"exchange", "answer", "passed", "policy", "tracing"},
     {"translate", "record"},
     {"facts"},
-    {"endpoints", "model_paths", "providers"},
-    {"wire", "events", "errors", "config", "files", "schema", "settings", "profiles", "printable", ""},
+    {"endpoints", "model_paths", "providers", "processor_tls"},
+    {"wire", "events", "errors", "config", "files", "schema", "schema_tls", "settings", "profiles", "printable", ""},
 ]
 APART = {"demo", "pb"}
 
@@ -31,13 +43,15 @@ BANS: list[tuple[str, Callable[[str], bool], str]] = [
     (r"extproc\.pb(\.|$)", lambda module: unit(module) not in {"server", "pb"}, "only server knows protobuf"),
     (r"google\.protobuf", lambda module: unit(module) not in {"server", "pb"}, "only server knows protobuf"),
     (
-        r"extproc\.(config|schema)$|logging(\.|$)",
+        r"extproc\.(config|schema|schema_tls)$|logging(\.|$)",
         lambda module: unit(module) in {"wire", "translate"},
         "wire and translate are pure",
     ),
     (
         _HTTP,
-        lambda module: module != "extproc.policy.fetch" and unit(module) not in {"demo", "cli", "claude"},
+        lambda module: (
+            module != "extproc.policy.fetch" and unit(module) not in {"demo", "cli", "claude", "envoy_admin"}
+        ),
         "only policy.fetch speaks HTTP outwards",
     ),
     (r"opentelemetry(\.|$)", lambda module: module != "extproc.tracing", "off unless configured, and an extra"),

@@ -93,7 +93,7 @@ def test_ready(told: Shown, monkeypatch: pytest.MonkeyPatch, said: str, healthy:
     async def ask(path: str) -> list[str]:
         return [said]
 
-    monkeypatch.setattr(told, "_ask", ask)
+    monkeypatch.setattr(told._admin, "get", ask)
     told.answers = [{"cluster.extproc.membership_healthy": healthy}]
     assert asyncio.run(told.ready()) is ready
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from extproc.schema import Limits
 from tests.manifests import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -28,6 +29,25 @@ def test_envoy_is_the_one_that_the_tests_run_with() -> None:
 def test_every_service_has_as_few_rights_as_can_be(service: str) -> None:
     settings = COMPOSE["services"][service]
     assert settings["user"] == "65532:65532" and settings["read_only"] is True and settings["cap_drop"] == ["ALL"]
+
+
+@pytest.mark.parametrize("service", COMPOSE["services"])
+def test_no_service_may_use_up_the_machine(service: str) -> None:
+    settings = COMPOSE["services"][service]
+    assert re.fullmatch(r"\d+[mg]|\$\{\w+:-\d+[mg]\}", settings["mem_limit"]) and settings["pids_limit"] <= 512
+
+
+def test_envoy_refuses_calls_before_its_container_is_ended() -> None:
+    limit = re.fullmatch(r"\$\{ENVOY_MEMORY:-(\d+)m\}", COMPOSE["services"]["envoy"]["mem_limit"])
+    assert limit and int(limit[1]) * 2**20 >= 1.25 * Limits().memory_bytes
+
+
+def test_each_side_sees_its_own_keys_alone() -> None:
+    """Envoy has neither the processor's key nor the lab's; the processor's supervisor looks at all that it renders."""
+    mounted = {name: str(COMPOSE["services"][name].get("volumes", [])) for name in COMPOSE["services"]}
+    assert "processor_tls" not in mounted["envoy"] and "lab:" not in mounted["envoy"]
+    assert {name for name in mounted if "_tls" in mounted[name]} == {"lab", "processor", "envoy"}
+    assert all(":ro" in volume for volume in COMPOSE["services"]["envoy"]["volumes"] if "_tls" in volume)
 
 
 def test_no_key_is_sent_to_the_builder() -> None:

@@ -9,23 +9,24 @@ import yaml
 from kubernetes_validate.utils import ValidationError, validate
 
 from extproc import gateway
+from tests.certificates import Authority
 from tests.issuing import jwk
-from tests.manifests import FILES, ROOT, Json, containers, documents, only, pod
+from tests.manifests import ALL, FILES, ROOT, Json, containers, documents, only, pod
 
 SCHEMAS: Json = yaml.safe_load((ROOT / "tests/data/kubernetes/envoy-gateway.yaml").read_text())
 NEWEST = "1.37"
 OLDEST = "1.30"  # the first whose `preStop` sleeps without being asked to
 # Where stopping a pod spends its time: Envoy's `preStop`, its drain, and the processor's own two steps.
 PROCESSOR_SECONDS = 15
-CONFIGURATION: str = only("sidecar.yaml", "ConfigMap")["data"]["gateway.yaml"]
-SETTINGS: Json = yaml.safe_load(CONFIGURATION)
+CONFIGURATIONS: dict[str, str] = {file: only(file, "ConfigMap")["data"]["gateway.yaml"] for file in FILES}
+SETTINGS: dict[str, Json] = {file: yaml.safe_load(text) for file, text in CONFIGURATIONS.items()}
 
 
 def spelled(documents: list[Json]) -> list[tuple[str, Json]]:
     return [(f"{document['kind']} {document['metadata']['name']}", document) for document in documents]
 
 
-EVERY = [pytest.param(document, id=f"{file} {name}") for file in FILES for name, document in spelled(documents(file))]
+EVERY = [pytest.param(document, id=f"{file} {name}") for file in ALL for name, document in spelled(documents(file))]
 
 
 @pytest.mark.parametrize("document", EVERY)
@@ -97,22 +98,72 @@ def test_a_processor_without_its_issuers_keys_is_alive_and_gets_no_calls(file: s
     asked = {kind: processor[f"{kind}Probe"]["httpGet"] for kind in ("liveness", "readiness")}
     assert {kind: probe["path"] for kind, probe in asked.items()} == {"liveness": "/livez", "readiness": "/readyz"}
     ports = {port["name"]: port["containerPort"] for port in processor["ports"]}
-    assert {ports[probe["port"]] for probe in asked.values()} == {SETTINGS["health"]["port"]}
+    assert {ports[probe["port"]] for probe in asked.values()} == {SETTINGS[file]["health"]["port"]}
 
 
 def test_envoy_refuses_calls_before_its_container_is_ended() -> None:
     limit = containers("sidecar.yaml")[-1]["resources"]["limits"]["memory"]
-    assert limit == "1Gi" and SETTINGS["limits"]["memory_bytes"] <= 0.8 * 2**30
+    assert limit == "1Gi" and SETTINGS["sidecar.yaml"]["limits"]["memory_bytes"] <= 0.8 * 2**30
 
 
-def test_the_configuration_has_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = CONFIGURATION
-    for place, name, content in (
-        ("/etc/jwks", "jwks.json", json.dumps({"keys": [jwk()]})),
-        ("/run/secrets/extproc", "openai_api_key", "key"),
-    ):
-        assert f"{place}/{name}" in text
-        text = text.replace(f"{place}/{name}", str(tmp_path / name))
-        (tmp_path / name).write_text(content)
+@pytest.mark.parametrize("file", FILES)
+def test_the_configuration_has_no_fault(tmp_path: Path, file: str) -> None:
+    Authority(tmp_path).issue("server")
+    contents = {
+        "/etc/jwks/jwks.json": json.dumps({"keys": [jwk()]}),
+        "/run/secrets/extproc/openai_api_key": "key",
+        "/run/tls/tls.crt": (tmp_path / "server.pem").read_text(),
+        "/run/tls/tls.key": (tmp_path / "server.key").read_text(),
+        "/run/tls/ca.crt": (tmp_path / "ca.pem").read_text(),
+    }
+    text = CONFIGURATIONS[file]
+    mounts = [mount["mountPath"] for mount in containers(file)[0]["volumeMounts"]]
+    for place, content in contents.items():
+        path = tmp_path / place.rpartition("/")[2]
+        path.write_text(content)
+        assert place not in text or place.rpartition("/")[0] in mounts
+        text = text.replace(place, str(path))
     (tmp_path / "gateway.yaml").write_text(text)
-    gateway.load(tmp_path / "gateway.yaml")
+    made = gateway.load(tmp_path / "gateway.yaml")
+    assert (made.tls is not None) is (file == "envoy-gateway.yaml")
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_only_what_is_needed_comes_in_and_goes_out(file: str) -> None:
+    labels = only(file, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    policy = only(file, "NetworkPolicy")["spec"]
+    assert policy["podSelector"]["matchLabels"] == labels and set(policy["policyTypes"]) == {"Ingress", "Egress"}
+    [incoming] = policy["ingress"]
+    [service] = only(file, "Service")["spec"]["ports"]
+    assert [port["port"] for port in incoming["ports"]] == [service["targetPort"]]
+    assert {port["port"] for rule in policy["egress"] for port in rule["ports"]} == {53, 443}
+
+
+def test_only_the_gateways_envoys_reach_the_processor() -> None:
+    [incoming] = only("envoy-gateway.yaml", "NetworkPolicy")["spec"]["ingress"]
+    [peer] = incoming["from"]  # one, so both of its selectors must fit
+    owner = only("envoy-gateway.yaml", "Gateway")["metadata"]
+    assert peer["podSelector"]["matchLabels"] == {
+        f"gateway.envoyproxy.io/owning-gateway-{key}": owner[key] for key in ("name", "namespace")
+    }
+    assert "envoy-gateway-system" in str(peer["namespaceSelector"])
+
+
+def test_envoy_and_processor_prove_who_they_are() -> None:
+    file = "envoy-gateway.yaml"
+    made = {
+        one["spec"]["secretName"]: one["spec"] for one in documents("certificates.yaml") if one["kind"] == "Certificate"
+    }
+    service = only(file, "Service")["metadata"]["name"]
+    policy = only(file, "BackendTLSPolicy", service)["spec"]
+    assert policy["targetRefs"] == [{"group": "", "kind": "Service", "name": service}]
+    shown = only(file, "EnvoyProxy")["spec"]["backendTLS"]["clientCertificateRef"]
+    assert "client auth" in made[shown["name"]]["usages"]
+    assert [one["name"] for one in policy["validation"]["caCertificateRefs"]] == [shown["name"]]
+    [volume] = [one for one in pod(file)["volumes"] if one["name"] == "tls"]
+    server = made[volume["secret"]["secretName"]]
+    assert "server auth" in server["usages"] and server["dnsNames"] == [policy["validation"]["hostname"]]
+    assert server["issuerRef"] == made[shown["name"]]["issuerRef"]
+    used = only(file, "Gateway")["spec"]["infrastructure"]["parametersRef"]
+    assert (used["kind"], used["name"]) == ("EnvoyProxy", only(file, "EnvoyProxy")["metadata"]["name"])
+    assert "appProtocol" not in only(file, "Service")["spec"]["ports"][0]  # h2c is plaintext

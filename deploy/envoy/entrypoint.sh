@@ -8,15 +8,25 @@ wget() { /bin/busybox wget -q -O - "$@" 2>/dev/null; }
 grep() { /bin/busybox grep -q "$1"; }
 now() { /bin/busybox date +%s; }
 
-# Its socket is for the processor, which needs it, too; this is for us.
+# busybox speaks to no Unix socket, so this much of Envoy's administration is on loopback: whether it is ready, its
+# statistics, and the two steps of a drain. The rest stays on admin.sock, which is for this user alone.
 address=127.0.0.1:9901
 admin='{static_resources: {
   clusters: [{name: admin, type: STATIC, load_assignment: {cluster_name: admin, endpoints: [{lb_endpoints: [
     {endpoint: {address: {pipe: {path: admin.sock}}}}]}]}}],
-  listeners: [{name: admin, address: {socket_address: {address: 127.0.0.1, port_value: 9901}}, filter_chains: [{filters: [
-    {name: envoy.filters.network.tcp_proxy, typed_config: {
-      "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy,
-      stat_prefix: admin, cluster: admin}}]}]}]}}'
+  listeners: [{name: admin, address: {socket_address: {address: 127.0.0.1, port_value: 9901}},
+    bypass_overload_manager: true, filter_chains: [{filters: [{
+      name: envoy.filters.network.http_connection_manager, typed_config: {
+        "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager,
+        stat_prefix: relay, codec_type: HTTP1, http_filters: [{name: envoy.filters.http.router, typed_config: {
+          "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}],
+        route_config: {virtual_hosts: [{name: admin, domains: ["127.0.0.1:9901"], routes: [
+          {match: {path: /ready, headers: [{name: ":method", string_match: {exact: GET}}]}, route: {cluster: admin}},
+          {match: {path: /stats, headers: [{name: ":method", string_match: {exact: GET}}]}, route: {cluster: admin}},
+          {match: {path: /healthcheck/fail, headers: [{name: ":method", string_match: {exact: POST}}]},
+            route: {cluster: admin}},
+          {match: {path: /drain_listeners, headers: [{name: ":method", string_match: {exact: POST}}]},
+            route: {cluster: admin}}]}]}}}]}]}]}}'
 
 stat() { wget "$address/stats?filter=^$1\$"; }
 
@@ -28,6 +38,8 @@ drain() {
     kill -0 "$envoy" 2>/dev/null || return
     /bin/busybox sleep 0.2
   done
+  # Envoy 1.40 may crash at SIGTERM while a stream to the processor is in its last moment; its log would not be written.
+  /bin/busybox sleep 0.3
   kill -TERM "$envoy"
 } >/dev/null
 

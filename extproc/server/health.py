@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from extproc.server.grpc import Call
+from extproc.server.calls import Call
 
 CHECK = b"/grpc.health.v1.Health/Check"
 # HealthCheckResponse{status}: so small that it needs no generated code.

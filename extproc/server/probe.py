@@ -6,6 +6,9 @@ needs no gRPC client.
 
 import asyncio
 import contextlib
+import ssl
+
+from extproc.config import Source
 
 SECONDS = 1.0
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -15,16 +18,28 @@ _ACK, _END_STREAM, _END_HEADERS = 1, 1, 4
 _SERVING = b"\0\0\0\0\2\x08\x01"
 
 
-async def serving(address: str) -> bool:
+async def serving(address: str, tls: ssl.SSLContext | None = None) -> bool:
     """Whether the worker on `unix:PATH` or `HOST:PORT` says that it serves; no answer in time is a no."""
     with contextlib.suppress(OSError, EOFError, TimeoutError):
         async with asyncio.timeout(SECONDS):
-            return await _ask(address)
+            return await _ask(address, tls)
     return False
 
 
-async def _ask(address: str) -> bool:
-    reader, writer = await _connect(address)
+def mutual_tls(source: Source) -> ssl.SSLContext | None:
+    """As Envoy does it, by `processor.client`; None where there is none. Raises OSError if its files cannot be used."""
+    client = source.config.processor.client
+    if client is None:
+        return None
+    context = ssl.create_default_context(cafile=source.resolve(client.ca_file))
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_cert_chain(source.resolve(client.certificate), source.resolve(client.key), password="")
+    context.set_alpn_protocols(["h2"])
+    return context
+
+
+async def _ask(address: str, tls: ssl.SSLContext | None) -> bool:
+    reader, writer = await _connect(address, tls)
     try:
         writer.write(_PREFACE + _frame(_SETTINGS, 0, 0))
         writer.write(_frame(_HEADERS, _END_HEADERS, 1, _headers()) + _frame(_DATA, _END_STREAM, 1, b"\0" * 5))
@@ -39,14 +54,14 @@ async def _ask(address: str) -> bool:
             elif stream and kind in (_DATA, _HEADERS) and flags & _END_STREAM:
                 return False
     finally:
-        writer.close()
+        writer.transport.abort()  # the answer is here, or none will come; a tidy end of TLS would be waited for
 
 
-async def _connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _connect(address: str, tls: ssl.SSLContext | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     if address.startswith("unix:"):
         return await asyncio.open_unix_connection(address.removeprefix("unix:"))
     host, _, port = address.rpartition(":")
-    return await asyncio.open_connection(host.strip("[]"), int(port))
+    return await asyncio.open_connection(host.strip("[]"), int(port), ssl=tls)
 
 
 def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:

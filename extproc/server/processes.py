@@ -169,12 +169,22 @@ def worker(  # noqa: PLR0913 - named
     address: str,
     *,
     leave: float,
+    probe: str = "",
     environ: Mapping[str, str] | None = None,
     on_line: Callable[[str], None] | None = None,
     greeting: Callable[[], bytes] | None = None,
 ) -> Child:
-    """One processor on `unix:PATH` or `HOST:PORT`. `leave`: seconds between saying that it leaves and leaving."""
-    argv = [sys.executable, "-m", "extproc.server.worker", str(config), address, str(leave)]
+    """One processor on `unix:PATH` or `HOST:PORT`. `leave`: seconds between saying that it leaves and leaving.
+    `probe`: a Unix socket on which it answers for its health, too."""
+    argv = [
+        sys.executable,
+        "-m",
+        "extproc.server.worker",
+        str(config),
+        address,
+        str(leave),
+        *([probe] if probe else []),
+    ]
     return Child(f"worker {address}", argv, environ=environ, on_line=on_line, greeting=greeting)
 
 

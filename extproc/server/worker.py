@@ -1,37 +1,52 @@
-"""One worker process: `python -m extproc.server.worker CONFIG ADDRESS LEAVE`. Started by the supervisor only."""
+"""One worker process: `python -m extproc.server.worker CONFIG ADDRESS LEAVE [PROBE]`. Started by the supervisor only.
+
+A Unix socket is served by the built-in server, because its only peer is our own Envoy; TCP by grpcio.
+"""
 
 import asyncio
 import gc
+import os
 import signal
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from extproc.config import Invalid
 from extproc.printable import log_to_stderr, show
+from extproc.processor_tls import check_server, is_tcp
 from extproc.server import health, service
+from extproc.server.calls import Method
 from extproc.server.gateways import Gateways
 from extproc.server.grpc import Server
 from extproc.server.observe import Observer
 
 READY = "ready"
 GRACE_SECONDS = 600.0
+OWNER_ONLY, OWNERS_SOCKET = 0o077, 0o177
 
 
-async def serve(config: Path, address: str, leave: float) -> None:
+class Stops(Protocol):
+    async def stop(self, grace: float) -> None: ...
+
+
+async def serve(config: Path, address: str, leave: float, probe: str = "") -> None:
     """Until SIGTERM, or until the supervisor is gone: then say so for `leave` seconds, finish what runs (bounded), and
-    go. Raises config.Invalid, OSError."""
+    go. `probe`: a Unix socket on which the supervisor asks for health where `address` is TCP, which wants a
+    certificate. Raises config.Invalid, OSError."""
     gateways = Gateways(config)
     await gateways.begin()
     status = health.Health(gateways.ready)
     stream = partial(service.Stream, gateways, Observer(gateways.current().source.config))
-    server = Server({service.PROCESS: stream, health.CHECK: status.check}, gateways.max_message_bytes)
+    methods: dict[bytes, Method] = {service.PROCESS: stream, health.CHECK: status.check}
     # What is here stays: the collector need not look at it again, and need not look often.
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
-    await server.listen(address)
-    _close_to_others(address)
+    servers = [await _listen(address, methods, gateways)]
+    if probe:
+        servers.append(await _listen(probe, {health.CHECK: status.check}, gateways))
     status.serving = True
     print(READY, flush=True)
     told = _told_to_leave()
@@ -43,13 +58,25 @@ async def serve(config: Path, address: str, leave: float) -> None:
     following.cancel()
     status.serving = False
     await asyncio.sleep(leave)
-    await server.stop(GRACE_SECONDS)
+    await asyncio.gather(*(server.stop(GRACE_SECONDS) for server in servers))
 
 
-def _close_to_others(address: str) -> None:
-    """The supervisor's umask lets the owner do all with a socket."""
-    if address.startswith("unix:"):
-        Path(address.removeprefix("unix:")).chmod(0o600)
+async def _listen(address: str, methods: Mapping[bytes, Method], gateways: Gateways) -> Stops:
+    """Raises config.Invalid, OSError."""
+    if not is_tcp(address):
+        server = Server(methods, gateways.max_message_bytes)
+        before = os.umask(OWNERS_SOCKET)
+        try:
+            await server.listen(address)
+        finally:
+            os.umask(before)
+        return server
+    from extproc.server import grpcio_server
+
+    check_server(gateways.current().source, [address])
+    network = grpcio_server.GrpcioServer(methods, lambda: (gateways.current().source.config, gateways.current().tls))
+    await network.listen(address)
+    return network
 
 
 def _told_to_leave() -> asyncio.Event:
@@ -62,8 +89,11 @@ def _told_to_leave() -> asyncio.Event:
 
 def main(argv: list[str]) -> int:
     log_to_stderr()
+    # grpcio's core writes a line for each peer that fails the handshake; strangers could fill the log with them.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
-        asyncio.run(serve(Path(argv[0]), argv[1], float(argv[2])))
+        os.umask(OWNER_ONLY)
+        asyncio.run(serve(Path(argv[0]), argv[1], float(argv[2]), *argv[3:4]))
     except Invalid as error:
         show(error, sys.stderr)
         return 2

@@ -77,6 +77,23 @@ def test_a_container_has_no_rights(gateway: Project, service: str) -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
+def test_a_container_has_a_limit(gateway: Project, service: str) -> None:
+    settings = gateway.inspect(service)["HostConfig"]
+    assert 0 < settings["Memory"] <= 4 * 2**30 and 0 < settings["PidsLimit"] <= 512
+
+
+def test_envoys_administration_is_on_loopback_in_parts_alone(gateway: Project) -> None:
+    wget = ("/bin/busybox", "wget", "-q", "-O", "-")
+    assert "LIVE" in gateway.execute("envoy", *wget, "http://127.0.0.1:9901/ready")
+    for path in ("config_dump", "certs"):
+        with pytest.raises(Failed):
+            gateway.execute("envoy", *wget, f"http://127.0.0.1:9901/{path}")
+    with pytest.raises(Failed):
+        gateway.execute("envoy", *wget, "--post-data=", "http://127.0.0.1:9901/quitquitquit")
+    assert gateway.status() == 200
+
+
+@pytest.mark.parametrize("service", SERVICES)
 def test_a_container_is_healthy(gateway: Project, service: str) -> None:
     wait_for(lambda: gateway.inspect(service)["State"]["Health"]["Status"] == "healthy")
 
@@ -94,7 +111,7 @@ def test_the_providers_key_is_nowhere_to_be_seen(gateway: Project) -> None:
 @pytest.mark.parametrize("name", [images.PROCESSOR, images.GATEWAY])
 def test_images_are_small(engine: Engine, name: str) -> None:
     [found] = json.loads(engine.docker("image", "inspect", name))
-    assert found["Size"] < 200 * MEGABYTE
+    assert found["Size"] < 210 * MEGABYTE
     assert PROVIDER_KEY not in engine.docker("history", "--no-trunc", name)
 
 
@@ -156,9 +173,18 @@ def test_changed_files_are_taken(engine: Engine, tmp_path: Path) -> None:
 
 
 def test_over_tcp(engine: Engine, key: Path) -> None:
+    """With the certificates that `lab` has made; nobody else in the network is served."""
     with project(engine, "extproc-test-tcp", key, PROCESSOR="processor:9000") as running:
         assert running.call(token="").status_code == 401
         assert running.call().status_code == 200
         shown = json.loads(running.execute("envoy", "/bin/busybox", "cat", "/run/envoy/clusters.json"))
         [processor] = [cluster for cluster in shown["resources"] if cluster["name"] == "extproc"]
         assert "processor" in json.dumps(processor) and "pipe" not in json.dumps(processor)
+        assert processor["transport_socket"]["name"] == "envoy.transport_sockets.tls"
+        health = ("extproc", "health", "--processor", "processor:9000", "--config")
+        assert running.execute("processor", *health, "/etc/extproc/gateway.yaml") == ""
+        for service in ("processor", "model"):
+            with pytest.raises(Failed):
+                running.execute(service, *health, "/nowhere.yaml")
+        with pytest.raises(Failed):
+            running.execute("envoy", "/bin/busybox", "ls", "/run/tls/processor")

@@ -10,16 +10,20 @@ import copy
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from extproc import config, envoy, envoy_listener, providers, up
 from extproc.record import ALLOWED, CLUSTER, VERDICT
+from extproc.schema_tls import Processor
+from tests.certificates import Authority
 from tests.e2e.bare import Setup, configured, processor, started, wait_for_processors
 from tests.e2e.fake_processor import closes, fake_processor, lets_through
 from tests.e2e.stack import Json, Model, Stack, free_port, prompt, text_of
-from tests.manifests import only
+from tests.manifests import documents, only
 
 FILE = "envoy-gateway.yaml"
 NAME = "default/llm/http"
@@ -27,6 +31,10 @@ ROUTE = "httproute/default/llm/rule/0"
 FILTER = "envoy.filters.http.ext_proc/envoyextensionpolicy/default/llm/extproc/0"
 TYPES = "type.googleapis.com/envoy"
 FILTERS = f"{TYPES}.extensions.filters.http"
+PLAINTEXT: Json = {
+    "name": "envoy.transport_sockets.raw_buffer",
+    "typed_config": {"@type": f"{TYPES}.extensions.transport_sockets.raw_buffer.v3.RawBuffer"},
+}
 LISTENER, ROUTES = f"{TYPES}.config.listener.v3.Listener", f"{TYPES}.config.route.v3.RouteConfiguration"
 
 
@@ -147,11 +155,29 @@ def walk(value: Any, above: list[str]) -> Iterator[tuple[list[str], list[Json]]]
         yield from walk(item, [*above, str(key)])
 
 
+def tls(folder: Path, *, client: bool = True) -> Json:
+    """As BackendTLSPolicy has Envoy verify the processor, and EnvoyProxy has it present itself."""
+    validation = only(FILE, "BackendTLSPolicy", "extproc")["spec"]["validation"]
+    assert len(validation["caCertificateRefs"]) == 1 and only(FILE, "EnvoyProxy")["spec"]["backendTLS"]
+    names = [{"san_type": "DNS", "matcher": {"exact": validation["hostname"]}}]
+    trusted = {"trusted_ca": {"filename": str(folder / "ca.pem")}, "match_typed_subject_alt_names": names}
+    pair = {"certificate_chain": "envoy.pem", "private_key": "envoy.key"}
+    presented = {kind: {"filename": str(folder / name)} for kind, name in pair.items()}
+    context = {"tls_certificates": [presented] if client else [], "validation_context": trusted}
+    kind = f"{TYPES}.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+    typed = {"@type": kind, "sni": validation["hostname"], "common_tls_context": context}
+    return {"name": "envoy.transport_sockets.tls", "typed_config": typed}
+
+
 @contextlib.contextmanager
-def gateway(setup: Setup, address: str, wanted: list[Json]) -> Iterator[Stack]:
-    """Envoy Gateway's Envoy with its processor on `address`."""
+def gateway(setup: Setup, address: str, wanted: list[Json], transport: Json | None = None) -> Iterator[Stack]:
+    """Envoy Gateway's Envoy with its processor on `address`; `transport`: to the processor, if not plaintext."""
     source = config.load(setup.path, setup.environ)
-    known = {cluster["name"]: cluster for cluster in envoy.clusters(source, [address])}
+    plain = source.replaced(source.config.model_copy(update={"processor": Processor()}))
+    known = {cluster["name"]: cluster for cluster in envoy.clusters(plain, [address])}
+    if transport is not None:
+        known["extproc"]["transport_socket"] = transport
+        del known["extproc"]["health_checks"]  # it has none of its own
     provider = known[providers.cluster("openai", source.config.providers["openai"].base_url)]
     boot = envoy.bootstrap(source)
     del boot["dynamic_resources"]
@@ -175,10 +201,26 @@ def setup(model: Model) -> Iterator[Setup]:
 
 
 @pytest.fixture
-def stack(setup: Setup) -> Iterator[Stack]:
+def certificates(setup: Setup) -> Path:
+    """As certificates.yaml has them made, where the manifest's configuration looks for them."""
+    settings = yaml.safe_load(only(FILE, "ConfigMap")["data"]["gateway.yaml"])["processor"]
+    folder = setup.folder / "tls"
+    authority = Authority(folder)
+    [server] = [one for one in documents("certificates.yaml") if one["metadata"]["name"] == "extproc-processor"]
+    authority.issue("processor", *server["spec"]["dnsNames"])
+    authority.issue("envoy")
+    for mounted, made in {"tls.crt": "processor.pem", "tls.key": "processor.key", "ca.crt": "ca.pem"}.items():
+        (folder / mounted).write_bytes((folder / made).read_bytes())
+    text = json.dumps({"processor": settings}).replace("/run/tls", str(folder))[1:-1]
+    setup.path.write_text(f"{setup.path.read_text()}{text}\n")
+    return folder
+
+
+@pytest.fixture
+def stack(setup: Setup, certificates: Path) -> Iterator[Stack]:
     """With the real processor."""
     address = f"127.0.0.1:{free_port()}"
-    with processor(setup, address), gateway(setup, address, patches()) as running:
+    with processor(setup, address), gateway(setup, address, patches(), tls(certificates)) as running:
         yield running
 
 
@@ -202,6 +244,19 @@ def test_who_may_call_and_what_comes_back(stack: Stack) -> None:
     assert (answer.status_code, text_of(answer.json())) == (200, "bonjour")
     streamed = stack.call(prompt("demo: say bonjour", stream=True))
     assert "event: message_stop" in streamed.text and "bonjour" in streamed.text
+
+
+@pytest.mark.parametrize("missing", ["EnvoyProxy", "BackendTLSPolicy"])
+def test_why_both_sides_need_a_certificate(setup: Setup, certificates: Path, model: Model, missing: str) -> None:
+    transport = tls(certificates, client=False) if missing == "EnvoyProxy" else None
+    address = f"127.0.0.1:{free_port()}"
+    asked = model.asked()
+    with processor(setup, address):
+        with gateway(setup, address, patches(), transport or PLAINTEXT) as stack:
+            assert stack.call(prompt("hello")).status_code == 503
+        with gateway(setup, address, patches(), tls(certificates)) as stack:
+            assert model.since(asked) == []
+            assert stack.call(prompt("demo: say hello")).status_code == 200
 
 
 def test_a_body_of_a_megabyte_passes(stack: Stack) -> None:

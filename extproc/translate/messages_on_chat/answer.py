@@ -4,7 +4,8 @@ import msgspec
 
 from extproc.errors import Reason, Rejection
 from extproc.profiles import Profile
-from extproc.translate.failures import failure
+from extproc.translate.arguments import tool_input
+from extproc.translate.failures import failure, truncated
 from extproc.translate.messages_on_chat.answer_state import AnswerState
 from extproc.translate.messages_on_chat.finish import choice_failure
 from extproc.translate.openai_upstream.errors import reported, unreadable
@@ -30,6 +31,8 @@ def read_answer(body: bytes, state: AnswerState, profile: Profile) -> Rejection 
     for choice in choices:
         if failed := choice_failure(choice, profile):
             return failed
+    if not any(choice.finish_reason for choice in choices) and any(map(_has_cut_call, choices)):
+        return truncated("the upstream's answer ended before completion")
     _write(completion, choices, state)
     return None
 
@@ -39,6 +42,13 @@ def _first_choices(completion: Completion) -> list[Choice]:
     usable = [choice for choice in completion.choices or () if _said(choice) is not None]
     lowest = min((choice.index or 0 for choice in usable), default=0)
     return [choice for choice in usable if (choice.index or 0) == lowest]
+
+
+def _has_cut_call(choice: Choice) -> bool:
+    """A call is not finished, should nobody say why the answer ended."""
+    said = _said(choice) or Said()
+    functions = [said.function_call, *(call.function for call in said.tool_calls or ())]
+    return any(function is not None and tool_input(function.arguments, at_limit=True).cut for function in functions)
 
 
 def _said(choice: Choice) -> Said | None:

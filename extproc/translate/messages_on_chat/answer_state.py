@@ -4,6 +4,7 @@ from typing import Any
 
 from extproc.translate.for_messages.account import Account
 from extproc.translate.for_messages.asked import Asked
+from extproc.translate.for_messages.ending import without_tools
 from extproc.translate.for_messages.sinks import Sink
 from extproc.translate.for_messages.speech import pieces, speech_for
 from extproc.translate.messages_on_chat import finish
@@ -39,6 +40,11 @@ class AnswerState:
     @property
     def started(self) -> bool:
         return self.account.started
+
+    @property
+    def is_cut(self) -> bool:
+        """A call is not finished, and the upstream has not said why the answer ended."""
+        return not self.finish and not self.stopped and self._queue.is_cut()
 
     def start(self, first: Completion) -> None:
         usage = read_usage(first.usage) if first.usage else None
@@ -92,12 +98,12 @@ class AnswerState:
     def end(self, *, keep_blank: bool = False) -> None:
         """`keep_blank`: text that is blank is text, if it is all there is."""
         self._flush()
-        self._queue.close(cut=finish.is_cut(self.finish), keep_blank=keep_blank)
+        self._queue.close(at_limit=finish.is_at_limit(self.finish), keep_blank=keep_blank)
         reason, matched, sequences = self.finish, self._matched, self._asked.stop_sequences
         if self._speech is not None and self._speech.matched is not None:
             reason, matched = "stop_sequence", self._speech.matched
         ending = finish.ending(reason, self._calls.names.given > 0, matched, sequences, "".join(self._refusal))
-        self.account.end(ending)
+        self.account.end(without_tools(ending) if self._calls.names.cut else ending)
 
     def _text(self, text: str) -> None:
         self.account.add(text)

@@ -23,7 +23,7 @@ class Calls:
         block = self._known(key, call_id, name, arguments)
         new = block is None
         if block is None:
-            block = ToolBlock(self.names.block, self._warn)
+            block = ToolBlock(self.names, self._warn)
             block.custom = fragment.custom is not None
         block.call_it(call_id, name)
         if key is not None:

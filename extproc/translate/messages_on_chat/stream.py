@@ -9,7 +9,7 @@ import msgspec
 
 from extproc.errors import Reason, Rejection
 from extproc.translate.event_stream import EventStream, loads_or_none
-from extproc.translate.failures import failure
+from extproc.translate.failures import failure, truncated
 from extproc.translate.for_messages.asked import Asked
 from extproc.translate.for_messages.block_queue import Overfull
 from extproc.translate.for_messages.sinks import Sink
@@ -93,11 +93,14 @@ class ChatStream(EventStream):
         if self._state.started and (ended or self._asked.profile.on_truncated == "end_turn"):
             self._end()
             return
-        self._fail(failure("upstream stream ended before completion", "truncated", Reason.TRUNCATED))
+        self._fail(truncated("upstream stream ended before completion"))
 
     def _end(self) -> None:
         if not self._state.started:
             self._fail(failure("the upstream sent an empty answer", "empty_answer", Reason.TRUNCATED))
+            return
+        if self._state.is_cut:
+            self._fail(truncated("upstream stream ended before completion"))
             return
         self._over = True
         self._state.end()

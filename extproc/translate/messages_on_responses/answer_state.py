@@ -3,10 +3,9 @@
 from extproc.translate.for_messages.account import Account
 from extproc.translate.for_messages.asked import Asked
 from extproc.translate.for_messages.block_queue import BlockQueue
-from extproc.translate.for_messages.ending import Ending
+from extproc.translate.for_messages.ending import Ending, without_tools
 from extproc.translate.for_messages.sinks import Sink
 from extproc.translate.messages_on_responses import finish
-from extproc.translate.messages_on_responses.blocks import Call
 from extproc.translate.messages_on_responses.items_out import CALLS, DROPPED, KINDS, OutputItem, ToolCall
 from extproc.translate.messages_on_responses.output import Output
 from extproc.translate.messages_on_responses.usage import read_usage
@@ -25,6 +24,11 @@ class AnswerState:
     def stopped(self) -> bool:
         """A stop sequence was found that the upstream did not look for."""
         return self._output.stopped is not None
+
+    @property
+    def is_cut(self) -> bool:
+        """A call is not finished, and the upstream has not said why the answer ended."""
+        return not self.stopped and self._blocks.is_cut()
 
     def start(self, response: Response) -> None:
         self.account.start(response.id or "", response.model or "", self._usage(response), response.service_tier)
@@ -55,25 +59,26 @@ class AnswerState:
         self.account.use(self._usage(response))
 
     def end(self, response: Response, status: str) -> None:
-        self._close_items(response)
-        cut = finish.is_cut(response, status)
-        self._blocks.close(self._blocks.last(Call) if cut else None)
+        self._close_items(response, whole=status == "completed")
+        self._blocks.close(at_limit=finish.is_at_limit(response, status))
         self.use(response)
-        calls = self._output.names.given > 0
-        self.account.end(finish.ending(response, status, calls, "".join(self._output.refusal), self._output.stopped))
+        names = self._output.names
+        refusal = "".join(self._output.refusal)
+        ending = finish.ending(response, status, names.given > 0, refusal, self._output.stopped)
+        self.account.end(without_tools(ending) if names.cut else ending)
 
     def refuse(self, response: Response, ending: Ending) -> None:
         """The answer is at its end, since the upstream's guard stopped it. What was said so far stays."""
-        self._close_items(response)
+        self._close_items(response, whole=False)
         self._blocks.close()
         self.use(response)
         self.account.end(ending)
 
-    def _close_items(self, response: Response) -> None:
+    def _close_items(self, response: Response, *, whole: bool) -> None:
         if not self._items:
             self.hear_whole(response.output or [])
         for item in self._items.values():
-            item.close()
+            item.close(whole=whole)
 
     def _item(self, event: Event, kind: str, item: Item | None = None) -> OutputItem:
         key = event.output_index

@@ -27,8 +27,8 @@ class OutputItem:
     def done(self, item: Item) -> None:
         """The whole of it."""
 
-    def close(self) -> None:
-        """Nothing more comes, although its end was not told."""
+    def close(self, *, whole: bool) -> None:
+        """Nothing more comes, although its end was not told. `whole`: the answer is complete."""
 
 
 class Search(OutputItem):
@@ -61,9 +61,9 @@ class Message(OutputItem):
             self._part(n).settle(part.text or part.refusal or "", refusal=part.type == "refusal")
             if part.annotations:
                 self.output.account.warn("dropped:annotations")
-        self.close()
+        self.close(whole=True)
 
-    def close(self) -> None:
+    def close(self, *, whole: bool) -> None:
         for part in self._parts.values():
             part.end()
 
@@ -164,7 +164,7 @@ class ToolCall(OutputItem):
     def __init__(self, output: Output) -> None:
         super().__init__(output)
         output.expect_call()
-        self._block = Call(output.names.block, output.account.warn)
+        self._block = Call(output.names, output.account.warn)
         self._heard: list[str] = []
         output.blocks.push(self._block, 0)
 
@@ -184,9 +184,10 @@ class ToolCall(OutputItem):
     def done(self, item: Item) -> None:
         self.name(item)
         self._rest(item.arguments)
-        self._end()
+        self._end(item)
 
-    def _end(self) -> None:
+    def _end(self, item: Item) -> None:
+        self._block.unfinished = item.status == "incomplete"
         self._block.done = True
         self.output.blocks.advance(0)
 
@@ -213,6 +214,7 @@ class CustomCall(ToolCall):
 
     def __init__(self, output: Output) -> None:
         super().__init__(output)
+        self._block.free_text = True
         self._closed = False
 
     def part_done(self, event: Event) -> None:
@@ -221,11 +223,12 @@ class CustomCall(ToolCall):
     def done(self, item: Item) -> None:
         self.name(item)
         self._rest(item.input)
-        self.close()
-        self._end()
+        self._block.free_text = item.status != "completed"
+        self.close(whole=item.status != "incomplete")
+        self._end(item)
 
-    def close(self) -> None:
-        if not self._closed:
+    def close(self, *, whole: bool) -> None:
+        if whole and not self._closed:
             self._closed = True
             self._write(f'{self._opening()}"}}')
 

@@ -13,7 +13,7 @@ from extproc.translate.messages_on_chat.calls import Calls
 from extproc.translate.messages_on_chat.thought import MISTRAL, heard
 from extproc.translate.messages_on_chat.usage import read_usage
 from extproc.translate.pair import Json, Outcome
-from extproc.wire.chat import Choice, Completion, Function, Said, ToolCall
+from extproc.wire.chat import Choice, Completion, Said, ToolCall
 
 
 class AnswerState:
@@ -47,7 +47,7 @@ class AnswerState:
         return not self.finish and not self.stopped and self._queue.is_cut()
 
     def start(self, first: Completion) -> None:
-        usage = read_usage(first.usage) if first.usage else None
+        usage = read_usage(first.counts) if first.counts else None
         self.account.start(first.id or "", first.model or "", usage, first.service_tier)
 
     def use(self, usage: Json | None) -> None:
@@ -149,9 +149,7 @@ class AnswerState:
             self._call("fc", ToolCall(function=said.function_call))
 
     def _call(self, key: int | str | None, call: ToolCall) -> None:
-        function: Function | None = call.function
-        arguments = function.arguments if function is not None else call.custom.input if call.custom else None
-        self.account.size += self._queue.call(key, call, arguments)
+        self.account.size += self._queue.call(key, call, call.given)
 
     def _extras(self, said: Said) -> None:
         if said.annotations:

@@ -65,7 +65,7 @@ class ChatStream(EventStream):
 
     def _chunk(self, chunk: Completion) -> None:
         choices = chunk.choices or ()
-        if not choices and not chunk.id and not chunk.usage:
+        if not choices and not chunk.id and not chunk.counts:
             return
         for choice in choices:
             if not choice.index and (failed := choice_failure(choice, self._asked.profile)):
@@ -73,11 +73,11 @@ class ChatStream(EventStream):
                 return
         if not self._state.started:
             self._state.start(chunk)
-        self._state.use(chunk.usage)
+        self._state.use(chunk.counts)
         for choice in choices:
             if not choice.index:
                 self._choice(choice)
-        self._settled = self._settled or bool(chunk.usage and self._state.finish)
+        self._settled = self._settled or bool(chunk.counts and self._state.finish)
         if self._settled:
             self._end()
 

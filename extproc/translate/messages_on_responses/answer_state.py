@@ -19,6 +19,7 @@ class AnswerState:
         self._blocks = BlockQueue(sink)
         self._output = Output(asked, self._blocks, self.account)
         self._items: dict[int | str, OutputItem] = {}
+        self._by_id: dict[str, OutputItem] = {}
 
     @property
     def stopped(self) -> bool:
@@ -46,6 +47,7 @@ class AnswerState:
 
     def done(self, event: Event) -> None:
         if event.item is not None:
+            event.item_id = event.item_id or event.item.id
             self._item(event, event.item.type or "", event.item).done(event.item)
 
     def hear_whole(self, items: list[Item]) -> None:
@@ -53,7 +55,7 @@ class AnswerState:
         if any(item.type in CALLS for item in items):
             self._output.expect_call()
         for n, item in enumerate(items):
-            self.done(Event(output_index=n, item=item))
+            self._item(Event(output_index=n), item.type or "", item).done(item)
 
     def use(self, response: Response) -> None:
         self.account.use(self._usage(response))
@@ -81,11 +83,16 @@ class AnswerState:
             item.close(whole=whole)
 
     def _item(self, event: Event, kind: str, item: Item | None = None) -> OutputItem:
-        key = event.output_index
-        name: int | str = key if key is not None else event.item_id or (item.id if item else None) or ""
-        if name not in self._items:
-            self._items[name] = self._make(kind)
-        found = self._items[name]
+        """By its place, else by its id: some count the places of an item's events in two ways, others give each event
+        an id of its own."""
+        known = self._by_id.get(event.item_id or "")
+        item_id = event.item_id or (item.id if item else None) or ""
+        name: int | str = event.output_index if event.output_index is not None else item_id
+        found = self._items.get(name) or known
+        if found is None:
+            found = self._items[name] = self._make(kind)
+        if item_id:
+            self._by_id.setdefault(item_id, found)
         if item is not None and isinstance(found, ToolCall):
             found.name(item)
         return found

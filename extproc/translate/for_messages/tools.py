@@ -148,6 +148,8 @@ def _custom(draft: Draft, tool: _Tool, tools: Tools) -> None:
     made = functions.custom(tool.definition, tool.path, terms)
     for warning in made.warnings:
         draft.warnings.word(warning)
+    if made.told:
+        draft.tool_notes.append(made.told)
     _add(draft, tools, made.name, made.short, made.tool)
 
 

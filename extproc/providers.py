@@ -115,6 +115,8 @@ class Resolved(msgspec.Struct, frozen=True):
         """What can be spoken about this model, the preferred first: as the profile says, Chat, as the provider does."""
         listed = self.provider.dialects
         preferred = self.profile.dialect or ("chat" if "chat" in listed else listed[0])
+        if preferred == "chat" and not self.profile.chat_tools and "responses" in listed:
+            preferred = "responses"
         return tuple(dict.fromkeys((preferred, *listed)))
 
     def configured(self, dialect: Dialect, sent: Mapping[str, Any]) -> dict[str, Any]:
@@ -223,9 +225,6 @@ def _no_provider(name: str, providers: Mapping[str, Provider]) -> str:
     return f"no provider is named {name!r}; there are: {', '.join(providers)}"
 
 
-_REASONING = ("openai-reasoning", "openai-responses")
-
-
 def profile_of(rule: Rule, upstream: str, settings: schema.Config) -> Profile:
     """Later wins: the base profile, `translation`, the provider's keys, the model's keys.
     Raises KeyError for an unknown base, msgspec.ValidationError for an unknown or unfit key."""
@@ -234,7 +233,7 @@ def profile_of(rule: Rule, upstream: str, settings: schema.Config) -> Profile:
     chosen = of_model.pop("base", None) or of_provider.pop("base", None)
     of_provider.pop("base", None)
     base = chosen or _by_name(rule.provider, upstream)
-    own = profiles.of_model(upstream) if not chosen and base in _REASONING else {}
+    own = profiles.of_model(upstream, profiles.shipped()[base])
     if (urlsplit(rule.provider.base_url).hostname or "").endswith("api.openai.com"):
         own["stream_obfuscation_off"] = True
     limits = {

@@ -3,6 +3,7 @@
 from typing import Any
 
 from extproc.translate import want
+from extproc.translate.asked_choice import CALL_ONE, CALL_THIS
 from extproc.translate.for_messages.draft import Draft
 from extproc.translate.for_messages.tools import Tools
 from extproc.translate.want import Json, refused, unsupported
@@ -46,6 +47,10 @@ def _check_runs(draft: Draft, choice: Json, kind: str, tools: Tools) -> None:
 
 
 def _choice(draft: Draft, choice: Json, kind: str, tools: Tools) -> Any:
+    if kind in ("any", "tool") and not draft.profile.forced_tool_choice:
+        draft.warnings.add("emulated", "tool_choice", "this model cannot be made to call a tool")
+        draft.tool_notes.append(CALL_ONE if kind == "any" else CALL_THIS.format(choice["name"]))
+        return "auto"
     if kind == "any":
         return draft.profile.tool_choice_any
     if kind == "tool":

@@ -69,6 +69,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     # tools
     tool_choice: bool = True
     tool_choice_any: Literal["required", "any"] = "required"
+    forced_tool_choice: bool = True
+    """False (Fable 5.1 and later): the model is asked in the system prompt, since a forced choice is refused."""
     parallel_tool_calls: bool = True
     tool_name_max: int = 64
     tool_id_max: int = 40
@@ -78,6 +80,10 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     # reasoning
     efforts: tuple[Effort, ...] = ()
     adaptive_effort: Effort | None = "medium"
+    responses_efforts: tuple[Effort, ...] = ()
+    """Further ones, which only the Responses API takes."""
+    chat_tools: bool = True
+    """Chat Completions takes function tools of this model (gpt-6-astra: only the Responses API does)."""
     chat_tools_force_effort_none: bool = False
     reasoning_style: Literal["effort", "openrouter", "deepseek", "template"] = "effort"
     template_switch: str = "enable_thinking"
@@ -114,6 +120,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     thinking: Literal["adaptive", "enabled"] = "adaptive"
     """`enabled`: by a budget of tokens."""
     thinking_always_on: bool = False
+    block_binding: Literal["default", "drop_block"] = "default"
+    """`drop_block`: thinking is bound to the conversation it was part of; of thinking that we hand back the upstream
+    shall drop what no longer fits, instead of refusing the request."""
     forced_choice_with_thinking: bool = True
     """False (Bedrock): thinking must be off where a tool is forced."""
     expose_reasoning: bool = True
@@ -147,11 +156,48 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     strictness: Literal["lenient", "strict", "silent"] = "lenient"
 
 
+_MODELS = "models"
+
+
+@cache
+def _raw() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((files("extproc") / "profiles.yaml").read_text())
+    return loaded
+
+
 @cache
 def shipped() -> Mapping[str, Profile]:
     """The profiles that ship with the product, by name."""
-    raw = yaml.safe_load((files("extproc") / "profiles.yaml").read_text())
-    return {name: msgspec.convert({**changes, "name": name}, Profile) for name, changes in raw.items()}
+    named = {name: changes for name, changes in _raw().items() if name != _MODELS}
+    return {name: msgspec.convert({**changes, "name": name}, Profile) for name, changes in named.items()}
+
+
+class ModelFacts(msgspec.Struct, frozen=True):
+    """A row of the table of models: what holds for a model whichever profile it has."""
+
+    names: re.Pattern[str]
+    keys: Mapping[str, Any]
+    """Of a profile."""
+
+
+@cache
+def models() -> tuple[ModelFacts, ...]:
+    """The table; the first row that finds its pattern in a name counts. docs/models.md has each row's source."""
+    return tuple(
+        ModelFacts(re.compile(row["names"]), {key: value for key, value in row.items() if key != "names"})
+        for row in _raw()[_MODELS]
+    )
+
+
+# How other vendors steer thinking has nothing to do with OpenAI's own API.
+_OF_OPENAIS_API = ("efforts", "responses_efforts", "chat_tools", "chat_tools_force_effort_none")
+
+
+def of_model(model: str, base: Profile) -> dict[str, Any]:
+    """Keys that distinguish a model from others of its profile."""
+    keys = next((row.keys for row in models() if row.names.search(model)), {})
+    foreign = base.reasoning_style != "effort"
+    return {key: value for key, value in keys.items() if not (foreign and key in _OF_OPENAIS_API)}
 
 
 def with_overrides(base: Profile, overrides: Mapping[str, Any]) -> Profile:
@@ -171,29 +217,6 @@ def for_model(model: str) -> str:
 def _is_chatgpts(model: str) -> bool:
     """gpt-5-chat-latest and the like do not reason here."""
     return "-chat" in model
-
-
-# https://platform.openai.com/docs/guides/reasoning, and each model's own page; the first match counts.
-_UP_TO_HIGH: tuple[Effort, ...] = ("low", "medium", "high")
-_EFFORTS: tuple[tuple[str, tuple[Effort, ...]], ...] = (
-    (r"o1-(mini|preview)", ()),
-    (r"o\d", _UP_TO_HIGH),
-    (r"gpt-5-pro", ("high",)),
-    (r"gpt-5(\.1)?-codex-max", (*_UP_TO_HIGH, "xhigh")),
-    (r"gpt-5(\.1)?-codex", _UP_TO_HIGH),
-    (r"gpt-5(-|$)", ("minimal", *_UP_TO_HIGH)),
-    (r"gpt-5\.1(?!\d)", ("none", *_UP_TO_HIGH)),
-    (r"gpt-[56]", ("none", *_UP_TO_HIGH, "xhigh")),
-)
-_REFUSES_TOOLS = re.compile(r"gpt-(5\.([4-9]|\d\d)|[6-9])")
-
-
-def of_model(model: str) -> dict[str, Any]:
-    """What distinguishes a model of OpenAI's from others of its profile: the efforts it knows, and whether it refuses
-    tools together with reasoning on Chat Completions (mapping 1.9)."""
-    efforts = next((efforts for name, efforts in _EFFORTS if re.match(name, model)), None)
-    found: dict[str, Any] = {} if efforts is None else {"efforts": efforts}
-    return found | ({"chat_tools_force_effort_none": True} if _REFUSES_TOOLS.match(model) else {})
 
 
 # Everything OpenAI trained before its models could reason; efforts and summaries draw a 400 there.

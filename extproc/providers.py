@@ -125,6 +125,8 @@ class Resolved(msgspec.Struct, frozen=True):
         """What can be spoken about this model, the preferred first: as the profile says, Chat, as the provider does."""
         listed = self.provider.dialects
         preferred = self.profile.dialect or ("chat" if "chat" in listed else listed[0])
+        if preferred == "chat" and not self.profile.chat_tools and "responses" in listed:
+            preferred = "responses"
         return tuple(dict.fromkeys((preferred, *listed)))
 
     def configured(self, dialect: Dialect, sent: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,6 +167,18 @@ class Rule(msgspec.Struct, frozen=True):
     settings: schema.Model
     provider: Provider
 
+    def matches(self, name: str) -> bool:
+        return self.pattern.fullmatch(name) is not None or name in self.settings.aliases
+
+    def upstream(self, name: str) -> str:
+        """What the provider calls the model that the client knows by a name which matches."""
+        return self.settings.model or (name if self.pattern.fullmatch(name) else self.settings.name)
+
+    def names(self) -> list[str]:
+        """Names that can be listed."""
+        own = [self.settings.name] if self.settings.name and "*" not in self.settings.name else []
+        return [*own, *self.settings.aliases]
+
 
 MAX_MODEL_NAME = 256
 
@@ -184,17 +198,17 @@ class Catalogue:
         return self._known(name, provider) if len(name) <= MAX_MODEL_NAME else None
 
     def names(self) -> list[str]:
-        """Names that can be listed: those without a wildcard."""
-        return [rule.settings.name for rule in self.rules if rule.settings.name and "*" not in rule.settings.name]
+        """Names that can be listed: those without a wildcard, and aliases."""
+        return list(dict.fromkeys(name for rule in self.rules for name in rule.names()))
 
 
 def _resolve(
     rules: list[Rule], of_routes: Mapping[str, Rule], settings: schema.Config, name: str, provider: str | None
 ) -> Resolved | None:
-    rule = next((rule for rule in rules if rule.pattern.fullmatch(name)), of_routes.get(provider or ""))
+    rule = next((rule for rule in rules if rule.matches(name)), of_routes.get(provider or ""))
     if rule is None:
         return None
-    upstream = rule.settings.model or name
+    upstream = rule.upstream(name)
     return Resolved(name, upstream, rule.provider, profile_of(rule, upstream, settings), rule)
 
 
@@ -236,9 +250,6 @@ def _no_provider(name: str, providers: Mapping[str, Provider]) -> str:
     return f"no provider is named {name!r}; there are: {', '.join(providers)}"
 
 
-_REASONING = ("openai-reasoning", "openai-responses")
-
-
 def profile_of(rule: Rule, upstream: str, settings: schema.Config) -> Profile:
     """Later wins: the base profile, `translation`, the provider's keys, the model's keys.
     Raises KeyError for an unknown base, msgspec.ValidationError for an unknown or unfit key."""
@@ -247,7 +258,7 @@ def profile_of(rule: Rule, upstream: str, settings: schema.Config) -> Profile:
     chosen = of_model.pop("base", None) or of_provider.pop("base", None)
     of_provider.pop("base", None)
     base = chosen or _by_name(rule.provider, upstream)
-    own = profiles.of_model(upstream) if not chosen and base in _REASONING else {}
+    own = profiles.of_model(upstream, profiles.shipped()[base])
     if (urlsplit(rule.provider.base_url).hostname or "").endswith("api.openai.com"):
         own["stream_obfuscation_off"] = True
     limits = {
@@ -329,11 +340,24 @@ def _shadowed(rules: list[Rule]) -> list[Fault]:
     faults = []
     for at, rule in enumerate(rules):
         # A `*` of the later pattern stands for any text, so it is covered only by a `*` of the earlier one.
-        earlier = next((r for r in rules[:at] if r.pattern.fullmatch(rule.settings.name)), None)
-        if earlier is not None:
-            problem = f"never reached: {earlier.settings.name!r} (models.{earlier.index}) matches first"
-            faults.append(Fault(("models", rule.index, "name"), problem))
+        if (earlier := _first(rules[:at], rule.settings.name)) is not None:
+            faults.append(Fault(("models", rule.index, "name"), _never(earlier)))
+        for n, alias in enumerate(rule.settings.aliases):
+            where: Where = ("models", rule.index, "aliases", n)
+            if (earlier := _first(rules[:at], alias)) is not None:
+                faults.append(Fault(where, _never(earlier)))
+            elif "*" in rule.upstream(alias):
+                problem = f"{alias!r} does not fit {rule.settings.name!r}, and `model` does not say what it stands for"
+                faults.append(Fault(where, problem))
     return faults
+
+
+def _first(rules: list[Rule], name: str) -> Rule | None:
+    return next((rule for rule in rules if rule.matches(name)), None)
+
+
+def _never(earlier: Rule) -> str:
+    return f"never reached: {earlier.settings.name!r} (models.{earlier.index}) matches first"
 
 
 def _profile_faults(rules: list[Rule], settings: schema.Config) -> list[Fault]:

@@ -138,13 +138,16 @@ def of_outcome(outcome: Outcome) -> Record:
 
 
 def _of_usage(usage: Usage) -> Record:
+    """`input_tokens` is all of the input, as OpenTelemetry's conventions mean it; Anthropic's leaves out the cache.
+    Budgets and bills are made of these counts, so what no model can have used is left out."""
+    read, created = usage.cache_read_input_tokens, usage.cache_creation_input_tokens
+    parts = (usage.input_tokens, read, created)
     counts = {
-        "gen_ai.usage.input_tokens": usage.input_tokens,
+        "gen_ai.usage.input_tokens": sum(parts) if min(parts) >= 0 else -1,
         "gen_ai.usage.output_tokens": usage.output_tokens,
-        "gen_ai.usage.cache_read.input_tokens": usage.cache_read_input_tokens,
-        "gen_ai.usage.cache_creation.input_tokens": usage.cache_creation_input_tokens,
+        "gen_ai.usage.cache_read.input_tokens": read,
+        "gen_ai.usage.cache_creation.input_tokens": created,
     }
-    # Budgets and bills are made of these: what no model can have used is left out.
     return {name: count for name, count in counts.items() if 0 <= count <= MAX_TOKENS}
 
 

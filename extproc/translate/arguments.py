@@ -1,7 +1,7 @@
-"""A tool call's arguments as the object that Messages clients need (mapping 2.5)."""
+"""A tool call's arguments as the object that Messages clients need (mapping 2.5), and whether they were cut (2.3)."""
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -9,22 +9,31 @@ from extproc.translate.json_prefix import MAX_DEPTH, RAW, JsonPrefix
 from extproc.translate.pair import Json
 from extproc.wire import untrusted
 
-_FENCE = re.compile(r"\s*```[a-zA-Z]*[ \t]*\n?(.*?)\n?\s*```\s*", re.DOTALL)
+_FENCE = re.compile(r"```[a-zA-Z]*[ \t]*\n?(.*?)\n?\s*(?:```)?", re.DOTALL)
 _NOT_JSON = object()
 
 
-def tool_input(arguments: Any, cut: bool = False) -> tuple[Json, bool]:
-    """The object, and whether it is what the model meant. `cut`: the answer ended at the token limit."""
+class ToolInput(NamedTuple):
+    value: Json
+    meant: bool = True
+    """False: no JSON, so the text stands in a member of its own."""
+    cut: bool = False
+    """The model has not finished the call, so no client may run it."""
+
+
+def tool_input(arguments: Any, at_limit: bool = False) -> ToolInput:
+    """The arguments as an object. `at_limit`: the answer ended at its token limit, or without saying why."""
     if not isinstance(arguments, str):
-        return ({} if arguments is None else _object(arguments)), True
+        return ToolInput({}, cut=at_limit) if arguments is None else _object(arguments)
     text = arguments.strip()
     if text in {"", "null"}:
-        return {}, True
-    for candidate in (text, _unfenced(text), _repaired(text) if cut else ""):
+        return ToolInput({}, cut=at_limit and not text)
+    inner = _unfenced(text)
+    for candidate in (text, inner):
         value = _parsed(candidate)
         if value is not _NOT_JSON:
-            return _object(value), True
-    return {RAW: arguments}, False
+            return _object(value)
+    return ToolInput({RAW: arguments}, meant=False, cut=at_limit or _is_prefix(inner or text))
 
 
 def compact(value: Json) -> str:
@@ -47,10 +56,15 @@ def _children(item: Any) -> Any:
     return item if isinstance(item, list) else ()
 
 
-def _object(value: Any) -> Json:
-    if isinstance(value, str) and isinstance(inner := _parsed(value), dict):
-        return inner
-    return value if isinstance(value, dict) else {"value": value}
+def _object(value: Any) -> ToolInput:
+    if isinstance(value, dict):
+        return ToolInput(value)
+    if not isinstance(value, str):
+        return ToolInput({"value": value})
+    inner = _parsed(value)
+    if isinstance(inner, dict):
+        return ToolInput(inner)
+    return ToolInput({"value": value}, cut=inner is _NOT_JSON and value.startswith("{") and _is_prefix(value))
 
 
 def _parsed(text: str) -> Any:
@@ -68,9 +82,8 @@ def _unfenced(text: str) -> str:
     return match.group(1) if match else ""
 
 
-def _repaired(text: str) -> str:
-    if not text.startswith("{"):
-        return ""
+def _is_prefix(text: str) -> bool:
+    """More text could make JSON of it. The bracket makes any value a member."""
     prefix = JsonPrefix()
-    safe = prefix.feed(text)
-    return "" if prefix.broken else safe + prefix.close()
+    prefix.feed("[" + text)
+    return not prefix.broken

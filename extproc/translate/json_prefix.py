@@ -1,7 +1,7 @@
 """Reads a JSON object as it arrives and says how much of it is safe to pass on.
 
-Text is safe when quotes and brackets alone would complete it, so whatever happens to the rest, the
-client's parser gets an object: Anthropic's SDK raises on arguments that are none.
+Text is safe when quotes and brackets alone would complete it, so that text which turns out to be no JSON can still
+be handed over in a member of its own: Anthropic's SDK raises on arguments that are no prefix of JSON.
 """
 
 import re
@@ -20,6 +20,9 @@ _ESCAPE = (
 _STRING = re.compile(rf'(?:[^"\\\x00-\x1f]+|{_ESCAPE})*+')
 _LONGEST_ESCAPE = 12
 _ATOM = re.compile(r"[-+.0-9a-zA-Z]*")
+_BEGUN_ATOM = re.compile(
+    r"t(?:r(?:ue?)?)?|f(?:a(?:l(?:se?)?)?)?|n(?:u(?:ll?)?)?|-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?(?:[eE][-+]?[0-9]*)?)?"
+)
 _VALID_ATOM = re.compile(r"true|false|null|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 _CLOSER = {"{": "}", "[": "]"}
 
@@ -51,6 +54,11 @@ class JsonPrefix:
         """No text can follow that would make JSON of it."""
         return self._state == _BAD
 
+    @property
+    def in_string(self) -> bool:
+        """A part of a string has been passed on, and not its end."""
+        return self._in_string
+
     def feed(self, text: str) -> str:
         """What became safe. The last brace is never among it: what follows may prove it wrong."""
         if self._state == _BAD:
@@ -67,8 +75,8 @@ class JsonPrefix:
         return safe
 
     def close(self) -> str:
-        """Completes the object by quotes and brackets; what was not safe is lost."""
-        return self._quote() + "".join(_CLOSER[b] for b in reversed(self._open))
+        """The last brace of a complete object."""
+        return "}"
 
     def close_with(self, raw: str) -> str:
         """Completes the object with a member that holds all there was."""
@@ -146,6 +154,8 @@ class JsonPrefix:
         match = _ATOM.match(self._text, self._at)
         end = match.end() if match else self._at
         if end == len(self._text):
+            if not _BEGUN_ATOM.fullmatch(self._text, self._at, end):
+                self._state = _BAD
             return False
         if not _VALID_ATOM.fullmatch(self._text, self._at, end):
             self._state = _BAD

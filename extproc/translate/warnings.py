@@ -37,10 +37,11 @@ class Warnings:
         self.word(f"{action}:{path}")
 
     def unknown(self, found: Json, known: frozenset[str], path: str) -> None:
-        """Members nobody here has heard of are reported, never passed on."""
+        """Members nobody here has heard of are reported, never passed on. Null says nothing: SDKs write out what is
+        absent."""
         if not found.keys() <= known:
-            for key in found:
-                if key not in known:
+            for key, value in found.items():
+                if key not in known and value is not None:
                     shown = _ODD.sub("_", key[:_MAX_KEY])
                     self.add("dropped", f"{path}.{shown}" if path else shown, "Extra inputs are not permitted")
 

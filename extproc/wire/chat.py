@@ -29,6 +29,25 @@ class ToolCall(msgspec.Struct):
     extra_content: Any = None
     """Gemini: `google.thought_signature`."""
 
+    @property
+    def is_custom(self) -> bool:
+        """The type decides, then which member is filled: Snowflake sends an empty `custom` beside each `function`."""
+        if self.type in {"function", "custom"}:
+            return self.type == "custom"
+        function = self.function is not None and (self.function.name or self.function.arguments is not None)
+        return self.custom is not None and not function
+
+    @property
+    def named(self) -> str:
+        return (self.custom and self.custom.name if self.is_custom else self.function and self.function.name) or ""
+
+    @property
+    def given(self) -> Any:
+        """The arguments, or the input of a custom tool."""
+        if self.is_custom:
+            return self.custom.input if self.custom else None
+        return self.function.arguments if self.function else None
+
 
 class Said(msgspec.Struct):
     """A `message`, or the `delta` of one."""
@@ -68,8 +87,14 @@ class Completion(msgspec.Struct):
     usage: dict[str, Any] | None = None
     service_tier: str | None = None
     error: Any = None
-    x_groq: Any = None
-    """Groq's own: `usage` of a stream."""
+    x_groq: dict[str, Any] | None = None
+    """Groq counts the tokens of a stream in its `usage`, unless asked for OpenAI's."""
+
+    @property
+    def counts(self) -> dict[str, Any] | None:
+        """The usage, wherever it stands."""
+        inner = self.x_groq.get("usage") if self.x_groq and not self.usage else None
+        return self.usage or (inner if isinstance(inner, dict) else None)
 
 
 # Kind -> status, type, code. OpenAI's SDK picks the exception by status (mapping 5.3, 5.4).

@@ -67,11 +67,12 @@ def split(whole: bytes) -> Iterator[bytes]:
 
 
 def fields(event: bytes) -> tuple[bytes, bytes]:
-    """Name and data of an event; empty where it has none."""
+    """Name and data of an event; empty where it has none. A line `error: {...}` (llama.cpp) is an error event."""
     name, data = b"", []
     for line in event.splitlines():
         field, _, value = line.partition(b":")
-        if field == b"data":
+        if field in (b"data", b"error"):
+            name = field if field == b"error" else name
             data.append(value.removeprefix(b" "))
         elif field == b"event":
             name = value.strip()

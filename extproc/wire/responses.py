@@ -35,6 +35,7 @@ class Item(msgspec.Struct):
     """A string of JSON."""
     input: str | None = None
     """A custom tool's."""
+    status: str | None = None
 
 
 class Incomplete(msgspec.Struct):

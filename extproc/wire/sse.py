@@ -99,7 +99,9 @@ class SseDecoder:
 
     def _field(self, line: bytes) -> None:
         name, _, value = line.partition(b":")
-        if name == b"data":
+        if name in (b"data", b"error"):
+            # llama.cpp writes `error: {...}` in the place of an event with data.
+            self._name = name if name == b"error" else self._name
             value = value[1:] if value[:1] == b" " else value
             self._data.append(value)
             self._data_size += len(value)

@@ -143,3 +143,41 @@ def test_tokens_are_counted_without_a_model(claude: Claude) -> None:
     assert len(counts) > 5
     assert {line["http.status"] for line in counts} == {200}
     assert min(line["gen_ai.usage.input_tokens"] for line in counts) > 0
+
+
+def write_pdf(path: Path) -> None:
+    """One empty page."""
+    objects = [
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]>>",
+    ]
+    body, places = b"%PDF-1.4\n", []
+    for n, content in enumerate(objects, 1):
+        places.append(len(body))
+        body += b"%d 0 obj%bendobj\n" % (n, content)
+    table = b"".join(b"%010d 00000 n \n" % place for place in places)
+    trailer = b"trailer<</Size 4/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n" % len(body)
+    path.write_bytes(body + b"xref\n0 4\n0000000000 65535 f \n" + table + trailer)
+
+
+def test_a_session_with_a_pdf_goes_on_with_a_model_that_reads_none(claude: Claude) -> None:
+    """Its history is sent again with each turn, also when the session is resumed."""
+    write_pdf(claude.work / "report.pdf")
+    model = ("--model", "claude-deepseek")
+    first = claude.ask(script(call("Read", file_path=str(claude.work / "report.pdf")), "demo: say read"), *model)
+    assert (first.status, first.result["result"]) == (0, "read")
+    assert "this model cannot read PDF files]" in str(first.bodies[-1]["messages"])
+    again = claude.ask("demo: say still here", *model, "--resume", first.result["session_id"])
+    assert (again.status, again.result["result"]) == (0, "still here")
+    assert "this model cannot read PDF files]" in str(again.bodies[-1]["messages"])
+    assert first.reasons() + again.reasons() == [None, None, None]
+
+
+def test_a_search_of_the_web_tells_the_model_that_there_is_none(claude: Claude) -> None:
+    asked = script(call("WebSearch", query="envoy ext_proc"), "demo: say I looked elsewhere")
+    run = claude.ask(asked, environ={"ENABLE_TOOL_SEARCH": "false"})
+    assert (run.status, run.result["result"]) == (0, "I looked elsewhere")
+    [result] = run.results()
+    assert "web search is not available here; use another tool" in str(result) and "API Error" not in str(result)
+    assert set(run.reasons()) == {None}

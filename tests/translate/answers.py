@@ -7,6 +7,7 @@ from typing import Any
 from anthropic.lib.streaming._messages import accumulate_event
 from anthropic.types import RawMessageStreamEvent
 from pydantic import TypeAdapter
+from pydantic_core import from_json
 
 from extproc.profiles import Profile, shipped, with_overrides
 from extproc.translate.for_messages.asked import Asked
@@ -87,7 +88,7 @@ def check_grammar(found: list[dict[str, Any]]) -> None:
     assert sum(kind in {"message_stop", "error"} for kind in types) == 1
     if types[-1] == "message_stop":
         assert types[-2] == "message_delta" and types.count("message_delta") == 1
-    open_type, index, texts = "", -1, ""
+    open_type, index, texts, cut = "", -1, "", False
     for event in found[1:]:
         match event["type"]:
             case "content_block_start":
@@ -100,10 +101,21 @@ def check_grammar(found: list[dict[str, Any]]) -> None:
                 texts += event["delta"].get("partial_json", "")
             case "content_block_stop":
                 assert event["index"] == index and open_type
-                assert open_type != "tool_use" or isinstance(json.loads(texts or "{}"), dict)
+                cut = cut or (open_type == "tool_use" and not _is_object(texts or "{}"))
                 open_type = ""
+            case "message_delta":
+                assert not open_type and not (cut and event["delta"]["stop_reason"] == "tool_use")
             case _:
                 assert not open_type or event["type"] == "error"
+
+
+def _is_object(text: str) -> bool:
+    """False for arguments that were cut: a beginning of JSON, never anything else."""
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        assert isinstance(from_json(text, allow_partial="trailing-strings"), dict)
+        return False
 
 
 def check_with_sdk(found: list[dict[str, Any]]) -> Any:

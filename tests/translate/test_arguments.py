@@ -38,31 +38,37 @@ OBJECTS = st.dictionaries(st.text(), VALUES, max_size=4)
     ],
 )
 def test_meant(given_: Any, expected: Any) -> None:
-    assert tool_input(given_) == (expected, True)
+    assert tool_input(given_) == (expected, True, False)
 
 
 @pytest.mark.parametrize("text", ['{"city": Paris', "{'a':1}", "hello", '{"a":1}}', '{"a":"\n"}'])
 def test_not_json(text: str) -> None:
-    assert tool_input(text) == ({"_raw_arguments": text}, False)
+    assert tool_input(text) == ({"_raw_arguments": text}, False, False)
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ('{"a":"b', {"a": "b"}),
-        ('{"a":1,"b', {"a": 1}),
-        ('{"a":1,"b":', {"a": 1}),
-        ('{"a":[1,{"b":"c\\', {"a": [1, {"b": "c"}]}),
-        ('{"a":12', {}),
-        ("{", {}),
-    ],
-)
-def test_cut_at_the_limit(text: str, expected: Any) -> None:
-    assert tool_input(text, cut=True) == (expected, True)
+    "text",
+    ['{"a":"b', '{"a":1,"b', '{"a":1,"b":', '{"a":[1,{"b":"c\\', '{"a":12', '{"a":-', '{"a":tr', '{"a":1.5e', "{", "[",
+     '"{', '"{\\"a', '"{\\"a\\":1"', '```json\n{"a":"b', "```\n[1,", '{"a":1}'[:-1], '{"a":"\\u12'],
+)  # fmt: skip
+def test_a_beginning_of_json_is_cut(text: str) -> None:
+    assert tool_input(text).cut and tool_input(text, at_limit=True).cut
 
 
-def test_cut_does_not_mend_what_was_wrong_before() -> None:
-    assert tool_input('{"a": Paris, "b', cut=True)[1] is False
+@pytest.mark.parametrize("text", ["", " ", None, '{"a": Paris, "b', "hel", "``"])
+def test_what_is_not_json_is_cut_only_at_the_limit(text: str | None) -> None:
+    assert tool_input(text, at_limit=True).cut and not tool_input(text).cut
+
+
+@pytest.mark.parametrize("text", ["{}", '{"a":1}', "null", '"text"', '"{text}"', "7", "[1]", '```json\n{"a":1}'])
+def test_what_is_whole_is_never_cut(text: str) -> None:
+    assert not tool_input(text, at_limit=True).cut
+
+
+@given(OBJECTS, st.data())
+def test_every_beginning_of_an_object_is_cut(value: Any, data: Any) -> None:
+    text = json.dumps(value)
+    assert tool_input(text[: data.draw(st.integers(1, len(text) - 1))]).cut
 
 
 def fed(prefix: JsonPrefix, text: str, size: int) -> str:
@@ -81,9 +87,8 @@ def test_a_whole_object_passes_as_it_is(value: Any, size: int, ascii_: bool, spa
 def test_any_beginning_can_be_completed(value: Any, data: Any) -> None:
     text = json.dumps(value)
     at = data.draw(st.integers(1, len(text)))
-    first, second = JsonPrefix(), JsonPrefix()
-    assert isinstance(json.loads(fed(first, text[:at], 3) + first.close()), dict)
-    with_raw = json.loads(fed(second, text[:at], 2) + second.close_with(text[:at]))
+    prefix = JsonPrefix()
+    with_raw = json.loads(fed(prefix, text[:at], 2) + prefix.close_with(text[:at]))
     assert with_raw["_raw_arguments"] == text[:at]
 
 

@@ -16,7 +16,7 @@ from tests.translate.answers import SSE, play, vectors
 from tests.translate.chat_answers import asked, check_grammar, check_with_sdk, chunks, merged, whole
 from tests.translate.chat_asking import target
 
-REQUESTS = vectors("derived_c2m", "chat_request->messages_request")
+REQUESTS = [v for name in ("derived_c2m", "recorded") for v in vectors(name, "chat_request->messages_request")]
 ANSWERS = vectors("derived_c2m", "messages_response->chat_response")
 STREAMS = vectors("derived_c2m", "messages_stream->chat_stream")
 ERRORS = vectors("derived_c2m", "anthropic_error->openai_error")

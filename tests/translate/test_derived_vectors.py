@@ -1,4 +1,4 @@
-"""Vectors derived from the mapping for its cases that have none: Messages clients and Chat upstreams."""
+"""Vectors derived from the mapping, and from what was seen on the wire: Messages clients and Chat upstreams."""
 
 import json
 from datetime import datetime
@@ -27,10 +27,17 @@ from tests.translate.answers import (
     vectors,
 )
 
-REQUESTS = vectors("derived_m2c", "messages_request->chat_request")
-ANSWERS = vectors("derived_m2c", "chat_response->messages_response")
-STREAMS = vectors("derived_m2c", "chat_stream->messages_stream", "chat_response->messages_stream")
-ERRORS = vectors("derived_m2c", "openai_error->anthropic_error")
+FILES = ("derived_m2c", "recorded")
+
+
+def of(*directions: str) -> list[dict[str, Any]]:
+    return [vector for name in FILES for vector in vectors(name, *directions)]
+
+
+REQUESTS = of("messages_request->chat_request")
+ANSWERS = of("chat_response->messages_response")
+STREAMS = of("chat_stream->messages_stream", "chat_response->messages_stream")
+ERRORS = of("openai_error->anthropic_error")
 
 
 def named(vector: dict[str, Any]) -> str:

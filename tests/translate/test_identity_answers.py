@@ -276,3 +276,18 @@ def test_a_first_count_of_output_is_not_the_last() -> None:
     start = START.replace(b'"input_tokens":3', b'"input_tokens":3,"output_tokens":1')
     _, outcome = played(MESSAGES, start, delta * 4)
     assert outcome.failure is not None and outcome.usage == Usage(input_tokens=3, output_tokens=5)
+
+
+def test_the_usage_that_groq_puts_elsewhere() -> None:
+    usage = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
+    _, outcome = played(CHAT, chunk({"content": "Hi"}), chunk({}, "stop", x_groq={"usage": usage}), DONE)
+    assert outcome.usage == Usage(input_tokens=9, output_tokens=3)
+
+
+def test_an_error_line_becomes_an_error_that_clients_read() -> None:
+    """llama.cpp's server writes it in the midst of a stream; OpenAI's SDK skips fields that it does not know."""
+    line = b'error: {"code":500,"message":"Compute error.","type":"server_error"}\n\n'
+    out, outcome = played(CHAT, chunk({"content": "Hi"}), line)
+    assert outcome.failure is not None and outcome.failure.http_status == 500
+    last = out.split(b"\n\n")[-2]
+    assert json.loads(last.removeprefix(b"data: "))["error"]["message"] == "Compute error."

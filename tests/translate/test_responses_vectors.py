@@ -25,7 +25,7 @@ from tests.translate.answers import (
 )
 
 Vector = dict[str, Any]
-FILES = ("responses_api", "derived_m2r")
+FILES = ("responses_api", "derived_m2r", "recorded")
 
 
 def of(direction: str) -> list[Vector]:
@@ -152,4 +152,4 @@ def test_counted(vector: Vector) -> None:
 
 
 def test_the_vectors_are_there() -> None:
-    assert (len(REQUESTS), len(ANSWERS), len(FAILED), len(STREAMS)) == (12, 11, 4, 8)
+    assert (len(REQUESTS), len(ANSWERS), len(FAILED), len(STREAMS)) == (14, 11, 4, 11)

@@ -36,7 +36,7 @@ def test_unknown_members() -> None:
 
 def test_items_are_bounded() -> None:
     warnings = Warnings()
-    warnings.unknown(dict.fromkeys(map(str, range(1000))), frozenset(), "")
+    warnings.unknown(dict.fromkeys(map(str, range(1000)), 1), frozenset(), "")
     assert len(warnings.items) == MAX_ITEMS
 
 

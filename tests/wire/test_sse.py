@@ -26,6 +26,7 @@ def bytewise(raw: bytes, limit: int = 1000) -> list[SseEvent]:
         (b"\xef\xbb\xbfdata: a\n\n", [SseEvent(b"a")]),
         (b"data: a\ndata: b\n\n", [SseEvent(b"a\nb")]),
         (b"event: error\ndata: a\n\ndata: b\n\n", [SseEvent(b"a", "error"), SseEvent(b"b")]),
+        (b"error: {}\n\ndata: b\n\n", [SseEvent(b"{}", "error"), SseEvent(b"b")]),
         (b": hi\n\n:\ndata: a\n\n", [SseEvent(b"hi", kind=COMMENT), SseEvent(b"", kind=COMMENT), SseEvent(b"a")]),
         (b"id: 1\nretry: 2\nfoo\ndata: a\n\n", [SseEvent(b"a")]),
         (b"event: x\n\ndata\n\ndata:\n\n", []),

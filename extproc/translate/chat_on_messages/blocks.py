@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from extproc.translate.chat_on_messages import thought
 from extproc.translate.chat_on_messages.sinks import Call, Sink
-from extproc.translate.on_messages.arguments import written
+from extproc.translate.on_messages.calls import ToolCall
 from extproc.wire.message_events import Block, Delta
 
 
@@ -45,39 +45,27 @@ class Thinking:
             self._sink.detail(thought.detail(self._index, text="".join(self._texts), signature=self._signature))
 
 
-class ToolUse:
+class ToolUse(ToolCall):
     """`sink` is None for calls that the client's dialect has no place for."""
 
-    is_call: ClassVar[bool] = True
-
     def __init__(self, sink: Sink | None, call: Call, input: Any) -> None:
+        super().__init__(call.id, input)
         self._sink = sink
         self._call = call
-        self._input = input
-        self._empty = True
-        self._held: list[str] = []
-        """Of a custom call, whose input must not be cut."""
 
     def begin(self) -> None:
         if self._sink is not None:
             self._sink.call(self._call)
 
-    def add(self, delta: Delta) -> int:
-        piece = delta.partial_json
-        if not piece:
-            return 0
-        self._empty = False
-        if self._call.custom:
-            self._held.append(piece)
-        elif self._sink is not None:
+    def write_piece(self, piece: str) -> None:
+        if self._sink is not None and not self._call.custom:
             self._sink.arguments(self._call, piece)
-        return len(piece)
 
-    def close(self) -> None:
-        """Clients parse the arguments, so a call without any still has an object."""
-        if self._sink is None:
-            return
-        if self._empty:
-            self._sink.arguments(self._call, written(self._input))
-        elif self._held:
-            self._sink.arguments(self._call, "".join(self._held))
+    def complete(self, arguments: str) -> None:
+        """The input of a custom call must not be cut, so it is written whole."""
+        if self._sink is not None and self._call.custom:
+            self._sink.arguments(self._call, arguments)
+
+    def cut_short(self) -> None:
+        if self._sink is not None:
+            self._sink.cut_short(self._call)

@@ -11,6 +11,8 @@ from extproc.translate.want import unsupported
 
 def _image(draft: Draft, part: Json, path: str) -> Json:
     where = f"{path}.image_url"
+    if isinstance(url := part.get("image_url"), str):
+        return media.image(draft, url, where)
     return media.image(draft, want.text(want.mapping(part, "image_url", path), "url", where), f"{where}.url")
 
 

@@ -40,6 +40,7 @@ def compose(draft: Draft) -> None:
     limits.stop(draft)
     limits.sampling(draft)
     thinks = effort.thinks(draft)
+    effort.bind(draft, turns, thinks=thinks)
     upstream["messages"] = [turn.message(thinks=thinks) for turn in turns]
     system.apply(draft)
     cache.keep_last(upstream)

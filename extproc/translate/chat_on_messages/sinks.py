@@ -34,6 +34,10 @@ class Sink(Protocol):
     def detail(self, detail: Json) -> None: ...
     def call(self, call: Call) -> None: ...
     def arguments(self, call: Call, piece: str) -> None: ...
+    def cut_short(self, call: Call) -> None:
+        """The model has not finished the call."""
+        ...
+
     def annotations(self, found: list[Json]) -> None: ...
     def refusal(self, text: str) -> None: ...
     def finish(self, reason: str) -> None: ...
@@ -88,6 +92,9 @@ class ChunkSink:
     def arguments(self, call: Call, piece: str) -> None:
         self._said(chunks.FUNCTION_ARGUMENTS if self._legacy else chunks.call_arguments(call.index), piece)
 
+    def cut_short(self, call: Call) -> None:
+        """Its arguments end where the model's ended."""
+
     def annotations(self, found: list[Json]) -> None:
         """OpenAI's accumulator takes a list once as it is; whatever is added to it later must say where."""
         if self._annotations:
@@ -135,7 +142,7 @@ class CompletionSink:
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._details: list[Json] = []
-        self._calls: list[tuple[Call, list[str]]] = []
+        self._calls: dict[int, tuple[Call, list[str]]] = {}
         self._annotations: list[Json] = []
         self._refusal: str | None = None
         self._finish = ""
@@ -154,10 +161,14 @@ class CompletionSink:
         self._details.append(detail)
 
     def call(self, call: Call) -> None:
-        self._calls.append((call, []))
+        self._calls[call.index] = call, []
 
     def arguments(self, call: Call, piece: str) -> None:
         self._calls[call.index][1].append(piece)
+
+    def cut_short(self, call: Call) -> None:
+        """Left out, so that nobody runs it."""
+        del self._calls[call.index]
 
     def annotations(self, found: list[Json]) -> None:
         self._annotations += found
@@ -191,10 +202,10 @@ class CompletionSink:
         if self._details:
             message["reasoning_details"] = self._details
         if self._calls and self._legacy:
-            call, pieces = self._calls[0]
+            call, pieces = next(iter(self._calls.values()))
             message["function_call"] = {"name": call.name, "arguments": compact("".join(pieces))}
         elif self._calls:
-            message["tool_calls"] = [_whole(call, "".join(pieces)) for call, pieces in self._calls]
+            message["tool_calls"] = [_whole(call, "".join(pieces)) for call, pieces in self._calls.values()]
         if self._annotations:
             message["annotations"] = self._annotations
         return message

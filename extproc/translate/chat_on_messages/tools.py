@@ -24,7 +24,7 @@ def declare(draft: Draft, turns: list[Turn]) -> Declared:
 
 
 def _tool(draft: Draft, box: Toolbox, tool: Json, path: str) -> None:
-    kind = want.text(tool, "type", path)
+    kind = want.optional_text(tool, "type", path) or ("custom" if tool.get("function") is None else "function")
     if kind not in ("function", "custom"):
         box.lose(kind, path)
         return

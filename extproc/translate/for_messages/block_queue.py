@@ -40,12 +40,12 @@ class BlockQueue:
             if not first.yields():
                 self.wait(size)
                 return
-            self.close_first(cut=False)
+            self.close_first(at_limit=False)
 
-    def close_first(self, *, cut: bool) -> None:
+    def close_first(self, *, at_limit: bool) -> None:
         block = self._blocks.popleft()
         block.write(self._sink)
-        block.close(self._sink, cut)
+        block.close(self._sink, at_limit)
 
     def wait(self, size: int) -> None:
         self._waiting += size
@@ -59,12 +59,13 @@ class BlockQueue:
             block.write(self._sink)
             if not block.yields():
                 return
-            self.close_first(cut=False)
+            self.close_first(at_limit=False)
 
-    def close(self, cut: Block | None = None) -> None:
-        """`cut`: may be incomplete because the token limit was reached."""
+    def close(self, *, at_limit: bool = False) -> None:
+        """`at_limit`: the token limit was reached, so blocks may be incomplete."""
         while self._blocks:
-            self.close_first(cut=self._blocks[0] is cut)
+            self.close_first(at_limit=at_limit)
 
-    def last(self, kind: type[Block]) -> Block | None:
-        return next((block for block in reversed(self._blocks) if isinstance(block, kind)), None)
+    def is_cut(self) -> bool:
+        """Whether the model has not finished a block, should the answer end here without saying why."""
+        return any(block.is_cut(at_limit=True) for block in self._blocks)

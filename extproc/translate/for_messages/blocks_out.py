@@ -9,6 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec
 
 from extproc.translate.arguments import compact, tool_input
+from extproc.translate.for_messages.call_names import CallNames
 from extproc.translate.for_messages.sinks import Sink
 from extproc.translate.json_prefix import JsonPrefix
 from extproc.translate.pair import Json
@@ -23,7 +24,12 @@ class Block(Protocol):
         """Whether it may close because another block waits."""
         ...
 
-    def close(self, sink: Sink, cut: bool) -> None: ...
+    def is_cut(self, at_limit: bool) -> bool:
+        """Whether the model has not finished it. `at_limit`: the answer ended at its token limit, or without saying
+        why."""
+        ...
+
+    def close(self, sink: Sink, at_limit: bool) -> None: ...
 
 
 class TextBlock:
@@ -47,7 +53,10 @@ class TextBlock:
     def yields(self) -> bool:
         return True
 
-    def close(self, sink: Sink, cut: bool) -> None:
+    def is_cut(self, at_limit: bool) -> bool:
+        return False
+
+    def close(self, sink: Sink, at_limit: bool) -> None:
         sink.stop()
 
 
@@ -88,33 +97,47 @@ class ThinkingBlock(Generic[T]):
     def yields(self) -> bool:
         return True
 
-    def close(self, sink: Sink, cut: bool) -> None:
+    def is_cut(self, at_limit: bool) -> bool:
+        return False
+
+    def close(self, sink: Sink, at_limit: bool) -> None:
         sink.delta("signature_delta", self.thought.seal())
         sink.stop()
 
 
 class ToolBlock:
-    """A call in fragments: its id and name may come late, its arguments in any cut or as an object."""
+    """A call in fragments: its id and name may come late, its arguments in any cut or as an object.
+
+    A call that was cut is never completed: in a stream its arguments end where the model's ended, in a message it is
+    left out (mapping 2.3).
+    """
 
     __slots__ = (
         "_arguments",
-        "_name_block",
+        "_names",
         "_opened",
         "_pending",
         "_prefix",
         "_warn",
         "closed",
         "custom",
+        "free_text",
         "id",
         "name",
+        "unfinished",
     )
 
-    def __init__(self, name_block: Callable[[str, str], Json], warn: Callable[[str], None]) -> None:
+    def __init__(self, names: CallNames, warn: Callable[[str], None]) -> None:
         self.id = ""
         self.name = ""
         self.custom = False
+        """Its arguments are free text, which becomes a member of an object."""
+        self.free_text = False
+        """They are free text in such an object already."""
+        self.unfinished = False
+        """The upstream says that it is incomplete."""
         self.closed = False
-        self._name_block = name_block
+        self._names = names
         self._warn = warn
         self._arguments: list[str] = []
         self._prefix: JsonPrefix | None = None
@@ -155,15 +178,14 @@ class ToolBlock:
         return self.complete and (text.isspace() or text.strip() == "".join(self._arguments).strip())
 
     def opens(self) -> bool:
-        """Whether enough is known: a name may come in pieces, and its end shows by the arguments."""
-        return bool(self.name and self._arguments)
+        """Whether enough is known: a name may come in pieces, and its end shows by the arguments. A block that began
+        without any would be a call with an empty object, should nothing follow."""
+        return bool(self.name and self._prefix)
 
     def write(self, sink: Sink) -> None:
-        if not self.opens():
+        if not sink.live or not self.opens():
             return
         self._open(sink)
-        if not sink.live:
-            return
         safe = "".join(self._pending)
         self._pending.clear()
         if safe:
@@ -172,34 +194,54 @@ class ToolBlock:
     def yields(self) -> bool:
         return self.complete
 
-    def close(self, sink: Sink, cut: bool) -> None:
+    def is_cut(self, at_limit: bool) -> bool:
+        if self.unfinished or (at_limit and (self.custom or self.free_text)):
+            return True
+        if self._prefix is None:
+            return not self.custom and tool_input("".join(self._arguments), at_limit).cut
+        return not self._prefix.complete and (at_limit or not self._prefix.broken)
+
+    def close(self, sink: Sink, at_limit: bool) -> None:
         self.closed = True
         if not self.name:
             self._warn("dropped:tool_calls")
             return
-        self._open(sink)
         self.write(sink)
-        rest = self._live_rest(self._prefix, cut) if self._prefix and sink.live else self._whole(cut)
+        cut = self.is_cut(at_limit) or self._is_half_a_string(sink)
+        if cut:
+            self._warn(f"incomplete_tool_call:{self._names.cut_call(self.id, self._opened)}")
+            if self._opened is not None:
+                sink.stop()
+            return
+        self._open(sink)
+        rest = self._live_rest(self._prefix) if self._prefix and sink.live else self._whole()
         if rest:
             sink.delta("input_json_delta", rest)
         sink.stop()
 
+    def _is_half_a_string(self, sink: Sink) -> bool:
+        """No JSON, and the client has half of a value already."""
+        half = sink.live and self._prefix is not None and self._prefix.broken and self._prefix.in_string
+        if half:
+            self._warn_invalid()
+        return half
+
     def _open(self, sink: Sink) -> None:
         if self._opened is None:
-            self._opened = self._name_block(self.id, self.name)
+            self._opened = self._names.block(self.id, self.name)
             sink.open(self._opened)
 
-    def _live_rest(self, prefix: JsonPrefix, cut: bool) -> str:
-        if prefix.complete or (cut and not prefix.broken):
+    def _live_rest(self, prefix: JsonPrefix) -> str:
+        if prefix.complete:
             return prefix.close()
         self._warn_invalid()
         return prefix.close_with("".join(self._arguments))
 
-    def _whole(self, cut: bool) -> str:
+    def _whole(self) -> str:
         arguments = "".join(self._arguments)
         if self.custom:
             return compact({"input": arguments})
-        value, meant = tool_input(arguments, cut)
+        value, meant, _ = tool_input(arguments)
         if not meant:
             self._warn_invalid()
         return compact(value) if value else ""

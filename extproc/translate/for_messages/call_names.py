@@ -12,6 +12,8 @@ class CallNames:
         self._made = 0
         self.given = 0
         """Calls the client has been shown."""
+        self.cut = 0
+        """Calls that the model has not finished."""
 
     def make_id(self) -> str:
         self._made += 1
@@ -26,6 +28,11 @@ class CallNames:
         if toolset is not None:
             start |= {"name": toolset[1], "toolset_name": toolset[0], "caller": {"type": "direct"}}
         return start
+
+    def cut_call(self, id: str, shown: Json | None) -> str:
+        """Counts a call that was cut; returns its id. `shown`: its block, if the client has seen that."""
+        self.cut += 1
+        return str(shown["id"]) if shown is not None else self._unique_id(id)
 
     def _unique_id(self, id: str) -> str:
         wanted = client_id(id) if id else self.make_id()

@@ -1,5 +1,6 @@
 """Custom tools as functions. A client sends the same tools with every call, so the work is remembered."""
 
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from extproc.translate.want import Json, refused
 from extproc.translate.warnings import Strictness, Warnings
 from extproc.wire import untrusted
 
+_SENTENCE = re.compile(r"([.!?])\s")
 REMEMBERED = 512
 REMEMBERED_BYTES = 16 * 1024
 """Larger definitions are made anew each time, which bounds the memory."""
@@ -29,6 +31,8 @@ class Made(NamedTuple):
     """The name upstream."""
     tool: msgspec.Raw
     warnings: tuple[str, ...]
+    told: str
+    """For the system prompt: a description that is too long for the upstream's limit."""
 
 
 class Terms(NamedTuple):
@@ -57,8 +61,14 @@ def _make(encoded: bytes, path: str, terms: Terms) -> Made:
     warnings.unknown(definition, _KNOWN, path)
     short = names.tool_name(name, terms.name_max)
     function: Json = {"name": short}
-    if description := _description(definition, path, terms.description_max, warnings):
-        function["description"] = description
+    whole = _description(definition, path)
+    short_one, told = _fitting(whole, terms.description_max), ""
+    if short_one != whole:
+        problem = f"String should have at most {terms.description_max} characters"
+        warnings.add("approx", f"{path}.description", problem)
+        told = f"# Tool {short}\n{whole}"
+    if short_one:
+        function["description"] = short_one
     function["parameters"] = _parameters(definition, path, warnings)
     if want.flag(definition, "strict", path):
         if schema.fits_strict(function["parameters"]):
@@ -66,20 +76,25 @@ def _make(encoded: bytes, path: str, terms: Terms) -> Made:
         else:
             warnings.add("dropped", f"{path}.strict", "the schema does not suit the upstream's strict mode")
     tool = msgspec.Raw(msgspec.json.encode(terms.tool(function)))
-    return Made(name, short, tool, warnings.items)
+    return Made(name, short, tool, warnings.items, told)
 
 
 _remembered = lru_cache(maxsize=REMEMBERED)(_make)
 
 
-def _description(definition: Json, path: str, limit: int | None, warnings: Warnings) -> str:
+def _description(definition: Json, path: str) -> str:
     text = want.optional_text(definition, "description", path) or ""
     if examples := want.optional_sequence(definition, "input_examples", path):
         text = f"{text}\n\nExamples: {msgspec.json.encode(examples).decode()}".lstrip()
-    if limit is not None and len(text) > limit:
-        warnings.add("clamped", f"{path}.description", f"String should have at most {limit} characters")
-        return text[:limit]
     return text
+
+
+def _fitting(text: str, limit: int | None) -> str:
+    """The sentences that fit, else as much of the first one as does."""
+    if limit is None or len(text) <= limit:
+        return text
+    ends = [found.end(1) for found in _SENTENCE.finditer(text, 0, limit + 1)]
+    return text[: max((end for end in ends if end <= limit), default=limit)]
 
 
 def _parameters(definition: Json, path: str, warnings: Warnings) -> Json:

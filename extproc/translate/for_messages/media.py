@@ -3,8 +3,9 @@
 from typing import NamedTuple
 
 from extproc.translate import want
+from extproc.translate.capability import rejected
 from extproc.translate.for_messages.draft import Draft, Part
-from extproc.translate.want import Json, unsupported
+from extproc.translate.want import Json, Refused, unsupported
 
 _IMAGE = frozenset(("type", "source", "cache_control", "transformations"))
 _DOCUMENT = frozenset(("type", "source", "title", "context", "citations", "cache_control"))
@@ -34,15 +35,24 @@ def _image_url(draft: Draft, source: Json, path: str) -> str:
         return f"data:{want.text(source, 'media_type', where)};base64,{want.text(source, 'data', where)}"
     if kind == "url":
         if not draft.profile.image_url:
-            raise unsupported(where, "the upstream takes no image by URL; send it as base64")
+            raise _no_image(where, "the upstream takes no image by URL; send it as base64")
         return want.text(source, "url", where)
     if kind == "file":
-        raise unsupported(where, "an image by file id cannot be sent to another provider; send it as base64")
+        raise _no_image(where, "an image by file id cannot be sent to another provider; send it as base64")
     want.one_of(kind, ("base64", "url", "file"), f"{where}.type")
     raise AssertionError(kind)
 
 
-def document(draft: Draft, block: Json, path: str) -> Document:
+def _no_image(path: str, problem: str) -> Refused:
+    return unsupported(path, rejected(problem, "image_block"))
+
+
+def _no_document(path: str, problem: str) -> Refused:
+    return unsupported(path, rejected(problem, "document_block"))
+
+
+def document(draft: Draft, block: Json, path: str, *, attached: bool) -> Document:
+    """`attached`: the user has just attached it, so it may not be left out."""
     source = want.mapping(block, "source", path)
     where = f"{path}.source"
     draft.warnings.unknown(block, _DOCUMENT, path)
@@ -55,15 +65,23 @@ def document(draft: Draft, block: Json, path: str) -> Document:
         case "content":
             text, images = _content(draft, source, where)
             return Document(_framed(title, context, text), images)
+        case "base64" | "url" if not attached and not draft.profile.files:
+            return Document("\n".join(filter(None, (context, _note(draft, title, path)))), [])
         case "base64":
             return Document(context or "", [draft.mark_cached(_pdf(draft, source, title, where), block)])
         case "url":
             return Document(context or "", [draft.mark_cached(_by_url(draft, source, where), block)])
         case "file":
-            raise unsupported(where, "a document by file id cannot be sent to another provider")
+            raise _no_document(where, "a document by file id cannot be sent to another provider")
         case kind:
             want.one_of(kind, ("base64", "text", "content", "url", "file"), f"{where}.type")
             raise AssertionError(kind)
+
+
+def _note(draft: Draft, title: str | None, path: str) -> str:
+    """The history is sent again with each turn: refusing it would end the session."""
+    draft.warnings.add("approx", path, "the upstream takes no PDF documents or other files; send the text")
+    return f"[PDF {title or 'document'}: this model cannot read PDF files]"
 
 
 def _framed(title: str | None, context: str | None, text: str) -> str:
@@ -89,7 +107,7 @@ def _content(draft: Draft, source: Json, path: str) -> tuple[str, list[Part]]:
 
 def _by_url(draft: Draft, source: Json, path: str) -> Part:
     if not draft.file_urls or not draft.profile.files:
-        raise unsupported(path, "a document by URL cannot be sent on; send it as base64 or text")
+        raise _no_document(path, "a document by URL cannot be sent on; send it as base64 or text")
     return {"type": "file", "file": {"file_url": want.text(source, "url", path)}}
 
 
@@ -97,7 +115,7 @@ def _pdf(draft: Draft, source: Json, title: str | None, path: str) -> Part:
     media_type = want.one_of(want.text(source, "media_type", path), ("application/pdf",), f"{path}.media_type")
     data = want.text(source, "data", path)
     if not draft.profile.files:
-        raise unsupported(path, "the upstream takes no PDF documents or other files; send the text")
+        raise _no_document(path, "the upstream takes no PDF documents or other files; send the text")
     name = title or "document"
     filename = name if name.lower().endswith(".pdf") else f"{name}.pdf"
     return {"type": "file", "file": {"filename": filename, "file_data": f"data:{media_type};base64,{data}"}}

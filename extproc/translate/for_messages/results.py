@@ -101,7 +101,7 @@ def _block(draft: Draft, block: Json, path: str) -> tuple[str, list[Part]]:
         case "image":
             return "", [media.image(draft, block, path)]
         case "document":
-            return media.document(draft, block, path)
+            return media.document(draft, block, path, attached=False)
         case "search_result":
             return media.search_result(draft, block, path), []
         case "tool_reference":

@@ -12,7 +12,8 @@ _TEXT = frozenset(("type", "text", "cache_control", "citations"))
 def parts(draft: Draft, extra: tuple[str, ...] = ()) -> list[Part]:
     """Its texts; none when there is nothing to say."""
     said = _client_parts(draft)
-    said += [{"type": "text", "text": text} for text in (*draft.hoisted, draft.profile.system_suffix, *extra) if text]
+    more = (*draft.hoisted, *draft.tool_notes, draft.profile.system_suffix, *extra)
+    said += [{"type": "text", "text": text} for text in more if text]
     return [] if all(part["text"].isspace() for part in said) else said
 
 

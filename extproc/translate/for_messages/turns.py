@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from extproc.translate import want
+from extproc.translate.capability import rejected
 from extproc.translate.for_messages import media, results, serverside
 from extproc.translate.for_messages.draft import Draft, Part
 from extproc.translate.for_messages.results import Result
@@ -133,7 +134,8 @@ def _other_user(draft: Draft, turn: UserTurn, block: Json, kind: str, path: str)
     elif kind in _ASSISTANT_ONLY:
         raise refused(path, f"`{kind}` blocks may only be in `assistant` messages")
     else:
-        text, attached = _either(draft, block, kind, path)
+        # Beside results it comes from a tool: Claude Code 2.1.197 puts what it has read there.
+        text, attached = _either(draft, block, kind, path, attached=draft.in_last_turn and not turn.results)
         if text:
             turn.parts.append(draft.mark_cached({"type": "text", "text": text}, block))
         turn.attach(attached)
@@ -176,14 +178,15 @@ def _assistant_block(draft: Draft, turn: AssistantTurn, block: Json, path: str) 
         turn.messages[0].append(_thinking(block, path))
         return ""
     if kind == "image":
-        raise unsupported(path, "an image in an assistant turn cannot be sent on")
+        raise unsupported(path, rejected("an image in an assistant turn cannot be sent on", "image_block"))
     if kind in _USER_ONLY:
         raise refused(path, f"`{kind}` blocks may only be in `user` messages")
     if kind == "document" and draft.strict_about_2026_10_21():
         raise refused(path, "document blocks may only be in `user` messages")
     text, attached = _either(draft, block, kind, path)
     if attached:
-        raise unsupported(path, "an assistant turn can only hold documents that are text")
+        problem = "an assistant turn can only hold documents that are text"
+        raise unsupported(path, rejected(problem, "document_block"))
     return text
 
 
@@ -208,10 +211,10 @@ def _call(draft: Draft, block: Json, path: str) -> Json:
     return {"id": call, "type": "function", "function": function}
 
 
-def _either(draft: Draft, block: Json, kind: str, path: str) -> tuple[str, list[Part]]:
+def _either(draft: Draft, block: Json, kind: str, path: str, *, attached: bool = False) -> tuple[str, list[Part]]:
     """Blocks that either side may hold: as text, and what is no text."""
     if kind == "document":
-        return media.document(draft, block, path)
+        return media.document(draft, block, path, attached=attached)
     if kind == "search_result":
         return media.search_result(draft, block, path), []
     if kind in serverside.TYPES:

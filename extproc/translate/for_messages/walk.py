@@ -43,6 +43,7 @@ class _Walk:
         self.messages = messages
         self.turns: list[Turn] = []
         self.last_user = _last_user(messages)
+        self.last_turn = _turn_of(messages, self.last_user)
 
     def run(self) -> list[Turn]:
         """What stands before all turns is hoisted, and outlives a compaction."""
@@ -65,6 +66,7 @@ class _Walk:
         path = f"messages.{n}"
         message = want.item(self.messages[n], path)
         role = want.one_of(want.text(message, "role", path), _ROLES, f"{path}.role")
+        self.draft.in_last_turn = n in self.last_turn
         if role == "system":
             self._system(message, n, path)
             return
@@ -165,6 +167,14 @@ def _last_user(messages: list[Any]) -> int:
         if isinstance(messages[n], dict) and messages[n].get("role") == "user":
             return n
     return -1
+
+
+def _turn_of(messages: list[Any], last: int) -> range:
+    """The user messages up to `last` that no answer stands between."""
+    first = last
+    while first > 0 and not (isinstance(messages[first - 1], dict) and messages[first - 1].get("role") == "assistant"):
+        first -= 1
+    return range(first, last + 1)
 
 
 def _compaction(draft: Draft, messages: list[Any]) -> _Start:

@@ -22,7 +22,9 @@ from extproc.wire.lenient import Undecodable, decode
 from extproc.wire.rejections import rejection_event
 
 # Most chunks say `"finish_reason":null` and `"usage":null`.
-_MATTERS = re.compile(rb'"(?:finish_reason"\s*:\s*"|usage"\s*:\s*\{|error)|\[DONE\]|event: *error')
+_MATTERS = re.compile(
+    rb'"(?:finish_reason"\s*:\s*"|usage"\s*:\s*\{|error)|\[DONE\]|event: *error|^error:', re.MULTILINE
+)
 
 
 class Choice(msgspec.Struct):
@@ -37,6 +39,7 @@ class Chunk(msgspec.Struct):
     choices: list[Choice] | None = None
     usage: dict[str, Any] | None = None
     error: Any = None
+    x_groq: dict[str, Any] | None = None
 
 
 _decoder = untrusted.decoder(Chunk)
@@ -96,8 +99,8 @@ class ChatMeter:
     def _read(self, chunk: Chunk) -> None:
         self.begun = self.begun or chunk.choices is not None
         self.outcome.model = self.outcome.model or word(chunk.model)
-        if chunk.usage:
-            self.outcome.usage = read_usage(chunk.usage)
+        if usage := chunk.usage or (chunk.x_groq or {}).get("usage"):
+            self.outcome.usage = read_usage(usage)
             self.counted = True
         for choice in chunk.choices or ():
             if choice.finish_reason:
@@ -111,7 +114,9 @@ class ChatMeter:
             return self.failed(self.outcome.failure)
         told = told_by(data)
         rebuilt = error_body(self.outcome.failure.message, told.type or "server_error", None, told.code or None)
-        return passing(raw, b"data: %b\n\n" % rebuilt)
+        event = b"data: %b\n\n" % rebuilt
+        # Clients skip a line `error: {...}`.
+        return passing(raw, event) if b"data:" in raw else event
 
     def _reported(self, data: bytes) -> Rejection:
         found = reported(data, self._asked.profile)

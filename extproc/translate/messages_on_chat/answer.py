@@ -2,9 +2,10 @@
 
 from extproc.errors import Reason, Rejection
 from extproc.profiles import Profile
-from extproc.translate.failures import failure
+from extproc.translate.arguments import tool_input
+from extproc.translate.failures import failure, truncated
 from extproc.translate.messages_on_chat.answer_state import AnswerState
-from extproc.translate.messages_on_chat.finish import choice_failure
+from extproc.translate.messages_on_chat.finish import choice_failure, is_filtered
 from extproc.translate.openai_upstream.errors import reported, unreadable
 from extproc.wire import untrusted
 from extproc.wire.chat import Choice, Completion, Said
@@ -29,6 +30,8 @@ def read_answer(body: bytes, state: AnswerState, profile: Profile) -> Rejection 
     for choice in choices:
         if failed := choice_failure(choice, profile):
             return failed
+    if not any(choice.finish_reason for choice in choices) and any(map(_has_cut_call, choices)):
+        return truncated("the upstream's answer ended before completion")
     _write(completion, choices, state)
     return None
 
@@ -40,15 +43,25 @@ def _first_choices(completion: Completion) -> list[Choice]:
     return [choice for choice in usable if (choice.index or 0) == lowest]
 
 
+def _has_cut_call(choice: Choice) -> bool:
+    """A call is not finished, should nobody say why the answer ended."""
+    said = _said(choice) or Said()
+    given = [call.given for call in said.tool_calls or () if not call.is_custom]
+    if said.function_call is not None:
+        given.append(said.function_call.arguments)
+    return any(tool_input(arguments, at_limit=True).cut for arguments in given)
+
+
 def _said(choice: Choice) -> Said | None:
-    return choice.message or choice.delta
+    """Azure leaves the message out where its filter stopped the model."""
+    return choice.message or choice.delta or (Said() if is_filtered(choice.finish_reason) else None)
 
 
 def _write(completion: Completion, choices: list[Choice], state: AnswerState) -> None:
     said = [found for choice in choices if (found := _said(choice)) is not None]
     whole = said[0] if len(said) == 1 else _joined(said)
     state.start(completion)
-    state.use(completion.usage)
+    state.use(completion.counts)
     for choice in choices:
         state.match(choice)
         state.finish = choice.finish_reason or state.finish

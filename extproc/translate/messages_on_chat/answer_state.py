@@ -4,6 +4,7 @@ from typing import Any
 
 from extproc.translate.for_messages.account import Account
 from extproc.translate.for_messages.asked import Asked
+from extproc.translate.for_messages.ending import without_tools
 from extproc.translate.for_messages.sinks import Sink
 from extproc.translate.for_messages.speech import pieces, speech_for
 from extproc.translate.messages_on_chat import finish
@@ -12,7 +13,7 @@ from extproc.translate.messages_on_chat.calls import Calls
 from extproc.translate.messages_on_chat.thought import MISTRAL, heard
 from extproc.translate.messages_on_chat.usage import read_usage
 from extproc.translate.pair import Json, Outcome
-from extproc.wire.chat import Choice, Completion, Function, Said, ToolCall
+from extproc.wire.chat import Choice, Completion, Said, ToolCall
 
 
 class AnswerState:
@@ -40,8 +41,13 @@ class AnswerState:
     def started(self) -> bool:
         return self.account.started
 
+    @property
+    def is_cut(self) -> bool:
+        """A call is not finished, and the upstream has not said why the answer ended."""
+        return not self.finish and not self.stopped and self._queue.is_cut()
+
     def start(self, first: Completion) -> None:
-        usage = read_usage(first.usage) if first.usage else None
+        usage = read_usage(first.counts) if first.counts else None
         self.account.start(first.id or "", first.model or "", usage, first.service_tier)
 
     def use(self, usage: Json | None) -> None:
@@ -92,12 +98,12 @@ class AnswerState:
     def end(self, *, keep_blank: bool = False) -> None:
         """`keep_blank`: text that is blank is text, if it is all there is."""
         self._flush()
-        self._queue.close(cut=finish.is_cut(self.finish), keep_blank=keep_blank)
+        self._queue.close(at_limit=finish.is_at_limit(self.finish), keep_blank=keep_blank)
         reason, matched, sequences = self.finish, self._matched, self._asked.stop_sequences
         if self._speech is not None and self._speech.matched is not None:
             reason, matched = "stop_sequence", self._speech.matched
         ending = finish.ending(reason, self._calls.names.given > 0, matched, sequences, "".join(self._refusal))
-        self.account.end(ending)
+        self.account.end(without_tools(ending) if self._calls.names.cut else ending)
 
     def _text(self, text: str) -> None:
         self.account.add(text)
@@ -143,9 +149,7 @@ class AnswerState:
             self._call("fc", ToolCall(function=said.function_call))
 
     def _call(self, key: int | str | None, call: ToolCall) -> None:
-        function: Function | None = call.function
-        arguments = function.arguments if function is not None else call.custom.input if call.custom else None
-        self.account.size += self._queue.call(key, call, arguments)
+        self.account.size += self._queue.call(key, call, call.given)
 
     def _extras(self, said: Said) -> None:
         if said.annotations:

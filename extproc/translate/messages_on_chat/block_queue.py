@@ -4,7 +4,7 @@ from typing import Any
 
 from extproc.translate.for_messages.asked import Asked
 from extproc.translate.for_messages.block_queue import BlockQueue
-from extproc.translate.for_messages.blocks_out import Block, TextBlock, ThinkingBlock, ToolBlock
+from extproc.translate.for_messages.blocks_out import Block, TextBlock, ThinkingBlock
 from extproc.translate.for_messages.sinks import Sink
 from extproc.translate.messages_on_chat.calls import Calls
 from extproc.translate.messages_on_chat.thought import Thought, call_signature
@@ -81,15 +81,19 @@ class Queue:
         self._blank.clear()
         self._blocks.finish_reached()
 
-    def close(self, *, cut: bool, keep_blank: bool) -> None:
-        """`cut`: the last call may be incomplete because the token limit was reached."""
+    def is_cut(self) -> bool:
+        """Whether a call is not finished, should the answer end here without saying why."""
+        return self._blocks.is_cut()
+
+    def close(self, *, at_limit: bool, keep_blank: bool) -> None:
+        """`at_limit`: calls may be incomplete because the token limit was reached."""
         if self._hidden.signatures:
             self._reveal()
         if self._blank and keep_blank:
             block = TextBlock()
             block.add("".join(self._blank))
             self._push(block, 0)
-        self._blocks.close(self._blocks.last(ToolBlock) if cut else None)
+        self._blocks.close(at_limit=at_limit)
 
     def _sign(self, id: str, signature: str) -> None:
         tail = self._blocks.tail

@@ -19,12 +19,12 @@ class Calls:
 
     def find(self, key: int | str | None, fragment: ToolCall, arguments: Any) -> tuple[ToolBlock, bool]:
         """The call, and whether it is new."""
-        call_id, name = fragment.id or "", _name(fragment)
+        call_id, name = fragment.id or "", fragment.named
         block = self._known(key, call_id, name, arguments)
         new = block is None
         if block is None:
-            block = ToolBlock(self.names.block, self._warn)
-            block.custom = fragment.custom is not None
+            block = ToolBlock(self.names, self._warn)
+            block.custom = fragment.is_custom
         block.call_it(call_id, name)
         if key is not None:
             self._by_key[key] = block
@@ -46,10 +46,6 @@ class Calls:
         if id in self._by_id:
             return self._by_id[id]
         return None if id or name else self._last
-
-
-def _name(fragment: ToolCall) -> str:
-    return (fragment.function and fragment.function.name) or (fragment.custom and fragment.custom.name) or ""
 
 
 def _is_another(block: ToolBlock, id: str, name: str, arguments: Any) -> bool:

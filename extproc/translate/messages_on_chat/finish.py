@@ -36,8 +36,12 @@ _FAILED: dict[str, Kind] = {
 }
 
 
-def is_cut(finish: str | None) -> bool:
-    """The limit was reached, so the last tool call may have been cut short."""
+def is_filtered(finish: str | None) -> bool:
+    return (finish or "").lower() in _FILTERED
+
+
+def is_at_limit(finish: str | None) -> bool:
+    """The token limit was reached, so a tool call may have been cut short."""
     return _STOP_REASON.get((finish or "").lower()) in {"max_tokens", "model_context_window_exceeded"}
 
 

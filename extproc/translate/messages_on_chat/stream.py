@@ -7,7 +7,7 @@ from typing import Any
 
 from extproc.errors import Reason, Rejection
 from extproc.translate.event_stream import EventStream, loads_or_none
-from extproc.translate.failures import failure
+from extproc.translate.failures import failure, truncated
 from extproc.translate.for_messages.asked import Asked
 from extproc.translate.for_messages.block_queue import Overfull
 from extproc.translate.for_messages.sinks import Sink
@@ -64,7 +64,7 @@ class ChatStream(EventStream):
 
     def _chunk(self, chunk: Completion) -> None:
         choices = chunk.choices or ()
-        if not choices and not chunk.id and not chunk.usage:
+        if not choices and not chunk.id and not chunk.counts:
             return
         for choice in choices:
             if not choice.index and (failed := choice_failure(choice, self._asked.profile)):
@@ -72,11 +72,11 @@ class ChatStream(EventStream):
                 return
         if not self._state.started:
             self._state.start(chunk)
-        self._state.use(chunk.usage)
+        self._state.use(chunk.counts)
         for choice in choices:
             if not choice.index:
                 self._choice(choice)
-        self._settled = self._settled or bool(chunk.usage and self._state.finish)
+        self._settled = self._settled or bool(chunk.counts and self._state.finish)
         if self._settled:
             self._end()
 
@@ -92,11 +92,14 @@ class ChatStream(EventStream):
         if self._state.started and (ended or self._asked.profile.on_truncated == "end_turn"):
             self._end()
             return
-        self._fail(failure("upstream stream ended before completion", "truncated", Reason.TRUNCATED))
+        self._fail(truncated("upstream stream ended before completion"))
 
     def _end(self) -> None:
         if not self._state.started:
             self._fail(failure("the upstream sent an empty answer", "empty_answer", Reason.TRUNCATED))
+            return
+        if self._state.is_cut:
+            self._fail(truncated("upstream stream ended before completion"))
             return
         self._over = True
         self._state.end()

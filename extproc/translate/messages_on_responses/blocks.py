@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from extproc.translate.for_messages.blocks_out import TextBlock, ThinkingBlock, ToolBlock
+from extproc.translate.for_messages.call_names import CallNames
 from extproc.translate.for_messages.sinks import Sink
 from extproc.translate.messages_on_responses.reasoning import CARRIER
-from extproc.translate.pair import Json
 from extproc.translate.signature import seal
 from extproc.wire.responses import Item
 
@@ -29,12 +29,9 @@ class Text(TextBlock):
 class Call(ToolBlock):
     __slots__ = ("done",)
 
-    def __init__(self, name_block: Callable[[str, str], Json], warn: Callable[[str], None]) -> None:
-        super().__init__(name_block, warn)
+    def __init__(self, names: CallNames, warn: Callable[[str], None]) -> None:
+        super().__init__(names, warn)
         self.done = False
-
-    def opens(self) -> bool:
-        return bool(self.name)
 
     def yields(self) -> bool:
         return self.done
@@ -52,7 +49,10 @@ class Compaction:
     def yields(self) -> bool:
         return True
 
-    def close(self, sink: Sink, cut: bool) -> None:
+    def is_cut(self, at_limit: bool) -> bool:
+        return False
+
+    def close(self, sink: Sink, at_limit: bool) -> None:
         # Clients take a compaction without text for one that failed.
         sink.open({"type": "compaction", "content": _COMPACTED, "encrypted_content": seal(CARRIER, self._data)})
         sink.stop()
@@ -91,7 +91,7 @@ class Thinking(ThinkingBlock[Sealed]):
     def yields(self) -> bool:
         return self.done
 
-    def close(self, sink: Sink, cut: bool) -> None:
+    def close(self, sink: Sink, at_limit: bool) -> None:
         if self._says or "encrypted_content" in self.thought.data:
             super().write(sink)
-            super().close(sink, cut)
+            super().close(sink, at_limit)

@@ -22,7 +22,8 @@ class ResponsesDraft(Draft):
         self.compaction: Json | None = None
         """The item that stands for everything before the first turn."""
         # The dialect has no such members, whatever a profile made for Chat says.
-        self.profile = msgspec.structs.replace(self.profile, stop=False, top_k=False)
+        efforts = (*self.profile.efforts, *self.profile.responses_efforts)
+        self.profile = msgspec.structs.replace(self.profile, stop=False, top_k=False, efforts=efforts)
 
     @property
     def limit_member(self) -> str:

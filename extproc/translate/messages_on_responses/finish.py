@@ -6,8 +6,8 @@ from extproc.wire.responses import Response
 _LIMIT, _FILTER = "max_output_tokens", "content_filter"
 
 
-def is_cut(response: Response, status: str) -> bool:
-    """The limit was reached, so the last tool call may have been cut short."""
+def is_at_limit(response: Response, status: str) -> bool:
+    """The token limit was reached, so a tool call may have been cut short."""
     return status == "incomplete" and _reason(response) == _LIMIT
 
 

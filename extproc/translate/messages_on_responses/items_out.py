@@ -27,8 +27,8 @@ class OutputItem:
     def done(self, item: Item) -> None:
         """The whole of it."""
 
-    def close(self) -> None:
-        """Nothing more comes, although its end was not told."""
+    def close(self, *, whole: bool) -> None:
+        """Nothing more comes, although its end was not told. `whole`: the answer is complete."""
 
 
 class Search(OutputItem):
@@ -45,6 +45,8 @@ class Compacted(OutputItem):
 
 
 class Message(OutputItem):
+    """Its parts are told apart by `content_index`; that of the whole item may count from another number (Bedrock)."""
+
     def __init__(self, output: Output) -> None:
         super().__init__(output)
         self._parts: dict[int, _Spoken] = {}
@@ -53,17 +55,23 @@ class Message(OutputItem):
         self._part(event.content_index).say(event.delta or "", refusal=event.type == "response.refusal.delta")
 
     def part_done(self, event: Event) -> None:
-        part = self._part(event.content_index)
+        known = [part for part in self._parts.values() if not part.ended]
+        unheard = (event.content_index or 0) not in self._parts and len(known) == 1
+        part = known[0] if unheard else self._part(event.content_index)
         part.settle(event.text or event.refusal or "", refusal=event.type == "response.refusal.done")
 
     def done(self, item: Item) -> None:
-        for n, part in enumerate(item.content or ()):
-            self._part(n).settle(part.text or part.refusal or "", refusal=part.type == "refusal")
+        content = item.content or []
+        shifted = any(key >= len(content) for key in self._parts)
+        in_order = list(self._parts) if shifted else []
+        for n, part in enumerate(content):
+            heard = self._part(in_order[n] if n < len(in_order) else n)
+            heard.settle(part.text or part.refusal or "", refusal=part.type == "refusal")
             if part.annotations:
                 self.output.account.warn("dropped:annotations")
-        self.close()
+        self.close(whole=True)
 
-    def close(self) -> None:
+    def close(self, *, whole: bool) -> None:
         for part in self._parts.values():
             part.end()
 
@@ -79,12 +87,12 @@ class _Spoken:
         self._block: Text | None = None
         self._blank = ""
         self._heard = False
-        self._ended = True
+        self.ended = True
 
     def say(self, text: str, *, refusal: bool) -> None:
         if not text or self._output.stopped:
             return
-        self._heard, self._ended = True, False
+        self._heard, self.ended = True, False
         if refusal:
             self._output.refusal.append(text)
         if refusal or self._output.speech is None:
@@ -98,9 +106,9 @@ class _Spoken:
         self.end()
 
     def end(self) -> None:
-        if self._ended:
+        if self.ended:
             return
-        self._ended = True
+        self.ended = True
         if self._output.speech is not None:
             self._spoken(self._output.speech.flush())
         if self._block is not None:
@@ -164,7 +172,7 @@ class ToolCall(OutputItem):
     def __init__(self, output: Output) -> None:
         super().__init__(output)
         output.expect_call()
-        self._block = Call(output.names.block, output.account.warn)
+        self._block = Call(output.names, output.account.warn)
         self._heard: list[str] = []
         output.blocks.push(self._block, 0)
 
@@ -184,9 +192,10 @@ class ToolCall(OutputItem):
     def done(self, item: Item) -> None:
         self.name(item)
         self._rest(item.arguments)
-        self._end()
+        self._end(item)
 
-    def _end(self) -> None:
+    def _end(self, item: Item) -> None:
+        self._block.unfinished = item.status == "incomplete"
         self._block.done = True
         self.output.blocks.advance(0)
 
@@ -213,6 +222,7 @@ class CustomCall(ToolCall):
 
     def __init__(self, output: Output) -> None:
         super().__init__(output)
+        self._block.free_text = True
         self._closed = False
 
     def part_done(self, event: Event) -> None:
@@ -221,11 +231,12 @@ class CustomCall(ToolCall):
     def done(self, item: Item) -> None:
         self.name(item)
         self._rest(item.input)
-        self.close()
-        self._end()
+        self._block.free_text = item.status != "completed"
+        self.close(whole=item.status != "incomplete")
+        self._end(item)
 
-    def close(self) -> None:
-        if not self._closed:
+    def close(self, *, whole: bool) -> None:
+        if whole and not self._closed:
             self._closed = True
             self._write(f'{self._opening()}"}}')
 

@@ -5,9 +5,9 @@ Two ways out: complete, or failed. Nothing follows either.
 
 from typing import Any
 
-from extproc.errors import Reason, Rejection
+from extproc.errors import Rejection
 from extproc.translate.event_stream import EventStream, loads_or_none
-from extproc.translate.failures import failure
+from extproc.translate.failures import failure, truncated
 from extproc.translate.for_messages.asked import Asked
 from extproc.translate.for_messages.block_queue import Overfull
 from extproc.translate.for_messages.sinks import Sink
@@ -112,7 +112,7 @@ class ResponsesStream(EventStream):
 
     def _body_ended(self) -> None:
         ended = self._state.stopped or self._profile.on_truncated == "end_turn"
-        if self._state.account.started and ended:
+        if self._state.account.started and ended and not self._state.is_cut:
             self._end(Response(), "completed")
         else:
-            self._fail(failure("upstream stream ended before completion", "truncated", Reason.TRUNCATED))
+            self._fail(truncated("upstream stream ended before completion"))

@@ -8,11 +8,13 @@ from typing import ClassVar, Protocol
 
 from extproc.translate.on_messages import usage
 from extproc.translate.on_messages.asked import Asked
+from extproc.translate.on_messages.calls import ToolCall
 from extproc.translate.pair import Json, Outcome, Usage
 from extproc.wire.message_events import Block, Delta, Message, StopDetails
 
 # Deltas that show what their block is, should its start be missing.
 _TELLING = {"text_delta": "text", "thinking_delta": "thinking"}
+_AT_LIMIT = ("max_tokens", "model_context_window_exceeded")
 _BYTES_PER_TOKEN = 4
 DECLINED = "The model declined to answer."
 
@@ -46,6 +48,10 @@ class AnswerState(ABC):
         self._about = asked
         self._outcome = outcome
         self._blocks: dict[int, Open] = {}
+        self._last_call: ToolCall | None = None
+        """Its block has ended. It waits for what follows, which may show that it was cut."""
+        self._cut = 0
+        """Calls that the model has not finished."""
         self._usage: Usage | None = None
         self._settled = False
         """The count of what was written is the upstream's last."""
@@ -56,6 +62,12 @@ class AnswerState(ABC):
     @property
     def in_call(self) -> bool:
         return any(block.is_call for block in self._blocks.values())
+
+    @property
+    def is_cut(self) -> bool:
+        """A call is not finished, should the answer end here without saying why."""
+        calls = [block for block in (*self._blocks.values(), self._last_call) if isinstance(block, ToolCall)]
+        return any(call.is_cut(at_limit=True) for call in calls)
 
     def warn(self, word: str) -> None:
         if word and word not in self._outcome.warnings:
@@ -74,6 +86,7 @@ class AnswerState(ABC):
     def open(self, index: int, block: Block) -> None:
         if index in self._blocks:
             self.close(index)
+        self._settle()
         self._blocks[index] = self._opened(block)
 
     def add(self, index: int, delta: Delta) -> None:
@@ -82,12 +95,16 @@ class AnswerState(ABC):
             kind = _TELLING.get(delta.type or "")
             if kind is None:
                 return
+            self._settle()
             block = self._blocks[index] = self._opened(Block(type=kind))
         self._count(block, block.add(delta))
 
     def close(self, index: int) -> None:
         block = self._blocks.pop(index, None)
-        if block is not None:
+        if isinstance(block, ToolCall):
+            self._settle()
+            self._last_call = block
+        elif block is not None:
             block.close()
             self._closed(block)
 
@@ -105,7 +122,22 @@ class AnswerState(ABC):
             return
         self.finished = True
         self.close_all()
+        self._settle(at_limit=stop_reason in _AT_LIMIT)
+        if self._cut and stop_reason not in {*_AT_LIMIT, "refusal"}:
+            stop_reason = _AT_LIMIT[0]
         self._outcome.finish_reason = self._finish(stop_reason, details)
+
+    def _settle(self, *, at_limit: bool = False) -> None:
+        """Ends the last call."""
+        call, self._last_call = self._last_call, None
+        if call is None:
+            return
+        if call.is_cut(at_limit):
+            self._cut += 1
+            self.warn(f"incomplete_tool_call:{call.id}")
+            call.cut_short()
+        else:
+            call.close()
 
     def end(self) -> None:
         if self._usage is None:

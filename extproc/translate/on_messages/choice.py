@@ -3,6 +3,8 @@
 from typing import Protocol
 
 from extproc.translate import want
+from extproc.translate.asked_choice import CALL_ONE, CALL_THIS
+from extproc.translate.on_messages import system
 from extproc.translate.on_messages.draft import Draft
 from extproc.translate.on_messages.toolbox import Declared
 from extproc.translate.pair import Json
@@ -39,9 +41,20 @@ def apply(draft: Draft, declared: Declared, form: Form, member: str = "tool_choi
         choice = choice or {"type": "auto"}
         if choice["type"] != "none":
             choice["disable_parallel_tool_use"] = True
+    if choice is not None and not draft.profile.forced_tool_choice:
+        choice = _asked_for(draft, choice)
     if choice is not None:
         draft.upstream["tool_choice"] = choice
     return choice is not None and choice["type"] in ("any", "tool")
+
+
+def _asked_for(draft: Draft, choice: Json) -> Json:
+    """The model cannot be made to call a tool, so it is asked to."""
+    if choice["type"] not in ("any", "tool"):
+        return choice
+    draft.warnings.add("emulated", "tool_choice", "this model cannot be made to call a tool")
+    system.say(draft, CALL_ONE if choice["type"] == "any" else CALL_THIS.format(choice["name"]))
+    return {name: value for name, value in choice.items() if name != "name"} | {"type": "auto"}
 
 
 def _one_at_a_time(draft: Draft) -> bool:

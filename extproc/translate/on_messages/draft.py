@@ -10,7 +10,7 @@ class Draft:
     """The request on its way: the client's body, the target, and what the parts found out for each other."""
 
     __slots__ = (
-        "body", "custom", "original_names", "profile", "system", "target", "upstream", "warnings",
+        "betas", "body", "custom", "original_names", "profile", "system", "target", "upstream", "warnings",
     )  # fmt: skip
 
     def __init__(self, body: Json, target: Target) -> None:
@@ -21,6 +21,8 @@ class Draft:
         self.upstream: Json = {}
         self.original_names: dict[str, str] = {}
         self.custom: set[str] = set()
+        self.betas: list[str] = []
+        """For `anthropic-beta`, besides those of the profile and the client."""
         self.system: list[tuple[str, Json]] = []
         """Text blocks of the system prompt, each with the path of its message."""
 

@@ -13,6 +13,9 @@ _LEAST = 1024
 """The smallest budget Anthropic takes, and what we leave for the answer."""
 
 
+_BINDING = "thinking-binding-controls-2026-08-01"
+
+
 class Wanted(NamedTuple):
     """What the client says of thinking."""
 
@@ -45,6 +48,18 @@ def thinks(draft: Draft) -> bool:
     thinking = draft.upstream.get("thinking")
     kind = thinking.get("type") if isinstance(thinking, dict) else None
     return kind != "disabled" if draft.profile.thinking == "adaptive" else kind in ("enabled", "adaptive")
+
+
+def bind(draft: Draft, turns: list[Turn], *, thinks: bool) -> None:
+    """Thinking is bound to its conversation, which translation may have changed since: to the system prompt, the tools
+    and all earlier messages. What no longer fits shall be dropped, or the request would be refused.
+    https://platform.claude.com/docs/en/build-with-claude/preserved-thinking"""
+    if draft.profile.block_binding == "default" or not thinks or not any(turn.has_thinking() for turn in turns):
+        return
+    thinking = draft.upstream.setdefault("thinking", {"type": "adaptive"})
+    if isinstance(thinking, dict) and "block_binding" not in thinking:
+        draft.upstream["thinking"] = {**thinking, "block_binding": {"prefix_mismatch_behavior": "drop_block"}}
+        draft.betas.append(_BINDING)
 
 
 def _lose(draft: Draft, asked: Wanted, problem: str) -> None:

@@ -17,7 +17,9 @@ _TIERS = {
     "priority": "auto",
     "fast": "auto",
     "scale": "auto",
+    "on_demand": "standard_only",  # Groq's word for it
     "flex": None,
+    "ultrafast": None,
 }
 _LOCATION = ("city", "country", "region", "timezone")
 

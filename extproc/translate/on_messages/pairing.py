@@ -33,7 +33,7 @@ class Pairing:
         """A call as a block. `path`: of its arguments, `whole`: of the list of calls."""
         if not id or id in self._open:
             raise refused(path, "tool calls need ids of their own")
-        value, meant = tool_input(arguments)
+        value, meant, _ = tool_input(arguments)
         if not meant and self._draft.profile.strictness == "strict":
             raise refused(path, "Input should be a JSON object")
         if not meant:

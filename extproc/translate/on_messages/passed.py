@@ -30,7 +30,7 @@ def _joined(derived: Any, given: Any) -> Any:
 def headers(draft: Draft) -> dict[str, str]:
     """For the upstream."""
     sent = {"anthropic-version": draft.profile.anthropic_version}
-    if betas := list(dict.fromkeys([*draft.profile.betas, *_betas(draft.body)])):
+    if betas := list(dict.fromkeys([*draft.profile.betas, *_betas(draft.body), *draft.betas])):
         sent["anthropic-beta"] = ",".join(betas)
     return sent
 

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 from extproc.errors import Reason, Rejection
 from extproc.profiles import Profile
 from extproc.translate.event_stream import EventStream, Out, loads_or_none
-from extproc.translate.failures import failure
+from extproc.translate.failures import failure, truncated
 from extproc.translate.on_messages.answer_state import AnswerState
 from extproc.translate.on_messages.errors import reported
 from extproc.translate.pair import Outcome
@@ -78,6 +78,9 @@ class MessagesStream(EventStream):
         if not self._state.started:
             self._fail(failure("the upstream sent an empty answer", "empty_answer", Reason.TRUNCATED))
             return
+        if not self._state.finished and self._state.is_cut:
+            self._fail(truncated("upstream stream ended before completion"))
+            return
         self._over = True
         self._state.finish(None, None)
         self._state.end()
@@ -87,7 +90,7 @@ class MessagesStream(EventStream):
         if self._state.finished or (self._state.started and tolerated):
             self._end()
         else:
-            self._fail(failure("upstream stream ended before completion", "truncated", Reason.TRUNCATED))
+            self._fail(truncated("upstream stream ended before completion"))
 
     def _measure(self) -> int:
         self._state.measure()

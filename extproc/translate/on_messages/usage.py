@@ -8,7 +8,7 @@ _PARTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_cre
 
 def merge(known: Usage | None, told: Json | None) -> Usage | None:
     """Counts are cumulative; what is null or absent leaves the earlier one."""
-    if not told:
+    if not told or all(count(told.get(name)) is None for name in _PARTS):
         return known
     usage = known or Usage()
     for name in _PARTS:

@@ -7,7 +7,9 @@ from typing import Any
 
 from extproc.errors import Kind, Reason, Rejection
 from extproc.profiles import Profile
+from extproc.translate.capability import rejected
 from extproc.translate.failures import failure
+from extproc.translate.openai_upstream.media import refused_block
 from extproc.translate.openai_upstream.overflow import is_overflow, prompt_too_long
 from extproc.translate.openai_upstream.scrub import scrubbed
 from extproc.translate.openai_upstream.told import Told, told_by
@@ -70,11 +72,18 @@ def refused(status: int, body: bytes, profile: Profile) -> Rejection:
 def reported(value: Any, profile: Profile, otherwise: str = "the upstream reported an error") -> Rejection:
     """An error inside an answer of status 200: its own code may be a status."""
     told = told_by(value)
-    code = int(told.code) if told.code.isdecimal() and len(told.code) == 3 else 0
-    if 400 <= code <= 599:
+    if code := _status_in(told):
         return _rejection(told, code, profile, _by_status(told, code), otherwise)
     spoken = next((SPOKEN[word] for word in told.words if word in SPOKEN), (502, Kind.API))
     return _rejection(told, 502, profile, spoken, otherwise)
+
+
+def _status_in(told: Told) -> int:
+    """A status that the error itself names; 0 for none. Groq names it beside a code in words."""
+    for word in (told.code, str(told.members.get("status_code", ""))):
+        if word.isascii() and word.isdecimal() and len(word) == 3 and 400 <= int(word) <= 599:
+            return int(word)
+    return 0
 
 
 def unreadable(body: bytes, profile: Profile) -> Rejection:
@@ -114,6 +123,8 @@ def _rejection(told: Told, status: int, profile: Profile, found: tuple[int, Kind
     message = scrubbed(told.message) or otherwise
     if kind is not Kind.BILLING and is_overflow(told, status):
         wanted, kind, message = 400, Kind.INVALID_REQUEST, prompt_too_long(told, message)
+    elif block := refused_block(message, status):
+        wanted, kind, message = 400, Kind.INVALID_REQUEST, rejected(message, block)
     elif kind is Kind.AUTHENTICATION and profile.hide_upstream_auth:
         wanted, kind, message = 500, Kind.API, _REFUSED_CREDENTIAL
     elif status in {400, 422} and kind is Kind.INVALID_REQUEST and not _FILTERED & set(told.words):

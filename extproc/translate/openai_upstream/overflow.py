@@ -5,15 +5,18 @@ Vendors say it in many ways; the newest client knows some of them, older ones on
 
 import re
 
+from extproc.translate.capability import rejected
 from extproc.translate.openai_upstream.told import Told
 
 _PREFIX = "prompt is too long"
 # Anthropic's own wording of a max_tokens that does not fit: clients lower it and go on.
 _OUTPUT_TOO_LARGE = "input length and `max_tokens` exceed context limit"
 _STATUSES = frozenset((400, 413, 422, 500))
-_CODES = frozenset(
-    ("context_length_exceeded", "exceed_context_size_error", "model_max_prompt_tokens_exceeded", "context_too_large")
-)
+_CODES = frozenset((
+    "context_length_exceeded", "exceed_context_size_error", "model_max_prompt_tokens_exceeded", "context_too_large",
+    "too_many_prompt_tokens",  # Perplexity
+    "tokens_limit_reached",  # GitHub Models
+))  # fmt: skip
 _MARKS = (
     "maximum context length",
     "context window",
@@ -34,8 +37,8 @@ _MARKS = (
     "`inputs` must have less than",
     "exceed the configured limit",
 )
-_N = r"\(?\[?(?:about )?(\d[\d,_]*)"
-# Where a message names the limit; earlier patterns are the more telling ones.
+_N = r"\(?\[?(?:about )?(\d[\d,_]*)(?![\w-])"
+# Where a message names the limit; earlier patterns are the more telling ones. What is behind "by" is an excess.
 _LIMITS = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
@@ -45,13 +48,30 @@ _LIMITS = tuple(
         rf"maximum context length:? {_N}",  # Fireworks
         rf"(?:maximum|configured|the) limit (?:of|is) {_N}",  # OpenAI, Copilot
         rf"limit(?: is| of|:) ?{_N}",  # Cerebras, Moonshot
-        rf"context (?:length|window|size|limit)[^.;\d]*{_N}",  # SGLang, llama.cpp, LM Studio
+        rf"context (?:length|window|size|limit)[^.;\d]*(?<!by ){_N}",  # SGLang, llama.cpp, LM Studio
         rf"tokens allowed:? {_N}",  # Gemini
         rf"(?:must be <=|cannot exceed|less than) {_N}",  # TGI, Cohere
         rf"maximum model length of {_N}",
     )
 )
-_NUMBER = re.compile(r"(?<![\w.])\d[\d,_]*(?![\w])")
+# Where it names what was asked for; all groups of a pattern together.
+_USED = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        rf"too large: {_N}.* request has {_N} input tokens",  # vLLM: the answer, and the prompt
+        rf"given: {_N} `inputs` tokens and {_N} `max_new_tokens`",  # TGI
+        rf"passed {_N} input tokens and requested {_N} output tokens",  # vLLM
+        rf"resulted in {_N} tokens",  # OpenAI
+        rf"requested:? (?:a total of )?{_N}",  # OpenAI, OpenRouter, SGLang, Moonshot
+        rf"(?:has|contains) {_N} (?:input )?tokens",  # vLLM, xAI, Mistral
+        rf"(?:prompt|input|request) \((?:length )?{_N}(?: tokens)?\)",  # vLLM, llama.cpp
+        rf"token count {_N}",  # Gemini
+        rf"prompt is too long: {_N}",  # Fireworks, Anthropic
+        rf"context window: {_N} tokens",
+        rf"keep the first {_N} tokens",  # LM Studio
+        rf"received {_N}",  # Cohere
+    )
+)
 
 
 def is_overflow(told: Told, status: int) -> bool:
@@ -62,10 +82,15 @@ def is_overflow(told: Told, status: int) -> bool:
 
 
 def prompt_too_long(told: Told, message: str) -> str:
-    if message.startswith((_PREFIX, _OUTPUT_TOO_LARGE)):
+    """For a Messages client; the numbers only where they are what they say."""
+    if message.startswith(_OUTPUT_TOO_LARGE):
         return message
-    used, limit = _counted(told) or _read(message)
-    return f"{_PREFIX}: {used} tokens > {limit} maximum ({message})" if used > limit > 0 else f"{_PREFIX}: {message}"
+    if not message.startswith(_PREFIX):
+        used, limit = _counted(told) or (_used(message), _limit(message))
+        message = (
+            f"{_PREFIX}: {used} tokens > {limit} maximum ({message})" if used > limit > 0 else f"{_PREFIX}: {message}"
+        )
+    return rejected(message, "prompt_too_long")
 
 
 def _counted(told: Told) -> tuple[int, int] | None:
@@ -74,15 +99,11 @@ def _counted(told: Told) -> tuple[int, int] | None:
     return (used, limit) if type(used) is int and type(limit) is int else None
 
 
-def _read(message: str) -> tuple[int, int]:
-    """What was asked for and the limit; zeros when they cannot be told."""
-    limit = _limit(message)
-    others = dict.fromkeys(n for match in _NUMBER.findall(message) if (n := _int(match)) != limit)
-    larger = [n for n in others if n > limit]
-    if not limit or not others:
-        return 0, 0
-    # Some name only the parts: the prompt, and what the answer may take.
-    return (max(larger) if larger else sum(others)), limit
+def _used(message: str) -> int:
+    for pattern in _USED:
+        if match := pattern.search(message):
+            return sum(map(_int, match.groups()))
+    return 0
 
 
 def _limit(message: str) -> int:

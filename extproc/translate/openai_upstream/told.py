@@ -41,7 +41,7 @@ def _of_object(body: Json) -> Told:
         return _of_error(error)
     if isinstance(error, str) and error:
         return Told(message=error, code=_word(body.get("code")), type=_word(body.get("type")))
-    if isinstance(body.get("message"), str):
+    if isinstance(body.get("message"), str | dict | list):
         return _of_error(body)
     return _of_detail(body.get("detail"))
 
@@ -50,7 +50,7 @@ def _of_error(error: Json) -> Told:
     inner = error.get("innererror")
     return Told(
         message=_message(error),
-        code=_word(error.get("code")) or _word(error.get("status")),
+        code=_word(error.get("code")) or _word(error.get("status")) or _word(error.get("status_code")),
         type=_word(error.get("type")),
         param=_word(error.get("param")),
         members=error,
@@ -60,10 +60,18 @@ def _of_error(error: Json) -> Told:
 
 def _message(error: Json) -> str:
     message = error.get("message")
-    text = message if isinstance(message, str) else "" if message is None else msgspec.json.encode(message).decode()
+    text = message if isinstance(message, str) else _inner(message)
     metadata = error.get("metadata")
     raw = _raw(metadata.get("raw")) if isinstance(metadata, dict) else ""
     return f"{text}: {raw}" if text and raw and raw not in text else raw or text
+
+
+def _inner(message: Any) -> str:
+    """Mistral's refusal of a member is an object, with FastAPI's `detail`."""
+    if message is None:
+        return ""
+    found = told_by(message).message or _of_detail(message).message
+    return found or msgspec.json.encode(message).decode()
 
 
 def _raw(raw: Any) -> str:

@@ -1,12 +1,12 @@
 """Calls in a response: of functions, of custom tools, of the client's own shell (mapping 6.5)."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Any, ClassVar, NamedTuple
 
 from extproc.translate.on_messages.arguments import decoded, free_text, written
+from extproc.translate.on_messages.calls import ToolCall
 from extproc.translate.pair import Json
 from extproc.translate.responses_on_messages.output import Output
-from extproc.wire.message_events import Delta
 from extproc.wire.response_events import Frame
 
 
@@ -18,36 +18,29 @@ class Call(NamedTuple):
     """What the block began with; the arguments where nothing follows."""
 
 
-class CallItem(ABC):
-    is_call: ClassVar[bool] = True
+class CallItem(ToolCall):
     kind: ClassVar[str]
     prefix: ClassVar[str]
 
     def __init__(self, output: Output, suffix: str, call: Call) -> None:
+        super().__init__(call.id, call.input)
         self._output = output
         self._call = call
         self._place = output.place()
         self._id = f"{self.prefix}_{suffix}_{self._place}"
         self._where = {"item_id": self._id, "output_index": self._place}
-        self._pieces: list[str] = []
         output.add(self._place, self._item("", "in_progress"))
 
-    def add(self, delta: Delta) -> int:
-        piece = delta.partial_json
-        if not piece:
-            return 0
-        self._pieces.append(piece)
-        self._piece(piece)
-        return len(piece)
+    def write_piece(self, piece: str) -> None:
+        """Most can be written only as a whole."""
 
-    def close(self) -> None:
-        if not self._pieces:
-            self._pieces.append(written(self._call.input))
-            self._piece(self._pieces[0])
-        self._output.done(self._place, self._item(self._ended("".join(self._pieces)), "completed"))
+    def complete(self, arguments: str) -> None:
+        self._output.done(self._place, self._item(self._ended(arguments), "completed"))
 
-    def _piece(self, piece: str) -> None:  # noqa: B027 - most can be told only as a whole
-        """Some JSON of the arguments has come."""
+    def cut_short(self) -> None:
+        """Codex runs an item when its end comes, whatever its status. So an item ends only if nobody can take it for
+        whole."""
+        self._output.incomplete(self._place, self._item("", "incomplete"), ends=False)
 
     @abstractmethod
     def _ended(self, arguments: str) -> str:
@@ -71,8 +64,12 @@ class FunctionCall(CallItem):
         super().__init__(output, suffix, call)
         self._frame = Frame("response.function_call_arguments.delta", self._where, {})
 
-    def _piece(self, piece: str) -> None:
+    def write_piece(self, piece: str) -> None:
         self._output.said(self._frame, piece)
+
+    def cut_short(self) -> None:
+        arguments = "".join(self.pieces) or (written(self.input) if self.input else "")
+        self._output.incomplete(self._place, self._item(arguments, "incomplete"), ends=bool(self.pieces))
 
     def _ended(self, arguments: str) -> str:
         self._output.emit("response.function_call_arguments.done", **self._where, arguments=arguments)
@@ -96,7 +93,8 @@ class CustomCall(CallItem):
         return text
 
     def _item(self, given: str, status: str) -> Json:
-        return {**self._named(), "input": given}
+        item: Json = {**self._named(), "input": given}
+        return {**item, "status": status} if status == "incomplete" else item
 
 
 class ShellCall(CallItem):

@@ -53,6 +53,12 @@ class Output:
         self._items[place] = item
         self.emit("response.output_item.done", output_index=place, item=item)
 
+    def incomplete(self, place: int, item: Json, *, ends: bool) -> None:
+        """Part of the response, although the model has not finished it. `ends`: the client is sent its end."""
+        if ends:
+            self.done(place, item)
+        self._items[place] = item
+
     def end(self, incomplete: str, usage: Json) -> None:
         self._over = True
         response = self._response(INCOMPLETE if incomplete else COMPLETED)

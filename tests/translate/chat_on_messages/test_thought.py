@@ -63,3 +63,13 @@ def test_a_budget_needs_the_thinking_of_the_last_calls() -> None:
 def test_thinking_alone_is_no_turn() -> None:
     asked = body(user("q"), assistant(None, reasoning_details=[SIGNED]), user("r"))
     assert len(sent(asked)["messages"]) == 1
+
+
+def test_the_beta_that_binding_needs_goes_along_only_where_thinking_is_handed_back() -> None:
+    to = target("claude-always-thinking", block_binding="drop_block", betas=("b",))
+    detail = {"type": "reasoning.text", "text": "t", "signature": "s", "format": "anthropic-claude-v1", "index": 0}
+    history = body(user("q"), assistant("a", reasoning_details=[detail]), user("r"))
+    assert ask(history, to).headers["anthropic-beta"] == "b,thinking-binding-controls-2026-08-01"
+    assert ask(body(user("q")), to).headers["anthropic-beta"] == "b"
+    own = {"type": "adaptive", "block_binding": {"prefix_mismatch_behavior": "reject"}}
+    assert sent({**history, "thinking": own}, to)["thinking"] == own

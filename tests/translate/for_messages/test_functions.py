@@ -28,11 +28,23 @@ def test_examples_go_with_the_description() -> None:
     assert function(tool(input_examples=[{"a": 1}]))["description"] == 'Examples: [{"a":1}]'
 
 
-def test_a_long_description_is_cut() -> None:
-    given = tool(description="d" * 2000)
-    assert len(function(given, tool_description_max=1024)["description"]) == 1024
-    assert ask(body(tools=[given]), target("azure")).warnings == ("clamped:tools.0.description",)
-    assert len(function(given)["description"]) == 2000
+@pytest.mark.parametrize(
+    ("description", "kept"),
+    [("d" * 2000, "d" * 20), ("One. Two. " + "d" * 20, "One. Two."), ("Is it? " + "d" * 20, "Is it?"),
+     ("d" * 19 + ". More", "d" * 19 + "."), ("d" * 20, "d" * 20)],
+)  # fmt: skip
+def test_of_a_long_description_the_sentences_that_fit_are_kept(description: str, kept: str) -> None:
+    given = tool(description=description)
+    assert function(given, tool_description_max=20)["description"] == kept
+    assert function(given)["description"] == description
+
+
+def test_a_long_description_moves_to_the_system_prompt() -> None:
+    given, to = tool(description="d" * 30), target("generic", tool_description_max=20)
+    asked = ask(body(tools=[given]), to)
+    assert asked.warnings == ("approx:tools.0.description",)
+    assert f"# Tool {given['name']}\n{'d' * 30}" in sent(body(tools=[given]), to)["messages"][0]["content"]
+    assert ask(body(tools=[given]), target("azure")).warnings == ()
 
 
 def test_strict() -> None:

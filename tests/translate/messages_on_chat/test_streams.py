@@ -192,10 +192,10 @@ def test_wrong_arguments_still_parse_and_are_told() -> None:
     assert "invalid_tool_arguments:c" in reply.outcome.warnings
 
 
-def test_arguments_cut_at_the_limit_are_closed() -> None:
+def test_arguments_cut_at_the_limit_stay_cut() -> None:
     reply, found = run(call(0, "c", "f", '{"a":"b","c":["d'), chunk({}, "length"), DONE)
-    assert json.loads(blocks(found)[0][1]) == {"a": "b", "c": ["d"]} and stop_reason(found) == "max_tokens"
-    assert "invalid_tool_arguments:c" not in reply.outcome.warnings
+    assert blocks(found) == [("tool_use", '{"a":"b","c":["d')] and stop_reason(found) == "max_tokens"
+    assert reply.outcome.warnings == ["incomplete_tool_call:c", "usage_missing"]
 
 
 @pytest.mark.parametrize(

@@ -159,10 +159,17 @@ def test_incomplete(why: str | None, output: Any, reason: str, details: Any, war
 def test_a_call_that_the_limit_cut() -> None:
     limit: dict[str, Any] = {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
     found, outcome = whole(response(call(arguments='{"a":"b'), **limit))
-    assert found["content"][0]["input"] == {"a": "b"} and outcome.warnings == []
+    assert found["content"] == [] and outcome.warnings == ["incomplete_tool_call:call_1"]
     found, outcome = whole(response(call(arguments='{"a":"b')))
-    assert found["content"][0]["input"] == {"_raw_arguments": '{"a":"b'}
-    assert outcome.warnings == ["invalid_tool_arguments:call_1"]
+    assert found["content"] == [] and outcome.warnings == ["incomplete_tool_call:call_1"]
+    assert found["stop_reason"] == "max_tokens"
+
+
+@pytest.mark.parametrize(("status", "kept"), [("completed", 1), (None, 0), ("incomplete", 0)])
+def test_a_custom_call_at_the_limit_is_whole_if_its_item_says_so(status: str | None, kept: int) -> None:
+    item = {"type": "custom_tool_call", "call_id": "c", "name": "f", "input": "a", "status": status}
+    found, _ = whole(response(item, status="incomplete", incomplete_details={"reason": "max_output_tokens"}))
+    assert len(found["content"]) == kept and found["stop_reason"] == "max_tokens"
 
 
 @pytest.mark.parametrize(

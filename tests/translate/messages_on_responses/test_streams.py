@@ -1,6 +1,5 @@
 """Cases of the stream machine that have no vector."""
 
-import json
 from typing import Any
 
 import pytest
@@ -8,7 +7,7 @@ import pytest
 from extproc.translate.for_messages import block_queue
 from extproc.translate.messages_on_responses import messages_on_responses
 from extproc.translate.signature import unseal
-from tests.translate.answers import SSE, play
+from tests.translate.answers import SSE, events, play
 from tests.translate.responses_upstream import (
     COMPLETED,
     CREATED,
@@ -63,9 +62,11 @@ def test_text_flows_as_it_comes() -> None:
     assert b'"text":"b"' in reply.feed(second)
 
 
-def test_a_call_is_open_before_its_arguments_come() -> None:
+def test_a_call_opens_with_its_arguments() -> None:
+    """One that opened before them would be a call without any, should the answer end there."""
     reply = messages_on_responses.reply(STREAM, SSE)
-    assert b"content_block_start" in reply.feed(CREATED + call()[0])
+    assert b"content_block_start" not in reply.feed(CREATED + call()[0])
+    assert b"content_block_start" in reply.feed(call('{"a":1}')[1])
 
 
 @pytest.mark.parametrize("display", ["summarized", "omitted"])
@@ -172,7 +173,7 @@ def test_the_input_of_a_custom_call_flows_as_it_comes() -> None:
     reply = messages_on_responses.reply(STREAM, SSE)
     reply.feed(CREATED + added(0, "custom_tool_call", call_id="c", name="f"))
     pieces = [reply.feed(delta(0, "custom_tool_call_input", text)) for text in ('a"', "\nb")]
-    told = [json.loads(piece.partition(b"data: ")[2])["delta"]["partial_json"] for piece in pieces]
+    told = [events(piece)[-1]["delta"]["partial_json"] for piece in pieces]
     assert told == ['{"input":"a\\"', "\\nb"]
 
 
@@ -222,7 +223,7 @@ def test_nothing_follows_the_end() -> None:
 def test_an_incomplete_answer() -> None:
     last = response(status="incomplete", incomplete_details={"reason": "max_output_tokens"})
     _, found = run(CREATED, *call('{"a":"b')[:2], event("response.incomplete", response=last))
-    assert blocks(found) == [("tool_use", '{"a":"b"}')] and found[-2]["delta"]["stop_reason"] == "max_tokens"
+    assert blocks(found) == [("tool_use", '{"a":"b')] and found[-2]["delta"]["stop_reason"] == "max_tokens"
 
 
 def test_one_unreadable_line_is_skipped_two_are_an_error() -> None:

@@ -13,6 +13,7 @@ from extproc.translate.pair import Refusal
 from tests.translate.answers import asked, events
 
 # Wordings of vendors, as their threads and sources show them.
+TOKEN = " (capability_rejected: prompt_too_long)"
 OVERFLOWS = json.loads((Path(__file__).parent / "overflows.json").read_text())
 
 
@@ -89,7 +90,7 @@ def test_every_shape_is_read(body: Any, message: str) -> None:
 def test_overflow_is_worded_so_that_clients_compact(said: dict[str, Any]) -> None:
     found = refusal(400, error(said["message"])).rejection
     counts = f"{said['used']} tokens > {said['limit']} maximum"
-    assert found.message == f"prompt is too long: {counts} ({said['message']})"
+    assert found.message == f"prompt is too long: {counts} ({said['message']}){TOKEN}"
     assert (found.http_status, found.kind) == (400, Kind.INVALID_REQUEST)
 
 
@@ -110,8 +111,26 @@ def test_overflow_is_worded_so_that_clients_compact(said: dict[str, Any]) -> Non
 )  # fmt: skip
 def test_overflow_without_both_numbers(status: int, body: Any, message: str) -> None:
     found = refusal(status, body).rejection
-    assert found.message == message
+    # What a smaller answer would cure is no reason to compact.
+    token = TOKEN if message.startswith("prompt is too long") else ""
+    assert found.message == message + token
     assert found.http_status == 400
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, error("exceeded max context length by 1119046 tokens (ref: 96164522-5d1b-4e7e-9d2b-1f0b7d7a5e2c)")),
+        (400, error("context length exceeded by 500; request 123456789 was 20260101 for 4096")),
+        (400, error("Too many tokens: the prompt must be shorter", code="too_many_prompt_tokens")),
+        (413, error("Request body too large for gpt-4o model. Max size: 8000 tokens.", code="tokens_limit_reached")),
+    ],
+    ids=["ollama", "excess", "perplexity", "github-models"],
+)
+def test_a_number_is_only_given_as_what_it_is(status: int, body: Any) -> None:
+    found = refusal(status, body).rejection
+    assert found.message == f"prompt is too long: {body['error']['message']}{TOKEN}"
+    assert (found.http_status, found.kind) == (400, Kind.INVALID_REQUEST)
 
 
 def test_other_statuses_do_not_speak_of_overflow() -> None:

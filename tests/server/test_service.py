@@ -45,7 +45,7 @@ class Scene:
         self.gateways = gateways
         self.call = Call()
         observer = Observer(gateways.current().source.config)
-        self.stream = Stream(gateways, observer, self.call)  # type: ignore[arg-type]
+        self.stream = Stream(gateways, observer, self.call)
 
     def send(self, message: pb.ProcessingRequest) -> None:
         self.stream.received(message.SerializeToString())
@@ -138,7 +138,7 @@ def test_a_stream_that_fails_at_its_end_gives_back_what_it_took(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scene(scene: Scene) -> None:
-        admitted = scene.gateways._held
+        admitted = scene.gateways._in_flight
         await streaming(scene)
         assert admitted.calls == 1
         monkeypatch.setattr(Observer, "end", None)

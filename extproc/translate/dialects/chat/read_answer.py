@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import msgspec
-
 from extproc.errors import Reason, Rejection
 from extproc.translate import openai_errors
 from extproc.translate.answer_events import AnswerEvent, AnswerFailed
@@ -14,10 +12,11 @@ from extproc.translate.failures import failure
 from extproc.translate.part_queue import QueueOverflow
 from extproc.translate.sse_reader import SseReader
 from extproc.translate.translated import TranslatedRequest
+from extproc.wire import untrusted
 from extproc.wire.chat import Choice, Completion, Said
 from extproc.wire.lenient import Undecodable, decode, loads
 
-_decoder = msgspec.json.Decoder(Completion)
+_decoder = untrusted.decoder(Completion)
 
 
 def read_whole(body: bytes, request: TranslatedRequest) -> list[AnswerEvent]:

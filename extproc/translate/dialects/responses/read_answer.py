@@ -3,8 +3,6 @@
 from collections.abc import Iterable
 from typing import Any
 
-import msgspec
-
 from extproc.errors import Reason, Rejection
 from extproc.translate import openai_errors
 from extproc.translate.answer_events import (
@@ -23,11 +21,12 @@ from extproc.translate.failures import failure
 from extproc.translate.part_queue import QueueOverflow
 from extproc.translate.sse_reader import SseReader
 from extproc.translate.translated import TranslatedRequest
+from extproc.wire import untrusted
 from extproc.wire.lenient import Undecodable, decode, loads
 from extproc.wire.responses import Event, Response
 
-_event_decoder = msgspec.json.Decoder(Event)
-_response_decoder = msgspec.json.Decoder(Response)
+_event_decoder = untrusted.decoder(Event)
+_response_decoder = untrusted.decoder(Response)
 
 # Event -> the kind of item that it belongs to; an upstream may leave out the event that adds the item.
 _DELTAS = {

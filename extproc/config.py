@@ -102,6 +102,8 @@ def read(path: Path, files: Files, lines: dict[Where, int], faults: list[Fault],
         return _Reader(lines, faults, environ).read(node, ())
     except RecursionError:
         raise Invalid([f"{path}: nested too deeply"]) from None
+    except _TooMany:
+        raise Invalid([f"{path}: its aliases (`*name`) repeat more than {MAX_REPEATED} values"]) from None
 
 
 def _validate(value: Any, faults: list[Fault]) -> Config | None:
@@ -165,6 +167,14 @@ def _line(lines: Mapping[Where, int], where: Where) -> int:
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
+MAX_REPEATED = 100_000
+"""More than aliases are good for; a few aliases of aliases can stand for billions of values."""
+
+
+class _TooMany(Exception):
+    """See MAX_REPEATED."""
+
+
 class _Reader:
     """YAML nodes to plain values: remembers lines, refuses duplicate keys, fills in `${VAR}` and `${VAR:-default}`."""
 
@@ -173,10 +183,13 @@ class _Reader:
         self._faults = faults
         self._environ = environ
         self._scalars = yaml.SafeLoader("")
+        self._seen: set[int] = set()
+        self._repeated = 0
 
     def read(self, node: Any, where: Where) -> Any:
         if node is None:
             return None
+        self._count(node)
         self._lines.setdefault(where, node.start_mark.line + 1)
         if isinstance(node, yaml.MappingNode):
             return dict(self._members(node, where))
@@ -188,6 +201,12 @@ class _Reader:
             self._faults.append(Fault(where, "YAML makes no value of this; put it in quotes"))
             return None
         return self._fill_in(value, where) if isinstance(value, str) else value
+
+    def _count(self, node: yaml.Node) -> None:
+        self._repeated += id(node) in self._seen  # an alias stands for the very node
+        self._seen.add(id(node))
+        if self._repeated > MAX_REPEATED:
+            raise _TooMany
 
     def _members(self, node: yaml.MappingNode, where: Where) -> Iterator[tuple[str, Any]]:
         seen: set[str] = set()

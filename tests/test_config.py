@@ -119,6 +119,21 @@ def test_all_faults_at_once(tmp_path: Path) -> None:
     assert sorted(keys) == ["listen.prot", "models.0.name", "models.0.nmae", "workers", "workers", "workers"]
 
 
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n"
+BOMB += "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
+
+
+@pytest.mark.parametrize(("aliases", "fits"), [(3, True), (4, False)])
+def test_aliases_may_repeat_so_many_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, aliases: int, fits: bool
+) -> None:
+    """Each of these stands for a list and its two items; what is no alias does not count."""
+    monkeypatch.setattr(config, "MAX_REPEATED", 9)
+    text = "a: &x [1, 2]\nb: [" + ", ".join(["*x"] * aliases) + "]\nc: [" + ", ".join("0" * 100) + "]\n"
+    found = faults(tmp_path, text)
+    assert any("aliases" in line for line in found) is not fits
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -131,6 +146,7 @@ def test_all_faults_at_once(tmp_path: Path) -> None:
         ("a: \x00", "not YAML"),
         ("a: &x [*x]", "nested too deeply"),
         ("a: *nobody", "not YAML: found undefined alias"),
+        (BOMB, "its aliases (`*name`) repeat more than 100000 values"),
     ],
 )
 def test_what_is_no_configuration(tmp_path: Path, text: str, says: str) -> None:

@@ -34,7 +34,16 @@ def fill_with_garbage(path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00")
 
 
-SPOILED = pytest.mark.parametrize("spoil", [remove, replace_by_a_directory, fill_with_garbage])
+def fill_with_aliases_of_aliases(path: Path) -> None:
+    """A kilobyte that stands for 9 ** 12 values."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
+    path.write_text("\n".join(lines))
+
+
+SPOILED = pytest.mark.parametrize(
+    "spoil", [remove, replace_by_a_directory, fill_with_garbage, fill_with_aliases_of_aliases]
+)
 
 
 @SPOILED
@@ -65,6 +74,18 @@ def test_gateway_yaml_spoiled_before_it_starts(model: Model, spoil: Callable[[Pa
     with configured(model.url) as setup:
         spoil(setup.path)
         assert "gateway.yaml" in up_fails(setup)
+
+
+def test_check_of_aliases_of_aliases(model: Model) -> None:
+    """It ends in time."""
+    with configured(model.url) as setup:
+        fill_with_aliases_of_aliases(setup.path)
+        argv = [sys.executable, "-m", "extproc", "check"]
+        done = subprocess.run(
+            argv, cwd=setup.folder, env=setup.environ, capture_output=True, text=True, timeout=SECONDS, check=False
+        )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "gateway.yaml: its aliases (`*name`) repeat more than 100000 values" in done.stderr
 
 
 def full(blocks: int) -> list[str]:

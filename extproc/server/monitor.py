@@ -49,7 +49,7 @@ class Monitor:
             _listen(settings.health, "health", self._health)
         if settings.metrics is None:
             return {}
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
         registry = CollectorRegistry()
         MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
         registry.register(OfConfiguration(self._status))

@@ -70,6 +70,8 @@ class Child:
             env=self._environ,
             cwd=self._folder,
             limit=LINE_LIMIT,
+            # Who can open a worker's socket is handed providers' keys; nobody else reads what children write.
+            umask=0o077,
             # Ctrl-C goes to the supervisor alone, which stops its children in their order.
             start_new_session=True,
         )

@@ -31,6 +31,7 @@ async def serve(config: Path, address: str, leave: float) -> None:
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
     await server.listen(address)
+    _close_to_others(address)
     status.serving = True
     print(READY, flush=True)
     told = _told_to_leave()
@@ -43,6 +44,12 @@ async def serve(config: Path, address: str, leave: float) -> None:
     status.serving = False
     await asyncio.sleep(leave)
     await server.stop(GRACE_SECONDS)
+
+
+def _close_to_others(address: str) -> None:
+    """The supervisor's umask lets the owner do all with a socket."""
+    if address.startswith("unix:"):
+        Path(address.removeprefix("unix:")).chmod(0o600)
 
 
 def _told_to_leave() -> asyncio.Event:

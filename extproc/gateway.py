@@ -67,6 +67,7 @@ class Gateway:
         if faults:
             raise source.explain(faults)
         self.fetched = authenticate.fetched
+        self.without_keys = authenticate.without_keys
         self.source = source
         self.catalogue = catalogue
         self._settings = Settings(

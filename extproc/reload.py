@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from extproc import envoy, front, gateway
+from extproc import advice, envoy, front, gateway
 from extproc.config import Invalid, Source
 from extproc.files import DeletedFiles, Files
 from extproc.front import Front, NotTaken
@@ -118,6 +118,7 @@ class Reloader:
         self.status = Status()
         self._files = Files()
         self._deleted = DeletedFiles()
+        self._warnings: list[str] = []
         self._at_start, fetched = self._load(self._files)
         self._current = Generation(1, narrow(self._at_start), self._files, fetched)
         self._older: list[Generation] = []
@@ -194,6 +195,10 @@ class Reloader:
         made = gateway.load(self._path, self._environ, files=files, remote=self._keys)
         if self._front is not None and (faults := front.faults(made.source)):
             raise made.source.explain(faults)
+        known, self._warnings = self._warnings, advice.warnings(made)
+        for warning in self._warnings:
+            if warning not in known:
+                log.warning("%s", warning)
         return made.source, made.fetched
 
     def _in_place(self, source: Source) -> Source:

@@ -172,7 +172,7 @@ def _supervised(run: Callable[[], Coroutine[Any, Any, None]]) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from extproc import explain, gateway
+    from extproc import advice, explain, gateway
     from extproc.config import Invalid
     from extproc.policy.remote_keys import RemoteKeys
 
@@ -181,6 +181,8 @@ def _check(options: argparse.Namespace) -> int:
         made = gateway.load(options.config, remote=remote)
     except Invalid as error:
         return _complain(error, USAGE)
+    for warning in advice.warnings(made):
+        print(f"warning: {warning}", file=sys.stderr)
     if not any((options.token, options.model, options.path, options.body, options.source, options.header)):
         show("\n".join([f"{options.config}: no mistakes found", *explain.remarks(made)]))
         if made.source.config.processor.insecure:

@@ -72,6 +72,7 @@ class Gateway:
         if faults:
             raise source.explain(faults)
         self.fetched = authenticate.fetched
+        self.without_keys = authenticate.without_keys
         self.source = source
         self.catalogue = catalogue
         endpoints = Endpoints(settings.routes)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from extproc import envoy, front, gateway, processor_tls
+from extproc import advice, envoy, front, gateway, processor_tls
 from extproc.config import Fault, Invalid, Source
 from extproc.files import DeletedFiles, Files
 from extproc.front import Front, NotTaken
@@ -125,6 +125,7 @@ class Reloader:
         self.status = Status()
         self._files = Files()
         self._deleted = DeletedFiles()
+        self._warnings: list[str] = []
         self._at_start, fetched = self._load(self._files)
         self._current = Generation(1, narrow(self._at_start), self._files, fetched)
         self._older: list[Generation] = []
@@ -206,6 +207,10 @@ class Reloader:
             processor_tls.check_both(made.source, self._processors)
             if faults := front.faults(made.source):
                 raise made.source.explain(faults)
+        known, self._warnings = self._warnings, advice.warnings(made)
+        for warning in self._warnings:
+            if warning not in known:
+                log.warning("%s", warning)
         return made.source, made.fetched
 
     @property

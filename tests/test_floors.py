@@ -23,6 +23,7 @@ FLOORS: list[set[str]] = [
         "explain",
         "lines",
         "stand_ins",
+        "advice",
     },
     {"server", "envoy", "envoy_limits", "envoy_listener", "envoy_replies"},
     {"gateway"},

@@ -66,6 +66,9 @@ class ApiKeys:
         known = [_Known(bytes.fromhex(one.sha256), _caller(one), _until(one.expires)) for one in entries]
         self._known = {one.digest: one for one in known}
 
+    def __len__(self) -> int:
+        return len(self._known)
+
     def verify(self, key: str, now: float) -> Caller:
         """`now`: Unix seconds. Raises Unproven."""
         digest = hashlib.sha256(key.encode()).digest()

@@ -43,10 +43,14 @@ class Authenticate:
         self._claims = None if claims is None else claims | _ALWAYS_KEPT
         self.fetched: list[Plan] = []
         """For KeySets.use."""
+        self.without_keys: list[Where] = []
+        """Files and sets that hold no key, so that nobody gets in by them."""
         if settings.mode == "strict" and not settings.jwt and settings.api_keys is None:
             faults.append(Fault(("authentication", "jwt"), "strict mode needs at least one issuer, or api_keys"))
         faults += credentials.faults(settings.locations)
         self._api_keys = api_keys.load(source, faults)
+        if settings.api_keys is not None and not len(self._api_keys):
+            self.without_keys.append(("authentication", "api_keys"))
         for index, issuer in enumerate(settings.jwt):
             where = ("authentication", "jwt", index)
             if issuer.issuer in self._issuers:
@@ -59,7 +63,10 @@ class Authenticate:
 
     def _keys(self, source: Source, issuer: Issuer, where: Where, remote: KeySets[Any]) -> KeySource | Fault:
         if not issuer.jwks.fetched:
-            return keys.load(source, issuer, where)
+            fixed = keys.load(source, issuer, where)
+            if isinstance(fixed, keys.Fixed) and not fixed.current():
+                self.without_keys.append((*where, "jwks"))
+            return fixed
         place = places.load(source, issuer, where)
         if isinstance(place, Fault):
             return place

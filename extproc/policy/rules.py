@@ -117,10 +117,13 @@ class Rules:
             if route.serve == "passthrough":
                 faults.extend(fault for rule in of_route.rules if (fault := _never_decided(rule)))
 
+    def every(self) -> list[Rule]:
+        everywhere = [self._everyone, *self._routes, *self._models.values()]
+        return [rule for rules in everywhere for rule in rules.rules]
+
     def claims(self) -> frozenset[str] | None:
         """The claims that some rule can read; None: any."""
-        everywhere = [self._everyone, *self._routes, *self._models.values()]
-        found = [rule.claims for rules in everywhere for rule in rules.rules]
+        found = [rule.claims for rule in self.every()]
         known = [names for names in found if names is not None]
         return frozenset().union(*known) if len(known) == len(found) else None
 

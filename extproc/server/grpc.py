@@ -16,7 +16,7 @@ from extproc.server.http2.streams import Closed, Event, Opened, Received
 
 log = logging.getLogger("extproc")
 
-DEFAULT_MESSAGE_BYTES = 4 << 20
+DEFAULT_MESSAGE_BYTES = 64 << 20
 GOAWAY_SECONDS = 0.1
 STALL_SECONDS = 60.0
 """A peer that reads nothing for so long is gone."""

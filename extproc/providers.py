@@ -7,6 +7,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from weakref import proxy
 
 import msgspec
 
@@ -188,28 +189,27 @@ class Catalogue:
 
     def __init__(self, rules: list[Rule], of_routes: Mapping[str, Rule], settings: schema.Config) -> None:
         self.rules = rules
-        # Not a method: a cache that refers to its owner would keep an old configuration, keys included, until the next
-        # garbage collection.
-        self._known = lru_cache(maxsize=1024)(partial(_resolve, rules, of_routes, settings))
+        self._of_routes = of_routes
+        self._settings = settings
+        # A cache that refers to its owner would keep an old configuration, provider keys included, until the collector
+        # looks.
+        self._known = lru_cache(maxsize=1024)(partial(Catalogue._resolve, proxy(self)))
 
     def resolve(self, name: str, provider: str | None = None) -> Resolved | None:
         """`provider`: the route's, which answers where no rule does. Longer names are no model's; kept by the
         thousand they would fill the memory."""
         return self._known(name, provider) if len(name) <= MAX_MODEL_NAME else None
 
+    def _resolve(self, name: str, provider: str | None) -> Resolved | None:
+        rule = next((rule for rule in self.rules if rule.matches(name)), self._of_routes.get(provider or ""))
+        if rule is None:
+            return None
+        upstream = rule.upstream(name)
+        return Resolved(name, upstream, rule.provider, profile_of(rule, upstream, self._settings), rule)
+
     def names(self) -> list[str]:
         """Names that can be listed: those without a wildcard, and aliases."""
         return list(dict.fromkeys(name for rule in self.rules for name in rule.names()))
-
-
-def _resolve(
-    rules: list[Rule], of_routes: Mapping[str, Rule], settings: schema.Config, name: str, provider: str | None
-) -> Resolved | None:
-    rule = next((rule for rule in rules if rule.matches(name)), of_routes.get(provider or ""))
-    if rule is None:
-        return None
-    upstream = rule.upstream(name)
-    return Resolved(name, upstream, rule.provider, profile_of(rule, upstream, settings), rule)
 
 
 def load(source: Source, environ: Mapping[str, str]) -> tuple[Catalogue, dict[str, Provider], list[Fault]]:

@@ -16,7 +16,7 @@ from extproc.server.http2.streams import Closed, Event, Opened, Received
 
 log = logging.getLogger("extproc")
 
-DEFAULT_MESSAGE_BYTES = 4 << 20
+DEFAULT_MESSAGE_BYTES = 64 << 20
 GOAWAY_SECONDS = 0.1
 STALL_SECONDS = 60.0
 """A peer that reads nothing for so long is gone."""
@@ -159,7 +159,10 @@ class Peer(asyncio.Protocol):
         self._flush_scheduled = True
         try:
             for event in self.http.receive(data):
-                self._dispatch(event)
+                try:
+                    self._handle(event)
+                except Exception as error:  # noqa: BLE001 - a bug ends one call, not all of this connection
+                    self._fail_call(event.stream, error)
         except ConnectionFailed:
             self.close()
             self._close_calls()
@@ -242,13 +245,10 @@ class Peer(asyncio.Protocol):
         if self._transport is not None and (data := self.http.take()):
             self._transport.write(data)
 
-    def _dispatch(self, event: Event) -> None:
-        try:
-            self._handle(event)
-        except Exception as error:  # noqa: BLE001 - a bug ends one call, not all of this connection
-            log.error("call failed: %s", where(error))
-            if (found := self._calls.get(event.stream)) is not None:
-                found.call.end(Status.INTERNAL, "processor failed")
+    def _fail_call(self, stream: int, error: Exception) -> None:
+        log.error("call failed: %s", where(error))
+        if (found := self._calls.get(stream)) is not None:
+            found.call.end(Status.INTERNAL, "processor failed")
 
     def _handle(self, event: Event) -> None:
         match event:

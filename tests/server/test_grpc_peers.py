@@ -5,12 +5,13 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 
 from extproc.server import grpc as server_module
-from extproc.server.grpc import Call, Server
+from extproc.server.grpc import Call, Peer, Server
 from extproc.server.http2 import frames
 from extproc.server.http2.frames import Code, frame
 from tests.server.http2.peer import GREETING, REQUEST, data, headers, request
@@ -266,3 +267,46 @@ def test_a_peer_that_never_reads_again_is_given_up(address: str, monkeypatch: py
             assert await Buggy.told.get() == "closed"
 
     served(address, use, methods=FAILING)
+
+
+class Transport(asyncio.Transport):
+    """Takes everything, and says that its buffer is full when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.reading = True
+
+    def write(self, data: Any) -> None:
+        self.written += data
+
+    def is_closing(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+
+def test_a_peer_that_reads_again_is_not_given_up() -> None:
+    async def run() -> None:
+        loop, timers = asyncio.get_running_loop(), list[asyncio.TimerHandle]()
+        peer, transport, call_later = Peer(Server({BUGGY.encode(): Buggy})), Transport(), loop.call_later
+
+        def remembered(*given: Any) -> asyncio.TimerHandle:
+            timers.append(call_later(*given))
+            return timers[-1]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loop, "call_later", remembered)
+            peer.connection_made(transport)
+            peer.pause_writing()
+            peer.data_received(GREETING)
+            assert (transport.reading, transport.written) == (False, b"")
+            peer.resume_writing()
+        assert transport.reading and transport.written.endswith(frames.frame(frames.SETTINGS, frames.ACK, 0))
+        assert [timer.cancelled() for timer in timers] == [True]
+
+    asyncio.run(run())

@@ -61,6 +61,13 @@ def test_idle_connections_lock_nobody_out(few: Stack) -> None:
         until_served(few.url, few.good_token, 10)
 
 
+def test_headers_that_do_not_end_lock_nobody_out_for_long(few: Stack) -> None:
+    with contextlib.ExitStack() as held:
+        for _ in range(CONNECTIONS):
+            held.enter_context(wire.connect(few.url)).sendall(b"POST /v1/messages HTTP/1.1\r\nhost: g")
+        until_served(few.url, few.good_token, 20)
+
+
 def test_handshakes_that_do_not_end_lock_nobody_out(tmp_path: Path, model: Model) -> None:
     certificate(tmp_path, "localhost")
     config = FEW + "listen: {tls: {certificate: server.pem, key: server.pem}}\n"

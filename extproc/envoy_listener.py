@@ -77,7 +77,8 @@ def _manager(source: Source, live: bool) -> Json:
         "normalize_path": True,
         "merge_slashes": True,
         "path_with_escaped_slashes_action": "UNESCAPE_AND_FORWARD",
-        "request_headers_timeout": "30s",
+        # A connection with half a request's headers is in the way like an idle one, and no other timeout ends it.
+        "request_headers_timeout": "10s",
         **envoy_limits.streams(source.config.limits),
         "stream_idle_timeout": "900s",
         "local_reply_config": local_replies(),
@@ -243,7 +244,7 @@ _PATH = (
 )
 _SEEN = {
     "reason": f"%CEL({_REASON})%",
-    "error": f"%CEL({_ERROR})%",
+    "error": f"%CEL({_ERROR}):{record.MAX_NAME}%",
     "http.path": f"%CEL({_PATH}):{record.MAX_PATH}%",
 }
 

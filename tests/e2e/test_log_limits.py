@@ -131,3 +131,11 @@ def test_what_envoy_refuses_by_itself_is_sampled_too(hasty: tuple[Stack, str]) -
     assert stack.record(answer)["http.status"] == 200
     assert BURST <= len(stack.out.seen) < 4 * BURST
     assert Scrape(metrics).total("extproc_log_left_out_by_envoy_total") > 2 * BURST
+
+
+def test_a_strangers_method(stack: Stack) -> None:
+    fields = [(":method", "M" * 5000), (":path", "/v1/messages"), (":scheme", "http"), (":authority", "gateway")]
+    answer = http2.send(stack.url, fields, b"{}")
+    assert answer is not None
+    line = printed(stack, answer.headers["request-id"])
+    assert harmless(line) and json.loads(line)["http.method"] == "M" * 16

@@ -15,9 +15,9 @@ from tests.e2e.refusals import never_asked
 from tests.e2e.stack import GATEWAY, SECONDS, Model, Stack, prompt, text_of, up
 
 RATE = 2000
-IDLE = 1.5
+IDLE = 2.5
 BODY = 6000
-"""Bytes; whole within IDLE + BODY / RATE seconds, 4.5."""
+"""Bytes; whole within IDLE + BODY / RATE seconds, 5.5."""
 HASTY = GATEWAY + f"limits: {{body_min_rate: {RATE}, body_idle_seconds: {IDLE}}}\n"
 NARROW = GATEWAY + "limits: {calls: 8}\n"
 ONE_WORKER = ("--workers", "1")
@@ -120,7 +120,7 @@ def test_a_silent_upload_is_ended(hasty: Stack, model: Model, size: int | None, 
 
 
 def test_a_slow_upload_above_the_minimum_rate_is_served(hasty: Stack) -> None:
-    """Three seconds of the four and a half that it has."""
+    """Three seconds of the five and a half that it has."""
     with wire.connect(hasty.url) as client:
         client.sendall(announced(hasty, BODY))
         send_slowly(client, body_of(BODY), 3)
@@ -129,7 +129,7 @@ def test_a_slow_upload_above_the_minimum_rate_is_served(hasty: Stack) -> None:
 
 
 def test_a_slow_upload_below_the_minimum_rate_is_ended(hasty: Stack, model: Model) -> None:
-    """It is never silent, and takes ten seconds for what has four and a half."""
+    """It is never silent, and takes ten seconds for what has five and a half."""
     with never_asked(model), wire.connect(hasty.url) as client:
         client.sendall(announced(hasty, BODY))
         sender = threading.Thread(target=send_slowly, args=(client, body_of(BODY), 10))

@@ -27,14 +27,15 @@ def ensure_certificates(processor: Path, envoy: Path, hosts: list[str]) -> bool:
         return False
     authority = ec.generate_private_key(ec.SECP256R1())
     issuer = _name("extproc lab")
-    ca = _builder(issuer, issuer, authority).add_extension(x509.BasicConstraints(True, 0), critical=True)
-    root = _pem(ca.sign(authority, hashes.SHA256()))
+    ca = _builder(issuer, issuer, authority, authority).add_extension(x509.BasicConstraints(True, 0), critical=True)
+    root = _pem(ca.add_extension(_usage(signs=True), critical=True).sign(authority, hashes.SHA256()))
     for folder, usage, trusted in (
         (processor, ExtendedKeyUsageOID.SERVER_AUTH, CLIENT_CA),
         (envoy, ExtendedKeyUsageOID.CLIENT_AUTH, CA),
     ):
         key = ec.generate_private_key(ec.SECP256R1())
-        signed = _leaf(folder.name, issuer, key, usage, hosts).sign(authority, hashes.SHA256())
+        made = _leaf(_builder(_name(folder.name), issuer, key, authority), usage, hosts)
+        signed = made.sign(authority, hashes.SHA256())
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write(folder / KEY, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         _write(folder / trusted, root)
@@ -51,19 +52,30 @@ def _are_good(*folders: Path) -> bool:
     return all(one.not_valid_after_utc - dt.datetime.now(dt.UTC) > RENEWED_BEFORE for one in ends)
 
 
-def _leaf(
-    name: str, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, usage: ObjectIdentifier, hosts: list[str]
-) -> x509.CertificateBuilder:
-    made = _builder(_name(name), issuer, key).add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+def _leaf(made: x509.CertificateBuilder, usage: ObjectIdentifier, hosts: list[str]) -> x509.CertificateBuilder:
     if usage == ExtendedKeyUsageOID.SERVER_AUTH:
         made = made.add_extension(x509.SubjectAlternativeName([_host(host) for host in hosts]), critical=False)
+    made = made.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+    made = made.add_extension(_usage(signs=False), critical=True)
     return made.add_extension(x509.BasicConstraints(False, None), critical=True)
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+def _usage(*, signs: bool) -> x509.KeyUsage:
+    """For certificates, or for handshakes."""
+    names = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only")
+    others = dict.fromkeys((*names, "decipher_only"), False)
+    return x509.KeyUsage(digital_signature=not signs, key_cert_sign=signs, crl_sign=signs, **others)
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, authority: ec.EllipticCurvePrivateKey
+) -> x509.CertificateBuilder:
     now = dt.datetime.now(dt.UTC)
     begin, end = now - dt.timedelta(minutes=5), now + VALID
-    return x509.CertificateBuilder(issuer, subject, key.public_key(), x509.random_serial_number(), begin, end)
+    made = x509.CertificateBuilder(issuer, subject, key.public_key(), x509.random_serial_number(), begin, end)
+    made = made.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    by = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key())
+    return made.add_extension(by, critical=False)
 
 
 def _name(common: str) -> x509.Name:

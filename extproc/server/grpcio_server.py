@@ -22,7 +22,10 @@ MESSAGE_MARGIN = 1 << 20
 """Bytes of a message beyond `max_body_bytes`: its headers and framing."""
 UNSENT_MESSAGES = 64
 """As many replies may wait for a slow peer; until they are sent no further message of that call is read."""
+HANDSHAKE_MILLISECONDS = 10_000
 CONNECTION_MILLISECONDS = 600_000
+CONNECTIONS = 1_000
+"""An Envoy has one or two."""
 _STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 Context: TypeAlias = "ServicerContext[bytes, bytes]"
 
@@ -191,8 +194,8 @@ def _options(message_bytes: int, calls: int) -> list[tuple[str, int]]:
         ("grpc.compression_enabled_algorithms_bitset", 1),  # none: a small message cannot become a large one
         ("grpc.so_reuseport", 0),
         # Strangers hold a connection for no longer than it takes to show a certificate, and so many at a time.
-        ("grpc.server_handshake_timeout_ms", 10_000),
-        ("grpc.max_allowed_incoming_connections", 1_000),
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_MILLISECONDS),
+        ("grpc.max_allowed_incoming_connections", CONNECTIONS),
         # The calls of an Envoy whose machine has gone end within a minute and a half.
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),

@@ -1,4 +1,6 @@
+import contextlib
 import datetime as dt
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +43,26 @@ def test_each_side_gets_what_it_needs(tmp_path: Path) -> None:
     tls = {"certificate": CERTIFICATE, "key": KEY, "client_ca": CLIENT_CA}
     text = ", ".join(f"{key}: {processor / name}" for key, name in tls.items())
     assert gateway(tmp_path, f"{GATEWAY}processor: {{tls: {{{text}}}}}\n").tls is not None
+
+
+def test_the_strictest_of_verifiers_takes_them(tmp_path: Path) -> None:
+    """As Python is from 3.13 on, which wants more than Envoy and grpcio do."""
+    processor, envoy = made(tmp_path)
+    ensure_certificates(processor, envoy, HOSTS)
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    server.load_cert_chain(processor / CERTIFICATE, processor / KEY)
+    server.load_verify_locations(processor / CLIENT_CA)
+    server.verify_mode = ssl.CERT_REQUIRED
+    client.load_cert_chain(envoy / CERTIFICATE, envoy / KEY)
+    client.load_verify_locations(envoy / CA)
+    for context in (server, client):
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+    ours, theirs = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = [client.wrap_bio(theirs, ours, server_hostname="processor"), server.wrap_bio(ours, theirs, server_side=True)]
+    for end in (*ends, *ends):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            end.do_handshake()
+    assert all(end.getpeercert() for end in ends)
 
 
 def test_they_stay(tmp_path: Path) -> None:

@@ -137,6 +137,32 @@ async def closed_after(address: str, data: bytes) -> None:
     writer.close()
 
 
+def test_who_says_nothing_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grpcio_server, "HANDSHAKE_MILLISECONDS", 200)
+
+    async def use(address: str, carrier: Carrier) -> None:
+        await closed_after(address, b"")
+        assert await echoes(carrier.channel(address))
+
+    served(tmp_path, use)
+
+
+def test_connections_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grpcio_server, "CONNECTIONS", 2)
+    monkeypatch.setattr(grpcio_server, "HANDSHAKE_MILLISECONDS", 600_000)
+
+    async def use(address: str, carrier: Carrier) -> None:
+        host, _, port = address.rpartition(":")
+        silent = [await asyncio.open_connection(host, int(port)) for _ in range(2)]
+        await closed_after(address, b"")
+        for _, writer in silent:
+            writer.close()
+        while not await echoes(carrier.channel(address)):
+            pass
+
+    served(tmp_path, use)
+
+
 def test_certificates_are_renewed_while_it_serves(tmp_path: Path) -> None:
     async def use(address: str, carrier: Carrier) -> None:
         before = await presented(address)

@@ -24,14 +24,14 @@ authorization:
     - 'request.operation in ["completions", "batches"]'
 providers:
   versioned: {dialects: [chat], base_url: "${PROVIDER}/v1", api_key: {env: MODEL_KEY}}
-  root: {dialects: [messages], base_url: "${PROVIDER}", api_key: {env: MODEL_KEY}}
+  plain: {dialects: [messages], base_url: "${PROVIDER}", api_key: {env: MODEL_KEY}}
   deep: {dialects: [chat], base_url: "${PROVIDER}/api/v1", api_key: {env: MODEL_KEY}}
 models:
   - {name: gpt-open, provider: versioned, model: gpt-pinned}
   - {name: gpt-secret, provider: versioned, allow: 'jwt.team == "research"'}
 routes:
   - {path: "*", serve: passthrough, provider: versioned}
-  - {path: "/root/*", serve: passthrough, provider: root}
+  - {path: "/plain/*", serve: passthrough, provider: plain}
   - {path: "/deep/*", serve: passthrough, provider: deep}
 """
 SECRET = {"model": "gpt-secret", "max_tokens": 9, "messages": [{"role": "user", "content": "q"}], "input": "q"}
@@ -79,11 +79,13 @@ SPELLINGS = [
     "/v1/messages%23x",
     "/v1/v1/chat/completions",
     "/openai/deployments/d/chat/completions",
-    "/root/v1/messages",
-    "/root/chat/completions",
-    "/root/;a=b/v1/responses",
+    "/plain/v1/messages",
+    "/plain/chat/completions",
+    "/plain/;a=b/v1/responses",
     "/deep/v1/chat/completions",
     "/deep/x/..;/chat/completions",
+    "/v1/files/..;/batches",
+    "/v1/files/%252e%252e/admin",
 ]
 
 

@@ -181,7 +181,7 @@ def _check(options: argparse.Namespace) -> int:
     except Invalid as error:
         return _complain(error, USAGE)
     if not any((options.token, options.model, options.path, options.body, options.source, options.header)):
-        print(f"{options.config}: no mistakes found")
+        print("\n".join([f"{options.config}: no mistakes found", *explain.remarks(made)]))
         return 0
     try:
         token = explain.token(options.token)

@@ -17,7 +17,8 @@ from typing import Any
 
 import msgspec
 
-from extproc.endpoints import Operation
+from extproc import model_paths, schema
+from extproc.endpoints import Endpoints, Operation
 from extproc.errors import Kind, Reason, Rejection
 from extproc.events import Action, AwaitBody, Headers, RequestBody, RequestHeaders, Respond
 from extproc.facts import Facts
@@ -70,6 +71,25 @@ def header(given: str) -> tuple[str, str]:
         raise Unusable(f"{given!r} is not NAME:VALUE")
     name = name.strip().lower()
     return ":authority" if name == "host" else name, value.strip()
+
+
+def remarks(gateway: Gateway) -> Iterator[str]:
+    """What is no mistake, and yet is easily overlooked: one line each."""
+    settings = gateway.source.config
+    endpoints = Endpoints(settings.routes)
+    for index, route in enumerate(settings.routes):
+        ruled = any("request.operation" in rule for rule in _rules_of(settings.authorization, route))
+        paths = [] if route.serve != "passthrough" or ruled else model_paths.unruled(endpoints, index)
+        if paths:
+            yield (
+                f"{gateway.source.place(('routes', index))}: routes.{index} passes calls to {route.provider} through:"
+                f" rules of models do not apply to {', '.join(paths)}; a rule on request.operation can refuse them"
+            )
+
+
+def _rules_of(*ruled: schema.Ruled) -> Iterator[str]:
+    for one in ruled:
+        yield from (*one.allow, *one.deny, *one.require)
 
 
 def run(gateway: Gateway, remote: RemoteKeys, asked: Asked) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from extproc import config, providers
+from extproc import config, model_paths, providers
 from extproc.config import Fault, Invalid, Source
 from extproc.endpoints import Endpoints, Operation
 from extproc.errors import Rejection
@@ -25,6 +25,7 @@ from extproc.policy.rules import Rules
 from extproc.providers import Catalogue
 from extproc.schema import Config
 from extproc.settings import Settings
+from extproc.wire.paths import canonical
 
 _UUID = re.compile(r"[0-9a-f]{32}")
 
@@ -59,7 +60,7 @@ class Gateway:
         faults: list[Fault] = []
         settings = source.config
         catalogue, self.providers, found = providers.load(source, os.environ if environ is None else environ)
-        faults += found
+        faults += [*found, *model_paths.faults(settings, self.providers)]
         self.rules = Rules(source, catalogue, faults)
         authorize_model = AuthorizeModel(self.rules)
         authenticate = Authenticate(source, faults, remote or RemoteKeys())
@@ -69,6 +70,7 @@ class Gateway:
         self.fetched = authenticate.fetched
         self.source = source
         self.catalogue = catalogue
+        endpoints = Endpoints(settings.routes)
         self._settings = Settings(
             settings.streaming.first_event_hold,
             settings.streaming.ping_interval,
@@ -79,7 +81,7 @@ class Gateway:
         self._steps: dict[type[Event], tuple[Step, ...]] = {
             RequestHeaders: (
                 *([trace] if trace is not None else []),
-                FindEndpoint(Endpoints(settings.routes), self.providers),
+                FindEndpoint(endpoints, self.providers),
                 authenticate,
                 Authorize(self.rules),
                 CheckRequest(settings.max_body_bytes),
@@ -170,7 +172,8 @@ def _note(facts: Facts, event: Event) -> None:
             facts.headers = headers
             facts.source = source.rpartition(":")[0].strip("[]")
             facts.method = headers.get(":method")
-            facts.path, _, facts.query = headers.get(":path").partition("?")
+            path, _, facts.query = headers.get(":path").partition("?")
+            facts.path = canonical(path)
             facts.request_id = _request_id(headers.get("x-request-id"))
         case RequestBody(body):
             facts.raw_body = body

@@ -17,7 +17,7 @@ FLOORS: list[set[str]] = [
     {"exchange", "answer", "policy", "tracing"},
     {"translate", "record"},
     {"facts"},
-    {"endpoints", "providers"},
+    {"endpoints", "model_paths", "providers"},
     {"wire", "events", "errors", "config", "files", "schema", "settings", "profiles", ""},
 ]
 APART = {"demo", "pb"}

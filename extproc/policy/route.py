@@ -4,9 +4,10 @@ from collections.abc import Mapping
 
 import msgspec
 
-from extproc.endpoints import READS_BODY, Endpoints, dialect_of
+from extproc.endpoints import READS_BODY, Endpoints, Operation, dialect_of
 from extproc.errors import Kind, Reason, Rejection, invalid, unknown_model
 from extproc.facts import Facts
+from extproc.model_paths import endpoint_upstream
 from extproc.providers import Catalogue, Provider
 from extproc.translate.model_lists import is_list
 
@@ -21,12 +22,22 @@ class FindEndpoint:
 
     async def __call__(self, facts: Facts, now: float) -> Rejection | None:
         facts.endpoint = self._endpoints.find(facts.method, facts.path)
-        known = facts.endpoint.dialect if facts.endpoint else None
         facts.provider = self._providers.get((facts.endpoint and facts.endpoint.provider) or "")
+        self._judge_by_upstream_path(facts)
+        known = facts.endpoint.dialect if facts.endpoint else None
         if facts.provider is not None and known is None and not is_list(facts.path):
             known = facts.provider.dialects[0]
         facts.dialect = known or dialect_of(facts.path, facts.headers)
         return None
+
+    def _judge_by_upstream_path(self, facts: Facts) -> None:
+        """A path that is a served one at the provider does not pass through."""
+        endpoint, provider = facts.endpoint, facts.provider
+        if endpoint is None or endpoint.operation is not Operation.PASSTHROUGH or provider is None:
+            return
+        facts.endpoint = endpoint_upstream(endpoint, facts.path, provider)
+        if facts.endpoint is not endpoint:
+            facts.provider = None
 
 
 class CheckRequest:

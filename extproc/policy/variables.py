@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from extproc import model_paths
 from extproc.endpoints import Operation
 from extproc.events import Headers
 from extproc.facts import Caller, Facts
@@ -44,6 +45,10 @@ VARIABLES = (
     Variable("caller.kind", "string", Part.CALLER, "`jwt`, `key` or `anonymous`"),
     Variable("request.method", "string", Part.REQUEST, "`POST`"),
     Variable("request.path", "string", Part.REQUEST, "the path that is routed, without its query"),
+    Variable(
+        "request.operation", "string", Part.REQUEST,
+        "`generate`, `count_tokens` or `list_models`; for a call that passes through, which kind of API it reaches",
+    ),
     Variable("request.host", "string", Part.REQUEST, "as the client named it: lower case, without the port"),
     Variable(
         "request.headers", "map<string, string>", Part.REQUEST,
@@ -93,6 +98,7 @@ def _request(facts: Facts) -> Values:
     return {
         "request.method": facts.method,
         "request.path": facts.path,
+        "request.operation": model_paths.operation(facts.endpoint, facts.path),
         "request.host": _PORT.sub("", facts.headers.get(":authority")).lower(),
         "request.headers": _headers(facts.headers, _HIDDEN | facts.hidden),
         "request.time": datetime.fromtimestamp(facts.started, UTC),

@@ -1,0 +1,136 @@
+"""What a path means to a provider, read as the most lenient of servers would read it.
+
+A call that passes through is judged by the path that goes upstream: one that equals a served endpoint there is served
+under the rules for models, one that only resembles it is refused, and others that reach a model are named for rules.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from extproc import schema
+from extproc.config import Fault
+from extproc.endpoints import BUILT_IN, Endpoint, Endpoints, Operation
+from extproc.providers import Provider
+
+Segments = tuple[str, ...]
+
+_DECODINGS = 4
+"""Proxies in front of a server may each decode once."""
+_END = re.compile(r"[?#]")
+_BLANKS = "".join(map(chr, range(0x21))) + "\x7f\xa0"
+_TAILS = [tuple(path.removeprefix("/v1/").split("/")) for path in BUILT_IN]
+# No server takes a path without one of these words for a served one, unless something in it is still encoded.
+_SUSPECT = re.compile(r"messages|completions|responses|%", re.IGNORECASE)
+
+# Segments by which vendors' APIs reach a model, or prepare a call of one -> the name that rules know them by.
+_REACHING: dict[str, str] = {
+    "batches": "batches", "batch": "batches", "files": "files", "uploads": "files",
+    "completions": "completions", "completion": "completions", "complete": "completions", "edits": "completions",
+    "messages": "messages", "responses": "responses", "conversations": "responses",
+    "embeddings": "embeddings", "embed": "embeddings", "embedding": "embeddings",
+    "rerank": "rerank", "score": "rerank", "pooling": "rerank", "classify": "rerank",
+    "images": "images", "image": "images", "videos": "videos", "video": "videos",
+    "audio": "audio", "speech": "audio", "transcriptions": "audio", "translations": "audio", "text-to-speech": "audio",
+    "realtime": "realtime", "live": "realtime",
+    "assistants": "assistants", "threads": "assistants", "runs": "assistants", "agents": "assistants",
+    "sessions": "assistants", "workflows": "assistants", "chatkit": "assistants",
+    "moderations": "moderations", "fine_tuning": "fine_tuning", "fine-tunes": "fine_tuning", "evals": "evals",
+    "generate": "generate", "chat": "generate", "invoke": "generate", "invocations": "generate",
+    "invoke-with-response-stream": "generate", "converse": "generate", "converse-stream": "generate",
+    "prompts": "generate",
+}  # fmt: skip
+# Verbs of Google's form, `models/x:streamGenerateContent`, in lower case.
+_VERB = re.compile(r":[a-z]*(generate|predict|embed|batch|infer|complete)")
+OTHER = "other"
+# A path for each of them that a route may cover, as `check` names it.
+_EXAMPLES = (
+    "/v1/messages/batches", "/v1/batches", "/v1/files", "/v1/completions", "/v1/embeddings", "/v1/images/generations",
+    "/v1/audio/speech", "/v1/videos", "/v1/realtime/sessions", "/v1/assistants", "/v1/responses/compact",
+    "/v1/moderations", "/v1/fine_tuning/jobs", "/v1/models/m:generateContent",
+)  # fmt: skip
+
+
+def segments(path: str) -> Segments:
+    """Decoded, in lower case, without parameters (`;a=b`), blanks, dots at the end and a query."""
+    for _ in range(_DECODINGS):
+        path, before = unquote(path), path
+        if path == before:
+            break
+    kept: list[str] = []
+    for segment in _END.split(path, maxsplit=1)[0].casefold().replace("\\", "/").split("/"):
+        name = segment.partition(";")[0].strip(_BLANKS)
+        if name == "..":
+            kept = kept[:-1]
+        elif name := name.rstrip("." + _BLANKS):
+            kept.append(name)
+    return tuple(kept)
+
+
+def endpoint_upstream(endpoint: Endpoint, path: str, provider: Provider) -> Endpoint | None:
+    """What a call is that would pass through: `endpoint` itself, or the served one that `path` is at the provider;
+    None: it may be taken for a served one there."""
+    if not _SUSPECT.search(path):
+        return endpoint
+    upstream = provider.path(path)
+    if served := _served(provider.base_url).get(upstream.rstrip("/")):
+        # Its models are those of `models`: a route for everything adds none that has no rules.
+        return msgspec.structs.replace(BUILT_IN[served], route=endpoint.route)
+    return None if _resembles(segments(upstream), provider.base_url) else endpoint
+
+
+def operation(endpoint: Endpoint | None, path: str) -> str:
+    """The name that rules know a call by. `path`: the client's, as it is routed."""
+    if endpoint is None:
+        return "unknown"
+    return _reaches(segments(path)) if endpoint.operation is Operation.PASSTHROUGH else str(endpoint.operation)
+
+
+def unruled(routes: Endpoints, index: int) -> list[str]:
+    """Paths behind a passthrough route that reach models where rules of `models` do not apply, one of a kind."""
+    found = {path: routes.find("POST", path) for path in _EXAMPLES}
+    return [path for path, endpoint in found.items() if endpoint is not None and endpoint.route == index]
+
+
+def faults(settings: schema.Config, providers: Mapping[str, Provider]) -> Iterator[Fault]:
+    """A route that would pass a served path through: the rules of its models would never be asked."""
+    for index, route in enumerate(settings.routes):
+        provider = providers.get(route.provider or "")
+        if route.serve != "passthrough" or route.path.endswith("*") or provider is None:
+            continue
+        if served := _served(provider.base_url).get(provider.path(route.path).rstrip("/")):
+            name = BUILT_IN[served].dialect
+            yield Fault(("routes", index, "serve"), f"this path reaches models at {provider.name}: write serve: {name}")
+
+
+@lru_cache(maxsize=256)
+def _served(base_url: str) -> dict[str, str]:
+    """Path at the provider -> ours."""
+    provider = Provider("", ("chat",), base_url, None)
+    found = {provider.path(path.removeprefix("/v1")): path for path in BUILT_IN}
+    return found | {provider.path(path): path for path in BUILT_IN}
+
+
+def _resembles(found: Segments, base_url: str) -> bool:
+    base = segments(urlsplit(base_url).path)
+    root = base[:-1] if base[-1:] == ("v1",) else base
+    places = (base, root)
+    return found[-2:] == ("chat", "completions") or any(
+        found[-len(tail) - 1 :] == ("v1", *tail) or any(found == (*place, *tail) for place in places) for tail in _TAILS
+    )
+
+
+def _reaches(found: Segments) -> str:
+    """The most telling segment is the last: `/v1/messages/batches` are batches, `/v1/threads/x/messages` is of a
+    thread."""
+    names = [_REACHING[name] for name in found if name in _REACHING]
+    if "batches" in names:
+        return "batches"
+    if "assistants" in names:
+        return "assistants"
+    if any(_VERB.search(name) for name in found):
+        return "generate"
+    return names[0] if names else OTHER

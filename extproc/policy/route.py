@@ -11,6 +11,9 @@ from extproc.model_paths import endpoint_upstream
 from extproc.providers import Catalogue, Provider
 from extproc.translate.model_lists import is_list
 
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+"""TRACE would send a request back with the provider's key in it (RFC 9110, 9.3.8)."""
+
 
 class FindEndpoint:
     """Sets `facts.endpoint`, `facts.dialect` and, for a call that passes through, `facts.provider`.
@@ -41,13 +44,15 @@ class FindEndpoint:
 
 
 class CheckRequest:
-    """Path, method and the headers that say what the body is."""
+    """Method, path and the headers that say what the body is."""
 
     def __init__(self, max_body_bytes: int) -> None:
         self._max_body_bytes = max_body_bytes
 
     async def __call__(self, facts: Facts, now: float) -> Rejection | None:
         endpoint = facts.endpoint
+        if facts.method not in METHODS:
+            return _wrong_method(facts.method, ", ".join(METHODS))
         if endpoint is None:
             return _not_found(f"{facts.method} {facts.path}: there is no such endpoint", "unknown_url", "unknown_path")
         if endpoint.method not in ("", facts.method):
@@ -119,7 +124,7 @@ def _not_found(message: str, code: str, detail: str) -> Rejection:
 def _wrong_method(method: str, allowed: str) -> Rejection:
     return Rejection(
         kind=Kind.INVALID_REQUEST,
-        message=f"{method} is not allowed here, use {allowed}",
+        message=f"{method[:40]} is not allowed here, use {allowed}",
         reason=Reason.INVALID_REQUEST,
         code="method_not_allowed",
         detail="wrong_method",

@@ -82,13 +82,32 @@ class Forward(msgspec.Struct, frozen=True):
 
 
 class Pass(msgspec.Struct, frozen=True):
-    """The final verdict at the headers: let the request go upstream, its body unread, and its answer too but for one
-    that has to be translated."""
+    """The final verdict at the headers: let the request go upstream, its body unread. Of the answer the headers are
+    shown, or all of it where it has to be translated."""
 
     set_headers: dict[str, str]
     remove_headers: tuple[str, ...]
     record: Record
     read_answer: bool = False
+
+
+class PassAnswer(msgspec.Struct, frozen=True):
+    """Let the answer to a call that passes through go on, without some of its headers."""
+
+    remove_headers: tuple[str, ...]
+    record: Record
+    read_body: bool = False
+    """Hold the headers and show the body, in one piece."""
+
+
+class ReplaceBody(msgspec.Struct, frozen=True):
+    """Let an answer go on that was held and read; its status stays."""
+
+    body: bytes
+    remove_headers: tuple[str, ...]
+    record: Record
+    media: str = ""
+    """Media type of the new body; empty: that of the old one."""
 
 
 class Respond(msgspec.Struct, frozen=True):
@@ -116,4 +135,4 @@ class AnswerBody(msgspec.Struct, frozen=True):
     record: Record
 
 
-Action = AwaitBody | Forward | Pass | Respond | BeginAnswer | AnswerBody
+Action = AwaitBody | Forward | Pass | PassAnswer | ReplaceBody | Respond | BeginAnswer | AnswerBody

@@ -14,6 +14,7 @@ from extproc.events import (
     Event,
     Forward,
     Pass,
+    PassAnswer,
     Record,
     RequestBody,
     RequestHeaders,
@@ -23,6 +24,7 @@ from extproc.events import (
     Silence,
 )
 from extproc.facts import Facts
+from extproc.passed import REQUEST_HEADERS, PassedAnswer, accept_encoding
 from extproc.profiles import Profile
 from extproc.providers import Resolved
 from extproc.settings import Settings
@@ -36,12 +38,6 @@ from extproc.wire.rejections import rejection_body, rejection_status
 # Everything else a client sends stays here; what the provider needs is set anew.
 UPSTREAM_HEADERS = frozenset({"traceparent", "tracestate", "x-request-id"})
 USER_AGENT = "llm-extproc"
-# A call that passes through keeps what describes it; nothing else, above all no credential.
-PASSED_ON = (
-    "accept", "anthropic-", "content-", "idempotency-key", "if-", "openai-", "range", "traceparent", "tracestate",
-    "user-agent", "x-app", "x-claude-code-", "x-request-id", "x-stainless-",
-)  # fmt: skip
-
 _NO_COUNT = Rejection(
     kind=Kind.NOT_FOUND,
     message="tokens are not counted for this model",
@@ -68,14 +64,18 @@ class Phase(Enum):
     SENT = auto()
     ANSWERING = auto()
     DONE = auto()
+    PASSED = auto()
+    """A call that passes through has gone upstream; the headers of its answer are awaited."""
+    PASSED_ERROR = auto()
+    """The body of its error is awaited, in one piece."""
 
 
 NEXT: dict[type[Event], frozenset[Phase]] = {
     RequestHeaders: frozenset({Phase.NEW}),
     RequestBody: frozenset({Phase.ADMITTED}),
     # Envoy's own refusals (a body too large, say) come in ADMITTED.
-    ResponseHeaders: frozenset({Phase.ADMITTED, Phase.SENT}),
-    ResponseBody: frozenset({Phase.ANSWERING}),
+    ResponseHeaders: frozenset({Phase.ADMITTED, Phase.SENT, Phase.PASSED}),
+    ResponseBody: frozenset({Phase.ANSWERING, Phase.PASSED_ERROR}),
     Silence: frozenset({Phase.ANSWERING}),
 }
 
@@ -90,6 +90,7 @@ class Exchange:
         self.phase = Phase.NEW
         self._settings = settings
         self._answer = Answer(facts, settings)
+        self._passed: PassedAnswer | None = None
         self._now = 0.0
 
     @property
@@ -111,6 +112,11 @@ class Exchange:
                 return [self._admit(event)]
             case RequestBody():
                 return [self._send()]
+            case ResponseHeaders() if self._passed is not None:
+                return [self._pass_answer(self._passed.on_headers(event))]
+            case ResponseBody() if self._passed is not None:
+                self.phase = Phase.DONE
+                return [self._passed.on_body(event)]
             case ResponseHeaders():
                 self.phase = Phase.ANSWERING
                 return self._answer.begins(event, now)
@@ -157,14 +163,24 @@ class Exchange:
 
     def _pass(self) -> Pass:
         """Path, query and body go on as they are, the credential is the provider's."""
-        self.phase = Phase.DONE
+        self.phase = Phase.PASSED
         provider = self.facts.provider
         assert provider is not None
+        self._passed = PassedAnswer(self.facts, provider)
         query = f"?{self.facts.query}" if self.facts.query else ""
-        headers = {":path": provider.path(self.facts.path) + query, **self._trace(), **provider.credential_headers()}
+        headers = {
+            ":path": provider.path(self.facts.path) + query,
+            "accept-encoding": accept_encoding(self.facts.headers),
+            **self._trace(),
+            **provider.credential_headers(),
+        }
         fields = record.of_request(self.facts, self._settings.claims) | record.of_provider(provider)
-        kept = {name for name in self.facts.headers.names() if name.startswith(PASSED_ON)}
-        return Pass(headers, other_names(self.facts.headers, kept | headers.keys()), fields | record.verdict(provider))
+        remove = other_names(self.facts.headers, REQUEST_HEADERS | headers.keys())
+        return Pass(headers, remove, fields | record.verdict(provider))
+
+    def _pass_answer(self, action: PassAnswer) -> PassAnswer:
+        self.phase = Phase.PASSED_ERROR if action.read_body else Phase.DONE
+        return action
 
     def _is_foreign_list(self, event: RequestHeaders) -> bool:
         """A list of models that comes in another shape than the caller reads."""

@@ -14,6 +14,7 @@ from tests.playbook import (
     SILENCE,
     Json,
     Playbook,
+    answers,
     awaits,
     begins,
     rejects,
@@ -23,7 +24,7 @@ from tests.playbook import (
     response_headers,
     says,
 )
-from tests.settings import gateway
+from tests.settings import GATEWAY, gateway
 
 ASK: Json = {"model": "claude-x", "max_tokens": 10, "messages": [{"role": "user", "content": "q"}]}
 SSE = "text/event-stream"
@@ -46,13 +47,17 @@ ALLOWED = {
     (Phase.SENT, ResponseHeaders): Phase.ANSWERING,
     (Phase.ANSWERING, ResponseBody): Phase.ANSWERING,
     (Phase.ANSWERING, Silence): Phase.ANSWERING,
+    (Phase.PASSED, ResponseHeaders): Phase.DONE,
+    (Phase.PASSED_ERROR, ResponseBody): Phase.DONE,
 }
+PASSING = 'routes: [{path: "/v1/files*", serve: passthrough, provider: openai}]'
+
 ALL = [(phase, kind) for phase in Phase for kind in EVENTS]
 
 
 @pytest.fixture(scope="module")
 def gate(tmp_path_factory: pytest.TempPathFactory) -> Gateway:
-    return gateway(tmp_path_factory.mktemp("gateway"))
+    return gateway(tmp_path_factory.mktemp("gateway"), f"{GATEWAY}\n{PASSING}\n")
 
 
 def at(gate: Gateway, phase: Phase, *, stream: bool = True) -> Playbook:
@@ -60,10 +65,20 @@ def at(gate: Gateway, phase: Phase, *, stream: bool = True) -> Playbook:
     play = Playbook(gate)
     if phase is Phase.DONE:
         return play >> request_headers() << rejects(401, "authentication_error")
+    if phase in (Phase.PASSED, Phase.PASSED_ERROR):
+        return passed(play, phase)
     for reached in range(Phase.ADMITTED.value, phase.value + 1):
         step: dict[Phase, Event] = {Phase.ADMITTED: HEADERS, Phase.SENT: request_body(ASK | {"stream": stream})}
         play >> step.get(Phase(reached), response_headers(content_type=SSE if stream else "application/json"))
         play._pending.clear()
+    assert play.exchange.phase is phase
+    return play
+
+
+def passed(play: Playbook, phase: Phase) -> Playbook:
+    play >> request_headers("/v1/files/f", "GET", token=token()) << {"action": "Pass"}
+    if phase is Phase.PASSED_ERROR:
+        play >> response_headers(404) << {"action": "PassAnswer", "read_body": True}
     assert play.exchange.phase is phase
     return play
 
@@ -94,6 +109,11 @@ def test_what_comes_out_of_order_changes_nothing(gate: Gateway) -> None:
 @pytest.mark.parametrize("phase", [Phase.NEW, Phase.ADMITTED, Phase.SENT])
 def test_a_bug_before_the_answer(gate: Gateway, phase: Phase) -> None:
     assert at(gate, phase).fail() << rejects(500, *BUG, **KNOWN)
+
+
+@pytest.mark.parametrize("phase", [Phase.PASSED, Phase.PASSED_ERROR])
+def test_a_bug_at_an_answer_that_passes_through(gate: Gateway, phase: Phase) -> None:
+    assert at(gate, phase).fail() << answers({"error": {"message": BUG[1]}}, 500, **KNOWN)
 
 
 def test_a_bug_while_the_answer_is_held(gate: Gateway) -> None:

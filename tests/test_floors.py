@@ -14,7 +14,7 @@ FLOORS: list[set[str]] = [
     {"__main__", "cli", "up", "reload", "front", "claude", "dryrun", "explain", "lines"},
     {"server", "envoy", "envoy_limits", "envoy_listener", "envoy_replies"},
     {"gateway"},
-    {"exchange", "answer", "policy", "tracing"},
+    {"exchange", "answer", "passed", "policy", "tracing"},
     {"translate", "record"},
     {"facts"},
     {"endpoints", "model_paths", "providers"},

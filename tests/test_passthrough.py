@@ -1,13 +1,24 @@
 """Calls whose body and answer nobody here reads: proven, ruled and sent on with the provider's credential."""
 
+import gzip
 import re
 from typing import Any
 
 import pytest
 
 from extproc.gateway import Gateway
+from extproc.passed import MAX_ERROR_BYTES
 from tests.issuing import claims, token
-from tests.playbook import ABSENT, Json, Playbook, answers, awaits, request_headers, response_headers
+from tests.playbook import (
+    ABSENT,
+    Json,
+    Playbook,
+    answers,
+    awaits,
+    request_headers,
+    response_body,
+    response_headers,
+)
 from tests.settings import AUTHENTICATION, CLUSTER, KEY, MODELS, PROVIDERS, gateway
 
 TEXT = f"""
@@ -72,8 +83,43 @@ def test_what_is_ruled_by_model_is_not_passed_by(gate: Gateway, path: str) -> No
         assert Playbook(gate) >> request_headers(spelling, token=token()) << awaits(verdict=ABSENT)
 
 
-def test_nothing_follows(gate: Gateway) -> None:
+ANSWER: Json = {"set_cookie": "a=b", "location": "https://elsewhere", "etag": "e", "x_echo": f"Bearer {KEY}"}
+
+
+@pytest.mark.parametrize("end", [False, True])
+def test_a_success_is_not_read(gate: Gateway, end: bool) -> None:
     play = Playbook(gate) >> request_headers("/v1/files", "GET", token=token()) << passes({})
+    play >> response_headers(details="via_upstream", end=end, **ANSWER)
+    play << {"action": "PassAnswer", "remove_headers": ["location", "set-cookie", "x-echo"], "read_body": False}
     assert play.exchange.deadline is None
-    with pytest.raises(Exception, match="ResponseHeaders in DONE"):
-        play >> response_headers()
+    with pytest.raises(Exception, match="ResponseBody in DONE"):
+        play >> response_body(b"", end=True)
+
+
+def test_an_error_is_read(gate: Gateway) -> None:
+    play = Playbook(gate) >> request_headers("/v1/files", "GET", token=token()) << passes({})
+    play >> response_headers(401, details="via_upstream", content_length="9", location="/v1/files/1")
+    play << {"action": "PassAnswer", "remove_headers": ["content-length"], "read_body": True}
+    play >> response_body(f"no key {KEY} at api.openai.example".encode(), end=True)
+    assert play << {"action": "ReplaceBody", "body": "no key [key] at [address]", "media": ""}
+
+
+def test_what_needs_no_change_stays(gate: Gateway) -> None:
+    play = Playbook(gate) >> request_headers("/v1/files", "GET", token=token()) << passes({})
+    play >> response_headers(500) << {"action": "PassAnswer", "read_body": True} >> response_body(b"oops", end=True)
+    assert play << {"action": "ReplaceBody", "body": "oops"}
+
+
+def test_a_bomb_is_not_unpacked(gate: Gateway) -> None:
+    bomb = gzip.compress(bytes(MAX_ERROR_BYTES + 1))
+    play = Playbook(gate) >> request_headers("/v1/files", "GET", token=token()) << passes({})
+    play >> response_headers(500, content_encoding="gzip") << {"action": "PassAnswer", "read_body": True}
+    play >> response_body(bomb, end=True)
+    message = re.compile("in a form that cannot be read here")
+    assert play << {"action": "ReplaceBody", "body": {"error": {"message": message}}, "media": "application/json"}
+
+
+def test_envoys_own_answer_stays_as_it_is(gate: Gateway) -> None:
+    play = Playbook(gate) >> request_headers("/v1/files", "GET", token=token()) << passes({})
+    play >> response_headers(503, details="no_healthy_upstream", www_authenticate="x")
+    assert play << {"action": "PassAnswer", "remove_headers": [], "read_body": False}

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from extproc.config import Fault
 from extproc.events import Headers
-from extproc.exchange import PASSED_ON
+from extproc.passed import REQUEST_HEADERS
 from extproc.policy.tokens import Unproven
 from extproc.schema import CookieLocation, HeaderLocation, Location
 
@@ -84,7 +84,7 @@ def faults(locations: Sequence[Location]) -> Iterator[Fault]:
             yield Fault(where, "this location stands here twice")
         if not isinstance(location, HeaderLocation):
             continue
-        if location.header.startswith(PASSED_ON):
+        if location.header in REQUEST_HEADERS:
             yield Fault((*where, "header"), f"{location.header} is passed on to providers; choose another header")
         elif location.header in _RESERVED or location.header.startswith(_ENVOYS):
             yield Fault((*where, "header"), f"{location.header} has a meaning of its own; choose another header")

@@ -12,7 +12,9 @@ from extproc.events import (
     Forward,
     Headers,
     Pass,
+    PassAnswer,
     Record,
+    ReplaceBody,
     RequestBody,
     RequestHeaders,
     Respond,
@@ -33,7 +35,11 @@ _READ_ANSWER = pb.ProcessingMode(
     response_trailer_mode=pb.ProcessingMode.SEND,
 )
 
-_READ_NOTHING = pb.ProcessingMode(request_body_mode=pb.ProcessingMode.NONE, response_header_mode=pb.ProcessingMode.SKIP)
+_READ_ANSWERS_HEADERS = pb.ProcessingMode(
+    request_body_mode=pb.ProcessingMode.NONE, response_header_mode=pb.ProcessingMode.SEND
+)
+# Given with the response headers, it holds those back as no other mode would then (Envoy 1.40).
+_READ_ANSWERS_BODY = pb.ProcessingMode(response_body_mode=pb.ProcessingMode.BUFFERED)
 
 
 class Unexpected(Exception):
@@ -88,8 +94,14 @@ def _bare(action: Action, trailers: bool) -> pb.ProcessingResponse:
             common = pb.CommonResponse(header_mutation=mutation, clear_route_cache=True)
             headers = pb.HeadersResponse(response=common)
             return pb.ProcessingResponse(
-                request_headers=headers, mode_override=_READ_ANSWER if action.read_answer else _READ_NOTHING
+                request_headers=headers, mode_override=_READ_ANSWER if action.read_answer else _READ_ANSWERS_HEADERS
             )
+        case PassAnswer():
+            common = pb.CommonResponse(header_mutation=_mutation({}, action.remove_headers))
+            mode = _READ_ANSWERS_BODY if action.read_body else None
+            return pb.ProcessingResponse(response_headers=pb.HeadersResponse(response=common), mode_override=mode)
+        case ReplaceBody():
+            return pb.ProcessingResponse(response_body=pb.BodyResponse(response=_replaced(action)))
         case Respond():
             return pb.ProcessingResponse(immediate_response=_immediate(action))
         case BeginAnswer():
@@ -108,6 +120,13 @@ def _forward(action: Forward) -> pb.CommonResponse:
         body_mutation=pb.BodyMutation(body=action.body),
         # The route that fits the verdict is found only when routes are looked up again.
         clear_route_cache=True,
+    )
+
+
+def _replaced(action: ReplaceBody) -> pb.CommonResponse:
+    headers = {"content-type": action.media} if action.media else {}
+    return pb.CommonResponse(
+        header_mutation=_mutation(headers, action.remove_headers), body_mutation=pb.BodyMutation(body=action.body)
     )
 
 

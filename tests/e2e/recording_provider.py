@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from tests.e2e.stack import SECONDS
 
@@ -31,7 +32,7 @@ class RecordingProvider:
         self.url = ""
         self.answer()
 
-    def answer(self, status: int = 200, body: bytes = CHAT_ANSWER, **headers: str) -> None:
+    def answer(self, status: int = 200, body: bytes = CHAT_ANSWER, **headers: Any) -> None:
         """To all requests from now on; what was seen before is forgotten. `headers`: names with `_` for `-`."""
         self.seen.clear()
         self._status, self._body = status, body

@@ -42,6 +42,8 @@ SENT = {
     "x-app": "cli",
 }
 WITHHELD = {"cookie": "session=secret", "x-forwarded-user": "root", "proxy-authorization": "Basic c2VjcmV0"}
+BINDING = {"set-cookie", "strict-transport-security", "alt-svc"}
+"""Headers that act on the client beyond this answer; they stay at the gateway."""
 OF_THIS_ANSWER = {"date", "request-id", "x-request-id", "x-envoy-upstream-service-time", "server", "content-length"}
 
 
@@ -93,7 +95,8 @@ def check_answer(answer: httpx.Response, own: httpx.Response) -> None:
         assert answer.json()["request_id"] == answer.headers["request-id"]
     else:
         assert answer.content == own.content
-    kept = {name: value for name, value in own.headers.items() if name not in OF_THIS_ANSWER}
+    kept = {name: value for name, value in own.headers.items() if name not in OF_THIS_ANSWER | BINDING}
+    assert not BINDING & answer.headers.keys() and BINDING & own.headers.keys()
     assert {name: answer.headers.get(name) for name in kept} == kept
     assert answer.headers["request-id"].startswith("req_") and answer.headers["x-request-id"]
 

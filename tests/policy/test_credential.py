@@ -84,8 +84,8 @@ def test_only_the_places_that_are_configured_are_looked_at() -> None:
 @pytest.mark.parametrize(
     ("location", "says"),
     [
-        ({"header": "x-app-token"}, "0.header: x-app-token is passed on to providers; choose another header"),
-        ({"header": "anthropic-token"}, "0.header: anthropic-token is passed on to providers; choose another header"),
+        ({"header": "x-app"}, "0.header: x-app is passed on to providers; choose another header"),
+        ({"header": "anthropic-beta"}, "0.header: anthropic-beta is passed on to providers; choose another header"),
         ({"header": "traceparent"}, "0.header: traceparent is passed on to providers; choose another header"),
         ({"header": "cookie"}, "0.header: cookie has a meaning of its own; choose another header"),
         ({"header": "x-envoy-token"}, "0.header: x-envoy-token has a meaning of its own; choose another header"),

@@ -13,6 +13,8 @@ from extproc.events import (
     Event,
     Forward,
     Pass,
+    PassAnswer,
+    ReplaceBody,
     RequestBody,
     RequestHeaders,
     Respond,
@@ -103,16 +105,32 @@ def test_awaiting_the_body_says_how_the_answer_is_to_be_read() -> None:
     assert not response.HasField("dynamic_metadata")
 
 
-def test_passing_on_reads_nothing_more() -> None:
+def test_passing_on_reads_no_more_than_the_answers_headers() -> None:
     response = only(Pass({":path": "/x"}, ("cookie",), {}))
     common = response.request_headers.response
-    assert (response.mode_override.request_body_mode, response.mode_override.response_header_mode) == (
-        MODE.NONE,
-        MODE.SKIP,
-    )
+    mode = response.mode_override
+    assert (mode.request_body_mode, mode.response_body_mode) == (MODE.NONE, MODE.NONE)
+    assert mode.response_header_mode == MODE.SEND
     assert common.clear_route_cache
     assert list(common.header_mutation.remove_headers) == ["cookie"]
     assert not common.HasField("body_mutation")
+
+
+@pytest.mark.parametrize("read_body", [False, True])
+def test_an_answer_passes_on(read_body: bool) -> None:
+    response = only(PassAnswer(("set-cookie",), {}, read_body))
+    assert list(response.response_headers.response.header_mutation.remove_headers) == ["set-cookie"]
+    assert response.HasField("mode_override") is read_body
+    assert response.mode_override.response_body_mode == (MODE.BUFFERED if read_body else MODE.NONE)
+
+
+def test_a_body_that_was_read_is_replaced() -> None:
+    response = only(ReplaceBody(b"new", ("content-encoding",), {}, "application/json"))
+    common = response.response_body.response
+    assert common.body_mutation.body == b"new"
+    assert list(common.header_mutation.remove_headers) == ["content-encoding"]
+    [field] = common.header_mutation.set_headers
+    assert (field.header.key, field.header.raw_value) == ("content-type", b"application/json")
 
 
 def test_forwarding_looks_for_the_route_again() -> None:

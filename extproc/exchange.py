@@ -33,6 +33,7 @@ from extproc.translate.counters import counted, counter_for
 from extproc.translate.pair import Json, Pair, Target, Translated
 from extproc.translate.table import pair_for
 from extproc.wire import Dialect
+from extproc.wire.paths import known_query
 from extproc.wire.rejections import rejection_body, rejection_status
 
 # Everything else a client sends stays here; what the provider needs is set anew.
@@ -264,8 +265,8 @@ class Exchange:
 
     def _forward(self, asked: Translated, resolved: Resolved) -> Forward:
         provider = resolved.provider
-        # Our translations know no query; what passes in its own dialect keeps the client's.
-        query = f"?{self.facts.query}" if self.facts.query and self.facts.dialect in resolved.dialects else ""
+        # Our translations know no query.
+        query = known_query(self.facts.query) if self.facts.dialect in resolved.dialects else ""
         headers = {
             ":path": provider.path(asked.path, root=asked.root) + query,
             "content-type": "application/json",

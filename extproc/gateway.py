@@ -17,7 +17,7 @@ from extproc.facts import Facts
 from extproc.files import Files
 from extproc.policy.admit import Admit, Held
 from extproc.policy.authenticate import Authenticate
-from extproc.policy.authorize import Authorize, AuthorizeModel
+from extproc.policy.authorize import Authorize, AuthorizeModel, CheckBody
 from extproc.policy.key_sets import KeySets
 from extproc.policy.remote_keys import RemoteKeys
 from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, ReadBody
@@ -88,7 +88,7 @@ class Gateway:
                 ListModels(catalogue, authorize_model),
                 self._admit,
             ),
-            RequestBody: (ReadBody(), FindModel(catalogue), authorize_model),
+            RequestBody: (ReadBody(), FindModel(catalogue), CheckBody(self.rules), authorize_model),
         }
 
     def exchange(self, now: float) -> Exchange:

@@ -68,7 +68,8 @@ class PassedAnswer:
 
     def _telling(self, headers: Headers) -> set[str]:
         """Names of those that hold the provider's key or address."""
-        if not self._is_told("\n".join([value for _, value in headers])):
+        text = "\n".join([value for _, value in headers]).lower()
+        if not any(secret in text for secret in self._provider.secrets):
             return set()
         return {name for name, value in headers if name[:1] != ":" and self._is_told(value)}
 

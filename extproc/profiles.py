@@ -13,6 +13,7 @@ from extproc.wire import Dialect
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 ReasoningField = Literal["reasoning_content", "reasoning", "reasoning_details"]
+UnknownMembers = Literal["pass", "drop", "refuse"]
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -44,6 +45,10 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     geos: tuple[str, ...] = ()
     extra: dict[str, Any] = {}
     """Fixed members merged into the request."""
+    unknown_members: UnknownMembers = "drop"
+    """Top-level members of a client of the provider's own dialect that are neither the dialect's nor an extension of a
+    well-known server (wire/members.py). Rules do not see what they bring, so by default they are left out, with a
+    warning, as they are where a request is translated. Those that name another model or address never pass."""
 
     # messages
     system_role: Literal["system", "developer"] = "system"

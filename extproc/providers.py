@@ -59,6 +59,12 @@ class Provider(msgspec.Struct, frozen=True):
             return base.removesuffix("/v1") + below
         return base + (below.removeprefix("/v1") if base.endswith("/v1") and below.startswith("/v1/") else below)
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Its key and its host's name in lower case; what holds neither needs no concealing."""
+        host = urlsplit(self.base_url).hostname or ""
+        return (host,) if self.credential is None else (host, self.credential.reveal().lower())
+
     def concealed(self, text: bytes) -> bytes:
         """Without its key and its address, whatever they look like: a provider may quote them in an error."""
         if self.credential is not None and len(key := self.credential.reveal()) >= _MIN_KEY:

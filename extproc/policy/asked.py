@@ -16,23 +16,42 @@ class Reading(NamedTuple):
     turns: str
     """The member with the conversation."""
     limits: tuple[str, ...]
-    """Members that limit the answer; the highest counts."""
-    implied: Mapping[str, str] = {}
-    """Members that bring a tool of the provider's along -> its name."""
+    """Members that limit an answer; the highest counts."""
     elsewhere: tuple[str, ...] = ()
     """Members by which the provider adds what it has kept, and nobody here can see."""
 
 
 READINGS: dict[str, Reading] = {
-    "messages": Reading("messages", ("max_tokens",), {"mcp_servers": "mcp_toolset"}),
-    "chat": Reading("messages", ("max_completion_tokens", "max_tokens"), {"web_search_options": "web_search"}),
+    "messages": Reading("messages", ("max_tokens",), elsewhere=("thread",)),
+    "chat": Reading("messages", ("max_completion_tokens", "max_tokens")),
     "responses": Reading("input", ("max_output_tokens",), elsewhere=("conversation", "previous_response_id", "prompt")),
 }
 
+_ANSWERS = ("n", "best_of")
+"""Members that say how many answers are written."""
+# Members that bring a tool of the provider's along -> its name. In any dialect: lenient servers take them in each.
+IMPLIED: Mapping[str, str] = {
+    "mcp_servers": "mcp_toolset",
+    "web_search_options": "web_search",
+    "web_search": "web_search",
+    "search_parameters": "web_search",  # xAI
+    "search_options": "web_search",  # Qwen
+    "enable_search": "web_search",
+    "plugins": "plugins",  # OpenRouter
+    "data_sources": "data_sources",  # Azure
+}
 MAX_TOOLS = 10_000
 # Each of them may hold parts of a message within a part: results of tools, documents made of parts.
 _NESTED = ("content", "source", "output")
-_IMAGE = ("image", "input_image")
+_PROMPTS = ("system", "instructions")
+_IMAGE = ("image", "input_image", "video", "input_video")
+# A file, in the forms of Chat Completions, Responses and Gemini.
+_FILE = frozenset({"file", "input_file", "inline_data", "inlinedata", "file_data", "filedata", "media"})
+_PLAIN = frozenset({"role", "content", "type", "text", "cache_control", "id", "name", "tool_use_id", "is_error"})
+_PLAIN_TYPES = (None, "text", "message", "tool_result", "input_text", "output_text")
+_KIND = frozenset({"media_type", "mediatype", "mime_type", "mimetype"})
+_DATA = re.compile(r"data:([^;,]*)", re.IGNORECASE)
+_SHOWN = ("image/", "video/")
 # `web_search_20250305`, `web_search_preview_2025_03_11`
 _VERSION = re.compile(r"_(\d{8}|\d{4}_\d{2}_\d{2})$")
 
@@ -41,9 +60,11 @@ def read(dialect: str, body: Json) -> Json:
     """stream, max_tokens, tools, has_images, messages; without those that cannot be told."""
     reading = READINGS[dialect]
     turns = _all(body, reading.turns)
-    found: Json = {"stream": _stream(_all(body, "stream")), "max_tokens": _limit(_all(body, *reading.limits))}
-    if not (reading.elsewhere and (_all(body, *reading.elsewhere) or _refers(turns))):
-        found |= {"tools": _tools(body, reading), "has_images": _has_image(turns), "messages": _count(turns)}
+    limit = _limit(_all(body, *reading.limits), _all(body, *_ANSWERS))
+    found: Json = {"stream": _stream(_all(body, "stream")), "max_tokens": limit}
+    if not (_is_elsewhere(_all(body, *reading.elsewhere)) or (dialect == "responses" and _refers(turns))):
+        images = _has_image([*turns, *_all(body, *_PROMPTS)])
+        found |= {"tools": _tools(body, reading), "has_images": images, "messages": _count(turns)}
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -58,10 +79,18 @@ def _stream(said: list[Any]) -> bool | None:
     return any(said) if good else None
 
 
-def _limit(limits: list[Any]) -> int | None:
-    # CEL's integers have 64 bits; booleans are integers to Python.
-    good = all(type(limit) is int and abs(limit) < 2**63 for limit in limits)
-    return max(limits) if limits and good else None
+def _limit(limits: list[Any], answers: list[Any]) -> int | None:
+    """Of all answers together."""
+    # Booleans are integers to Python.
+    if not limits or not all(type(number) is int for number in (*limits, *answers)):
+        return None
+    limit = max(limits) * max(1, *answers, 1)
+    return limit if abs(limit) < 2**63 else None  # CEL's integers
+
+
+def _is_elsewhere(named: list[Any]) -> bool:
+    """A new thread of Anthropic's holds nothing yet."""
+    return any(value != {"type": "create"} for value in named)
 
 
 def _count(turns: list[Any]) -> int | None:
@@ -73,7 +102,7 @@ def _count(turns: list[Any]) -> int | None:
 
 def _tools(body: Json, reading: Reading) -> list[str] | None:
     """None: something among them cannot be named, or there are more than anybody has."""
-    names = [name for member, name in reading.implied.items() for held in _all(body, member) if held != []]
+    names = [*_implied(body)]
     # `functions`: https://platform.openai.com/docs/api-reference/chat/create
     waiting = deque([*_all(body, "tools", "functions"), *_added(_all(body, reading.turns))])
     while waiting:
@@ -86,7 +115,25 @@ def _tools(body: Json, reading: Reading) -> list[str] | None:
                 return None
             names += found
             waiting += _all(tool, "tools")  # a namespace's
-    return list(dict.fromkeys(names))
+    return list(dict.fromkeys(names)) if len(names) <= MAX_TOOLS else None
+
+
+def _implied(body: Json) -> Iterator[str]:
+    for member, held in body.items():
+        if (name := IMPLIED.get(member.casefold())) and held not in (None, [], False):
+            yield name
+    for listed in _all(body, "plugins"):
+        yield from (f"{one['id']}" for one in _objects(listed) if "id" in one)
+        if any(str(one.get("id", "")).startswith("web") for one in _objects(listed)):
+            yield "web_search"
+    for container in _all(body, "container"):
+        for skills in _all(container, "skills") if isinstance(container, dict) else ():
+            yield "skills"
+            yield from (f"{one['skill_id']}" for one in _objects(skills) if "skill_id" in one)
+
+
+def _objects(listed: Any) -> list[Json]:
+    return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
 
 
 def _added(turns: list[Any]) -> Iterator[Any]:
@@ -120,9 +167,36 @@ def _has_image(turns: list[Any]) -> bool:
         if isinstance(part, list):
             waiting += part
         elif isinstance(part, dict):
-            # vLLM goes by the member where there is no type.
-            named = (name for name in (*part, *_all(part, "type")) if isinstance(name, str))
-            if any(name.casefold().startswith(_IMAGE) for name in named):
+            if not _is_plain(part) and _shows_image(part):
                 return True
             waiting += _all(part, *_NESTED)
     return False
+
+
+def _is_plain(part: Json) -> bool:
+    """Most parts are: a turn, a text, a call or its result."""
+    return part.keys() <= _PLAIN and part.get("type") in _PLAIN_TYPES
+
+
+def _shows_image(part: Json) -> bool:
+    # vLLM goes by the member where there is no type.
+    names = [name.casefold() for name in (*part, *_all(part, "type")) if isinstance(name, str)]
+    if any(name.startswith(_IMAGE) for name in names):
+        return True
+    kinds = list(_media_kinds(part))
+    if _FILE.isdisjoint(names):
+        return any(kind.startswith(_SHOWN) for kind in kinds)
+    # A file is taken for an image unless it says what else it is.
+    return not kinds or any(kind.startswith(_SHOWN) for kind in kinds)
+
+
+def _media_kinds(part: Json) -> Iterator[str]:
+    """Media types that a part, or an object right within it, is said to have."""
+    for holder in (part, *(value for value in part.values() if isinstance(value, dict))):
+        for name, value in holder.items():
+            if not isinstance(value, str) or name.casefold() in ("text", "content"):
+                continue
+            if name.casefold() in _KIND:
+                yield value.strip().casefold()
+            elif found := _DATA.match(value):
+                yield found[1].strip().casefold()

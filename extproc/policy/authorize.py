@@ -3,6 +3,7 @@
 from extproc.endpoints import Operation
 from extproc.errors import Kind, Reason, Rejection
 from extproc.facts import Facts
+from extproc.policy import body_checks
 from extproc.policy.rules import Refused, Rules
 from extproc.policy.variables import AT_HEADERS, BUT_FOR_THE_BODY, EVERYTHING, Part
 from extproc.providers import Resolved
@@ -22,6 +23,17 @@ class Authorize:
         known = EVERYTHING if operation is Operation.PASSTHROUGH else AT_HEADERS
         refused = self._rules.refusal(facts, known)
         return _refusal(refused, None) if refused else None
+
+
+class CheckBody:
+    """Refuses a body that rules might read otherwise than the provider does."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+
+    async def __call__(self, facts: Facts, now: float) -> Rejection | None:
+        every_depth = self._rules.read_body(facts, facts.resolved)
+        return body_checks.refusal(facts.raw_body, facts.body, facts.dialect, every_depth=every_depth)
 
 
 class AuthorizeModel:

@@ -53,6 +53,7 @@ class RuleSet:
         )
         self.rules = (*self.deny, *self.require, *self.allow)
         """In the order in which they are asked."""
+        self.reads_body = any(Part.LLM in rule.reads for rule in self.rules)
 
     def waits(self, known: frozenset[Part]) -> bool:
         """Some rule needs more than that."""
@@ -120,6 +121,10 @@ class Rules:
         of_route = [] if route is None else [self._routes[route]]
         of_model = [self._models[model.rule.index]] if model and model.rule.index in self._models else []
         return [self._everyone, *of_route, *of_model]
+
+    def read_body(self, facts: Facts, model: Resolved | None) -> bool:
+        """Some rule that is asked about the request reads more of its body than the model."""
+        return any(rules.reads_body for rules in self.sets(facts, model))
 
     def refusal(self, facts: Facts, known: frozenset[Part], model: Resolved | None = None) -> Refused | None:
         """`model`: what could be decided without it has been, at the headers."""

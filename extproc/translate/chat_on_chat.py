@@ -6,13 +6,14 @@ from extproc.translate.identity.chat_meter import ChatMeter, envelope
 from extproc.translate.identity.members import Edit
 from extproc.translate.pair import Json, Target
 from extproc.translate.warnings import Warnings
+from extproc.wire import Dialect
 
 PATH = "/chat/completions"
 MAX_CHOICES = 128
 
 
 class Chat:
-    name = "chat"
+    name: Dialect = "chat"
     path = PATH
     request_id = "x-request-id"
     rate_limits = "x-ratelimit-"

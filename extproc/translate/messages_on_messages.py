@@ -7,12 +7,13 @@ from extproc.translate.identity.messages_meter import MessagesMeter, envelope
 from extproc.translate.identity.ours import without_ours
 from extproc.translate.pair import Json, Target
 from extproc.translate.warnings import Warnings
+from extproc.wire import Dialect
 
 PATH = "/v1/messages"
 
 
 class Messages:
-    name = "messages"
+    name: Dialect = "messages"
     path = PATH
     request_id = "request-id"
     rate_limits = "anthropic-ratelimit-"

@@ -7,12 +7,13 @@ from extproc.translate.identity.members import Edit
 from extproc.translate.identity.responses_meter import ResponsesMeter
 from extproc.translate.pair import Json, Target
 from extproc.translate.warnings import Warnings
+from extproc.wire import Dialect
 
 PATH = "/responses"
 
 
 class Responses:
-    name = "responses"
+    name: Dialect = "responses"
     path = PATH
     request_id = "x-request-id"
     rate_limits = "x-ratelimit-"

@@ -7,6 +7,8 @@ from urllib.parse import quote, unquote_to_bytes
 # Segments of characters that need no escape (RFC 3986 `pchar`), none of them beginning with a dot.
 _CANONICAL = re.compile(r"(?:/(?!\.)[A-Za-z0-9._~!$&'()*+,;=:@-]+)+/?|/")
 _UNESCAPED = "/!$&'()*+,;=:@~"
+# `beta`: Anthropic's SDK; `api-version`: Azure.
+_PARAMETER = re.compile(r"(beta|api-version)=[A-Za-z0-9._-]*")
 _ESCAPED = re.compile(r"%([0-9A-Fa-f]{2})")
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~/\\-]")
 
@@ -19,6 +21,12 @@ def canonical(path: str) -> str:
         return path
     decoded = unquote_to_bytes(path.encode("latin-1", "replace"))
     return quote(_without_dots(decoded.decode("latin-1").replace("\\", "/")), safe=_UNESCAPED, encoding="latin-1")
+
+
+def known_query(query: str) -> str:
+    """What of a client's query goes to a provider of its own dialect, with the `?`: no parameter that names a model."""
+    kept = "&".join(part for part in query.split("&") if _PARAMETER.fullmatch(part))
+    return f"?{kept}" if kept else ""
 
 
 def routed(target: str) -> str:

@@ -34,6 +34,12 @@ def test_the_least(dialect: str) -> None:
         ("chat", {"max_completion_tokens": 5, "max_tokens": None}, 5),
         ("chat", {"max_completion_tokens": 5, "max_tokens": "9"}, None),
         ("responses", {"max_output_tokens": 5, "max_tokens": 9}, 5),
+        ("chat", {"max_tokens": 5, "n": 3}, 15),
+        ("chat", {"max_tokens": 5, "n": 3, "Best_Of": 4}, 20),
+        ("chat", {"max_tokens": 5, "n": None}, 5),
+        ("chat", {"max_tokens": 5, "n": 0}, 5),
+        ("messages", {"max_tokens": 5, "n": 2}, 10),
+        *(("chat", {"max_tokens": 5, "n": odd}, None) for odd in ("2", 2.0, True, [2], 2**62)),
         *(("messages", {"max_tokens": odd}, None) for odd in (True, "5", 5.0, None, [5], 2**63, -(2**63))),
     ],
 )
@@ -82,6 +88,15 @@ RESPONSES_TOOLS: list[tuple[Json, list[str] | None]] = [
     ({"prompt": {"id": "p"}, "tools": []}, None),
 ]
 ANY_TOOLS: list[tuple[Json, list[str] | None]] = [
+    ({"plugins": [{"id": "web"}, {"id": "file-parser"}]}, ["plugins", "web", "file-parser", "web_search"]),
+    ({"plugins": "web"}, ["plugins"]),
+    ({"Search_Parameters": {"mode": "auto"}}, ["web_search"]),
+    ({"enable_search": True}, ["web_search"]),
+    ({"enable_search": False, "plugins": [], "data_sources": None}, []),
+    ({"data_sources": [{"type": "azure_search"}]}, ["data_sources"]),
+    ({"container": {"id": "c"}}, []),
+    ({"container": "c"}, []),
+    ({"container": {"skills": [{"skill_id": "pptx"}, {"skill_id": "x"}, {}, 7]}}, ["skills", "pptx", "x"]),
     ({"tools": []}, []),
     ({"tools": [{"name": "a"}, {"name": "a"}]}, ["a"]),
     ({"tools": {}}, None),
@@ -127,6 +142,22 @@ def said(*content: Any) -> Json:
         ({"role": "tool", "content": [IMAGE_URL]}, True),
         ({"role": "user", "content": IMAGE}, True),
         (said(None, 7, ["x", [IMAGE]]), True),
+        (said({"type": "file", "file": {"file_data": "data:image/png;base64,eA=="}}), True),
+        (said({"type": "file", "file": {"file_data": "data:application/pdf;base64,eA==", "filename": "a.pdf"}}), False),
+        (said({"type": "file", "file": {"file_id": "f"}}), True),
+        (said({"type": "file", "file": {"file_data": "eA==", "filename": "a.pdf"}}), True),
+        (said({"type": "input_file", "file_data": "data:IMAGE/png;base64,eA=="}), True),
+        (said({"type": "input_file", "file_data": "data:text/plain,x"}), False),
+        (said({"type": "input_file", "file_url": "https://x/a.pdf"}), True),
+        (said({"inline_data": {"mime_type": "image/png", "data": "eA=="}}), True),
+        (said({"inlineData": {"mimeType": "application/pdf", "data": "eA=="}}), False),
+        (said({"type": "video_url", "video_url": {"url": "https://x"}}), True),
+        (said({"type": "input_video", "video": "x"}), True),
+        (said({"type": "document", "source": {"type": "base64", "media_type": "image/png", "data": "x"}}), True),
+        (said({"type": "new", "url": "data:image/png;base64,eA=="}), True),
+        (said({"type": "text", "text": "data:image/png;base64,eA=="}), False),
+        (said({"type": ["text"], "text": "a"}), False),
+        (said({"type": "tool_result", "content": {"type": "file", "file": {"file_id": "f"}}}), True),
     ],
 )
 @pytest.mark.parametrize("dialect", READINGS)
@@ -146,6 +177,18 @@ def test_what_the_provider_has_kept_cannot_be_seen(member: str) -> None:
     body = {"input": "q", member: "x", "max_output_tokens": 5}
     assert read("responses", body) == {"stream": False, "max_tokens": 5}
     assert read("responses", body | {member: None})["messages"] == 1
+
+
+def test_a_thread_that_goes_on_cannot_be_seen() -> None:
+    body = {"messages": [TURN], "max_tokens": 5}
+    assert read("messages", body | {"thread": {"type": "create"}})["tools"] == []
+    assert "tools" not in read("messages", body | {"thread": {"type": "continue", "previous_message_id": "m"}})
+
+
+@pytest.mark.parametrize("dialect", READINGS)
+@pytest.mark.parametrize("name", ["system", "System", "instructions"])
+def test_an_image_may_stand_in_the_system_prompt(dialect: str, name: str) -> None:
+    assert read(dialect, {READINGS[dialect].turns: [TURN], name: [IMAGE]})["has_images"] is True
 
 
 @pytest.mark.parametrize(

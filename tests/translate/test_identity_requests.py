@@ -11,6 +11,8 @@ from extproc.errors import Rejection
 from extproc.translate.identity.asked import Passed
 from extproc.translate.pair import Pair
 from extproc.translate.signature import seal
+from extproc.wire import Dialect
+from extproc.wire.members import KNOWN
 from tests.translate.passing import CHAT, HELLO, MESSAGES, ask, captured, target
 
 CALLS = [(MESSAGES, *call) for call in captured("/v1/messages")] + [
@@ -77,21 +79,67 @@ def test_extra_and_limit_of_the_profile() -> None:
     assert isinstance(CHAT.request(body, target(max_output_tokens=8, strictness="strict")), Rejection)
 
 
+@pytest.mark.parametrize("pair", [MESSAGES, CHAT])
 @pytest.mark.parametrize(
-    ("raw", "sent"),
+    "raw",
     [
-        (b'{"model":"dear","model":"m"}', b'{"model":"m"}'),
-        (b'{"mod\\u0065l":"dear","model":"m"}', b'{"model":"m"}'),
-        (b'{"model":"m" , "stream" : true, "stream":false }', b'{"model":"m","stream":false}'),
+        b'{"model":"dear","model":"m"}',
+        b'{"mod\\u0065l":"dear","model":"m"}',
+        b'{"model":"m" , "stream" : true, "stream":false }',
+        b'{"model":"m","messages":[],"messages":[]              }',
     ],
 )
-def test_parsers_that_read_differently_read_the_same(raw: bytes, sent: bytes) -> None:
-    assert ask(MESSAGES, raw).body == sent
+def test_a_name_that_stands_twice_is_refused(pair: Pair, raw: bytes) -> None:
+    refused = pair.request(json.loads(raw), target(raw))
+    assert isinstance(refused, Rejection) and "given twice" in refused.message
 
 
-def test_a_name_in_other_letters_is_refused() -> None:
-    refused = MESSAGES.request({"model": "m", "Model": "dear"}, target(b'{"model":"m","Model":"dear"}'))
+def test_a_name_with_escapes_is_sent_without() -> None:
+    assert ask(MESSAGES, b'{"mod\\u0065l":"m"}').body == b'{"model":"m"}'
+
+
+def test_within_a_member_nothing_is_looked_at() -> None:
+    raw = b'{"model":"m","metadata":{"a":1,"a":2}}'
+    assert ask(MESSAGES, raw).body == raw
+
+
+@pytest.mark.parametrize("name", ["Model", "MODEL", "Max_Tokens", "tool\u017f", "Models", "api_base", "Fallbacks"])
+@pytest.mark.parametrize("mode", ["pass", "drop", "refuse"])
+def test_a_name_that_may_be_taken_for_another_is_refused(name: str, mode: str) -> None:
+    raw = json.dumps({"model": "m", name: "dear"}).encode()
+    refused = MESSAGES.request(json.loads(raw), target(raw, unknown_members=mode))
     assert isinstance(refused, Rejection) and refused.http_status == 400
+
+
+@pytest.mark.parametrize("pair", [MESSAGES, CHAT])
+def test_unknown_members(pair: Pair) -> None:
+    raw = b'{"model":"m", "x": 1.50, "y,z": {}, "top_k": 5}'
+    passed = ask(pair, raw)
+    assert (passed.body, passed.warnings) == (b'{"model":"m","top_k":5}', ("dropped:x", "dropped:y_z"))
+    assert ask(pair, raw, unknown_members="pass").body == raw
+    for profile in (target(raw, unknown_members="refuse"), target(raw, strictness="strict")):
+        refused = pair.request(json.loads(raw), profile)
+        assert isinstance(refused, Rejection) and refused.path == "x"
+
+
+def test_members_of_the_configuration_are_known() -> None:
+    passed = ask(CHAT, b'{"model":"m"}', settings={"x": 1}, extra={"models": ["b"]}, unknown_members="refuse")
+    assert json.loads(passed.body) == {"model": "m", "models": ["b"], "x": 1}
+
+
+@pytest.mark.parametrize(
+    ("value", "sent"), [(5, 5), (8.0, 8.0), (9, 8), (9.5, 8), (1e300, 8), (None, None), (-1, -1), (0, 0)]
+)
+def test_a_limit_holds_for_every_number(value: Any, sent: Any) -> None:
+    passed = ask(CHAT, json.dumps({"model": "m", "max_tokens": value}).encode(), max_output_tokens=8)
+    assert json.loads(passed.body)["max_tokens"] == sent
+
+
+@pytest.mark.parametrize("value", ["9", "x", True, [9], {"a": 9}])
+def test_what_is_no_number_passes_no_limit(value: Any) -> None:
+    raw = json.dumps({"model": "m", "max_tokens": value}).encode()
+    assert isinstance(CHAT.request(json.loads(raw), target(raw, max_output_tokens=8)), Rejection)
+    assert ask(CHAT, raw).body == raw
 
 
 def test_whose_version() -> None:
@@ -191,8 +239,13 @@ def test_any_json_passes_or_is_refused(body: dict[str, Any], pair: Pair, compact
     raw = as_sent(body, FORMS[0] if compact else {})
     passed = pair.request({**body, "model": "m"}, target(raw))
     assert isinstance(passed, Passed)
+    dialect: Dialect = "messages" if pair is MESSAGES else "chat"
     sent = json.loads(passed.body)
-    untouched = body.keys() - {"model", "stream_options"} - ({"messages", "thinking"} if b"atr1." in raw else set())
+    untouched = (
+        (body.keys() & KNOWN[dialect])
+        - {"model", "stream_options"}
+        - ({"messages", "thinking"} if b"atr1." in raw else set())
+    )
     assert sent["model"] == "m" and all(sent[name] == body[name] for name in untouched)
 
 

@@ -127,8 +127,8 @@ def test_requests_pass_byte_for_byte(name: str, body: dict[str, Any], headers: d
 
 
 def test_model_and_limit_are_set() -> None:
-    found = ask(PAIR, b'{"model": "x", "max_output_tokens": 99, "a": 1.50}', model="y", max_output_tokens=10)
-    assert found.body == b'{"model":"y","max_output_tokens":10,"a":1.50}'
+    found = ask(PAIR, b'{"model": "x", "max_output_tokens": 99, "temperature": 1.50}', model="y", max_output_tokens=10)
+    assert found.body == b'{"model":"y","max_output_tokens":10,"temperature":1.50}'
     assert (found.max_tokens, found.warnings) == (10, ("clamped:max_output_tokens",))
 
 

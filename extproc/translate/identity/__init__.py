@@ -10,9 +10,11 @@ from extproc.translate.identity.errors import refusal
 from extproc.translate.identity.members import Edit
 from extproc.translate.identity.meter import Meter
 from extproc.translate.identity.reply import PassedReply
+from extproc.translate.identity.unknown import check_members
 from extproc.translate.pair import Headers, Json, Refusal, Reply, Target, Translated
 from extproc.translate.want import Refused, refused
 from extproc.translate.warnings import Warnings
+from extproc.wire import Dialect as DialectName
 
 _KEPT = ("retry-after", "retry-after-ms", "x-should-retry")
 
@@ -20,7 +22,7 @@ _KEPT = ("retry-after", "retry-after-ms", "x-should-retry")
 class Dialect(Protocol):
     """What the dialects differ in."""
 
-    name: str
+    name: DialectName
     path: str
     request_id: str
     """Its response header for the id."""
@@ -46,7 +48,7 @@ class Identity:
         warnings = Warnings(to.profile.strictness)
         try:
             edit = Edit(to.raw or msgspec.json.encode(body))
-            _one_model(body)
+            check_members(edit, body, self._dialect.name, to, warnings)
             passed = self._dialect.change(edit, body, to, warnings)
             _configured(edit, body, to)
             return msgspec.structs.replace(passed, body=edit.body(), warnings=warnings.items)
@@ -71,13 +73,6 @@ class Identity:
         return found
 
 
-def _one_model(body: Json) -> None:
-    """Some servers match names without regard to case: a second name could stand for a model nobody has allowed."""
-    for name in body:
-        if name != "model" and name.casefold() == "model":
-            raise refused("", f"{name}: Extra inputs are not permitted")
-
-
 def _configured(edit: Edit, body: Json, to: Target) -> None:
     for name, value in {**to.profile.extra, **to.settings}.items():
         edit.set(name, value)
@@ -87,13 +82,16 @@ def _configured(edit: Edit, body: Json, to: Target) -> None:
 def limited(edit: Edit, body: Json, name: str, limit: int | None, warnings: Warnings) -> int | None:
     """The number of tokens an answer may have, as sent upstream."""
     value = body.get(name)
-    if not isinstance(value, int) or isinstance(value, bool):
-        return None
-    if limit is not None and value > limit:
+    if limit is None or value is None:
+        return value if type(value) is int and 0 <= value < 1 << 53 else None
+    # A lenient server may take "5000", 5000.0 or true for a number.
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise refused(name, "Input should be a valid integer")
+    if value > limit:
         warnings.add("clamped", name)
         edit.set(name, limit)
         return limit
-    return value if 0 <= value < 1 << 53 else None
+    return value if isinstance(value, int) and value >= 0 else None
 
 
 def _own(asked: Translated) -> Passed:

@@ -4,6 +4,9 @@ from typing import Any
 
 import msgspec
 
+from extproc.translate.want import refused
+from extproc.wire.duplicates import at_top
+
 Members = dict[str, msgspec.Raw]
 
 _decoder = msgspec.json.Decoder(Members)
@@ -12,12 +15,14 @@ _BLANKS = b" \t\r\n"
 
 
 class Edit:
-    """Raises msgspec.DecodeError when the body is no object."""
+    """Raises msgspec.DecodeError when the body is no object, Refused when one of its names stands there twice."""
 
     def __init__(self, raw: bytes) -> None:
         self._raw = raw
         self._members = _decoder.decode(raw)
-        self._changed = False
+        self._changed = not self._same(_encode(self._members))
+        if self._changed and (name := at_top(raw)) is not None:
+            raise refused(name[:64], "this name is given twice in one object")
 
     def get(self, name: str) -> msgspec.Raw:
         return self._members.get(name, msgspec.Raw(b"null"))
@@ -33,11 +38,10 @@ class Edit:
         self._changed = self._members.pop(name, None) is not None or self._changed
 
     def body(self) -> bytes:
-        """What came, where nothing was changed. A member named twice is sent once, with the value policy has seen."""
-        written = _encode(self._members)
-        return self._raw if not self._changed and self._same(written) else written
+        """What came, where nothing was changed. A name with escapes is written without, as policy has read it."""
+        return _encode(self._members) if self._changed else self._raw
 
     def _same(self, written: bytes) -> bool:
-        """Whether only blanks differ; else a name came twice or with escapes, and parsers disagree on such."""
+        """Whether only blanks differ; else a name came twice or with escapes."""
         raw = self._raw
         return len(raw) == len(written) or raw.translate(None, _BLANKS) == written.translate(None, _BLANKS)

@@ -1,0 +1,54 @@
+"""Names that stand twice in one JSON object. Parsers disagree on which of the values counts (RFC 8259, section 4)."""
+
+import json
+from typing import Any
+
+import msgspec
+
+Pairs = list[tuple[str, Any]]
+
+
+class _Found(Exception):
+    pass
+
+
+def at_any_depth(raw: bytes, body: Any) -> str | None:
+    """The first such name. `body`: what msgspec has decoded from `raw`, with the last value of each name.
+
+    Each member has one colon, those within strings aside, and these are the same in `raw` as in `body` written again
+    unless some are escaped. So as many colons mean that nothing was lost. Raises RecursionError.
+    """
+    if b"\\u003" not in raw and raw.count(b":") == msgspec.json.encode(body).count(b":"):
+        return None
+
+    def check(pairs: Pairs) -> dict[str, Any]:
+        if (name := _twice(pairs)) is not None:
+            raise _Found(name)
+        return dict(pairs)
+
+    try:
+        json.loads(raw, object_pairs_hook=check)
+    except _Found as found:
+        return str(found)
+    return None
+
+
+def at_top(raw: bytes) -> str | None:
+    """As `at_any_depth`, of the outermost object only. Raises RecursionError."""
+    last: Pairs = []
+
+    def keep(pairs: Pairs) -> None:
+        nonlocal last
+        last = pairs  # the outermost object ends last
+
+    json.loads(raw, object_pairs_hook=keep)
+    return _twice(last)
+
+
+def _twice(pairs: Pairs) -> str | None:
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None

@@ -119,10 +119,10 @@ def dialect_of(path: str, headers: Headers) -> Dialect:
     """The dialect of a caller where no endpoint says it: as the path, else the headers suggest."""
     if path.removeprefix("/anthropic").startswith("/v1/responses"):
         return "responses"
-    if path.startswith(("/v1/messages", "/anthropic")) or headers.get("anthropic-version"):
-        return "messages"
     if path.startswith(("/v1/chat/", "/v1/embeddings")):
         return "chat"
+    if path.startswith(("/v1/messages", "/anthropic")) or headers.get("anthropic-version"):
+        return "messages"
     if path.startswith(_LISTS):
         only_api_key = headers.get("x-api-key") and not headers.get("authorization")
         return "messages" if only_api_key else "chat"

@@ -6,7 +6,7 @@ import msgspec
 
 from extproc import record
 from extproc.answer import Answer, ids, other_names
-from extproc.endpoints import Operation
+from extproc.endpoints import Operation, dialect_of
 from extproc.errors import Kind, Reason, Rejection, invalid
 from extproc.events import (
     Action,
@@ -173,7 +173,7 @@ class Exchange:
             ":path": provider.path(self.facts.path) + query,
             "accept-encoding": accept_encoding(self.facts.headers),
             **self._trace(),
-            **provider.credential_headers(),
+            **provider.credential_headers(dialect_of(provider.path(self.facts.path), self.facts.headers)),
         }
         fields = record.of_request(self.facts, self._settings.claims) | record.of_provider(provider)
         remove = other_names(self.facts.headers, REQUEST_HEADERS | headers.keys())
@@ -205,7 +205,7 @@ class Exchange:
             "accept-encoding": "identity",
             "user-agent": USER_AGENT,
             **version,
-            **provider.credential_headers(),
+            **provider.credential_headers(provider.dialects[0]),
         }
         fields = record.of_request(facts, self._settings.claims) | record.of_provider(provider)
         remove = other_names(facts.headers, headers.keys() | UPSTREAM_HEADERS)
@@ -276,7 +276,7 @@ class Exchange:
             "user-agent": USER_AGENT,
             **asked.headers,
             **self._trace(),
-            **provider.credential_headers(),
+            **provider.credential_headers("messages" if asked.path.startswith(_PATHS["messages"]) else "chat"),
         }
         fields = record.of_model(self.facts) | record.of_translation(asked) | record.verdict(provider)
         remove = other_names(self.facts.headers, headers.keys() | UPSTREAM_HEADERS)

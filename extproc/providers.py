@@ -75,12 +75,16 @@ class Provider(msgspec.Struct, frozen=True):
             text = re.sub(rb"(?i)(?<![\w.-])%b(?![\w-])" % re.escape(name.encode()), b"[address]", text)
         return text
 
-    def credential_headers(self) -> dict[str, str]:
+    def credential_headers(self, dialect: Dialect) -> dict[str, str]:
+        """`dialect`: the call's, as it is sent; where the provider speaks no other vendor's, that vendor's form is
+        used for all calls."""
         if self.credential is None:
             return {}
         key = self.credential.reveal()
+        vendors = {name == "messages" for name in self.dialects}
+        anthropic = dialect == "messages" if len(vendors) > 1 else True in vendors
         # Anthropic's OAuth tokens are no API keys: https://platform.claude.com/docs/en/api/overview
-        if set(self.dialects) == {"messages"} and not key.startswith("sk-ant-oat"):
+        if anthropic and not key.startswith("sk-ant-oat"):
             return {"x-api-key": key}
         return {"authorization": f"Bearer {key}"}
 

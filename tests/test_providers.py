@@ -254,23 +254,28 @@ def test_a_key_that_is_not_there(tmp_path: Path) -> None:
 
 def test_no_key_at_all(tmp_path: Path) -> None:
     _, providers, found = load(source(tmp_path, text("  - {name: a, provider: openai}")), {})
-    assert (found, providers["openai"].credential, providers["openai"].credential_headers()) == ([], None, {})
+    assert (found, providers["openai"].credential, providers["openai"].credential_headers("chat")) == ([], None, {})
 
 
 @pytest.mark.parametrize(
-    ("dialects", "key", "expected"),
+    ("dialects", "key", "call", "expected"),
     [
-        ("chat", "sk-1", {"authorization": "Bearer sk-1"}),
-        ("messages", "sk-ant-api-1", {"x-api-key": "sk-ant-api-1"}),
-        ("messages", "sk-ant-oat-1", {"authorization": "Bearer sk-ant-oat-1"}),
-        ("messages, chat", "k", {"authorization": "Bearer k"}),
-        ("responses", "k", {"authorization": "Bearer k"}),
+        ("chat", "sk-1", "chat", {"authorization": "Bearer sk-1"}),
+        ("chat", "sk-1", "messages", {"authorization": "Bearer sk-1"}),
+        ("messages", "sk-ant-api-1", "messages", {"x-api-key": "sk-ant-api-1"}),
+        ("messages", "sk-ant-api-1", "chat", {"x-api-key": "sk-ant-api-1"}),
+        ("messages", "sk-ant-oat-1", "messages", {"authorization": "Bearer sk-ant-oat-1"}),
+        ("messages, chat", "k", "chat", {"authorization": "Bearer k"}),
+        ("messages, chat", "k", "responses", {"authorization": "Bearer k"}),
+        ("chat, messages", "k", "messages", {"x-api-key": "k"}),
+        ("messages, chat", "sk-ant-oat-1", "messages", {"authorization": "Bearer sk-ant-oat-1"}),
+        ("responses", "k", "responses", {"authorization": "Bearer k"}),
     ],
 )
-def test_how_a_key_is_sent(tmp_path: Path, dialects: str, key: str, expected: dict[str, str]) -> None:
+def test_how_a_key_is_sent(tmp_path: Path, dialects: str, key: str, call: Any, expected: dict[str, str]) -> None:
     raw = text("  - {name: a, provider: openai}", ", api_key: {env: K}").replace("[chat]", f"[{dialects}]")
     _, providers, _ = load(source(tmp_path, raw), {"K": key})
-    assert providers["openai"].credential_headers() == expected
+    assert providers["openai"].credential_headers(call) == expected
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,21 @@
 """What a person reads on the terminal: the banner, and a line for each call."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from extproc.config import Source
 
 
-def banner(source: Source, demo_for: Sequence[str]) -> str:
-    """Where it listens, who answers, where keys come from (never the keys), and how to point Claude Code at it."""
+def banner(source: Source, demo_for: Mapping[str, Sequence[str]]) -> str:
+    """Where it listens, who answers, where keys come from (never the keys), and how to point Claude Code at it.
+    `demo_for`: variable of a missing key -> the providers in whose place a demo model answers."""
     settings = source.config
     host = f"[{settings.listen.address}]" if ":" in settings.listen.address else settings.listen.address
     base = f"http{'s' if settings.listen.tls else ''}://{host}:{settings.listen.port}"
     rows = [f"extproc is serving on {base}", ""]
-    rows += [f"  No {key} is set: THE DEMO MODEL ANSWERS, not the provider." for key in demo_for]
+    for key, providers in demo_for.items():
+        rows.append(f"  No {key} is set: THE DEMO MODEL ANSWERS instead of {', '.join(providers)}.")
     rows += [""] if demo_for else []
     rows += [f"  model     {model.name or '(none)':24} -> {_answers(model)}" for model in settings.models]
     for name, provider in settings.providers.items():

@@ -22,6 +22,7 @@ from extproc.config import Invalid, Source
 from extproc.front import Front, NotTaken
 from extproc.server.processes import Child, Group, NotStarted, start, supervise
 from extproc.server.status import Status
+from extproc.stand_ins import Demo, stand_ins
 
 if TYPE_CHECKING:
     from extproc.server.monitor import Check, Monitor
@@ -36,21 +37,6 @@ LEAVE_SECONDS = 2.0
 # close with their next answer, and what runs on them has this long.
 DRAIN_SECONDS = 3600
 Watch = Callable[[], Awaitable[None]]
-
-
-@dataclass(frozen=True)
-class Demo:
-    """`url` is not the variable that clients read: theirs may point at this very gateway."""
-
-    key: str
-    url: str
-    module: str
-
-
-DEMOS = (
-    Demo("OPENAI_API_KEY", "OPENAI_UPSTREAM_URL", "extproc.demo.model"),
-    Demo("ANTHROPIC_API_KEY", "ANTHROPIC_UPSTREAM_URL", "extproc.demo.claude_model"),
-)
 
 
 class CannotStart(Exception):
@@ -108,9 +94,9 @@ async def _start(options: Options, environ: dict[str, str], beside: "_Beside", g
     from extproc.reload import Reloader
 
     folder = beside.folder
-    demos = _demo_models(options.config, environ)
-    for demo in demos:
-        await _start_demo(demo, environ, groups)
+    demos = stand_ins(options.config, environ)
+    for one in demos:
+        await _start_demo(one.demo, environ, groups)
     source = _narrowed(options, config.load(options.config, environ))
     _make_lab_keys(source)
     addresses = [f"unix:{folder}/worker-{n}.sock" for n in range(source.workers(options.workers))]
@@ -130,15 +116,8 @@ async def _start(options: Options, environ: dict[str, str], beside: "_Beside", g
         await front.serving(fetching=any(one.jwks.fetched for one in source.config.authentication.jwt))
     except NotTaken as error:
         raise CannotStart(str(error)) from None
-    print(lines.banner(source, [demo.key for demo in demos]), flush=True)
+    print(lines.banner(source, {one.demo.key: one.providers for one in demos}), flush=True)
     return reloader.watch
-
-
-def _demo_models(path: Path, environ: Mapping[str, str]) -> list[Demo]:
-    """Stand-ins for the providers whose keys the configuration wants, if none of these keys is there."""
-    text = _text(path)
-    wanted = [demo for demo in DEMOS if demo.key in text]
-    return [] if any(environ.get(demo.key) for demo in wanted) else wanted
 
 
 async def _start_demo(demo: Demo, environ: dict[str, str], groups: list[Group]) -> None:
@@ -148,12 +127,6 @@ async def _start_demo(demo: Demo, environ: dict[str, str], groups: list[Group]) 
     groups.append([child])
     await child.start()
     environ[demo.url] = child.first_line.removeprefix("demo model: ")
-
-
-def _text(path: Path) -> str:
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        return path.read_text("utf-8")
-    return ""
 
 
 def _narrowed(options: Options, source: Source) -> Source:

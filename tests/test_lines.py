@@ -59,7 +59,7 @@ def test_other_lines_stay_as_they_are(line: str) -> None:
     assert readable(line) == line
 
 
-def shown(folder: Path, text: str = GATEWAY, *demo_for: str) -> str:
+def shown(folder: Path, text: str = GATEWAY, **demo_for: tuple[str, ...]) -> str:
     return banner(source(folder, text, {"OPENAI_API_KEY": KEY}), demo_for)
 
 
@@ -97,4 +97,5 @@ def test_the_banner_tells_what_is_different(tmp_path: Path, old: str, new: str, 
 
 
 def test_the_demo_is_named(tmp_path: Path) -> None:
-    assert "No OPENAI_API_KEY is set: THE DEMO MODEL ANSWERS" in shown(tmp_path, GATEWAY, "OPENAI_API_KEY")
+    text = shown(tmp_path, OPENAI_API_KEY=("openai", "other"))
+    assert "No OPENAI_API_KEY is set: THE DEMO MODEL ANSWERS instead of openai, other." in text

@@ -8,6 +8,7 @@ import msgspec
 from extproc.events import Headers
 from extproc.schema import Route
 from extproc.wire import Dialect
+from extproc.wire.paths import canonical
 
 
 class Operation(StrEnum):
@@ -72,7 +73,7 @@ class Endpoints:
         self._by_prefix = sorted(self._prefixes.items(), key=lambda entry: -len(entry[0]))
 
     def find(self, method: str, path: str) -> Endpoint | None:
-        """`path` without its query. The caller checks the method of what is found."""
+        """`path`: in its one spelling, without its query. The caller checks the method of what is found."""
         if method == "HEAD" and path in PROBES:
             return _PROBE
         # A provider may take a slash more for the same path: it must not lead past the rules for models.
@@ -85,14 +86,16 @@ class Endpoints:
         )
 
     def _add(self, index: int, route: Route) -> None:
+        path = route.path.removesuffix("*")
+        path = canonical(path) if "%" in path else path
         if route.serve != "passthrough":
-            self._mount(route.path.rstrip("/"), _MAIN[route.serve], route.provider, index)
+            self._mount(path.rstrip("/"), _MAIN[route.serve], route.provider, index)
             return
         endpoint = msgspec.structs.replace(_PASSTHROUGH, provider=route.provider, route=index)
         if not route.path.endswith("*"):
-            self._exact[route.path] = endpoint
+            self._exact[path] = endpoint
             return
-        self._prefixes[route.path[:-1]] = endpoint
+        self._prefixes[path] = endpoint
         if route.path == "*":
             # Who passes on whatever is asked wants the provider's own list of models, too.
             self._exact[_LISTS] = endpoint

@@ -20,7 +20,7 @@ Segments = tuple[str, ...]
 
 _DECODINGS = 4
 """Proxies in front of a server may each decode once."""
-_END = re.compile(r"[?#]")
+_END = re.compile(r"[?#\x00]")
 _BLANKS = "".join(map(chr, range(0x21))) + "\x7f\xa0"
 _TAILS = [tuple(path.removeprefix("/v1/").split("/")) for path in BUILT_IN]
 # No server takes a path without one of these words for a served one, unless something in it is still encoded.
@@ -73,9 +73,9 @@ def segments(path: str) -> Segments:
 def endpoint_upstream(endpoint: Endpoint, path: str, provider: Provider) -> Endpoint | None:
     """What a call is that would pass through: `endpoint` itself, or the served one that `path` is at the provider;
     None: it may be taken for a served one there."""
-    if not _SUSPECT.search(path):
-        return endpoint
     upstream = provider.path(path)
+    if not _SUSPECT.search(upstream):
+        return endpoint
     if served := _served(provider.base_url).get(upstream.rstrip("/")):
         # Its models are those of `models`: a route for everything adds none that has no rules.
         return msgspec.structs.replace(BUILT_IN[served], route=endpoint.route)

@@ -36,7 +36,7 @@ _BINDING = frozenset(
     }
 )  # fmt: skip
 # A path here: neither a scheme nor another host in front.
-_WITHIN = re.compile(r"(?!//)[A-Za-z0-9._~!$&'()*+,;=@%/?-][^\\:\s]*")
+_WITHIN = re.compile(r"/(?![/\\])[^\\\s]*|[A-Za-z0-9._~?-][^\\:\s]*")
 MAX_ERROR_BYTES = 1024 * 1024
 _GZIP = zlib.MAX_WBITS | 16
 _REASON = {429: Kind.RATE_LIMIT, 401: Kind.API, 403: Kind.PERMISSION, 404: Kind.NOT_FOUND}

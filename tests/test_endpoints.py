@@ -118,6 +118,12 @@ def test_whose_rules_hold(path: str, route: int | None) -> None:
     assert found is not None and found.route == route
 
 
+@pytest.mark.parametrize("path", ["/v1/models/x%3ay", "/v1/models/x%3Ay*", "/v1/models/x:y"])
+def test_a_route_may_be_written_with_escapes(path: str) -> None:
+    found = Endpoints([Route(path=path, serve="passthrough", provider="p")]).find("POST", "/v1/models/x:y")
+    assert found is not None and found.route == 0
+
+
 def test_a_route_may_stand_in_for_a_built_in_one() -> None:
     routes = Endpoints([Route(path="/v1/messages", serve="messages")])
     found = [routes.find("POST", path) for path in ("/v1/messages", "/v1/messages/", "/v1/messages/count_tokens")]

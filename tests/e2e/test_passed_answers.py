@@ -125,6 +125,7 @@ def test_headers_that_would_bind_the_client_stay_here(gate: Stack, recording: Re
     ("location", "kept"),
     [
         ("/v1/files/g", True),
+        ("/v1/models/m:tuned?after=10:00", True),
         ("g?x=1", True),
         ("//elsewhere.example/x", False),
         ("/\\elsewhere.example/x", False),

@@ -78,7 +78,7 @@ WARNINGS = Metric(
 IN_FLIGHT = Metric(
     "extproc_streams_in_flight",
     Gauge,
-    "Calls that are served at the moment, but for those that pass through.",
+    "Calls that are served at the moment; one that passes through, until the headers of its answer.",
     claims=False,
 )
 # Named as Prometheus names those of its own configuration.

@@ -16,8 +16,11 @@ from tests.e2e.stack import GATEWAY, SECONDS, Model, Stack, prompt, up
 from tests.e2e.test_drain import SteadyCalls
 from tests.e2e.test_processor_faults import kill_worker, until_it_works
 
-CONFIG = GATEWAY.replace(
-    "models:", '  raw: {dialects: [chat], base_url: "${RAW_URL}"}\nmodels:\n  - {name: raw, provider: raw}'
+CONFIG = (
+    GATEWAY.replace(
+        "models:", '  raw: {dialects: [chat], base_url: "${RAW_URL}"}\nmodels:\n  - {name: raw, provider: raw}'
+    )
+    + 'routes: [{path: "/raw/*", serve: passthrough, provider: raw}]\n'
 )
 
 
@@ -46,8 +49,10 @@ def workers(stack: Stack) -> list[int]:
     return sorted(pid for pid, command in found if "extproc.server.worker" in command)
 
 
-def test_killed_in_a_json_call(single: Stack, provider: RawProvider) -> None:
-    """What the worker knew of the call is lost, so the call is; the provider's part is cancelled."""
+@pytest.mark.parametrize("path", ["/v1/messages", "/raw/x"])
+def test_killed_in_a_json_call(single: Stack, provider: RawProvider, path: str) -> None:
+    """What the worker knew of the call is lost, so the call is; the provider's part is cancelled. A call that passes
+    through is lost while its answer's headers are awaited."""
     asked = threading.Event()
 
     def waits(connection: Connection) -> None:
@@ -56,11 +61,12 @@ def test_killed_in_a_json_call(single: Stack, provider: RawProvider) -> None:
 
     provider.plays(waits)
     with ThreadPoolExecutor(1) as pool:
-        calling = pool.submit(single.call, prompt("hello", model="raw"))
+        calling = pool.submit(single.call, prompt("hello", model="raw"), path=path)
         assert asked.wait(SECONDS)
         kill_worker(single)
-        _, record = refused(single, calling.result(SECONDS), 503, "api_error")
-    assert record["reason"] == "Internal"
+        answer = calling.result(SECONDS)
+    assert "at the moment" in answer.json()["error"]["message"]
+    assert (answer.status_code, single.record(answer)["reason"]) == (503, "Internal")
     assert provider.left.wait(SECONDS) and len(provider.bodies) == 1
     assert until_it_works(single)[-1] == 200
 

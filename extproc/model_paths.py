@@ -39,9 +39,8 @@ _REACHING: dict[str, str] = {
     "assistants": "assistants", "threads": "assistants", "runs": "assistants", "agents": "assistants",
     "sessions": "assistants", "workflows": "assistants", "chatkit": "assistants",
     "moderations": "moderations", "fine_tuning": "fine_tuning", "fine-tunes": "fine_tuning", "evals": "evals",
-    "generate": "generate", "chat": "generate", "invoke": "generate", "invocations": "generate",
-    "invoke-with-response-stream": "generate", "converse": "generate", "converse-stream": "generate",
-    "prompts": "generate",
+    "generate": "inference", "chat": "inference", "invoke": "inference", "invocations": "inference",
+    "invoke-with-response-stream": "inference", "converse": "inference", "converse-stream": "inference",
 }  # fmt: skip
 # Verbs of Google's form, `models/x:streamGenerateContent`, in lower case.
 _VERB = re.compile(r":[a-z]*(generate|predict|embed|batch|infer|complete)")
@@ -132,5 +131,5 @@ def _reaches(found: Segments) -> str:
     if "assistants" in names:
         return "assistants"
     if any(_VERB.search(name) for name in found):
-        return "generate"
+        return "inference"
     return names[0] if names else OTHER

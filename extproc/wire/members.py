@@ -64,6 +64,16 @@ STEERING = _names(
     """
     models fallback fallbacks fallback_model fallback_models model_list model_id model_name modelid modelname route
     router routes preset engine engine_id deployment deployment_id api_base api_key api_type api_version base_url
-    baseurl endpoint url organization custom_llm_provider extra_body extra_headers extra_query
+    baseurl endpoint url organization custom_llm_provider extra_headers extra_query
     """
 )
+# Gemini's own options, and for some gateways more members of the body.
+_MORE_MEMBERS = "extra_body"
+
+
+def steers(name: str, value: object) -> bool:
+    """The member names another model or address."""
+    folded = name.casefold()
+    if folded == _MORE_MEMBERS and isinstance(value, dict):
+        return any(inner.casefold() in STEERING | {"model"} for inner in value)
+    return folded in STEERING

@@ -122,6 +122,15 @@ def test_unknown_members(pair: Pair) -> None:
         assert isinstance(refused, Rejection) and refused.path == "x"
 
 
+def test_more_members_in_one() -> None:
+    raw = b'{"model":"m","extra_body":{"google":{"x":1}}}'
+    assert ask(CHAT, raw, unknown_members="pass").body == raw
+    assert ask(CHAT, raw).body == b'{"model":"m"}'
+    for inner in ('"model"', '"Models"', '"api_base"'):
+        steering = b'{"model":"m","extra_body":{%s:"x"}}' % inner.encode()
+        assert isinstance(CHAT.request(json.loads(steering), target(steering, unknown_members="pass")), Rejection)
+
+
 def test_members_of_the_configuration_are_known() -> None:
     passed = ask(CHAT, b'{"model":"m"}', settings={"x": 1}, extra={"models": ["b"]}, unknown_members="refuse")
     assert json.loads(passed.body) == {"model": "m", "models": ["b"], "x": 1}

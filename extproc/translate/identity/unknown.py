@@ -5,7 +5,7 @@ from extproc.translate.pair import Json, Target
 from extproc.translate.want import refused
 from extproc.translate.warnings import Warnings
 from extproc.wire import Dialect
-from extproc.wire.members import KNOWN, STEERING
+from extproc.wire.members import KNOWN, steers
 
 _MAX_NAME = 64
 _REFUSED = "Extra inputs are not permitted"
@@ -18,7 +18,7 @@ def check_members(edit: Edit, body: Json, dialect: Dialect, to: Target, warnings
     unknown = [name for name in body if name not in known and name not in ours]
     for name in unknown:
         # Some servers take `Model` for `model`, and then it is theirs that counts.
-        if mode == "refuse" or (folded := name.casefold()) in STEERING or folded in known:
+        if mode == "refuse" or steers(name, body[name]) or name.casefold() in known:
             raise refused(name[:_MAX_NAME], _REFUSED)
     if not unknown or mode == "pass":
         return

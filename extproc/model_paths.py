@@ -18,13 +18,16 @@ from extproc.providers import Provider
 
 Segments = tuple[str, ...]
 
+MAX_PATH = 8192
+"""Characters. RFC 9110, section 4.1, asks for 8000 octets, and no vendor's API has paths of more than some hundred;
+looking through 60 KB takes 20 ms, and whoever asks is not proven yet."""
 _DECODINGS = 4
 """Proxies in front of a server may each decode once."""
 _END = re.compile(r"[?#\x00]")
 _BLANKS = "".join(map(chr, range(0x21))) + "\x7f\xa0"
 _TAILS = [tuple(path.removeprefix("/v1/").split("/")) for path in BUILT_IN]
-# No server takes a path without one of these words for a served one, unless something in it is still encoded.
-_SUSPECT = re.compile(r"messages|completions|responses|%", re.IGNORECASE)
+# No server takes a path without one of these for another one, unless something in it is still encoded.
+_SUSPECT = re.compile(r"messages|completions|responses|%|\.\.", re.IGNORECASE)
 
 # Segments by which vendors' APIs reach a model, or prepare a call of one -> the name that rules know them by.
 _REACHING: dict[str, str] = {
@@ -55,30 +58,40 @@ _EXAMPLES = (
 
 def segments(path: str) -> Segments:
     """Decoded, in lower case, without parameters (`;a=b`), blanks, dots at the end and a query."""
+    kept: list[str] = []
+    for name in _names(path):
+        if name != "..":
+            kept.append(name)
+        elif kept:
+            kept.pop()
+    return tuple(kept)
+
+
+def _names(path: str) -> list[str]:
+    """As `segments`, with the dot segments that a strict reading does not see."""
     for _ in range(_DECODINGS):
         path, before = unquote(path), path
         if path == before:
             break
-    kept: list[str] = []
-    for segment in _END.split(path, maxsplit=1)[0].casefold().replace("\\", "/").split("/"):
-        name = segment.partition(";")[0].strip(_BLANKS)
-        if name == "..":
-            kept = kept[:-1]
-        elif name := name.rstrip("." + _BLANKS):
-            kept.append(name)
-    return tuple(kept)
+    text = _END.split(path, maxsplit=1)[0].casefold().replace("\\", "/")
+    names = [segment.partition(";")[0].strip(_BLANKS) for segment in text.split("/")]
+    return [kept for name in names if (kept := name if name == ".." else name.rstrip("." + _BLANKS))]
 
 
 def endpoint_upstream(endpoint: Endpoint, path: str, provider: Provider) -> Endpoint | None:
     """What a call is that would pass through: `endpoint` itself, or the served one that `path` is at the provider;
-    None: it may be taken for a served one there."""
+    None: it may be taken for a served one there, or is too long to be looked through."""
+    if len(path) > MAX_PATH:
+        return None
     upstream = provider.path(path)
     if not _SUSPECT.search(upstream):
         return endpoint
     if served := _served(provider.base_url).get(upstream.rstrip("/")):
         # Its models are those of `models`: a route for everything adds none that has no rules.
         return msgspec.structs.replace(BUILT_IN[served], route=endpoint.route)
-    return None if _resembles(segments(upstream), provider.base_url) else endpoint
+    # `/x/..;/messages`, which some servers resolve: no rule has seen what they make of it.
+    disguised = ".." in _names(upstream) or _resembles(segments(upstream), provider.base_url)
+    return None if disguised else endpoint
 
 
 def operation(endpoint: Endpoint | None, path: str) -> str:

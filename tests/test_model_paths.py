@@ -41,6 +41,9 @@ def found(base: str, path: str) -> str | None:
         ("/v1", "/messages%2500.json", None),
         ("/v1/chat", "/completions", None),
         ("/v1/messages", "/", None),
+        ("/v1", "/files/..;/batches", None),
+        ("/v1", "/x/%252e%252E/admin", None),
+        ("/v1", "/files/a..b", "passthrough"),
         ("/v1", "/threads/t/messages", "passthrough"),
         ("/v1", "/messages/batches", "passthrough"),
         ("/v1", "/responses/resp_1", "passthrough"),
@@ -51,6 +54,11 @@ def found(base: str, path: str) -> str | None:
 )
 def test_what_a_path_is_upstream(base: str, path: str, expected: str | None) -> None:
     assert found(base, path) == expected
+
+
+def test_a_path_has_an_end() -> None:
+    longest = "/files/" + "x" * (model_paths.MAX_PATH - len("/files/"))
+    assert (found("/v1", longest), found("/v1", longest + "x")) == ("passthrough", None)
 
 
 @pytest.mark.parametrize(

@@ -39,10 +39,10 @@ def _without_dots(path: str) -> str:
     kept: list[str] = []
     segments = path.split("/")
     for segment in segments:
-        if segment == "..":
-            kept = kept[:-1]
-        elif segment not in ("", "."):
+        if segment not in ("", ".", ".."):
             kept.append(segment)
+        elif segment == ".." and kept:
+            kept.pop()
     open_ended = segments[-1] in ("", ".", "..") and kept
     return "/" + "/".join(kept) + ("/" if open_ended else "")
 

@@ -84,6 +84,8 @@ SPELLINGS = [
     "/plain/;a=b/v1/responses",
     "/deep/v1/chat/completions",
     "/deep/x/..;/chat/completions",
+    "/v1/files/..;/batches",
+    "/v1/files/%252e%252e/admin",
 ]
 
 

@@ -39,6 +39,11 @@ def test_names_that_stand_once(raw: bytes) -> None:
     assert at_any_depth(raw, msgspec.json.decode(raw)) is None and at_top(raw) is None
 
 
+def test_long_numbers_are_no_danger() -> None:
+    raw = b'{"a":' + b"1" * 5000 + b'.5e-9,"b":' + b"7" * 5000 + b',"\\u003a":1}'
+    assert at_any_depth(raw, {}) is None and at_top(raw) is None
+
+
 NAMES = st.text('ab:\\"é\u2028', max_size=2)
 VALUES = st.recursive(
     st.none() | st.integers(0, 9) | st.text(':"\\a', max_size=4),

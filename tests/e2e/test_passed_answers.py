@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from tests.e2e import http2
 from tests.e2e.recording_provider import METHODS, RecordingProvider
-from tests.e2e.stack import PROVIDER_KEY, SECONDS, Stack, up
+from tests.e2e.stack import PROVIDER_KEY, SECONDS, Stack, prompt, up
 
 CONFIG = """
 authentication:
@@ -54,6 +55,15 @@ def test_other_methods_go_nowhere(gate: Stack, recording: RecordingProvider, met
     assert answer.status in ((405,) if method == "TRACE" else (400, 403, 404, 405)), body
     if answer.status == 405:
         assert answer.headers["allow"] == ", ".join(ALLOWED)
+
+
+@pytest.mark.parametrize("method", ["TRACE", "CONNECT", "PURGE", "post"])
+def test_nor_do_they_over_http2(gate: Stack, recording: RecordingProvider, method: str) -> None:
+    recording.answer()
+    fields = [(":method", method), (":scheme", "http"), (":authority", "gateway"), (":path", "/v1/files")]
+    answer = http2.send(gate.url, [*fields, ("authorization", f"Bearer {gate.good_token}")], b"")
+    assert not recording.seen
+    assert answer is None or answer.status_code in (400, 403, 404, 405)
 
 
 def get(gate: Stack, path: str = "/v1/files/f", method: str = "GET", **headers: str) -> httpx.Response:
@@ -118,6 +128,22 @@ def test_headers_that_would_bind_the_client_stay_here(gate: Stack, recording: Re
     recording.answer(status, location="https://elsewhere.example/x", x_kept="yes", **TRAPS)
     answer = get(gate)
     assert answer.status_code == status and answer.headers["x-kept"] == "yes"
+    assert not {"location", *(name.replace("_", "-") for name in TRAPS)} & answer.headers.keys()
+
+
+ANSWERS = {
+    200: b'{"type":"message","model":"m","content":[],"usage":{"input_tokens":1,"output_tokens":1}}',
+    401: b'{"type":"error","error":{"type":"authentication_error","message":"no"}}',
+    529: b'{"type":"error","error":{"type":"overloaded_error","message":"no"}}',
+}
+
+
+@pytest.mark.parametrize("status", ANSWERS)
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions"])
+def test_nor_do_they_pass_with_a_served_call(gate: Stack, recording: RecordingProvider, path: str, status: int) -> None:
+    recording.answer(status, ANSWERS[status], location="https://elsewhere.example/x", **TRAPS)
+    answer = gate.call(prompt("hello"), path=path)
+    assert len(recording.seen) == 1
     assert not {"location", *(name.replace("_", "-") for name in TRAPS)} & answer.headers.keys()
 
 

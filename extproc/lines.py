@@ -30,7 +30,7 @@ def banner(source: Source, demo_for: Mapping[str, Sequence[str]]) -> str:
     return "\n".join(rows)
 
 
-def served(source: Source, addresses: Sequence[str]) -> str:
+def serve_banner(source: Source, addresses: Sequence[str]) -> str:
     """The banner of `extproc serve`: where the processor is, and what of it anybody could listen to."""
     plain = in_plaintext(source, addresses)
     warning = f"\nPLAINTEXT (processor.insecure) on {', '.join(plain)}: {IN_PLAINTEXT}" if plain else ""

@@ -76,12 +76,13 @@ async def serve(options: Options, processor: str, envoy_folder: Path | None = No
         if envoy_folder and front:
             with _writing("Envoy's files", envoy_folder):
                 front.begin(reloader.source)
+        # Over TCP the supervisor would need a certificate to ask for health, so it gets a socket of its own.
         probes = [
             f"unix:{beside.folder}/probe-{n}.sock" if processor_tls.is_tcp(address) else ""
             for n, address in enumerate(addresses)
         ]
-        asked = [probe or address for probe, address in zip(probes, addresses, strict=True)]
-        environ |= beside.start(source, asked, reloader.status, front)
+        health = [probe or address for probe, address in zip(probes, addresses, strict=True)]
+        environ |= beside.start(source, health, reloader.status, front)
         workers = [
             reloader.crew.worker(options.config, address, LEAVE_SECONDS, environ, probe)
             for address, probe in zip(addresses, probes, strict=True)
@@ -89,7 +90,7 @@ async def serve(options: Options, processor: str, envoy_folder: Path | None = No
         groups.append(workers)
         reloader.fetch_keys()
         await start(groups)
-        show(lines.served(source, addresses))
+        show(lines.serve_banner(source, addresses))
         return reloader.watch
 
     with _folder() as folder:

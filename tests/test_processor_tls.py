@@ -98,7 +98,7 @@ def test_where_plaintext_may_be_spoken(tmp_path: Path, address: str, safe: bool)
             with pytest.raises(Invalid, match="can be reached by other machines"):
                 check(plain, [address])
     assert processor_tls.in_plaintext(plain, [address]) == []
-    assert ("PLAINTEXT" in lines.served(allowed, [address])) is not safe
+    assert ("PLAINTEXT" in lines.serve_banner(allowed, [address])) is not safe
 
 
 def test_with_certificates_every_address_may_be_used(tmp_path: Path) -> None:

@@ -5,12 +5,14 @@ What not every start needs is imported where it is needed: a start should be qui
 
 import asyncio
 import contextlib
+import logging
 import os
 import secrets
 import shutil
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,12 +21,14 @@ from typing import TYPE_CHECKING
 
 from extproc import config, envoy, lines
 from extproc.config import Invalid, Source
-from extproc.front import Front, NotTaken
+from extproc.front import KEYS_SECONDS, Front, NotTaken
 from extproc.server.processes import Child, Group, NotStarted, start, supervise
 from extproc.server.status import Status
 
 if TYPE_CHECKING:
     from extproc.server.monitor import Check, Monitor
+
+log = logging.getLogger("extproc")
 
 LAB_ISSUER = "claude-code-lab"
 GRACE_SECONDS = 10.0
@@ -32,6 +36,7 @@ FINISH_SECONDS = 30.0
 SERVE_GRACE_SECONDS = 605.0
 # Envoy asks for health each second; two answers later it sends nothing new.
 LEAVE_SECONDS = 2.0
+PROBE_SECONDS = 0.05
 # A listener is replaced only where it must be (TLS on or off, fields of the log). Then kept connections are told to
 # close with their next answer, and what runs on them has this long.
 DRAIN_SECONDS = 3600
@@ -88,19 +93,48 @@ async def serve(options: Options, processor: str, envoy_folder: Path | None = No
         reloader = Reloader(options.config, environ, front, beside.reload_now)
         if envoy_folder and front:
             with _writing("Envoy's files", envoy_folder):
-                front.begin(reloader.source)
+                await front.begin(reloader.source)
         environ |= beside.start(source, addresses, reloader.status, front.ready if front else None)
         workers = [reloader.crew.worker(options.config, address, LEAVE_SECONDS, environ) for address in addresses]
         groups.append(workers)
         reloader.fetch_keys()
         await start(groups)
         print(f"extproc is serving on {', '.join(addresses)}", flush=True)
-        return reloader.watch
+
+        async def watch() -> None:
+            if front is not None:
+                await _open(front, addresses)
+            await reloader.watch()
+
+        return watch
 
     with _folder() as folder:
         beside = _Beside(Path(folder))
         begin_here = partial(begin, beside)
         await supervise(begin_here, SERVE_GRACE_SECONDS, hung_up=beside.reload_now.set, leave=beside.leave)
+
+
+async def _open(front: Front, workers: Sequence[str]) -> None:
+    """Open the listener of an Envoy that somebody else starts, perhaps later, when all workers serve and, if it runs
+    already, it has found them healthy. Workers whose keys cannot be fetched keep it closed for KEYS_SECONDS only."""
+    if await _all_serve(workers) and await front.running_here():
+        await front.healthy(fetching=True)
+    try:
+        front.open()
+    except OSError as error:
+        log.error("the listener could not be opened: %s", error.strerror)
+
+
+async def _all_serve(workers: Sequence[str]) -> bool:
+    """False: not within KEYS_SECONDS."""
+    from extproc.server import probe
+
+    deadline = time.monotonic() + KEYS_SECONDS
+    while not all(await asyncio.gather(*map(probe.serving, workers))):
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(PROBE_SECONDS)
+    return True
 
 
 async def _start(options: Options, environ: dict[str, str], beside: "_Beside", groups: list[Group]) -> Watch:
@@ -118,16 +152,21 @@ async def _start(options: Options, environ: dict[str, str], beside: "_Beside", g
     reloader = Reloader(options.config, environ, front, beside.reload_now, partial(_narrowed, options))
     _check_port(source)  # after the file's mistakes, which are to be mended first
     with _writing("Envoy's files", folder):
-        front.begin(reloader.source)
+        await front.begin(reloader.source)
     environ |= beside.start(source, addresses, reloader.status, front.ready)
     workers = [reloader.crew.worker(options.config, address, 0, environ) for address in addresses]
     proxy = _envoy(folder, environ)
     beside.front = front
     groups[:0] = [[proxy], workers]
     reloader.fetch_keys()
-    await start([[proxy, *workers]])
+    # Envoy's first health check finds them there; one that fails would be repeated only a second later.
+    await start([workers])
+    await start([[proxy]])
     try:
-        await front.serving(fetching=any(one.jwks.fetched for one in source.config.authentication.jwt))
+        await front.healthy(fetching=any(one.jwks.fetched for one in source.config.authentication.jwt))
+        with _writing("Envoy's files", folder):
+            front.open()
+        await front.listening()
     except NotTaken as error:
         raise CannotStart(str(error)) from None
     print(lines.banner(source, [demo.key for demo in demos]), flush=True)

@@ -59,7 +59,7 @@ lock: $(runtime)  # ARGS=--upgrade takes new versions
 	$(uv) --group peers -o requirements-peers.txt
 
 clean:
-	rm -rf .venv build dist tests/e2e/claude-code/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv build dist tests/e2e/*/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(py):

@@ -6,6 +6,7 @@ import sys
 import httpx
 import pytest
 
+from tests.e2e.claude_code import NEWEST
 from tests.e2e.claude_runs import STREAM_JSON, Claude
 from tests.e2e.stack import Stack
 
@@ -39,7 +40,7 @@ def test_a_wrong_token_is_reported_and_no_model_asked(claude: Claude) -> None:
     assert run.bodies == [] and set(run.reasons()) == {"JwtAuth"}
 
 
-@pytest.mark.parametrize("claude", ["2.1.330"], indirect=True)
+@pytest.mark.parametrize("claude", [NEWEST], indirect=True)
 def test_another_team_is_told_so_at_once(claude: Claude) -> None:
     token = claude.stack.token(team="marketing")
     run = claude.ask("demo: say never", environ={"ANTHROPIC_AUTH_TOKEN": token})

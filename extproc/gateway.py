@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from extproc import config, providers
 from extproc.config import Fault, Invalid, Source
@@ -32,7 +33,8 @@ Step = Callable[[Facts, float], Awaitable[Rejection | None]]
 
 
 class ListModels:
-    """Sets `facts.models` to what the caller may use."""
+    """Sets `facts.models` to what the caller may use: all that can be listed, or the one that is asked for, which may
+    be a name that only a pattern fits."""
 
     def __init__(self, catalogue: Catalogue, authorize: AuthorizeModel) -> None:
         self._catalogue = catalogue
@@ -40,7 +42,9 @@ class ListModels:
 
     async def __call__(self, facts: Facts, now: float) -> Rejection | None:
         if facts.endpoint is not None and facts.endpoint.operation is Operation.LIST_MODELS:
-            found = [resolved for name in self._catalogue.names() if (resolved := self._catalogue.resolve(name))]
+            one = unquote(facts.path.partition("/v1/models/")[2])
+            names = [one] if one else self._catalogue.names()
+            found = [resolved for name in names if (resolved := self._catalogue.resolve(name))]
             facts.models = tuple(resolved for resolved in found if self._authorize.permits(facts, resolved))
         return None
 

@@ -215,8 +215,22 @@ def test_the_list_holds_what_the_caller_may_use(gate: Gateway, tier: str, names:
     assert play << answers(listed, **known)
 
 
+@pytest.mark.parametrize("path", ["/v1/models/claude-any", "/anthropic/v1/models/claude%2Dany"])
+def test_a_name_that_only_a_pattern_fits_can_be_asked_for(gate: Gateway, path: str) -> None:
+    headers = request_headers(path, "GET", token=token(), anthropic_version="1", end=True)
+    play = Playbook(gate) >> headers
+    known: Json = {"gen_ai.operation.name": "list_models"}
+    assert play << answers({"id": "claude-any", "type": "model"}, **known)
+
+
+def test_a_model_that_the_caller_may_not_use_is_not_found(gate: Gateway) -> None:
+    headers = request_headers("/v1/models/claude-gold", "GET", token=token(claims(tier="tin")), end=True)
+    play = Playbook(gate) >> headers
+    assert play << {"action": "Respond", "status": 404}
+
+
 def test_a_client_of_openai_gets_openais_words(gate: Gateway) -> None:
-    play = Playbook(gate) >> request_headers("/v1/models/claude-none", "GET", token=token(), end=True)
+    play = Playbook(gate) >> request_headers("/v1/models/qwen-none", "GET", token=token(), end=True)
     expected = {"error": {"code": "model_not_found", "type": INVALID}}
     assert play << {"action": "Respond", "status": 404, "body": expected}
 

@@ -14,6 +14,7 @@ Run = Callable[[argparse.Namespace], int]
 
 CONFIG, KEYS, URL = Path("gateway.yaml"), Path("keys"), "http://127.0.0.1:8080"
 CLAUDE_OPTIONS = ("--keys", "--url")
+CLAUDE_FLAGS = ("--skip-web-fetch-preflight",)
 USAGE = 2
 
 
@@ -31,8 +32,8 @@ def _before_claudes(words: list[str]) -> int:
     if words[:1] != ["claude"]:
         return len(words)
     count = 1
-    while count < len(words) and words[count].partition("=")[0] in CLAUDE_OPTIONS:
-        count += 1 if "=" in words[count] else 2
+    while count < len(words) and words[count].partition("=")[0] in CLAUDE_OPTIONS + CLAUDE_FLAGS:
+        count += 2 if words[count] in CLAUDE_OPTIONS else 1
     return count
 
 
@@ -60,7 +61,9 @@ def _add_what_serves(command: Command, config: Callable[[Any], object]) -> None:
     workers = _argument("--workers", type=_positive, help="processor processes; default: one per core")
     address = _argument("--address", help="instead of the file's listen.address")
     port = _argument("--port", type=int, help="instead of the file's listen.port")
-    command("up", "Run everything on this machine.", "extproc up --port 9090", _up, config, address, port, workers)
+    raw = _argument("--json", action="store_true", help="print a JSON line for each call, and nothing else, to stdout")
+    shared = config, address, port, workers
+    command("up", "Run everything on this machine.", "extproc up --port 9090", _up, *shared, raw)
 
     where = {"type": _address, "default": "unix:/run/extproc/extproc.sock"}
     processor = _argument("--processor", **where, help="unix:PATH or HOST:PORT; worker n adds n to it")
@@ -100,7 +103,9 @@ def _add_the_lab(command: Command) -> None:
     text = "Send three requests and a streamed tool call to the running gateway."
     command("demo", text, "extproc demo", _demo, keys, url)
     text = "Start Claude Code on the gateway, with a token that renews itself."
-    command("claude", text, 'extproc claude -p "hello"', _claude, keys, url)
+    skip = "for networks without claude.ai: WebFetch does not ask it whether a domain is safe"
+    preflight = _argument(CLAUDE_FLAGS[0], action="store_true", help=skip)
+    command("claude", text, 'extproc claude -p "hello"', _claude, keys, url, preflight)
 
 
 def _add_key(command: Command, claim: Callable[[Any], object]) -> None:
@@ -144,7 +149,7 @@ def _address(text: str) -> str:
 def _up(options: argparse.Namespace) -> int:
     from extproc import up
 
-    chosen = up.Options(options.config, options.address, options.port, options.workers)
+    chosen = up.Options(options.config, options.address, options.port, options.workers, options.json)
     return _supervised(lambda: up.run(chosen))
 
 
@@ -254,7 +259,7 @@ def _demo(options: argparse.Namespace) -> int:
 def _claude(options: argparse.Namespace) -> int:
     from extproc import claude
 
-    return claude.run(options.rest, options.url, options.keys)
+    return claude.run(options.rest, options.url, options.keys, skip_preflight=options.skip_web_fetch_preflight)
 
 
 def _complain(error: Exception, status: int) -> int:

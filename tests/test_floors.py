@@ -11,7 +11,7 @@ from tests.imports import graph, imported, sources, unit
 
 # Top to bottom. What stands on one floor may import its neighbours, but never in a circle.
 FLOORS: list[set[str]] = [
-    {"__main__", "cli", "up", "reload", "front", "claude", "dryrun", "explain", "lines"},
+    {"__main__", "cli", "up", "reload", "front", "claude", "claude_checks", "dryrun", "explain", "lines"},
     {"server", "envoy", "envoy_limits", "envoy_listener", "envoy_replies"},
     {"gateway"},
     {"exchange", "answer", "policy", "tracing"},
@@ -37,7 +37,7 @@ BANS: list[tuple[str, Callable[[str], bool], str]] = [
     ),
     (
         _HTTP,
-        lambda module: module != "extproc.policy.fetch" and unit(module) not in {"demo", "cli", "claude"},
+        lambda module: module != "extproc.policy.fetch" and unit(module) not in {"demo", "cli", "claude_checks"},
         "only policy.fetch speaks HTTP outwards",
     ),
     (r"opentelemetry(\.|$)", lambda module: module != "extproc.tracing", "off unless configured, and an extra"),

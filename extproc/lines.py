@@ -1,14 +1,25 @@
 """What a person reads on the terminal: the banner, and a line for each call."""
 
 import json
+import shlex
+import shutil
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from extproc.config import Source
 
+URL = "http://127.0.0.1:8080"
+"""Where commands look for the gateway unless they are told."""
 
-def banner(source: Source, demo_for: Sequence[str]) -> str:
-    """Where it listens, who answers, where keys come from (never the keys), and how to point Claude Code at it."""
+
+HOUR = "or, for an hour:"
+
+
+def banner(source: Source, demo_for: Sequence[str], lab: Path | None) -> str:
+    """Where it listens, who answers, where keys come from (never the keys), and how to point Claude Code at it.
+    `lab`: the folder with the lab's keys, where the configuration trusts them."""
     settings = source.config
     host = f"[{settings.listen.address}]" if ":" in settings.listen.address else settings.listen.address
     base = f"http{'s' if settings.listen.tls else ''}://{host}:{settings.listen.port}"
@@ -20,8 +31,30 @@ def banner(source: Source, demo_for: Sequence[str]) -> str:
         where = "no key" if provider.api_key is None else f"key from {provider.api_key.env or provider.api_key.file}"
         rows.append(f"  provider  {name:24} {provider.base_url} ({where})")
     rows += [f"  tokens of {issuer.issuer}" for issuer in settings.authentication.jwt]
-    rows += ["", f"  export ANTHROPIC_BASE_URL={base}", "  export ANTHROPIC_AUTH_TOKEN=$(.venv/bin/extproc token)", ""]
-    return "\n".join(rows)
+    return "\n".join([*rows, "", *_how_to_call(base, lab), ""])
+
+
+def _how_to_call(base: str, lab: Path | None) -> list[str]:
+    url = f"  export ANTHROPIC_BASE_URL={base}"
+    if lab is None:
+        return [f"{url}   # and a token of an issuer above in ANTHROPIC_AUTH_TOKEN: docs/clients.md"]
+    ours, keys = command(), "" if lab == Path("keys").absolute() else f" --keys {shlex.quote(str(lab))}"
+    where = "" if base == URL else f" --url {base}"
+    return [
+        f"  {ours} claude{keys}{where}   # Claude Code, with a token that renews itself",
+        f"  {HOUR}",
+        url,
+        f"  export ANTHROPIC_AUTH_TOKEN=$({ours} token{keys})",
+    ]
+
+
+def command() -> str:
+    """How to call this program from the folder we are in."""
+    beside = Path(sys.executable).with_name("extproc")
+    found = shutil.which("extproc")
+    if found is not None and Path(found) == beside:
+        return "extproc"
+    return shlex.quote(str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside))
 
 
 def _answers(model: Any) -> str:

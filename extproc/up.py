@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from extproc import config, envoy, lines
 from extproc.config import Invalid, Source
@@ -68,13 +68,20 @@ class Options:
     address: str | None = None
     port: int | None = None
     workers: int | None = None
+    json: bool = False
+    """One JSON line a call on standard output, and nothing else there."""
+
+    @property
+    def notes(self) -> TextIO:
+        """Where people are spoken to."""
+        return sys.stderr if self.json else sys.stdout
 
 
 async def run(options: Options, environ: Mapping[str, str] | None = None) -> None:
     """Until SIGTERM or SIGINT. Raises CannotStart, config.Invalid, NotStarted."""
     environ = dict(os.environ if environ is None else environ)
     with _folder() as folder:
-        beside = _Beside(Path(folder))
+        beside = _Beside(Path(folder), options.notes)
         begin = partial(_start, options, environ, beside)
         await supervise(begin, GRACE_SECONDS, hung_up=beside.reload_now.set, leave=beside.leave)
 
@@ -155,7 +162,7 @@ async def _start(options: Options, environ: dict[str, str], beside: "_Beside", g
         await front.begin(reloader.source)
     environ |= beside.start(source, addresses, reloader.status, front.ready)
     workers = [reloader.crew.worker(options.config, address, 0, environ) for address in addresses]
-    proxy = _envoy(folder, environ)
+    proxy = _envoy(folder, environ, raw=options.json or not sys.stdout.isatty())
     beside.front = front
     groups[:0] = [[proxy], workers]
     reloader.fetch_keys()
@@ -169,7 +176,7 @@ async def _start(options: Options, environ: dict[str, str], beside: "_Beside", g
         await front.listening()
     except NotTaken as error:
         raise CannotStart(str(error)) from None
-    print(lines.banner(source, [demo.key for demo in demos]), flush=True)
+    print(lines.banner(source, [demo.key for demo in demos], _lab_folder(source)), file=options.notes, flush=True)
     return reloader.watch
 
 
@@ -199,6 +206,14 @@ def _narrowed(options: Options, source: Source) -> Source:
     listen = source.config.listen
     changes = {key: value for key in ("address", "port") if (value := getattr(options, key)) is not None}
     return source.replaced(source.config.model_copy(update={"listen": listen.model_copy(update=changes)}))
+
+
+def _lab_folder(source: Source) -> Path | None:
+    """Where the keys of the lab's identity provider are, if the configuration trusts it."""
+    for issuer in source.config.authentication.jwt:
+        if issuer.issuer == LAB_ISSUER and issuer.jwks.file is not None:
+            return source.resolve(issuer.jwks.file).parent
+    return None
 
 
 def _make_lab_keys(source: Source) -> None:
@@ -236,8 +251,9 @@ class _Beside:
     """What the supervisor does beside its children: metrics and health, if they are configured, and reloading.
     `folder`: for as long as all this runs."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, notes: TextIO | None = None) -> None:
         self.folder = folder
+        self._notes = notes or sys.stdout
         self.reload_now = asyncio.Event()
         self.front: Front | None = None
         """The Envoy that is ours to stop."""
@@ -269,7 +285,7 @@ class _Beside:
         if running := await self.front.running():
             with contextlib.suppress(OSError):  # nobody may be reading any more
                 said = f"extproc leaves when the calls that run have ended ({running}), in {FINISH_SECONDS:g} s at most"
-                print(f"{said}; a second signal ends them", flush=True)
+                print(f"{said}; a second signal ends them", file=self._notes, flush=True)
         await self.front.finished(FINISH_SECONDS)
 
 
@@ -286,14 +302,14 @@ def _check_port(source: Source) -> None:
             raise CannotStart(f"cannot listen on {where}: {error.strerror}; choose another with --port") from None
 
 
-def _envoy(folder: Path, environ: Mapping[str, str]) -> Child:
+def _envoy(folder: Path, environ: Mapping[str, str], *, raw: bool) -> Child:
     binary = binary_path()
     argv = [binary, "-c", "bootstrap.json", "--disable-hot-restart", "--log-level", "warn"]
     argv += ["--file-flush-interval-msec", "100", "--concurrency", str(max(1, (os.cpu_count() or 1) // 2))]
     argv += ["--drain-strategy", "immediate", "--drain-time-s", str(DRAIN_SECONDS)]
     # Envoy gets no more of the environment than it needs: no provider's key above all.
     bare = {name: environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in environ}
-    show: Callable[[str], str] = lines.readable if sys.stdout.isatty() else str
+    show: Callable[[str], str] = str if raw else lines.readable
     return Child(
         "Envoy", argv, announces=False, environ=bare, folder=folder, on_line=lambda line: print(show(line), flush=True)
     )

@@ -1,6 +1,7 @@
 """The commands as a user types them: what they print, where, and how they end."""
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -12,11 +13,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from extproc.up import binary_path
 from tests.e2e.bare import Setup, configured, started
-from tests.e2e.stack import PROVIDER_KEY, SECONDS, Json, Model, free_port
+from tests.e2e.stack import PROVIDER_KEY, SECONDS, Json, Lines, Model, free_port
 
 OWN = Path(__file__).resolve().parents[2] / "gateway.yaml"
 
@@ -179,6 +181,33 @@ def test_the_own_configuration_runs_without_a_key_and_the_demo_is_as_expected(mo
             assert (done.returncode, err.text) == (0, "")
             process.send_signal(signal.SIGTERM)
             assert process.wait(SECONDS) == 0
+
+
+def test_up_prints_json_and_nothing_else_where_that_is_wanted(model: Model) -> None:
+    """To a terminal, too, where it otherwise prints a line for people."""
+    with configured(model.url) as setup:
+        argv = [sys.executable, "-m", "extproc", "up", "--json"]
+        screen, terminal = os.openpty()
+        process = subprocess.Popen(
+            argv, cwd=setup.folder, env=setup.environ, stdout=terminal, stderr=subprocess.PIPE, text=True
+        )
+        os.close(terminal)
+        assert process.stderr is not None
+        err = Lines(process.stderr)
+        try:
+            err.first(lambda line: "is serving on" in line or None)
+            url = f"http://127.0.0.1:{setup.port}/v1/messages"
+            assert httpx.post(url, json={}, verify=False).status_code == 401
+            shown = os.read(screen, 65536)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(SECONDS) == 0
+            err.thread.join(SECONDS)
+        with contextlib.suppress(OSError):  # EIO: nobody writes there any more
+            while more := os.read(screen, 65536):
+                shown += more
+        os.close(screen)
+    assert [json.loads(line)["http.status"] for line in shown.splitlines()] == [401]
 
 
 def test_the_demo_says_when_nobody_listens(model: Model) -> None:

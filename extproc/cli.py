@@ -4,11 +4,14 @@ import argparse
 import asyncio
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
+
+from extproc import init
 
 Run = Callable[[argparse.Namespace], int]
 
@@ -19,7 +22,18 @@ USAGE = 2
 
 
 def main(argv: list[str] | None = None) -> int:
-    words = sys.argv[1:] if argv is None else argv
+    try:
+        try:
+            return _run(sys.argv[1:] if argv is None else argv)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has enough. What is left in the buffer must not complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(words: list[str]) -> int:
     ours = _before_claudes(words)
     options = _parser().parse_args(words[:ours])
     options.rest = words[ours:]
@@ -37,11 +51,22 @@ def _before_claudes(words: list[str]) -> int:
     return count
 
 
+class _Version(argparse.Action):
+    """Unlike argparse's own it finds the version only when it is wanted."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from extproc.version import version
+
+        print(f"extproc {version()}")
+        parser.exit()
+
+
 Command = Callable[..., None]
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="extproc", description="Identity, policy and translation before models.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, text: str, example: str, run: Run, *arguments: Callable[[Any], object]) -> None:
@@ -51,10 +76,18 @@ def _parser() -> argparse.ArgumentParser:
             add(added)
 
     config = _argument("--config", type=Path, default=CONFIG, help=f"default: {CONFIG}")
+    _add_init(command)
     _add_what_serves(command, config)
     _add_what_explains(command, config)
     _add_the_lab(command)
     return parser
+
+
+def _add_init(command: Command) -> None:
+    config = _argument("--config", type=Path, default=CONFIG, help=f"the file to write; default: {CONFIG}")
+    provider = _argument("--provider", choices=tuple(init.KINDS), default="openai", help="who answers; default: openai")
+    text = "Write a commented configuration to begin with."
+    command("init", text, "extproc init --provider ollama", _init, config, provider)
 
 
 def _add_what_serves(command: Command, config: Callable[[Any], object]) -> None:
@@ -62,7 +95,8 @@ def _add_what_serves(command: Command, config: Callable[[Any], object]) -> None:
     address = _argument("--address", help="instead of the file's listen.address")
     port = _argument("--port", type=int, help="instead of the file's listen.port")
     raw = _argument("--json", action="store_true", help="print a JSON line for each call, and nothing else, to stdout")
-    shared = config, address, port, workers
+    demo = _argument("--demo", action="store_true", help="without a file: the lab's configuration and the demo model")
+    shared = config, address, port, workers, demo
     command("up", "Run everything on this machine.", "extproc up --port 9090", _up, *shared, raw)
 
     where = {"type": _address, "default": "unix:/run/extproc/extproc.sock"}
@@ -146,10 +180,30 @@ def _address(text: str) -> str:
     return text
 
 
+def _init(options: argparse.Namespace) -> int:
+    try:
+        init.write(options.config, options.provider)
+    except init.CannotWrite as error:
+        return _complain(error, USAGE)
+    print(init.next_steps(options.config, options.provider), end="")
+    return 0
+
+
+NO_FILE = """\
+there is no {} here. What you can do:
+  extproc init --provider NAME   writes one: {}
+  extproc up --config FILE       serves another
+  extproc up --demo              needs none: a demo model answers, for tokens of a lab's identity provider"""
+
+
 def _up(options: argparse.Namespace) -> int:
     from extproc import up
 
-    chosen = up.Options(options.config, options.address, options.port, options.workers, options.json)
+    if not options.demo and not options.config.exists():
+        return _complain(NO_FILE.format(options.config, ", ".join(init.KINDS)), USAGE)
+    chosen = up.Options(
+        options.config, options.address, options.port, options.workers, json=options.json, demo=options.demo
+    )
     return _supervised(lambda: up.run(chosen))
 
 
@@ -262,6 +316,6 @@ def _claude(options: argparse.Namespace) -> int:
     return claude.run(options.rest, options.url, options.keys, skip_preflight=options.skip_web_fetch_preflight)
 
 
-def _complain(error: Exception, status: int) -> int:
+def _complain(error: Exception | str, status: int) -> int:
     print(error, file=sys.stderr)
     return status

@@ -5,6 +5,7 @@ What not every start needs is imported where it is needed: a start should be qui
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import secrets
@@ -14,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -70,6 +71,8 @@ class Options:
     workers: int | None = None
     json: bool = False
     """One JSON line a call on standard output, and nothing else there."""
+    demo: bool = False
+    """The lab's configuration instead of a file, and the demo model, whatever keys there are."""
 
     @property
     def notes(self) -> TextIO:
@@ -82,6 +85,9 @@ async def run(options: Options, environ: Mapping[str, str] | None = None) -> Non
     environ = dict(os.environ if environ is None else environ)
     with _folder() as folder:
         beside = _Beside(Path(folder), options.notes)
+        if options.demo:
+            options = replace(options, config=_demo_configuration(Path(folder)))
+            environ = {name: value for name, value in environ.items() if name not in {demo.key for demo in DEMOS}}
         begin = partial(_start, options, environ, beside)
         await supervise(begin, GRACE_SECONDS, hung_up=beside.reload_now.set, leave=beside.leave)
 
@@ -194,6 +200,16 @@ async def _start_demo(demo: Demo, environ: dict[str, str], groups: list[Group]) 
     groups.append([child])
     await child.start()
     environ[demo.url] = child.first_line.removeprefix("demo model: ")
+
+
+def _demo_configuration(folder: Path) -> Path:
+    """The lab's keys stay in the folder where other commands look for them."""
+    from extproc import init
+
+    path = folder / "gateway.yaml"
+    with _writing("the demo's configuration", folder):
+        path.write_text(init.text("openai", json.dumps(str(Path("keys/jwks.json").absolute()))), "utf-8")
+    return path
 
 
 def _text(path: Path) -> str:

@@ -112,7 +112,8 @@ def _add_what_serves(command: Command, config: Callable[[Any], object]) -> None:
 
 def _add_what_explains(command: Command, config: Callable[[Any], object]) -> None:
     text = "Explain every mistake in the configuration or, asked about a call, a decision."
-    command("check", text, "extproc check --token @token --model claude-x", _check, config, *_decision())
+    probe = _argument("--probe", action="store_true", help="ask each provider for its models, with its key")
+    command("check", text, "extproc check --token @token --model claude-x", _check, config, probe, *_decision())
 
     what = _argument("what", choices=("request", "answer", "stream"), help="what is read from standard input")
     model = _argument("--model", help="instead of the request's")
@@ -230,18 +231,28 @@ def _supervised(run: Callable[[], Coroutine[Any, Any, None]]) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from extproc import explain, gateway
+    from extproc import advice, explain, gateway, reach
     from extproc.config import Invalid
     from extproc.policy.remote_keys import RemoteKeys
 
-    remote = RemoteKeys()
+    words = options.token, options.model, options.path, options.body, options.source, options.header
+    deciding, remote = any(words), RemoteKeys()
     try:
-        made = gateway.load(options.config, remote=remote)
+        environ, files = explain.without_keys(options.config) if deciding else (None, None)
+        made = gateway.load(options.config, environ, files=files, remote=remote)
     except Invalid as error:
         return _complain(error, USAGE)
-    if not any((options.token, options.model, options.path, options.body, options.source, options.header)):
-        print(f"{options.config}: no mistakes found")
-        return 0
+    if deciding:
+        return _decide(options, made, remote)
+    for warning in advice.warnings(made.source):
+        print(f"warning: {warning}")
+    print(f"{options.config}: no mistakes found")
+    return reach.run(made) if options.probe else 0
+
+
+def _decide(options: argparse.Namespace, made: Any, remote: Any) -> int:
+    from extproc import explain
+
     try:
         token = explain.token(options.token)
         headers = dict(map(explain.header, options.header))

@@ -17,10 +17,12 @@ from typing import Any
 
 import msgspec
 
+from extproc import config
 from extproc.endpoints import Operation
 from extproc.errors import Kind, Reason, Rejection
 from extproc.events import Action, AwaitBody, Headers, RequestBody, RequestHeaders, Respond
 from extproc.facts import Facts
+from extproc.files import Files
 from extproc.gateway import Gateway
 from extproc.policy.asked import READINGS
 from extproc.policy.credential import placed
@@ -70,6 +72,26 @@ def header(given: str) -> tuple[str, str]:
         raise Unusable(f"{given!r} is not NAME:VALUE")
     name = name.strip().lower()
     return ":authority" if name == "host" else name, value.strip()
+
+
+def without_keys(path: Path) -> tuple[dict[str, str], Files]:
+    """An environment and files in which no provider's key is missing: a decision needs none."""
+    try:
+        source = config.load(path)
+    except config.Invalid:  # and gateway.load will say why
+        return dict(os.environ), Files()
+    secrets = [provider.api_key for provider in source.config.providers.values() if provider.api_key]
+    secrets += list(source.config.tracing.headers.values()) if source.config.tracing else []
+    missing = {secret.env: "missing" for secret in secrets if secret.env and not os.environ.get(secret.env)}
+    files = [source.resolve(secret.file) for secret in secrets if secret.file]
+    return {**os.environ, **missing}, Files({file: b"missing" for file in files if not _readable(file)})
+
+
+def _readable(file: Path) -> bool:
+    try:
+        return bool(file.read_bytes().strip())
+    except OSError:
+        return False
 
 
 def run(gateway: Gateway, remote: RemoteKeys, asked: Asked) -> int:

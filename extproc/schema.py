@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from extproc import members
 from extproc.wire import Dialect
 
 
@@ -254,6 +255,9 @@ class Provider(_Strict):
     outliers: Outliers = Outliers()
 
 
+Members = Annotated[dict[str, Any], AfterValidator(members.typed)]
+
+
 class Model(Ruled):
     name: str
     provider: str
@@ -261,8 +265,8 @@ class Model(Ruled):
     profile: str | dict[str, Any] | None = None
     context_window: int | None = Field(None, gt=0)
     max_output_tokens: int | None = Field(None, gt=0)
-    defaults: dict[str, Any] = {}
-    overrides: dict[str, Any] = {}
+    defaults: Members = {}
+    overrides: Members = {}
 
 
 class Route(Ruled):

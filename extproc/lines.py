@@ -1,6 +1,7 @@
 """What a person reads on the terminal: the banner, and a line for each call."""
 
 import json
+import re
 import shlex
 import shutil
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from extproc.config import Source
+from extproc.errors import Reason
 
 URL = "http://127.0.0.1:8080"
 """Where commands look for the gateway unless they are told."""
@@ -77,10 +79,24 @@ def readable(line: str) -> str:
         _what(call),
         f"{call.get('duration')} ms",
         str(call.get("reason") or ""),
-        str(call.get("error") or ""),
+        _provider_fault(call) or str(call.get("error") or ""),
         f"[{call['warnings']}]" if call.get("warnings") else "",
     ]
     return _printable("  ".join(part for part in parts if part))
+
+
+_CAUSE = re.compile(r".*\{(?:.*\|)?([^|}]*)\}")
+_CAUSES = {"no_healthy_upstream": "no address that works (see its name and its base_url)"}
+
+
+def _provider_fault(call: dict[str, Any]) -> str:
+    """Which provider could not be reached, and why. Envoy's details end in `|connect_error:_Connection_refused}`."""
+    if call.get("reason") not in (Reason.UPSTREAM_UNAVAILABLE, Reason.UPSTREAM_TIMEOUT):
+        return ""
+    details = str(call.get("details") or "")
+    match = _CAUSE.fullmatch(details)
+    cause = _CAUSES.get(details) or (match[1] if match else details).replace("_", " ")
+    return f"{call.get('gen_ai.provider.name') or 'a provider'}: {cause}"
 
 
 def _printable(text: str) -> str:

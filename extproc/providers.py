@@ -1,6 +1,7 @@
 """Who answers: providers, the model names clients may ask for, and the profile of each pair of the two."""
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -296,6 +297,10 @@ def secret(
         assert secret.file is not None
         try:
             value, origin = source.read(secret.file).decode("utf-8"), f"the file {secret.file}"
+        except PermissionError:
+            problem = f"{_shown(source, secret.file)} cannot be read by user {os.getuid()}, as whom this runs"
+            faults.append(Fault(where, f"{problem}: give it the file (chown) or the right to read it (chmod)"))
+            return None
         except (OSError, UnicodeDecodeError):
             faults.append(Fault(where, f"{_shown(source, secret.file)} cannot be read"))
             return None

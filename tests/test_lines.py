@@ -54,6 +54,22 @@ def test_a_call(changes: dict[str, Any], expected: str) -> None:
     assert readable(json.dumps(CALL | changes)) == expected
 
 
+REFUSED = "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}"
+
+
+@pytest.mark.parametrize(
+    ("reason", "details", "said"),
+    [
+        ("UpstreamUnavailable", REFUSED, "local: delayed connect error: Connection refused"),
+        ("UpstreamUnavailable", "no_healthy_upstream", "local: no address that works (see its name and its base_url)"),
+        ("UpstreamTimeout", "upstream_response_timeout", "local: upstream response timeout"),
+    ],
+)
+def test_a_provider_that_cannot_be_reached_is_named_with_the_cause(reason: str, details: str, said: str) -> None:
+    fault = {"http.status": 529, "reason": reason, "error": "envoy_529", "details": details}
+    assert readable(json.dumps({**CALL, **fault, "gen_ai.provider.name": "local"})).endswith(f"{reason}  {said}")
+
+
 @pytest.mark.parametrize("line", ["", "[warning] hello", "{", "[1]", "3", '{"level": "info"}'])
 def test_other_lines_stay_as_they_are(line: str) -> None:
     assert readable(line) == line

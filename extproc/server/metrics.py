@@ -5,7 +5,7 @@ buckets are OpenTelemetry's, as Prometheus spells them: https://opentelemetry.io
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -92,8 +92,13 @@ SINCE = Metric(
 )  # fmt: skip
 GENERATION = Metric("extproc_config_generation", Gauge, "Counts configurations that were taken.", claims=False)
 RELOADS = Metric("extproc_config_reloads", Counter, "Reloads by how they ended.", ("result",), claims=False)
+READY = Metric("extproc_ready", Gauge, "1: calls are served, as `/readyz` says; 0: they are not.", claims=False)
+WITHOUT_KEYS = Metric(
+    "extproc_keys_unavailable", Counter, "Calls refused because an issuer's keys could not be fetched.", claims=False
+)
 METRICS = (
-    REQUESTS, TOKENS, DURATION, FIRST, PER_TOKEN, WARNINGS, IN_FLIGHT, IN_FORCE, SINCE, GENERATION, RELOADS
+    REQUESTS, TOKENS, DURATION, FIRST, PER_TOKEN, WARNINGS, IN_FLIGHT, IN_FORCE, SINCE, GENERATION, RELOADS,
+    READY, WITHOUT_KEYS,
 )  # fmt: skip
 
 _TOKEN_FIELDS = {
@@ -105,6 +110,7 @@ _TOKEN_FIELDS = {
 # Operations that a model performs; of the others there is no duration worth a histogram. Only `chat` uses tokens up.
 _CHAT, _OF_A_MODEL = "chat", frozenset({"chat", "count_tokens"})
 _ACTIONS = frozenset({"dropped", "approx", "clamped", "reordered", "emulated"})
+KEYS_UNAVAILABLE = "keys_unavailable"
 _INDEX = re.compile(r"\.\d+(?=\.|$)")
 
 
@@ -143,6 +149,7 @@ class Metrics:
         self._first = _histogram(FIRST, own, registry)
         self._per_token = _histogram(PER_TOKEN, own, registry)
         self._warnings = Counter(WARNINGS.name, WARNINGS.meaning, WARNINGS.labels, registry=registry)
+        self._without_keys = Counter(WITHOUT_KEYS.name, WITHOUT_KEYS.meaning, registry=registry)
         # A worker that is gone serves nothing: `live`.
         self._in_flight = Gauge(IN_FLIGHT.name, IN_FLIGHT.meaning, registry=registry, multiprocess_mode="livesum")
 
@@ -158,6 +165,8 @@ class Metrics:
         reason, operation = record.reason(seen), str(seen.get(record.OPERATION, ""))
         common, claims = self._labels(operation, seen)
         self._requests.labels(*common, reason, *claims).inc()
+        if seen.get("error") == KEYS_UNAVAILABLE:
+            self._without_keys.inc()
         if operation in _OF_A_MODEL:
             self._duration.labels(*common, reason, *claims).observe(seconds)
         if operation == _CHAT:
@@ -220,3 +229,13 @@ class OfConfiguration(Collector):
         for result, count in status.reloads.items():
             reloads.add_metric([result], count)
         yield reloads
+
+
+class OfReadiness(Collector):
+    """Whether calls are served, asked at each scrape."""
+
+    def __init__(self, ready: Callable[[], bool]) -> None:
+        self._ready = ready
+
+    def collect(self) -> Iterable[Family]:
+        yield GaugeMetricFamily(READY.name, READY.meaning, float(self._ready()))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e import shapes
 from tests.e2e.claude_code import NEWEST, VERSIONS, install
 from tests.e2e.claude_runs import Claude, Run, call, script
 from tests.e2e.providers import ANTHROPIC_KEY, Providers, headers_of
@@ -16,6 +17,7 @@ OPUS = "claude-opus-5"
 class OnAnthropic(Claude):
     def check(self, request: Json) -> None:
         """The provider's credential and no other, and a record of who asked for what."""
+        shapes.note(request)
         headers = headers_of(request)
         assert headers["x-api-key"] == ANTHROPIC_KEY and "authorization" not in headers
         assert self.stack.good_token not in json.dumps(request) and ANTHROPIC_KEY not in self.stack.printed

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from extproc import profiles, schema
+from extproc import hints, profiles, schema
 from extproc.config import Fault, Source, Where
 from extproc.profiles import Profile
 from extproc.wire import Dialect
@@ -328,6 +328,9 @@ def _shadowed(rules: list[Rule]) -> list[Fault]:
     return faults
 
 
+_UNKNOWN_FIELD = re.compile(r"unknown field `(\w+)`")
+
+
 def _profile_faults(rules: list[Rule], settings: schema.Config) -> list[Fault]:
     found: dict[tuple[Where, str], None] = {}
     for rule in rules:
@@ -338,5 +341,7 @@ def _profile_faults(rules: list[Rule], settings: schema.Config) -> list[Fault]:
             named = f"is named {error}" if isinstance(error, KeyError) else "has such a name"
             found[(*where, "profile"), f"no profile {named}; there are: {', '.join(profiles.shipped())}"] = None
         except msgspec.ValidationError as error:
-            found[(*where, "profile"), str(error)] = None
+            unknown = _UNKNOWN_FIELD.search(str(error))
+            hint = hints.meant(unknown[1], Profile.__struct_fields__) if unknown else ""
+            found[(*where, "profile"), f"{error}{hint}"] = None
     return [Fault(place, problem) for place, problem in found]

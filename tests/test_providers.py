@@ -380,3 +380,8 @@ def test_a_key_that_this_user_may_not_read_names_the_user(tmp_path: Path, monkey
     [fault] = faults(tmp_path, GATEWAY.replace("{env: OPENAI_API_KEY}", "{file: openai.key}"))
     assert f"openai.key cannot be read by user {os.getuid()}, as whom this runs" in fault
     assert "chown" in fault
+
+
+def test_the_key_of_a_profile_that_was_meant(tmp_path: Path) -> None:
+    [fault] = faults(tmp_path, GATEWAY.replace("model: gpt-4o-mini", "profile: {max_output_token: 5}"))
+    assert fault.startswith("8: models.0.profile: ") and fault.endswith("; did you mean 'max_output_tokens'?")

@@ -1,7 +1,10 @@
 """How the real Claude Code proves who it is: every way of its own is checked, and none goes round the check."""
 
 import json
+import os
 import shlex
+import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -70,6 +73,32 @@ def signed_in(url: str) -> Json:
     tokens = {"jwt": "token", "expiresAt": 1995979997796, "tokenEndpoint": f"{url}/oauth/token"}
     gateway = {"url": url, **tokens, "idpRefreshToken": "refresh", "vouchedAtLogin": False}
     return {"gatewayTrust": {"localhost": "http-loopback"}, "enterpriseGateway": gateway}
+
+
+# A mount namespace whose /etc has one folder more; the machine's own stays as it is.
+WITH_MANAGED_SETTINGS = """
+mount -t tmpfs tmpfs "$1" && cp -a /etc/. "$1" && mkdir -p "$1/claude-code" &&
+printf '%s' "$2" > "$1/claude-code/managed-settings.json" && mount --bind "$1" /etc && shift 2 && exec "$@"
+"""
+
+
+@pytest.mark.parametrize("claude", [NEWEST], indirect=True)
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"forceLoginMethod": "gateway", "forceLoginGatewayUrl": "http://localhost:1"}, "(forceLoginMethod)"),
+        ({"env": {"ANTHROPIC_BASE_URL": "http://localhost:1"}}, "sets ANTHROPIC_BASE_URL to http://localhost:1"),
+    ],
+)
+def test_a_machine_that_is_pinned_to_another_gateway(claude: Claude, settings: Json, complaint: str) -> None:
+    unshare = shutil.which("unshare")
+    if unshare is None or subprocess.run([unshare, "--mount", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to a mount namespace")
+    private = ["unshare", "--mount", "sh", "-c", WITH_MANAGED_SETTINGS, "sh", str(made(claude.folder / "etc"))]
+    environ = {"PATH": f"{claude.path()}{os.pathsep}{os.environ['PATH']}"}
+    run = claude.run([*private, json.dumps(settings), *start(claude), *SAY], environ)
+    assert (run.status, run.out) == (1, "") and complaint in run.err
+    assert run.bodies == []
 
 
 @pytest.mark.parametrize("claude", [NEWEST], indirect=True)

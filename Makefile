@@ -1,5 +1,5 @@
 # `make up` needs Python 3.11 or newer and make. ARGS goes to the command behind a target: make up ARGS="--port 9090"
-.PHONY: setup up demo test test-compose check lint types floors protos lock bench bench-peers soak fuzz clean
+.PHONY: setup up demo test test-compose check lint types floors protos lock bench bench-peers soak fuzz canary clean
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
   $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -19,6 +19,9 @@ demo: $(runtime)
 
 test: $(dev)
 	$(py) -m pytest -n auto --dist loadfile $(ARGS)
+
+canary: $(dev)  # the clients' tests on the newest Claude Code and Codex, and what differs from the pinned ones
+	$(py) -m tests.canary
 
 test-compose: $(dev)  # on a Docker engine; starts one if none runs and this is root
 	$(py) -m pytest tests/compose $(ARGS)
@@ -59,7 +62,7 @@ lock: $(runtime)  # ARGS=--upgrade takes new versions
 	$(uv) --group peers -o requirements-peers.txt
 
 clean:
-	rm -rf .venv build dist tests/e2e/claude-code/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv build dist tests/e2e/*/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(py):

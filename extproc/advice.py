@@ -5,21 +5,41 @@ import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
 from extproc import schema
 from extproc.config import Where
 from extproc.gateway import Gateway
+from extproc.schema_tls import Tls
 
+ENDPOINTS = ("/chat/completions", "/completions", "/embeddings", "/messages", "/responses", "/models")
 _CALLER_ID = re.compile(r"\bcaller\s*\.\s*id\b")
 
 
 def warnings(gateway: Gateway) -> list[str]:
     """One a line: file, line, key, and what is unwise about it."""
     source = gateway.source
-    found = [*_exposed(gateway), *_without_keys(gateway), *_ambiguous(gateway)]
+    found = [*_misaddressed(gateway), *_exposed(gateway), *_without_keys(gateway), *_ambiguous(gateway)]
     return [f"{source.place(where)}: {'.'.join(map(str, where))}: {text}" for where, text in found]
+
+
+def _misaddressed(gateway: Gateway) -> Iterator[tuple[Where, str]]:
+    for name, provider in gateway.source.config.providers.items():
+        problem = _base_url(provider.base_url, only_messages=set(provider.dialects) == {"messages"})
+        if problem:
+            yield ("providers", name, "base_url"), problem
+
+
+def _base_url(url: str, *, only_messages: bool) -> str:
+    path = urlsplit(url).path
+    endpoint = next((end for end in ENDPOINTS if path.endswith(end)), None)
+    if endpoint is not None:
+        return f"ends in an endpoint, and {endpoint} would be added once more; probably {url.removesuffix(endpoint)}"
+    if not path and not only_messages:
+        return f"most servers serve below /v1; probably {url}/v1"
+    return ""
 
 
 def _exposed(gateway: Gateway) -> Iterator[tuple[Where, str]]:
@@ -33,7 +53,7 @@ def _secret_files(value: object, where: Where) -> Iterator[tuple[Where, Path]]:
     match value:
         case schema.Secret(file=Path() as path) | schema.ApiKeys(file=path):
             yield (*where, "file"), path
-        case schema.Tls(key=path):
+        case Tls(key=path):
             yield (*where, "key"), path
         case BaseModel():
             for name in type(value).model_fields:

@@ -3,23 +3,37 @@
 import argparse
 import asyncio
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from extproc import init
 from extproc.printable import log_to_stderr, show
 
 Run = Callable[[argparse.Namespace], int]
 
 CONFIG, KEYS, URL = Path("gateway.yaml"), Path("keys"), "http://127.0.0.1:8080"
 CLAUDE_OPTIONS = ("--keys", "--url")
+CLAUDE_FLAGS = ("--skip-web-fetch-preflight",)
 USAGE = 2
 
 
 def main(argv: list[str] | None = None) -> int:
-    words = sys.argv[1:] if argv is None else argv
+    try:
+        try:
+            return _run(sys.argv[1:] if argv is None else argv)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has enough. What is left in the buffer must not complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(words: list[str]) -> int:
     ours = _before_claudes(words)
     options = _parser().parse_args(words[:ours])
     options.rest = words[ours:]
@@ -32,9 +46,19 @@ def _before_claudes(words: list[str]) -> int:
     if words[:1] != ["claude"]:
         return len(words)
     count = 1
-    while count < len(words) and words[count].partition("=")[0] in CLAUDE_OPTIONS:
-        count += 1 if "=" in words[count] else 2
+    while count < len(words) and words[count].partition("=")[0] in CLAUDE_OPTIONS + CLAUDE_FLAGS:
+        count += 2 if words[count] in CLAUDE_OPTIONS else 1
     return count
+
+
+class _Version(argparse.Action):
+    """Unlike argparse's own it finds the version only when it is wanted."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from extproc.version import version
+
+        print(f"extproc {version()}")
+        parser.exit()
 
 
 Command = Callable[..., None]
@@ -42,6 +66,7 @@ Command = Callable[..., None]
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="extproc", description="Identity, policy and translation before models.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, text: str, example: str, run: Run, *arguments: Callable[[Any], object]) -> None:
@@ -51,17 +76,28 @@ def _parser() -> argparse.ArgumentParser:
             add(added)
 
     config = _argument("--config", type=Path, default=CONFIG, help=f"default: {CONFIG}")
+    _add_init(command)
     _add_what_serves(command, config)
     _add_what_explains(command, config)
     _add_the_lab(command)
     return parser
 
 
+def _add_init(command: Command) -> None:
+    config = _argument("--config", type=Path, default=CONFIG, help=f"the file to write; default: {CONFIG}")
+    provider = _argument("--provider", choices=tuple(init.KINDS), default="openai", help="who answers; default: openai")
+    text = "Write a commented configuration to begin with."
+    command("init", text, "extproc init --provider ollama", _init, config, provider)
+
+
 def _add_what_serves(command: Command, config: Callable[[Any], object]) -> None:
     workers = _argument("--workers", type=_positive, help="processor processes; default: one per core")
     address = _argument("--address", help="instead of the file's listen.address")
     port = _argument("--port", type=int, help="instead of the file's listen.port")
-    command("up", "Run everything on this machine.", "extproc up --port 9090", _up, config, address, port, workers)
+    raw = _argument("--json", action="store_true", help="print a JSON line for each call, and nothing else, to stdout")
+    demo = _argument("--demo", action="store_true", help="without a file: the lab's configuration and the demo model")
+    shared = config, address, port, workers, demo
+    command("up", "Run everything on this machine.", "extproc up --port 9090", _up, *shared, raw)
 
     where = {"type": _address, "default": "unix:/run/extproc/extproc.sock"}
     processor = _argument("--processor", **where, help="unix:PATH or HOST:PORT; worker n adds n to it")
@@ -76,7 +112,8 @@ def _add_what_serves(command: Command, config: Callable[[Any], object]) -> None:
 
 def _add_what_explains(command: Command, config: Callable[[Any], object]) -> None:
     text = "Explain every mistake in the configuration or, asked about a call, a decision."
-    command("check", text, "extproc check --token @token --model claude-x", _check, config, *_decision())
+    probe = _argument("--probe", action="store_true", help="ask each provider for its models, with its key")
+    command("check", text, "extproc check --token @token --model claude-x", _check, config, probe, *_decision())
 
     what = _argument("what", choices=("request", "answer", "stream"), help="what is read from standard input")
     model = _argument("--model", help="instead of the request's")
@@ -101,7 +138,9 @@ def _add_the_lab(command: Command) -> None:
     text = "Send three requests and a streamed tool call to the running gateway."
     command("demo", text, "extproc demo", _demo, keys, url)
     text = "Start Claude Code on the gateway, with a token that renews itself."
-    command("claude", text, 'extproc claude -p "hello"', _claude, keys, url)
+    skip = "for networks without claude.ai: WebFetch does not ask it whether a domain is safe"
+    preflight = _argument(CLAUDE_FLAGS[0], action="store_true", help=skip)
+    command("claude", text, 'extproc claude -p "hello"', _claude, keys, url, preflight)
 
 
 def _add_key(command: Command, claim: Callable[[Any], object]) -> None:
@@ -142,10 +181,30 @@ def _address(text: str) -> str:
     return text
 
 
+def _init(options: argparse.Namespace) -> int:
+    try:
+        init.write(options.config, options.provider)
+    except init.CannotWrite as error:
+        return _complain(error, USAGE)
+    print(init.next_steps(options.config, options.provider), end="")
+    return 0
+
+
+NO_FILE = """\
+there is no {} here. What you can do:
+  extproc init --provider NAME   writes one: {}
+  extproc up --config FILE       serves another
+  extproc up --demo              needs none: a demo model answers, for tokens of a lab's identity provider"""
+
+
 def _up(options: argparse.Namespace) -> int:
     from extproc import up
 
-    chosen = up.Options(options.config, options.address, options.port, options.workers)
+    if not options.demo and not options.config.exists():
+        return _complain(NO_FILE.format(options.config, ", ".join(init.KINDS)), USAGE)
+    chosen = up.Options(
+        options.config, options.address, options.port, options.workers, json=options.json, demo=options.demo
+    )
     return _supervised(lambda: up.run(chosen))
 
 
@@ -172,25 +231,28 @@ def _supervised(run: Callable[[], Coroutine[Any, Any, None]]) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from extproc import advice, explain, gateway
+    from extproc import advice, explain, gateway, reach
     from extproc.config import Invalid
     from extproc.policy.remote_keys import RemoteKeys
 
-    remote = RemoteKeys()
+    words = options.token, options.model, options.path, options.body, options.source, options.header
+    deciding, remote = any(words), RemoteKeys()
     try:
-        made = gateway.load(options.config, remote=remote)
+        environ, files = explain.without_keys(options.config) if deciding else (None, None)
+        made = gateway.load(options.config, environ, files=files, remote=remote)
     except Invalid as error:
         return _complain(error, USAGE)
+    if deciding:
+        return _decide(options, made, remote)
     for warning in advice.warnings(made):
-        print(f"warning: {warning}", file=sys.stderr)
-    if not any((options.token, options.model, options.path, options.body, options.source, options.header)):
-        show("\n".join([f"{options.config}: no mistakes found", *explain.remarks(made)]))
-        if made.source.config.processor.insecure:
-            from extproc.lines import IN_PLAINTEXT
+        show(f"warning: {warning}", sys.stderr)
+    show("\n".join([f"{options.config}: no mistakes found", *explain.remarks(made)]))
+    return reach.run(made) if options.probe else 0
 
-            where = made.source.place(("processor", "insecure"))
-            show(f"{where}: processor.insecure: plaintext is spoken on TCP: {IN_PLAINTEXT}")
-        return 0
+
+def _decide(options: argparse.Namespace, made: Any, remote: Any) -> int:
+    from extproc import explain
+
     try:
         token = explain.token(options.token)
         headers = dict(map(explain.header, options.header))
@@ -274,9 +336,9 @@ def _demo(options: argparse.Namespace) -> int:
 def _claude(options: argparse.Namespace) -> int:
     from extproc import claude
 
-    return claude.run(options.rest, options.url, options.keys)
+    return claude.run(options.rest, options.url, options.keys, skip_preflight=options.skip_web_fetch_preflight)
 
 
-def _complain(error: Exception, status: int) -> int:
+def _complain(error: Exception | str, status: int) -> int:
     show(error, sys.stderr)
     return status

@@ -2,13 +2,14 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
+from extproc import hints, placeholders
 from extproc.files import Files
 from extproc.schema import Config
 
@@ -37,14 +38,23 @@ class Invalid(Exception):
 class Source:
     """A configuration and where each of its keys stands, so that later faults can be placed too."""
 
-    def __init__(self, path: Path, config: Config, lines: dict[Where, int], files: Files | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        config: Config,
+        lines: dict[Where, int],
+        files: Files | None = None,
+        ignored: Sequence[Where] = (),
+    ) -> None:
+        """`ignored`: keys of which nothing is to be said, since they are faulty or made up."""
         self.path = path
         self.config = config
         self.files = files or Files()
         self._lines = lines
+        self._ignored = ignored
 
     def replaced(self, config: Config) -> "Source":
-        return Source(self.path, config, self._lines, self.files)
+        return Source(self.path, config, self._lines, self.files, self._ignored)
 
     def workers(self, wanted: int | None = None) -> int:
         """How many processes: as many as are wanted, else as the file says, else one for each core."""
@@ -69,8 +79,9 @@ class Source:
         return f"{self.path}:{_line(self._lines, where)}"
 
     def explain(self, faults: list[Fault]) -> Invalid:
+        told = [fault for fault in faults if not any(fault.where[: len(key)] == key for key in self._ignored)]
         # A provider's fault is found once for each of its models.
-        return Invalid(list(dict.fromkeys(_place(self.path, self._lines, fault) for fault in faults)))
+        return Invalid(list(dict.fromkeys(_place(self.path, self._lines, fault) for fault in told)))
 
 
 def load(path: Path, environ: Mapping[str, str] | None = None, files: Files | None = None) -> Source:
@@ -84,9 +95,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None, files: Files | No
         raise Invalid([f"{path}: expected a mapping with the keys {', '.join(Config.model_fields)}"])
     config = _validate(value, faults)
     if config is None or faults:
-        rest = config or _validate(_without(value, [fault.where for fault in faults]), [])
-        source = Source(path, rest, lines, files) if rest else None
-        raise Invalid([_place(path, lines, fault) for fault in faults], source)
+        raise Invalid([_place(path, lines, fault) for fault in faults], _rest(path, value, faults, lines, files))
     return Source(path, config, lines, files)
 
 
@@ -97,7 +106,8 @@ def read(path: Path, files: Files, lines: dict[Where, int], faults: list[Fault],
     except (OSError, UnicodeDecodeError) as error:
         raise Invalid([f"{path}: {getattr(error, 'strerror', None) or 'is not UTF-8 text'}"]) from None
     except yaml.YAMLError as error:
-        raise Invalid([f"{path}:{_mark(error)}: not YAML: {getattr(error, 'problem', None) or 'malformed'}"]) from None
+        problem = (getattr(error, "problem", None) or "malformed") + hints.for_yaml(error)
+        raise Invalid([f"{path}:{_mark(error)}: not YAML: {problem}"]) from None
     try:
         return _Reader(lines, faults, environ).read(node, ())
     except RecursionError:
@@ -106,11 +116,20 @@ def read(path: Path, files: Files, lines: dict[Where, int], faults: list[Fault],
         raise Invalid([f"{path}: its aliases (`*name`) repeat more than {MAX_REPEATED} values"]) from None
 
 
+def _rest(path: Path, value: Any, faults: list[Fault], lines: dict[Where, int], files: Files) -> "Source | None":
+    """What is left without the faulty keys, with something in the place of those that must be there."""
+    faulty = [fault.where for fault in faults]
+    without = _without(value, faulty)
+    made_up = placeholders.fill(without)
+    config = _validate(without, [])
+    return Source(path, config, lines, files, ignored=[*faulty, *made_up]) if config else None
+
+
 def _validate(value: Any, faults: list[Fault]) -> Config | None:
     try:
         return Config.model_validate(value)
     except ValidationError as error:
-        faults.extend(Fault(_where(e["loc"], value), _problem(dict(e))) for e in error.errors(include_url=False))
+        faults.extend(Fault(_where(e["loc"], value), _problem(dict(e), value)) for e in error.errors(include_url=False))
         return None
 
 
@@ -138,13 +157,30 @@ def _where(loc: tuple[int | str, ...], value: Any) -> Where:
     return tuple(where)
 
 
-def _problem(error: dict[str, Any]) -> str:
+def _problem(error: dict[str, Any], value: Any) -> str:
     if error["type"] == "extra_forbidden":
-        return "unknown key"
+        *above, name = _where(error["loc"], value)
+        return "unknown key" + hints.meant(str(name), _keys(above))
     if error["type"] == "missing":
         return "this key is required"
     message: str = error["msg"]
     return message.removeprefix("Value error, ")
+
+
+def _keys(where: Sequence[str | int]) -> set[str]:
+    """The keys that may stand at a place of the file."""
+    here: list[type[BaseModel]] = [Config]
+    for part in where:
+        fields = [model.model_fields[part] for model in here if part in model.model_fields]
+        # What is no field is a place in a list, or a name of the user's own.
+        here = [model for field in fields for model in _models_in(field.annotation)] if fields else here
+    return {name for model in here for name in model.model_fields}
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for inner in get_args(annotation) for model in _models_in(inner)]
 
 
 def _mark(error: yaml.YAMLError) -> int:

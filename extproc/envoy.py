@@ -99,9 +99,12 @@ def _sample(limits: schema.Limits) -> Json:
     return {"resources": [wrapped]}
 
 
-def write(source: Source, processors: Sequence[str], folder: Path) -> None:
-    """All that an Envoy needs that is started in this folder."""
-    for name, content in {"bootstrap.json": bootstrap(source), **live(source, processors)}.items():
+def write(source: Source, processors: Sequence[str], folder: Path, *, listening: bool = True) -> None:
+    """All that an Envoy needs that is started in this folder. `listening`: with its listener."""
+    found = {"bootstrap.json": bootstrap(source), **live(source, processors)}
+    if not listening:
+        found["listeners.json"] = {"resources": []}
+    for name, content in found.items():
         replace(folder / name, content)
 
 

@@ -17,12 +17,14 @@ from typing import Any
 
 import msgspec
 
-from extproc import model_paths, schema
+from extproc import config, model_paths, schema
 from extproc.endpoints import Endpoints, Operation
 from extproc.errors import Kind, Reason, Rejection
 from extproc.events import Action, AwaitBody, Headers, RequestBody, RequestHeaders, Respond
 from extproc.facts import Facts
+from extproc.files import Files
 from extproc.gateway import Gateway
+from extproc.lines import IN_PLAINTEXT
 from extproc.policy import tokens
 from extproc.policy.asked import READINGS
 from extproc.policy.credential import placed
@@ -88,11 +90,34 @@ def remarks(gateway: Gateway) -> Iterator[str]:
                 f"{gateway.source.place(('routes', index))}: routes.{index} passes calls to {route.provider} through:"
                 f" rules of models do not apply to {', '.join(paths)}; a rule on request.operation can refuse them"
             )
+    if settings.processor.insecure:
+        where = gateway.source.place(("processor", "insecure"))
+        yield f"{where}: processor.insecure: plaintext is spoken on TCP: {IN_PLAINTEXT}"
 
 
 def _rules_of(*ruled: schema.Ruled) -> Iterator[str]:
     for one in ruled:
         yield from (*one.allow, *one.deny, *one.require)
+
+
+def without_keys(path: Path) -> tuple[dict[str, str], Files]:
+    """An environment and files in which no provider's key is missing: a decision needs none."""
+    try:
+        source = config.load(path)
+    except config.Invalid:  # and gateway.load will say why
+        return dict(os.environ), Files()
+    secrets = [provider.api_key for provider in source.config.providers.values() if provider.api_key]
+    secrets += list(source.config.tracing.headers.values()) if source.config.tracing else []
+    missing = {secret.env: "missing" for secret in secrets if secret.env and not os.environ.get(secret.env)}
+    files = [source.resolve(secret.file) for secret in secrets if secret.file]
+    return {**os.environ, **missing}, Files({file: b"missing" for file in files if not _readable(file)})
+
+
+def _readable(file: Path) -> bool:
+    try:
+        return bool(file.read_bytes().strip())
+    except OSError:
+        return False
 
 
 def run(gateway: Gateway, remote: RemoteKeys, asked: Asked) -> int:

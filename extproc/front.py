@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import ssl
 import time
 from collections.abc import Mapping, Sequence
@@ -33,6 +34,7 @@ _WARMING = ("cluster_manager.warming_clusters", "listener_manager.total_listener
 _HEALTHY = f"cluster.{envoy.PROCESSOR}.membership_healthy"
 _ACTIVE = "http.gateway.downstream_rq_active"
 _LEFT_OUT = "access_log.process_ratelimit.denied"
+_LISTENING = {"listener_manager.total_listeners_active": "1"}
 _COUNTS = ("total_listeners_active", _HEALTHY, _ACTIVE, _LEFT_OUT)
 Stats = dict[str, str]
 
@@ -47,11 +49,27 @@ class Front:
         self._admin = EnvoyAdmin(folder / "admin.sock")
         self._processors = processors
         self._shown: dict[str, envoy.Json] = {}
+        self._open = False
 
-    def begin(self, source: Source) -> None:
-        """For an Envoy that starts in the folder now or has been running there."""
-        envoy.write(source, self._processors, self._folder)
+    async def begin(self, source: Source) -> None:
+        """Write all files for an Envoy that starts in the folder now. Its listener stays closed until `open`: a port
+        that accepts calls before a worker is healthy answers them with 503. An Envoy that runs here already keeps its
+        listener, since closing it would end connections. Raises OSError."""
         self._shown = envoy.live(source, self._processors)
+        self._open = self._has_listener() and await self.running_here()
+        envoy.write(source, self._processors, self._folder, listening=self._open)
+
+    def open(self) -> None:
+        """Open the listener. Raises OSError."""
+        if not self._open:
+            self._write({"listeners.json": self._shown["listeners.json"]})
+            self._open = True
+
+    def _has_listener(self) -> bool:
+        try:
+            return bool(json.loads((self._folder / "listeners.json").read_text("utf-8"))["resources"])
+        except (OSError, ValueError, KeyError):
+            return False
 
     async def show(self, source: Source, older: Sequence[Source]) -> None:
         """Returns when Envoy serves `source` and whatever `older` still needs. Raises NotTaken and OSError; then it has
@@ -73,22 +91,31 @@ class Front:
             (self._folder / name).unlink(missing_ok=True)
         self._shown = files
 
-    async def serving(self, *, fetching: bool = False) -> None:
-        """Returns when Envoy listens and has found all workers healthy. `fetching`: they may wait for an identity
-        provider that is down, and are not waited for as long. Raises NotTaken."""
-        listening = {"listener_manager.total_listeners_active": "1"}
-        healthy = {_HEALTHY: str(len(self._processors))}
-        began = time.monotonic()
-        while not (listening | healthy).items() <= (stats := await self._stats() or {}).items():
-            waited = time.monotonic() - began
-            if fetching and waited > KEYS_SECONDS and listening.items() <= stats.items():
-                return
-            if waited > SECONDS:
+    async def healthy(self, *, fetching: bool = False) -> None:
+        """Return when Envoy has found all workers healthy. `fetching`: workers may wait for the keys of an identity
+        provider that is down, so return after KEYS_SECONDS in any case. Raises NotTaken."""
+        with contextlib.suppress(*([NotTaken] if fetching else [])):
+            await self._reached({_HEALTHY: str(len(self._processors))}, KEYS_SECONDS if fetching else SECONDS)
+
+    async def listening(self) -> None:
+        """Return when Envoy accepts connections. Raises NotTaken."""
+        await self._reached(_LISTENING, SECONDS)
+
+    async def _reached(self, wanted: Stats, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not wanted.items() <= (await self._stats() or {}).items():
+            if time.monotonic() > deadline:
                 raise NotTaken("Envoy did not begin to serve in time; see its messages above")
             await asyncio.sleep(0.01)
 
+    async def running_here(self) -> bool:
+        """Whether an Envoy answers on the admin socket in the folder."""
+        return await self._stats() is not None
+
     async def ready(self) -> bool:
-        """It is live and finds a worker healthy, which it may learn later than we do."""
+        """It is live, accepts calls, and finds a worker healthy, which it may learn later than we do."""
+        if not self._open:
+            return False
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(READY_SECONDS):
                 live = "LIVE" in (await self._admin.get("/ready") or [])

@@ -34,7 +34,8 @@ Step = Callable[[Facts, float], Awaitable[Rejection | None]]
 
 
 class ListModels:
-    """Sets `facts.models` to what the caller may use."""
+    """Sets `facts.models` to what the caller may use: all that can be listed, or the one that is asked for, which may
+    be a name that only a pattern fits."""
 
     def __init__(self, catalogue: Catalogue, authorize: AuthorizeModel) -> None:
         self._catalogue = catalogue

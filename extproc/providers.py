@@ -1,6 +1,7 @@
 """Who answers: providers, the model names clients may ask for, and the profile of each pair of the two."""
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
@@ -11,7 +12,7 @@ from weakref import proxy
 
 import msgspec
 
-from extproc import profiles, schema
+from extproc import hints, profiles, schema
 from extproc.config import Fault, Source, Where
 from extproc.profiles import Profile
 from extproc.wire import Dialect
@@ -320,6 +321,10 @@ def secret(
         assert secret.file is not None
         try:
             value, origin = source.read(secret.file).decode("utf-8"), f"the file {secret.file}"
+        except PermissionError:
+            problem = f"{_shown(source, secret.file)} cannot be read by user {os.getuid()}, as whom this runs"
+            faults.append(Fault(where, f"{problem}: give it the file (chown) or the right to read it (chmod)"))
+            return None
         except (OSError, UnicodeDecodeError):
             faults.append(Fault(where, f"{_shown(source, secret.file)} cannot be read"))
             return None
@@ -352,6 +357,9 @@ def _shadowed(rules: list[Rule]) -> list[Fault]:
     return faults
 
 
+_UNKNOWN_FIELD = re.compile(r"unknown field `(\w+)`")
+
+
 def _first(rules: list[Rule], name: str) -> Rule | None:
     return next((rule for rule in rules if rule.matches(name)), None)
 
@@ -370,5 +378,7 @@ def _profile_faults(rules: list[Rule], settings: schema.Config) -> list[Fault]:
             named = f"is named {error}" if isinstance(error, KeyError) else "has such a name"
             found[(*where, "profile"), f"no profile {named}; there are: {', '.join(profiles.shipped())}"] = None
         except msgspec.ValidationError as error:
-            found[(*where, "profile"), str(error)] = None
+            unknown = _UNKNOWN_FIELD.search(str(error))
+            hint = hints.meant(unknown[1], Profile.__struct_fields__) if unknown else ""
+            found[(*where, "profile"), f"{error}{hint}"] = None
     return [Fault(place, problem) for place, problem in found]

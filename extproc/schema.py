@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from extproc import members
 from extproc.schema_tls import STRICT, Processor, Tls
 from extproc.wire import Dialect
 
@@ -265,6 +266,9 @@ class Provider(_Strict):
     outliers: Outliers = Outliers()
 
 
+Members = Annotated[dict[str, Any], AfterValidator(members.typed)]
+
+
 class Model(Ruled):
     name: str
     aliases: list[Annotated[str, Field(pattern=r"^[^*]+$", max_length=256)]] = []
@@ -274,8 +278,8 @@ class Model(Ruled):
     profile: str | dict[str, Any] | None = None
     context_window: int | None = Field(None, gt=0)
     max_output_tokens: int | None = Field(None, gt=0)
-    defaults: dict[str, Any] = {}
-    overrides: dict[str, Any] = {}
+    defaults: Members = {}
+    overrides: Members = {}
 
 
 class Route(Ruled):

@@ -5,28 +5,33 @@ What not every start needs is imported where it is needed: a start should be qui
 
 import asyncio
 import contextlib
+import json
+import logging
 import os
 import secrets
 import shutil
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from extproc import config, envoy, lines, processor_tls
 from extproc.config import Invalid, Source
-from extproc.front import Front, NotTaken
+from extproc.front import KEYS_SECONDS, Front, NotTaken
 from extproc.printable import show
 from extproc.server.processes import Child, Group, NotStarted, start, supervise
 from extproc.server.status import Status
-from extproc.stand_ins import Demo, stand_ins
+from extproc.stand_ins import DEMOS, Demo, stand_ins
 
 if TYPE_CHECKING:
     from extproc.server.monitor import Monitor
+
+log = logging.getLogger("extproc")
 
 LAB_ISSUER = "claude-code-lab"
 GRACE_SECONDS = 10.0
@@ -34,6 +39,7 @@ FINISH_SECONDS = 30.0
 SERVE_GRACE_SECONDS = 605.0
 # Envoy asks for health each second; two answers later it sends nothing new.
 LEAVE_SECONDS = 2.0
+PROBE_SECONDS = 0.05
 # A listener is replaced only where it must be (TLS on or off, fields of the log). Then kept connections are told to
 # close with their next answer, and what runs on them has this long.
 DRAIN_SECONDS = 3600
@@ -50,13 +56,25 @@ class Options:
     address: str | None = None
     port: int | None = None
     workers: int | None = None
+    json: bool = False
+    """One JSON line a call on standard output, and nothing else there."""
+    demo: bool = False
+    """The lab's configuration instead of a file, and the demo model, whatever keys there are."""
+
+    @property
+    def notes(self) -> TextIO:
+        """Where people are spoken to."""
+        return sys.stderr if self.json else sys.stdout
 
 
 async def run(options: Options, environ: Mapping[str, str] | None = None) -> None:
     """Until SIGTERM or SIGINT. Raises CannotStart, config.Invalid, NotStarted."""
     environ = dict(os.environ if environ is None else environ)
     with _folder() as folder:
-        beside = _Beside(Path(folder))
+        beside = _Beside(Path(folder), options.notes)
+        if options.demo:
+            options = replace(options, config=_demo_configuration(Path(folder)))
+            environ = {name: value for name, value in environ.items() if name not in {demo.key for demo in DEMOS}}
         begin = partial(_start, options, environ, beside)
         await supervise(begin, GRACE_SECONDS, hung_up=beside.reload_now.set, leave=beside.leave)
 
@@ -75,7 +93,7 @@ async def serve(options: Options, processor: str, envoy_folder: Path | None = No
         reloader = Reloader(options.config, environ, front, beside.reload_now, processors=addresses)
         if envoy_folder and front:
             with _writing("Envoy's files", envoy_folder):
-                front.begin(reloader.source)
+                await front.begin(reloader.source)
         # Over TCP the supervisor would need a certificate to ask for health, so it gets a socket of its own.
         probes = [
             f"unix:{beside.folder}/probe-{n}.sock" if processor_tls.is_tcp(address) else ""
@@ -91,12 +109,41 @@ async def serve(options: Options, processor: str, envoy_folder: Path | None = No
         reloader.fetch_keys()
         await start(groups)
         show(lines.serve_banner(source, addresses))
-        return reloader.watch
+
+        async def watch() -> None:
+            if front is not None:
+                await _open(front, health)
+            await reloader.watch()
+
+        return watch
 
     with _folder() as folder:
         beside = _Beside(Path(folder))
         begin_here = partial(begin, beside)
         await supervise(begin_here, SERVE_GRACE_SECONDS, hung_up=beside.reload_now.set, leave=beside.leave)
+
+
+async def _open(front: Front, workers: Sequence[str]) -> None:
+    """Open the listener of an Envoy that somebody else starts, perhaps later, when all workers serve and, if it runs
+    already, it has found them healthy. Workers whose keys cannot be fetched keep it closed for KEYS_SECONDS only."""
+    if await _all_serve(workers) and await front.running_here():
+        await front.healthy(fetching=True)
+    try:
+        front.open()
+    except OSError as error:
+        log.error("the listener could not be opened: %s", error.strerror)
+
+
+async def _all_serve(workers: Sequence[str]) -> bool:
+    """False: not within KEYS_SECONDS."""
+    from extproc.server import probe
+
+    deadline = time.monotonic() + KEYS_SECONDS
+    while not all(await asyncio.gather(*map(probe.serving, workers))):
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(PROBE_SECONDS)
+    return True
 
 
 async def _start(options: Options, environ: dict[str, str], beside: "_Beside", groups: list[Group]) -> Watch:
@@ -114,19 +161,24 @@ async def _start(options: Options, environ: dict[str, str], beside: "_Beside", g
     reloader = Reloader(options.config, environ, front, beside.reload_now, partial(_narrowed, options))
     _check_port(source)  # after the file's mistakes, which are to be mended first
     with _writing("Envoy's files", folder):
-        front.begin(reloader.source)
+        await front.begin(reloader.source)
     environ |= beside.start(source, addresses, reloader.status, front)
     workers = [reloader.crew.worker(options.config, address, 0, environ) for address in addresses]
-    proxy = _envoy(folder, environ)
+    proxy = _envoy(folder, environ, raw=options.json or not sys.stdout.isatty())
     beside.front = front
     groups[:0] = [[proxy], workers]
     reloader.fetch_keys()
-    await start([[proxy, *workers]])
+    # Envoy's first health check finds them there; one that fails would be repeated only a second later.
+    await start([workers])
+    await start([[proxy]])
     try:
-        await front.serving(fetching=any(one.jwks.fetched for one in source.config.authentication.jwt))
+        await front.healthy(fetching=any(one.jwks.fetched for one in source.config.authentication.jwt))
+        with _writing("Envoy's files", folder):
+            front.open()
+        await front.listening()
     except NotTaken as error:
         raise CannotStart(str(error)) from None
-    show(lines.banner(source, {one.demo.key: one.providers for one in demos}))
+    show(lines.banner(source, {one.demo.key: one.providers for one in demos}, _lab_folder(source)), options.notes)
     return reloader.watch
 
 
@@ -139,10 +191,28 @@ async def _start_demo(demo: Demo, environ: dict[str, str], groups: list[Group]) 
     environ[demo.url] = child.first_line.removeprefix("demo model: ")
 
 
+def _demo_configuration(folder: Path) -> Path:
+    """The lab's keys stay in the folder where other commands look for them."""
+    from extproc import init
+
+    path = folder / "gateway.yaml"
+    with _writing("the demo's configuration", folder):
+        path.write_text(init.text("openai", json.dumps(str(Path("keys/jwks.json").absolute()))), "utf-8")
+    return path
+
+
 def _narrowed(options: Options, source: Source) -> Source:
     listen = source.config.listen
     changes = {key: value for key in ("address", "port") if (value := getattr(options, key)) is not None}
     return source.replaced(source.config.model_copy(update={"listen": listen.model_copy(update=changes)}))
+
+
+def _lab_folder(source: Source) -> Path | None:
+    """Where the keys of the lab's identity provider are, if the configuration trusts it."""
+    for issuer in source.config.authentication.jwt:
+        if issuer.issuer == LAB_ISSUER and issuer.jwks.file is not None:
+            return source.resolve(issuer.jwks.file).parent
+    return None
 
 
 def _make_lab_keys(source: Source) -> None:
@@ -180,8 +250,9 @@ class _Beside:
     """What the supervisor does beside its children: metrics and health, if they are configured, and reloading.
     `folder`: for as long as all this runs."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, notes: TextIO | None = None) -> None:
         self.folder = folder
+        self._notes = notes or sys.stdout
         self.reload_now = asyncio.Event()
         self.front: Front | None = None
         """The Envoy that is ours to stop."""
@@ -214,7 +285,7 @@ class _Beside:
         if running := await self.front.running():
             with contextlib.suppress(OSError):  # nobody may be reading any more
                 said = f"extproc leaves when the calls that run have ended ({running}), in {FINISH_SECONDS:g} s at most"
-                print(f"{said}; a second signal ends them", flush=True)
+                print(f"{said}; a second signal ends them", file=self._notes, flush=True)
         await self.front.finished(FINISH_SECONDS)
 
 
@@ -231,14 +302,14 @@ def _check_port(source: Source) -> None:
             raise CannotStart(f"cannot listen on {where}: {error.strerror}; choose another with --port") from None
 
 
-def _envoy(folder: Path, environ: Mapping[str, str]) -> Child:
+def _envoy(folder: Path, environ: Mapping[str, str], *, raw: bool) -> Child:
     binary = binary_path()
     argv = [binary, "-c", "bootstrap.json", "--disable-hot-restart", "--log-level", "warn"]
     argv += ["--file-flush-interval-msec", "100", "--concurrency", str(max(1, (os.cpu_count() or 1) // 2))]
     argv += ["--drain-strategy", "immediate", "--drain-time-s", str(DRAIN_SECONDS)]
     # Envoy gets no more of the environment than it needs: no provider's key above all.
     bare = {name: environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in environ}
-    shown: Callable[[str], str] = lines.readable if sys.stdout.isatty() else str
+    shown: Callable[[str], str] = str if raw else lines.readable
     return Child(
         "Envoy", argv, announces=False, environ=bare, folder=folder, on_line=lambda line: print(shown(line), flush=True)
     )

@@ -10,6 +10,8 @@ from extproc import advice, cli
 from extproc.policy import api_keys
 from tests.settings import GATEWAY, MODELS, PROVIDERS, authenticating, gateway
 
+URL = "https://api.openai.example/v1"
+TWICE = "ends in an endpoint, and {} would be added once more; probably "
 SECRETS = """
 authentication:
   api_keys: {file: keys.yaml}
@@ -118,3 +120,20 @@ def test_check_prints_them(
     said = capsys.readouterr()
     assert "no mistakes found" in said.out
     assert said.err.startswith(f"warning: {folder / 'gateway.yaml'}:3: authentication.api_keys.file: ")
+
+
+@pytest.mark.parametrize(
+    ("url", "dialects", "said"),
+    [
+        (URL, "[chat]", ""),
+        ("http://127.0.0.1:8000", "[chat]", "most servers serve below /v1; probably http://127.0.0.1:8000/v1"),
+        ("http://127.0.0.1:8000/", "[responses]", "most servers serve below /v1; probably http://127.0.0.1:8000/v1"),
+        ("https://api.anthropic.example", "[messages]", ""),
+        ("https://host.example/company/openai", "[chat]", ""),
+        (f"{URL}/chat/completions", "[chat]", f"{TWICE.format('/chat/completions')}{URL}"),
+        ("https://a.example/v1/messages", "[messages]", f"{TWICE.format('/messages')}https://a.example/v1"),
+    ],
+)
+def test_base_urls(tmp_path: Path, url: str, dialects: str, said: str) -> None:
+    text = GATEWAY.replace(URL, url).replace("[chat]", dialects)
+    assert warned(tmp_path, text) == ([f"4: providers.openai.base_url: {said}"] if said else [])

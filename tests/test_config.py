@@ -147,6 +147,16 @@ def test_aliases_may_repeat_so_many_values(
         ("a: &x [*x]", "nested too deeply"),
         ("a: *nobody", "not YAML: found undefined alias"),
         (BOMB, "its aliases (`*name`) repeat more than 100000 values"),
+        (
+            "models:\n  - {name: *, provider: x}",
+            "but found ','; a value that begins with * needs quotes",
+        ),
+        ("a:\n\tb: 1", "indented with blanks"),
+        ("a: @b", "a value that begins with this character needs quotes"),
+        ("a: b: c", "a value with a colon and a blank in it needs quotes"),
+        ('allow: "a" in jwt.b', "goes on behind its quotes needs quotes around all of it"),
+        ("a: 1\nb: 'x\nc: 2", "the quote that begins in line 2 does not end"),
+        ("a: 1\nb: [x\nc: 2", "the bracket in line 2 is not closed"),
     ],
 )
 def test_what_is_no_configuration(tmp_path: Path, text: str, says: str) -> None:
@@ -277,6 +287,101 @@ def test_faults_of_form_and_of_meaning_at_once(tmp_path: Path) -> None:
         ["7", "providers.p.colour"],
         ["9", "models.0.size"],
     ]
+
+
+MANY = """\
+authentication: {}
+authorization: {allow: ['org == "acme"']}
+providers:
+  p: {dialects: [chat], base_url: http://x, profile: telex}
+models:
+  - {name: a, provider: q}
+  - {name: b, provider: p, allow: 'model in'}
+"""
+SAYS = ["authorization.allow.0", "models.0.provider", "models.1.allow.0", "models.1.profile"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "faulty", "unseen"),
+    [
+        ("authentication: {}\n", "", "authentication", ""),
+        ("authentication: {}", "authentication: [x]", "authentication", ""),
+        ("authentication: {}", "authentication: {jwt: [{issuer: a}]}", "authentication.jwt.0.jwks", ""),
+        ("authorization: {", "authorization: [{", "not YAML", "all"),
+        ("['org == \"acme\"']", "5", "authorization.allow", "authorization.allow.0"),
+        ("dialects: [chat], ", "", "providers.p.dialects", ""),
+        ("base_url: http://x", "base_url: x", "providers.p.base_url", ""),
+        ("models:", "modles:", "modles", "models"),
+        ("name: a, ", "", "models.0.name", ""),
+        ("name: a, provider: q", "name: a", "models.0.provider", "models.0.provider"),
+        ("models:", "routes: {}\nmodels:", "routes", ""),
+        ("models:", "metrics: {}\nmodels:", "metrics.port", ""),
+    ],
+)
+def test_one_malformed_section_hides_no_other_mistake(
+    tmp_path: Path, old: str, new: str, faulty: str, unseen: str
+) -> None:
+    path = tmp_path / "gateway.yaml"
+    path.write_text(MANY.replace(old, new))
+    with pytest.raises(Invalid) as found:
+        gateway.load(path, {})
+    told = str(found.value)
+    assert f": {faulty}: " in told
+    for key in SAYS:
+        seen = f": {key}" in told or (key == "models.1.profile" and ": providers.p.profile" in told)
+        assert seen is not (unseen == "all" or (bool(unseen and key.startswith(unseen)) and key != faulty)), told
+    assert "placeholder" not in told
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "hint"),
+    [
+        ("models:", "modles:", "modles: unknown key; did you mean 'models'?"),
+        ("name:", "nmae:", "models.0.nmae: unknown key; did you mean 'name'?"),
+        (
+            "/v1}",
+            "/v1, timeouts: {conect: 1}}",
+            "providers.openai.timeouts.conect: unknown key; did you mean 'connect'?",
+        ),
+        (
+            "{mode: optional}",
+            "{mode: optional, location: []}",
+            "authentication.location: unknown key; did you mean 'locations'?",
+        ),
+        ("models:", "wat: 1\nmodels:", "wat: unknown key"),
+    ],
+)
+def test_the_key_that_was_meant(tmp_path: Path, old: str, new: str, hint: str) -> None:
+    assert hint in [line.partition(": ")[2] for line in faults(tmp_path, changed(old, new), {})]
+
+
+@pytest.mark.parametrize("key", ["defaults", "overrides"])
+@pytest.mark.parametrize(
+    ("member", "problem"),
+    [
+        ("max_tokens: many", "max_tokens: expected a whole number"),
+        ("max_tokens: true", "max_tokens: expected a whole number"),
+        ("temperature: warm", "temperature: expected a number"),
+        ("stop_sequences: [1]", "stop_sequences: expected a text or a list of texts"),
+        ("stream: 'yes'", "stream: expected true or false"),
+        ("thinking: on", "thinking: expected a mapping"),
+        ("reasoning_effort: 3", "reasoning_effort: expected a text"),
+    ],
+)
+def test_members_of_the_wrong_type(tmp_path: Path, key: str, member: str, problem: str) -> None:
+    text = changed("provider: openai}", f"provider: openai, {key}: {{{member}}}}}")
+    assert faults(tmp_path, text, {}) == [f"5: models.0.{key}: {problem}"]
+
+
+def test_members_of_the_right_type(tmp_path: Path) -> None:
+    sets = (
+        "{max_tokens: '${N}', temperature: 0.5, top_p: 1, stop: x, stream: true, thinking: {type: disabled}, own: []}"
+    )
+    text = changed("provider: openai}", f"provider: openai, defaults: {sets}}}")
+    assert load(tmp_path, text, {"N": "4096"}).models[0].defaults == {
+        "max_tokens": 4096, "temperature": 0.5, "top_p": 1, "stop": "x", "stream": True,
+        "thinking": {"type": "disabled"}, "own": [],
+    }  # fmt: skip
 
 
 def test_files_that_the_configuration_names_are_remembered(tmp_path: Path) -> None:

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from extproc import config
+from extproc import claude, config
 from extproc.gateway import Gateway
 from tests.certificates import certificate
 from tests.issuing import jwk
-from tests.settings import ENVIRON, MODELS, PROVIDERS
+from tests.settings import AUTHENTICATION, ENVIRON, MODELS, PROVIDERS, gateway
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "docs" / "authentication.md").read_text()
+CLIENTS = (ROOT / "docs" / "clients.md").read_text()
 EXAMPLES = re.findall(r"```yaml\n(authentication:.*?)```", TEXT, re.DOTALL)
 
 
@@ -37,3 +38,18 @@ def test_every_code_of_a_refusal_is_explained() -> None:
     # A code is two words or more; `return "..."` and `raise Unproven("...")` give them.
     given = re.findall(r'(?:Unproven\(|return |credential", |else |_UNAVAILABLE = )"([a-z]+(?:_[a-z]+)+)"', source)
     assert explained == set(given)
+
+
+@pytest.mark.parametrize("example", re.findall(r"```yaml\n(providers:.*?)```", CLIENTS, re.DOTALL))
+def test_examples_for_clients(tmp_path: Path, example: str) -> None:
+    gateway(tmp_path, f"{AUTHENTICATION}\n{example}", ENVIRON)
+
+
+def test_settings_for_claude_code_are_those_that_the_command_sets(tmp_path: Path) -> None:
+    [example] = re.findall(r"```json\n(.*?)```", CLIENTS, re.DOTALL)
+    shown = json.loads(example)
+    environ = {"PATH": str(tmp_path)}
+    (tmp_path / "claude").touch(0o755)
+    line, env = claude.command([], "https://llm.example.com", tmp_path, environ, window=131072, skip_preflight=True)
+    assert env.items() >= shown["env"].items()
+    assert json.loads(line[2]).keys() >= shown.keys()

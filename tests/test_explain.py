@@ -240,3 +240,29 @@ def test_a_body_that_is_too_large_is_refused(capsys: pytest.CaptureFixture[str],
     (tmp_path / "body.json").write_text(json.dumps({"model": "free", "max_tokens": 1, "messages": []}) + " " * 1024)
     status, said = check(capsys, "--token", token(claims()), "--source", "127.0.0.1", "--body", "body.json")
     assert status == 1 and said[-1].startswith("refused  413: ")
+
+
+@pytest.mark.parametrize("place", ["env", "file", "empty file"])
+def test_a_decision_needs_no_provider_key(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    if place != "env":
+        config = CONFIG.replace("{env: OPENAI_API_KEY}", "{file: keys/openai}")
+        (tmp_path / "gateway.yaml").write_text(config)
+        (tmp_path / "keys").mkdir()
+    if place == "empty file":
+        (tmp_path / "keys" / "openai").touch()
+    status, said = check(capsys, "--token", token(), "--model", "free", *KNOWN)
+    assert (status, said[-1]) == (0, "allowed")
+    status, said = check(capsys)
+    assert status == 2 and "providers.openai.api_key" in said[0]
+
+
+def test_other_mistakes_are_told_all_the_same(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "gateway.yaml").write_text(
+        CONFIG.replace("provider: openai, model", "provider: opnai, model") + "wat: 1"
+    )
+    status, said = check(capsys, "--token", token())
+    assert status == 2
+    assert [text.split(": ")[1] for text in said] == ["wat", "models.0.provider"]

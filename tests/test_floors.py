@@ -19,11 +19,14 @@ FLOORS: list[set[str]] = [
         "front",
         "envoy_admin",
         "claude",
+        "claude_checks",
+        "init",
+        "advice",
+        "reach",
         "dryrun",
         "explain",
         "lines",
         "stand_ins",
-        "advice",
     },
     {"server", "envoy", "envoy_limits", "envoy_listener", "envoy_replies"},
     {"gateway"},
@@ -31,7 +34,23 @@ FLOORS: list[set[str]] = [
     {"translate", "record"},
     {"facts"},
     {"endpoints", "model_paths", "providers", "processor_tls"},
-    {"wire", "events", "errors", "config", "files", "schema", "schema_tls", "settings", "profiles", "printable", ""},
+    {
+        "wire",
+        "events",
+        "errors",
+        "config",
+        "files",
+        "schema",
+        "schema_tls",
+        "settings",
+        "profiles",
+        "printable",
+        "version",
+        "hints",
+        "placeholders",
+        "members",
+        "",
+    },
 ]
 APART = {"demo", "pb"}
 
@@ -51,7 +70,8 @@ BANS: list[tuple[str, Callable[[str], bool], str]] = [
     (
         _HTTP,
         lambda module: (
-            module != "extproc.policy.fetch" and unit(module) not in {"demo", "cli", "claude", "envoy_admin"}
+            module != "extproc.policy.fetch"
+            and unit(module) not in {"demo", "cli", "claude_checks", "reach", "envoy_admin"}
         ),
         "only policy.fetch speaks HTTP outwards",
     ),

@@ -40,7 +40,9 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shown:
     folder = tmp_path / "envoy"
     folder.mkdir()
     found = Shown(folder)
-    found.begin(source(tmp_path, GATEWAY))
+    found.answers = [None]
+    asyncio.run(found.begin(source(tmp_path, GATEWAY)))
+    found.open()
     return found
 
 
@@ -56,6 +58,45 @@ def contents(told: Front) -> dict[str, str]:
 
 def clusters(told: Front) -> int:
     return len(json.loads((told._folder / "clusters.json").read_text())["resources"])
+
+
+def listeners(told: Front) -> int:
+    return len(json.loads((told._folder / "listeners.json").read_text())["resources"])
+
+
+def test_the_listener_is_there_when_it_is_opened(tmp_path: Path) -> None:
+    front = Front(tmp_path, ["unix:/a"])
+    asyncio.run(front.begin(source(tmp_path, GATEWAY)))
+    assert listeners(front) == 0
+    assert not asyncio.run(front.ready())
+    front.open()
+    assert listeners(front) == 1
+
+
+@pytest.mark.parametrize(("answer", "kept"), [(FINE, 1), (None, 0)])
+def test_an_envoy_that_runs_already_keeps_its_listener(
+    told: Shown, tmp_path: Path, answer: Stats | None, kept: int
+) -> None:
+    after = Shown(told._folder)
+    after.answers = [answer]
+    asyncio.run(after.begin(source(tmp_path, GATEWAY)))
+    assert listeners(after) == kept
+
+
+def test_an_envoy_without_a_listener_gets_none_before_it_is_opened(tmp_path: Path) -> None:
+    for _ in range(2):
+        front = Shown(tmp_path)
+        front.answers = [FINE]
+        asyncio.run(front.begin(source(tmp_path, GATEWAY)))
+        assert listeners(front) == 0
+
+
+def test_workers_without_keys_are_not_waited_for_as_long(told: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front, "KEYS_SECONDS", 0.01)
+    asyncio.run(told.healthy(fetching=True))
+    monkeypatch.setattr(front, "SECONDS", 0.01)
+    with pytest.raises(NotTaken, match="did not begin to serve"):
+        asyncio.run(told.healthy())
 
 
 def test_old_and_new_together_then_the_new_alone(told: Shown, tmp_path: Path) -> None:

@@ -101,6 +101,13 @@ def test_a_processor_without_its_issuers_keys_is_alive_and_gets_no_calls(file: s
     assert {ports[probe["port"]] for probe in asked.values()} == {SETTINGS[file]["health"]["port"]}
 
 
+@pytest.mark.parametrize("file", FILES)
+def test_metrics_are_on_and_their_port_is_named(file: str) -> None:
+    [processor] = [one for one in containers(file) if one["name"] == "processor"]
+    ports = {port["name"]: port["containerPort"] for port in processor["ports"]}
+    assert ports["metrics"] == SETTINGS["metrics"]["port"] and SETTINGS["metrics"]["address"] == "0.0.0.0"
+
+
 def test_envoy_refuses_calls_before_its_container_is_ended() -> None:
     limit = containers("sidecar.yaml")[-1]["resources"]["limits"]["memory"]
     assert limit == "1Gi" and SETTINGS["sidecar.yaml"]["limits"]["memory_bytes"] <= 0.8 * 2**30

@@ -1,22 +1,47 @@
 """The page and the dashboard say what the code does."""
 
 import json
+import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from extproc.errors import Reason
 from extproc.server.metrics import METRICS
 from tests import documented
 from tests.settings import ENVIRON, GATEWAY, gateway
 
 DASHBOARD = Path(__file__).resolve().parent.parent / "deploy" / "grafana" / "dashboard.json"
+ALERTS = DASHBOARD.parents[1] / "prometheus" / "alerts.yaml"
 BOARD: dict[str, Any] = json.loads(DASHBOARD.read_text("utf-8"))
-KNOWN = {name: {*metric.labels} for metric in METRICS for name in documented.samples(metric)}
+# With the label of one claim: metrics.claims makes them, and the dashboard shows teams.
+KNOWN = {
+    name: {*metric.labels, *(["caller_team"] if metric.claims else [])}
+    for metric in METRICS
+    for name in documented.samples(metric)
+}
 PANELS = {"timeseries", "stat", "bargauge"}
 
-_WORDS = {"by", "sum", "min", "max", "time", "rate", "increase", "topk", "histogram_quantile", "label_values"}
+_WORDS = {
+    "by",
+    "sum",
+    "min",
+    "max",
+    "time",
+    "rate",
+    "increase",
+    "topk",
+    "histogram_quantile",
+    "label_values",
+    "and",
+    "or",
+    "vector",
+}
 _SELECTOR = re.compile(r'([a-zA-Z_:][\w:]*)\s*(\{(?:[^}"]|"[^"]*")*\})?')
 _LABEL = re.compile(r'([a-zA-Z_]\w*)\s*(?:=~|!~|!=|=)\s*"')
 
@@ -65,6 +90,38 @@ def problems(query: str) -> list[str]:
 QUERIES = [target["expr"] for panel in BOARD["panels"] for target in panel["targets"]]
 
 
+RULES = yaml.safe_load(ALERTS.read_text("utf-8"))["groups"][0]["rules"]
+# Prometheus adds it, from the address that it scrapes.
+INSTANCE = "instance"
+
+
+@pytest.mark.parametrize("rule", RULES, ids=[rule["alert"] for rule in RULES])
+def test_every_alert_names_what_exists(rule: dict[str, Any]) -> None:
+    query = re.sub(r"\boffset \w+", "", rule["expr"])
+    found = [problem for problem in problems(query) if not problem.endswith(f"no label {INSTANCE}")]
+    assert not [problem for problem in found if problem != "no metric up"]
+    reasons = {reason for group in re.findall(r'reason=~?"([^"]*)"', query) for reason in group.split("|")}
+    assert reasons <= {str(reason) for reason in Reason}
+
+
+def promtool(*arguments: str) -> str:
+    found = shutil.which("promtool")
+    if found is None and os.environ.get("TOOLS") != "required":
+        pytest.skip("there is no promtool on this machine (Debian: apt install prometheus)")
+    assert found is not None, "TOOLS=required, and there is none"
+    done = subprocess.run([found, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_prometheus_takes_the_alerts() -> None:
+    assert f"{len(RULES)} rules found" in promtool("check", "rules", str(ALERTS))
+
+
+def test_the_alerts_fire_for_what_they_are_for() -> None:
+    promtool("test", "rules", str(Path(__file__).parent / "data" / "alerts_test.yaml"))
+
+
 @pytest.mark.parametrize("query", QUERIES)
 def test_every_query_names_what_exists(query: str) -> None:
     assert not problems(query)
@@ -75,6 +132,7 @@ def test_every_query_names_what_exists(query: str) -> None:
     [
         ("sum(rate(extproc_requests[5m]))", ["no metric extproc_requests"]),
         ("sum by (team) (extproc_requests_total)", ["extproc_requests_total has no label team"]),
+        ("sum by (caller_team) (extproc_ready)", ["extproc_ready has no label caller_team"]),
         ('extproc_requests_total{error_type!=""}', ["extproc_requests_total has no label error_type"]),
         ("sum by (le) (gen_ai_client_token_usage_sum)", ["gen_ai_client_token_usage_sum has no label le"]),
         ('sum(rate(extproc_requests_total{reason="x}y"}[5m])) / nothing', ["no metric nothing"]),

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 from typing import Any
 
@@ -5,6 +6,7 @@ import pytest
 
 from extproc import profiles, providers, schema
 from extproc.config import Fault
+from extproc.files import Files
 from extproc.providers import MAX_MODEL_NAME, Catalogue, Credential, Provider, load
 from extproc.wire import Dialect
 from tests.settings import AUTHENTICATION, GATEWAY, KEY, faults, source
@@ -410,3 +412,22 @@ def test_a_key_in_the_place_of_its_file_is_not_quoted(tmp_path: Path) -> None:
         where = schema.Secret(file=Path(secret))
         assert providers.secret(source(tmp_path, GATEWAY), where, ("x",), {}, found) is None
         assert [fault.problem for fault in found] == ["the file of that name cannot be read"]
+
+
+def test_a_key_that_this_user_may_not_read_names_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a container's user before a file of mode 0600; root, who may run this test, reads all."""
+
+    def refused(files: Files, path: Path) -> bytes:
+        if path.name == "openai.key":
+            raise PermissionError(13, "Permission denied")
+        return path.read_bytes()
+
+    monkeypatch.setattr(Files, "read", refused)
+    [fault] = faults(tmp_path, GATEWAY.replace("{env: OPENAI_API_KEY}", "{file: openai.key}"))
+    assert f"openai.key cannot be read by user {os.getuid()}, as whom this runs" in fault
+    assert "chown" in fault
+
+
+def test_the_key_of_a_profile_that_was_meant(tmp_path: Path) -> None:
+    [fault] = faults(tmp_path, GATEWAY.replace("model: gpt-4o-mini", "profile: {max_output_token: 5}"))
+    assert fault.startswith("8: models.0.profile: ") and fault.endswith("; did you mean 'max_output_tokens'?")

@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # Envoy in the folder that `extproc serve --envoy-folder` keeps. Arguments go to Envoy.
 # Alone it ends at SIGTERM at once and cuts what runs. Here it finishes that first, and takes no new connection.
-#   entrypoint.sh health    whether Envoy serves and sees a processor that does
+#   entrypoint.sh health    whether Envoy listens and sees a processor that serves
 #   ENVOY_FOLDER            default: /run/envoy
 #   DRAIN_SECONDS           at most so long; keep it below the time that is given for stopping; default: 600
 wget() { /bin/busybox wget -q -O - "$@" 2>/dev/null; }
@@ -44,7 +44,7 @@ drain() {
 } >/dev/null
 
 if [ "$*" = health ]; then
-  wget "$address/ready" | grep LIVE && stat cluster.extproc.membership_healthy | grep ': [1-9]'
+  wget "$address/ready" | grep LIVE && wget "$address/listeners" | grep '^gateway::' && stat cluster.extproc.membership_healthy | grep ': [1-9]'
   exit
 fi
 

@@ -12,6 +12,10 @@ REMINDER = re.compile(r"<system-reminder>.*?</system-reminder>", re.DOTALL)
 """Claude Code wraps what a person wrote in these."""
 
 
+SEVERITY = re.compile(r"severity=(\d+)")
+"""Claude Code's auto mode asks a model to grade each action before it runs; a script says the grade in the action."""
+
+
 class Plan(msgspec.Struct, frozen=True):
     text: str
     thought: str
@@ -44,6 +48,9 @@ def default_text(model: str, messages: list[Message]) -> str:
     if result := last_result(messages):
         return f"Tool result: {result[:500]}"
     asked = next((text_of(m.get("content")) for m in reversed(messages) if m["role"] == "user"), "")
+    if "<severity>N</severity>" in asked:
+        grade = SEVERITY.search(asked)
+        return f"<severity>{grade[1] if grade else 1}</severity>"
     own = REMINDER.sub("", asked).strip()
     quoted = f' You wrote: "{own[-200:]}"' if own else ""
     return f"Hello from the demo model, called as {model}.{quoted}"

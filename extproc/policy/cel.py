@@ -5,6 +5,7 @@ from typing import Any
 
 from cel_expr_python import cel
 
+from extproc import hints
 from extproc.config import Fault, Where
 from extproc.policy.variables import EVERYTHING, VARIABLES, Part, Values
 
@@ -66,7 +67,7 @@ def compile_rule(text: str, where: Where) -> Rule | Fault:
         return Fault(where, f"has() is for claims and headers, and {asked[1]} is neither")
     program = _compile(_WHOLE, text)
     if isinstance(program, str):
-        return Fault(where, f"not a valid CEL expression: {program}")
+        return Fault(where, f"not a valid CEL expression: {program}{hints.for_cel(text, program, _TYPES)}")
     result = program.return_type()
     if result not in (cel.Type.BOOL, cel.Type.DYN):
         return Fault(where, f"the expression gives {result.name()}, expected bool")

@@ -104,9 +104,13 @@ DELETED = Metric(
     "extproc_deleted_key_files", Gauge, "Files of keys that are gone; their keys count for `max_stale` at most.",
     claims=False,
 )  # fmt: skip
+READY = Metric("extproc_ready", Gauge, "1: calls are served, as `/readyz` says; 0: they are not.", claims=False)
+WITHOUT_KEYS = Metric(
+    "extproc_keys_unavailable", Counter, "Calls refused because an issuer's keys could not be fetched.", claims=False
+)
 METRICS = (
     REQUESTS, TOKENS, DURATION, FIRST, PER_TOKEN, WARNINGS, LEFT_OUT, LEFT_OUT_BY_ENVOY, IN_FLIGHT,
-    IN_FORCE, SINCE, GENERATION, RELOADS, DELETED,
+    IN_FORCE, SINCE, GENERATION, RELOADS, DELETED, READY, WITHOUT_KEYS,
 )  # fmt: skip
 
 _TOKEN_FIELDS = {
@@ -118,6 +122,7 @@ _TOKEN_FIELDS = {
 # Operations that a model performs; of the others there is no duration worth a histogram. Only `chat` uses tokens up.
 _CHAT, _OF_A_MODEL = "chat", frozenset({"chat", "count_tokens"})
 _ACTIONS = frozenset({"dropped", "approx", "clamped", "reordered", "emulated"})
+KEYS_UNAVAILABLE = "keys_unavailable"
 _INDEX = re.compile(r"\.\d+(?=\.|$)")
 
 
@@ -157,6 +162,7 @@ class Metrics:
         self._per_token = _histogram(PER_TOKEN, own, registry)
         self._warnings = Counter(WARNINGS.name, WARNINGS.meaning, WARNINGS.labels, registry=registry)
         self._left_out = Counter(LEFT_OUT.name, LEFT_OUT.meaning, registry=registry)
+        self._without_keys = Counter(WITHOUT_KEYS.name, WITHOUT_KEYS.meaning, registry=registry)
         # A worker that is gone serves nothing: `live`.
         self._in_flight = Gauge(IN_FLIGHT.name, IN_FLIGHT.meaning, registry=registry, multiprocess_mode="livesum")
 
@@ -174,6 +180,8 @@ class Metrics:
         reason, operation = record.reason(seen), str(seen.get(record.OPERATION, ""))
         common, claims = self._labels(operation, seen)
         self._requests.labels(*common, reason, *claims).inc()
+        if seen.get("error") == KEYS_UNAVAILABLE:
+            self._without_keys.inc()
         if operation in _OF_A_MODEL:
             self._duration.labels(*common, reason, *claims).observe(seconds)
         if operation == _CHAT:
@@ -247,3 +255,13 @@ class OfEnvoy(Collector):
 
     def collect(self) -> Iterable[Family]:
         yield CounterMetricFamily(LEFT_OUT_BY_ENVOY.name, LEFT_OUT_BY_ENVOY.meaning, self._left_out())
+
+
+class OfReadiness(Collector):
+    """Whether calls are served, asked at each scrape."""
+
+    def __init__(self, ready: Callable[[], bool]) -> None:
+        self._ready = ready
+
+    def collect(self) -> Iterable[Family]:
+        yield GaugeMetricFamily(READY.name, READY.meaning, float(self._ready()))

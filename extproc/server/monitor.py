@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from extproc.schema import Asked, Config
-from extproc.server.metrics import OfConfiguration, OfEnvoy
+from extproc.server.metrics import OfConfiguration, OfEnvoy, OfReadiness
 from extproc.server.status import Status
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -24,6 +24,7 @@ FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 SECONDS = 5.0
 
 Check = Callable[[], Awaitable[bool]]
+Ask = Callable[[], Coroutine[Any, Any, tuple[bool, dict[str, Any]]]]
 Start = Callable[..., Any]
 App = Callable[[dict[str, Any], Start], Iterable[bytes]]
 
@@ -61,6 +62,7 @@ class Monitor:
         MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
         registry.register(OfConfiguration(self._status))
         registry.register(OfEnvoy(self._ask_left_out))
+        registry.register(OfReadiness(lambda: self._answer(self._ready)[0]))
         scrape: App = make_wsgi_app(registry)
 
         def metrics(environ: dict[str, Any], start: Start) -> Iterable[bytes]:
@@ -81,13 +83,17 @@ class Monitor:
         ask = {"/livez": self._live, "/readyz": self._ready, "/status": self._told}.get(environ["PATH_INFO"])
         if ask is None:
             return _answer(start, "404 Not Found", {"status": "not found"})
+        good, detail = self._answer(ask)
+        return _answer(start, "200 OK" if good else "503 Service Unavailable", detail)
+
+    def _answer(self, ask: Ask) -> tuple[bool, dict[str, Any]]:
+        """From a thread; the loop may be stuck."""
         asked = asyncio.run_coroutine_threadsafe(ask(), self._loop)
         try:
-            good, detail = asked.result(SECONDS)
+            return asked.result(SECONDS)
         except TimeoutError:
             asked.cancel()
-            good, detail = False, {"status": "hangs"}
-        return _answer(start, "200 OK" if good else "503 Service Unavailable", detail)
+            return False, {"status": "hangs"}
 
     def _ask_left_out(self) -> int:
         """In the thread of a scrape."""

@@ -4,6 +4,8 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from extproc.version import version
+
 
 @dataclass
 class Status:
@@ -31,4 +33,5 @@ class Status:
         self.reloads["refused"] += 1
 
     def told(self) -> dict[str, Any]:
-        return {"configuration": "refused" if self.refused else "in force", **asdict(self)}
+        state = "refused" if self.refused else "in force"
+        return {"version": version(), "configuration": state, **asdict(self)}

@@ -64,3 +64,9 @@ def test_json_is_answered_when_asked_for() -> None:
 
 def test_length() -> None:
     assert plan(body(), Step(says=["cut"], length=True)).finish == "length"
+
+
+@pytest.mark.parametrize(("transcript", "grade"), [("ls", "1"), ("rm -rf x # severity=90", "90")])
+def test_the_check_of_auto_mode_gets_a_grade(transcript: str, grade: str) -> None:
+    asked = f"<transcript>{transcript}</transcript>\nRespond with <severity>N</severity> ONLY."
+    assert plan(body({"role": "user", "content": asked}), None).text == f"<severity>{grade}</severity>"

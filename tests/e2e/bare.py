@@ -63,7 +63,12 @@ def envoy_in(setup: Setup, *, healthy: int) -> Iterator[Stack]:
 
 
 def wait_for_processors(setup: Setup, count: int) -> None:
-    asyncio.run(Front(setup.folder, [""] * count).serving())
+    async def found() -> None:
+        front = Front(setup.folder, [""] * count)
+        await front.healthy()
+        await front.listening()
+
+    asyncio.run(found())
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from tests.certificates import certificate
-from tests.e2e.claude_code import install, pinned
+from tests.e2e.claude_code import VERSIONS, install
 from tests.e2e.claude_runs import GATEWAY, Claude
 from tests.e2e.providers import ANTHROPIC_KEY, Providers, Special, demo_claude, example
 from tests.e2e.providers import special as started
@@ -83,7 +83,7 @@ def server(tmp_path: Path) -> Iterator[KeyServer]:
         yield running
 
 
-@pytest.fixture(params=sorted(pinned()))
+@pytest.fixture(params=sorted(VERSIONS))
 def claude(request: pytest.FixtureRequest, claudes_stack: Stack, model: Model, tmp_path: Path) -> Claude:
     """Every pinned version of the real Claude Code."""
     return Claude(request.param, install()[request.param], claudes_stack, model, tmp_path)

@@ -32,10 +32,17 @@ models:
 
 
 def gateway(
-    folder: Path, model: Model, jwks: dict[str, Any], issuer: str = ISSUER, workers: int = 1, more: str = ""
+    folder: Path,
+    model: Model,
+    jwks: dict[str, Any],
+    issuer: str = ISSUER,
+    workers: int = 1,
+    more: str = "",
+    port: int | None = None,
 ) -> AbstractContextManager[Stack]:
     config = CONFIG.format(issuer=json.dumps(issuer), jwks=json.dumps(jwks)) + more
-    return up(folder, environ={"MODEL_URL": model.url}, config=config, arguments=["--workers", str(workers)])
+    arguments = ["--workers", str(workers)]
+    return up(folder, environ={"MODEL_URL": model.url}, config=config, arguments=arguments, port=port)
 
 
 class Signer:

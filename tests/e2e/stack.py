@@ -182,12 +182,13 @@ def up(
     config: str = GATEWAY,
     name: str = "gateway.yaml",
     arguments: Sequence[str] = (),
+    port: int | None = None,
 ) -> Iterator[Stack]:
     """`extproc up` with `config` in `folder`, stopped at the end."""
     path = folder / name
     path.parent.mkdir(exist_ok=True)
     path.write_text(config)
-    port = free_port()
+    port = port or free_port()
     command = [sys.executable, "-m", "extproc", "up", "--config", str(path), "--port", str(port), *arguments]
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "MODEL_KEY": PROVIDER_KEY, **(environ or {})}
     process = subprocess.Popen(

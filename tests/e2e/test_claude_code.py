@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.claude_code import NEWEST
 from tests.e2e.claude_runs import Claude, call, script, tool_messages
 from tests.e2e.stack import Json
 
@@ -102,7 +103,7 @@ def test_a_subagent(claude: Claude) -> None:
     assert "from below" in tool_messages(run.bodies[3])[0]
 
 
-@pytest.mark.parametrize("claude", ["2.1.330"], indirect=True)  # with the older one they run in the foreground
+@pytest.mark.parametrize("claude", [NEWEST], indirect=True)  # with the older one they run in the foreground
 def test_a_subagent_in_the_background(claude: Claude) -> None:
     below = call("Bash", command="echo deep$((6*7))")
     task = call("Agent", description="dig", prompt=below, subagent_type="general-purpose")
@@ -113,7 +114,7 @@ def test_a_subagent_in_the_background(claude: Claude) -> None:
     assert "deep42" in str(told[-1]["messages"])
 
 
-@pytest.mark.parametrize("claude", ["2.1.330"], indirect=True)  # the older one sends all tools at once
+@pytest.mark.parametrize("claude", [NEWEST], indirect=True)  # the older one sends all tools at once
 def test_tools_that_are_loaded_when_asked_for(claude: Claude) -> None:
     edit = call("NotebookEdit", notebook_path=str(claude.work / "a.ipynb"), new_source="x", edit_mode="insert")
     run = claude.ask(script(call("ToolSearch", query="select:NotebookEdit"), edit, "demo: say over"))

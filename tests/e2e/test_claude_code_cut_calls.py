@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e import mcp_server
-from tests.e2e.claude_code import install, pinned
+from tests.e2e.claude_code import VERSIONS, install
 from tests.e2e.claude_runs import GATEWAY, Claude, Run, made
 from tests.e2e.stack import SECONDS, Json, Model, Stack, up
 
@@ -109,7 +109,7 @@ def cutting(tmp_path_factory: pytest.TempPathFactory, upstream: tuple[Upstream, 
         yield running
 
 
-@pytest.fixture(params=sorted(pinned()))
+@pytest.fixture(params=VERSIONS)
 def claude(request: pytest.FixtureRequest, cutting: Stack, tmp_path: Path) -> Claude:
     nothing = Model("", tmp_path / "none.jsonl")
     return Claude(request.param, install()[request.param], cutting, nothing, tmp_path)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.e2e.claude_code import NEWEST
 from tests.e2e.claude_runs import Claude, Run, call, script, tool_messages
 from tests.e2e.test_claude_code import write_png
 
@@ -44,7 +45,7 @@ def test_a_stream_cut_short_is_asked_for_again(claude: Claude, fault: str) -> No
     assert [block["text"] for block in run.blocks("assistant")] == [LONG]
 
 
-@pytest.mark.parametrize("claude", ["2.1.330"], indirect=True)
+@pytest.mark.parametrize("claude", [NEWEST], indirect=True)
 def test_a_model_that_stays_broken_is_reported(claude: Claude) -> None:
     run = claude.ask("demo: fail 503 message=Down for maintenance.", environ={"CLAUDE_CODE_MAX_RETRIES": "1"})
     assert (run.status, run.result["is_error"]) == (1, True)
@@ -72,7 +73,7 @@ def test_a_full_context_is_compacted_and_the_session_goes_on(claude: Claude) -> 
     assert run.result["result"] == "Tool result: 3"
 
 
-@pytest.mark.parametrize("claude", ["2.1.330"], indirect=True)
+@pytest.mark.parametrize("claude", [NEWEST], indirect=True)
 def test_without_an_image_that_the_model_refuses_the_session_goes_on(claude: Claude) -> None:
     """The client takes it out because of the token in the message; older ones end the session."""
     write_png(claude.work / "dot.png")

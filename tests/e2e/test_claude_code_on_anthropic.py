@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.claude_code import install, pinned
+from tests.e2e import shapes
+from tests.e2e.claude_code import NEWEST, VERSIONS, install
 from tests.e2e.claude_runs import Claude, Run, call, script
 from tests.e2e.providers import ANTHROPIC_KEY, Providers, headers_of
 from tests.e2e.stack import Json, Stack
@@ -16,6 +17,7 @@ OPUS = "claude-opus-5"
 class OnAnthropic(Claude):
     def check(self, request: Json) -> None:
         """The provider's credential and no other, and a record of who asked for what."""
+        shapes.note(request)
         headers = headers_of(request)
         assert headers["x-api-key"] == ANTHROPIC_KEY and "authorization" not in headers
         assert self.stack.good_token not in json.dumps(request) and ANTHROPIC_KEY not in self.stack.printed
@@ -34,7 +36,7 @@ def check_message(body: Json, headers: dict[str, str], line: Json) -> None:
     assert line["gen_ai.response.model"] == body["model"] and line["gen_ai.server.time_to_first_token"] > 0
 
 
-@pytest.fixture(params=sorted(pinned()))
+@pytest.fixture(params=sorted(VERSIONS))
 def claude(request: pytest.FixtureRequest, passing: Stack, providers: Providers, tmp_path: Path) -> OnAnthropic:
     return OnAnthropic(request.param, install()[request.param], passing, providers.anthropic, tmp_path)
 
@@ -83,7 +85,7 @@ def test_the_provider_counts(claude: OnAnthropic) -> None:
     assert min(line["gen_ai.usage.input_tokens"] for line in counts) > 0
 
 
-@pytest.mark.parametrize("claude", ["2.1.330"], indirect=True)  # the older one does not ask when it runs a prompt
+@pytest.mark.parametrize("claude", [NEWEST], indirect=True)  # the older one does not ask when it runs a prompt
 def test_what_else_it_asks_passes_through(claude: OnAnthropic) -> None:
     asked = claude.model.asked()
     run = ask(claude, "demo: say bonjour", CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY="1")

@@ -1,6 +1,7 @@
 """The commands as a user types them: what they print, where, and how they end."""
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -12,11 +13,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from extproc.up import binary_path
+from extproc.version import version
 from tests.e2e.bare import Setup, configured, started
-from tests.e2e.stack import PROVIDER_KEY, SECONDS, Json, Model, free_port
+from tests.e2e.stack import PROVIDER_KEY, SECONDS, Json, Lines, Model, free_port
 
 OWN = Path(__file__).resolve().parents[2] / "gateway.yaml"
 
@@ -179,6 +182,91 @@ def test_the_own_configuration_runs_without_a_key_and_the_demo_is_as_expected(mo
             assert (done.returncode, err.text) == (0, "")
             process.send_signal(signal.SIGTERM)
             assert process.wait(SECONDS) == 0
+
+
+def test_up_prints_json_and_nothing_else_where_that_is_wanted(model: Model) -> None:
+    """To a terminal, too, where it otherwise prints a line for people."""
+    with configured(model.url) as setup:
+        argv = [sys.executable, "-m", "extproc", "up", "--json"]
+        screen, terminal = os.openpty()
+        process = subprocess.Popen(
+            argv, cwd=setup.folder, env=setup.environ, stdout=terminal, stderr=subprocess.PIPE, text=True
+        )
+        os.close(terminal)
+        assert process.stderr is not None
+        err = Lines(process.stderr)
+        try:
+            err.first(lambda line: "is serving on" in line or None)
+            url = f"http://127.0.0.1:{setup.port}/v1/messages"
+            assert httpx.post(url, json={}, verify=False).status_code == 401
+            shown = os.read(screen, 65536)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(SECONDS) == 0
+            err.thread.join(SECONDS)
+        with contextlib.suppress(OSError):  # EIO: nobody writes there any more
+            while more := os.read(screen, 65536):
+                shown += more
+        os.close(screen)
+    assert [json.loads(line)["http.status"] for line in shown.splitlines()] == [401]
+
+
+def test_a_written_configuration_serves_anywhere(tmp_path: Path) -> None:
+    port = free_port()
+    setup = Setup(tmp_path, {"PATH": os.environ["PATH"]}, port)
+    written = run(setup, "init", "--provider", "openai")
+    assert (written.returncode, written.stderr) == (0, "") and "extproc up" in written.stdout
+    argv = [sys.executable, "-m", "extproc", "up", "--port", str(port)]
+    with started(argv, tmp_path, setup.environ) as (process, out, err):
+        out.first(lambda line: "THE DEMO MODEL ANSWERS" in line or None)
+        done = run(setup, "demo", "--url", f"http://127.0.0.1:{port}")
+        assert done.stdout.splitlines()[-1] == "All as expected.", done.stdout + err.text
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(SECONDS) == 0
+    again = run(setup, "init")
+    assert (again.returncode, again.stdout) == (2, "") and "is there already" in again.stderr
+
+
+def test_up_without_a_file_says_what_can_be_done(tmp_path: Path) -> None:
+    done = run(Setup(tmp_path, {"PATH": os.environ["PATH"]}, 0), "up")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("there is no gateway.yaml here.")
+    assert all(word in done.stderr for word in ("extproc init", "ollama", "--config", "--demo"))
+
+
+def test_up_with_the_demo_needs_no_file_and_asks_no_provider(tmp_path: Path) -> None:
+    port = free_port()
+    setup = Setup(tmp_path, {"PATH": os.environ["PATH"], "OPENAI_API_KEY": "sk-real"}, port)
+    argv = [sys.executable, "-m", "extproc", "up", "--demo", "--port", str(port)]
+    with started(argv, tmp_path, setup.environ) as (process, out, err):
+        out.first(lambda line: "THE DEMO MODEL ANSWERS" in line or None)
+        done = run(setup, "demo", "--url", f"http://127.0.0.1:{port}")
+        assert done.stdout.splitlines()[-1] == "All as expected.", done.stdout + err.text
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(SECONDS) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["keys"]
+
+
+def test_the_version(tmp_path: Path) -> None:
+    done = run(Setup(tmp_path, {"PATH": os.environ["PATH"]}, 0), "--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"extproc {version()}\n", "")
+    assert version() != "unknown"
+
+
+PRINTING = [["token"], ["check"], ["envoy-config"], ["key", "new", "--id", "x"], ["demo"], ["--help"], ["--version"]]
+
+
+@pytest.mark.parametrize("words", PRINTING, ids=" ".join)
+def test_a_reader_who_has_enough_sees_no_traceback(model: Model, words: list[str]) -> None:
+    with configured(model.url) as setup:
+        reader, writer = os.pipe()
+        os.close(reader)
+        done = subprocess.run(
+            [sys.executable, "-m", "extproc", *words],
+            cwd=setup.folder, env=setup.environ, stdout=writer, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_the_demo_says_when_nobody_listens(model: Model) -> None:

@@ -55,6 +55,13 @@ def counted(tmp_path: Path) -> Counted:
 SERIES = ("data", "chat", "openai", "claude-x", "gpt-4o")
 
 
+def test_refusals_for_want_of_keys_are_counted_apart(counted: Counted) -> None:
+    counted.call(reason="JwtAuth", error="token_expired")
+    assert counted.samples("extproc_keys_unavailable_total") == {(): 0}
+    counted.call(reason="JwtAuth", error="keys_unavailable")
+    assert counted.samples("extproc_keys_unavailable_total") == {(): 1}
+
+
 def test_a_call_that_went_well(counted: Counted) -> None:
     counted.call()
     assert counted.samples("extproc_requests_total") == {SERIES: 1}

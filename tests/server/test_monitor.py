@@ -14,6 +14,7 @@ import pytest
 from extproc.server import monitor
 from extproc.server.monitor import CannotListen, Check, Monitor
 from extproc.server.status import Status
+from extproc.version import version
 from tests.e2e.stack import free_port
 from tests.settings import GATEWAY, source
 
@@ -96,6 +97,21 @@ def test_how_the_configuration_is_doing(tmp_path: Path) -> None:
     async def scene(watched: Monitor, url: str) -> None:
         told = (await get(f"{url}/status")).json()
         assert (told["configuration"], told["generation"]) == ("in force", 7)
+
+    run(tmp_path, scene)
+
+
+@pytest.mark.parametrize(("workers", "ready"), [(SOME, "1.0"), (NONE, "0.0")])
+def test_prometheus_learns_whether_calls_are_served(tmp_path: Path, workers: tuple[bool, ...], ready: str) -> None:
+    async def scene(watched: Monitor, url: str) -> None:
+        assert f"\nextproc_ready {ready}\n" in (await get(f"{url}/metrics")).text
+
+    run(tmp_path, scene, True, workers, "metrics: {port: PORT}")
+
+
+def test_the_version_is_told(tmp_path: Path) -> None:
+    async def scene(watched: Monitor, url: str) -> None:
+        assert (await get(f"{url}/status")).json()["version"] == version()
 
     run(tmp_path, scene)
 

@@ -140,11 +140,11 @@ def test_a_stream_that_fails_at_its_end_gives_back_what_it_took(
     async def scene(scene: Scene) -> None:
         admitted = scene.gateways._in_flight
         await streaming(scene)
-        assert admitted.calls == 1
+        assert admitted.total.calls == 1
         monkeypatch.setattr(Observer, "end", None)
         with pytest.raises(TypeError):
             scene.stream.closed()
-        assert admitted.calls == 0
+        assert admitted.total.calls == 0
         assert [one.streams for one in scene.gateways._in_use] == [0]
 
     play(tmp_path, scene, monkeypatch)

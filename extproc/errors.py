@@ -71,6 +71,9 @@ class Rejection(msgspec.Struct, frozen=True, kw_only=True):
     status: int = 0
     """0: the status of the kind."""
     headers: tuple[tuple[str, str], ...] = ()
+    answer: str = ""
+    """A sentence for a model. A Messages client gets it instead of the refusal, as an answer that ends the turn: its
+    tool hands on what it is told."""
 
     @property
     def http_status(self) -> int:

@@ -28,6 +28,8 @@ from extproc.providers import Resolved
 from extproc.settings import Settings
 from extproc.translate import count, model_lists, models
 from extproc.translate.counters import counted, counter_for
+from extproc.translate.for_messages.reply import said
+from extproc.translate.identity.reply import EVENTS
 from extproc.translate.pair import Json, Pair, Target, Translated
 from extproc.translate.table import pair_for
 from extproc.wire import Dialect
@@ -237,6 +239,8 @@ class Exchange:
         if pair is None:
             return self.reject(_no_pair(resolved))
         asked = pair.request(body, to)
+        if asked.answer and self._generates:
+            return self._say(asked.answer, to)
         if isinstance(asked, Rejection):
             return self.reject(asked)
         asked = msgspec.structs.replace(asked, path=asked.path + below, silent=to.profile.strictness == "silent")
@@ -245,6 +249,18 @@ class Exchange:
         self.facts.body, self.facts.raw_body = {}, b""
         self.phase = Phase.SENT
         return self._forward(asked, resolved)
+
+    @property
+    def _generates(self) -> bool:
+        return self.facts.endpoint is not None and self.facts.endpoint.operation is Operation.GENERATE
+
+    def _say(self, text: str, to: Target) -> Action:
+        """What a model shall know comes as an answer."""
+        stream = self.facts.body.get("stream") is True
+        answer = said(text, self.facts.model, to.nonce, stream=stream)
+        headers = {"content-type": EVENTS} if stream else {}
+        warning = {} if to.profile.strictness == "silent" else {"x-translation-warnings": _NO_SEARCH}
+        return self._ok(answer, headers | warning, {"warnings": _NO_SEARCH})
 
     def _forward(self, asked: Translated, resolved: Resolved) -> Forward:
         provider = resolved.provider
@@ -284,6 +300,9 @@ class Exchange:
         known = record.of_request(self.facts, self._settings.claims) | record.of_model(self.facts)
         headers = {"content-type": "application/json", **headers, **ids(self.facts.request_id)}
         return Respond(status, headers, body, known | fields | {record.ANSWERED: True}, details)
+
+
+_NO_SEARCH = "emulated:tools"
 
 
 def _no_pair(resolved: Resolved) -> Rejection:

@@ -25,6 +25,7 @@ from extproc.policy.rules import Rules
 from extproc.providers import Catalogue
 from extproc.schema import Config
 from extproc.settings import Settings
+from extproc.translate import models
 
 _UUID = re.compile(r"[0-9a-f]{32}")
 
@@ -40,7 +41,9 @@ class ListModels:
 
     async def __call__(self, facts: Facts, now: float) -> Rejection | None:
         if facts.endpoint is not None and facts.endpoint.operation is Operation.LIST_MODELS:
-            found = [resolved for name in self._catalogue.names() if (resolved := self._catalogue.resolve(name))]
+            wanted = models.wanted(facts.path)
+            names = [wanted] if wanted else self._catalogue.names()
+            found = [resolved for name in names if (resolved := self._catalogue.resolve(name))]
             facts.models = tuple(resolved for resolved in found if self._authorize.permits(facts, resolved))
         return None
 

@@ -157,6 +157,18 @@ class Rule(msgspec.Struct, frozen=True):
     settings: schema.Model
     provider: Provider
 
+    def matches(self, name: str) -> bool:
+        return self.pattern.fullmatch(name) is not None or name in self.settings.aliases
+
+    def upstream(self, name: str) -> str:
+        """What the provider calls the model that the client knows by a name which matches."""
+        return self.settings.model or (name if self.pattern.fullmatch(name) else self.settings.name)
+
+    def names(self) -> list[str]:
+        """Names that can be listed."""
+        own = [self.settings.name] if self.settings.name and "*" not in self.settings.name else []
+        return [*own, *self.settings.aliases]
+
 
 MAX_MODEL_NAME = 256
 
@@ -176,15 +188,15 @@ class Catalogue:
         return self._known(name, provider) if len(name) <= MAX_MODEL_NAME else None
 
     def _resolve(self, name: str, provider: str | None) -> Resolved | None:
-        rule = next((rule for rule in self.rules if rule.pattern.fullmatch(name)), self._of_routes.get(provider or ""))
+        rule = next((rule for rule in self.rules if rule.matches(name)), self._of_routes.get(provider or ""))
         if rule is None:
             return None
-        upstream = rule.settings.model or name
+        upstream = rule.upstream(name)
         return Resolved(name, upstream, rule.provider, profile_of(rule, upstream, self._settings), rule)
 
     def names(self) -> list[str]:
-        """Names that can be listed: those without a wildcard."""
-        return [rule.settings.name for rule in self.rules if rule.settings.name and "*" not in rule.settings.name]
+        """Names that can be listed: those without a wildcard, and aliases."""
+        return list(dict.fromkeys(name for rule in self.rules for name in rule.names()))
 
 
 def load(source: Source, environ: Mapping[str, str]) -> tuple[Catalogue, dict[str, Provider], list[Fault]]:
@@ -315,11 +327,24 @@ def _shadowed(rules: list[Rule]) -> list[Fault]:
     faults = []
     for at, rule in enumerate(rules):
         # A `*` of the later pattern stands for any text, so it is covered only by a `*` of the earlier one.
-        earlier = next((r for r in rules[:at] if r.pattern.fullmatch(rule.settings.name)), None)
-        if earlier is not None:
-            problem = f"never reached: {earlier.settings.name!r} (models.{earlier.index}) matches first"
-            faults.append(Fault(("models", rule.index, "name"), problem))
+        if (earlier := _first(rules[:at], rule.settings.name)) is not None:
+            faults.append(Fault(("models", rule.index, "name"), _never(earlier)))
+        for n, alias in enumerate(rule.settings.aliases):
+            where: Where = ("models", rule.index, "aliases", n)
+            if (earlier := _first(rules[:at], alias)) is not None:
+                faults.append(Fault(where, _never(earlier)))
+            elif "*" in rule.upstream(alias):
+                problem = f"{alias!r} does not fit {rule.settings.name!r}, and `model` does not say what it stands for"
+                faults.append(Fault(where, problem))
     return faults
+
+
+def _first(rules: list[Rule], name: str) -> Rule | None:
+    return next((rule for rule in rules if rule.matches(name)), None)
+
+
+def _never(earlier: Rule) -> str:
+    return f"never reached: {earlier.settings.name!r} (models.{earlier.index}) matches first"
 
 
 def _profile_faults(rules: list[Rule], settings: schema.Config) -> list[Fault]:

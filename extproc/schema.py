@@ -256,6 +256,8 @@ class Provider(_Strict):
 
 class Model(Ruled):
     name: str
+    aliases: list[Annotated[str, Field(pattern=r"^[^*]+$", max_length=256)]] = []
+    """Further names of it. `GET /v1/models` lists them, also those that a `*` in `name` stands for."""
     provider: str
     model: str | None = None
     profile: str | dict[str, Any] | None = None

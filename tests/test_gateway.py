@@ -8,6 +8,7 @@ import pytest
 
 from extproc.events import Headers, RequestHeaders
 from extproc.gateway import Gateway, _request_id
+from extproc.translate.for_messages.web_search import NOT_AVAILABLE
 from tests.issuing import claims, token
 from tests.playbook import (
     ABSENT,
@@ -215,8 +216,13 @@ def test_the_list_holds_what_the_caller_may_use(gate: Gateway, tier: str, names:
     assert play << answers(listed, **known)
 
 
+def test_a_name_that_only_a_pattern_fits_can_be_asked_for(gate: Gateway) -> None:
+    play = Playbook(gate) >> request_headers("/v1/models/claude-sonnet%2D5", "GET", token=token(), end=True)
+    assert play << answers({"id": "claude-sonnet-5", "object": "model"}, endpoint="models")
+
+
 def test_a_client_of_openai_gets_openais_words(gate: Gateway) -> None:
-    play = Playbook(gate) >> request_headers("/v1/models/claude-none", "GET", token=token(), end=True)
+    play = Playbook(gate) >> request_headers("/v1/models/other", "GET", token=token(), end=True)
     expected = {"error": {"code": "model_not_found", "type": INVALID}}
     assert play << {"action": "Respond", "status": 404, "body": expected}
 
@@ -270,3 +276,38 @@ def test_an_api_in_which_a_model_cannot_be_asked(tmp_path: Path) -> None:
     }
     play = Playbook(gate) >> request_headers("/v1/chat/completions", token=token()) << awaits()
     assert play >> request_body(ASK) << answers({"error": says}, 400)
+
+
+WEB_SEARCH: Json = {**ASK, "tools": [{"type": "web_search_20250305", "name": "web_search", "max_uses": 8}]}
+SEARCH: Json = {**WEB_SEARCH, "tool_choice": {"type": "tool", "name": "web_search"}}
+SEARCH_2_1_330: Json = {
+    **WEB_SEARCH,
+    "tool_choice": {"type": "auto"},
+    "messages": [{"role": "user", "content": [{"type": "text", "text": "Perform a web search for the query: q"}]}],
+}
+
+
+@pytest.mark.parametrize("body", [SEARCH, {**SEARCH, "tool_choice": {"type": "any"}}, SEARCH_2_1_330])
+def test_a_search_of_the_web_that_nobody_can_make_is_answered_for_a_model(gate: Gateway, body: Json) -> None:
+    """A refusal would reach the model of Claude Code as the text of an API error."""
+    play = admitted(gate, "/v1/messages") >> request_body(body)
+    content = [{"type": "text", "text": NOT_AVAILABLE}]
+    assert NOT_AVAILABLE.startswith("web search is not available here; use another tool")
+    said = {"type": "message", "role": "assistant", "content": content, "stop_reason": "end_turn"}
+    assert play << answers(said, headers={"x-translation-warnings": "emulated:tools"})
+
+
+def test_such_an_answer_is_a_stream_if_one_was_asked_for(gate: Gateway) -> None:
+    play = admitted(gate, "/v1/messages") >> request_body({**SEARCH, "stream": True})
+    media = {"content-type": "text/event-stream; charset=utf-8"}
+    assert play << {"action": "Respond", "status": 200, "headers": media}
+
+
+def test_a_question_that_may_be_answered_without_a_search_is_asked(gate: Gateway) -> None:
+    play = admitted(gate, "/v1/messages") >> request_body({**WEB_SEARCH, "tool_choice": {"type": "auto"}})
+    assert play << forwards({"model": "gpt-4o-mini"})
+
+
+def test_counting_the_tokens_of_such_a_search_is_refused(gate: Gateway) -> None:
+    play = admitted(gate, "/v1/messages/count_tokens") >> request_body(SEARCH)
+    assert play << rejects(400, INVALID)

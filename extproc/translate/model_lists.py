@@ -3,7 +3,7 @@
 import math
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 import msgspec
 
@@ -92,7 +92,9 @@ class ModelLists:
             return models.page(entries, self._query)
         if listed.get("has_more"):
             outcome.warnings.append("approx:data")
-        return msgspec.json.encode({"object": "list", "data": entries})
+        # Codex, which alone says its version, reads `models` and reports an error where it is missing.
+        codex: Json = {"models": []} if "client_version" in parse_qs(self._query) else {}
+        return msgspec.json.encode({"object": "list", **codex, "data": entries})
 
 
 class _Reply:

@@ -12,8 +12,15 @@ from extproc.wire import Dialect
 
 # The SDK's own text allows an epoch value where the release date is unknown.
 EPOCH = "1970-01-01T00:00:00Z"
-_OPENAIS = {"object": "list"}
+# Codex reads `models`, and reports an error at each start where it is missing.
+_OPENAIS: dict[str, Any] = {"object": "list", "models": []}
+_PATH = "/v1/models"
 _DEFAULT_LIMIT, _MAX_LIMIT = 20, 1000
+
+
+def wanted(path: str) -> str:
+    """The name that a path asks for; empty for all of them. Names that only a pattern fits can be asked for, too."""
+    return unquote(path.partition(_PATH)[2].removeprefix("/"))
 
 
 def listing(
@@ -22,9 +29,8 @@ def listing(
     """`models`: what the caller may see, in the configuration's order. `merged`: in the shape of both dialects, which
     both vendors' SDKs read; paged for who asks for pages."""
     entries = {model.name: _both(model) if merged else _entry(model, dialect) for model in models}
-    _, _, wanted = path.partition("/v1/models")
-    if wanted:
-        return _one(entries, unquote(wanted.removeprefix("/")))
+    if path.partition(_PATH)[2]:
+        return _one(entries, wanted(path))
     listed = list(entries.values())
     if dialect == "messages":
         return page(listed, query, _OPENAIS if merged else {})

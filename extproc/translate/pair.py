@@ -51,6 +51,8 @@ class Translated(msgspec.Struct, frozen=True, kw_only=True):
     """As sent upstream, after clamping."""
     sent: int = 0
     """Bytes of a body that is gone."""
+    answer: str = ""
+    """Not empty: a sentence for a model, which the client gets as an answer. No upstream is asked."""
 
     @property
     def size(self) -> int:

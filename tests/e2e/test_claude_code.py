@@ -172,3 +172,12 @@ def test_a_session_with_a_pdf_goes_on_with_a_model_that_reads_none(claude: Claud
     assert (again.status, again.result["result"]) == (0, "still here")
     assert "this model cannot read PDF files]" in str(again.bodies[-1]["messages"])
     assert first.reasons() + again.reasons() == [None, None, None]
+
+
+def test_a_search_of_the_web_tells_the_model_that_there_is_none(claude: Claude) -> None:
+    asked = script(call("WebSearch", query="envoy ext_proc"), "demo: say I looked elsewhere")
+    run = claude.ask(asked, environ={"ENABLE_TOOL_SEARCH": "false"})
+    assert (run.status, run.result["result"]) == (0, "I looked elsewhere")
+    [result] = run.results()
+    assert "web search is not available here; use another tool" in str(result) and "API Error" not in str(result)
+    assert set(run.reasons()) == {None}

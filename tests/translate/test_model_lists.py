@@ -123,3 +123,9 @@ def test_which_paths_and_what_is_asked() -> None:
     assert [is_list(path) for path in ("/v1/models", "/v1/models/a", "/v1/modelsx", "/x")] == [True, True, False, False]
     assert query_for("chat", "/v1/models") == "limit=1000"
     assert query_for("chat", "/v1/models/a") == query_for("messages", "/v1/models") == ""
+
+
+def test_codex_finds_the_member_that_it_reads() -> None:
+    _, found = read({"data": []}, "responses", query="client_version=0.171.0")
+    assert found == {"object": "list", "data": [], "models": []}
+    assert "models" not in read({"data": []}, "chat")[1]

@@ -60,7 +60,7 @@ def test_openais_list_has_no_pages() -> None:
 
 def test_an_empty_list() -> None:
     assert found(models=[]) == {"data": [], "has_more": False, "first_id": None, "last_id": None}
-    assert found(models=[], dialect="chat") == {"object": "list", "data": []}
+    assert found(models=[], dialect="chat") == {"object": "list", "data": [], "models": []}
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,8 @@ def test_merged_lists_have_the_members_of_both(dialect: Dialect) -> None:
     answer = listing(FEW, dialect, "/v1/models", "", merged=True)
     assert isinstance(answer, bytes)
     found = json.loads(answer)
-    assert found.keys() == {"object", "data", "has_more", "first_id", "last_id"} and found["object"] == "list"
+    assert found.keys() == {"object", "data", "models", "has_more", "first_id", "last_id"}
+    assert (found["object"], found["models"]) == ("list", [])
     expected = {"id": "a", "object": "model", "created": 0, "owned_by": "openai", "type": "model", "display_name": "a"}
     assert found["data"][0] == {**expected, "created_at": "1970-01-01T00:00:00Z", "lifecycle": "active"}
     one = listing(FEW, dialect, "/v1/models/a", "", merged=True)

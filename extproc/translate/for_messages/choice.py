@@ -2,11 +2,14 @@
 
 from typing import Any
 
+import msgspec
+
 from extproc.translate import want
 from extproc.translate.asked_choice import CALL_ONE, CALL_THIS
+from extproc.translate.for_messages import web_search
 from extproc.translate.for_messages.draft import Draft
 from extproc.translate.for_messages.tools import Tools
-from extproc.translate.want import Json, refused, unsupported
+from extproc.translate.want import Json, Refused, refused, unsupported
 
 _KINDS = ("auto", "any", "tool", "none")
 _KNOWN = frozenset(("type", "name", "disable_parallel_tool_use"))
@@ -21,6 +24,7 @@ def apply(draft: Draft, tools: Tools, *, has_calls: bool) -> bool:
         draft.warnings.unknown(choice, _KNOWN, "tool_choice")
         _check_runs(draft, choice, kind, tools)
     if not tools.functions:
+        draft.searches_only = bool(tools.searches) and tools.dropped == tools.searches
         return False
     draft.upstream["tools"] = tools.functions
     if kind is None:
@@ -36,14 +40,23 @@ def _check_runs(draft: Draft, choice: Json, kind: str, tools: Tools) -> None:
     """A choice that leaves only tools which cannot run here would be a lie if it were dropped."""
     if kind == "any" and tools.dropped and not tools.functions:
         names = ", ".join(sorted(tools.dropped))
-        raise unsupported("tool_choice", f"none of the tools can run with this model: {names}")
+        problem = unsupported("tool_choice", f"none of the tools can run with this model: {names}")
+        raise _out_of_reach(draft, problem) if tools.dropped == tools.searches else problem
     if kind != "tool":
         return
     name = want.text(choice, "name", "tool_choice")
     if name in tools.dropped:
-        raise unsupported("tool_choice.name", f"server tool '{name}' cannot run with this model")
+        problem = unsupported("tool_choice.name", f"server tool '{name}' cannot run with this model")
+        raise _out_of_reach(draft, problem) if name in tools.searches else problem
     if (draft.body.get("tools") or tools.functions) and name not in tools.by_client_name and name not in tools.hosted:
         raise refused("tool_choice.name", f"Tool '{name}' not found in provided tools")
+
+
+def _out_of_reach(draft: Draft, problem: Refused) -> Refused:
+    """Claude Code's WebSearch asks for nothing but a search, and hands the answer on to its model."""
+    if draft.profile.strictness == "strict":
+        return problem
+    return Refused(msgspec.structs.replace(problem.rejection, answer=web_search.NOT_AVAILABLE))
 
 
 def _choice(draft: Draft, choice: Json, kind: str, tools: Tools) -> Any:

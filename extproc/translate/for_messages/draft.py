@@ -29,8 +29,8 @@ class Draft(ABC):
     """The smallest limit that the upstream takes."""
 
     __slots__ = (
-        "body", "breakpoints", "counting", "effort", "hoisted", "in_last_turn", "original_names", "profile", "target",
-        "tool_changes", "tool_notes", "toolsets", "upstream", "warnings",
+        "body", "breakpoints", "counting", "effort", "hoisted", "in_last_turn", "original_names", "profile",
+        "searches_only", "target", "tool_changes", "tool_notes", "toolsets", "upstream", "warnings",
     )  # fmt: skip
 
     def __init__(self, body: Json, target: Target, *, counting: bool = False) -> None:
@@ -49,6 +49,8 @@ class Draft(ABC):
         """What is read belongs to the user's last turn, which the model has not seen yet."""
         self.effort: tuple[str, str] | None = None
         """The last effort a message asked for, and its path."""
+        self.searches_only = False
+        """All the client's tools search the web, and the upstream has no such tool."""
         self.tool_notes: list[str] = []
         """Descriptions that are too long for the upstream's tools, for the system prompt."""
         self.tool_changes: list[tuple[Json, str]] = []

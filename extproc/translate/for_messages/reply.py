@@ -2,8 +2,10 @@
 
 from extproc.translate.for_messages.account import Account
 from extproc.translate.for_messages.asked import Asked
-from extproc.translate.for_messages.ending import refused
-from extproc.translate.for_messages.sinks import EventSink, MessageSink, Sink
+from extproc.translate.for_messages.ending import Ending, refused
+from extproc.translate.for_messages.sinks import EventSink, MessageSink, Sink, blank_message
+from extproc.translate.for_messages.usage import write_usage
+from extproc.translate.names import message_id
 from extproc.translate.pair import Outcome, Usage
 from extproc.translate.sniff import Reader
 from extproc.translate.translated_reply import TranslatedReply
@@ -25,6 +27,17 @@ class MessagesReply(TranslatedReply):
 
 def _sink(asked: Asked) -> Sink:
     return EventSink(ping_by_delta=asked.profile.ping == "delta") if asked.stream else MessageSink()
+
+
+def said(text: str, model: str, nonce: str, *, stream: bool) -> bytes:
+    """An answer of our own: the text ends the turn. No upstream is asked."""
+    sink: Sink = EventSink() if stream else MessageSink()
+    sink.start(blank_message(message_id("", nonce), model, write_usage(Usage())))
+    sink.open({"type": "text", "text": ""})
+    sink.delta("text_delta", text)
+    sink.stop()
+    sink.end(Ending("end_turn"), Usage())
+    return sink.take()
 
 
 def refusal_answer(asked: Asked, explanation: str) -> bytes:

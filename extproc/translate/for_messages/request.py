@@ -2,7 +2,7 @@
 
 import msgspec
 
-from extproc.translate.for_messages import fields
+from extproc.translate.for_messages import fields, web_search
 from extproc.translate.for_messages.asked import Asked
 from extproc.translate.for_messages.draft import Draft
 from extproc.translate.for_messages.effort import show_thinking
@@ -10,7 +10,9 @@ from extproc.translate.for_messages.effort import show_thinking
 
 def asked(draft: Draft, path: str, prefill: str) -> Asked:
     """`path`: upstream. `prefill`: what the answer may repeat."""
+    out_of_reach = draft.searches_only and web_search.is_only_a_search(draft.body)
     return Asked(
+        answer=web_search.NOT_AVAILABLE if out_of_reach else "",
         path=path,
         body=msgspec.json.encode(draft.upstream),
         stream=draft.body.get("stream") is True,

@@ -15,6 +15,8 @@ _COMMON = ("type", "name", "cache_control", "allowed_callers", "defer_loading", 
 _FIXED = frozenset((*_COMMON, "max_characters"))
 _COMPUTER = frozenset((*_COMMON, "display_width_px", "display_height_px", "display_number", "enable_zoom"))
 _TOOLSET = frozenset(("type", "cache_control", "configs"))
+# Claude Code keeps a place for tools that may come later; a model that may call it would.
+_PLACEHOLDER = "DeferredToolPlaceholder"
 _REFERENCES = ("tool_reference", "mcp_tool_reference", "mcp_toolset_reference", "tool_definition")
 
 
@@ -28,6 +30,8 @@ class Tools(NamedTuple):
     """Names of tools that cannot run here."""
     hosted: dict[str, Hosted]
     """The client's name -> the tool that the upstream runs itself."""
+    searches: set[str]
+    """Those of the dropped that search the web."""
 
 
 class _Tool:
@@ -49,7 +53,7 @@ def declare(draft: Draft) -> Tools:
     found = [_Tool(tool, f"tools.{n}") for n, tool in enumerate(want.optional_sequence(draft.body, "tools", ""))]
     if draft.tool_changes:
         found += _changed(found, draft.tool_changes)
-    tools = Tools([], {}, set(), {})
+    tools = Tools([], {}, set(), {}, set())
     for tool in found:
         if tool.in_force:
             _declare(draft, tool, tools)
@@ -103,6 +107,8 @@ def _define(by_name: dict[str, list[_Tool]], tool: _Tool) -> _Tool:
 
 def _declare(draft: Draft, tool: _Tool, tools: Tools) -> None:
     kind = want.optional_text(tool.definition, "type", tool.path)
+    if tool.name == _PLACEHOLDER and tool.definition.get("defer_loading") is True:
+        return
     if kind is None or kind == "custom":
         _custom(draft, tool, tools)
     elif kind in canned.FIXED:
@@ -120,7 +126,9 @@ def _declare(draft: Draft, tool: _Tool, tools: Tools) -> None:
         draft.warnings.add("dropped", tool.path, f"tool type '{kind}' cannot run here")
         if isinstance(tool.name, str):
             _claim(tools, tool.name)
-        tools.dropped.add(tool.name if isinstance(tool.name, str) else kind)
+        tools.dropped.add(known_as := tool.name if isinstance(tool.name, str) else kind)
+        if kind.startswith("web_search_"):
+            tools.searches.add(known_as)
 
 
 def _hosted(tool: _Tool, hosted: Hosted, tools: Tools) -> None:

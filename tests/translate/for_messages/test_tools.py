@@ -116,3 +116,9 @@ def test_refused_changes(found: Any, problem: str) -> None:
 )
 def test_refused(tools: Any, problem: str) -> None:
     assert refusal(body(tools=tools)).startswith(problem)
+
+
+def test_the_place_that_claude_code_keeps_for_later_tools_reaches_no_model() -> None:
+    place = tool("DeferredToolPlaceholder", description="Reserved; never call this tool.", defer_loading=True)
+    assert [made["function"]["name"] for made in sent(body(tools=[tool("f"), place]))["tools"]] == ["f"]
+    assert "tools" not in sent(body(tools=[place])) and ask(body(tools=[place])).warnings == ()

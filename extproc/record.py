@@ -103,10 +103,13 @@ def of_outcome(outcome: Outcome) -> Record:
     if outcome.finish_reason:
         record["gen_ai.response.finish_reasons"] = outcome.finish_reason
     if outcome.usage is not None:
-        record["gen_ai.usage.input_tokens"] = outcome.usage.input_tokens
-        record["gen_ai.usage.output_tokens"] = outcome.usage.output_tokens
-        record["gen_ai.usage.cache_read.input_tokens"] = outcome.usage.cache_read_input_tokens
-        record["gen_ai.usage.cache_creation.input_tokens"] = outcome.usage.cache_creation_input_tokens
+        usage = outcome.usage
+        read, created = usage.cache_read_input_tokens, usage.cache_creation_input_tokens
+        # In the conventions' meaning, which is not Anthropic's: all of the input.
+        record["gen_ai.usage.input_tokens"] = usage.input_tokens + read + created
+        record["gen_ai.usage.output_tokens"] = usage.output_tokens
+        record["gen_ai.usage.cache_read.input_tokens"] = read
+        record["gen_ai.usage.cache_creation.input_tokens"] = created
     if outcome.failure is not None:
         record |= of_rejection(outcome.failure)
     if outcome.complete:

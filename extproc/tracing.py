@@ -35,8 +35,6 @@ _NANO = 1_000_000_000
 _PROPAGATOR = TraceContextTextMapPropagator()
 _INTERNAL = frozenset({record.VERDICT, record.CLUSTER, record.ANSWERED, record.DIALECT, record.ENDED, "reason"})
 _FINISH = "gen_ai.response.finish_reasons"
-_INPUT = "gen_ai.usage.input_tokens"
-_CACHED = ("gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_creation.input_tokens")
 
 
 class Trace:
@@ -132,8 +130,6 @@ def attributes(seen: Record) -> dict[str, str | int | float | bool | list[str]]:
     found: dict[str, str | int | float | bool | list[str]] = {
         name: value for name, value in seen.items() if name not in _INTERNAL
     }
-    if isinstance(tokens := seen.get(_INPUT), int):
-        found[_INPUT] = tokens + sum(int(seen.get(name, 0)) for name in _CACHED)
     if reason := seen.get(_FINISH):
         found[_FINISH] = [str(reason)]
     return found

@@ -97,7 +97,7 @@ def test_of_a_translation() -> None:
                 usage=Usage(input_tokens=1, output_tokens=2, cache_read_input_tokens=3, cache_creation_input_tokens=4)
             ),
             {
-                "gen_ai.usage.input_tokens": 1,
+                "gen_ai.usage.input_tokens": 8,
                 "gen_ai.usage.output_tokens": 2,
                 "gen_ai.usage.cache_read.input_tokens": 3,
                 "gen_ai.usage.cache_creation.input_tokens": 4,

@@ -61,7 +61,7 @@ def test_a_passing_call_goes_on_too(tmp_path: Path) -> None:
 
 def test_attributes_are_the_conventions() -> None:
     record: dict[str, Any] = {
-        "gen_ai.usage.input_tokens": 10,
+        "gen_ai.usage.input_tokens": 17,
         "gen_ai.usage.cache_read.input_tokens": 5,
         "gen_ai.usage.cache_creation.input_tokens": 2,
         "gen_ai.response.finish_reasons": "end_turn",

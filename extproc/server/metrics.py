@@ -54,7 +54,7 @@ REQUESTS = Metric(
 TOKENS = Metric(
     "gen_ai_client_token_usage", Histogram,
     "Tokens a call used, as the provider counted them, else estimated. `gen_ai_token_type`: input, output, cache_read, "
-    "cache_creation; none holds another, so their sum is what was used.",
+    "cache_creation; input holds the two of the cache, so input and output are what was used.",
     (*COMMON, "gen_ai_token_type"), buckets=_TOKENS,
 )  # fmt: skip
 DURATION = Metric(

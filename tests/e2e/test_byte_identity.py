@@ -147,7 +147,7 @@ def test_what_an_answer_took_is_on_record(special: Special, stream: bool) -> Non
     assert answer.content == special.recording.body
     line = special.stack.record(answer)
     names = ("input_tokens", "output_tokens", "cache_read.input_tokens", "cache_creation.input_tokens")
-    assert [line[f"gen_ai.usage.{name}"] for name in names] == [11, 44, 33, 22]
+    assert [line[f"gen_ai.usage.{name}"] for name in names] == [11 + 33 + 22, 44, 33, 22]
     assert line["gen_ai.request.model"] == line["gen_ai.upstream.model"] == "claude-recorded"
     assert line["gen_ai.response.model"] == "claude-of-today"
     assert line["gen_ai.response.finish_reasons"] == "pause_turn"

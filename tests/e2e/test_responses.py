@@ -83,7 +83,7 @@ def test_an_answer_passes_as_it_is(gateway: Stack, path: str) -> None:
     line = gateway.record(answer)
     assert (line["endpoint"], line["reason"], line["gen_ai.response.model"]) == ("responses", None, "gpt-x")
     assert {name.removeprefix("gen_ai.usage."): line[name] for name in line if name.startswith("gen_ai.usage.")} == {
-        "input_tokens": 50, "output_tokens": 30, "cache_read.input_tokens": 40, "cache_creation.input_tokens": 10
+        "input_tokens": 100, "output_tokens": 30, "cache_read.input_tokens": 40, "cache_creation.input_tokens": 10
     }  # fmt: skip
 
 

@@ -279,12 +279,11 @@ def test_an_api_in_which_a_model_cannot_be_asked(tmp_path: Path) -> None:
 
 
 WEB_SEARCH: Json = {**ASK, "tools": [{"type": "web_search_20250305", "name": "web_search", "max_uses": 8}]}
-SEARCH: Json = {**WEB_SEARCH, "tool_choice": {"type": "tool", "name": "web_search"}}
-SEARCH_2_1_330: Json = {
-    **WEB_SEARCH,
-    "tool_choice": {"type": "auto"},
-    "messages": [{"role": "user", "content": [{"type": "text", "text": "Perform a web search for the query: q"}]}],
+ASKS: Json = {
+    "messages": [{"role": "user", "content": [{"type": "text", "text": "Perform a web search for the query: q"}]}]
 }
+SEARCH: Json = {**WEB_SEARCH, **ASKS, "tool_choice": {"type": "tool", "name": "web_search"}}
+SEARCH_2_1_330: Json = {**WEB_SEARCH, **ASKS, "tool_choice": {"type": "auto"}}
 
 
 @pytest.mark.parametrize("body", [SEARCH, {**SEARCH, "tool_choice": {"type": "any"}}, SEARCH_2_1_330])
@@ -301,6 +300,12 @@ def test_such_an_answer_is_a_stream_if_one_was_asked_for(gate: Gateway) -> None:
     play = admitted(gate, "/v1/messages") >> request_body({**SEARCH, "stream": True})
     media = {"content-type": "text/event-stream; charset=utf-8"}
     assert play << {"action": "Respond", "status": 200, "headers": media}
+
+
+def test_another_question_that_must_be_searched_for_is_refused(gate: Gateway) -> None:
+    """Its client would take the sentence for an answer."""
+    play = admitted(gate, "/v1/messages") >> request_body({**SEARCH, "messages": ASK["messages"]})
+    assert play << rejects(400, INVALID)
 
 
 def test_a_question_that_may_be_answered_without_a_search_is_asked(gate: Gateway) -> None:

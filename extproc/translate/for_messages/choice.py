@@ -54,7 +54,7 @@ def _check_runs(draft: Draft, choice: Json, kind: str, tools: Tools) -> None:
 
 def _out_of_reach(draft: Draft, problem: Refused) -> Refused:
     """Claude Code's WebSearch asks for nothing but a search, and hands the answer on to its model."""
-    if draft.profile.strictness == "strict":
+    if draft.profile.strictness == "strict" or not web_search.is_only_a_search(draft.body):
         return problem
     return Refused(msgspec.structs.replace(problem.rejection, answer=web_search.NOT_AVAILABLE))
 

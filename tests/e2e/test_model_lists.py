@@ -108,3 +108,18 @@ def test_both_sdks_read_a_merged_list(tmp_path: Path, model: Model) -> None:
         with anthropic.Anthropic(auth_token=stack.good_token, base_url=stack.url) as client_of_claude:
             [one] = client_of_claude.models.list()
             assert (one.id, one.type, one.display_name) == ("gpt-4o", "model", "gpt-4o")
+
+
+def test_names_behind_a_wildcard_are_listed_and_found(tmp_path: Path, model: Model) -> None:
+    aliases = '{name: "claude-*", aliases: [claude-sonnet-5, claude-haiku-5-5], '
+    config = GATEWAY.replace('{name: "claude-*", ', aliases)
+    with up(tmp_path, environ={"MODEL_URL": model.url}, config=config) as stack:
+        with sdk(stack, stack.good_token) as client:
+            assert [one.id for one in client.models.list()] == ["claude-sonnet-5", "claude-haiku-5-5"]
+            assert client.models.retrieve("gpt-5-of-a-pattern").id == "gpt-5-of-a-pattern"
+        with anthropic.Anthropic(auth_token=stack.good_token, base_url=stack.url) as client_of_claude:
+            assert [one.id for one in client_of_claude.models.list()] == ["claude-sonnet-5", "claude-haiku-5-5"]
+            assert client_of_claude.models.retrieve("claude-opus-9").id == "claude-opus-9"
+        # As Codex asks, at each start.
+        found = get(stack, "/v1/models?client_version=0.171.0", originator="codex_exec").json()
+        assert (found["object"], found["models"], len(found["data"])) == ("list", [], 2)

@@ -228,3 +228,19 @@ def test_a_compacted_conversation_of_ours() -> None:
     assert turns(user(), kept, user("b"))[1] == {
         "role": "assistant", "content": [{"type": "compaction", "content": "so far"}]
     }  # fmt: skip
+
+
+def test_later_instructions_leave_what_thinking_is_bound_to_as_it_was() -> None:
+    """The second turn of a Codex session on Fable 5.2, with a developer message and a tool that came later."""
+    to = target("claude-always-thinking", mid_system="native", block_binding="drop_block", forced_tool_choice=False)
+    thought = reasoning(data={"signature": "s"}, text="hm")
+    late = {"role": "developer", "content": "late"}
+    asked = body(
+        user(), thought, assistant("a"), user("r"), late, instructions="i", tools=TOOLS, tool_choice="required"
+    )
+    found = sent(asked, to)
+    assert found["system"] == "i\nCall at least one of the tools in your next message."
+    assert found["messages"][1]["content"][0] == {"type": "thinking", "thinking": "hm", "signature": "s"}
+    assert found["messages"][-1] == {"role": "system", "content": "late"}
+    assert found["thinking"] == {"type": "adaptive", "block_binding": {"prefix_mismatch_behavior": "drop_block"}}
+    assert found["tool_choice"] == {"type": "auto"}

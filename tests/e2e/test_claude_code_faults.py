@@ -3,6 +3,7 @@
 import pytest
 
 from tests.e2e.claude_runs import Claude, Run, call, script, tool_messages
+from tests.e2e.test_claude_code import write_png
 
 OVERFLOW = (
     "This model's maximum context length is 128000 tokens. However, your messages resulted in 130000 tokens. "
@@ -69,3 +70,15 @@ def test_a_full_context_is_compacted_and_the_session_goes_on(claude: Claude) -> 
     assert "All that happened so far." in str(after["messages"][:3]) and OVERFLOW not in str(after["messages"])
     assert tool_messages(after) == ["2", "3"]
     assert run.result["result"] == "Tool result: 3"
+
+
+@pytest.mark.parametrize("claude", ["2.1.330"], indirect=True)
+def test_without_an_image_that_the_model_refuses_the_session_goes_on(claude: Claude) -> None:
+    """The client takes it out because of the token in the message; older ones end the session."""
+    write_png(claude.work / "dot.png")
+    refusal = "demo: fail 400 times=1 message=This model does not support image input."
+    run = claude.ask(script(call("Read", file_path=str(claude.work / "dot.png")), refusal + "\ndemo: say seen"))
+    assert (run.status, run.result["result"]) == (0, "seen")
+    assert run.reasons() == [None, "Upstream", None]
+    refused, after = run.bodies[-2:]
+    assert "image_url" in str(refused["messages"]) and "image_url" not in str(after["messages"])

@@ -221,6 +221,12 @@ def test_a_name_that_only_a_pattern_fits_can_be_asked_for(gate: Gateway) -> None
     assert play << answers({"id": "claude-sonnet-5", "object": "model"}, endpoint="models")
 
 
+def test_a_model_that_the_caller_may_not_use_is_not_found(gate: Gateway) -> None:
+    headers = request_headers("/v1/models/claude-gold", "GET", token=token(claims(tier="tin")), end=True)
+    play = Playbook(gate) >> headers
+    assert play << {"action": "Respond", "status": 404}
+
+
 def test_a_client_of_openai_gets_openais_words(gate: Gateway) -> None:
     play = Playbook(gate) >> request_headers("/v1/models/other", "GET", token=token(), end=True)
     expected = {"error": {"code": "model_not_found", "type": INVALID}}

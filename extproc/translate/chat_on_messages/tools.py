@@ -24,7 +24,8 @@ def declare(draft: Draft, turns: list[Turn]) -> Declared:
 
 
 def _tool(draft: Draft, box: Toolbox, tool: Json, path: str) -> None:
-    kind = want.optional_text(tool, "type", path) or ("custom" if tool.get("function") is None else "function")
+    filled = next((name for name in ("function", "custom") if isinstance(tool.get(name), dict)), "")
+    kind = want.optional_text(tool, "type", path) or filled or want.text(tool, "type", path)
     if kind not in ("function", "custom"):
         box.lose(kind, path)
         return

@@ -125,3 +125,10 @@ def test_allowed_tools() -> None:
     assert [tool["name"] for tool in found["tools"]] == ["g"] and found["tool_choice"] == {"type": "auto"}
     unknown = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "name": "x"}]}}
     assert refusal(body(tools=[function()], tool_choice=unknown)).path == "tool_choice.allowed_tools.tools.0.name"
+
+
+def test_a_tool_without_a_type_is_what_it_holds() -> None:
+    parameters = {"type": "object", "properties": {}}
+    for tool in ({"function": {"name": "f", "parameters": parameters}}, {"type": None, "custom": {"name": "f"}}):
+        assert sent(body(tools=[tool]))["tools"][0]["name"] == "f"
+    assert refusal(body(tools=[{"name": "f"}])).path == "tools.0.type"

@@ -7,21 +7,25 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from extproc import config, providers
 from extproc.config import Fault, Invalid, Source
 from extproc.endpoints import Endpoints, Operation
 from extproc.errors import Rejection
 from extproc.events import Action, Event, RequestBody, RequestHeaders, ResponseHeaders
-from extproc.exchange import Exchange
+from extproc.exchange import Exchange, job_of
 from extproc.facts import Facts
 from extproc.files import Files
 from extproc.policy.admit import Admit, Held
 from extproc.policy.authenticate import Authenticate
 from extproc.policy.authorize import Authorize, AuthorizeModel
+from extproc.policy.body import Bounds
 from extproc.policy.key_sets import KeySets
 from extproc.policy.remote_keys import RemoteKeys
 from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, ReadBody
 from extproc.policy.rules import Rules
+from extproc.preparation import Prepare, Task, prepare_here
 from extproc.providers import Catalogue
 from extproc.schema import Config
 from extproc.settings import Settings
@@ -45,6 +49,32 @@ class ListModels:
         return None
 
 
+class PrepareHeavyBody:
+    """Sets `facts.features` and `facts.prepared` of a heavy body."""
+
+    def __init__(self, bounds: Bounds, seconds: float, prepare: Prepare) -> None:
+        self._bounds = bounds
+        self._seconds = seconds
+        self._prepare = prepare
+
+    async def __call__(self, facts: Facts, now: float) -> Rejection | None:
+        if not facts.heavy:
+            return None
+        job = job_of(facts)
+        job = msgspec.structs.replace(job, target=msgspec.structs.replace(job.target, raw=b""))
+        done = await self._prepare(facts.raw_body, Task(job, self._bounds, self._seconds), _caller_key(facts))
+        if done.features is None:
+            return done.rejection
+        facts.features, facts.prepared = done.features, done.outcome
+        return None
+
+
+def _caller_key(facts: Facts) -> str:
+    """Who takes turns with others. Callers without a credential are told apart by their address."""
+    caller = facts.caller
+    return f"{caller.kind} {caller.issuer} {caller.subject}" if caller.claims else facts.source
+
+
 class Gateway:
     """What a configuration makes; exchanges share nothing else."""
 
@@ -54,8 +84,10 @@ class Gateway:
         environ: Mapping[str, str] | None = None,
         held: Held | None = None,
         remote: KeySets[Any] | None = None,
+        prepare: Prepare = prepare_here,
     ) -> None:
-        """`remote`: where sets of keys that are fetched come from. Raises config.Invalid with every fault at once."""
+        """`remote`: where sets of keys that are fetched come from. `prepare`: who reads heavy bodies. Raises
+        config.Invalid with every fault at once."""
         faults: list[Fault] = []
         settings = source.config
         catalogue, self.providers, found = providers.load(source, os.environ if environ is None else environ)
@@ -76,6 +108,8 @@ class Gateway:
             settings.models_shape == "merged",
         )
         self._admit = Admit(settings, held or Held())
+        limits = settings.limits.body
+        bounds = Bounds(limits.tools, limits.turns, limits.parts, limits.values, limits.depth)
         self._steps: dict[type[Event], tuple[Step, ...]] = {
             RequestHeaders: (
                 *([trace] if trace is not None else []),
@@ -86,7 +120,12 @@ class Gateway:
                 ListModels(catalogue, authorize_model),
                 self._admit,
             ),
-            RequestBody: (ReadBody(), FindModel(catalogue), authorize_model),
+            RequestBody: (
+                ReadBody(bounds),
+                FindModel(catalogue),
+                PrepareHeavyBody(bounds, limits.seconds, prepare),
+                authorize_model,
+            ),
         }
 
     def exchange(self, now: float) -> Exchange:
@@ -137,19 +176,21 @@ def _claims(settings: Config) -> list[str]:
     return list(dict.fromkeys([*settings.records.claims, *labels]))
 
 
-def load(
+def load(  # noqa: PLR0913 - named, and all but one have a default
     path: Path,
     environ: Mapping[str, str] | None = None,
     *,
     files: Files | None = None,
     held: Held | None = None,
     remote: KeySets[Any] | None = None,
+    prepare: Prepare = prepare_here,
 ) -> Gateway:
     """Raises config.Invalid, with faults of form and of meaning at once as far as the former let the latter be seen.
     `files`: where contents come from, and who knows afterwards which files matter, also if there was a fault.
-    `held`, `remote`: what the process has taken on, and the keys it has fetched, for other gateways."""
+    `held`, `remote`: what the process has taken on, and the keys it has fetched, for other gateways. `prepare`: as
+    there."""
     try:
-        return Gateway(config.load(path, environ, files), environ, held, remote)
+        return Gateway(config.load(path, environ, files), environ, held, remote, prepare)
     except Invalid as error:
         if error.rest is None:
             raise

@@ -288,6 +288,23 @@ class Streaming(_Strict):
     ping_interval: float = Field(15, gt=0)
 
 
+class BodyLimits(_Strict):
+    """What one request's body may hold; beyond that it is refused with 400. Far more than any client sends, and little
+    enough to be translated within `seconds`."""
+
+    tools: int = Field(10_000, ge=1)
+    turns: int = Field(100_000, ge=1)
+    """Messages, or items of a Responses request."""
+    parts: int = Field(200_000, ge=1)
+    """Of all turns."""
+    values: int = Field(1_000_000, ge=1000)
+    """JSON values of any kind."""
+    depth: int = Field(200, ge=10)
+    """Of bodies above 128 KiB; smaller ones may have about 1,000 levels."""
+    seconds: float = Field(2, gt=0, le=3)
+    """CPU time for a heavy body, which another process translates; 413 beyond that. Envoy waits 5 s for the worker."""
+
+
 class Limits(_Strict):
     """What is taken on at a time; callers beyond that get 503 and `retry-after`."""
 
@@ -303,6 +320,7 @@ class Limits(_Strict):
     """Of Envoy. When 30 % are in use new calls are refused, from 35 % on those that hold most are reset."""
     request_seconds: float = Field(600, gt=0)
     """For a request to arrive as a whole."""
+    body: BodyLimits = BodyLimits()
 
 
 class Asked(_Strict):

@@ -14,10 +14,10 @@ FLOORS: list[set[str]] = [
     {"__main__", "cli", "up", "reload", "front", "claude", "dryrun", "explain", "lines"},
     {"server", "envoy", "envoy_limits", "envoy_listener", "envoy_replies"},
     {"gateway"},
-    {"exchange", "answer", "policy", "tracing"},
+    {"exchange", "answer", "policy", "preparation", "tracing"},
     {"translate", "record"},
     {"facts"},
-    {"endpoints", "providers"},
+    {"endpoints", "providers", "model_settings"},
     {"wire", "events", "errors", "config", "files", "schema", "settings", "profiles", ""},
 ]
 APART = {"demo", "pb"}

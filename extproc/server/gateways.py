@@ -16,6 +16,7 @@ from extproc.gateway import Gateway
 from extproc.policy.admit import Held
 from extproc.policy.given_keys import GivenKeys
 from extproc.policy.key_sets import News
+from extproc.preparation import Prepare, prepare_here
 from extproc.server import orders
 from extproc.server.orders import Order
 
@@ -25,8 +26,9 @@ log = logging.getLogger("extproc")
 class Gateways:
     """`current` for each new exchange; one that runs keeps what it has."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, prepare: Prepare = prepare_here) -> None:
         self._path = path
+        self._prepare = prepare
         self._supervisor: asyncio.StreamReader | None = None
         self._loop = asyncio.get_running_loop()
         self._current: Gateway | None = None
@@ -72,7 +74,7 @@ class Gateways:
 
     def _made(self, order: Order) -> Gateway:
         files = Files({Path(path): content for path, content in order.contents.items()})
-        made = gateway.load(self._path, files=files, held=self._held, remote=self._keys)
+        made = gateway.load(self._path, files=files, held=self._held, remote=self._keys, prepare=self._prepare)
         self._keys.use(made.fetched)
         return made
 

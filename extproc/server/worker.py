@@ -13,6 +13,7 @@ from extproc.server import health, service
 from extproc.server.gateways import Gateways
 from extproc.server.grpc import Server
 from extproc.server.observe import Observer
+from extproc.server.translator import Translator
 
 READY = "ready"
 GRACE_SECONDS = 600.0
@@ -21,7 +22,8 @@ GRACE_SECONDS = 600.0
 async def serve(config: Path, address: str, leave: float) -> None:
     """Until SIGTERM, or until the supervisor is gone: then say so for `leave` seconds, finish what runs (bounded), and
     go. Raises config.Invalid, OSError."""
-    gateways = Gateways(config)
+    translator = Translator()
+    gateways = Gateways(config, translator)
     await gateways.begin()
     status = health.Health(gateways.ready)
     stream = partial(service.Stream, gateways, Observer(gateways.current().source.config))
@@ -43,6 +45,7 @@ async def serve(config: Path, address: str, leave: float) -> None:
     status.serving = False
     await asyncio.sleep(leave)
     await server.stop(GRACE_SECONDS)
+    await translator.close()
 
 
 def _told_to_leave() -> asyncio.Event:

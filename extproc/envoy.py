@@ -193,7 +193,9 @@ def _health_check() -> Json:
         "no_traffic_interval": "1s",
         # A worker that comes back is used again at once.
         "unhealthy_interval": "0.2s",
-        "unhealthy_threshold": 1,
+        # One that is merely busy is kept: calls can wait longer than that for it. A worker that leaves says so and is
+        # out at once, whatever the threshold, and calls that reach a dead one are tried again at another.
+        "unhealthy_threshold": 3,
         "healthy_threshold": 1,
         "grpc_health_check": {},
     }

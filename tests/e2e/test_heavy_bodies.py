@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Self
 
 import httpx
@@ -75,6 +76,15 @@ def test_what_is_wrong_with_a_heavy_body_is_said_by_its_path(gateway: Stack, mod
             assert message.startswith(problem) and record["reason"] == "InvalidRequest"
         _, record = refused(gateway, gateway.call(conversation(8000, model="nobodys")), 404, "not_found_error")
         assert record["reason"] == "ModelNotFound"
+
+
+def test_what_takes_too_long_is_refused(tmp_path: Path, model: Model) -> None:
+    config = GATEWAY + "limits: {body: {seconds: 0.01}}\n"
+    with up(tmp_path, environ={"MODEL_URL": model.url}, config=config) as hasty:
+        for _ in range(2):
+            with never_asked(model):
+                refused(hasty, hasty.call(conversation(8000)), 413, "request_too_large")
+        assert hasty.call(conversation(10)).status_code == 200
 
 
 def test_tokens_of_a_heavy_body_are_counted(gateway: Stack) -> None:

@@ -16,7 +16,7 @@ from extproc.errors import Rejection
 from extproc.providers import Resolved
 from extproc.translate.pair import Outcome, Pair, Target, Translated
 from extproc.translate.table import pair_for
-from extproc.wire import Dialect
+from extproc.wire import Dialect, untrusted
 from extproc.wire.rejections import rejection_body
 
 NONCE = "0" * 24
@@ -78,7 +78,7 @@ def _answer(options: Options, pair: Pair, asked: Translated, data: bytes) -> int
 def _body(options: Options, data: bytes) -> dict[str, Any]:
     text = data if options.what == "request" else options.request.read_bytes() if options.request else b"{}"
     try:
-        body = msgspec.json.decode(text)
+        body = untrusted.decode(text)
     except msgspec.DecodeError as error:
         raise Unusable(f"the request is not valid JSON: {error}") from None
     if not isinstance(body, dict):

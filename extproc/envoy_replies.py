@@ -2,11 +2,9 @@
 
 from typing import Any
 
-import msgspec
-
 from extproc import record
 from extproc.errors import Kind, Reason, Rejection
-from extproc.wire import chat
+from extproc.wire import chat, untrusted
 
 Json = dict[str, Any]
 
@@ -100,7 +98,7 @@ def _mapper(condition: Json, rejection: Rejection, to_chat: bool) -> Json:
 
 def _envelope(rejection: Rejection, to_chat: bool) -> Json:
     if to_chat:
-        envelope: Json = msgspec.json.decode(chat.from_rejection(rejection))
+        envelope: Json = untrusted.decode(chat.from_rejection(rejection))
         return envelope
     error = {"type": str(rejection.kind), "message": rejection.message}
     return {"type": "error", "error": error, "request_id": _REQUEST_ID}

@@ -28,6 +28,7 @@ from extproc.policy.remote_keys import RemoteKeys
 from extproc.policy.rules import RuleSet, Seen
 from extproc.policy.variables import AT_HEADERS, Part
 from extproc.providers import Resolved
+from extproc.wire import untrusted
 from extproc.wire.paths import routed
 
 VARIABLE = "EXTPROC_TOKEN"
@@ -118,7 +119,7 @@ def _body(asked: Asked, facts: Facts) -> bytes:
     least = {reading.limits[0]: 1024, reading.turns: [{"role": "user", "content": "?"}]}
     text = "" if asked.body is None else _read(asked.body)
     try:
-        body = least if asked.body is None else msgspec.json.decode(text)
+        body = least if asked.body is None else untrusted.decode(text)
     except msgspec.DecodeError as error:
         raise Unusable(f"{asked.body} is not valid JSON: {error}") from None
     if not isinstance(body, dict):
@@ -132,7 +133,7 @@ def _known(gateway: Gateway, facts: Facts, raw: bytes) -> Facts:
     """With what the rules for the body would see, had it come to that."""
     if facts.endpoint is None or facts.endpoint.operation not in (Operation.GENERATE, Operation.COUNT_TOKENS):
         return facts
-    body: dict[str, Any] = msgspec.json.decode(raw)
+    body: dict[str, Any] = untrusted.decode(raw)
     model: Resolved | None = facts.resolved
     if model is None and isinstance(name := body.get("model", ""), str):
         model = gateway.catalogue.resolve(name, facts.endpoint.provider)

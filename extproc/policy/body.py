@@ -8,6 +8,7 @@ import msgspec
 
 from extproc.errors import Rejection, invalid
 from extproc.policy.asked import READINGS
+from extproc.wire import untrusted
 
 Json = dict[str, Any]
 
@@ -34,7 +35,7 @@ class _Model(msgspec.Struct):
     model: msgspec.Raw = msgspec.Raw(b'""')
 
 
-_model = msgspec.json.Decoder(_Model)
+_model = untrusted.decoder(_Model)
 
 
 def is_heavy(raw: bytes) -> bool:
@@ -45,7 +46,7 @@ def is_heavy(raw: bytes) -> bool:
 def model_of(raw: bytes) -> Any:
     """The member `model`, while all others are skipped. Raises msgspec.DecodeError."""
     found = _model.decode(raw).model
-    return msgspec.json.decode(found) if len(found) <= LIGHT_BYTES else None
+    return untrusted.decode(found) if len(found) <= LIGHT_BYTES else None
 
 
 def read(raw: bytes, dialect: str, bounds: Bounds) -> Json | Rejection:
@@ -53,7 +54,7 @@ def read(raw: bytes, dialect: str, bounds: Bounds) -> Json | Rejection:
     if len(raw) > bounds.values and _most_values(raw) > bounds.values and _values(raw) > bounds.values:
         return invalid("", f"the body holds more than {bounds.values} values")
     try:
-        body = msgspec.json.decode(raw)
+        body = untrusted.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return invalid("", f"the body is not valid JSON: {error}", code="")
     if not isinstance(body, dict):

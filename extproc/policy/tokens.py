@@ -4,7 +4,6 @@ wherever two readers could understand a token in two ways (https://www.rfc-edito
 
 import base64
 import binascii
-import json
 import re
 from typing import Any
 
@@ -13,6 +12,7 @@ import msgspec
 
 from extproc.policy.keys import Key
 from extproc.schema import Issuer
+from extproc.wire import untrusted
 
 _PART = re.compile("[A-Za-z0-9_-]*")
 
@@ -91,16 +91,11 @@ def _bytes(part: str) -> bytes:
 
 def _object(part: str) -> dict[str, Any]:
     try:
-        # Two readings: msgspec's is the stricter one, of numbers and of Unicode; only `json` shows a name given twice.
-        value = msgspec.json.decode(_bytes(part))
-        json.loads(_bytes(part), object_pairs_hook=_once)
+        value = untrusted.decode_unique(_bytes(part))
+    except untrusted.DuplicateName:
+        raise Unproven("duplicate_member") from None
     except (msgspec.DecodeError, ValueError, RecursionError):
         raise Unproven("token_malformed") from None
     if not isinstance(value, dict):
         raise Unproven("token_malformed")
     return value
-
-
-def _once(members: list[tuple[str, Any]]) -> None:
-    if len({name for name, _ in members}) < len(members):
-        raise Unproven("duplicate_member")

@@ -7,9 +7,9 @@ import msgspec
 
 from extproc.translate.json_prefix import MAX_DEPTH, RAW, JsonPrefix
 from extproc.translate.pair import Json
+from extproc.wire import untrusted
 
 _FENCE = re.compile(r"\s*```[a-zA-Z]*[ \t]*\n?(.*?)\n?\s*```\s*", re.DOTALL)
-_decode = msgspec.json.Decoder().decode
 _NOT_JSON = object()
 
 
@@ -57,7 +57,7 @@ def _parsed(text: str) -> Any:
     if not text:
         return _NOT_JSON
     try:
-        value = _decode(text)
+        value = untrusted.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return _NOT_JSON
     return _NOT_JSON if too_deep(value) else value

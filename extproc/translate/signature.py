@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from extproc.wire import untrusted
+
 PREFIX = "atr1."
 MAX_CHARS = 256 * 1024
 
@@ -25,7 +27,7 @@ class Sealed(msgspec.Struct, frozen=True, omit_defaults=True):
     """The reasoning text, when it was hidden from the client."""
 
 
-_decoder = msgspec.json.Decoder(Sealed)
+_decoder = untrusted.decoder(Sealed)
 
 
 def is_ours(signature: object) -> bool:

@@ -5,8 +5,11 @@ from collections.abc import Iterator
 
 import msgspec
 
+from extproc.wire import untrusted
+
 # JSON holds no bare line ends, so every one of them is the framing's. A CR at the very end may be half of a CRLF.
 _LINE_END = rb"(?>\r\n|\n|\r(?!\Z))"
+_raw = untrusted.decoder(msgspec.Raw)
 _BLANK = re.compile(_LINE_END + _LINE_END)
 
 
@@ -80,7 +83,7 @@ def is_data(data: bytes) -> bool:
     if data.startswith(b"[DONE]"):
         return True
     try:
-        msgspec.json.decode(data, type=msgspec.Raw)
+        _raw.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     return True

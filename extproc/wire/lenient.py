@@ -7,9 +7,10 @@ from typing import Any, TypeVar, get_args
 
 import msgspec
 
+from extproc.wire import untrusted
+
 S = TypeVar("S", bound=msgspec.Struct)
 
-_decode = msgspec.json.Decoder().decode
 _HALF = re.compile("[\ud800-\udfff]")
 
 
@@ -29,7 +30,7 @@ def loads(data: bytes | str) -> Any:
     """Any JSON, and what Python's and JavaScript's servers write in its place: NaN, half a surrogate pair, bytes
     that are no UTF-8. Raises Undecodable."""
     try:
-        return _decode(data)
+        return untrusted.decode(data)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         text = data if isinstance(data, str) else data.decode("utf-8", "replace")
     try:

@@ -10,6 +10,7 @@ from extproc.errors import Rejection
 from extproc.policy import body
 from extproc.policy.body import LIGHT_BYTES, LIGHT_TEXT, LIGHT_VALUES, Bounds, is_heavy, model_of, read
 from extproc.preparation import prepare
+from extproc.wire import untrusted
 from tests.body_shapes import Shape, shapes
 from tests.test_preparation import task
 
@@ -54,7 +55,7 @@ def test_values_are_counted_before_they_are_read(inner: str, monkeypatch: pytest
         return f'{{"messages":[{",".join([inner] * values)}]}}'.encode()
 
     assert problem(sent(4998), bounds) == ""
-    monkeypatch.setattr(msgspec.json, "decode", None)
+    monkeypatch.setattr(untrusted, "decode", None)
     assert problem(sent(4999), bounds) == "the body holds more than 5000 values"
 
 

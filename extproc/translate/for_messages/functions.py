@@ -9,6 +9,7 @@ import msgspec
 from extproc.translate import names, schema, want
 from extproc.translate.want import Json, refused
 from extproc.translate.warnings import Strictness, Warnings
+from extproc.wire import untrusted
 
 REMEMBERED = 512
 REMEMBERED_BYTES = 16 * 1024
@@ -48,7 +49,7 @@ def custom(definition: Json, path: str, terms: Terms) -> Made:
 
 
 def _make(encoded: bytes, path: str, terms: Terms) -> Made:
-    definition: Json = msgspec.json.decode(encoded)
+    definition: Json = untrusted.decode(encoded)
     warnings = Warnings(terms.strictness)
     name = want.text(definition, "name", path)
     if not name:

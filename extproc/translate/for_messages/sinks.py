@@ -8,7 +8,7 @@ from extproc.errors import Rejection
 from extproc.translate.for_messages.ending import Ending
 from extproc.translate.for_messages.usage import write_usage
 from extproc.translate.pair import Json, Usage
-from extproc.wire import messages
+from extproc.wire import messages, untrusted
 
 # Block type -> the delta that carries its text, and the empty one that shows life.
 DELTA_OF = {"text": "text_delta", "thinking": "thinking_delta", "tool_use": "input_json_delta"}
@@ -124,7 +124,7 @@ class MessageSink:
         for member, texts in self._texts.items():
             whole: Any = "".join(texts)
             if member == "partial_json":
-                block["input"] = msgspec.json.decode(whole)
+                block["input"] = untrusted.decode(whole)
             else:
                 block[member] = whole
 

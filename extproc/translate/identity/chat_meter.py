@@ -15,6 +15,7 @@ from extproc.translate.openai_upstream.errors import reported
 from extproc.translate.openai_upstream.overflow import is_overflow
 from extproc.translate.openai_upstream.told import told_by
 from extproc.translate.pair import Json, Outcome
+from extproc.wire import untrusted
 from extproc.wire.chat import error_body
 from extproc.wire.frames import fields
 from extproc.wire.lenient import Undecodable, decode
@@ -38,7 +39,7 @@ class Chunk(msgspec.Struct):
     error: Any = None
 
 
-_decoder = msgspec.json.Decoder(Chunk)
+_decoder = untrusted.decoder(Chunk)
 
 
 class ChatMeter:

@@ -4,9 +4,11 @@ from typing import Any
 
 import msgspec
 
+from extproc.wire import untrusted
+
 Members = dict[str, msgspec.Raw]
 
-_decoder = msgspec.json.Decoder(Members)
+_decoder = untrusted.decoder(Members)
 _encode = msgspec.json.Encoder().encode
 _BLANKS = b" \t\r\n"
 

@@ -10,6 +10,7 @@ from extproc.translate.identity.asked import Passed
 from extproc.translate.identity.errors import by_type, clean, is_concealed, passing
 from extproc.translate.identity.meter import word
 from extproc.translate.pair import Json, Outcome, Usage
+from extproc.wire import untrusted
 from extproc.wire.frames import fields
 from extproc.wire.lenient import Undecodable, decode
 from extproc.wire.messages import error_event
@@ -40,8 +41,8 @@ class Event(msgspec.Struct):
     error: Any = None
 
 
-_event = msgspec.json.Decoder(Event)
-_message = msgspec.json.Decoder(Message)
+_event = untrusted.decoder(Event)
+_message = untrusted.decoder(Message)
 
 
 class MessagesMeter:

@@ -3,6 +3,7 @@
 import msgspec
 
 from extproc.translate.signature import PREFIX, is_ours
+from extproc.wire import untrusted
 
 _MARK = PREFIX.encode()
 _Many = list[msgspec.Raw]
@@ -15,9 +16,9 @@ class Block(msgspec.Struct):
     data: str | None = None
 
 
-_many = msgspec.json.Decoder(_Many)
-_object = msgspec.json.Decoder(_Object)
-_block = msgspec.json.Decoder(Block)
+_many = untrusted.decoder(_Many)
+_object = untrusted.decoder(_Object)
+_block = untrusted.decoder(Block)
 _encode = msgspec.json.Encoder().encode
 _THINKING = frozenset({"thinking", "redacted_thinking"})
 

@@ -13,6 +13,7 @@ from extproc.translate.identity.meter import word
 from extproc.translate.messages_on_responses.usage import read_usage
 from extproc.translate.openai_upstream.errors import reported
 from extproc.translate.pair import Json, Outcome, Usage
+from extproc.wire import untrusted
 from extproc.wire.frames import fields
 from extproc.wire.lenient import Undecodable, decode
 from extproc.wire.response_events import failed
@@ -26,7 +27,8 @@ _STATUSES = ("completed", "incomplete", "failed", "cancelled", "queued", "in_pro
 class Response(msgspec.Struct):
     id: str | None = None
     object: str | None = None
-    created_at: float | None = None
+    created_at: Any = None
+    """Unix seconds."""
     model: str | None = None
     status: str | None = None
     usage: dict[str, Any] | None = None
@@ -44,8 +46,8 @@ class Event(msgspec.Struct):
     message: str | None = None
 
 
-_event = msgspec.json.Decoder(Event)
-_response = msgspec.json.Decoder(Response)
+_event = untrusted.decoder(Event)
+_response = untrusted.decoder(Response)
 
 
 class ResponsesMeter:
@@ -119,7 +121,7 @@ class ResponsesMeter:
     def _begin(self, response: Response) -> None:
         self.begun = True
         self.outcome.model = word(response.model)
-        known = {"id": response.id, "created_at": response.created_at, "model": response.model}
+        known = {"id": response.id, "created_at": _seconds(response.created_at), "model": response.model}
         self._head = {name: value for name, value in known.items() if value is not None}
 
     def _read(self, response: Response) -> None:
@@ -143,3 +145,7 @@ class ResponsesMeter:
         if not isinstance(message, str) or not message or is_concealed(found):
             return found
         return msgspec.structs.replace(found, message=clean(message))
+
+
+def _seconds(value: Any) -> Any:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None

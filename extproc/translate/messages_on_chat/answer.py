@@ -1,17 +1,16 @@
 """A whole ChatCompletion as a Messages answer (mapping 2)."""
 
-import msgspec
-
 from extproc.errors import Reason, Rejection
 from extproc.profiles import Profile
 from extproc.translate.failures import failure
 from extproc.translate.messages_on_chat.answer_state import AnswerState
 from extproc.translate.messages_on_chat.finish import choice_failure
 from extproc.translate.openai_upstream.errors import reported, unreadable
+from extproc.wire import untrusted
 from extproc.wire.chat import Choice, Completion, Said
 from extproc.wire.lenient import Undecodable, decode, loads
 
-_decoder = msgspec.json.Decoder(Completion)
+_decoder = untrusted.decoder(Completion)
 
 
 def read_answer(body: bytes, state: AnswerState, profile: Profile) -> Rejection | None:

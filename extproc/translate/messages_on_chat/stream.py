@@ -5,8 +5,6 @@ Two ways out: complete, or failed. Nothing follows either.
 
 from typing import Any
 
-import msgspec
-
 from extproc.errors import Reason, Rejection
 from extproc.translate.event_stream import EventStream, loads_or_none
 from extproc.translate.failures import failure
@@ -17,11 +15,12 @@ from extproc.translate.messages_on_chat.answer_state import AnswerState
 from extproc.translate.messages_on_chat.finish import choice_failure
 from extproc.translate.openai_upstream.errors import reported
 from extproc.translate.pair import Outcome
+from extproc.wire import untrusted
 from extproc.wire.chat import Choice, Completion
 from extproc.wire.lenient import decode, loads
 from extproc.wire.sse import SseEvent
 
-_decoder = msgspec.json.Decoder(Completion)
+_decoder = untrusted.decoder(Completion)
 
 
 class ChatStream(EventStream):

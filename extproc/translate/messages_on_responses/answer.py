@@ -1,17 +1,16 @@
 """A whole response as a Messages answer (mapping 6.3)."""
 
-import msgspec
-
 from extproc.errors import Reason, Rejection
 from extproc.profiles import Profile
 from extproc.translate.failures import failure
 from extproc.translate.messages_on_responses import errors
 from extproc.translate.messages_on_responses.answer_state import AnswerState
 from extproc.translate.openai_upstream.errors import reported, unreadable
+from extproc.wire import untrusted
 from extproc.wire.lenient import Undecodable, decode, loads
 from extproc.wire.responses import Response
 
-_decoder = msgspec.json.Decoder(Response)
+_decoder = untrusted.decoder(Response)
 
 
 def read_answer(body: bytes, state: AnswerState, profile: Profile) -> Rejection | None:

@@ -5,8 +5,6 @@ Two ways out: complete, or failed. Nothing follows either.
 
 from typing import Any
 
-import msgspec
-
 from extproc.errors import Reason, Rejection
 from extproc.translate.event_stream import EventStream, loads_or_none
 from extproc.translate.failures import failure
@@ -16,11 +14,12 @@ from extproc.translate.for_messages.sinks import Sink
 from extproc.translate.messages_on_responses import errors
 from extproc.translate.messages_on_responses.answer_state import AnswerState
 from extproc.translate.pair import Outcome
+from extproc.wire import untrusted
 from extproc.wire.lenient import decode, loads
 from extproc.wire.responses import Event, Response
 from extproc.wire.sse import SseEvent
 
-_decoder = msgspec.json.Decoder(Event)
+_decoder = untrusted.decoder(Event)
 
 # Event -> the kind of item it speaks of; an upstream may have left out the event that adds the item.
 _DELTAS = {

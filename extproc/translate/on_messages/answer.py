@@ -1,16 +1,15 @@
 """A whole Messages answer, read (mapping 4.6)."""
 
-import msgspec
-
 from extproc.errors import Reason, Rejection
 from extproc.profiles import Profile
 from extproc.translate.failures import failure
 from extproc.translate.on_messages.answer_state import AnswerState
 from extproc.translate.on_messages.errors import reported
+from extproc.wire import untrusted
 from extproc.wire.lenient import Undecodable, decode, loads
 from extproc.wire.message_events import Message
 
-_decoder = msgspec.json.Decoder(Message)
+_decoder = untrusted.decoder(Message)
 
 
 def read_answer(body: bytes, state: AnswerState, profile: Profile) -> Rejection | None:

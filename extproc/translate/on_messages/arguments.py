@@ -4,6 +4,8 @@ from typing import Any
 
 import msgspec
 
+from extproc.wire import untrusted
+
 
 def written(input: Any) -> str:
     """Clients parse it, so a call without any still has an object."""
@@ -29,6 +31,6 @@ def free_text(arguments: str) -> str:
 def decoded(arguments: str) -> Any:
     """None where it is no JSON."""
     try:
-        return msgspec.json.decode(arguments)
+        return untrusted.decode(arguments)
     except (msgspec.DecodeError, RecursionError):
         return None

@@ -2,8 +2,6 @@
 
 from typing import Any, Protocol
 
-import msgspec
-
 from extproc.errors import Reason, Rejection
 from extproc.profiles import Profile
 from extproc.translate.event_stream import EventStream, Out, loads_or_none
@@ -11,10 +9,11 @@ from extproc.translate.failures import failure
 from extproc.translate.on_messages.answer_state import AnswerState
 from extproc.translate.on_messages.errors import reported
 from extproc.translate.pair import Outcome
+from extproc.wire import untrusted
 from extproc.wire.lenient import decode
 from extproc.wire.message_events import Event, Message
 
-_decoder = msgspec.json.Decoder(Event)
+_decoder = untrusted.decoder(Event)
 
 
 class Sink(Out, Protocol):

@@ -239,3 +239,15 @@ def test_a_body_that_is_too_large_is_refused(capsys: pytest.CaptureFixture[str],
     (tmp_path / "body.json").write_text(json.dumps({"model": "free", "max_tokens": 1, "messages": []}) + " " * 1024)
     status, said = check(capsys, "--token", token(claims()), "--source", "127.0.0.1", "--body", "body.json")
     assert status == 1 and said[-1].startswith("refused  413: ")
+
+
+@pytest.mark.parametrize(("tokens", "verdict"), [(50, "allowed"), (500, "refused  403: ")])
+def test_a_heavy_body_is_judged_like_any_other(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tokens: int, verdict: str
+) -> None:
+    turns = [{"role": "user", "content": "q"}] * 20_000
+    sent = {"model": "free", "max_tokens": tokens, "messages": turns, "stream": True}
+    (tmp_path / "body.json").write_text(json.dumps(sent))
+    status, said = check(capsys, "--token", token(claims()), "--source", "127.0.0.1", "--body", "body.json")
+    assert status == (tokens > 100) and said[-1].startswith(verdict)
+    assert any("llm.stream && llm.max_tokens > 100" in text for text in said)

@@ -70,6 +70,10 @@ class Translator:
             log.error("the process for heavy bodies cannot be used: %s", type(error).__name__)
             await self._end()
             return Prepared(rejection=_BUSY)
+        except Exception as error:  # noqa: BLE001 - a bug ends one call, and the process may be out of step
+            log.error("a body could not be translated: %s", type(error).__name__)
+            await self._end()
+            return Prepared(rejection=_FAILED)
         finally:
             self._queue.release()
         if result.prepared is None:

@@ -13,6 +13,7 @@ import msgspec
 import psutil
 import pytest
 
+from extproc.model_settings import ModelSettings
 from extproc.preparation import Prepared, Task, prepare
 from extproc.server.translator import PATIENCE_SECONDS, WAITING_OF_CALLER, Translator
 from tests.test_preparation import task
@@ -20,6 +21,9 @@ from tests.test_preparation import task
 # Of the process's own time: the worst that the bounds below let through takes far longer on any machine.
 HOPELESS = msgspec.structs.replace(task("messages", "chat"), seconds=0.02)
 GIVEN = task("messages", "chat")
+GIVEN_UNLIMITED = msgspec.structs.replace(
+    GIVEN, job=msgspec.structs.replace(GIVEN.job, settings=ModelSettings(limits=("max_tokens",)))
+)
 SECONDS = 20.0
 P = ParamSpec("P")
 
@@ -107,6 +111,24 @@ async def test_a_process_that_dies_takes_only_its_body_with_it() -> None:
         process.send_signal(signal.SIGKILL)
         assert (await work).rejection is not None
         assert (await translator(body(), GIVEN, "a")).request is not None
+
+
+@in_a_loop
+async def test_a_task_that_cannot_be_sent_is_a_bug_of_one_call() -> None:
+    settings = msgspec.structs.replace(GIVEN.job.settings, overrides={"top_k": 2**70})
+    unsendable = msgspec.structs.replace(GIVEN, job=msgspec.structs.replace(GIVEN.job, settings=settings))
+    async with translating() as translator:
+        refused = (await translator(body(), unsendable, "a")).rejection
+        assert refused is not None and refused.http_status == 500
+        assert (await translator(body(), GIVEN, "a")).request is not None
+
+
+@in_a_loop
+async def test_numbers_that_no_process_can_tell_another_are_refused() -> None:
+    async with translating() as translator:
+        raw = body().replace(b'"max_tokens":9', b'"max_tokens":1' + b"0" * 30)
+        refused = (await translator(raw, GIVEN_UNLIMITED, "a")).rejection
+        assert refused is not None and refused.http_status == 400
 
 
 @in_a_loop

@@ -43,7 +43,7 @@ def measure(name: str, rules: list[str], body: bytes, calls: int, token: str, fo
     gateway = Gateway(config.load(folder / "gateway.yaml"))
     fields = {":method": "POST", ":path": "/v1/messages", "authorization": f"Bearer {token}", **FIELDS}
     headers = RequestHeaders(Headers(fields.items()), end=False, source="10.0.0.1:4711")
-    at_headers, (read, find, authorize) = gateway._steps[RequestHeaders], gateway._steps[RequestBody]
+    at_headers, (read, find, _, authorize) = gateway._steps[RequestHeaders], gateway._steps[RequestBody]
 
     def call() -> Facts:
         exchange = gateway.exchange(0)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from extproc import envoy_limits, providers, schema
+from extproc import envoy_limits, providers
 from extproc.config import Source
 from extproc.envoy_listener import (
     CERTIFICATE,
@@ -25,7 +25,7 @@ from extproc.envoy_listener import (
 )
 from extproc.processor_tls import host_of, is_ip, is_tcp
 from extproc.providers import Destination
-from extproc.schema import REFUSALS_BURST
+from extproc.schema_limits import REFUSALS_BURST, Limits
 from extproc.schema_tls import ProcessorClient
 
 Json = dict[str, Any]
@@ -86,7 +86,7 @@ def live(source: Source, processors: Sequence[str], older: Sequence[Source] = ()
     }
 
 
-def _sample(limits: schema.Limits) -> Json:
+def _sample(limits: Limits) -> Json:
     """The bucket for the log of what Envoy refuses by itself, filled each second."""
     most = max(1, round(limits.refusals_logged))
     bucket = {
@@ -260,7 +260,9 @@ def _health_check() -> Json:
         "no_traffic_interval": "1s",
         # A worker that comes back is used again at once.
         "unhealthy_interval": "0.2s",
-        "unhealthy_threshold": 1,
+        # One that is merely busy is kept: calls can wait longer than that for it. A worker that leaves says so and is
+        # out at once, whatever the threshold, and calls that reach a dead one are tried again at another.
+        "unhealthy_threshold": 3,
         "healthy_threshold": 1,
         "grpc_health_check": {},
     }

@@ -3,6 +3,7 @@
 from typing import Any
 
 from extproc import schema
+from extproc.schema_limits import Limits
 
 Json = dict[str, Any]
 
@@ -115,7 +116,7 @@ def outliers(outliers: schema.Outliers) -> Json:
     }
 
 
-def streams(limits: schema.Limits) -> Json:
+def streams(limits: Limits) -> Json:
     """Of the listener: what one connection may ask for at once, and may send ahead."""
     megabyte = 1024 * 1024
     return {
@@ -132,7 +133,7 @@ def streams(limits: schema.Limits) -> Json:
     }
 
 
-def runtime(limits: schema.Limits) -> Json:
+def runtime(limits: Limits) -> Json:
     """Against HTTP/2 rapid reset (CVE-2023-44487)."""
     return {
         # One request of a connection in each turn of the event loop: of those that are opened and reset in one breath
@@ -145,7 +146,7 @@ def runtime(limits: schema.Limits) -> Json:
     }
 
 
-def overload_manager(limits: schema.Limits) -> Json:
+def overload_manager(limits: Limits) -> Json:
     """What is under way when a threshold is reached comes on top, and memory that is free but not given back: so the
     thresholds lie below the bound, far enough to hold it when 500 clients send as fast as they can."""
     monitors = "envoy.extensions.resource_monitors"

@@ -28,19 +28,18 @@ from extproc.passed import REQUEST_HEADERS, PassedAnswer, accept_encoding
 from extproc.profiles import Profile
 from extproc.providers import Resolved
 from extproc.settings import Settings
-from extproc.translate import count, model_lists, models
-from extproc.translate.counters import counted, counter_for
+from extproc.translate import model_lists, models
 from extproc.translate.for_messages.reply import said
 from extproc.translate.identity.reply import EVENTS
-from extproc.translate.pair import Json, Pair, Target, Translated
-from extproc.translate.table import pair_for
-from extproc.wire import Dialect
+from extproc.translate.job import Counted, Job, Said, pair_of, request_for
+from extproc.translate.pair import Target, Translated
 from extproc.wire.paths import known_query
 from extproc.wire.rejections import rejection_body, rejection_status
 
 # Everything else a client sends stays here; what the provider needs is set anew.
 UPSTREAM_HEADERS = frozenset({"traceparent", "tracestate", "x-request-id"})
 USER_AGENT = "llm-extproc"
+_NO_SEARCH = "emulated:tools"
 _SLOW_BODY = Rejection(
     kind=Kind.INVALID_REQUEST,
     message="the request did not arrive in time",
@@ -48,17 +47,6 @@ _SLOW_BODY = Rejection(
     detail="slow_body",
     status=408,
 )
-_NO_COUNT = Rejection(
-    kind=Kind.NOT_FOUND,
-    message="tokens are not counted for this model",
-    reason=Reason.INVALID_REQUEST,
-    detail="count_tokens_off",
-)
-# Where tokens are counted, below the path at which answers are given.
-_COUNTS: dict[Dialect, str] = {"messages": "/count_tokens", "responses": "/input_tokens"}
-# What can be counted, in either API that counts.
-_COUNTED = count.INPUT | {"input", "instructions", "parallel_tool_calls", "reasoning", "text"}
-
 
 _NOTHING_ASKED = Translated(path="", body=b"", stream=False, model="")
 
@@ -225,68 +213,32 @@ class Exchange:
 
     def _send(self) -> Action:
         resolved = self.facts.resolved
-        assert resolved is not None and self.facts.endpoint is not None
-        body, to = self._target(resolved)
-        if self.facts.endpoint.operation is not Operation.COUNT_TOKENS:
-            return self._ask(pair_for(self.facts.dialect, resolved.dialects), body, to)
-        if to.profile.count_tokens == "off":
-            return self.reject(_NO_COUNT)
-        if self.facts.dialect in resolved.dialects:
-            pair, below = pair_for(self.facts.dialect, resolved.dialects), _COUNTS[self.facts.dialect]
-            return self._ask(pair, body, to, below)
-        counter = counter_for(self.facts.dialect, to.profile.count_tokens, resolved.dialects)
-        if counter or self.facts.dialect != "messages":
-            return self._ask(counter, body, to)
-        return self._count(body, to)
-
-    def _target(self, resolved: Resolved) -> tuple[Json, Target]:
-        settings = self._of_operation(resolved.configured(self.facts.dialect, self.facts.body))
-        body = {**self.facts.body, **settings, "model": self.facts.model or resolved.upstream}
-        to = Target(
-            profile=resolved.profile,
-            model=resolved.upstream,
-            nonce=self.facts.request_id,
-            now=self.facts.started,
-            headers=self.facts.headers.as_dict(),
-            raw=self.facts.raw_body,
-            settings=settings,
-        )
-        return body, to
-
-    def _of_operation(self, settings: Json) -> Json:
-        """Anthropic refuses to count where it is told anything that is no input, such as a limit."""
-        assert self.facts.endpoint is not None
-        if self.facts.endpoint.operation is not Operation.COUNT_TOKENS:
-            return settings
-        return {name: value for name, value in settings.items() if name in _COUNTED}
-
-    def _ask(self, pair: Pair | None, body: Json, to: Target, below: str = "") -> Action:
-        resolved = self.facts.resolved
         assert resolved is not None
-        if pair is None:
-            return self.reject(_NO_COUNT)
-        asked = pair.request(body, to)
-        if asked.answer and self._generates:
-            return self._say(asked.answer, to)
-        if isinstance(asked, Rejection):
-            return self.reject(asked)
-        asked = msgspec.structs.replace(asked, path=asked.path + below, silent=to.profile.strictness == "silent")
-        self._answer.expect(pair, asked.without_body(), resolved.provider, self._now)
+        job, outcome = job_of(self.facts), self.facts.prepared
+        if outcome is None:
+            outcome = request_for(job, self.facts.body)
+        match outcome:
+            case Rejection():
+                return self.reject(outcome)
+            case Counted():
+                return self._count(outcome, job)
+            case Said():
+                return self._say(outcome, job)
+            case _:
+                assert isinstance(outcome, Translated)
+        pair = pair_of(job)
+        assert pair is not None and not isinstance(pair, Rejection)
+        self._answer.expect(pair, outcome.without_body(), resolved.provider, self._now)
         # A stream may last for minutes; nothing needs the client's body any more.
-        self.facts.body, self.facts.raw_body = {}, b""
+        self.facts.body, self.facts.raw_body, self.facts.prepared = {}, b"", None
         self.phase = Phase.SENT
-        return self._forward(asked, resolved)
+        return self._forward(outcome, resolved)
 
-    @property
-    def _generates(self) -> bool:
-        return self.facts.endpoint is not None and self.facts.endpoint.operation is Operation.GENERATE
-
-    def _say(self, text: str, to: Target) -> Action:
+    def _say(self, found: Said, job: Job) -> Action:
         """What a model shall know comes as an answer."""
-        stream = self.facts.body.get("stream") is True
-        answer = said(text, self.facts.model, to.nonce, stream=stream)
-        headers = {"content-type": EVENTS} if stream else {}
-        warning = {} if to.profile.strictness == "silent" else {"x-translation-warnings": _NO_SEARCH}
+        answer = said(found.text, self.facts.model, self.facts.request_id, stream=found.stream)
+        headers = {"content-type": EVENTS} if found.stream else {}
+        warning = {} if job.target.profile.strictness == "silent" else {"x-translation-warnings": _NO_SEARCH}
         return self._ok(answer, headers | warning, {"warnings": _NO_SEARCH})
 
     def _forward(self, asked: Translated, resolved: Resolved) -> Forward:
@@ -311,13 +263,10 @@ class Exchange:
     def _trace(self) -> dict[str, str]:
         return self.facts.span.headers if self.facts.span is not None else {}
 
-    def _count(self, body: Json, to: Target) -> Action:
-        assert self.facts.resolved is not None
-        tokens = count.estimate(body, to, self.facts.resolved.dialects[0])
-        if isinstance(tokens, Rejection):
-            return self.reject(tokens)
-        headers = {} if to.profile.strictness == "silent" else {"x-translation-warnings": "approx:input_tokens"}
-        return self._ok(msgspec.json.encode(counted(tokens, body)), headers, {"gen_ai.usage.input_tokens": tokens})
+    def _count(self, found: Counted, job: Job) -> Action:
+        silent = job.target.profile.strictness == "silent"
+        headers = {} if silent else {"x-translation-warnings": "approx:input_tokens"}
+        return self._ok(msgspec.json.encode(found.answer), headers, {"gen_ai.usage.input_tokens": found.tokens})
 
     def _ok(self, body: bytes, headers: dict[str, str] | None = None, fields: Record | None = None) -> Respond:
         return self._respond(200, headers or {}, body, (fields or {}) | {record.ENDED: True}, "answered")
@@ -329,4 +278,23 @@ class Exchange:
         return Respond(status, headers, body, known | fields | {record.ANSWERED: True}, details)
 
 
-_NO_SEARCH = "emulated:tools"
+def job_of(facts: Facts) -> Job:
+    """What the provider's request is made from, when the model is known."""
+    resolved = facts.resolved
+    assert resolved is not None and facts.endpoint is not None
+    target = Target(
+        profile=resolved.profile,
+        model=resolved.upstream,
+        nonce=facts.request_id,
+        now=facts.started,
+        headers=facts.headers.as_dict(),
+        raw=facts.raw_body,
+    )
+    return Job(
+        dialect=facts.dialect,
+        provider=resolved.dialects,
+        model=facts.model,
+        settings=resolved.settings(facts.dialect),
+        counting=facts.endpoint.operation is Operation.COUNT_TOKENS,
+        target=target,
+    )

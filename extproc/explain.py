@@ -185,7 +185,7 @@ def _known(gateway: Gateway, facts: Facts, raw: bytes) -> Facts:
     model: Resolved | None = facts.resolved
     if model is None and isinstance(name := body.get("model", ""), str):
         model = gateway.catalogue.resolve(name, facts.endpoint.provider)
-    return dataclasses.replace(facts, body=body, raw_body=raw, resolved=model)
+    return dataclasses.replace(facts, body=body, heavy=False, raw_body=raw, resolved=model)
 
 
 def _caller(facts: Facts, token: str) -> Iterator[str]:

@@ -61,6 +61,14 @@ class Facts:
     caller: Caller = ANONYMOUS
     raw_body: bytes = b""
     body: dict[str, Any] = field(default_factory=dict)
+    heavy: bool = False
+    """Another process reads the body; `body` stays empty."""
+    model_sent: Any = ""
+    """The member `model` of the body, whatever it is."""
+    features: dict[str, Any] | None = None
+    """What a heavy body asks of the model, as `policy.asked.read` tells it."""
+    prepared: object = None
+    """The `translate.job.Outcome` of a heavy body."""
     model: str = ""
     """The name the client asked for."""
     resolved: Resolved | None = None

@@ -7,21 +7,25 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from extproc import config, model_paths, processor_tls, providers
 from extproc.config import Fault, Invalid, Source
 from extproc.endpoints import Endpoints, Operation
 from extproc.errors import Rejection
 from extproc.events import Action, Event, RequestBody, RequestHeaders, ResponseHeaders
-from extproc.exchange import Exchange
+from extproc.exchange import Exchange, job_of
 from extproc.facts import Facts
 from extproc.files import Files
 from extproc.policy.admit import AdmissionControl, InFlight
 from extproc.policy.authenticate import Authenticate
 from extproc.policy.authorize import Authorize, AuthorizeModel, CheckBody
+from extproc.policy.body import Bounds
 from extproc.policy.key_sets import KeySets
 from extproc.policy.remote_keys import RemoteKeys
 from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, ReadBody
 from extproc.policy.rules import Rules
+from extproc.preparation import Prepare, Task, prepare_here
 from extproc.providers import Catalogue
 from extproc.schema import Config
 from extproc.settings import BodyTime, Settings
@@ -50,6 +54,34 @@ class ListModels:
         return None
 
 
+class PrepareHeavyBody:
+    """Sets `facts.features` and `facts.prepared` of a heavy body."""
+
+    def __init__(self, rules: Rules, bounds: Bounds, seconds: float, prepare: Prepare) -> None:
+        self._rules = rules
+        self._bounds = bounds
+        self._seconds = seconds
+        self._prepare = prepare
+
+    async def __call__(self, facts: Facts, now: float) -> Rejection | None:
+        if not facts.heavy:
+            return None
+        job = job_of(facts)
+        job = msgspec.structs.replace(job, target=msgspec.structs.replace(job.target, raw=b""))
+        task = Task(job, self._bounds, self._seconds, self._rules.read_body(facts, facts.resolved))
+        done = await self._prepare(facts.raw_body, task, _caller_key(facts))
+        if done.features is None:
+            return done.rejection
+        facts.features, facts.prepared = done.features, done.outcome
+        return None
+
+
+def _caller_key(facts: Facts) -> str:
+    """Who takes turns with others. Callers without a credential are told apart by their address."""
+    caller = facts.caller
+    return f"{caller.kind} {caller.issuer} {caller.subject}" if caller.claims else facts.source
+
+
 class Gateway:
     """What a configuration makes; exchanges share nothing else."""
 
@@ -59,8 +91,10 @@ class Gateway:
         environ: Mapping[str, str] | None = None,
         in_flight: InFlight | None = None,
         remote: KeySets[Any] | None = None,
+        prepare: Prepare = prepare_here,
     ) -> None:
-        """`remote`: where sets of keys that are fetched come from. Raises config.Invalid with every fault at once."""
+        """`remote`: where sets of keys that are fetched come from. `prepare`: who reads heavy bodies. Raises
+        config.Invalid with every fault at once."""
         faults: list[Fault] = []
         settings = source.config
         catalogue, self.providers, found = providers.load(source, os.environ if environ is None else environ)
@@ -85,6 +119,8 @@ class Gateway:
             BodyTime(settings.limits.body_idle_seconds, settings.limits.body_min_rate, settings.max_body_bytes),
         )
         self._admission = AdmissionControl(settings, in_flight or InFlight())
+        limits = settings.limits.body
+        bounds = Bounds(limits.tools, limits.turns, limits.parts, limits.values, limits.depth)
         self._steps: dict[type[Event], tuple[Step, ...]] = {
             RequestHeaders: (
                 *([trace] if trace is not None else []),
@@ -97,9 +133,10 @@ class Gateway:
             ),
             RequestBody: (
                 self._admission.reserve_body,
-                ReadBody(),
+                ReadBody(bounds),
                 FindModel(catalogue),
                 CheckBody(self.rules),
+                PrepareHeavyBody(self.rules, bounds, limits.seconds, prepare),
                 authorize_model,
             ),
         }
@@ -158,19 +195,21 @@ def _claims(settings: Config) -> list[str]:
     return list(dict.fromkeys([*settings.records.claims, *labels]))
 
 
-def load(
+def load(  # noqa: PLR0913 - named, and all but one have a default
     path: Path,
     environ: Mapping[str, str] | None = None,
     *,
     files: Files | None = None,
     in_flight: InFlight | None = None,
     remote: KeySets[Any] | None = None,
+    prepare: Prepare = prepare_here,
 ) -> Gateway:
     """Raises config.Invalid, with faults of form and of meaning at once as far as the former let the latter be seen.
     `files`: where contents come from, and who knows afterwards which files matter, also if there was a fault.
-    `in_flight`, `remote`: the calls and the fetched keys of the process, shared by all its gateways."""
+    `in_flight`, `remote`: the calls and the fetched keys of the process, shared by all its gateways. `prepare`: who
+    reads heavy bodies."""
     try:
-        return Gateway(config.load(path, environ, files), environ, in_flight, remote)
+        return Gateway(config.load(path, environ, files), environ, in_flight, remote, prepare)
     except Invalid as error:
         if error.rest is None:
             raise

@@ -14,6 +14,7 @@ import msgspec
 
 from extproc import hints, profiles, schema
 from extproc.config import Fault, Source, Where
+from extproc.model_settings import ModelSettings
 from extproc.profiles import Profile
 from extproc.wire import Dialect
 
@@ -133,13 +134,12 @@ class Resolved(msgspec.Struct, frozen=True):
 
     def configured(self, dialect: Dialect, sent: Mapping[str, Any]) -> dict[str, Any]:
         """Members that the configuration sets in a client's body: defaults it did not name, and overrides."""
-        limits, settings = self._limits(dialect), self.rule.settings
-        defaults = _spelled(settings.defaults, limits, sent)
-        absent = {name: value for name, value in defaults.items() if name not in sent}
-        return absent | _spelled(settings.overrides, limits, sent)
+        return self.settings(dialect).for_body(sent)
+
+    def settings(self, dialect: Dialect) -> ModelSettings:
+        return ModelSettings(self.rule.settings.defaults, self.rule.settings.overrides, self._limits(dialect))
 
     def _limits(self, dialect: Dialect) -> tuple[str, ...]:
-        """What `max_tokens` of the configuration is to clients; the first where one names none."""
         match dialect:
             case "messages":
                 return ("max_tokens",)
@@ -147,14 +147,6 @@ class Resolved(msgspec.Struct, frozen=True):
                 return self.profile.max_tokens_field, "max_completion_tokens", "max_tokens"
             case "responses":
                 return ("max_output_tokens",)
-
-
-def _spelled(settings: Mapping[str, Any], limits: Sequence[str], sent: Mapping[str, Any]) -> dict[str, Any]:
-    if "max_tokens" not in settings:
-        return dict(settings)
-    names = [name for name in limits if sent.get(name) is not None] or limits[:1]
-    others = {name: value for name, value in settings.items() if name != "max_tokens"}
-    return {**dict.fromkeys(names, settings["max_tokens"]), **others}
 
 
 OF_A_ROUTE = -1

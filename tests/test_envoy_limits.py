@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from extproc import envoy, envoy_limits, schema
+from extproc.schema_limits import Limits
 from tests import settings
 
 RETRIES = schema.Retries()
@@ -89,7 +90,7 @@ def test_what_an_envoy_of_ones_own_is_told_of_resets(tmp_path: Path) -> None:
 
 
 def test_each_trigger_has_its_monitor() -> None:
-    found = envoy_limits.overload_manager(schema.Limits(connections=5, memory_bytes=1 << 28))
+    found = envoy_limits.overload_manager(Limits(connections=5, memory_bytes=1 << 28))
     heap, connections = (monitor["typed_config"] for monitor in found["resource_monitors"])
     assert (heap["max_heap_size_bytes"], connections["max_active_downstream_connections"]) == (1 << 28, 5)
     names = {monitor["name"] for monitor in found["resource_monitors"]}

@@ -266,3 +266,15 @@ def test_other_mistakes_are_told_all_the_same(capsys: pytest.CaptureFixture[str]
     status, said = check(capsys, "--token", token())
     assert status == 2
     assert [text.split(": ")[1] for text in said] == ["wat", "models.0.provider"]
+
+
+@pytest.mark.parametrize(("tokens", "verdict"), [(50, "allowed"), (500, "refused  403: ")])
+def test_a_heavy_body_is_judged_like_any_other(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tokens: int, verdict: str
+) -> None:
+    turns = [{"role": "user", "content": "q"}] * 20_000
+    sent = {"model": "free", "max_tokens": tokens, "messages": turns, "stream": True}
+    (tmp_path / "body.json").write_text(json.dumps(sent))
+    status, said = check(capsys, "--token", token(claims()), "--source", "127.0.0.1", "--body", "body.json")
+    assert status == (tokens > 100) and said[-1].startswith(verdict)
+    assert any("llm.stream && llm.max_tokens > 100" in text for text in said)

@@ -8,14 +8,16 @@ from pydantic import BaseModel
 
 from extproc import schema
 from extproc.errors import Reason
+from extproc.schema_limits import BodyLimits, Limits
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "faults.md").read_text("utf-8")
 E2E = ROOT / "tests" / "e2e"
 # All of whose tests are about faults.
 MODULES = (
-    "answer_faults", "bugs", "client_faults", "connections", "drain", "file_faults", "memory", "outliers", "overload",
-    "processor_faults", "provider_faults", "retries", "start", "timeouts", "tls", "uploads", "worker_faults",
+    "answer_faults", "bugs", "client_faults", "connections", "drain", "file_faults", "heavy_bodies", "memory",
+    "outliers", "overload", "processor_faults", "provider_faults", "retries", "start", "timeouts", "tls", "uploads",
+    "worker_faults",
 )  # fmt: skip
 SECTIONS: dict[str, type[BaseModel]] = {
     "providers.*.timeouts.": schema.Timeouts,
@@ -23,7 +25,8 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "providers.*.limits.": schema.ProviderLimits,
     "providers.*.outliers.": schema.Outliers,
     "streaming.": schema.Streaming,
-    "limits.": schema.Limits,
+    "limits.": Limits,
+    "limits.body.": BodyLimits,
 }
 
 
@@ -54,7 +57,10 @@ def test_the_reasons_are_those_of_the_log() -> None:
 def test_the_defaults_are_those_of_the_code() -> None:
     written = {row[0].strip("`"): row[1].strip("`") for row in rows() if re.fullmatch(r"`[a-z_.*]+`", row[0])}
     fields = {
-        prefix + name: field.default for prefix, model in SECTIONS.items() for name, field in model.model_fields.items()
+        prefix + name: field.default
+        for prefix, model in SECTIONS.items()
+        for name, field in model.model_fields.items()
+        if not isinstance(field.default, BaseModel)
     }
     fields["max_body_bytes"] = schema.Config.model_fields["max_body_bytes"].default
     assert written == {key: "none" if value is None else f"{value:.15g}" for key, value in fields.items()}

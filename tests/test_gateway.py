@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from extproc.events import Headers, RequestHeaders
@@ -50,6 +51,36 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> Gateway:
 
 def admitted(gate: Gateway, path: str = "/v1/messages", **changes: Any) -> Playbook:
     return Playbook(gate) >> request_headers(path, token=token(claims(**changes))) << awaits()
+
+
+def heavy(**members: Any) -> Json:
+    return {**ASK, "messages": [{"role": "user", "content": "q"}] * 20_000, **members}
+
+
+def test_a_heavy_body_goes_up_like_any_other(gate: Gateway) -> None:
+    said = "\n\n".join(["q"] * 20_000)
+    sent = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": said}]}
+    assert admitted(gate) >> request_body(heavy()) << forwards(sent)
+
+
+def test_a_heavy_body_is_refused_like_any_other(gate: Gateway) -> None:
+    for members, status, kind in (
+        ({"model": "claude-forbidden"}, 403, PERMISSION),
+        ({"model": "nobodys"}, 404, "not_found_error"),
+        ({"Model": "claude-x"}, 400, INVALID),
+        ({"max_tokens": "1"}, 400, INVALID),
+        ({"tools": [{}] * 10_001}, 400, INVALID),
+    ):
+        assert admitted(gate) >> request_body(heavy(**members)) << rejects(status, kind)
+    assert admitted(gate) >> request_body(msgspec.json.encode(heavy())[:-1]) << rejects(400, INVALID)
+
+
+def test_bounds_of_a_body_are_configured(tmp_path: Path) -> None:
+    gate = gateway(tmp_path, TEXT + "limits: {body: {turns: 2}}\n")
+    two = ASK["messages"] * 2
+    assert admitted(gate) >> request_body({**ASK, "messages": two}) << forwards({})
+    problem = "messages: List should have at most 2 items, not 4"
+    assert admitted(gate) >> request_body({**ASK, "messages": two * 2}) << rejects(400, INVALID, problem)
 
 
 def test_a_valid_token_is_let_through(gate: Gateway) -> None:

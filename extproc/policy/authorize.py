@@ -26,12 +26,14 @@ class Authorize:
 
 
 class CheckBody:
-    """Refuses a body that rules might read otherwise than the provider does."""
+    """Refuses a body that rules might read otherwise than the provider does. `Prepare` does it for heavy ones."""
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
 
     async def __call__(self, facts: Facts, now: float) -> Rejection | None:
+        if facts.heavy:
+            return None
         every_depth = self._rules.read_body(facts, facts.resolved)
         return body_checks.refusal(facts.raw_body, facts.body, facts.dialect, every_depth=every_depth)
 

@@ -8,9 +8,9 @@ from extproc.endpoints import READS_BODY, Endpoints, Operation, dialect_of
 from extproc.errors import Kind, Reason, Rejection, invalid, unknown_model
 from extproc.facts import Facts
 from extproc.model_paths import endpoint_upstream
+from extproc.policy import body
 from extproc.providers import Catalogue, Provider
 from extproc.translate.model_lists import is_list
-from extproc.wire import untrusted
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 """TRACE would send a request back with the provider's key in it (RFC 9110, 9.3.8)."""
@@ -74,16 +74,26 @@ class CheckRequest:
 
 
 class ReadBody:
-    """Sets `facts.body`."""
+    """Sets `facts.body` and `facts.model_sent`; of a heavy body only the latter."""
+
+    def __init__(self, bounds: body.Bounds = body.Bounds()) -> None:  # noqa: B008 - frozen
+        self._bounds = bounds
 
     async def __call__(self, facts: Facts, now: float) -> Rejection | None:
+        facts.heavy = body.is_heavy(facts.raw_body)
+        if facts.heavy:
+            return self._only_the_model(facts)
+        found = body.read(facts.raw_body, facts.dialect, self._bounds)
+        if isinstance(found, Rejection):
+            return found
+        facts.body, facts.model_sent = found, found.get("model", "")
+        return None
+
+    def _only_the_model(self, facts: Facts) -> Rejection | None:
         try:
-            body = untrusted.decode(facts.raw_body)
+            facts.model_sent = body.model_of(facts.raw_body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return invalid("", f"the body is not valid JSON: {error}", code="")
-        if not isinstance(body, dict):
-            return invalid("", "the body is not a JSON object", code="")
-        facts.body = body
         return None
 
 
@@ -94,10 +104,7 @@ class FindModel:
         self._catalogue = catalogue
 
     async def __call__(self, facts: Facts, now: float) -> Rejection | None:
-        model = facts.body.get("model", "")
-        # Some servers take `Model` for it, and then it is theirs that counts: https://pkg.go.dev/encoding/json#Unmarshal
-        if doubles := [name for name in facts.body if name != "model" and name.casefold() == "model"]:
-            return invalid(doubles[0], "write `model`")
+        model = facts.model_sent
         if not isinstance(model, str):
             return invalid("model", "Input should be a valid string")
         facts.model = model

@@ -110,7 +110,11 @@ def _request(facts: Facts) -> Values:
 
 def _llm(facts: Facts, model: Resolved) -> Values:
     """As the model will be asked: with what the configuration fills in and replaces."""
-    read = asked.read(facts.dialect, {**facts.body, **model.configured(facts.dialect, facts.body)})
+    if facts.heavy:
+        assert facts.features is not None, "a heavy body is prepared before rules are asked"
+        read = dict(facts.features)
+    else:
+        read = asked.read(facts.dialect, {**facts.body, **model.configured(facts.dialect, facts.body)})
     if facts.endpoint is not None and facts.endpoint.operation is Operation.COUNT_TOKENS:
         read["max_tokens"] = 0  # nothing is written
     return {f"llm.{name}": value for name, value in read.items()} | {"llm.bytes": len(facts.raw_body)}

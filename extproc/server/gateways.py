@@ -15,6 +15,7 @@ from extproc.gateway import Gateway
 from extproc.policy.admit import InFlight
 from extproc.policy.given_keys import GivenKeys
 from extproc.policy.key_sets import News
+from extproc.preparation import Prepare, prepare_here
 from extproc.server import orders
 from extproc.server.orders import Order
 
@@ -35,8 +36,9 @@ class Configuration:
 class Gateways:
     """The configuration for new streams, and older ones until their last stream has ended."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, prepare: Prepare = prepare_here) -> None:
         self._path = path
+        self._prepare = prepare
         self._supervisor: asyncio.StreamReader | None = None
         self._current: Configuration | None = None
         self._in_use: list[Configuration] = []
@@ -96,7 +98,9 @@ class Gateways:
 
     def _made(self, order: Order) -> Gateway:
         files = Files({Path(path): content for path, content in order.contents.items()})
-        made = gateway.load(self._path, files=files, in_flight=self._in_flight, remote=self._keys)
+        made = gateway.load(
+            self._path, files=files, in_flight=self._in_flight, remote=self._keys, prepare=self._prepare
+        )
         self._keys.use(made.fetched)
         return made
 

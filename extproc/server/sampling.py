@@ -8,7 +8,7 @@ from collections.abc import Callable
 from extproc.events import Action, Respond
 from extproc.facts import Facts
 from extproc.record import LEFT_OUT
-from extproc.schema import REFUSALS_BURST
+from extproc.schema_limits import REFUSALS_BURST
 
 log = logging.getLogger("extproc")
 

@@ -21,6 +21,7 @@ from extproc.server.calls import Method
 from extproc.server.gateways import Gateways
 from extproc.server.grpc import Server
 from extproc.server.observe import Observer
+from extproc.server.translator import Translator
 
 READY = "ready"
 GRACE_SECONDS = 600.0
@@ -35,7 +36,8 @@ async def serve(config: Path, address: str, leave: float, probe: str = "") -> No
     """Until SIGTERM, or until the supervisor is gone: then say so for `leave` seconds, finish what runs (bounded), and
     go. `probe`: a Unix socket on which the supervisor asks for health where `address` is TCP, which wants a
     certificate. Raises config.Invalid, OSError."""
-    gateways = Gateways(config)
+    translator = Translator()
+    gateways = Gateways(config, translator)
     await gateways.begin()
     status = health.Health(gateways.ready)
     stream = partial(service.Stream, gateways, Observer(gateways.current().source.config))
@@ -59,6 +61,7 @@ async def serve(config: Path, address: str, leave: float, probe: str = "") -> No
     status.serving = False
     await asyncio.sleep(leave)
     await asyncio.gather(*(server.stop(GRACE_SECONDS) for server in servers))
+    await translator.close()
 
 
 async def _listen(address: str, methods: Mapping[bytes, Method], gateways: Gateways) -> Stops:

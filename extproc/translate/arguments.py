@@ -9,7 +9,7 @@ from extproc.translate.json_prefix import MAX_DEPTH, RAW, JsonPrefix
 from extproc.translate.pair import Json
 from extproc.wire import untrusted
 
-_FENCE = re.compile(r"```[a-zA-Z]*[ \t]*\n?(.*?)\n?\s*(?:```)?", re.DOTALL)
+_FENCE = re.compile(r"```[a-zA-Z]*[ \t]*\n?")
 _NOT_JSON = object()
 
 
@@ -78,8 +78,9 @@ def _parsed(text: str) -> Any:
 
 
 def _unfenced(text: str) -> str:
-    match = _FENCE.fullmatch(text)
-    return match.group(1) if match else ""
+    """What stands in a fence of Markdown, which models cut short may not have closed."""
+    opened = _FENCE.match(text)
+    return text[opened.end() :].removesuffix("```").rstrip() if opened else ""
 
 
 def _is_prefix(text: str) -> bool:

@@ -295,7 +295,7 @@ class AnswerShape(msgspec.Struct, frozen=True):
     """Chat: the client knows `function_call`, not `tool_calls`."""
     echo: Json = {}
     """Responses: members of the request that the answer repeats."""
-    namespaces: Json = {}
+    namespaces: dict[str, tuple[str, str]] = {}
     """Responses: full name of a tool -> (namespace, name)."""
 
 

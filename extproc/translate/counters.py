@@ -34,7 +34,7 @@ def counted(input_tokens: int, body: Json) -> Json:
 Make = Callable[[Json, Target], tuple[Draft, Json]]
 
 
-class AskedForCount(Asked, frozen=True, kw_only=True):
+class AskedForCount(Asked, frozen=True, kw_only=True, tag="count"):
     client: Json
     """What of the client's body the answer depends on."""
 
@@ -73,7 +73,7 @@ class Counter(MessagesPair):
             nonce=to.nonce,
             original_names={},
             toolsets={},
-            client={"context_management": body.get("context_management")},
+            client={"context_management": bool(body.get("context_management"))},
         )
 
 

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from extproc.translate.want import Json, refused
 
 MAX_DEPTH = 100
+MAX_JOINED = 20_000
+"""Properties and required names of one object that is made of alternatives. References make a short schema long."""
 
 _NOISE = ("$schema", "$id")
 _UNITED = ("anyOf", "oneOf", "allOf", "not", "enum")
@@ -34,7 +36,7 @@ def repair(schema: Json, path: str, *, add_required: bool = True) -> Repaired:
     schema = _node(schema, path, 0)
     alternatives = any(key in schema for key in _UNITED)
     if alternatives:
-        schema = united(schema)
+        schema = united(schema, path)
     top, replaced = _object(schema)
     if add_required and not isinstance(top.get("required"), list):
         top = {**top, "required": []}
@@ -105,8 +107,9 @@ def _is(node: Json, kind: str) -> bool:
     return found == kind or (isinstance(found, list) and kind in found)
 
 
-def united(schema: Json) -> Json:
-    """One object in place of alternatives at the top: all properties, and what every alternative requires."""
+def united(schema: Json, path: str) -> Json:
+    """One object in place of alternatives at the top: all properties, and what every alternative requires.
+    Raises Refused beyond MAX_JOINED."""
     properties: Json = dict(_properties(schema))
     required = _names(schema.get("required"))
     for key in ("anyOf", "oneOf", "allOf"):
@@ -115,14 +118,18 @@ def united(schema: Json) -> Json:
             for name, value in _properties(member).items():
                 properties.setdefault(name, value)
         required = _merge_required(required, [_names(member.get("required")) for member in members], key == "allOf")
+        if len(properties) + len(required) > MAX_JOINED:
+            raise refused(path, f"alternatives have more than {MAX_JOINED} properties and required names in all")
     kept = {key: value for key, value in schema.items() if key not in _UNITED}
     return {**kept, "type": "object", "properties": properties, "required": required}
 
 
 def _members(schema: Json, key: str) -> list[Json]:
+    """The alternatives; one that many references name is listed once, or n references to n names would cost n * n."""
     found = schema.get(key)
     members = [member for member in found if isinstance(member, dict)] if isinstance(found, list) else []
-    return [_referred(schema, member) for member in members]
+    distinct = {id(member): member for member in (_referred(schema, member) for member in members)}
+    return list(distinct.values())
 
 
 def _referred(schema: Json, member: Json) -> Json:

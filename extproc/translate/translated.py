@@ -30,7 +30,7 @@ from extproc.translate.warnings import Warnings
 _BYTES_PER_TOKEN = 4
 
 
-class TranslatedRequest(Translated, frozen=True, kw_only=True):
+class TranslatedRequest(Translated, frozen=True, kw_only=True, tag="translated"):
     """A request in the provider's dialect, and what reading and writing its answer needs."""
 
     profile: Profile

@@ -83,6 +83,21 @@ def test_slow(single: Stack) -> None:
         timer.join()
 
 
+def test_busy(single: Stack) -> None:
+    """Calls that begin while it stands still for some health checks wait for it, and none is refused."""
+    [worker] = workers(single)
+    with ThreadPoolExecutor(10) as pool:
+        os.kill(worker, signal.SIGSTOP)
+        timer = threading.Timer(3, os.kill, (worker, signal.SIGCONT))
+        timer.start()
+        calls = []
+        while timer.is_alive():
+            calls.append(pool.submit(single.call, prompt("demo: say hi")))
+            timer.join(0.3)
+        statuses = [call.result(SECONDS).status_code for call in calls]
+    assert len(statuses) > 5 and set(statuses) == {200}
+
+
 def test_hung(single: Stack) -> None:
     [worker] = workers(single)
     os.kill(worker, signal.SIGSTOP)

@@ -8,7 +8,7 @@ import pytest
 from extproc.events import Action, Pass, Respond
 from extproc.facts import Caller, Facts
 from extproc.record import LEFT_OUT
-from extproc.schema import REFUSALS_BURST
+from extproc.schema_limits import REFUSALS_BURST
 from extproc.server import sampling
 from extproc.server.sampling import RefusalSampler
 

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from extproc.translate.schema import fits_strict, repair
+from extproc.translate.schema import MAX_JOINED, fits_strict, repair
 from extproc.translate.want import Refused
 
 CLOSED = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}
@@ -98,3 +98,20 @@ def test_depth_is_bounded() -> None:
         schema = {"not": schema}
     with pytest.raises(Refused, match="nested deeper"):
         repair(schema, "p")
+
+
+def _referring(references: int, names: int) -> dict[str, Any]:
+    listed = [f"p{n}" for n in range(names)]
+    definition = {"properties": {name: {} for name in listed}, "required": listed}
+    return {"allOf": [{"$ref": "#/$defs/d"}] * references, "$defs": {"d": definition}}
+
+
+def test_references_to_one_definition_are_one_alternative() -> None:
+    repaired = repair(_referring(3000, 3000), "p").schema
+    assert repaired["required"] == [*repaired["properties"]] == [f"p{n}" for n in range(3000)]
+
+
+def test_alternatives_join_so_much_and_no_more() -> None:
+    assert repair(_referring(2, MAX_JOINED // 2), "p").changed_meaning
+    with pytest.raises(Refused, match=r"^tools\.3\.input_schema: alternatives have more than"):
+        repair(_referring(2, MAX_JOINED // 2 + 1), "tools.3.input_schema")

@@ -3,7 +3,7 @@
 from extproc.translate.on_messages import asked
 
 
-class Asked(asked.Asked, frozen=True, kw_only=True):
+class Asked(asked.Asked, frozen=True, kw_only=True, tag="chat"):
     legacy: bool = False
     """The client knows `function_call`, not `tool_calls`."""
     include_usage: bool = False

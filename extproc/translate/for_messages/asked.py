@@ -8,7 +8,7 @@ from extproc.translate.pair import Translated
 ShowThinking = Literal["yes", "omitted", "no"]
 
 
-class Asked(Translated, frozen=True, kw_only=True):
+class Asked(Translated, frozen=True, kw_only=True, tag="messages"):
     """A Messages request in the dialect of an OpenAI-type provider."""
 
     profile: Profile

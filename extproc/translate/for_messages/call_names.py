@@ -9,6 +9,8 @@ class CallNames:
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
         self._ids: set[str] = set()
+        self._times: dict[str, int] = {}
+        """How often the upstream gave an id."""
         self._made = 0
         self.given = 0
         """Calls the client has been shown."""
@@ -36,9 +38,10 @@ class CallNames:
 
     def _unique_id(self, id: str) -> str:
         wanted = client_id(id) if id else self.make_id()
-        unique, n = wanted, 1
+        unique, n = wanted, self._times.get(wanted, 1)
         while unique in self._ids:
             n += 1
             unique = f"{wanted}_{n}"
+        self._times[wanted] = n
         self._ids.add(unique)
         return unique

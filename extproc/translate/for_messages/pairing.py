@@ -14,7 +14,8 @@ def no_prefill() -> Exception:
 def check_answered(turns: list[Turn], n: int) -> None:
     """Raises Refused where an assistant turn calls, and no user turn follows that could answer."""
     turn = turns[n]
-    if isinstance(turn, AssistantTurn) and turn.calls and not isinstance((*turns, None)[n + 1], UserTurn):
+    following = turns[n + 1] if n + 1 < len(turns) else None
+    if isinstance(turn, AssistantTurn) and turn.calls and not isinstance(following, UserTurn):
         raise _unanswered(turn, [call["id"] for call in turn.calls])
 
 

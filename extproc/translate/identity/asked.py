@@ -4,7 +4,7 @@ from extproc.profiles import Profile
 from extproc.translate.pair import Translated
 
 
-class Passed(Translated, frozen=True, kw_only=True):
+class Passed(Translated, frozen=True, kw_only=True, tag="same_dialect"):
     profile: Profile
     choices: int = 1
     """Chat: how many answers were asked for."""

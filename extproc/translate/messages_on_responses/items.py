@@ -86,15 +86,15 @@ class _Run:
 
     def __init__(self) -> None:
         self._out: list[Json] = []
-        self._text = ""
+        self._texts: list[str] = []
         self._seam = ""
 
     def seam(self) -> None:
         """Another of the client's messages begins."""
-        self._seam = SEAM if self._text else ""
+        self._seam = SEAM if self._texts else ""
 
     def say(self, text: str) -> None:
-        self._text += self._seam + text
+        self._texts.append(self._seam + text)
         self._seam = ""
 
     def add(self, item: Json | None) -> None:
@@ -110,9 +110,9 @@ class _Run:
         return self._out
 
     def _flush(self) -> None:
-        if self._text:
-            self._out.append({"type": "message", "role": "assistant", "content": self._text})
-        self._text = self._seam = ""
+        if self._texts:
+            self._out.append({"type": "message", "role": "assistant", "content": "".join(self._texts)})
+        self._texts, self._seam = [], ""
 
 
 def _mark_phases(out: list[Json]) -> None:

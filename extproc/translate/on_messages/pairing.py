@@ -20,6 +20,8 @@ class Pairing:
         """The client's ids of calls without a result -> the ids upstream."""
         self._order: dict[str, int] = {}
         self._used: set[str] = set()
+        self._times: dict[str, int] = {}
+        """How often an id was called."""
         self._path = ""
 
     @property
@@ -65,9 +67,10 @@ class Pairing:
 
     def _unique(self, id: str) -> str:
         """Some servers number the calls of each answer anew; for Anthropic ids are unique in a conversation."""
-        unique, n = id, 1
+        unique, n = id, self._times.get(id, 1)
         while unique in self._used:
             n += 1
             unique = f"{id}_{n}"
+        self._times[id] = n
         self._used.add(unique)
         return unique

@@ -48,7 +48,7 @@ class Toolbox:
         self._draft.warnings.unknown(function, _FUNCTION | self._more, path)
         tool = self._named(function, path, about)
         where = f"{path}.parameters"
-        schema, changed = parameters.rooted(want.optional_mapping(function, "parameters", path))
+        schema, changed = parameters.rooted(want.optional_mapping(function, "parameters", path), where)
         if changed:
             problem = "the schema must be an object without alternatives at its top"
             self._draft.warnings.add("approx", where, problem)

@@ -1,12 +1,11 @@
 """A translated Responses request."""
 
 from extproc.translate.on_messages import asked
-from extproc.translate.pair import Json
 
 
-class Asked(asked.Asked, frozen=True, kw_only=True):
-    echo: Json
-    """Members of the request that the answer repeats."""
+class Asked(asked.Asked, frozen=True, kw_only=True, tag="responses"):
+    echo: dict[str, bytes]
+    """Members of the request that the answer repeats, as JSON: they may be large, and nobody reads them here."""
     namespaces: dict[str, tuple[str, str]]
     """Tool name upstream -> the namespace and the name in it."""
     shell: str = ""

@@ -96,7 +96,7 @@ class Output:
             "status": status,
             "error": None,
             "incomplete_details": None,
-            **self._asked.echo,
+            **{name: msgspec.Raw(value) for name, value in self._asked.echo.items()},
             "store": False,
             "output": [self._items[place] for place in sorted(self._items)],
             "usage": None,

@@ -79,6 +79,8 @@ def _level(draft: Draft) -> effort.Wanted:
 
 def _asked(draft: Draft, path: str, body: bytes) -> Asked:
     told = {name: value for name, value in draft.body.items() if value is not None}
+    repeated = {name: told.get(name, otherwise) for name, otherwise in _ECHOED.items()}
+    repeated |= {name: told[name] for name in _ECHOED_IF_THERE if name in told}
     return Asked(
         path=path,
         body=body,
@@ -92,8 +94,7 @@ def _asked(draft: Draft, path: str, body: bytes) -> Asked:
         now=draft.target.now,
         original_names=draft.original_names,
         custom=frozenset(draft.custom),
-        echo={name: told.get(name, otherwise) for name, otherwise in _ECHOED.items()}
-        | {name: told[name] for name in _ECHOED_IF_THERE if name in told},
+        echo={name: msgspec.json.encode(value) for name, value in repeated.items()},
         namespaces=draft.namespaces,
         shell=draft.shell,
     )

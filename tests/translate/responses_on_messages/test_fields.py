@@ -133,7 +133,7 @@ def test_strict_refuses_the_first_loss() -> None:
 
 def test_what_the_answer_repeats() -> None:
     echo = ask(body(instructions="S", metadata=None, tools=[{"type": "web_search"}], text={"verbosity": "low"})).echo
-    assert echo == {
+    assert {name: json.loads(value) for name, value in echo.items()} == {
         "instructions": "S",
         "metadata": {},
         "parallel_tool_calls": True,

@@ -1,0 +1,90 @@
+"""A client's body as the provider's request: which translator makes it, and from what.
+
+A job holds no secret and can be carried out in another process, which knows nothing else of the call.
+"""
+
+import msgspec
+
+from extproc.errors import Kind, Reason, Rejection
+from extproc.model_settings import ModelSettings
+from extproc.translate import count
+from extproc.translate.counters import counted, counter_for
+from extproc.translate.pair import Json, Pair, Target, Translated
+from extproc.translate.table import pair_for
+from extproc.wire import Dialect
+
+_NO_COUNT = Rejection(
+    kind=Kind.NOT_FOUND,
+    message="tokens are not counted for this model",
+    reason=Reason.INVALID_REQUEST,
+    detail="count_tokens_off",
+)
+# Where tokens are counted, below the path at which answers are given.
+_COUNTS: dict[Dialect, str] = {"messages": "/count_tokens", "responses": "/input_tokens"}
+# What can be counted, in either API that counts. Anthropic refuses to count beside a limit, for instance.
+_COUNTED = count.INPUT | {"input", "instructions", "parallel_tool_calls", "reasoning", "text"}
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a provider's request is made from, besides the decoded body."""
+
+    dialect: Dialect
+    """The client's."""
+    provider: tuple[Dialect, ...]
+    """The provider's, the preferred first."""
+    model: str
+    """The name the client asked for."""
+    settings: ModelSettings
+    counting: bool = False
+    """The client wants its tokens counted."""
+    target: Target
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """Tokens that were estimated here, and the answer that says so."""
+
+    tokens: int
+    answer: Json
+
+
+class Said(msgspec.Struct, frozen=True):
+    """A sentence for a model, which the client gets as an answer. No provider is asked."""
+
+    text: str
+    stream: bool
+
+
+Outcome = Translated | Counted | Said | Rejection
+
+
+def pair_of(job: Job) -> Pair | Rejection | None:
+    """The translator of request and answer. None: the tokens are estimated here."""
+    strategy = job.target.profile.count_tokens
+    if job.counting and strategy == "off":
+        return _NO_COUNT
+    if job.counting and job.dialect not in job.provider:
+        counter = counter_for(job.dialect, strategy, job.provider)
+        return counter or (None if job.dialect == "messages" else _NO_COUNT)
+    return pair_for(job.dialect, job.provider)
+
+
+def request_for(job: Job, sent: Json) -> Outcome:
+    """`sent`: the client's body."""
+    settings = job.settings.for_body(sent)
+    if job.counting:
+        settings = {name: value for name, value in settings.items() if name in _COUNTED}
+    body = {**sent, **settings, "model": job.model or job.target.model}
+    target = msgspec.structs.replace(job.target, settings=settings)
+    pair = pair_of(job)
+    if isinstance(pair, Rejection):
+        return pair
+    if pair is None:
+        tokens = count.estimate(body, target, job.provider[0])
+        return tokens if isinstance(tokens, Rejection) else Counted(tokens, counted(tokens, body))
+    asked = pair.request(body, target)
+    if asked.answer and not job.counting:
+        return Said(asked.answer, sent.get("stream") is True)
+    if isinstance(asked, Rejection):
+        return asked
+    below = _COUNTS[job.dialect] if job.counting and job.dialect in job.provider else ""
+    return msgspec.structs.replace(asked, path=asked.path + below, silent=target.profile.strictness == "silent")

@@ -1,8 +1,11 @@
+from pathlib import Path
+
 import pytest
 
 from extproc import hints
-from extproc.config import Fault
+from extproc.config import Fault, Invalid
 from extproc.policy.cel import compile_rule
+from tests.settings import source
 
 
 @pytest.mark.parametrize(
@@ -43,3 +46,24 @@ def test_no_hint_where_there_is_nothing_to_say(text: str) -> None:
 )
 def test_the_key_that_was_meant(name: str, hint: str) -> None:
     assert hints.meant(name, ("listen", "models", "providers")) == hint
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        (
+            "models:\n  - {name: *, provider: x}",
+            "but found ','; a value that begins with * needs quotes",
+        ),
+        ("a:\n\tb: 1", "indented with blanks"),
+        ("a: @b", "a value that begins with this character needs quotes"),
+        ("a: b: c", "a value with a colon and a blank in it needs quotes"),
+        ('allow: "a" in jwt.b', "goes on behind its quotes needs quotes around all of it"),
+        ("a: 1\nb: 'x\nc: 2", "the quote that begins in line 2 does not end"),
+        ("a: 1\nb: [x\nc: 2", "the bracket in line 2 is not closed"),
+    ],
+)
+def test_mistakes_in_yaml_are_worded_for_people(tmp_path: Path, text: str, hint: str) -> None:
+    with pytest.raises(Invalid) as found:
+        source(tmp_path, text)
+    assert hint in str(found.value)

@@ -348,43 +348,14 @@ def test_equality_of_credentials_is_identity() -> None:
     assert Credential("a") != Credential("a")
 
 
-TOP = {"top_p": 0.5}
-
-
 @pytest.mark.parametrize(
-    ("dialect", "sent", "defaults", "overrides"),
-    [
-        ("messages", [], ["max_tokens"], ["max_tokens"]),
-        ("messages", ["max_tokens"], [], ["max_tokens"]),
-        ("chat", [], ["max_completion_tokens"], ["max_completion_tokens"]),
-        ("chat", ["max_tokens"], [], ["max_tokens"]),
-        ("chat", ["max_completion_tokens", "max_tokens"], [], ["max_completion_tokens", "max_tokens"]),
-        ("responses", [], ["max_output_tokens"], ["max_output_tokens"]),
-        ("responses", ["max_output_tokens"], [], ["max_output_tokens"]),
-    ],
+    ("dialect", "name"),
+    [("messages", "max_tokens"), ("chat", "max_tokens"), ("responses", "max_output_tokens")],
 )
-def test_a_limit_of_the_configuration_is_spelled_as_the_client_spells_it(
-    tmp_path: Path, dialect: Dialect, sent: list[str], defaults: list[str], overrides: list[str]
-) -> None:
-    for key, expected in (("defaults", defaults), ("overrides", overrides)):
-        found = catalogue(tmp_path, f"  - {{name: a, provider: openai, {key}: {{max_tokens: 5, top_p: 0.5}}}}").resolve(
-            "a"
-        )
-        assert found is not None
-        assert found.configured(dialect, dict.fromkeys(sent, 9)) == dict.fromkeys(expected, 5) | TOP
-
-
-def test_a_limit_is_spelled_as_the_provider_reads_it(tmp_path: Path) -> None:
-    found = catalogue(tmp_path, "  - {name: a, provider: openai, profile: vllm, defaults: {max_tokens: 5}}").resolve(
-        "a"
-    )
-    assert found is not None and found.configured("chat", {}) == {"max_tokens": 5}
-
-
-def test_a_member_the_configuration_names_in_the_clients_dialect_wins(tmp_path: Path) -> None:
-    models = "  - {name: a, provider: openai, overrides: {max_tokens: 5, max_output_tokens: 6}}"
+def test_a_limit_is_spelled_as_the_provider_reads_it(tmp_path: Path, dialect: Dialect, name: str) -> None:
+    models = "  - {name: a, provider: openai, profile: vllm, defaults: {max_tokens: 5}}"
     found = catalogue(tmp_path, models).resolve("a")
-    assert found is not None and found.configured("responses", {}) == {"max_output_tokens": 6}
+    assert found is not None and found.configured(dialect, {}) == {name: 5}
 
 
 @pytest.mark.parametrize(

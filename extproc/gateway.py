@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from extproc import config, model_paths, processor_tls, providers
+from extproc import config, credentials, model_paths, processor_tls, providers
 from extproc.config import Fault, Invalid, Source
 from extproc.endpoints import Endpoints, Operation
 from extproc.errors import Rejection
@@ -111,13 +111,7 @@ class Gateway:
         self.source = source
         self.catalogue = catalogue
         endpoints = Endpoints(settings.routes)
-        self._settings = Settings(
-            settings.streaming.first_event_hold,
-            settings.streaming.ping_interval,
-            _claims(settings),
-            settings.models_shape == "merged",
-            BodyTime(settings.limits.body_idle_seconds, settings.limits.body_min_rate, settings.max_body_bytes),
-        )
+        self._settings = _settings(settings)
         self._admission = AdmissionControl(settings, in_flight or InFlight())
         limits = settings.limits.body
         bounds = Bounds(limits.tools, limits.turns, limits.parts, limits.values, limits.depth)
@@ -168,12 +162,22 @@ class Gateway:
         return exchange.handle(event, now)
 
 
+def _settings(config: Config) -> Settings:
+    return Settings(
+        config.streaming.first_event_hold,
+        config.streaming.ping_interval,
+        _claims(config),
+        config.models_shape == "merged",
+        BodyTime(config.limits.body_idle_seconds, config.limits.body_min_rate, config.max_body_bytes),
+    )
+
+
 def _trace(source: Source, environ: Mapping[str, str], faults: list[Fault]) -> Step | None:
     settings = source.config.tracing
     if settings is None:
         return None
     found = {
-        name: providers.secret(source, secret, ("tracing", "headers", name), environ, faults)
+        name: credentials.load(source, secret, ("tracing", "headers", name), environ, faults)
         for name, secret in settings.headers.items()
     }
     try:

@@ -1,41 +1,23 @@
 """Who answers: providers, the model names clients may ask for, and the profile of each pair of the two."""
 
 import hashlib
-import os
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from weakref import proxy
 
 import msgspec
 
-from extproc import hints, profiles, schema
+from extproc import credentials, hints, profiles, schema
 from extproc.config import Fault, Source, Where
+from extproc.credentials import Credential
 from extproc.model_settings import ModelSettings
 from extproc.profiles import Profile
 from extproc.wire import Dialect
 
-
-class Credential:
-    """A provider's key. Only `reveal` shows it; neither `repr` nor an error message does."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        return self._value
-
-    def __repr__(self) -> str:
-        return "Credential(***)"
-
-
 _MIN_KEY = 8
-_MIN_PATH = 12
 
 
 class Provider(msgspec.Struct, frozen=True):
@@ -44,6 +26,7 @@ class Provider(msgspec.Struct, frozen=True):
     base_url: str
     credential: Credential | None
     timeouts: schema.Timeouts = schema.Timeouts()
+    key_header: schema.KeyHeader | None = None
 
     @property
     def cluster(self) -> str:
@@ -80,16 +63,19 @@ class Provider(msgspec.Struct, frozen=True):
 
     def credential_headers(self, dialect: Dialect) -> dict[str, str]:
         """`dialect`: the call's, as it is sent; where the provider speaks no other vendor's, that vendor's form is
-        used for all calls."""
+        used for all calls, unless the configuration says which."""
         if self.credential is None:
             return {}
         key = self.credential.reveal()
+        if (self.key_header or self._usual_header(dialect, key)) == "x-api-key":
+            return {"x-api-key": key}
+        return {"authorization": f"Bearer {key}"}
+
+    def _usual_header(self, dialect: Dialect, key: str) -> schema.KeyHeader:
         vendors = {name == "messages" for name in self.dialects}
         anthropic = dialect == "messages" if len(vendors) > 1 else True in vendors
         # Anthropic's OAuth tokens are no API keys: https://platform.claude.com/docs/en/api/overview
-        if anthropic and not key.startswith("sk-ant-oat"):
-            return {"x-api-key": key}
-        return {"authorization": f"Bearer {key}"}
+        return "x-api-key" if anthropic and not key.startswith("sk-ant-oat") else "authorization"
 
 
 def cluster(name: str, base_url: str) -> str:
@@ -293,39 +279,9 @@ def _provider(source: Source, name: str, environ: Mapping[str, str], faults: lis
     settings = source.config.providers[name]
     credential = None
     if settings.api_key is not None:
-        credential = secret(source, settings.api_key, ("providers", name, "api_key"), environ, faults)
-    return Provider(name, tuple(settings.dialects), settings.base_url, credential, settings.timeouts)
-
-
-def _shown(source: Source, file: Path) -> str:
-    """`file: "${KEY}"` is easily written for `env: KEY`: what does not look like a path is not quoted."""
-    named = file.suffix or len(str(file)) < _MIN_PATH or (len(file.parts) > 1 and source.resolve(file).parent.is_dir())
-    return f"the file {file}" if named else "the file of that name"
-
-
-def secret(
-    source: Source, secret: schema.Secret, where: Where, environ: Mapping[str, str], faults: list[Fault]
-) -> Credential | None:
-    """What the file only points at. Adds to `faults` where there is nothing to be had, or nothing usable."""
-    if secret.env is not None:
-        value, origin = environ.get(secret.env, ""), f"the environment variable {secret.env}"
-    else:
-        assert secret.file is not None
-        try:
-            value, origin = source.read(secret.file).decode("utf-8"), f"the file {secret.file}"
-        except PermissionError:
-            problem = f"{_shown(source, secret.file)} cannot be read by user {os.getuid()}, as whom this runs"
-            faults.append(Fault(where, f"{problem}: give it the file (chown) or the right to read it (chmod)"))
-            return None
-        except (OSError, UnicodeDecodeError):
-            faults.append(Fault(where, f"{_shown(source, secret.file)} cannot be read"))
-            return None
-    value = value.strip()
-    if not value:
-        faults.append(Fault(where, f"{origin} is not set or empty"))
-    elif not value.isascii() or not value.isprintable():
-        faults.append(Fault(where, f"{origin} holds characters that no header can carry"))
-    return Credential(value)
+        credential = credentials.load(source, settings.api_key, ("providers", name, "api_key"), environ, faults)
+    dialects = tuple(settings.dialects)
+    return Provider(name, dialects, settings.base_url, credential, settings.timeouts, settings.key_header)
 
 
 def _pattern(name: str) -> re.Pattern[str]:

@@ -252,10 +252,16 @@ class Outliers(_Strict):
     """Percent of the addresses at most; 0: none."""
 
 
+KeyHeader = Literal["authorization", "x-api-key"]
+
+
 class Provider(_Strict):
     dialects: list[Dialect] = Field(min_length=1)
     base_url: Annotated[str, AfterValidator(_base_url)]
     api_key: Secret | None = None
+    key_header: KeyHeader | None = None
+    """Which header carries the key: `x-api-key`, or `authorization` with `Bearer`. Else it follows from the dialect of
+    the call: `x-api-key` for Messages."""
     profile: str | dict[str, Any] | None = None
     version: str = Field("2023-06-01", pattern=r"^(client|\d{4}-\d{2}-\d{2})$")
     """`anthropic-version` sent to it; `client`: the client's own, where it sent one."""

@@ -33,7 +33,7 @@ FLOORS: list[set[str]] = [
     {"exchange", "answer", "passed", "policy", "preparation", "tracing"},
     {"translate", "record"},
     {"facts"},
-    {"endpoints", "model_paths", "model_settings", "providers", "processor_tls"},
+    {"credentials", "endpoints", "model_paths", "model_settings", "providers", "processor_tls"},
     {
         "wire",
         "events",

@@ -4,11 +4,12 @@ from typing import Any
 import pytest
 
 from extproc import record
+from extproc.credentials import Credential
 from extproc.endpoints import Endpoint, Operation
 from extproc.errors import Kind, Reason, Rejection
 from extproc.events import Record
 from extproc.facts import ANONYMOUS, Caller, Facts
-from extproc.providers import Credential, Provider
+from extproc.providers import Provider
 from extproc.translate.pair import Outcome, Translated, Usage
 
 FAILURE = Rejection(kind=Kind.API, message="secret words", reason=Reason.UPSTREAM, detail="upstream_500")

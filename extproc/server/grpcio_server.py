@@ -15,11 +15,10 @@ from grpc.aio import ServicerContext
 from extproc.processor_tls import ServerTls
 from extproc.schema import Config
 from extproc.server.calls import Method, Receiver, Status
+from extproc.server.gateways import MESSAGE_MARGIN_BYTES
 
 log = logging.getLogger("extproc")
 
-MESSAGE_MARGIN = 1 << 20
-"""Bytes of a message beyond `max_body_bytes`: its headers and framing."""
 UNSENT_MESSAGES = 64
 """As many replies may wait for a slow peer; until they are sent no further message of that call is read."""
 HANDSHAKE_MILLISECONDS = 10_000
@@ -142,7 +141,7 @@ class GrpcioServer:
         calls = 2 * settings.limits.calls  # twice what policy admits, which refuses in the client's dialect
         self._server = grpc.aio.server(
             handlers=[_Methods(methods)],
-            options=_options(settings.max_body_bytes + MESSAGE_MARGIN, calls),
+            options=_options(settings.max_body_bytes + MESSAGE_MARGIN_BYTES, calls),
             maximum_concurrent_rpcs=calls,
         )
         self._tls = tls

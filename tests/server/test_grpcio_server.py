@@ -12,7 +12,8 @@ import pytest
 from extproc.processor_tls import ServerTls
 from extproc.schema import Config
 from extproc.server import grpcio_server
-from extproc.server.grpcio_server import MESSAGE_MARGIN, GrpcioServer
+from extproc.server.gateways import MESSAGE_MARGIN_BYTES
+from extproc.server.grpcio_server import GrpcioServer
 from tests.certificates import Authority
 from tests.e2e.stack import free_port
 from tests.server import test_servers as shared
@@ -76,7 +77,7 @@ def test_a_bug_ends_its_call_with_constant_text(
 
 
 def test_a_message_beyond_the_largest_body_is_refused(tmp_path: Path) -> None:
-    largest = 1024 + MESSAGE_MARGIN
+    largest = 1024 + MESSAGE_MARGIN_BYTES
 
     async def use(address: str, carrier: Carrier) -> None:
         async with carrier.channel(address) as channel:

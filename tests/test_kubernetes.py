@@ -105,7 +105,8 @@ def test_a_processor_without_its_issuers_keys_is_alive_and_gets_no_calls(file: s
 def test_metrics_are_on_and_their_port_is_named(file: str) -> None:
     [processor] = [one for one in containers(file) if one["name"] == "processor"]
     ports = {port["name"]: port["containerPort"] for port in processor["ports"]}
-    assert ports["metrics"] == SETTINGS["metrics"]["port"] and SETTINGS["metrics"]["address"] == "0.0.0.0"
+    metrics = SETTINGS[file]["metrics"]
+    assert ports["metrics"] == metrics["port"] and metrics["address"] == "0.0.0.0"
 
 
 def test_envoy_refuses_calls_before_its_container_is_ended() -> None:

@@ -226,8 +226,9 @@ def test_a_method_that_is_not_there(carrier: Carrier, path: str) -> None:
 
 def test_compression_is_not_offered(carrier: Carrier) -> None:
     async def use(channel: grpc.aio.Channel, _: object) -> None:
-        call = stream(channel, ECHO, compression=grpc.Compression.Gzip)
-        await call.write(b"x" * 1000)
+        # A stream's first message may find the call ended already, which grpcio reports as a fault of its own.
+        ask: Any = channel.unary_unary(ECHO)
+        call = ask(b"x" * 1000, compression=grpc.Compression.Gzip)
         assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
 
     served(carrier, use)

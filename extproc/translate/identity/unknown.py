@@ -22,6 +22,6 @@ def check_members(edit: Edit, body: Json, dialect: Dialect, to: Target, warnings
             raise refused(name[:_MAX_NAME], _REFUSED)
     if not unknown or mode == "pass":
         return
-    warnings.unknown(dict.fromkeys(unknown), frozenset(), "")
+    warnings.unknown({name: body[name] for name in unknown}, frozenset(), "")
     for name in unknown:
         edit.drop(name)

@@ -29,3 +29,16 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_there_are_links() -> None:
     assert sum(len(LINK.findall(page.read_text())) for page in PAGES) > 30
+
+
+def test_modules_that_the_glossary_names() -> None:
+    names = re.findall(r"`([\w/]+\.(?:py|yaml)|[\w/]+/)`", (ROOT / "docs" / "glossary.md").read_text())
+    assert len(names) > 50
+    assert not [name for name in names if not ((ROOT / "extproc" / name).exists() or (ROOT / name).exists())]
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "README.md").read_text()
+    assert not [
+        page.name for page in (ROOT / "docs").glob("*.md") if f"({page.name})" not in index and page.name != "README.md"
+    ]

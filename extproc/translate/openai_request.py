@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from extproc.profiles import Profile
-from extproc.translate import names, schema
+from extproc.translate import asked_choice, names, schema
 from extproc.translate.conversation import (
     Base64Data,
     CacheHint,
@@ -35,6 +35,10 @@ SEAM = "\n\n"
 _USER_ID_MAX = 64
 _SCHEMA_PROMPT = "Answer with JSON that fulfils this JSON schema, and with nothing else:\n"
 _ANY_JSON = "Respond with a single valid JSON object and nothing else."
+_NO_TOOLS_ON_CHAT = (
+    "this model takes no function tools on Chat Completions, only on the Responses API: "
+    "its provider needs `dialects: [responses]`"
+)
 _FOREIGN_TIERS = frozenset(("on_demand",))
 """Groq's own word, which OpenAI does not know."""
 
@@ -50,6 +54,21 @@ class ToolNames:
         short = names.tool_name(name, self._limit)
         self.originals.setdefault(short, name)
         return short
+
+
+def check_tools_of_chat(profile: Profile) -> None:
+    """For a model that takes functions by the Responses API only. Raises Refused."""
+    if not profile.chat_tools:
+        raise unsupported("tools", _NO_TOOLS_ON_CHAT)
+
+
+def choice_to_send(choice: ToolChoice, profile: Profile, warnings: Warnings) -> tuple[ToolChoice, str]:
+    """The choice, and what the system prompt says for one to which this model cannot be made."""
+    if profile.forced_tool_choice or (choice.mode != "required" and not choice.name):
+        return choice, ""
+    warnings.add("emulated", choice.path.partition(".")[0], "this model cannot be made to call a tool")
+    note = asked_choice.CALL_THIS.format(choice.name) if choice.name else asked_choice.CALL_ONE
+    return msgspec.structs.replace(choice, mode="auto", name=""), note
 
 
 def lose_unmapped(unmapped: Iterable[Unmapped], known: Collection[str], warnings: Warnings) -> None:

@@ -5,20 +5,15 @@ from typing import Any
 from extproc.translate.for_messages import effort
 from extproc.translate.for_messages.draft import Draft
 from extproc.translate.for_messages.effort import Wanted, clamped, show_thinking
-from extproc.translate.want import unsupported
-
-_NO_TOOLS = (
-    "this model takes no function tools on Chat Completions, only on the Responses API: "
-    "its provider needs `dialects: [responses]`"
-)
+from extproc.translate.openai_request import check_tools_of_chat
 
 
 def apply(draft: Draft, *, with_tools: bool) -> str | None:
     """Writes the members that steer thinking; returns the effort sent, if one is."""
     wanted = effort.wanted(draft)
     profile = draft.profile
-    if with_tools and not profile.chat_tools:
-        raise unsupported("tools", _NO_TOOLS)
+    if with_tools:
+        check_tools_of_chat(profile)
     if profile.chat_tools_force_effort_none and with_tools:
         return _force_none(draft, wanted)
     if wanted is None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from extproc.profiles import Profile
 from extproc.translate.conversation import Thinking
-from extproc.translate.openai_request import clamped_effort
+from extproc.translate.openai_request import check_tools_of_chat, clamped_effort
 from extproc.translate.want import Json
 from extproc.translate.warnings import Warnings
 
@@ -15,6 +15,8 @@ def write_effort(
     body: Json, thinking: Thinking, profile: Profile, warnings: Warnings, *, with_tools: bool
 ) -> str | None:
     """Returns the effort that was sent, or None."""
+    if with_tools:
+        check_tools_of_chat(profile)
     if profile.chat_tools_force_effort_none and with_tools:
         return _force_none(body, thinking, warnings)
     if thinking.effort is None and thinking.budget is None:

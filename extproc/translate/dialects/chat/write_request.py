@@ -37,8 +37,9 @@ class _Writer:
         self._profile = target.profile
         self._warnings = warnings
         self._names = ToolNames(target.profile)
-        self._long_descriptions: list[str] = []
-        """What the system prompt says of tools whose description is too long for the provider."""
+        self._of_tools: list[str] = []
+        """What the system prompt says of tools: descriptions that are too long for the provider, a call that it cannot
+        be made to."""
 
     def write(self) -> WrittenRequest:
         """Members in a fixed order, so that equal requests give equal bytes."""
@@ -72,7 +73,7 @@ class _Writer:
     def _system(self, leading: Sequence[Text]) -> list[Json]:
         """The first message: all instructions that do not stand in the midst of the conversation."""
         prompt = openai.format_prompt(self._conversation.output_format, self._profile, self._warnings)
-        ours = [text for text in (*self._long_descriptions, self._profile.system_suffix, prompt) if text]
+        ours = [text for text in (*self._of_tools, self._profile.system_suffix, prompt) if text]
         parts = [*self._conversation.system, *leading, *(Text(text, "") for text in ours)]
         if not parts:
             return []
@@ -172,7 +173,7 @@ class _Writer:
         if limit is None or len(text) <= limit:
             return
         self._warnings.add("approx", f"{path}.description", f"String should have at most {limit} characters")
-        self._long_descriptions.append(f"# Tool {function['name']}\n{text}")
+        self._of_tools.append(f"# Tool {function['name']}\n{text}")
         ends = [text.rfind(end, 0, limit) for end in _ENDS_OF_SENTENCES]
         cut = next((at + 1 for at in ends if at > 0), limit)
         function["description"] = text[:cut].rstrip()
@@ -187,7 +188,9 @@ class _Writer:
             return False
         body["tools"] = [{"type": "function", "function": function} for function in functions]
         if choice is not None and profile.tool_choice:
-            body["tool_choice"] = self._choice(choice)
+            sent, note = openai.choice_to_send(choice, profile, self._warnings)
+            self._of_tools.append(note)
+            body["tool_choice"] = self._choice(sent)
         elif choice is not None and choice.mode != "auto":
             self._warnings.add("dropped", choice.path)
         self._parallel(body)

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+import msgspec
+
 from extproc.translate import names
 from extproc.translate import openai_request as openai
 from extproc.translate.conversation import (
@@ -58,7 +60,8 @@ class _Writer:
     def __init__(self, conversation: Conversation, target: Target, warnings: Warnings) -> None:
         self._conversation = conversation
         self._target = target
-        self._profile = target.profile
+        profile = target.profile
+        self._profile = msgspec.structs.replace(profile, efforts=(*profile.efforts, *profile.responses_efforts))
         self._warnings = warnings
         self._names = ToolNames(target.profile)
 
@@ -66,10 +69,10 @@ class _Writer:
         """Members in a fixed order, so that equal requests give equal bytes."""
         conversation, profile = self._conversation, self._profile
         body: Json = {"model": self._target.model or conversation.model}
-        if instructions := self._instructions():
+        note = self._tools(body)
+        if instructions := self._instructions(note):
             body["instructions"] = instructions
         prefill = self._input(body)
-        self._tools(body)
         effort = self._reasoning(body)
         self._text(body)
         limit = openai.bounded_limit(conversation.max_tokens, profile, self._warnings, LEAST_TOKENS)
@@ -86,8 +89,8 @@ class _Writer:
             path=PATH, body=openai.encode(body), names=self._names.originals, max_tokens=limit, prefill=prefill
         )
 
-    def _instructions(self) -> str:
-        texts = [part.text for part in self._conversation.system]
+    def _instructions(self, note: str) -> str:
+        texts = [*(part.text for part in self._conversation.system), note]
         texts.append(self._profile.system_suffix)
         texts.append(openai.format_prompt(self._conversation.output_format, self._profile, self._warnings))
         return openai.SEAM.join(text for text in texts if text)
@@ -140,7 +143,8 @@ class _Writer:
 
     # Tools
 
-    def _tools(self, body: Json) -> None:
+    def _tools(self, body: Json) -> str:
+        """Returns what the system prompt says of them."""
         tools: list[Json] = []
         lost = False
         for tool in self._conversation.tools:
@@ -158,13 +162,15 @@ class _Writer:
         choice = self._conversation.tool_choice
         openai.check_forced_tool(choice, sent=bool(tools), lost=lost)
         if not tools:
-            return
-        body["tools"] = tools
+            return ""
+        body["tools"], note = tools, ""
         if choice is not None:
-            body["tool_choice"] = self._choice(choice)
+            sent, note = openai.choice_to_send(choice, self._profile, self._warnings)
+            body["tool_choice"] = self._choice(sent)
         parallel = self._conversation.parallel_tool_calls
         if parallel is not None and self._profile.parallel_tool_calls:
             body["parallel_tool_calls"] = parallel.value
+        return note
 
     def _tool(self, tool: Tool) -> Json:
         """`strict` is always sent: without it OpenAI tries strict mode, and makes optional properties required."""
@@ -177,6 +183,8 @@ class _Writer:
         grammar = tool.grammar
         if grammar is not None and grammar.syntax in _SYNTAXES:
             custom["format"] = {"type": "grammar", "syntax": grammar.syntax, "definition": grammar.definition}
+        elif grammar is not None:
+            self._warnings.add("dropped", f"{tool.path}.format", f"the syntax is one of {', '.join(_SYNTAXES)}")
         return custom
 
     def _choice(self, choice: ToolChoice) -> str | Json:
@@ -264,9 +272,11 @@ class _Writer:
         items: list[Json] = []
         for part in without_trailing_reasoning(turn.parts):
             match part:
-                case Text(text) | Refusal(text):
-                    # A `refusal` part belongs to an item with an id of OpenAI's; as text it needs none.
+                case Text(text):
                     _say(items, text)
+                case Refusal(text):
+                    # A `refusal` part belongs to an item with an id of OpenAI's; as text it needs none.
+                    _say(items, text, openai.SEAM)
                 case Reasoning():
                     items += _reasoning(part)
                 case ToolCall():
@@ -289,11 +299,11 @@ def _message(role: str, content: list[Json]) -> Json:
     return {"type": "message", "role": role, "content": content}
 
 
-def _say(items: list[Json], text: str) -> None:
+def _say(items: list[Json], text: str, seam: str = "") -> None:
     """Neighbouring texts of one turn are one message."""
     last = items[-1] if items else None
     if last is not None and last["type"] == "message" and isinstance(last["content"], str):
-        last["content"] += text
+        last["content"] += seam + text
     elif text:
         items.append({"type": "message", "role": "assistant", "content": text})
 

@@ -1,4 +1,4 @@
-"""`gateway.yaml` as read, and its faults with file, line and key (DESIGN 4). No other module reads the file."""
+"""`gateway.yaml` as read, and its faults with file, line and key. No other module reads the file."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Path -> operation and dialect: what a caller may ask for (DESIGN 4, routes)."""
+"""Path -> operation and dialect: what a caller may ask for."""
 
 from collections.abc import Sequence
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""`gateway.yaml` as Envoy's listeners and clusters (DESIGN 5; each choice was tried on Envoy 1.40)."""
+"""`gateway.yaml` as Envoy's listeners and clusters; each choice was tried on Envoy 1.40."""
 
 import hashlib
 import json

@@ -195,7 +195,7 @@ def _tls(source: Source, live: bool) -> Json:
     }
 
 
-# Fields of the record (DESIGN 7) that the processor knows; Envoy adds its own.
+# Fields of the record that the processor knows; Envoy adds its own.
 _RECORDED = (
     "route", "endpoint", "http.path", "protocol", "request_id", record.UPSTREAM_REQUEST,
     "gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model", "gen_ai.upstream.model",

@@ -1,4 +1,4 @@
-"""The fields of an exchange's record: flat dynamic metadata that Envoy's access log shows (DESIGN 7)."""
+"""The fields of an exchange's record: flat dynamic metadata that Envoy's access log shows (docs/observability.md)."""
 
 import json
 import re

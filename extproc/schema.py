@@ -1,4 +1,4 @@
-"""The keys of `gateway.yaml`, their types and defaults (DESIGN 4)."""
+"""The keys of `gateway.yaml`, their types and defaults."""
 
 import re
 from collections.abc import Mapping

@@ -7,7 +7,8 @@ from typing import Any
 
 import hpack
 
-from extproc.server.grpc import Call, Peer, Server
+from extproc.server.calls import Call
+from extproc.server.grpc import Peer, Server
 from extproc.server.http2 import frames
 from extproc.server.http2.connection import DEFAULT_WINDOW, Connection
 from extproc.server.http2.frames import Code, ConnectionFailed, Frame, FrameReader, frame

@@ -1,9 +1,29 @@
 """A gRPC call as a service sees it, whether server/grpc.py carries it or server/grpcio_server.py."""
 
+import traceback
 from collections.abc import Callable
+from enum import IntEnum
 from typing import Protocol
 
-from extproc.server.grpc import Receiver, Status
+
+class Status(IntEnum):
+    """https://grpc.io/docs/guides/status-codes/"""
+
+    OK = 0
+    RESOURCE_EXHAUSTED = 8
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+
+
+class Receiver(Protocol):
+    """Handles the messages of one call. What these methods raise ends this call and no other."""
+
+    def received(self, message: bytes) -> None: ...
+    def finished(self) -> None:
+        """The caller sends no more and waits for the end."""
+
+    def closed(self) -> None:
+        """The call is over, whoever ended it; called once, last."""
 
 
 class Call(Protocol):
@@ -20,4 +40,8 @@ class Call(Protocol):
 
 Method = Callable[[Call], Receiver]
 
-__all__ = ["Call", "Method", "Receiver", "Status"]
+
+def where(error: Exception) -> str:
+    """Type and place only: the text of an exception may quote what a client sent."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {frame.filename.rpartition('extproc/')[2]}:{frame.lineno}"

@@ -4,11 +4,10 @@ import asyncio
 import contextlib
 import logging
 import struct
-import traceback
 from collections.abc import Callable, Mapping
-from enum import IntEnum
-from typing import Protocol, cast
+from typing import cast
 
+from extproc.server.calls import Method, Receiver, Status, where
 from extproc.server.http2.connection import Connection
 from extproc.server.http2.frames import ConnectionFailed, literal
 from extproc.server.http2.headers import Headers
@@ -24,29 +23,6 @@ _PREFIX = struct.Struct(">BL")
 _STATUS_200 = b"\x88"  # https://www.rfc-editor.org/rfc/rfc7541#appendix-A
 _HEADERS = _STATUS_200 + literal(b"content-type", b"application/grpc")
 _WRONG_METHOD, _WRONG_CONTENT_TYPE = literal(b":status", b"405"), literal(b":status", b"415")
-
-
-class Status(IntEnum):
-    """https://grpc.io/docs/guides/status-codes/"""
-
-    OK = 0
-    RESOURCE_EXHAUSTED = 8
-    UNIMPLEMENTED = 12
-    INTERNAL = 13
-
-
-class Receiver(Protocol):
-    """Handles the messages of one call. What these methods raise ends this call and no other."""
-
-    def received(self, message: bytes) -> None: ...
-    def finished(self) -> None:
-        """The caller sends no more and waits for the end."""
-
-    def closed(self) -> None:
-        """The call is over, whoever ended it; called once, last."""
-
-
-Method = Callable[["Call"], Receiver]
 
 
 class Call:
@@ -340,9 +316,3 @@ class Server:
 
     def _peer(self) -> Peer:
         return Peer(self)
-
-
-def where(error: Exception) -> str:
-    """Type and place only: the text of an exception may quote what a client sent."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} at {frame.filename.rpartition('extproc/')[2]}:{frame.lineno}"

@@ -7,9 +7,8 @@ from collections import deque
 
 from extproc import pb
 from extproc.events import Action, Event, Record, Silence
-from extproc.server.calls import Call, Status
+from extproc.server.calls import Call, Status, where
 from extproc.server.gateways import Gateways
-from extproc.server.grpc import where
 from extproc.server.messages import to_event, to_responses
 from extproc.server.observe import Observer
 

@@ -10,7 +10,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from extproc.server import health
-from extproc.server.grpc import Call, Method, Server, Status
+from extproc.server.calls import Call, Method, Status
+from extproc.server.grpc import Server
 
 OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 ECHO, HANGS, FAILS = "/t.T/Echo", "/t.T/Hangs", "/t.T/Fails"

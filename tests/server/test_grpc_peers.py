@@ -11,7 +11,8 @@ import grpc
 import pytest
 
 from extproc.server import grpc as server_module
-from extproc.server.grpc import Call, Peer, Server
+from extproc.server.calls import Call
+from extproc.server.grpc import Peer, Server
 from extproc.server.http2 import frames
 from extproc.server.http2.frames import Code, frame
 from tests.server.http2.peer import GREETING, REQUEST, data, headers, request

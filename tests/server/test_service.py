@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from extproc import pb
+from extproc.server.calls import Status
 from extproc.server.gateways import Gateways
-from extproc.server.grpc import Status
 from extproc.server.observe import Observer
 from extproc.server.service import MAX_WAITING, Stream
 from tests.issuing import claims, token

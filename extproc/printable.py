@@ -35,4 +35,5 @@ def log_to_stderr() -> None:
     """Messages may quote what stands in a file."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter("%(levelname)s %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.getLogger("extproc").setLevel(logging.INFO)

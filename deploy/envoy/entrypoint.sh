@@ -9,7 +9,7 @@ grep() { /bin/busybox grep -q "$1"; }
 now() { /bin/busybox date +%s; }
 
 # busybox speaks to no Unix socket, so this much of Envoy's administration is on loopback: whether it is ready, its
-# statistics, and the two steps of a drain. The rest stays on admin.sock, which is for this user alone.
+# listeners and statistics, and the two steps of a drain. The rest stays on admin.sock, which is for this user alone.
 address=127.0.0.1:9901
 admin='{static_resources: {
   clusters: [{name: admin, type: STATIC, load_assignment: {cluster_name: admin, endpoints: [{lb_endpoints: [
@@ -22,6 +22,7 @@ admin='{static_resources: {
           "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}],
         route_config: {virtual_hosts: [{name: admin, domains: ["127.0.0.1:9901"], routes: [
           {match: {path: /ready, headers: [{name: ":method", string_match: {exact: GET}}]}, route: {cluster: admin}},
+          {match: {path: /listeners, headers: [{name: ":method", string_match: {exact: GET}}]}, route: {cluster: admin}},
           {match: {path: /stats, headers: [{name: ":method", string_match: {exact: GET}}]}, route: {cluster: admin}},
           {match: {path: /healthcheck/fail, headers: [{name: ":method", string_match: {exact: POST}}]},
             route: {cluster: admin}},

@@ -46,8 +46,9 @@ def test_what_the_script_asks_for_is_there(relay: tuple[str, Path]) -> None:
     url, _ = relay
     assert "LIVE" in ask(url, "GET", "/ready").text
     assert ask(url, "GET", "/stats?filter=^server.live$").text == "server.live: 1\n"
+    assert ask(url, "GET", "/listeners").status_code == 200
     asked = re.findall(r"\$address(/[a-z_/]+)", SCRIPT)
-    assert set(asked) == {"/ready", "/stats", "/healthcheck/fail", "/drain_listeners"}
+    assert set(asked) == {"/ready", "/stats", "/listeners", "/healthcheck/fail", "/drain_listeners"}
 
 
 @pytest.mark.parametrize(

@@ -186,8 +186,3 @@ def test_the_provider_counts(
     assert (found.input_tokens, provider.paths[name]) == (tokens, path)
     line = gateway.record_where(lambda line: line["gen_ai.request.model"] == name)
     assert line["gen_ai.usage.input_tokens"] == tokens
-
-
-def test_an_api_in_which_it_cannot_be_asked(gateway: Stack) -> None:
-    answer = gateway.call(asking("text"), path="/v1/chat/completions")
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "model")

@@ -28,6 +28,8 @@ TESTS = Path(__file__).resolve().parents[1] / "tests"
 PROFILES = tuple(shipped().values())
 MESSAGES_ON_CHAT, CHAT_ON_MESSAGES = PAIRS["messages", "chat"], PAIRS["chat", "messages"]
 MESSAGES_ON_RESPONSES, RESPONSES_ON_MESSAGES = PAIRS["messages", "responses"], PAIRS["responses", "messages"]
+CHAT_ON_RESPONSES, RESPONSES_ON_CHAT = PAIRS["chat", "responses"], PAIRS["responses", "chat"]
+CHAT_CLIENT = {"model": "m", "messages": [{"role": "user", "content": "q"}]}
 THINKING = {"thinking": {"type": "enabled", "budget_tokens": 2000}}
 Fuzzed = Callable[[bytes], None]
 
@@ -119,6 +121,10 @@ TARGETS: dict[str, Fuzzed] = {
     "chat-request": requests(CHAT_ON_MESSAGES),
     "responses-client-stream": streams(RESPONSES_ON_MESSAGES, responses_client.MINIMAL, _responses_grammar),
     "responses-client-request": requests(RESPONSES_ON_MESSAGES),
+    "chat-on-responses-stream": streams(CHAT_ON_RESPONSES, CHAT_CLIENT, _chat_grammar),
+    "chat-on-responses-request": requests(CHAT_ON_RESPONSES),
+    "responses-on-chat-stream": streams(RESPONSES_ON_CHAT, responses_client.MINIMAL, _responses_grammar),
+    "responses-on-chat-request": requests(RESPONSES_ON_CHAT),
     **http2.TARGETS,
 }
 VECTORS = {
@@ -131,6 +137,10 @@ VECTORS = {
     "chat-request": "req_c2m",
     "responses-client-stream": "derived_r2m",
     "responses-client-request": "derived_r2m",
+    "chat-on-responses-stream": "c2r",
+    "chat-on-responses-request": "c2r",
+    "responses-on-chat-stream": "r2c",
+    "responses-on-chat-request": "r2c",
 }
 
 

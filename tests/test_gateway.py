@@ -75,6 +75,18 @@ def test_a_heavy_body_is_refused_like_any_other(gate: Gateway) -> None:
     assert admitted(gate) >> request_body(msgspec.json.encode(heavy())[:-1]) << rejects(400, INVALID)
 
 
+def test_a_heavy_body_cannot_be_read_in_two_ways(tmp_path: Path) -> None:
+    raw = msgspec.json.encode(heavy())[:-1]
+    gate = gateway(tmp_path, TEXT)
+    problem = "Tools: write `tools`"
+    assert admitted(gate) >> request_body(raw + b',"Tools":[]}') << rejects(400, INVALID, problem)
+    twice = raw + b',"metadata":{"a":1,"a":2}}'
+    assert admitted(gate) >> request_body(twice) << forwards({})
+    gate = gateway(tmp_path, TEXT.replace("deny: [", "deny: ['\"x\" in llm.tools', "))
+    problem = "a: this name is given twice in one object"
+    assert admitted(gate) >> request_body(twice) << rejects(400, INVALID, problem)
+
+
 def test_bounds_of_a_body_are_configured(tmp_path: Path) -> None:
     gate = gateway(tmp_path, TEXT + "limits: {body: {turns: 2}}\n")
     two = ASK["messages"] * 2

@@ -65,6 +65,13 @@ def test_rules_see_what_a_heavy_body_asks_for(gateway: Stack, model: Model) -> N
         refused(gateway, gateway.call(conversation(8000, tools=tools)), 403, "permission_error")
 
 
+def test_a_name_that_stands_twice_in_a_heavy_body_is_refused(gateway: Stack, model: Model) -> None:
+    body = json.dumps(conversation(8000, tools=[]))
+    hidden = body[:-1] + ', "tools": [{"name": "forbidden", "input_schema": {"type": "object"}}]}'
+    with never_asked(model):
+        refused(gateway, gateway.call(hidden.encode()), 400, "invalid_request_error")
+
+
 def test_what_is_wrong_with_a_heavy_body_is_said_by_its_path(gateway: Stack, model: Model) -> None:
     tools = [{"name": f"t{n}", "input_schema": {}} for n in range(20_000)]
     turns = [{"role": "user", "content": 1}]

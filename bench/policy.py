@@ -43,7 +43,8 @@ def measure(name: str, rules: list[str], body: bytes, calls: int, token: str, fo
     gateway = Gateway(config.load(folder / "gateway.yaml"))
     fields = {":method": "POST", ":path": "/v1/messages", "authorization": f"Bearer {token}", **FIELDS}
     headers = RequestHeaders(Headers(fields.items()), end=False, source="10.0.0.1:4711")
-    at_headers, (read, find, _, authorize) = gateway._steps[RequestHeaders], gateway._steps[RequestBody]
+    at_headers = gateway._steps[RequestHeaders]
+    *reading, check, _, authorize = gateway._steps[RequestBody]
 
     def call() -> Facts:
         exchange = gateway.exchange(0)
@@ -55,9 +56,14 @@ def measure(name: str, rules: list[str], body: bytes, calls: int, token: str, fo
 
     facts = call()
     facts.raw_body = body
-    for step in (read, find):
+    for step in reading:
         _done(step(facts, 0))
-    costs = [_cost(call, calls), _cost(lambda: _done(authorize(facts, 0)), calls)]
+
+    def decide() -> None:
+        _done(check(facts, 0))
+        _done(authorize(facts, 0))
+
+    costs = [_cost(call, calls), _cost(decide, calls)]
     return f"| {name} | {costs[0]:.0f} | {costs[1]:.0f} | {sum(costs):.0f} |"
 
 

@@ -17,7 +17,7 @@ from extproc.events import Action, Event, RequestBody, RequestHeaders, ResponseH
 from extproc.exchange import Exchange, job_of
 from extproc.facts import Facts
 from extproc.files import Files
-from extproc.policy.admit import AdmissionControl, InFlight
+from extproc.policy.admit import AdmissionControl, InFlight, caller_id
 from extproc.policy.authenticate import Authenticate
 from extproc.policy.authorize import Authorize, AuthorizeModel, CheckBody
 from extproc.policy.body import Bounds
@@ -69,17 +69,11 @@ class PrepareHeavyBody:
         job = job_of(facts)
         job = msgspec.structs.replace(job, target=msgspec.structs.replace(job.target, raw=b""))
         task = Task(job, self._bounds, self._seconds, self._rules.read_body(facts, facts.resolved))
-        done = await self._prepare(facts.raw_body, task, _caller_key(facts))
+        done = await self._prepare(facts.raw_body, task, " ".join(caller_id(facts)))
         if done.features is None:
             return done.rejection
         facts.features, facts.prepared = done.features, done.outcome
         return None
-
-
-def _caller_key(facts: Facts) -> str:
-    """Who takes turns with others. Callers without a credential are told apart by their address."""
-    caller = facts.caller
-    return f"{caller.kind} {caller.issuer} {caller.subject}" if caller.claims else facts.source
 
 
 class Gateway:

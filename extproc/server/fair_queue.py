@@ -35,15 +35,16 @@ class FairQueue:
 
     def release(self) -> None:
         """The next caller's oldest call has its turn; the caller goes to the end."""
-        if not self._waiting:
-            self._taken = False
-            return
-        caller, own = next(iter(self._waiting.items()))
-        turn = own.popleft()
-        self._waiting.move_to_end(caller)
-        if not own:
-            del self._waiting[caller]
-        turn.set_result(None)
+        while self._waiting:
+            caller, own = next(iter(self._waiting.items()))
+            turn = own.popleft()
+            self._waiting.move_to_end(caller)
+            if not own:
+                del self._waiting[caller]
+            if not turn.cancelled():  # else its call has given up, and has not run since to say so
+                turn.set_result(None)
+                return
+        self._taken = False
 
     def _leave(self, caller: str, turn: asyncio.Future[None]) -> None:
         if turn.done() and not turn.cancelled():

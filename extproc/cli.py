@@ -182,10 +182,15 @@ def _address(text: str) -> str:
 
 
 def _init(options: argparse.Namespace) -> int:
+    from extproc.demo import idp
+
     try:
         init.write(options.config, options.provider)
+        idp.ensure_keys(options.config.parent / "keys")  # which the file names
     except init.CannotWrite as error:
         return _complain(error, USAGE)
+    except OSError as error:
+        return _complain(f"the lab's keys cannot be written: {error.strerror}", USAGE)
     print(init.next_steps(options.config, options.provider), end="")
     return 0
 

@@ -118,7 +118,7 @@ def next_steps(path: Path, name: str) -> str:
     """What a person does with the file."""
     kind = KINDS[name]
     edits = [word for word in ("RESOURCE", "DEPLOYMENT") if word in f"{kind.base_url} {kind.model}"]
-    rows = [f"{path} is written: clients talk to {name}."]
+    rows = [f"{path} is written: clients talk to {name}. {path.parent / 'keys'}/ holds a lab's keys to try it with."]
     rows += [f"Put your own in the place of {' and '.join(edits)} there."] if edits else []
     rows += [f"export {kind.key}=...   # its key"] if kind.key else []
     named = "" if path == Path("gateway.yaml") else f" --config {path}"

@@ -216,6 +216,9 @@ def test_a_written_configuration_serves_anywhere(tmp_path: Path) -> None:
     setup = Setup(tmp_path, {"PATH": os.environ["PATH"]}, port)
     written = run(setup, "init", "--provider", "openai")
     assert (written.returncode, written.stderr) == (0, "") and "extproc up" in written.stdout
+    keyed = Setup(tmp_path, {**setup.environ, "OPENAI_API_KEY": "sk-0123456789"}, port)
+    checked = run(keyed, "check")
+    assert (checked.returncode, checked.stderr) == (0, "") and "no mistakes found" in checked.stdout
     argv = [sys.executable, "-m", "extproc", "up", "--port", str(port)]
     with started(argv, tmp_path, setup.environ) as (process, out, err):
         out.first(lambda line: "THE DEMO MODEL ANSWERS" in line or None)

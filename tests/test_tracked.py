@@ -25,7 +25,8 @@ def tracked() -> list[Path]:
 def here() -> list[str]:
     """This checkout, and all that lies beside it, unless its place is one that any machine has."""
     parent = str(ROOT.parent)
-    return [] if parent in SHARED_PARENTS else [rf"(?<![\w.]){re.escape(parent)}/\w"]
+    beside = [] if parent in SHARED_PARENTS else [rf"(?<![\w.]){re.escape(parent)}/\w"]
+    return [rf"(?<![\w.]){re.escape(str(ROOT))}\b", *beside]
 
 
 def findings(path: Path, pattern: re.Pattern[bytes]) -> list[str]:
@@ -35,10 +36,21 @@ def findings(path: Path, pattern: re.Pattern[bytes]) -> list[str]:
 
 @pytest.mark.parametrize("forbidden", [[MACHINE], [REGISTRY], here()], ids=["machine", "registry", "here"])
 def test_is_free_of(forbidden: list[str]) -> None:
-    if not forbidden:
-        return
+    pattern, files = re.compile("|".join(forbidden).encode()), tracked()
+    assert Path(__file__) in files
+    assert not [finding for path in files for finding in findings(path, pattern)]
+
+
+# `@` stands in them, so that this file is free of what it looks for.
+FOUND = [([MACHINE], "see /ho@me/ann"), ([REGISTRY], "from files.python@hosted.org"), (here(), f"in {ROOT}/extproc")]
+
+
+@pytest.mark.parametrize(("forbidden", "text"), FOUND, ids=["machine", "registry", "here"])
+def test_what_is_forbidden_is_found(tmp_path: Path, forbidden: list[str], text: str) -> None:
+    path = tmp_path / "page.md"
+    path.write_text(f"one\n{text.replace('@', '')}\n")
     pattern = re.compile("|".join(forbidden).encode())
-    assert not [finding for path in tracked() for finding in findings(path, pattern)]
+    assert [bool(pattern.search(line)) for line in path.read_bytes().splitlines()] == [False, True]
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in ROOT.glob("requirements*.txt")))

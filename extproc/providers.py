@@ -113,9 +113,10 @@ class Resolved(msgspec.Struct, frozen=True):
     def dialects(self) -> tuple[Dialect, ...]:
         """What can be spoken about this model, the preferred first: as the profile says, Chat, as the provider does."""
         listed = self.provider.dialects
+        if not self.profile.chat_tools and "responses" in listed:
+            # Chat clients, too, reach by Responses what takes no tools on Chat.
+            listed = ("responses", *(one for one in listed if one not in ("chat", "responses")))
         preferred = self.profile.dialect or ("chat" if "chat" in listed else listed[0])
-        if preferred == "chat" and not self.profile.chat_tools and "responses" in listed:
-            preferred = "responses"
         return tuple(dict.fromkeys((preferred, *listed)))
 
     def configured(self, dialect: Dialect, sent: Mapping[str, Any]) -> dict[str, Any]:

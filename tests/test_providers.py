@@ -214,6 +214,9 @@ def test_the_profile_follows_from_url_and_model(tmp_path: Path, model: str, url:
         ("chat, responses", "openai-responses", ("responses", "chat"), "openai-responses"),
         ("chat", "openai-responses", ("responses", "chat"), "openai-responses"),
         ("responses", "{base: vllm}", ("responses",), "vllm"),
+        ("chat, responses", "{chat_tools: false}", ("responses",), "openai-reasoning"),
+        ("messages, chat, responses", "{chat_tools: false}", ("responses", "messages"), "openai-reasoning"),
+        ("chat", "{chat_tools: false}", ("chat",), "openai-reasoning"),
     ],
 )
 def test_what_is_spoken_about_a_model(

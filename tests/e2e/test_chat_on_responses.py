@@ -50,8 +50,8 @@ def provider() -> Iterator[Upstream]:
 def gateway(tmp_path_factory: pytest.TempPathFactory, provider: Upstream) -> Iterator[Stack]:
     config = yaml.safe_load(GATEWAY.replace("${MODEL_URL}", "http://unused"))
     openai_only = {"dialects": ["responses"], "base_url": provider.url, "api_key": {"env": "MODEL_KEY"}}
-    config["providers"] = {"openai": openai_only}
-    config["models"] = [{"name": "*", "provider": "openai"}]
+    config["providers"] = {"openai": openai_only, "both": {**openai_only, "dialects": ["chat", "responses"]}}
+    config["models"] = [{"name": "gpt-6-*", "provider": "both"}, {"name": "*", "provider": "openai"}]
     with up(tmp_path_factory.mktemp("chat-on-responses"), config=yaml.safe_dump(config)) as running:
         yield running
 
@@ -112,6 +112,15 @@ def test_a_tool_loop_carries_the_reasoning_back(client: openai.OpenAI, provider:
     kinds = [item["type"] for item in sent(provider, names[1])["input"]]
     assert kinds == ["message", "reasoning", "function_call", "function_call_output"]
     assert sent(provider, names[1])["input"][1]["encrypted_content"] == "ENC"
+
+
+def test_what_takes_no_tools_on_chat_is_asked_by_the_other_api(client: openai.OpenAI, provider: Upstream) -> None:
+    """Though the provider speaks the client's own."""
+    provider.answers["gpt-6-astra"] = provider.answers["whole"]
+    done = client.chat.completions.create(**asking("gpt-6-astra", "w?", tools=[WEATHER], reasoning_effort="max"))
+    assert done.choices[0].finish_reason == "tool_calls"
+    assert provider.paths["gpt-6-astra"] == "/v1/responses"
+    assert sent(provider, "gpt-6-astra")["reasoning"]["effort"] == "max"
 
 
 def test_parallel_calls(client: openai.OpenAI) -> None:

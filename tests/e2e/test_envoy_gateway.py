@@ -253,7 +253,8 @@ def test_why_both_sides_need_a_certificate(setup: Setup, certificates: Path, mod
     asked = model.asked()
     with processor(setup, address):
         with gateway(setup, address, patches(), transport or PLAINTEXT) as stack:
-            assert stack.call(prompt("hello")).status_code == 503
+            # 504 where Envoy waits for its `message_timeout`: in TLS 1.3 a client learns late that it was turned away.
+            assert stack.call(prompt("hello")).status_code in (503, 504)
         with gateway(setup, address, patches(), tls(certificates)) as stack:
             assert model.since(asked) == []
             assert stack.call(prompt("demo: say hello")).status_code == 200

@@ -96,11 +96,11 @@ def test_calls_are_limited(tmp_path: Path) -> None:
         # The server's limit for a connection would make a third call wait, so each has a connection of its own.
         options = [("grpc.use_local_subchannel_pool", 1)]
         channels = [grpc.aio.insecure_channel(address, options=options) for _ in range(3)]
-        calls = [stream(channel, ECHO) for channel in channels]
-        for call in calls[:2]:
+        calls = [stream(channel, ECHO) for channel in channels[:2]]
+        for call in calls:
             await call.write(b"x")
             assert await call.read() == b"x"
-        assert await calls[2].code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert await stream(channels[2], ECHO).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         for channel in channels:
             await channel.close()
 

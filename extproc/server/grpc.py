@@ -277,13 +277,9 @@ class Server:
         self._listener: asyncio.Server | None = None
 
     async def listen(self, address: str) -> None:
-        """`unix:PATH` or `HOST:PORT`. Raises OSError."""
+        """`unix:PATH`; addresses of a network are for server/grpcio_server.py. Raises OSError."""
         loop = asyncio.get_running_loop()
-        if address.startswith("unix:"):
-            self._listener = await loop.create_unix_server(self._peer, address.removeprefix("unix:"))
-        else:
-            host, _, port = address.rpartition(":")
-            self._listener = await loop.create_server(self._peer, host.strip("[]"), int(port))
+        self._listener = await loop.create_unix_server(self._peer, address.removeprefix("unix:"))
 
     async def stop(self, grace: float) -> None:
         """Drain: no new calls; those that run have `grace` seconds."""

@@ -60,7 +60,7 @@ class CallStarted(msgspec.Struct, frozen=True, gc=False):
 
 
 class ArgumentsDelta(msgspec.Struct, frozen=True, gc=False):
-    """Of the call that was started last: JSON text, or free text for a custom call."""
+    """More arguments of the call that started last: JSON text, or free text for a custom call."""
 
     text: str
 
@@ -115,9 +115,9 @@ class AnswerFinished(msgspec.Struct, frozen=True, gc=False):
     stop_sequence: str | None = None
     """The string that matched."""
     explanation: str | None = None
-    """Of a refusal."""
+    """Why the model refused."""
     category: str | None = None
-    """Of a refusal, where the provider names one."""
+    """The category of a refusal, if the provider names one."""
 
 
 class AnswerFailed(msgspec.Struct, frozen=True):

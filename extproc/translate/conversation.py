@@ -31,7 +31,7 @@ class CacheHint(msgspec.Struct, frozen=True):
     """The client asks that the prompt be cached up to here."""
 
     long: bool = False
-    """For hours rather than minutes."""
+    """Cached for hours rather than minutes."""
     openai: bool = False
     """It is a breakpoint of OpenAI's own."""
 
@@ -74,7 +74,7 @@ class Refusal(msgspec.Struct, frozen=True):
 class Image(msgspec.Struct, frozen=True):
     source: Base64Data | WebAddress | FileId
     path: str
-    """Of the image's data or address."""
+    """Where the client's body has the image's data or address."""
     detail: str | None = None
     """OpenAI: low, high, auto."""
     cache: CacheHint | None = None
@@ -118,7 +118,7 @@ class ToolCall(msgspec.Struct, frozen=True):
     arguments: str
     """JSON text, as the client sent it; free text for a custom call."""
     path: str
-    """Of the arguments."""
+    """Where the client's body has the arguments."""
     kind: CallKind = "function"
 
 
@@ -129,10 +129,10 @@ class ToolResult(msgspec.Struct, frozen=True):
     call_id: str
     parts: tuple[ResultPart, ...]
     path: str
-    """Of the content."""
+    """Where the client's body has the content."""
     is_error: bool = False
     kind: CallKind = "function"
-    """Of the call that it answers."""
+    """The kind of the call that it answers."""
     cache: CacheHint | None = None
 
 

@@ -22,7 +22,7 @@ def cache_hint(holder: Json) -> CacheHint | None:
 
 
 def limit(body: Json, names: Iterable[str]) -> Setting[int] | None:
-    """Of `names` the first that is there wins."""
+    """The limit of tokens: the first of `names` that the body has."""
     for name in names:
         if body.get(name) is None:
             continue
@@ -93,7 +93,7 @@ def location(holder: Json) -> dict[str, str]:
 
 
 def grammar(format: Json) -> Grammar | None:
-    """Of a custom tool's format; both dialects nest it differently."""
+    """The grammar in a custom tool's `format`, which the two dialects nest differently."""
     if format.get("type") != "grammar":
         return None
     nested = format.get("grammar")

@@ -16,8 +16,8 @@ from extproc.server.gateways import MESSAGE_MARGIN_BYTES
 from extproc.server.grpcio_server import GrpcioServer
 from tests.certificates import Authority
 from tests.e2e.stack import free_port
-from tests.server import test_servers as shared
-from tests.server.test_servers import CANNOT_BEGIN, ECHO, RAISES, SECONDS, Carrier, replies, server_tls, stream
+from tests.server import test_calls as shared
+from tests.server.test_calls import CANNOT_BEGIN, ECHO, RAISES, SECONDS, Carrier, replies, server_tls, stream
 from tests.settings import source
 
 SMALL = shared.GATEWAY.replace("67108864", "1024") + "limits: {calls: 1}\n"

@@ -12,7 +12,9 @@ from grpc_health.v1.health import aio
 
 from extproc.server import health, probe
 from extproc.server.grpc import Server
+from extproc.server.grpcio_server import GrpcioServer
 from tests.e2e.stack import free_port
+from tests.settings import GATEWAY, source
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -21,8 +23,9 @@ SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.Health
 def test_a_worker_that_serves_and_one_that_leaves(where: str, tmp_path: Path) -> None:
     async def scene() -> None:
         status = health.Health(lambda: True)
-        server = Server({health.CHECK: status.check})
         address = f"unix:{tmp_path}/s" if where == "unix" else f"127.0.0.1:{free_port()}"
+        methods, settings = {health.CHECK: status.check}, source(tmp_path, GATEWAY).config
+        server = Server(methods) if where == "unix" else GrpcioServer(methods, lambda: (settings, None))
         await server.listen(address)
         for serving in (True, False, True):
             status.serving = serving

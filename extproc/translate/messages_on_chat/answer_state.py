@@ -2,17 +2,17 @@
 
 from typing import Any
 
+from extproc.translate.dialects.chat.read_reasoning import MISTRAL, content_pieces, reasoning_text
 from extproc.translate.for_messages.account import Account
 from extproc.translate.for_messages.asked import Asked
 from extproc.translate.for_messages.ending import without_tools
 from extproc.translate.for_messages.sinks import Sink
-from extproc.translate.for_messages.speech import pieces, speech_for
 from extproc.translate.messages_on_chat import finish
 from extproc.translate.messages_on_chat.block_queue import Queue
 from extproc.translate.messages_on_chat.calls import Calls
-from extproc.translate.messages_on_chat.thought import MISTRAL, heard
 from extproc.translate.messages_on_chat.usage import read_usage
 from extproc.translate.pair import Json, Outcome
+from extproc.translate.text_filter import TextFilter
 from extproc.wire.chat import Choice, Completion, Said, ToolCall
 
 
@@ -23,7 +23,7 @@ class AnswerState:
         self.warn = self.account.warn
         self._calls = Calls(asked, self.warn)
         self._queue = Queue(asked, sink, self._calls)
-        self._speech = speech_for(asked)
+        self._speech = _filter_for(asked)
         self._fields = asked.profile.reasoning_out
         self._refusal: list[str] = []
         self._whole = False
@@ -77,7 +77,7 @@ class AnswerState:
         """A whole message: reasoning stands first, also what only its calls carry."""
         self._whole = True
         self._reasoning(said)
-        found = pieces(said.content)
+        found = content_pieces(said.content)
         for text in (text for thinking, text in found if thinking):
             self._think(MISTRAL, text, None)
         self._queue.expect_calls(said.tool_calls or [])
@@ -114,14 +114,14 @@ class AnswerState:
         self._queue.thinking(carrier, text, details)
 
     def _reasoning(self, said: Said) -> None:
-        carrier, text = heard(said, self._fields)
+        carrier, text = reasoning_text(said, self._fields)
         details = said.reasoning_details if "reasoning_details" in self._fields else None
         if text or details:
             self._flush()
             self._think(carrier or "reasoning_details", text, details)
 
     def _content(self, content: Any) -> None:
-        for thinking, text in pieces(content):
+        for thinking, text in content_pieces(content):
             if thinking:
                 self._flush()
                 self._think(MISTRAL, text, None)
@@ -159,3 +159,11 @@ class AnswerState:
             transcript = said.audio.get("transcript")
             if not said.content and isinstance(transcript, str):
                 self._text(transcript)
+
+
+def _filter_for(asked: Asked) -> TextFilter | None:
+    """None where text passes as it is, which is nearly always."""
+    profile = asked.profile
+    stops = asked.stop_sequences if profile.local_stop else ()
+    found = TextFilter(prefill=asked.prefill, stops=stops, think_tags=profile.parse_think_tags)
+    return found if found.is_needed else None

@@ -2,12 +2,13 @@
 
 from typing import Any
 
+from extproc.translate.dialects.chat.read_reasoning import call_signature
 from extproc.translate.for_messages.asked import Asked
 from extproc.translate.for_messages.block_queue import BlockQueue
 from extproc.translate.for_messages.blocks_out import Block, TextBlock, ThinkingBlock
 from extproc.translate.for_messages.sinks import Sink
 from extproc.translate.messages_on_chat.calls import Calls
-from extproc.translate.messages_on_chat.thought import Thought, call_signature
+from extproc.translate.messages_on_chat.thought import Thought
 from extproc.wire.chat import ToolCall
 
 

@@ -83,8 +83,8 @@ class AnswerState:
             item.close(whole=whole)
 
     def _item(self, event: Event, kind: str, item: Item | None = None) -> OutputItem:
-        """By its place, else by its id: some count the places of an item's events in two ways, others give each event
-        an id of its own."""
+        """The item that an event belongs to, found by its index or else by its id. Some providers count the indexes of
+        one item's events in two ways, others give each event an id of its own."""
         known = self._by_id.get(event.item_id or "")
         item_id = event.item_id or (item.id if item else None) or ""
         name: int | str = event.output_index if event.output_index is not None else item_id

@@ -4,8 +4,8 @@ from extproc.translate.for_messages.account import Account
 from extproc.translate.for_messages.asked import Asked
 from extproc.translate.for_messages.block_queue import BlockQueue
 from extproc.translate.for_messages.call_names import CallNames
-from extproc.translate.for_messages.speech import Speech
 from extproc.translate.messages_on_responses.blocks import Thinking
+from extproc.translate.text_filter import TextFilter
 
 
 class Output:
@@ -16,7 +16,7 @@ class Output:
         self.account = account
         self.names = CallNames(asked)
         stops = asked.stop_sequences if asked.profile.local_stop else ()
-        self.speech = Speech(asked.prefill, stops, think_tags=False) if asked.prefill or stops else None
+        self.speech = TextFilter(prefill=asked.prefill, stops=stops) if asked.prefill or stops else None
         self.refusal: list[str] = []
         self.searches = 0
         self.compacts = asked.profile.compaction

@@ -56,7 +56,7 @@ class Calls:
             self._add_one("fc", ToolCall(function=said.function_call))
 
     def expect(self, calls: list[ToolCall]) -> None:
-        """Of a whole answer: signatures on the calls stand before the text."""
+        """Called for a whole answer before its text: signatures of the calls go first."""
         for call in calls:
             if signature := call_signature(call):
                 call.id = call.id or self._make_id()

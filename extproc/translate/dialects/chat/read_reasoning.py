@@ -23,7 +23,7 @@ class ReasoningReader:
     def add(self, carrier: str, text: str, details: list[Any] | None) -> None:
         part = self._open(carrier)
         for detail in details or ():
-            self._add_detail(detail)
+            add_detail(self._details, detail)
         if self._details and not self._signatures:
             part.carrier, part.data = DETAILS, self._details
         if text:
@@ -51,16 +51,18 @@ class ReasoningReader:
             self._queue.push(self._part)
         return self._part
 
-    def _add_detail(self, detail: Any) -> None:
-        last: Any = self._details[-1] if self._details else None
-        if not _continues(last, detail):
-            self._details.append(dict(detail) if isinstance(detail, dict) else detail)
-            return
-        for name, value in detail.items():
-            if name in _JOINED and isinstance(value, str) and isinstance(last.get(name), str):
-                last[name] += value
-            elif value is not None:
-                last[name] = value
+
+def add_detail(details: list[Any], detail: Any) -> None:
+    """One piece of OpenRouter's `reasoning_details`: it begins an entry, or goes on with the last."""
+    last: Any = details[-1] if details else None
+    if not _continues(last, detail):
+        details.append(dict(detail) if isinstance(detail, dict) else detail)
+        return
+    for name, value in detail.items():
+        if name in _JOINED and isinstance(value, str) and isinstance(last.get(name), str):
+            last[name] += value
+        elif value is not None:
+            last[name] = value
 
 
 def _continues(last: Any, detail: Any) -> bool:
@@ -89,6 +91,7 @@ def _detail_text(detail: Any) -> str:
 
 
 def call_signature(call: ToolCall) -> str | None:
+    """Gemini 3 refuses the next step of a tool loop without it."""
     vendors = call.extra_content if isinstance(call.extra_content, dict) else {}
     for vendor in ("google", "vertex"):
         inner = vendors.get(vendor)

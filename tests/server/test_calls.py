@@ -142,9 +142,11 @@ Use = Callable[[grpc.aio.Channel, Any], Awaitable[None]]
 def served(carrier: Carrier, use: Use, **more: Method) -> None:
     async def run() -> None:
         server, channel = await carrier.start(METHODS | {name.encode(): method for name, method in more.items()})
-        async with channel, asyncio.timeout(SECONDS):
-            await use(channel, server)
-        await server.stop(1)
+        try:
+            async with channel, asyncio.timeout(SECONDS):
+                await use(channel, server)
+        finally:
+            await server.stop(1)
 
     asyncio.run(run())
 

@@ -82,8 +82,13 @@ def started(
     try:
         yield process, out, err
     finally:
-        process.kill()
-        process.wait()
+        # First so that a supervisor can end its children; one that is killed leaves them behind.
+        process.terminate()
+        try:
+            process.wait(SECONDS)
+        finally:
+            process.kill()
+            process.wait()
         out.thread.join(SECONDS)
         err.thread.join(SECONDS)
 

@@ -23,7 +23,7 @@ BODIES_PER_SECOND = 2
 BODY_BYTES = 1_000_000
 AT_ONCE = 16
 SECONDS = 5.0
-"""For an answer."""
+"""How long to wait for an answer."""
 
 Attacker = Callable[[int, "Clock", str], None]
 

@@ -79,7 +79,7 @@ def header(given: str) -> tuple[str, str]:
 
 
 def remarks(gateway: Gateway) -> Iterator[str]:
-    """What is no mistake, and yet is easily overlooked: one line each."""
+    """Points that are valid but easily overlooked, one line each."""
     settings = gateway.source.config
     endpoints = Endpoints(settings.routes)
     for index, route in enumerate(settings.routes):

@@ -12,7 +12,7 @@ from extproc.wire import Dialect
 
 
 class Caller(msgspec.Struct, frozen=True, weakref=True):
-    """Who calls, by a token or a static key; anonymous has no claims."""
+    """The caller, proven by a token or a static key. An anonymous caller has no claims."""
 
     claims: dict[str, Any]
     """Verified. Of a token's claims, those that rules or records can read."""

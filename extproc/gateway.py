@@ -183,7 +183,7 @@ def _trace(source: Source, environ: Mapping[str, str], faults: list[Fault]) -> S
 
 
 def _claims_read(rules: Rules, settings: Config) -> frozenset[str] | None:
-    """By rules, records and metrics; None: any."""
+    """Names of the claims that rules, records or metrics read. None: they may read any."""
     named = rules.claims()
     return None if named is None else named.union(_claims(settings))
 

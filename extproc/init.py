@@ -39,8 +39,8 @@ KINDS = {
 }
 
 _HEAD = """\
-# Who may call which model. `extproc check` explains every mistake, `extproc up` serves, and `extproc claude` starts
-# Claude Code. A change is taken while it runs.
+# This file says who may call which model. `extproc check` explains every mistake in it, `extproc up` serves, and
+# `extproc claude` starts Claude Code. Changes take effect while the gateway runs.
 listen: {address: 127.0.0.1, port: 8080}
 
 """

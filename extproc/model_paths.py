@@ -68,7 +68,7 @@ def segments(path: str) -> Segments:
 
 
 def _names(path: str) -> list[str]:
-    """As `segments`, with the dot segments that a strict reading does not see."""
+    """Like `segments`, with the dot segments that a strict reading does not see."""
     for _ in range(_DECODINGS):
         path, before = unquote(path), path
         if path == before:

@@ -27,9 +27,9 @@ class Task(msgspec.Struct, frozen=True):
     job: Job
     bounds: Bounds
     seconds: float
-    """Of CPU time that it may take."""
+    """CPU time that it may take."""
     every_depth: bool = True
-    """As `body_checks.refusal` says."""
+    """See `body_checks.refusal`."""
 
 
 class Prepared(msgspec.Struct, frozen=True):

@@ -66,7 +66,7 @@ def is_tcp(address: str) -> bool:
 
 
 def host_of(address: str) -> str:
-    """Of `HOST:PORT`, without brackets."""
+    """The host of `HOST:PORT`, without brackets."""
     return address.rpartition(":")[0].strip("[]")
 
 

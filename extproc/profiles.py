@@ -177,7 +177,7 @@ class ModelFacts(msgspec.Struct, frozen=True):
 
     names: re.Pattern[str]
     keys: Mapping[str, Any]
-    """Of a profile."""
+    """Keys of a profile, with the values for these models."""
 
 
 @cache

@@ -61,7 +61,7 @@ def _leaf(made: x509.CertificateBuilder, usage: ObjectIdentifier, hosts: list[st
 
 
 def _usage(*, signs: bool) -> x509.KeyUsage:
-    """For certificates, or for handshakes."""
+    """`signs`: the key signs certificates; else it takes part in handshakes."""
     names = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only")
     others = dict.fromkeys((*names, "decipher_only"), False)
     return x509.KeyUsage(digital_signature=not signs, key_cert_sign=signs, crl_sign=signs, **others)

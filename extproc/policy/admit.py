@@ -91,8 +91,8 @@ class AdmissionControl:
 
 
 def caller_id(facts: Facts) -> CallerId:
-    """Who is meant by "one caller": the subject of a credential, else the address that a call comes from, of IPv6 the
-    network that one customer has."""
+    """What counts as one caller: the subject of its credential or, without a credential, the address it calls from.
+    IPv6 addresses of one /64 network count as one."""
     caller = facts.caller
     if caller.subject:
         return caller.kind, caller.issuer, caller.subject

@@ -80,7 +80,7 @@ def _stream(said: list[Any]) -> bool | None:
 
 
 def _limit(limits: list[Any], answers: list[Any]) -> int | None:
-    """Of all answers together."""
+    """The limit of tokens for all answers together."""
     # Booleans are integers to Python.
     if not limits or not all(type(number) is int for number in (*limits, *answers)):
         return None

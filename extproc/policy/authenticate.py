@@ -152,7 +152,7 @@ _FINAL = (("x-should-retry", "false"),)
 
 
 def _message(problem: str) -> str:
-    """Who holds a token that was good once may know it; of anything else a client learns nothing."""
+    """A client learns that its credential has expired, and nothing else about why it was refused."""
     return "credential expired" if problem == "token_expired" else "invalid credential"
 
 

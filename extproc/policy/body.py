@@ -74,7 +74,7 @@ def _most_values(raw: bytes) -> int:
 
 
 def _values(raw: bytes) -> int:
-    """As many as are in it, empty arrays and objects twice."""
+    """How many values the body holds; empty arrays and objects count twice."""
     return _most_values(_STRING.sub(b"", raw))
 
 

@@ -63,7 +63,7 @@ class Gateways:
             self._say()
 
     def max_message_bytes(self) -> int:
-        """Of a message from Envoy: a whole request body is the largest."""
+        """The largest message from Envoy: a whole request body."""
         return self.current().source.config.max_body_bytes + MESSAGE_MARGIN_BYTES
 
     def ready(self) -> bool:

@@ -19,7 +19,7 @@ from extproc.errors import invalid
 from extproc.preparation import Prepared, Task, prepare
 
 MEMORY_BYTES = 2 << 30
-"""Of addresses, more than any body within `limits.body` needs."""
+"""Address space of the process: more than any body within `limits.body` needs."""
 KEPT_BYTES = 512 << 20
 """A process that has grown beyond this is replaced after its task, since memory is hardly ever given back."""
 LENGTH_BYTES = 8

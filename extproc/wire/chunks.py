@@ -43,7 +43,7 @@ class Chunks:
         return self._open + _encode(delta) + self._tail
 
     def logprobs(self, found: Sequence[Any]) -> bytes:
-        """Of the text so far; the delta adds nothing to it."""
+        """A chunk with the log probabilities of the text so far, and no text of its own."""
         choice = b'{"index":0,"delta":{},"logprobs":{"content":%b,"refusal":null},"finish_reason":null}]' % _encode(
             found
         )

@@ -35,7 +35,7 @@ def at_any_depth(raw: bytes, body: Any) -> str | None:
 
 
 def at_top(raw: bytes) -> str | None:
-    """As `at_any_depth`, of the outermost object only. Raises RecursionError."""
+    """Like `at_any_depth`, for the outermost object only. Raises RecursionError."""
     last: Pairs = []
 
     def keep(pairs: Pairs) -> None:

@@ -132,8 +132,8 @@ class Connection:
             self._flush(state)
 
     def hold(self, stream: int, size: int) -> None:
-        """Of what was received on the stream, `size` bytes are not consumed yet: no credit for them, until the next
-        call says less."""
+        """`size` bytes received on the stream are not consumed yet. The peer gets no credit for them until a later call
+        names fewer."""
         state = self._streams.get(stream)
         if state is not None:
             self._held += size - state.held

@@ -10,8 +10,8 @@ import hpack.table
 from extproc.server.http2.frames import Code, ConnectionFailed
 
 MAX_HEADER_BYTES = 64 * 1024
-"""Of one block, compressed, and of its fields as RFC 7541 counts them (32 bytes more for each). Envoy sends less than
-a kilobyte; one that traces may hand over a client's `tracestate`, and takes 60 KiB of headers from a client."""
+"""Most bytes of one header block: compressed, and as RFC 7541 counts its fields (32 bytes more for each). Envoy sends
+less than a kilobyte, but with tracing it may pass on a client's `tracestate`, and accepts 60 KiB from a client."""
 _CACHED_BLOCKS, _CACHED_BLOCK_BYTES = 64, 512
 
 Headers = dict[bytes, bytes]

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 from extproc.translate.chat_on_chat import chat_on_chat
 from extproc.translate.chat_on_messages import chat_on_messages
-from extproc.translate.dialects.chat import ChatClient, ChatProvider
-from extproc.translate.dialects.responses import ResponsesClient, ResponsesProvider
+from extproc.translate.dialects import chat, responses
 from extproc.translate.messages_on_chat import messages_on_chat
 from extproc.translate.messages_on_messages import messages_on_messages
 from extproc.translate.messages_on_responses import messages_on_responses
@@ -21,8 +20,8 @@ PAIRS: dict[tuple[Dialect, Dialect], Pair] = {
     ("messages", "responses"): messages_on_responses,
     ("chat", "chat"): chat_on_chat,
     ("chat", "messages"): chat_on_messages,
-    ("chat", "responses"): TranslatedPair(ChatClient(), ResponsesProvider()),
-    ("responses", "chat"): TranslatedPair(ResponsesClient(), ChatProvider()),
+    ("chat", "responses"): TranslatedPair(chat.CLIENT, responses.PROVIDER),
+    ("responses", "chat"): TranslatedPair(responses.CLIENT, chat.PROVIDER),
     ("responses", "messages"): responses_on_messages,
     ("responses", "responses"): responses_on_responses,
 }

@@ -1,7 +1,8 @@
 """A pair of two different dialects: the client's reads requests and writes answers, the provider's does the reverse."""
 
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Literal, Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -89,37 +90,31 @@ class AnswerWriter(Protocol):
     """In the client's dialect, once the answer has finished."""
 
 
-class ClientSide(Protocol):
+@dataclass(frozen=True)
+class ClientSide:
     """The half of a dialect that serves clients."""
 
-    members: ClassVar[Mapping[str, str]]
+    members: Mapping[str, str]
     """Other dialects' names of members -> this one's, for the path in a provider's error."""
-
-    def read_request(self, body: Json, target: Target, warnings: Warnings) -> Conversation:
-        """Raises want.Refused."""
-        ...
-
-    def writer(self, request: TranslatedRequest) -> AnswerWriter: ...
-
-    def client_headers(self, headers: Headers, now: float) -> dict[str, str]:
-        """Response headers of an OpenAI-type or Anthropic provider, as this dialect's clients know them."""
-        ...
+    read_request: Callable[[Json, Target, Warnings], Conversation]
+    """Raises want.Refused."""
+    writer: Callable[[TranslatedRequest], AnswerWriter]
+    client_headers: Callable[[Headers, float], dict[str, str]]
+    """Response headers of an OpenAI-type or Anthropic provider, as this dialect's clients know them. The float: Unix
+    seconds."""
 
 
-class ProviderSide(Protocol):
+@dataclass(frozen=True)
+class ProviderSide:
     """The half of a dialect that asks providers."""
 
-    def write_request(self, conversation: Conversation, target: Target, warnings: Warnings) -> WrittenRequest:
-        """Raises want.Refused."""
-        ...
-
-    def reader(self, request: TranslatedRequest) -> AnswerReader: ...
-
-    def read_whole(self, body: bytes, request: TranslatedRequest) -> list[AnswerEvent]:
-        """A JSON answer of status 200; ends as a reader does."""
-        ...
-
-    def read_error(self, status: int, body: bytes, request: TranslatedRequest) -> Rejection: ...
+    write_request: Callable[[Conversation, Target, Warnings], WrittenRequest]
+    """Raises want.Refused."""
+    reader: Callable[[TranslatedRequest], AnswerReader]
+    read_whole: Callable[[bytes, TranslatedRequest], list[AnswerEvent]]
+    """A JSON answer of status 200; ends as a reader does."""
+    read_error: Callable[[int, bytes, Profile], Rejection]
+    """An answer whose status says that it is an error."""
 
 
 class TranslatedPair:
@@ -160,7 +155,7 @@ class TranslatedPair:
         return TranslatedReply(_own(asked), content_type, self._client, self._provider)
 
     def error(self, asked: Translated, status: int, headers: Headers, body: bytes, now: float) -> Refusal:
-        rejection = _with_own_path(self._provider.read_error(status, body, _own(asked)), self._client.members)
+        rejection = _with_own_path(self._provider.read_error(status, body, _own(asked).profile), self._client.members)
         return Refusal(rejection=rejection, headers=self.headers(headers, now) | dict(rejection.headers))
 
     def headers(self, headers: Headers, now: float) -> dict[str, str]:

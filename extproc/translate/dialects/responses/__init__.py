@@ -1,55 +1,29 @@
 """OpenAI's Responses (https://platform.openai.com/docs/api-reference/responses)."""
 
-from collections.abc import Mapping
-from typing import ClassVar
-
-from extproc.errors import Rejection
 from extproc.translate import openai_errors
-from extproc.translate.answer_events import AnswerEvent
-from extproc.translate.conversation import Conversation
 from extproc.translate.dialects.responses.read_answer import StreamReader, read_whole
 from extproc.translate.dialects.responses.read_request import read_request
 from extproc.translate.dialects.responses.write_answer import ResponsesWriter
 from extproc.translate.dialects.responses.write_request import write_request
 from extproc.translate.openai_headers import client_headers
-from extproc.translate.pair import Headers, Json, Target
-from extproc.translate.translated import AnswerReader, AnswerWriter, TranslatedRequest, WrittenRequest
-from extproc.translate.warnings import Warnings
+from extproc.translate.translated import ClientSide, ProviderSide
 
-
-class ResponsesClient:
-    """A ClientSide (translated.py)."""
-
-    members: ClassVar[Mapping[str, str]] = {
+CLIENT = ClientSide(
+    members={
         "messages": "input",
         "max_completion_tokens": "max_output_tokens",
         "max_tokens": "max_output_tokens",
         "reasoning_effort": "reasoning.effort",
         "response_format": "text.format",
         "verbosity": "text.verbosity",
-    }
-
-    def read_request(self, body: Json, target: Target, warnings: Warnings) -> Conversation:
-        return read_request(body, target, warnings)
-
-    def writer(self, request: TranslatedRequest) -> AnswerWriter:
-        return ResponsesWriter(request)
-
-    def client_headers(self, headers: Headers, now: float) -> dict[str, str]:
-        return client_headers(headers, now)
-
-
-class ResponsesProvider:
-    """A ProviderSide (translated.py)."""
-
-    def write_request(self, conversation: Conversation, target: Target, warnings: Warnings) -> WrittenRequest:
-        return write_request(conversation, target, warnings)
-
-    def reader(self, request: TranslatedRequest) -> AnswerReader:
-        return StreamReader(request)
-
-    def read_whole(self, body: bytes, request: TranslatedRequest) -> list[AnswerEvent]:
-        return read_whole(body, request)
-
-    def read_error(self, status: int, body: bytes, request: TranslatedRequest) -> Rejection:
-        return openai_errors.by_status(status, body, request.profile)
+    },
+    read_request=read_request,
+    writer=ResponsesWriter,
+    client_headers=client_headers,
+)
+PROVIDER = ProviderSide(
+    write_request=write_request,
+    reader=StreamReader,
+    read_whole=read_whole,
+    read_error=openai_errors.by_status,
+)

@@ -1,10 +1,12 @@
 """An answer on its way to a Chat client (mapping 4.6)."""
 
-from extproc.translate.chat_on_messages import thought, usage
+from extproc.translate.chat_on_messages import thought
 from extproc.translate.chat_on_messages.asked import Asked
 from extproc.translate.chat_on_messages.blocks import Thinking, ToolUse
 from extproc.translate.chat_on_messages.finish import finish
 from extproc.translate.chat_on_messages.sinks import Call, Head, Sink
+from extproc.translate.chat_on_messages.tier import tier
+from extproc.translate.dialects.chat.usage import write_usage
 from extproc.translate.names import completion_id, made_id
 from extproc.translate.on_messages import answer_state
 from extproc.translate.on_messages.answer_state import DECLINED, Open, Skipped
@@ -31,7 +33,7 @@ class AnswerState(answer_state.AnswerState):
 
     def _use(self, told: Json | None) -> None:
         super()._use(told)
-        self._tier = usage.tier(told) or self._tier
+        self._tier = tier(told) or self._tier
 
     def _finish(self, stop_reason: str | None, details: StopDetails | None) -> str:
         if stop_reason == "refusal":
@@ -42,7 +44,7 @@ class AnswerState(answer_state.AnswerState):
         return reason
 
     def _end(self, used: Usage) -> None:
-        self._sink.end(usage.write(used), self._tier)
+        self._sink.end(write_usage(used), self._tier)
 
     def _count(self, block: Open, added: int) -> None:
         super()._count(block, added)

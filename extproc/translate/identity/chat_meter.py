@@ -6,11 +6,11 @@ from typing import Any
 import msgspec
 
 from extproc.errors import Rejection
+from extproc.translate.dialects.chat.usage import read_usage
 from extproc.translate.failures import failure
 from extproc.translate.identity.asked import Passed
 from extproc.translate.identity.errors import clean, is_concealed, passing
 from extproc.translate.identity.meter import word
-from extproc.translate.messages_on_chat.usage import read_usage
 from extproc.translate.openai_upstream.errors import reported
 from extproc.translate.openai_upstream.overflow import is_overflow
 from extproc.translate.openai_upstream.told import told_by

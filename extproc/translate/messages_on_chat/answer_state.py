@@ -3,6 +3,7 @@
 from typing import Any
 
 from extproc.translate.dialects.chat.read_reasoning import MISTRAL, content_pieces, reasoning_text
+from extproc.translate.dialects.chat.usage import read_usage
 from extproc.translate.for_messages.account import Account
 from extproc.translate.for_messages.asked import Asked
 from extproc.translate.for_messages.ending import without_tools
@@ -10,7 +11,6 @@ from extproc.translate.for_messages.sinks import Sink
 from extproc.translate.messages_on_chat import finish
 from extproc.translate.messages_on_chat.block_queue import Queue
 from extproc.translate.messages_on_chat.calls import Calls
-from extproc.translate.messages_on_chat.usage import read_usage
 from extproc.translate.pair import Json, Outcome
 from extproc.translate.text_filter import TextFilter
 from extproc.wire.chat import Choice, Completion, Said, ToolCall

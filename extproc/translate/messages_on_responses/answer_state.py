@@ -1,5 +1,6 @@
 """What an answer has said so far, and how it ends; the same for one response and for its events."""
 
+from extproc.translate.dialects.responses.usage import read_usage
 from extproc.translate.for_messages.account import Account
 from extproc.translate.for_messages.asked import Asked
 from extproc.translate.for_messages.block_queue import BlockQueue
@@ -8,7 +9,6 @@ from extproc.translate.for_messages.sinks import Sink
 from extproc.translate.messages_on_responses import finish
 from extproc.translate.messages_on_responses.items_out import CALLS, DROPPED, KINDS, OutputItem, ToolCall
 from extproc.translate.messages_on_responses.output import Output
-from extproc.translate.messages_on_responses.usage import read_usage
 from extproc.translate.pair import Outcome, Usage
 from extproc.wire.responses import Event, Item, Response
 

@@ -1,11 +1,11 @@
 """An answer on its way to a Responses client (mapping 6.5)."""
 
+from extproc.translate.dialects.responses.usage import write_usage
 from extproc.translate.names import made_id, message_suffix
 from extproc.translate.on_messages import answer_state
 from extproc.translate.on_messages.answer_state import DECLINED, Open, Skipped
 from extproc.translate.on_messages.texts import Text
 from extproc.translate.pair import Json, Outcome, Usage
-from extproc.translate.responses_on_messages import usage
 from extproc.translate.responses_on_messages.asked import Asked
 from extproc.translate.responses_on_messages.calls import Call, CallItem, CustomCall, FunctionCall, ShellCall
 from extproc.translate.responses_on_messages.finish import COMPLETED, finish
@@ -39,7 +39,7 @@ class AnswerState(answer_state.AnswerState):
         return self._incomplete or COMPLETED
 
     def _end(self, used: Usage) -> None:
-        self._output.end(self._incomplete, usage.write(used))
+        self._output.end(self._incomplete, write_usage(used))
 
     def _opened(self, block: Block) -> Open:
         match block.type:

@@ -7,9 +7,9 @@ import pytest
 
 from extproc.errors import Reason
 from extproc.translate import sniff
+from extproc.translate.dialects.chat.usage import read_usage
 from extproc.translate.messages_on_chat import messages_on_chat
 from extproc.translate.messages_on_chat.finish import ending
-from extproc.translate.messages_on_chat.usage import read_usage
 from extproc.translate.pair import Outcome, Usage
 from extproc.translate.signature import unseal
 from tests.translate.answers import DONE, JSON, MINIMAL, SSE, USAGE, asked, check_grammar, chunk, events, play

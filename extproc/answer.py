@@ -10,13 +10,25 @@ from enum import Enum, auto
 
 from extproc import record
 from extproc.errors import NO_BODY, Kind, Reason, Rejection
-from extproc.events import Action, AnswerBody, BeginAnswer, Headers, Record, Respond, ResponseBody, ResponseHeaders
+from extproc.events import (
+    Action,
+    AnswerBody,
+    BeginAnswer,
+    Headers,
+    Judged,
+    Record,
+    Respond,
+    ResponseBody,
+    ResponseHeaders,
+)
 from extproc.facts import Facts
+from extproc.policy.auto_mode import Verdicts
 from extproc.providers import Provider
 from extproc.settings import Settings
 from extproc.translate.pair import Reader, Reply, Translated
 from extproc.translate.warnings import header_value
 from extproc.wire.rejections import rejection_body, rejection_event, rejection_status
+from extproc.wire.safeguards import PING
 
 JSON, SSE = "application/json", "text/event-stream; charset=utf-8"
 # Envoy's own: framing is its codecs' business, `host` follows from the cluster, and without `x-forwarded-proto`
@@ -63,6 +75,9 @@ class Answer:
         self._recorded_at = 0.0
         self._now = 0.0
         self._provider: Provider | None = None
+        self._verdicts: Verdicts | None = None
+        self._at_end = False
+        """The provider's answer has come to its end while ours waits for a verdict."""
         self._sent_at = 0.0
         self._heard_at = 0.0
         """When the provider last said something; what the client gets meanwhile does not count."""
@@ -77,8 +92,11 @@ class Answer:
     def over(self) -> bool:
         return self._state is State.OVER
 
-    def expect(self, pair: Reader, asked: Translated, provider: Provider, now: float) -> None:
-        """The request goes to a provider."""
+    def expect(
+        self, pair: Reader, asked: Translated, provider: Provider, now: float, verdicts: Verdicts | None = None
+    ) -> None:
+        """The request goes to a provider. `verdicts`: what the client wants to know of the answer's calls of tools."""
+        self._verdicts = verdicts
         self._pair = pair
         self._asked = asked
         self._provider = provider
@@ -98,7 +116,7 @@ class Answer:
         timeouts = self._provider.timeouts if self._provider is not None else None
         ended = self._reply is not None and self._reply.outcome.complete
         unheard = self._state is State.FLOWING and not self._has_body
-        if timeouts is None or ended or unheard or self._state is State.OVER:
+        if timeouts is None or ended or unheard or self._state is State.OVER or self._waits():
             return NEVER, _SILENT
         silent, too_long = self._heard_at + timeouts.idle, self._sent_at + (timeouts.total or NEVER)
         return (silent, _SILENT) if silent <= too_long else (too_long, _TOO_LONG)
@@ -106,6 +124,8 @@ class Answer:
     def _limit(self) -> float | None:
         if self._reply is None or self._asked is None:
             return None
+        if self._waits():
+            return self._settings.ping_interval if self._state is State.FLOWING and self._asked.stream else None
         if self._state is State.FLOWING and self._reply.outcome.complete:
             return DRAIN_SECONDS
         if not self._asked.stream:
@@ -148,6 +168,8 @@ class Answer:
         if self._reply is None:
             return []
         self._now = self._quiet_since = now
+        if self._waits():
+            return [AnswerBody(PING, False, {})]
         if self._reply.outcome.complete:
             return self._more(b"", True, now)
         begin = [self._begin(self._client_headers())] if self._state is State.HELD else []
@@ -174,15 +196,37 @@ class Answer:
         out = self._reply.feed(event.body) if event.body else b""
         if event.end:
             out += self._reply.close()
+        if self._verdicts is not None:
+            out = self._held_back(self._verdicts, out, end=event.end)
+        end = event.end and not self._waits()
         if self._state is State.FLOWING:
-            return self._more(out, event.end, now, self._first(out, now)) or self._stir(now)
+            return self._more(out, end, now, self._first(out, now)) or self._stir(now)
         begun = self._reply.outcome.begun and self._asked is not None and self._asked.stream
         if self._reply.outcome.failure is not None and not begun:
             return self._refuse(self._reply.outcome.failure, {})
-        assert out or not event.end, "a reply at its end is complete or failed"
+        assert out or not end, "a reply at its end is complete or failed"
         if not out:
             return []
-        return [self._begin(self._client_headers()), *self._more(out, event.end, now, self._first(out, now))]
+        return [self._begin(self._client_headers()), *self._more(out, end, now, self._first(out, now))]
+
+    def _waits(self) -> bool:
+        """The judge is asked, and the answer's end is held back until it has answered."""
+        return self._verdicts is not None and bool(self._verdicts.open)
+
+    def _held_back(self, verdicts: Verdicts, out: bytes, *, end: bool) -> bytes:
+        assert self._reply is not None
+        self._at_end = end
+        out = verdicts.feed(out, end=end)
+        return out + verdicts.give_up() if self._reply.outcome.failure is not None else out
+
+    def judged(self, event: Judged, now: float) -> list[Action]:
+        """The answer's end goes out with its verdicts."""
+        if self._state is State.OVER or self._verdicts is None:
+            return []
+        self._now = self._heard_at = now
+        out = self._verdicts.settle(event.verdicts)
+        begin = [self._begin(self._client_headers())] if self._state is State.HELD else []
+        return [*begin, *self._more(out, self._at_end, now, self._first(out, now))]
 
     def _stir(self, now: float) -> list[Action]:
         """What keeps the upstream's connection awake keeps the client's, once a second at most (mapping 3.2)."""
@@ -219,9 +263,11 @@ class Answer:
             return {}
         self._recorded_at = now
         fields = record.of_outcome(outcome) | self._pace(now)
+        if self._waits():
+            fields.pop(record.ENDED, None)
         if warnings := self._warnings():
             fields["warnings"] = header_value(warnings)
-        return fields
+        return fields | self._verdicts.record if self._verdicts is not None else fields
 
     def _pace(self, now: float) -> Record:
         """Of what comes in one piece nobody knows how long its tokens took."""

@@ -18,7 +18,7 @@ from extproc.envoy_listener import (
     SAMPLE,
     SAMPLE_FILE,
     certificate,
-    listener,
+    listeners,
     routes,
     secret_file,
     watched_secret,
@@ -51,7 +51,7 @@ def clusters(
 def static(source: Source, processors: Sequence[str]) -> Json:
     """One file for people who run their own Envoy."""
     boot = bootstrap(source)
-    resources = {"listeners": [listener(source)], "clusters": clusters(source, processors)}
+    resources = {"listeners": listeners(source), "clusters": clusters(source, processors)}
     return {
         "node": boot["node"],
         "admin": boot["admin"],
@@ -82,7 +82,7 @@ def live(source: Source, processors: Sequence[str], older: Sequence[Source] = ()
         SAMPLE_FILE: _sample(source.config.limits),
         "clusters.json": _discovery("config.cluster.v3.Cluster", clusters(source, processors, older, live=True)),
         "routes.json": _discovery("config.route.v3.RouteConfiguration", [routes(source, older)]),
-        "listeners.json": _discovery("config.listener.v3.Listener", [listener(source, live=True)]),
+        "listeners.json": _discovery("config.listener.v3.Listener", listeners(source, live=True)),
     }
 
 

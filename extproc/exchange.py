@@ -13,6 +13,7 @@ from extproc.events import (
     AwaitBody,
     Event,
     Forward,
+    Judged,
     Pass,
     PassAnswer,
     Record,
@@ -25,6 +26,7 @@ from extproc.events import (
 )
 from extproc.facts import Facts
 from extproc.passed import REQUEST_HEADERS, PassedAnswer, accept_encoding
+from extproc.policy.auto_mode import AutoMode, Verdicts
 from extproc.profiles import Profile
 from extproc.providers import Resolved
 from extproc.settings import Settings
@@ -35,6 +37,7 @@ from extproc.translate.job import Counted, Job, Said, pair_of, request_for
 from extproc.translate.pair import Target, Translated
 from extproc.wire.paths import known_query
 from extproc.wire.rejections import rejection_body, rejection_status
+from extproc.wire.safeguards import WARNING, Question, read_question
 
 # Everything else a client sends stays here; what the provider needs is set anew.
 UPSTREAM_HEADERS = frozenset({"traceparent", "tracestate", "x-request-id"})
@@ -70,6 +73,7 @@ NEXT: dict[type[Event], frozenset[Phase]] = {
     ResponseHeaders: frozenset({Phase.ADMITTED, Phase.SENT, Phase.PASSED}),
     ResponseBody: frozenset({Phase.ANSWERING, Phase.PASSED_ERROR}),
     Silence: frozenset({Phase.ADMITTED, Phase.ANSWERING}),
+    Judged: frozenset({Phase.ANSWERING}),
 }
 
 
@@ -78,10 +82,14 @@ class OutOfOrder(Exception):
 
 
 class Exchange:
-    def __init__(self, facts: Facts, settings: Settings) -> None:
+    def __init__(self, facts: Facts, settings: Settings, auto_mode: AutoMode | None = None) -> None:
+        """`auto_mode`: what judges the calls of tools for a client that asks for it; None: nothing does."""
         self.facts = facts
         self.phase = Phase.NEW
+        self.verdicts: Verdicts | None = None
+        """Those on the answer's calls of tools; None: the client has not asked for any."""
         self._settings = settings
+        self._auto_mode = auto_mode
         self._answer = Answer(facts, settings)
         self._passed: PassedAnswer | None = None
         self._now = 0.0
@@ -122,6 +130,8 @@ class Exchange:
                 return [self.reject(_SLOW_BODY)]
             case Silence():
                 return self._answer.silence(now)
+            case Judged():
+                return self._answer.judged(event, now)
 
     def reject(self, rejection: Rejection) -> Action:
         """Answer for ourselves; nothing has gone upstream and nothing will."""
@@ -228,11 +238,21 @@ class Exchange:
                 assert isinstance(outcome, Translated)
         pair = pair_of(job)
         assert pair is not None and not isinstance(pair, Rejection)
-        self._answer.expect(pair, outcome.without_body(), resolved.provider, self._now)
+        if self._auto_mode is not None and (question := self._safeguards()) is not None:
+            self.verdicts = Verdicts(self._auto_mode, self.facts, question)
+            kept = tuple(warning for warning in outcome.warnings if warning != WARNING)
+            outcome = msgspec.structs.replace(outcome, warnings=kept)
+        self._answer.expect(pair, outcome.without_body(), resolved.provider, self._now, self.verdicts)
         # A stream may last for minutes; nothing needs the client's body any more.
         self.facts.body, self.facts.raw_body, self.facts.prepared = {}, b"", None
         self.phase = Phase.SENT
         return self._forward(outcome, resolved)
+
+    def _safeguards(self) -> Question | None:
+        """What the client wants to have judged of the answer."""
+        endpoint = self.facts.endpoint
+        answers = endpoint is not None and endpoint.operation is Operation.GENERATE
+        return read_question(self.facts.raw_body) if answers and self.facts.dialect == "messages" else None
 
     def _say(self, found: Said, job: Job) -> Action:
         """What a model shall know comes as an answer."""

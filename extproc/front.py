@@ -34,7 +34,7 @@ _WARMING = ("cluster_manager.warming_clusters", "listener_manager.total_listener
 _HEALTHY = f"cluster.{envoy.PROCESSOR}.membership_healthy"
 _ACTIVE = "http.gateway.downstream_rq_active"
 _LEFT_OUT = "access_log.process_ratelimit.denied"
-_LISTENING = {"listener_manager.total_listeners_active": "1"}
+_LISTENERS = "listener_manager.total_listeners_active"
 _COUNTS = ("total_listeners_active", _HEALTHY, _ACTIVE, _LEFT_OUT)
 Stats = dict[str, str]
 
@@ -99,7 +99,7 @@ class Front:
 
     async def listening(self) -> None:
         """Return when Envoy accepts connections. Raises NotTaken."""
-        await self._reached(_LISTENING, SECONDS)
+        await self._reached({_LISTENERS: str(len(self._shown["listeners.json"]["resources"]))}, SECONDS)
 
     async def _reached(self, wanted: Stats, seconds: float) -> None:
         deadline = time.monotonic() + seconds

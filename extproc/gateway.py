@@ -5,7 +5,7 @@ import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -13,13 +13,14 @@ from extproc import config, credentials, model_paths, processor_tls, providers
 from extproc.config import Fault, Invalid, Source
 from extproc.endpoints import Endpoints, Operation
 from extproc.errors import Rejection
-from extproc.events import Action, Event, RequestBody, RequestHeaders, ResponseHeaders
+from extproc.events import Action, Event, Judged, RequestBody, RequestHeaders, ResponseHeaders
 from extproc.exchange import Exchange, job_of
 from extproc.facts import Facts
 from extproc.files import Files
 from extproc.policy.admit import AdmissionControl, InFlight, caller_id
 from extproc.policy.authenticate import Authenticate
 from extproc.policy.authorize import Authorize, AuthorizeModel, CheckBody
+from extproc.policy.auto_mode import AutoMode, check_judge
 from extproc.policy.body import Bounds
 from extproc.policy.key_sets import KeySets
 from extproc.policy.remote_keys import RemoteKeys
@@ -32,7 +33,12 @@ from extproc.settings import BodyTime, Settings
 from extproc.translate import models
 from extproc.wire.paths import canonical
 
+GATEWAY_SOCKET = "EXTPROC_GATEWAY_SOCKET"
+"""The variable that tells a worker where Envoy accepts the gateway's own calls."""
 _UUID = re.compile(r"[0-9a-f]{32}")
+
+if TYPE_CHECKING:
+    from extproc.policy.judge import Judge
 
 Step = Callable[[Facts, float], Awaitable[Rejection | None]]
 
@@ -95,13 +101,17 @@ class Gateway:
         faults += [*found, *model_paths.faults(settings, self.providers)]
         self.rules = Rules(source, catalogue, faults)
         authorize_model = AuthorizeModel(self.rules)
-        authenticate = Authenticate(source, faults, remote or RemoteKeys(), _claims_read(self.rules, settings))
+        self._auto_mode = _auto_mode(source, catalogue, faults)
+        of_calls = self._auto_mode.claims() if self._auto_mode is not None else frozenset[str]()
+        claims = _claims_read(settings, self.rules.claims(), of_calls)
+        authenticate = Authenticate(source, faults, remote or RemoteKeys(), claims)
         trace = _trace(source, os.environ if environ is None else environ, faults)
         self.tls = processor_tls.load(source, faults)
         if faults:
             raise source.explain(faults)
         self.fetched = authenticate.fetched
         self.without_keys = authenticate.without_keys
+        self._judge = _judge(settings, os.environ if environ is None else environ)
         self.source = source
         self.catalogue = catalogue
         endpoints = Endpoints(settings.routes)
@@ -130,7 +140,7 @@ class Gateway:
         }
 
     def exchange(self, now: float) -> Exchange:
-        return Exchange(Facts(started=now), self._settings)
+        return Exchange(Facts(started=now), self._settings, self._auto_mode)
 
     def ended(self, exchange: Exchange) -> None:
         """Called once, when nothing more will come."""
@@ -148,6 +158,13 @@ class Gateway:
             if rejection := await step(exchange.facts, now):
                 return [exchange.reject(rejection)]
         return self.go_on(exchange, event, now)
+
+    async def judge(self, exchange: Exchange) -> Judged:
+        """What the judge says of the calls that `exchange.verdicts` holds open."""
+        verdicts = exchange.verdicts
+        if self._judge is None or verdicts is None:
+            return Judged({})
+        return Judged(await self._judge(exchange.facts, verdicts.question, verdicts.open))
 
     def go_on(self, exchange: Exchange, event: Event, now: float) -> list[Action]:
         """What follows without asking policy. Raises exchange.OutOfOrder."""
@@ -182,10 +199,27 @@ def _trace(source: Source, environ: Mapping[str, str], faults: list[Fault]) -> S
     return Trace(settings, {name: value.reveal() for name, value in found.items() if value is not None})
 
 
-def _claims_read(rules: Rules, settings: Config) -> frozenset[str] | None:
+def _auto_mode(source: Source, catalogue: Catalogue, faults: list[Fault]) -> AutoMode | None:
+    settings = source.config.auto_mode
+    if settings is None:
+        return None
+    if settings.judge is not None:
+        check_judge(settings.judge, catalogue, faults)
+    return AutoMode(source, settings, faults)
+
+
+def _judge(settings: Config, environ: Mapping[str, str]) -> "Judge | None":
+    if settings.auto_mode is None or settings.auto_mode.judge is None:
+        return None
+    from extproc.policy.judge import Judge
+
+    return Judge(settings.auto_mode.judge, environ.get(GATEWAY_SOCKET))
+
+
+def _claims_read(settings: Config, *of_rules: frozenset[str] | None) -> frozenset[str] | None:
     """Names of the claims that rules, records or metrics read. None: they may read any."""
-    named = rules.claims()
-    return None if named is None else named.union(_claims(settings))
+    known = [names for names in of_rules if names is not None]
+    return None if len(known) < len(of_rules) else frozenset().union(*known, _claims(settings))
 
 
 def _claims(settings: Config) -> list[str]:

@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from extproc import members
+from extproc.schema_auto_mode import AutoMode
 from extproc.schema_limits import Limits
 from extproc.schema_tls import STRICT, Processor, Tls
 from extproc.wire import Dialect
@@ -376,6 +377,7 @@ class Config(_Strict):
     limits: Limits = Limits()
     workers: int | None = Field(None, ge=1, le=64)
     processor: Processor = Processor()
+    auto_mode: AutoMode | None = None
 
     @model_validator(mode="after")
     def _room(self) -> "Config":

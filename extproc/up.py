@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING, TextIO
 
 from extproc import config, envoy, lines, processor_tls
 from extproc.config import Invalid, Source
+from extproc.envoy_listener import OWN_SOCKET
 from extproc.front import KEYS_SECONDS, Front, NotTaken
+from extproc.gateway import GATEWAY_SOCKET
 from extproc.printable import show
 from extproc.server.processes import Child, Group, NotStarted, start, supervise
 from extproc.server.status import Status
@@ -89,6 +91,7 @@ async def serve(options: Options, processor: str, envoy_folder: Path | None = No
         environ = dict(os.environ)
         source = config.load(options.config)
         addresses = envoy.processor_addresses(processor, source.workers(options.workers))
+        environ |= _own_socket(source, envoy_folder)
         front = Front(envoy_folder, addresses) if envoy_folder else None
         reloader = Reloader(options.config, environ, front, beside.reload_now, processors=addresses)
         if envoy_folder and front:
@@ -162,7 +165,7 @@ async def _start(options: Options, environ: dict[str, str], beside: "_Beside", g
     _check_port(source)  # after the file's mistakes, which are to be mended first
     with _writing("Envoy's files", folder):
         await front.begin(reloader.source)
-    environ |= beside.start(source, addresses, reloader.status, front)
+    environ |= beside.start(source, addresses, reloader.status, front) | _own_socket(source, folder)
     workers = [reloader.crew.worker(options.config, address, 0, environ) for address in addresses]
     proxy = _envoy(folder, environ, raw=options.json or not sys.stdout.isatty())
     beside.front = front
@@ -189,6 +192,16 @@ async def _start_demo(demo: Demo, environ: dict[str, str], groups: list[Group]) 
     groups.append([child])
     await child.start()
     environ[demo.url] = child.first_line.removeprefix("demo model: ")
+
+
+def _own_socket(source: Source, envoy_folder: Path | None) -> dict[str, str]:
+    """For the workers' environment: where Envoy accepts the gateway's own calls. Raises CannotStart."""
+    if envoy_folder is not None:
+        return {GATEWAY_SOCKET: str((envoy_folder / OWN_SOCKET).absolute())}
+    auto_mode = source.config.auto_mode
+    if auto_mode is not None and auto_mode.judge is not None and auto_mode.judge.socket is None:
+        raise CannotStart("auto_mode.judge needs `socket`, since this gateway does not know the folder of its Envoy")
+    return {}
 
 
 def _demo_configuration(folder: Path) -> Path:

@@ -24,11 +24,13 @@ class Part(StrEnum):
     PROVIDER = "provider"
     MODEL = "model"
     LLM = "llm"
+    ANSWER = "answer"
 
 
 AT_HEADERS = frozenset({Part.CALLER, Part.REQUEST, Part.SOURCE})
-BUT_FOR_THE_BODY = frozenset(Part) - {Part.LLM}
-EVERYTHING = frozenset(Part)
+EVERYTHING = frozenset(Part) - {Part.ANSWER}
+"""All that is known when a call is admitted."""
+BUT_FOR_THE_BODY = EVERYTHING - {Part.LLM}
 
 
 class Variable(NamedTuple):
@@ -91,6 +93,8 @@ def values(part: Part, facts: Facts, model: Resolved | None) -> Values:
             return {"model": model.name, "upstream_model": model.upstream} if model else {}
         case Part.LLM:
             return _llm(facts, model) if model else {}
+        case Part.ANSWER:
+            return {}
 
 
 def _caller(caller: Caller) -> Values:

@@ -75,6 +75,12 @@ PER_TOKEN = Metric(
 WARNINGS = Metric(
     "translation_warnings", Counter, "What was not carried over, or only nearly.", ("action", "field"), claims=False
 )
+VERDICTS = Metric(
+    "extproc_auto_mode_verdicts", Counter,
+    "Answers whose calls of tools were judged for the client (`auto_mode`), by the strictest verdict, `allow`, "
+    "`unavailable` or `deny`, and by who gave it: `rule`, `judge`, `provider`, `otherwise`.",
+    ("outcome", "by"), claims=False,
+)  # fmt: skip
 LEFT_OUT = Metric(
     "extproc_log_left_out", Counter, "Refusals of callers without a credential that were counted and not logged.",
     claims=False,
@@ -109,7 +115,7 @@ WITHOUT_KEYS = Metric(
     "extproc_keys_unavailable", Counter, "Calls refused because an issuer's keys could not be fetched.", claims=False
 )
 METRICS = (
-    REQUESTS, TOKENS, DURATION, FIRST, PER_TOKEN, WARNINGS, LEFT_OUT, LEFT_OUT_BY_ENVOY, IN_FLIGHT,
+    REQUESTS, TOKENS, DURATION, FIRST, PER_TOKEN, WARNINGS, VERDICTS, LEFT_OUT, LEFT_OUT_BY_ENVOY, IN_FLIGHT,
     IN_FORCE, SINCE, GENERATION, RELOADS, DELETED, READY, WITHOUT_KEYS,
 )  # fmt: skip
 
@@ -161,6 +167,7 @@ class Metrics:
         self._first = _histogram(FIRST, own, registry)
         self._per_token = _histogram(PER_TOKEN, own, registry)
         self._warnings = Counter(WARNINGS.name, WARNINGS.meaning, WARNINGS.labels, registry=registry)
+        self._verdicts = Counter(VERDICTS.name, VERDICTS.meaning, VERDICTS.labels, registry=registry)
         self._left_out = Counter(LEFT_OUT.name, LEFT_OUT.meaning, registry=registry)
         self._without_keys = Counter(WITHOUT_KEYS.name, WITHOUT_KEYS.meaning, registry=registry)
         # A worker that is gone serves nothing: `live`.
@@ -188,6 +195,8 @@ class Metrics:
             self._used(seen, common, claims)
         if not reason and seen.get("gen_ai.request.stream"):
             self._paced(seen, (*common, *claims))
+        if outcome := seen.get(record.AUTO_MODE_OUTCOME):
+            self._judged(str(outcome), str(seen.get(record.AUTO_MODE_RULE)))
         for warning in str(seen.get("warnings", "")).split(","):
             if warning:
                 self._warned(warning)
@@ -217,6 +226,9 @@ class Metrics:
         for name, histogram in ((record.FIRST, self._first), (record.PACE, self._per_token)):
             if isinstance(seconds := seen.get(name), int | float):
                 histogram.labels(*labels).observe(seconds)
+
+    def _judged(self, outcome: str, by: str) -> None:
+        self._verdicts.labels(outcome, "rule" if by.startswith("auto_mode.rules.") else by).inc()
 
     def _warned(self, warning: str) -> None:
         """Positions are no label: `tools.3.input_schema` counts as `tools.input_schema`, and an id does not count."""

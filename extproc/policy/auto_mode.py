@@ -4,17 +4,16 @@ Claude Code asks for them in auto mode (wire/safeguards.py). The first rule that
 decides are for the judge, if there is one. What nobody has judged is never allowed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from extproc import record, schema_auto_mode
-from extproc.config import Fault, Source
-from extproc.events import Record
-from extproc.facts import Facts
-from extproc.policy.cel import Language, Rule
-from extproc.policy.variables import VARIABLES, Part, Variable, values
-from extproc.providers import Catalogue
-from extproc.wire.safeguards import PROVIDER, HeldAnswer, Outcome, Question, ToolCall, Verdict
+from extproc.config import schema_auto_mode
+from extproc.config.loading import Fault, Source
+from extproc.policy.authorization.cel import Language, Rule
+from extproc.policy.authorization.variables import VARIABLES, Part, Variable, values
+from extproc.policy.facts import Facts
+from extproc.providers.providers import Catalogue
+from extproc.wire.safeguards import Outcome, Question, ToolCall, Verdict
 
 OTHERWISE = "otherwise"
 NOT_ALLOWED = "the company's policy for this gateway does not allow it"
@@ -94,69 +93,3 @@ def check_judge(settings: schema_auto_mode.Judge, catalogue: Catalogue, faults: 
     """Adds a fault where nobody answers to the judge's name."""
     if catalogue.resolve(settings.model) is None:
         faults.append(Fault(("auto_mode", "judge", "model"), f"no model of `models` answers to {settings.model!r}"))
-
-
-class Verdicts:
-    """The verdicts on one answer: what of it passes, what is held back, and who has decided."""
-
-    def __init__(self, policy: AutoMode, facts: Facts, question: Question) -> None:
-        self.question = question
-        self.open: tuple[ToolCall, ...] = ()
-        """Calls that wait for the judge; until `settle` the answer's end is held back."""
-        self.record: Record = {}
-        """Of the strictest verdict; empty as long as nothing is decided."""
-        self._policy = policy
-        self._facts = facts
-        self._answer = HeldAnswer()
-        self._decided: list[Verdict | None] = []
-
-    def feed(self, data: bytes, *, end: bool) -> bytes:
-        """What may go to the client now. `end`: nothing follows."""
-        passed = self._answer.feed(data)
-        if self._answer.held and not self._decided:
-            passed += self._decide()
-        return passed + self._answer.rest() if end else passed
-
-    def settle(self, judged: Mapping[str, Verdict]) -> bytes:
-        """The answer's end. `judged`: by the calls' ids, what the judge says of those that are open."""
-        self.open = ()
-        found: dict[str, Verdict] = {}
-        for call, decided in zip(self._answer.calls, self._decided, strict=True):
-            verdict = decided or self._policy.judged_or_otherwise(judged.get(call.id))
-            # Two calls of one id have one verdict, the stricter.
-            found[call.id] = max(verdict, found.get(call.id, verdict), key=lambda one: one.outcome)
-        strictest = max(found.values(), key=lambda one: one.outcome)
-        self.record = {record.AUTO_MODE_OUTCOME: strictest.outcome.name.lower(), record.AUTO_MODE_RULE: strictest.by}
-        return self._answer.release(found)
-
-    def give_up(self) -> bytes:
-        """What is held, without verdicts: the answer has failed."""
-        self.open = ()
-        return self._answer.give_up()
-
-    def _decide(self) -> bytes:
-        calls = self._answer.calls
-        by_rule = self._policy.by_rule(self._facts, self.question, calls)
-        self._decided = [
-            _stricter(verdict, _of_provider(self._answer.provided.get(call.id)))
-            for call, verdict in zip(calls, by_rule, strict=True)
-        ]
-        waiting = [call for call, decided in zip(calls, self._decided, strict=True) if decided is None]
-        if self._policy.judged and waiting:
-            self.open = tuple(waiting)
-            return b""
-        return self.settle({})
-
-
-def _of_provider(found: Mapping[str, object] | None) -> Verdict | None:
-    if found is None:
-        return None
-    outcome = Outcome.ALLOW if found.get("outcome") == "not_flagged" else Outcome.DENY
-    return Verdict(outcome, "", PROVIDER)
-
-
-def _stricter(ours: Verdict | None, providers: Verdict | None) -> Verdict | None:
-    """Where the provider has judged, ours counts only if it is stricter."""
-    if ours is None or providers is None:
-        return ours or providers
-    return ours if ours.outcome > providers.outcome else providers

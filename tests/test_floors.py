@@ -28,12 +28,12 @@ FLOORS: list[set[str]] = [
         "lines",
         "stand_ins",
     },
-    {"server", "envoy", "envoy_limits", "envoy_listener", "envoy_replies"},
+    {"server", "web", "envoy", "envoy_limits", "envoy_listener", "envoy_replies"},
     {"gateway"},
-    {"exchange", "answer", "passed", "policy", "preparation", "tracing"},
+    {"exchange", "answer", "passed", "policy", "preparation", "tracing", "sign_in"},
     {"translate", "record"},
     {"facts"},
-    {"credentials", "endpoints", "model_paths", "model_settings", "providers", "processor_tls"},
+    {"credentials", "endpoints", "model_paths", "model_settings", "providers", "processor_tls", "store"},
     {
         "wire",
         "events",
@@ -42,7 +42,9 @@ FLOORS: list[set[str]] = [
         "files",
         "schema",
         "schema_limits",
+        "schema_sign_in",
         "schema_tls",
+        "schema_values",
         "settings",
         "profiles",
         "printable",
@@ -72,10 +74,16 @@ BANS: list[tuple[str, Callable[[str], bool], str]] = [
         _HTTP,
         lambda module: (
             module != "extproc.policy.fetch"
-            and unit(module) not in {"demo", "cli", "claude_checks", "reach", "envoy_admin"}
+            and unit(module) not in {"demo", "cli", "claude_checks", "reach", "envoy_admin", "web", "sign_in"}
         ),
-        "only policy.fetch speaks HTTP outwards",
+        "only policy.fetch and the web process speak HTTP outwards",
     ),
+    (
+        r"(starlette|uvicorn)(\.|$)|extproc\.web\.(?!topics$)",
+        lambda module: unit(module) != "web",
+        "only the web process loads a web framework",
+    ),
+    (r"redis(\.|$)", lambda module: unit(module) != "store", "only the store knows Redis"),
     (r"opentelemetry(\.|$)", lambda module: module != "extproc.tracing", "off unless configured, and an extra"),
     (
         r"prometheus_client(\.|$)",

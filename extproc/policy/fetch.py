@@ -17,7 +17,7 @@ import httpx
 
 from extproc.policy import keys
 from extproc.policy.places import NotFetched, Place, trusting
-from extproc.schema import key_url
+from extproc.schema_values import key_url
 
 SECONDS = 10.0
 """For all of it."""

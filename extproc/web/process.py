@@ -70,7 +70,7 @@ async def serve(config: Path, address: str) -> None:
     """Serves until SIGTERM, or until the supervisor is gone. Raises config.Invalid, StoreDown, OSError."""
     gateways = Gateways(config)
     await gateways.begin()
-    store = open_store(gateways.current().source)
+    store = open_store(gateways.current().source, os.environ)
     listening = _listen(address)
     settings: dict[str, Any] = {"lifespan": "off", "ws": "none", "log_config": None, "access_log": False}
     settings |= {"server_header": False, "proxy_headers": False, "limit_concurrency": MAX_REQUESTS}

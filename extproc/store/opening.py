@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from extproc import credentials
-from extproc.config import Fault, Source
+from extproc.config.loading import Fault, Source
+from extproc.providers import credentials
 from extproc.store.embedded import EmbeddedStore
 from extproc.store.interface import Store
 

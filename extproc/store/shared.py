@@ -11,7 +11,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, AuthorizationError, RedisError, ResponseError
 from redis.retry import Retry
 
-from extproc.schema_sign_in import Redis
+from extproc.config.schema_sign_in import Redis
 from extproc.store.interface import StoreDown
 
 _SWAP = """

@@ -5,7 +5,7 @@ from starlette.responses import Response
 
 from extproc.errors import Kind, Reason, Rejection
 from extproc.events import Headers
-from extproc.facts import Caller, Facts
+from extproc.policy.facts import Caller, Facts
 from extproc.web.context import Context
 from extproc.web.topics import ADDRESS_HEADER
 from extproc.wire import rejections

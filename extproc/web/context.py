@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from extproc.gateway import Gateway
-from extproc.policy.authenticate import Authenticate
-from extproc.policy.places import trusting
+from extproc.gateway.gateway import Gateway
+from extproc.policy.authentication.authenticate import Authenticate
+from extproc.policy.keys.places import trusting
 from extproc.store.interface import Store
 
 HTTP_SECONDS = 10.0

@@ -15,13 +15,13 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from extproc.config import Invalid
-from extproc.policy.authenticate import Authenticate
+from extproc.config.loading import Invalid
+from extproc.config.processor_tls import host_of, is_tcp
+from extproc.policy.authentication.authenticate import Authenticate
 from extproc.printable import log_to_stderr, show
-from extproc.processor_tls import host_of, is_tcp
-from extproc.server.gateways import Configuration, Gateways
 from extproc.store.interface import Store, StoreDown
 from extproc.store.opening import open_store
+from extproc.transport.gateways import Configuration, Gateways
 from extproc.web.app import application
 from extproc.web.context import Clients, Context
 

@@ -4,8 +4,8 @@ path here needs a check of its own (`web.callers`) unless everybody may use it. 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from extproc.config import Fault, Source
-from extproc.schema import Config
+from extproc.config.loading import Fault, Source
+from extproc.config.schema import Config
 
 ADDRESS_HEADER = "x-extproc-client-address"
 """The client's address, set by Envoy's route to the web process over whatever a client sent."""

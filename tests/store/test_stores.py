@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from extproc.schema_sign_in import Redis
+from extproc.config.schema_sign_in import Redis
 from extproc.store.embedded import EmbeddedStore
 from extproc.store.interface import Store, StoreDown
 from extproc.store.shared import SharedStore
@@ -209,7 +209,7 @@ def test_redis_with_tls_user_and_password(tmp_path: Path) -> None:
     authority.issue("redis", "localhost", "127.0.0.1")
     certificates = ("--tls-cert-file", f"{tmp_path}/redis.pem", "--tls-key-file", f"{tmp_path}/redis.key")
     trust = ("--tls-ca-cert-file", f"{tmp_path}/ca.pem", "--tls-auth-clients", "no")
-    user = (*"--user gateway on >correct ~extproc:* +@all".split(), *"--user default off".split())
+    user = (*["--user", "gateway", "on", ">correct", "~extproc:*", "+@all"], *["--user", "default", "off"])
     with redis_server(tmp_path, *certificates, *trust, *user, tls=True) as server:
         settings = Redis(url=server.url, username="gateway", ca_file=tmp_path / "ca.pem")
 

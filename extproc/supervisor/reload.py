@@ -7,9 +7,11 @@ exchange of the old is left, show Envoy the new alone. Whatever fails on the way
 import asyncio
 import contextlib
 import logging
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from extproc.config import processor_tls
@@ -24,6 +26,7 @@ from extproc.supervisor.front import Front, NotTaken
 from extproc.supervisor.processes import Child, worker
 from extproc.transport import orders
 from extproc.transport.status import Status
+from extproc.web import topics
 
 log = logging.getLogger("extproc")
 
@@ -39,6 +42,8 @@ AT_NEXT_START = (
     "limits.early_resets",
     "limits.memory_bytes",
     "limits.refusals_logged",
+    "store",
+    "web",
 )
 
 
@@ -54,7 +59,7 @@ class Generation:
 
 
 class Crew:
-    """The workers, and which generations each of them uses."""
+    """The workers and the web process, and which generations each of them uses."""
 
     def __init__(self, greeting: Callable[[], bytes], wanted: Callable[[Name], None]) -> None:
         """`greeting`: what a worker is told that starts now. `wanted`: a key is missing in a set."""
@@ -63,22 +68,33 @@ class Crew:
         self._workers: dict[str, Child] = {}
         self._using: dict[str, list[int]] = {}
         self._spoken = asyncio.Event()
+        self.has_web = False
 
     def worker(self, config: Path, address: str, leave: float, environ: Mapping[str, str], probe: str = "") -> Child:
         """One more, not yet started."""
 
-        def hear(line: str) -> None:
-            if (numbers := orders.using(line)) is not None:
-                self._using[address] = numbers
-                self._spoken.set()
-            elif (name := orders.wanted(line)) is not None:
-                self._wanted(name)
-
+        hear = partial(self._hear, address)
         child = worker(
             config, address, leave=leave, probe=probe, environ=environ, on_line=hear, greeting=self._greeting
         )
         self._workers[address] = child
         return child
+
+    def web(self, config: Path, address: str, environ: Mapping[str, str]) -> Child:
+        """The process of the pages, not yet started. It takes configurations and keys as the workers do."""
+        argv = [sys.executable, "-m", "extproc.web.process", str(config), address]
+        hear = partial(self._hear, address)
+        child = Child(f"web {address}", argv, environ=environ, on_line=hear, greeting=self._greeting)
+        self._workers[address] = child
+        self.has_web = True
+        return child
+
+    def _hear(self, address: str, line: str) -> None:
+        if (numbers := orders.using(line)) is not None:
+            self._using[address] = numbers
+            self._spoken.set()
+        elif (name := orders.wanted(line)) is not None:
+            self._wanted(name)
 
     def uses(self, number: int) -> bool:
         return any(number in numbers for numbers in self._using.values())
@@ -233,10 +249,14 @@ class Reloader:
         changes: dict[str, object] = {"listen": listen}
         if self._on_tcp:  # grpcio's limit for messages is set once
             changes["max_body_bytes"] = min(source.config.max_body_bytes, self._at_start.config.max_body_bytes)
+        if not self.crew.has_web:  # Envoy is to send nothing to a process that does not run
+            changes |= topics.OFF
         return source.replaced(source.config.model_copy(update=changes))
 
     async def _bring(self, new: Generation, as_written: Source) -> None:
         waiting = [key for key in AT_NEXT_START if _value(as_written, key) != _value(self._at_start, key)]
+        if not self.crew.has_web:
+            waiting += [key for key in topics.OFF if _value(as_written, key) != _value(new.source, key)]
         if as_written.config.max_body_bytes > new.source.config.max_body_bytes:
             waiting.append("max_body_bytes")
         older = [*self._older, self._current]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from extproc.events import Event, RequestBody, RequestHeaders, ResponseBody, ResponseHeaders, Silence
+from extproc.events import Event, Judged, RequestBody, RequestHeaders, ResponseBody, ResponseHeaders, Silence
 from extproc.gateway.exchange import NEXT, OutOfOrder, Phase
 from extproc.gateway.gateway import Gateway
 from tests.issuing import token
@@ -41,6 +41,7 @@ EVENTS: dict[type[Event], Event] = {
     ResponseHeaders: response_headers(),
     ResponseBody: response_body(b"{"),
     Silence: SILENCE,
+    Judged: Judged({}),
 }
 ALLOWED = {
     (Phase.NEW, RequestHeaders): Phase.ADMITTED,
@@ -50,6 +51,7 @@ ALLOWED = {
     (Phase.SENT, ResponseHeaders): Phase.ANSWERING,
     (Phase.ANSWERING, ResponseBody): Phase.ANSWERING,
     (Phase.ANSWERING, Silence): Phase.ANSWERING,
+    (Phase.ANSWERING, Judged): Phase.ANSWERING,
     (Phase.PASSED, ResponseHeaders): Phase.DONE,
     (Phase.PASSED_ERROR, ResponseBody): Phase.DONE,
 }

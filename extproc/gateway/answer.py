@@ -182,6 +182,8 @@ class Answer:
         return self.fail(rejection)
 
     def fail(self, rejection: Rejection) -> list[Action]:
+        if self._verdicts is not None:
+            self._verdicts.give_up()  # what is held back is not sent
         if self._state is not State.FLOWING:
             return self._refuse(rejection, {})
         # A plain answer has no way to say it: cut short, its JSON does not parse.

@@ -206,7 +206,7 @@ def _auto_mode(source: Source, catalogue: Catalogue, faults: list[Fault]) -> Aut
         return None
     if settings.judge is not None:
         check_judge(settings.judge, catalogue, faults)
-    return AutoMode(source, settings, faults)
+    return AutoMode(settings, faults)
 
 
 def _judge(settings: Config, environ: Mapping[str, str]) -> "Judge | None":

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from extproc.config import schema_auto_mode
-from extproc.config.loading import Fault, Source
+from extproc.config.loading import Fault
 from extproc.policy.authorization.cel import Language, Rule
 from extproc.policy.authorization.variables import VARIABLES, Part, Variable, values
 from extproc.policy.facts import Facts
@@ -34,7 +34,7 @@ class _Compiled(NamedTuple):
 class AutoMode:
     """The section `auto_mode`, compiled. Adds to `faults` what is wrong with it."""
 
-    def __init__(self, source: Source, settings: schema_auto_mode.AutoMode, faults: list[Fault]) -> None:
+    def __init__(self, settings: schema_auto_mode.AutoMode, faults: list[Fault]) -> None:
         self._rules: list[_Compiled] = []
         for index, rule in enumerate(settings.rules):
             where = ("auto_mode", "rules", index, "when")

@@ -162,7 +162,7 @@ class HeldAnswer:
         end, *rest = self._held
         self._held, self._over = [], True
         written = _with_results(end, verdicts, self.provided) if self._is_json else self._end_of_stream(end, verdicts)
-        return b"".join((written, *rest, self._frames.rest()))
+        return b"".join((written, *rest))
 
     def _pass_events(self, whole: bytes) -> bytes:
         if not self._open and b'"tool_use"' not in whole and b'"message_delta"' not in whole:
@@ -170,7 +170,7 @@ class HeldAnswer:
         events = list(split(whole))
         for at, event in enumerate(events):
             if self._is_end(event):
-                self._held = [event, b"".join(events[at + 1 :])]
+                self._held = [event, *events[at + 1 :], self._frames.rest()]
                 return b"".join(events[:at])
         return whole
 

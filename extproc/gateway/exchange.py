@@ -252,9 +252,11 @@ class Exchange:
 
     def _safeguards(self) -> Question | None:
         """What the client wants to have judged of the answer."""
-        endpoint = self.facts.endpoint
-        answers = endpoint is not None and endpoint.operation is Operation.GENERATE
-        return read_question(self.facts.raw_body) if answers and self.facts.dialect == "messages" else None
+        facts = self.facts
+        answers = facts.endpoint is not None and facts.endpoint.operation is Operation.GENERATE
+        if not answers or facts.dialect != "messages" or not (facts.heavy or "safeguards" in facts.body):
+            return None
+        return read_question(facts.raw_body)
 
     def _say(self, found: Said, job: Job) -> Action:
         """What a model shall know comes as an answer."""

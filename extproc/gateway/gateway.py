@@ -98,7 +98,8 @@ class Gateway:
         loading.Invalid with every fault at once."""
         faults: list[Fault] = []
         settings = source.config
-        catalogue, self.providers, found = providers.load(source, os.environ if environ is None else environ)
+        environ = os.environ if environ is None else environ
+        catalogue, self.providers, found = providers.load(source, environ)
         faults += [*found, *model_paths.faults(settings, self.providers)]
         self.rules = Rules(source, catalogue, faults)
         authorize_model = AuthorizeModel(self.rules)
@@ -106,20 +107,19 @@ class Gateway:
         of_calls = self._auto_mode.claims() if self._auto_mode is not None else frozenset[str]()
         claims = _claims_read(settings, self.rules.claims(), of_calls)
         authenticate = Authenticate(source, faults, remote or RemoteKeys(), claims)
-        trace = _trace(source, os.environ if environ is None else environ, faults)
+        trace = _trace(source, environ, faults)
         self.tls = processor_tls.load(source, faults)
         if faults:
             raise source.explain(faults)
         self.fetched = authenticate.fetched
         self.without_keys = authenticate.without_keys
-        self._judge = _judge(settings, os.environ if environ is None else environ)
+        self._judge = _judge(settings, environ)
         self.source = source
         self.catalogue = catalogue
         endpoints = Endpoints(settings.routes)
         self._settings = _settings(settings)
         self._admission = AdmissionControl(settings, in_flight or InFlight())
-        limits = settings.limits.body
-        bounds = Bounds(limits.tools, limits.turns, limits.parts, limits.values, limits.depth)
+        bounds = _bounds(settings)
         self._steps: dict[type[Event], tuple[Step, ...]] = {
             RequestHeaders: (
                 *([trace] if trace is not None else []),
@@ -135,7 +135,7 @@ class Gateway:
                 ReadBody(bounds),
                 FindModel(catalogue),
                 CheckBody(self.rules),
-                PrepareHeavyBody(self.rules, bounds, limits.seconds, prepare),
+                PrepareHeavyBody(self.rules, bounds, settings.limits.body.seconds, prepare),
                 authorize_model,
             ),
         }
@@ -172,6 +172,11 @@ class Gateway:
         if isinstance(event, ResponseHeaders):
             self._admission.release_body(exchange.facts)
         return exchange.handle(event, now)
+
+
+def _bounds(config: Config) -> Bounds:
+    limits = config.limits.body
+    return Bounds(limits.tools, limits.turns, limits.parts, limits.values, limits.depth)
 
 
 def _settings(config: Config) -> Settings:

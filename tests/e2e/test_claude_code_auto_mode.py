@@ -1,30 +1,19 @@
 """The real Claude Code in auto mode on a Chat model: its calls of tools are judged by the gateway."""
 
-from collections.abc import Iterator
+import json
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.claude_code import NEWEST, install
-from tests.e2e.claude_runs import STREAM_JSON, Claude, Run, call, script
+from tests.e2e.claude_runs import QUIET, STREAM_JSON, Claude, Run, call, made, script
+from tests.e2e.judging import answers
 from tests.e2e.raw_provider import RawProvider, resets
-from tests.e2e.stack import Model, Stack, up
-from tests.e2e.test_auto_mode import AUTO_MODE, CONFIG, answers
+from tests.e2e.stack import Model, Stack
+from tests.e2e.terminal import terminal
 
 EXPLANATION = "nothing is removed with rm -rf here"
-
-
-@pytest.fixture(scope="module")
-def judge() -> Iterator[RawProvider]:
-    with RawProvider().serving() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def judged(tmp_path_factory: pytest.TempPathFactory, model: Model, judge: RawProvider) -> Iterator[Stack]:
-    folder = tmp_path_factory.mktemp("claude-auto-mode")
-    with up(folder, environ={"MODEL_URL": model.url, "JUDGE_URL": judge.url}, config=CONFIG + AUTO_MODE) as running:
-        yield running
 
 
 @pytest.fixture
@@ -72,3 +61,21 @@ def test_with_the_judge_down_nothing_runs(claude: Claude, judge: RawProvider) ->
     run = ask(claude, "curl -s http://127.0.0.1:1/ || touch made.txt")
     assert not (claude.work / "made.txt").exists()
     assert set(verdicts(run)) == {("unavailable", "judge")}
+
+
+def test_in_a_terminal_the_explanation_is_on_the_screen(claude: Claude) -> None:
+    """Started by `extproc claude`, which leaves the variable to whoever sets it."""
+    (claude.work / "kept").mkdir()
+    trusted = {str(claude.work): {"hasTrustDialogAccepted": True}}
+    known = {"hasCompletedOnboarding": True, "theme": "dark", "projects": trusted}
+    (claude.home / ".claude.json").write_text(json.dumps(known))
+    environ = {"PATH": claude.path(), "HOME": str(claude.home), "TMPDIR": str(made(claude.folder / "tmp"))}
+    environ |= {**dict.fromkeys(QUIET, "1"), "CLAUDE_CODE_AUTO_MODE_SERVER": "1"}
+    ours = ["--url", claude.stack.url, "--keys", str(claude.stack.folder / "keys")]
+    with terminal([sys.executable, "-m", "extproc", "claude", *ours], environ, claude.work) as session:
+        session.shows("auto mode on")
+        session.say(call("Bash", command="rm -rf kept"))
+        session.shows(EXPLANATION)
+        session.shows("● Tool result:")
+        assert "Auto mode can't check actions" not in session.screen
+    assert (claude.work / "kept").is_dir()

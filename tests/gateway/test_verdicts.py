@@ -197,7 +197,7 @@ def claudes(command: str, provided: str) -> bytes:
     arguments = {"type": "input_json_delta", "partial_json": f'{{"command": "{command}"}}'}
     status = {"type": "available", "tool_uses": {"a": {"type": "evaluated", "outcome": provided}}}
     results = [{"type": "dangerous_tool_use", "status": status}]
-    events = [
+    events: list[Json] = [
         {"type": "message_start", "message": {"type": "message", "id": "m", "content": [], "usage": {}}},
         {"type": "content_block_start", "index": 0, "content_block": block},
         {"type": "content_block_delta", "index": 0, "delta": arguments},
@@ -205,9 +205,7 @@ def claudes(command: str, provided: str) -> bytes:
         {"type": "message_delta", "delta": {"stop_reason": "tool_use", "safeguard_results": results}},
         {"type": "message_stop"},
     ]
-    return b"".join(
-        b"event: %s\ndata: %s\n\n" % (str(one["type"]).encode(), msgspec.json.encode(one)) for one in events
-    )
+    return b"".join(b"event: %s\ndata: %s\n\n" % (one["type"].encode(), msgspec.json.encode(one)) for one in events)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Rules that judge calls of tools: the first that holds decides, and what cannot be told is never allowed."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -142,10 +143,17 @@ def test_a_wrong_section_is_a_fault(tmp_path: Path, text: str, fault: str) -> No
 
 def test_claims_that_only_these_rules_read_are_kept_of_a_token() -> None:
     made = policy(allow("jwt.team == 'x'"), deny("'y' in jwt.groups"))
-    assert made.claims() == {"team", "groups"}
+    assert made.claims() == frozenset({"team", "groups"})
     assert policy(allow("size(jwt) > 1")).claims() is None
 
 
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "auto-mode.md").read_text("utf-8")
+
+
+def test_the_example_of_the_page(tmp_path: Path) -> None:
+    [example] = re.findall(r"```yaml\n(auto_mode:.*?)```", PAGE, re.DOTALL)
+    assert faults(tmp_path, f"{GATEWAY}\n{example}") == []
+
+
 def test_the_page_names_every_variable() -> None:
-    page = (Path(__file__).resolve().parents[2] / "docs" / "auto-mode.md").read_text("utf-8")
-    assert not [one.name for one in RULE_VARIABLES if f"`{one.name}`" not in page]
+    assert not [one.name for one in RULE_VARIABLES if f"`{one.name}`" not in PAGE]

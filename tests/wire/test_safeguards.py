@@ -128,8 +128,8 @@ def test_only_the_end_of_the_conversation_is_kept_and_no_huge_message() -> None:
 def test_the_end_of_a_stream_is_held_until_the_verdicts_are_there() -> None:
     held = HeldAnswer()
     before, end = stream(*CALLS).split(b"event: message_delta")
-    assert held.feed(before) == before and not held.held
-    assert held.feed(b"event: message_delta" + end) == b"" and held.held
+    assert (held.feed(before), held.held) == (before, False)
+    assert held.feed(b"event: message_delta" + end) == b""
     assert held.calls == [ToolCall("a", "Bash", {"command": "ls"}), ToolCall("b", "Bash", {})]
     assert held.feed(b": comment\n\n") == b""
     out = held.release({"a": ALLOW, "b": DENY})

@@ -16,8 +16,8 @@ E2E = ROOT / "tests" / "e2e"
 # All of whose tests are about faults.
 MODULES = (
     "answer_faults", "bugs", "client_faults", "connections", "drain", "file_faults", "heavy_bodies", "judge_faults",
-    "memory", "outliers", "overload", "processor_faults", "provider_faults", "retries", "start", "timeouts", "tls", "uploads",
-    "worker_faults",
+    "memory", "outliers", "overload", "processor_faults", "provider_faults", "retries", "start", "timeouts", "tls",
+    "uploads", "worker_faults",
 )  # fmt: skip
 SECTIONS: dict[str, type[BaseModel]] = {
     "providers.*.timeouts.": schema.Timeouts,

@@ -104,8 +104,7 @@ class Gateway:
         self.rules = Rules(source, catalogue, faults)
         authorize_model = AuthorizeModel(self.rules)
         self._auto_mode = _auto_mode(source, catalogue, faults)
-        of_calls = self._auto_mode.claims() if self._auto_mode is not None else frozenset[str]()
-        claims = _claims_read(settings, self.rules.claims(), of_calls)
+        claims = _claims_read(settings, self.rules, self._auto_mode)
         authenticate = Authenticate(source, faults, remote or RemoteKeys(), claims)
         trace = _trace(source, environ, faults)
         self.tls = processor_tls.load(source, faults)
@@ -222,10 +221,11 @@ def _judge(settings: Config, environ: Mapping[str, str]) -> "Judge | None":
     return Judge(settings.auto_mode.judge, environ.get(GATEWAY_SOCKET))
 
 
-def _claims_read(settings: Config, *of_rules: frozenset[str] | None) -> frozenset[str] | None:
+def _claims_read(settings: Config, rules: Rules, auto_mode: AutoMode | None) -> frozenset[str] | None:
     """Names of the claims that rules, records or metrics read. None: they may read any."""
-    known = [names for names in of_rules if names is not None]
-    return None if len(known) < len(of_rules) else frozenset().union(*known, _claims(settings))
+    of_rules = rules.claims()
+    of_calls = auto_mode.claims() if auto_mode is not None else frozenset[str]()
+    return None if of_rules is None or of_calls is None else of_rules.union(of_calls, _claims(settings))
 
 
 def _claims(settings: Config) -> list[str]:

@@ -92,6 +92,9 @@ class SignIn(BaseModel):
     """32 bytes in base64, by which refresh tokens are sealed. Absent: made on first start, kept in the store."""
     notice: str | None = Field(None, max_length=500)
     """Plain text that Claude Code shows before the sign-in."""
+    attempts_per_address: int = Field(60, ge=5)
+    """Sign-ins that one address may begin in ten minutes, and codes that it may try. Behind a load balancer all
+    developers have one address."""
     exchange: list[Exchange] = []
 
     @field_validator("scopes")

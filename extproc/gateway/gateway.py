@@ -3,7 +3,7 @@
 import os
 import re
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,8 @@ from extproc.policy.keys.remote_keys import RemoteKeys
 from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, ReadBody
 from extproc.providers import credentials, model_paths, providers
 from extproc.providers.providers import Catalogue
+from extproc.sign_in import configuration as sign_in
+from extproc.store import opening
 from extproc.translate import models
 from extproc.wire.paths import canonical
 
@@ -104,8 +106,12 @@ class Gateway:
         self.rules = Rules(source, catalogue, faults)
         authorize_model = AuthorizeModel(self.rules)
         self._auto_mode = _auto_mode(source, catalogue, faults)
-        claims = _claims_read(settings, self.rules, self._auto_mode)
-        authenticate = Authenticate(source, faults, remote or RemoteKeys(), claims)
+        authenticate = Authenticate(
+            source, faults, remote or RemoteKeys(), _claims_read(settings, self.rules, self._auto_mode)
+        )
+        self.sign_in = sign_in.load(source, environ, faults)
+        """The section `sign_in` with its secrets and rules; None where there is none."""
+        faults += opening.faults(source, environ)
         trace = _trace(source, environ, faults)
         self.tls = processor_tls.load(source, faults)
         if faults:
@@ -115,29 +121,31 @@ class Gateway:
         self._judge = _judge(settings, environ)
         self.source = source
         self.catalogue = catalogue
-        endpoints = Endpoints(settings.routes)
         self._settings = _settings(settings)
         self._admission = AdmissionControl(settings, in_flight or InFlight())
-        bounds = _bounds(settings)
         self._steps: dict[type[Event], tuple[Step, ...]] = {
             RequestHeaders: (
                 *([trace] if trace is not None else []),
-                FindEndpoint(endpoints, self.providers),
+                FindEndpoint(Endpoints(settings.routes), self.providers),
                 authenticate,
                 Authorize(self.rules),
                 CheckRequest(settings.max_body_bytes),
                 ListModels(catalogue, authorize_model),
                 self._admission,
             ),
-            RequestBody: (
-                self._admission.reserve_body,
-                ReadBody(bounds),
-                FindModel(catalogue),
-                CheckBody(self.rules),
-                PrepareHeavyBody(self.rules, bounds, settings.limits.body.seconds, prepare),
-                authorize_model,
-            ),
+            RequestBody: (self._admission.reserve_body, *self._body_steps(prepare), authorize_model),
         }
+
+    def _body_steps(self, prepare: Prepare) -> Sequence[Step]:
+        """Those that read a body."""
+        limits = self.source.config.limits.body
+        bounds = Bounds(limits.tools, limits.turns, limits.parts, limits.values, limits.depth)
+        return (
+            ReadBody(bounds),
+            FindModel(self.catalogue),
+            CheckBody(self.rules),
+            PrepareHeavyBody(self.rules, bounds, limits.seconds, prepare),
+        )
 
     def exchange(self, now: float) -> Exchange:
         return Exchange(Facts(started=now), self._settings, self._auto_mode)
@@ -171,11 +179,6 @@ class Gateway:
         if isinstance(event, ResponseHeaders):
             self._admission.release_body(exchange.facts)
         return exchange.handle(event, now)
-
-
-def _bounds(config: Config) -> Bounds:
-    limits = config.limits.body
-    return Bounds(limits.tools, limits.turns, limits.parts, limits.values, limits.depth)
 
 
 def _settings(config: Config) -> Settings:

@@ -19,11 +19,14 @@ from extproc.config.files import DeletedFiles, Files
 from extproc.config.loading import Fault, Invalid, Source
 from extproc.envoy import configuration
 from extproc.gateway import gateway
+from extproc.policy.authentication.revocations import Revoked
 from extproc.policy.keys.key_sets import Name, News, Plan
+from extproc.policy.keys.places import Place
 from extproc.policy.keys.remote_keys import RemoteKeys
 from extproc.supervisor import advice, front
 from extproc.supervisor.front import Front, NotTaken
 from extproc.supervisor.processes import Child, worker
+from extproc.supervisor.sign_in import SignInState
 from extproc.transport import orders
 from extproc.transport.status import Status
 from extproc.web import topics
@@ -138,8 +141,9 @@ class Reloader:
         self._front = front
         self._now = now
         self._processors = processors
-        self._keys = RemoteKeys(tell=self._tell)
+        self._keys = RemoteKeys(self._fetch, tell=self._tell)
         self._fetching: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
         self.crew = Crew(self._greeting, self._keys.wanted)
         self.status = Status()
         self._files = Files()
@@ -147,21 +151,31 @@ class Reloader:
         self._warnings: list[str] = []
         self._at_start, fetched = self._load(self._files)
         self._current = Generation(1, narrow(self._at_start), self._files, fetched)
+        self._sign_in = SignInState(self._at_start, environ, self._tell)
         self._older: list[Generation] = []
 
     def fetch_keys(self) -> None:
         """From now on, for all workers."""
+        self._sign_in.use(self._current.source)
         self._keys.use(self._current.fetched)
         self._fetching = asyncio.create_task(self._keys.run())
+        self._looking = asyncio.create_task(self._sign_in.run())
 
     @property
     def source(self) -> Source:
         return self._current.source
 
     def _greeting(self) -> bytes:
-        return b"".join([*map(orders.encoded, self._keys.news()), self._current.order()])
+        known: list[News | Revoked] = [
+            *self._keys.news(),
+            *([self._sign_in.revoked] if self._sign_in.revoked.until else []),
+        ]
+        return b"".join([*map(orders.encoded, known), self._current.order()])
 
-    def _tell(self, news: News) -> None:
+    async def _fetch(self, place: Place) -> tuple[object, float | None]:
+        return await self._sign_in.fetch(place)
+
+    def _tell(self, news: News | Revoked) -> None:
         self.crew.tell(orders.encoded(news))
 
     async def watch(self) -> None:
@@ -265,6 +279,7 @@ class Reloader:
         elif self._static(new.source) != self._static(self._current.source):
             log.warning("Envoy needs to be told of this change: see `extproc envoy-config`")
         self._older, self._current = older, new
+        self._sign_in.use(new.source)
         self._keys.use(new.fetched)
         # An issuer's calls go on while its keys come from a new place.
         await self._keys.first_fetches()

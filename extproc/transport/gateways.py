@@ -14,6 +14,7 @@ from extproc.gateway import gateway
 from extproc.gateway.gateway import Gateway
 from extproc.gateway.preparation import Prepare, prepare_here
 from extproc.policy.admit import InFlight
+from extproc.policy.authentication.revocations import Revoked
 from extproc.policy.keys.given_keys import GivenKeys
 from extproc.policy.keys.key_sets import News
 from extproc.transport import orders
@@ -90,12 +91,17 @@ class Gateways:
             self._say()
 
     async def _next(self) -> Order | None:
-        """Takes all news that come before it."""
+        """Takes all news and revocations that come before it."""
         if self._supervisor is None:
             return None
-        while isinstance(message := await orders.read(self._supervisor), News):
-            self.keys.take(message)
-        return message
+        while True:
+            match message := await orders.read(self._supervisor):
+                case News():
+                    self.keys.take(message)
+                case Revoked():
+                    self.keys.revocations.replace(message)
+                case _:
+                    return message
 
     def _made(self, order: Order) -> Gateway:
         files = Files({Path(path): content for path, content in order.contents.items()})

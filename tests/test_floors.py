@@ -29,7 +29,11 @@ _HTTP = r"(httpx|aiohttp|requests|urllib3)(\.|$)|urllib\.request$|http\.client$"
 BANS: list[tuple[str, Callable[[str], bool], str]] = [
     (_GRPC, lambda module: unit(module) not in {"transport", "pb"}, "only transport speaks gRPC"),
     (r"extproc\.pb(\.|$)", lambda module: unit(module) not in {"transport", "pb"}, "only transport knows protobuf"),
-    (r"google\.protobuf", lambda module: unit(module) not in {"transport", "pb"}, "only transport knows protobuf"),
+    (
+        r"google\.protobuf",
+        lambda module: unit(module) not in {"transport", "pb"} and module != "extproc.web.otlp",
+        "only transport knows protobuf, and what reads OTLP",
+    ),
     (
         r"extproc\.config(\.|$)|logging(\.|$)",
         lambda module: unit(module) in {"wire", "translate"},
@@ -49,7 +53,11 @@ BANS: list[tuple[str, Callable[[str], bool], str]] = [
         "only the web process loads a web framework",
     ),
     (r"redis(\.|$)", lambda module: unit(module) != "store", "only the store knows Redis"),
-    (r"opentelemetry(\.|$)", lambda module: module != "extproc.gateway.tracing", "off unless configured, and an extra"),
+    (
+        r"opentelemetry(\.|$)",
+        lambda module: module not in {"extproc.gateway.tracing", "extproc.web.otlp"},
+        "off unless configured, and an extra",
+    ),
     (
         r"prometheus_client(\.|$)",
         lambda module: module not in {"extproc.transport.metrics", "extproc.supervisor.monitor"},

@@ -20,6 +20,7 @@ from extproc.config import members
 from extproc.config.schema_auto_mode import AutoMode
 from extproc.config.schema_limits import Limits
 from extproc.config.schema_sign_in import Settings, SignIn, Store, Web
+from extproc.config.schema_telemetry import Telemetry
 from extproc.config.schema_tls import STRICT, Processor, Tls
 from extproc.config.schema_values import Expressions, KeyUrl, Secret
 from extproc.wire import Dialect
@@ -332,6 +333,7 @@ class Config(_Strict):
     auto_mode: AutoMode | None = None
     sign_in: SignIn | None = None
     managed_settings: list[Settings] = []
+    telemetry: Telemetry | None = None
     store: Store = Store()
     web: Web = Web()
 

@@ -24,14 +24,16 @@ from extproc.policy.authentication.authenticate import Authenticate
 from extproc.policy.authorization.authorize import Authorize, AuthorizeModel, CheckBody
 from extproc.policy.authorization.body import Bounds
 from extproc.policy.authorization.rules import Rules
+from extproc.policy.authorization.variables import AT_HEADERS
 from extproc.policy.auto_mode import AutoMode, check_judge
 from extproc.policy.facts import Facts
 from extproc.policy.keys.key_sets import KeySets
 from extproc.policy.keys.remote_keys import RemoteKeys
 from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, ReadBody
-from extproc.providers import credentials, model_paths, providers
-from extproc.providers.providers import Catalogue
+from extproc.providers import collectors, credentials, model_paths, providers
+from extproc.providers.providers import Catalogue, Resolved
 from extproc.sign_in import configuration as sign_in
+from extproc.sign_in.managed_settings import ManagedSettings
 from extproc.store import opening
 from extproc.translate import models
 from extproc.wire.paths import canonical
@@ -111,6 +113,8 @@ class Gateway:
         )
         self.sign_in = sign_in.load(source, environ, faults)
         """The section `sign_in` with its secrets and rules; None where there is none."""
+        self.managed_settings = ManagedSettings(source, faults)
+        self.collectors = collectors.load(source, environ, faults)
         faults += opening.faults(source, environ)
         trace = _trace(source, environ, faults)
         self.tls = processor_tls.load(source, faults)
@@ -118,6 +122,7 @@ class Gateway:
             raise source.explain(faults)
         self.fetched = authenticate.fetched
         self.without_keys = authenticate.without_keys
+        self._authorize_model = authorize_model
         self._judge = _judge(settings, environ)
         self.source = source
         self.catalogue = catalogue
@@ -146,6 +151,13 @@ class Gateway:
             CheckBody(self.rules),
             PrepareHeavyBody(self.rules, bounds, limits.seconds, prepare),
         )
+
+    def usable_models(self, facts: Facts) -> list[Resolved]:
+        """The models that can be listed and that the caller may use, as far as can be said without a body."""
+        if self.rules.refusal(facts, AT_HEADERS) is not None:
+            return []
+        found = [resolved for name in self.catalogue.names() if (resolved := self.catalogue.resolve(name))]
+        return [resolved for resolved in found if self._authorize_model.permits(facts, resolved)]
 
     def exchange(self, now: float) -> Exchange:
         return Exchange(Facts(started=now), self._settings, self._auto_mode)

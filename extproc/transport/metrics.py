@@ -6,6 +6,7 @@ buckets are OpenTelemetry's, as Prometheus spells them: https://opentelemetry.io
 
 import re
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -110,6 +111,13 @@ DELETED = Metric(
     "extproc_deleted_key_files", Gauge, "Files of keys that are gone; their keys count for `max_stale` at most.",
     claims=False,
 )  # fmt: skip
+TELEMETRY = Metric(
+    "extproc_telemetry_requests", Counter,
+    "Telemetry of signed-in clients (`telemetry`), for each collector by what became of it. `result`: sent; "
+    "queue_full, failed (the collector is down) and refused (by the collector) are lost; unreadable and no_collector "
+    "are counted once.",
+    ("signal", "result"), claims=False,
+)  # fmt: skip
 READY = Metric("extproc_ready", Gauge, "1: calls are served, as `/readyz` says; 0: they are not.", claims=False)
 WITHOUT_KEYS = Metric(
     "extproc_keys_unavailable", Counter, "Calls refused because an issuer's keys could not be fetched.", claims=False
@@ -117,6 +125,7 @@ WITHOUT_KEYS = Metric(
 METRICS = (
     REQUESTS, TOKENS, DURATION, FIRST, PER_TOKEN, WARNINGS, VERDICTS, LEFT_OUT, LEFT_OUT_BY_ENVOY, IN_FLIGHT,
     IN_FORCE, SINCE, GENERATION, RELOADS, DELETED, READY, WITHOUT_KEYS,
+    TELEMETRY,
 )  # fmt: skip
 
 _TOKEN_FIELDS = {
@@ -235,6 +244,17 @@ class Metrics:
         action, _, path = warning.partition(":")
         field = self._fields.learn(_INDEX.sub("", path)) if action in _ACTIONS else ""
         self._warnings.labels(action, field).inc()
+
+
+def count_telemetry(signal: str, result: str) -> None:
+    """In the process that takes telemetry of clients."""
+    _telemetry_requests().labels(signal, result).inc()
+
+
+@cache
+def _telemetry_requests() -> Counter:
+    """One for the process: a changed configuration goes on counting."""
+    return Counter(TELEMETRY.name, TELEMETRY.meaning, TELEMETRY.labels)
 
 
 def _histogram(metric: Metric, claims: tuple[str, ...], registry: CollectorRegistry | None) -> Histogram:

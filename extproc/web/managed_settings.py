@@ -1,0 +1,46 @@
+"""`GET /managed/settings`: what Claude Code asks for at each start, once it is signed in.
+
+Anything but 200, 304 and 404 keeps the client from starting.
+"""
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from extproc.config.endpoints import BUILT_IN
+from extproc.events import Headers
+from extproc.policy.authentication import credential
+from extproc.policy.facts import Caller, Facts
+from extproc.web.callers import address_of, caller_of
+from extproc.web.context import Context
+
+_MESSAGES = "/v1/messages"
+
+
+def routes(context: Context) -> list[Route]:
+    async def settings(request: Request) -> Response:
+        caller = await caller_of(request, context)
+        models = context.gateway.usable_models(_as_model_call(request, caller, context))
+        document = context.gateway.managed_settings.for_caller(caller.claims, models)
+        headers = {"etag": f'"{document.checksum}"', "vary": "user-agent", "cache-control": "private, no-cache"}
+        if request.headers.get("if-none-match") == headers["etag"]:
+            return Response(status_code=304, headers=headers)
+        body = {"uuid": document.checksum, "checksum": document.checksum, "settings": document.settings}
+        return JSONResponse(body, headers=headers)
+
+    return [Route("/managed/settings", settings, methods=["GET"])]
+
+
+def _as_model_call(request: Request, caller: Caller, context: Context) -> Facts:
+    """What rules would see of a call to a model by the same client."""
+    headers = [(":authority", request.headers.get("host", "")), *request.headers.items()]
+    return Facts(
+        context.clock(),
+        method="POST",
+        path=_MESSAGES,
+        headers=Headers(headers),
+        hidden=credential.headers(context.gateway.source.config.authentication.locations),
+        source=address_of(request),
+        endpoint=BUILT_IN[_MESSAGES],
+        caller=caller,
+    )

@@ -79,7 +79,7 @@ class ManagedSettings:
         """What follows from the rest of the configuration; the rows may say otherwise."""
         found: Json = {"env": {**_window(models), **self._auto_mode(models), **_telemetry(self._config)}}
         if models:
-            found["availableModels"] = [published_name(model.name) for model in models]
+            found["availableModels"] = list(dict.fromkeys(published_name(model.name) for model in models))
         return found if found["env"] else {name: value for name, value in found.items() if name != "env"}
 
     def _auto_mode(self, models: Sequence[Resolved]) -> Json:

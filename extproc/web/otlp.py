@@ -72,9 +72,10 @@ def _read(signal: Signal, body: bytes, media: str) -> Any:
         if media == PROTOBUF:
             return _REQUESTS[signal].FromString(body)
         if media == JSON:
-            return json_format.ParseDict(
-                _with_ids(untrusted.decode(body)), _REQUESTS[signal](), ignore_unknown_fields=True
-            )
+            value = untrusted.decode(body)
+            if not isinstance(value, dict):
+                raise ValueError(type(value).__name__)
+            return json_format.ParseDict(_with_ids(value), _REQUESTS[signal](), ignore_unknown_fields=True)
     except (DecodeError, json_format.ParseError, ValueError, RecursionError, TypeError, AttributeError):
         raise Unreadable(f"the body is no OTLP request for {signal}") from None
     raise Unreadable(f"expected content-type {PROTOBUF} or {JSON}")

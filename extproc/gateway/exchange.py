@@ -240,7 +240,7 @@ class Exchange:
                 assert isinstance(outcome, Translated)
         pair = pair_of(job)
         assert pair is not None and not isinstance(pair, Rejection)
-        if self._auto_mode is not None and (question := self._safeguards()) is not None:
+        if self._auto_mode is not None and (question := self._safeguards(self._auto_mode)) is not None:
             self.verdicts = Verdicts(self._auto_mode, self.facts, question)
             kept = tuple(warning for warning in outcome.warnings if warning != WARNING)
             outcome = msgspec.structs.replace(outcome, warnings=kept)
@@ -250,13 +250,13 @@ class Exchange:
         self.phase = Phase.SENT
         return self._forward(outcome, resolved)
 
-    def _safeguards(self) -> Question | None:
+    def _safeguards(self, auto_mode: AutoMode) -> Question | None:
         """What the client wants to have judged of the answer."""
         facts = self.facts
         answers = facts.endpoint is not None and facts.endpoint.operation is Operation.GENERATE
         if not answers or facts.dialect != "messages" or not (facts.heavy or "safeguards" in facts.body):
             return None
-        return read_question(facts.raw_body)
+        return read_question(facts.raw_body, with_turns=auto_mode.judged)
 
     def _say(self, found: Said, job: Job) -> Action:
         """What a model shall know comes as an answer."""

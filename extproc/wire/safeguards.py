@@ -97,8 +97,8 @@ _members = untrusted.decoder(dict[str, msgspec.Raw])
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
 
 
-def read_question(body: bytes) -> Question | None:
-    """What a Messages request asks to be judged; None: nothing."""
+def read_question(body: bytes, *, with_turns: bool = True) -> Question | None:
+    """What a Messages request asks to be judged; None: nothing. `with_turns`: with the end of its conversation."""
     if b'"safeguards"' not in body:
         return None
     try:
@@ -110,8 +110,10 @@ def read_question(body: bytes) -> Question | None:
         return None
     context = asked.classifier_context if isinstance(asked.classifier_context, dict) else {}
     cwd = context.get("live_cwd")
-    turns = (bytes(turn) if len(bytes(turn)) <= MAX_TURN else b"" for turn in request.messages[-TURNS:])
-    return Question(cwd if isinstance(cwd, str) else "", tuple(turns))
+    # Copies: a part of the body would keep all of it in memory until the answer's end.
+    last = [bytes(turn) for turn in request.messages[-TURNS:]] if with_turns else []
+    turns = tuple(turn if len(turn) <= MAX_TURN else b"" for turn in last)
+    return Question(cwd if isinstance(cwd, str) else "", turns)
 
 
 class HeldAnswer:

@@ -106,6 +106,9 @@ def _add_what_serves(command: Command, config: Callable[[Any], object]) -> None:
     command("serve", text, "extproc serve --workers 2", _serve, config, processor, workers, folder)
     text = "Ask a processor whether it serves; the exit status says it."
     command("health", text, "extproc health --processor 127.0.0.1:9000", _health, config, processor)
+    subject = _argument("--sub", required=True, metavar="SUBJECT", help="as in the log's jwt.sub")
+    text = "End all tokens of a person who signed in, now and on all machines."
+    command("revoke", text, "extproc revoke --sub alice", _revoke, config, subject)
     text = "Print Envoy's configuration as one static file."
     command("envoy-config", text, "extproc envoy-config > envoy.json", _envoy_config, config, processor, workers)
 
@@ -241,14 +244,24 @@ def _check(options: argparse.Namespace) -> int:
     from extproc.gateway import gateway
     from extproc.policy.keys.remote_keys import RemoteKeys
     from extproc.supervisor import advice
+    from extproc.supervisor.sign_in import SignInState
 
     words = options.token, options.model, options.path, options.body, options.source, options.header
-    deciding, remote = any(words), RemoteKeys()
+    deciding = any(words)
+    own: list[SignInState] = []
+
+    async def fetch(place: Any) -> tuple[Any, float | None]:
+        """Also the gateway's own keys, from its store; nothing is fetched before there is a configuration."""
+        return await own[0].fetch(place)
+
+    remote = RemoteKeys(fetch)
     try:
         environ, files = explain.without_keys(options.config) if deciding else (None, None)
         made = gateway.load(options.config, environ, files=files, remote=remote)
     except Invalid as error:
         return _complain(error, USAGE)
+    own.append(SignInState(made.source, os.environ if environ is None else environ))
+    own[0].use(made.source)
     if deciding:
         return _decide(options, made, remote)
     for warning in advice.warnings(made):
@@ -298,6 +311,16 @@ def _envoy_config(options: argparse.Namespace) -> int:
         return _complain(error, USAGE)
     print(json.dumps(configuration.static(source, addresses), indent=2))
     return 0
+
+
+def _revoke(options: argparse.Namespace) -> int:
+    from extproc.cli import revoke
+    from extproc.config.loading import Invalid
+
+    try:
+        return revoke.run(options.config, options.sub)
+    except (Invalid, revoke.Unusable) as error:
+        return _complain(error, USAGE)
 
 
 def _translate(options: argparse.Namespace) -> int:

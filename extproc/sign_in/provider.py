@@ -21,7 +21,7 @@ from extproc.config.schema_values import key_url
 from extproc.policy.authentication.proof import UNAVAILABLE, Trusted, prove
 from extproc.policy.authentication.tokens import Unproven
 from extproc.policy.keys.fetch import WELL_KNOWN
-from extproc.policy.keys.places import Place
+from extproc.policy.keys.places import NotFetched, Place
 from extproc.sign_in.configuration import Configuration
 from extproc.sign_in.on_demand_keys import OnDemandKeys
 from extproc.sign_in.refusals import Refusal, unavailable
@@ -107,7 +107,6 @@ class Provider:
     ) -> None:
         self._settings = configuration.settings
         self._secret = configuration.client_secret
-        self._roots = configuration.roots
         self._client = client
         self._clock = clock
         self._metadata: tuple[float, Metadata] | None = None
@@ -130,7 +129,16 @@ class Provider:
             log.warning("sign-in: %s; the metadata at hand stays in use", refusal.reason)
             return self._metadata[1]
         self._metadata = self._clock(), found
-        self._keys = OnDemandKeys(Place(found.jwks_uri, self._settings.issuer, roots=self._roots))
+        self._keys = OnDemandKeys(Place(found.jwks_uri, self._settings.issuer), self._fetch_keys)
+        return found
+
+    async def check(self) -> Metadata:
+        """Asks for all that a sign-in will need. Raises Refusal, whose reason says what is wrong."""
+        found = await self.metadata()
+        assert self._keys is not None
+        await self._keys.refresh()
+        if self._keys.current() is None:
+            raise unavailable(f"issuer's keys: {self._keys.problem}")
         return found
 
     async def authorization_url(self, state: str, nonce: str, verifier: str) -> str:
@@ -186,6 +194,16 @@ class Provider:
         refresh_token = answer.get("refresh_token")
         claims = await self._claims(answer["id_token"]) if isinstance(answer.get("id_token"), str) else None
         return Identity(claims, refresh_token if isinstance(refresh_token, str) else None)
+
+    async def _fetch_keys(self, place: Place) -> tuple[Any, float | None]:
+        """Raises NotFetched."""
+        try:
+            status, document = await self._ask("GET", place.url)
+        except Refusal as refusal:
+            raise NotFetched(refusal.reason) from None
+        if status != 200:
+            raise NotFetched(f"status {status}")
+        return document, None
 
     async def _claims(self, id_token: str) -> dict[str, Any]:
         found = await self.metadata()

@@ -94,6 +94,11 @@ class Sessions:
             raise Refusal("access_denied", text, status=403, reason="no rule of sign_in.allow holds")
         return {name: claims[name] for name in ("sub", *self._settings.claims) if name in claims}
 
+    async def check(self, identity: Identity) -> None:
+        """Raises Refusal where `begin` would, StoreDown."""
+        assert identity.claims is not None
+        await self._access_token(Grant("", 0, 0, self.admit(identity.claims), ""))
+
     async def begin(self, identity: Identity) -> Answer:
         """The token endpoint's answer to a new sign-in. Raises Refusal, StoreDown."""
         assert identity.claims is not None
@@ -190,10 +195,14 @@ class Sessions:
         await self._store.put(f"sign-in/used/{entry}", b"", SESSION_SECONDS)
         return answer
 
+    async def _access_token(self, grant: Grant) -> str:
+        claims = {**grant.claims, "sid": grant.session, "idp": self._settings.issuer}
+        return await self.issue(claims, self._settings.token_ttl)
+
     async def _answer(self, grant: Grant) -> Answer:
         seconds = self._settings.token_ttl
-        claims = {**grant.claims, "sid": grant.session, "idp": self._settings.issuer}
-        answer = {"access_token": await self.issue(claims, seconds), "token_type": "Bearer", "expires_in": seconds}
+        token = await self._access_token(grant)
+        answer: Answer = {"access_token": token, "token_type": "Bearer", "expires_in": seconds}
         if grant.provider_token:
             answer["refresh_token"] = (await self.seal()).close(_REFRESH, msgspec.to_builtins(grant))
         return answer

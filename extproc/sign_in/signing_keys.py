@@ -48,8 +48,10 @@ class SigningKeys:
 
     async def sign(self, claims: dict[str, Any]) -> str:
         """Returns a JWT. Raises StoreDown where no key is known."""
+        keys = await self._current()
         now = self._clock()
-        key = max((one for one in await self._current() if one.signs_from <= now), key=lambda one: one.signs_from)
+        # The first is the oldest; it signs even where another machine's clock, which made it, is ahead.
+        key = [keys[0], *(one for one in keys if one.signs_from <= now)][-1]
         headers = {"kid": key.id, "typ": own_tokens.TYPE}
         return jwt.encode(claims, key.pem, own_tokens.ALGORITHM, headers)
 

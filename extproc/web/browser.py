@@ -198,9 +198,8 @@ class Browser:
         if not await self._store.add(f"sign-in/redeemed/{used}", b"", CODE_SECONDS):
             raise Refusal("invalid_request", _EXPIRED, reason="the provider's code was used again")
         identity = await self._provider.redeem(code, state.verifier, state.nonce)
-        assert identity.claims is not None
         try:
-            self._sessions.admit(identity.claims)
+            await self._sessions.check(identity)
         except Refusal:
             await self._flow.deny(state.device)
             raise

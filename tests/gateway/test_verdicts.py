@@ -226,3 +226,12 @@ def test_claudes_own_verdict_stands_unless_a_rule_denies(
     play >> response_body(claudes(command, provided), end=True)
     assert _results(play._pending[1]) == results({"a": verdict})
     assert play << begins() << says(end=True, record={record.AUTO_MODE_RULE: by})
+
+
+def test_two_calls_of_one_id_get_the_stricter_verdict(on_claude: Gateway) -> None:
+    blocks = [{"type": "tool_use", "id": "a", "name": "Bash", "input": {"command": name}} for name in ("rm", "ls")]
+    whole = {"type": "message", "content": blocks, "stop_reason": "tool_use"}
+    play = Playbook(on_claude) >> request_headers(token=token()) << awaits()
+    play >> request_body(ASK | {"stream": False}) << forwards({}) >> response_headers()
+    play >> response_body(whole, end=True) << begins()
+    assert play << says(end=True, body={"safeguard_results": results({"a": FLAGGED})})

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -168,3 +169,14 @@ def test_check_says_what_claude_code_may_not_know_and_what_cannot_be_listed(tmp_
     warnings = "\n".join(advice.warnings(gateway(tmp_path, text)))
     assert "managed_settings.0.settings.availableModel: is no setting that Claude Code 2.1.332 knows" in warnings
     assert "models.0.name: managed settings cannot list what `*` stands for" in warnings
+
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "managed-settings.md").read_text("utf-8")
+
+
+def test_the_example_of_the_page(tmp_path: Path) -> None:
+    [example] = re.findall(r"```yaml\n(managed_settings:.*?)```", PAGE, re.DOTALL)
+    gate = gateway(tmp_path, f"{GATEWAY}\n{example}")
+    assert gate.managed_settings.unknown == []
+    found = document(gate, {"groups": ["data", "contractors"]}).settings
+    assert (found["model"], found["permissions"]["deny"]) == ("claude-sonnet-5", ["WebSearch", "Bash(git push *)"])

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from extproc.store.embedded import EmbeddedStore
 from extproc.web import telemetry
 from extproc.web.app import application
 from extproc.web.context import Clients, Context
+from tests.certificates import certificate
 from tests.issuing import claims, token
 from tests.settings import ENVIRON, GATEWAY, faults, gateway
 
@@ -72,7 +74,7 @@ def play(
                 return await client.post(path, content=body, headers=sent)
 
             await scene(call)
-            if senders := asyncio.all_tasks() - {asyncio.current_task()}:  # type: ignore[arg-type]
+            if senders := asyncio.all_tasks() - {asyncio.current_task()}:
                 await asyncio.wait(senders)
         await store.close()
 
@@ -187,3 +189,18 @@ def test_strangers_and_garbage_go_nowhere(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_mistake_is_found_by_check(tmp_path: Path, collector: Any, fault: str) -> None:
     found = faults(tmp_path, f"{GATEWAY}\ntelemetry: {json.dumps({'collectors': [collector]})}\n")
     assert any(fault in one for one in found) and "secret" not in str(found), found
+
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "telemetry.md").read_text("utf-8")
+
+
+def test_the_example_of_the_page(tmp_path: Path) -> None:
+    [example] = re.findall(r"```yaml\n(telemetry:.*?)```", PAGE, re.DOTALL)
+    certificate(tmp_path, "otlp.vendor.example")
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "ca.pem").rename(tmp_path / "keys/company-ca.pem")
+    gate = gateway(tmp_path, f"{GATEWAY}\n{example}", ENVIRON | {"OTLP_AUTHORIZATION": "Bearer t"})
+    assert [collector.url for collector in gate.collectors] == [
+        "http://otel-collector:4318",
+        "https://otlp.vendor.example",
+    ]

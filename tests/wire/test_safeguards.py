@@ -233,3 +233,9 @@ def test_no_answer_whatsoever_raises(noise: bytes) -> None:
     held = HeldAnswer()
     out = held.feed(noise)
     assert out + (held.release({}) if held.held else held.rest()) is not None
+
+
+def test_of_a_member_that_stands_twice_the_last_counts_as_it_does_for_the_client() -> None:
+    held = HeldAnswer()
+    held.feed(stream(call_events(1, "a", '{"command": "ls", "command": "rm"}')))
+    assert held.calls == [ToolCall("a", "Bash", {"command": "rm"})]

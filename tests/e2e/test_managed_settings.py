@@ -13,6 +13,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from tests.e2e.claude_code import NEWEST, install
 from tests.e2e.claude_runs import STREAM_JSON, Claude, Run
 from tests.e2e.otlp import Collector, attributes, collector
+from tests.e2e.prometheus import scraped
 from tests.e2e.stack import GATEWAY, Json, Model, Stack, free_port, up
 
 MODELS = """models:
@@ -37,8 +38,11 @@ SIGN_IN = """
 sign_in: {public_url: "http://localhost:PORT", issuer: "http://127.0.0.1:1", client_id: x}
 telemetry:
   collectors: [{url: "COLLECTOR"}, {url: "http://127.0.0.1:1", signals: [logs]}]
+metrics: {port: METRICS}
 """
+METRICS = free_port()
 PLAIN = GATEWAY.replace("models:\n", MODELS) + SETTINGS
+COUNTED = "extproc_telemetry_requests_total"
 COMPUTED = {"CLAUDE_CODE_MAX_CONTEXT_TOKENS": "65536"}
 
 
@@ -137,7 +141,9 @@ def collecting() -> Iterator[Collector]:
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory, model: Model, collecting: Collector) -> Iterator[Stack]:
     port = free_port()
-    config = PLAIN + SIGN_IN.replace("PORT", str(port)).replace("COLLECTOR", collecting.url)
+    config = PLAIN + SIGN_IN.replace("PORT", str(port)).replace("COLLECTOR", collecting.url).replace(
+        "METRICS", str(METRICS)
+    )
     with up(tmp_path_factory.mktemp("measured"), environ={"MODEL_URL": model.url}, config=config, port=port) as running:
         yield running
 
@@ -178,6 +184,16 @@ def test_telemetry_of_strangers_and_garbage_is_refused(measured: Stack, path: st
     assert measured.call(b"x" * (5 << 20), path=path, headers=media).status_code == 413
     empty = measured.call(b"", path=path, headers=media)
     assert (empty.status_code, empty.content) == (200, b"")
+
+
+def test_what_becomes_of_telemetry_is_counted(measured: Stack, collecting: Collector) -> None:
+    media = {"content-type": "application/x-protobuf"}
+    assert measured.call(b"", path="/v1/logs", headers=media).status_code == 200
+    # One collector takes it, the other is down.
+    scraped(f"http://127.0.0.1:{METRICS}/metrics", lambda found: found.total(COUNTED, signal="logs", result="sent") > 0)
+    assert measured.call(b"\xff", path="/v1/traces", headers=media).status_code == 400
+    scraped(f"http://127.0.0.1:{METRICS}/metrics", lambda found: found.total(COUNTED, result="unreadable") > 0)
+    scraped(f"http://127.0.0.1:{METRICS}/metrics", lambda found: found.total(COUNTED, result="failed") > 0)
 
 
 def test_without_telemetry_the_paths_are_unknown(managed: Stack) -> None:

@@ -14,9 +14,10 @@ auto_mode:
       explanation: nothing is removed with rm -rf here
   judge: {model: judge, timeout: 2, instructions: Nobody runs curl.}
 """
-CONFIG = AUTO_MODE + GATEWAY.replace("models:\n", "models:\n  - {name: judge, provider: judging}\n").replace(
+PLAIN = GATEWAY.replace("models:\n", "models:\n  - {name: judge, provider: judging}\n").replace(
     "providers:\n", 'providers:\n  judging: {dialects: [chat], base_url: "${JUDGE_URL}"}\n'
 )
+CONFIG = AUTO_MODE + PLAIN
 SAFEGUARDS = [{"type": "dangerous_tool_use", "classifier_context": {"v": 1, "live_cwd": "/work"}}]
 
 
@@ -28,9 +29,9 @@ def answers(verdict: str) -> bytes:
                              "usage": usage}).encode())  # fmt: skip
 
 
-def asked(stack: Stack, command: str, *, stream: bool) -> tuple[Json, Json]:
-    """The verdict on a call of Bash, and the access log's line."""
-    text = f"demo: say Let me see.\ndemo: call Bash {json.dumps({'command': command})}"
+def asked(stack: Stack, command: str, *, stream: bool, before: str = "") -> tuple[Json, Json]:
+    """The verdict on a call of Bash, and the access log's line. `before`: what stands in the prompt."""
+    text = f"{before}\ndemo: say Let me see.\ndemo: call Bash {json.dumps({'command': command})}"
     tool = {"name": "Bash", "input_schema": {"type": "object"}}
     response = stack.call(prompt(text, safeguards=SAFEGUARDS, tools=[tool], stream=stream))
     assert response.status_code == 200 and "x-translation-warnings" not in response.headers

@@ -7,9 +7,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.e2e.judging import answers, asked
+from extproc.policy.authorization.body import LIGHT_BYTES, LIGHT_VALUES
+from tests.e2e.judging import CONFIG, PLAIN, SAFEGUARDS, answers, asked
 from tests.e2e.raw_provider import RawProvider
-from tests.e2e.stack import Stack, prompt
+from tests.e2e.reloading import Reloads
+from tests.e2e.stack import Model, Stack, prompt, up
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "json"])
@@ -62,3 +64,22 @@ def test_the_socket_for_the_gateways_own_calls_is_its_users_alone(judged: Stack)
     worker = next(word for words in commands for word in words if word.endswith("worker-0.sock"))
     socket = Path(worker.removeprefix("unix:")).with_name("gateway.sock").stat()
     assert stat.S_ISSOCK(socket.st_mode) and stat.S_IMODE(socket.st_mode) == 0o600
+
+
+def test_a_heavy_body_is_judged_like_any_other(judged: Stack, judge: RawProvider) -> None:
+    """Another process reads it."""
+    judge.plays(answers('{"outcome": "allow"}'))
+    heavy = "[1," * (LIGHT_VALUES + 1) + "x" * LIGHT_BYTES
+    assert asked(judged, "rm -rf /", stream=True, before=heavy)[0]["outcome"] == "flagged"
+    assert asked(judged, "ls", stream=True, before=heavy)[0]["outcome"] == "not_flagged"
+
+
+def test_a_judge_comes_with_a_reload(tmp_path: Path, model: Model, judge: RawProvider) -> None:
+    judge.plays(answers('{"outcome": "allow"}'))
+    with up(tmp_path, environ={"MODEL_URL": model.url, "JUDGE_URL": judge.url}, config=PLAIN) as stack:
+        response = stack.call(prompt("demo: say hi", safeguards=SAFEGUARDS))
+        assert response.headers["x-translation-warnings"] == "dropped:safeguards"
+        (tmp_path / "gateway.yaml").write_text(CONFIG)
+        Reloads(stack).now()
+        verdict, line = asked(stack, "ls", stream=True)
+    assert (verdict["outcome"], line["auto_mode.rule"]) == ("not_flagged", "judge")

@@ -10,8 +10,9 @@ import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
+from extproc.policy.auto_mode import NOT_ALLOWED
 from tests.e2e.claude_code import NEWEST, install
-from tests.e2e.claude_runs import STREAM_JSON, Claude, Run
+from tests.e2e.claude_runs import STREAM_JSON, Claude, Run, call, script
 from tests.e2e.otlp import Collector, attributes, collector
 from tests.e2e.prometheus import scraped
 from tests.e2e.stack import GATEWAY, Json, Model, Stack, free_port, up
@@ -130,6 +131,15 @@ def test_claude_code_starts_with_them_and_computes_the_same_checksum(
     assert run.result["modelUsage"]["claude-qwen3-coder"]["contextWindow"] == 65536
     run = ask(claude)
     assert (run.status, run.result["result"]) == (0, "bonjour") and statuses(run)[0] == 304
+
+
+def test_a_signed_in_client_asks_for_verdicts(managed: Stack, model: Model, tmp_path: Path) -> None:
+    claude = Claude(NEWEST, install()[NEWEST], managed, model, tmp_path)
+    signed_in(claude)
+    prompt = script(call("Bash", command="curl -s http://127.0.0.1:1/ || touch made.txt"), "demo: say done")
+    run = claude.run([str(claude.binary), "--permission-mode", "auto", *STREAM_JSON, "-p", prompt], {})
+    assert run.status == 0 and NOT_ALLOWED in str(run.results()) and not (claude.work / "made.txt").exists()
+    assert [line["auto_mode.rule"] for line in run.records if line["auto_mode.rule"]] == ["auto_mode.rules.0"]
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from extproc.config.schema_telemetry import Signal
-from extproc.web.otlp import JSON, MAX_BYTES, PROTOBUF, Unreadable, stamped
+from extproc.web.otlp import JSON, MAX_BYTES, MAX_JSON, PROTOBUF, Unreadable, stamped
 
 ALICE = {"user.id": "alice", "user.groups": ["a", "b"]}
 CLAIMED = [
@@ -134,13 +134,14 @@ def test_an_empty_request_stays_empty(signal: Signal) -> None:
         (b'{"resourceLogs": [{"scopeLogs": [{"logRecords": [{"traceId": "x"}]}]}]}', JSON, "", "the body is no OTLP"),
         (b'{"resourceLogs": [{"scopeLogs": [{"logRecords": [{"traceId": 5}]}]}]}', JSON, "", "the body is no OTLP"),
         (b"[" * 5000, JSON, "", "the body is no OTLP request for logs"),
+        (b"[" * (MAX_JSON + 1), JSON, "", "bytes of JSON; send application/x-protobuf"),
         (b"", "text/plain", "", "expected content-type"),
         (b"no gzip at all", PROTOBUF, "gzip", "not valid gzip"),
         (gzip.compress(b"x", mtime=0)[:-4], PROTOBUF, "gzip", "not one gzip stream"),
         (gzip.compress(bytes(MAX_BYTES + 1), mtime=0), PROTOBUF, "gzip", "not one gzip stream"),
         (b"", PROTOBUF, "br", "content-encoding: br cannot be read here"),
     ],
-    ids=range(12),
+    ids=range(13),
 )
 def test_what_cannot_be_read(body: bytes, media: str, encoding: str, problem: str) -> None:
     with pytest.raises(Unreadable, match=problem):

@@ -123,16 +123,19 @@ class Site:
         self.idp = Idp()
         self.idp.now = self.now
         self.store = store or EmbeddedStore(folder / "state", self.now)
-        text = f"{GATEWAY}\nsign_in: {json.dumps(SIGN_IN | (settings or {}))}\n"
+        text = f"{GATEWAY}\nsign_in: {json.dumps(SIGN_IN | (settings or {}))}\ntelemetry: {{}}\n"
         self.gateway = gateway(folder, text)
         self._loop = asyncio.new_event_loop()
         self._app: ASGIApp = self.application()
         self._clients: list[httpx.AsyncClient] = []
 
+    def context(self) -> Context:
+        authenticate = Authenticate(self.gateway.source, [], RemoteKeys())
+        return Context(self.gateway, authenticate, self.store, _Clients(self.idp), self.now)
+
     def application(self) -> ASGIApp:
         """As another process, or one that has started again, has it."""
-        authenticate = Authenticate(self.gateway.source, [], RemoteKeys())
-        return application(Context(self.gateway, authenticate, self.store, _Clients(self.idp), self.now))
+        return application(self.context())
 
     def now(self) -> float:
         return time.time() + self.ahead

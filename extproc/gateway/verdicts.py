@@ -4,9 +4,17 @@ from collections.abc import Mapping
 
 from extproc.events import Record
 from extproc.gateway import record
-from extproc.policy.auto_mode import AutoMode
+from extproc.policy.auto_mode import NOBODY, AutoMode
 from extproc.policy.facts import Facts
-from extproc.wire.safeguards import PROVIDER, HeldAnswer, Outcome, Question, ToolCall, Verdict
+from extproc.wire.safeguards import (
+    PROVIDER,
+    HeldAnswer,
+    Outcome,
+    Question,
+    ToolCall,
+    Verdict,
+    provided_verdict,
+)
 
 
 class Verdicts:
@@ -35,12 +43,19 @@ class Verdicts:
         self.open = ()
         found: dict[str, Verdict] = {}
         for call, decided in zip(self._answer.calls, self._decided, strict=True):
-            verdict = decided or self._policy.judged_or_otherwise(judged.get(call.id))
+            verdict = decided or self._undecided(call, judged.get(call.id))
             # Two calls of one id have one verdict, the stricter.
             found[call.id] = max(verdict, found.get(call.id, verdict), key=lambda one: one.outcome)
         strictest = max(found.values(), key=lambda one: one.outcome)
         self.record = {record.AUTO_MODE_OUTCOME: strictest.outcome.name.lower(), record.AUTO_MODE_RULE: strictest.by}
         return self._answer.release(found)
+
+    def _undecided(self, call: ToolCall, judged: Verdict | None) -> Verdict:
+        """Of a call that no rule has decided."""
+        verdict = self._policy.judged_or_otherwise(judged)
+        if verdict == NOBODY and call.id in self._answer.provided:
+            return Verdict(Outcome.UNAVAILABLE, "", PROVIDER)  # it may say why, or ask for the call once more
+        return verdict
 
     def give_up(self) -> bytes:
         """What is held, without verdicts: the answer has failed."""
@@ -51,7 +66,7 @@ class Verdicts:
         calls = self._answer.calls
         by_rule = self._policy.by_rule(self._facts, self.question, calls)
         self._decided = [
-            _stricter(verdict, _of_provider(self._answer.provided.get(call.id)))
+            _stricter(verdict, provided_verdict(self._answer.provided.get(call.id)))
             for call, verdict in zip(calls, by_rule, strict=True)
         ]
         waiting = [call for call, decided in zip(calls, self._decided, strict=True) if decided is None]
@@ -61,15 +76,8 @@ class Verdicts:
         return self.settle({})
 
 
-def _of_provider(found: Mapping[str, object] | None) -> Verdict | None:
-    if found is None:
-        return None
-    outcome = Outcome.ALLOW if found.get("outcome") == "not_flagged" else Outcome.DENY
-    return Verdict(outcome, "", PROVIDER)
-
-
 def _stricter(ours: Verdict | None, providers: Verdict | None) -> Verdict | None:
-    """Where the provider has judged, ours counts only if it is stricter."""
+    """Where the provider has judged, ours counts only if it denies, or is stricter."""
     if ours is None or providers is None:
         return ours or providers
-    return ours if ours.outcome > providers.outcome else providers
+    return ours if ours.outcome > providers.outcome or ours.outcome is Outcome.DENY else providers

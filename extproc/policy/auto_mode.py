@@ -16,6 +16,8 @@ from extproc.providers.providers import Catalogue
 from extproc.wire.safeguards import Outcome, Question, ToolCall, Verdict
 
 OTHERWISE = "otherwise"
+NOBODY = Verdict(Outcome.UNAVAILABLE, "error", OTHERWISE)
+"""Of a call that nobody has judged."""
 NOT_ALLOWED = "the company's policy for this gateway does not allow it"
 _OF_CALLS = (
     Variable("tool.name", "string", Part.ANSWER, "the tool that the model wants to run, `Bash`"),
@@ -80,7 +82,7 @@ class AutoMode:
             return judged
         if self._otherwise == "deny":
             return Verdict(Outcome.DENY, "nothing in the company's policy for this gateway allows it", OTHERWISE)
-        return judged or Verdict(Outcome.UNAVAILABLE, "error", OTHERWISE)
+        return judged or NOBODY
 
 
 def _verdict_of(rule: schema_auto_mode.Rule, place: str) -> Verdict:

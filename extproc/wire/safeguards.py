@@ -126,7 +126,7 @@ class HeldAnswer:
         self.calls: list[ToolCall] = []
         """Known once the end is held."""
         self.provided: dict[str, Json] = {}
-        """By the calls' ids, what the provider's own safeguard has found."""
+        """By the calls' ids, what the provider's own safeguard says of them."""
         self._frames = Frames()
         self._open: dict[int, tuple[_Block, list[str]]] = {}
         self._held: list[bytes] = []
@@ -259,26 +259,29 @@ def _results(holder: bytes) -> list[Json]:
 
 
 def _provided(holder: bytes) -> dict[str, Json]:
-    """The calls that the provider itself has evaluated."""
+    """What the provider itself says of each call."""
     for result in _results(holder):
         match result:
             case {"type": "dangerous_tool_use", "status": {"type": "available", "tool_uses": dict(uses)}}:
-                return {call: found for call, found in uses.items() if _is_evaluated(found)}
+                return {call: found for call, found in uses.items() if isinstance(found, dict)}
             case _:
                 pass
     return {}
 
 
-def _is_evaluated(found: object) -> bool:
+def provided_verdict(found: Json | None) -> Verdict | None:
+    """The verdict in what a provider says of a call; None: it has not evaluated the call."""
     match found:
-        case {"type": "evaluated", "outcome": "flagged" | "not_flagged"}:
-            return True
+        case {"type": "evaluated", "outcome": "not_flagged"}:
+            return Verdict(Outcome.ALLOW, "", PROVIDER)
+        case {"type": "evaluated", "outcome": "flagged"}:
+            return Verdict(Outcome.DENY, "", PROVIDER)
         case _:
-            return False
+            return None
 
 
 def _with_results(holder: bytes, verdicts: Mapping[str, Verdict], provided: Mapping[str, Json]) -> bytes:
-    """The object with one result of our kind in it."""
+    """The object with one result of our kind in it. A provider's verdict goes out in the provider's words."""
     members = _members.decode(holder)
     uses = {
         call: provided[call] if verdict.by == PROVIDER and call in provided else _written(verdict)

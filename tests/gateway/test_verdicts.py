@@ -43,6 +43,8 @@ ASK: Json = {
     "messages": [{"role": "user", "content": "q"}],
     "tools": [{"name": "Bash", "input_schema": {"type": "object"}}],
 }  # fmt: skip
+THEIRS: Json = {"type": "evaluated", "outcome": "flagged", "explanation": "theirs"}
+SKIPPED: Json = {"type": "skipped"}
 NOT_FLAGGED: Json = {"type": "evaluated", "outcome": "not_flagged"}
 FLAGGED: Json = {"type": "evaluated", "outcome": "flagged", "explanation": "no rm"}
 ALLOWED = {"a": Verdict(Outcome.ALLOW, "", "judge")}
@@ -191,18 +193,16 @@ def test_counting_tokens_asks_for_no_verdict(by_rule: Gateway) -> None:
     assert play.exchange.verdicts is None
 
 
-def claudes(command: str, provided: str) -> bytes:
-    """An answer of Claude's with a verdict of its own on the one call."""
+def claudes(command: str, provided: Json) -> bytes:
+    """An answer of Claude's with a word of its own on the one call."""
     block = {"type": "tool_use", "id": "a", "name": "Bash", "input": {}}
     arguments = {"type": "input_json_delta", "partial_json": f'{{"command": "{command}"}}'}
-    status = {"type": "available", "tool_uses": {"a": {"type": "evaluated", "outcome": provided}}}
-    results = [{"type": "dangerous_tool_use", "status": status}]
     events: list[Json] = [
         {"type": "message_start", "message": {"type": "message", "id": "m", "content": [], "usage": {}}},
         {"type": "content_block_start", "index": 0, "content_block": block},
         {"type": "content_block_delta", "index": 0, "delta": arguments},
         {"type": "content_block_stop", "index": 0},
-        {"type": "message_delta", "delta": {"stop_reason": "tool_use", "safeguard_results": results}},
+        {"type": "message_delta", "delta": {"stop_reason": "tool_use", "safeguard_results": results({"a": provided})}},
         {"type": "message_stop"},
     ]
     return b"".join(b"event: %s\ndata: %s\n\n" % (one["type"].encode(), msgspec.json.encode(one)) for one in events)
@@ -211,15 +211,18 @@ def claudes(command: str, provided: str) -> bytes:
 @pytest.mark.parametrize(
     ("command", "provided", "verdict", "by"),
     [
-        ("rm", "not_flagged", FLAGGED, "auto_mode.rules.1"),
-        ("rm", "flagged", {"type": "evaluated", "outcome": "flagged"}, "provider"),
-        ("ls", "flagged", {"type": "evaluated", "outcome": "flagged"}, "provider"),
-        ("ls", "not_flagged", NOT_FLAGGED, "provider"),
-        ("pwd", "not_flagged", NOT_FLAGGED, "provider"),
+        ("rm", NOT_FLAGGED, FLAGGED, "auto_mode.rules.1"),
+        ("rm", THEIRS, FLAGGED, "auto_mode.rules.1"),
+        ("ls", THEIRS, THEIRS, "provider"),
+        ("ls", NOT_FLAGGED, NOT_FLAGGED, "provider"),
+        ("pwd", NOT_FLAGGED, NOT_FLAGGED, "provider"),
+        ("rm", SKIPPED, FLAGGED, "auto_mode.rules.1"),
+        ("ls", SKIPPED, NOT_FLAGGED, "auto_mode.rules.0"),
+        ("pwd", SKIPPED, SKIPPED, "provider"),
     ],
 )
 def test_claudes_own_verdict_stands_unless_a_rule_denies(
-    on_claude: Gateway, command: str, provided: str, verdict: Json, by: str
+    on_claude: Gateway, command: str, provided: Json, verdict: Json, by: str
 ) -> None:
     play = Playbook(on_claude) >> request_headers(token=token()) << awaits() >> request_body(ASK)
     play << forwards({"safeguards": SAFEGUARDS}) >> response_headers(content_type=SSE)

@@ -17,6 +17,7 @@ from extproc.wire.safeguards import (
     Question,
     ToolCall,
     Verdict,
+    provided_verdict,
     read_question,
 )
 
@@ -218,7 +219,7 @@ def test_a_providers_own_verdict_passes_unless_a_denial_is_put_over_it() -> None
 def test_a_provider_that_has_not_judged_has_no_verdict(status: object) -> None:
     held = HeldAnswer()
     held.feed(stream(*CALLS, delta=results({"type": "dangerous_tool_use", "status": status})))
-    assert held.provided == {}
+    assert all(provided_verdict(found) is None for found in held.provided.values())
     [delta] = deltas(held.release({"a": ALLOW, "b": NOBODY}))
     assert uses(delta) == {"a": NOT_FLAGGED, "b": {"type": "unavailable", "reason": "timeout"}}
 

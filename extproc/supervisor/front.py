@@ -98,8 +98,9 @@ class Front:
             await self._reached({_HEALTHY: str(len(self._processors))}, KEYS_SECONDS if fetching else SECONDS)
 
     async def listening(self) -> None:
-        """Return when Envoy accepts connections. Raises NotTaken."""
-        await self._reached({_LISTENERS: str(len(self._shown["listeners.json"]["resources"]))}, SECONDS)
+        """Return when Envoy accepts connections, on all of its listeners if we have begun it. Raises NotTaken."""
+        shown = self._shown.get("listeners.json", {"resources": [None]})
+        await self._reached({_LISTENERS: str(len(shown["resources"]))}, SECONDS)
 
     async def _reached(self, wanted: Stats, seconds: float) -> None:
         deadline = time.monotonic() + seconds

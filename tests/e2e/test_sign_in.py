@@ -201,3 +201,37 @@ authentication:
 """ + CONFIG.partition("authentication: {}")[2]
     with up(tmp_path, environ={"MODEL_URL": model.url}, config=config) as second:
         assert works(second, signed_in(stack, browser))
+
+
+def test_a_changed_section_is_taken_while_it_runs(stack: Stack, browser: Browser) -> None:
+    path = stack.folder / "gateway.yaml"
+    before = path.read_text()
+    codes = begin(stack)
+    path.write_text(before.replace("client_id:", "token_ttl: 1200\n  client_id:"))
+    try:
+        until(lambda: "configuration 2 is in force" in stack.err.text)
+        assert "signed in" in browser.sign_in(codes["user_code"]).text  # begun before
+        assert poll(stack, codes["device_code"]).json()["expires_in"] == 1200
+    finally:
+        path.write_text(before)
+    until(lambda: "configuration 3 is in force" in stack.err.text)
+
+
+def test_check_explains_our_own_token(stack: Stack, browser: Browser) -> None:
+    token_ = signed_in(stack, browser)["access_token"]
+    argv = [sys.executable, "-m", "extproc", "check", "--token", token_, "--model", "claude-x"]
+    environ = {"PATH": os.environ["PATH"], "MODEL_URL": "http://127.0.0.1:1/v1", "OIDC_SECRET": "s"}
+    done = subprocess.run(argv, cwd=stack.folder, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "alice" in done.stdout
+
+
+def test_a_start_without_a_place_to_keep_things(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file")
+    (tmp_path / "gateway.yaml").write_text(
+        CONFIG.replace("PORT", "18099").replace("ISSUER", "https://idp.corp.example")
+    )
+    argv = [sys.executable, "-m", "extproc", "up", "--port", str(free_port())]
+    environ = {"PATH": os.environ["PATH"], "MODEL_URL": "http://127.0.0.1:1/v1", "MODEL_KEY": "k", "OIDC_SECRET": "s"}
+    done = subprocess.run(argv, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1 and "the store cannot be used: its folder cannot be used" in done.stderr

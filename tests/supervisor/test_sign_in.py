@@ -105,6 +105,18 @@ def test_a_store_that_cannot_be_opened(tmp_path: Path, caplog: pytest.LogCapture
     running(state, lambda: until(lambda: "revocations of tokens wait for it" in caplog.text))
 
 
+def test_the_web_process_gets_no_key_of_a_provider(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("sk-of-a-provider")
+    (tmp_path / "secret").write_text("s-of-the-sign-in")
+    path = tmp_path / "gateway.yaml"
+    section = SECTION | {"client_secret": {"file": "secret"}}
+    path.write_text(GATEWAY.replace("{env: OPENAI_API_KEY}", "{file: key}") + f"\nsign_in: {json.dumps(section)}\n")
+    reloader = Reloader(path, ENVIRON, None, asyncio.Event())
+    for without, shown in ((False, True), (True, False)):
+        greeting = reloader._greeting(without)
+        assert (b"sk-of-a-provider" in greeting) is shown and b"s-of-the-sign-in" in greeting
+
+
 def test_pages_wait_for_the_next_start_where_no_process_serves_them(tmp_path: Path) -> None:
     path = tmp_path / "gateway.yaml"
     path.write_text(GATEWAY)

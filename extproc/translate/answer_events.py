@@ -49,6 +49,7 @@ class ReasoningEnded(msgspec.Struct, frozen=True):
     """What the provider wants back with this reasoning on the next turn."""
 
     carrier: str
+    """Empty: it wants nothing back."""
     data: Any = None
 
 
@@ -77,7 +78,7 @@ class Logprobs(msgspec.Struct, frozen=True):
 
 
 class Citations(msgspec.Struct, frozen=True):
-    """Sources of the text so far: OpenAI's `url_citation` members."""
+    """Sources of the text so far: OpenAI's `url_citation` members. Their places count from the begin of the part."""
 
     found: tuple[dict[str, Any], ...]
 
@@ -96,6 +97,8 @@ class UsageReported(msgspec.Struct, frozen=True):
 
     usage: Usage
     service_tier: str | None = None
+    is_last: bool = True
+    """False: the answer goes on, so that its own tokens are not counted yet."""
 
 
 class Warned(msgspec.Struct, frozen=True, gc=False):

@@ -59,6 +59,8 @@ class WrittenRequest(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str] = {}
     max_tokens: int | None = None
     prefill: str = ""
+    shown: Literal["no", "hidden", "yes"] | None = None
+    """Whether the client reads the reasoning, where the provider's dialect decides; None: as the client asked."""
 
 
 class AnswerReader(Protocol):
@@ -147,7 +149,7 @@ class TranslatedPair:
             names=written.names,
             kinds=kinds,
             stop_sequences=conversation.stop.value if conversation.stop else (),
-            shown=conversation.thinking.shown,
+            shown=written.shown or conversation.thinking.shown,
             prefill=written.prefill,
         )
 
@@ -228,8 +230,8 @@ class TranslatedReply:
             case AnswerStarted():
                 self.outcome.begun = True
                 self.outcome.model = event.model
-            case UsageReported(usage):
-                self._meter.reported = usage
+            case UsageReported():
+                self._meter.report(event)
             case Warned(word):
                 self._warn(word)
             case Keepalive():
@@ -246,8 +248,9 @@ class TranslatedReply:
         self._writer.write(event)
 
     def _finish(self, event: AnswerFinished) -> None:
-        if self._meter.reported is None:
+        if not self._meter.has_report:
             self._handle(Warned("usage_missing"))
+        if not self._meter.is_settled:
             self._writer.write(UsageReported(self._meter.usage or Usage()))
         self._over = True
         self._writer.write(event)
@@ -280,17 +283,31 @@ class _UsageMeter:
     """Tokens as the provider counts them, or an estimate that is true at any moment: the client may leave at any."""
 
     def __init__(self, request: TranslatedRequest) -> None:
-        self.reported: Usage | None = None
         self.size = 0
         """UTF-8 bytes that the model has produced."""
+        self.is_settled = False
+        """The provider has counted the whole answer."""
+        self._reported: Usage | None = None
         self._input = -(-request.size // _BYTES_PER_TOKEN)
         self._estimates = request.profile.missing_usage == "estimate"
+
+    @property
+    def has_report(self) -> bool:
+        return self._reported is not None
+
+    def report(self, event: UsageReported) -> None:
+        self._reported = event.usage
+        self.is_settled = event.is_last
 
     def count(self, text: str) -> None:
         self.size += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
     @property
     def usage(self) -> Usage | None:
-        if self.reported is not None or not self._estimates:
-            return self.reported
-        return Usage(input_tokens=self._input, output_tokens=-(-self.size // _BYTES_PER_TOKEN))
+        if self.is_settled or not self._estimates:
+            return self._reported
+        output = -(-self.size // _BYTES_PER_TOKEN)
+        if self._reported is None:
+            return Usage(input_tokens=self._input, output_tokens=output)
+        reported = self._reported
+        return msgspec.structs.replace(reported, output_tokens=max(reported.output_tokens, output))

@@ -1,7 +1,6 @@
-"""Anthropic's errors in OpenAI's words (mapping 5.3). The words themselves are in wire/chat.py, by kind."""
+"""A Messages provider's errors as rejections (docs/mapping.md 5.3)."""
 
 import re
-from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -32,18 +31,15 @@ _STATUSES: dict[int, Kind] = {
 }
 _OVERFLOWS = ("prompt is too long", "exceed context limit")
 _PATH = re.compile(r"([a-z][a-z0-9_]*(?:\.[A-Za-z0-9_-]+)*): ")
-Members = Mapping[str, str]
-"""Member upstream -> the client's member it was made from."""
 
 
-def refused(status: int, body: bytes, profile: Profile, members: Members) -> Rejection:
-    """An answer whose status says that it is an error."""
+def by_status(status: int, body: bytes, profile: Profile) -> Rejection:
+    """An answer whose status says that it is an error. The path is the provider's."""
     told = told_by(body)
-    rejection = _rejection(told, status, profile, _kind(told, status), _phrase(status))
-    return msgspec.structs.replace(rejection, path=_translated(rejection.path, members))
+    return _rejection(told, status, profile, _kind(told, status), _phrase(status))
 
 
-def reported(value: Any, profile: Profile) -> Rejection:
+def in_answer(value: Any, profile: Profile) -> Rejection:
     """An error inside an answer of status 200: its type is all there is."""
     told = told_by(value)
     kind = _TYPES.get(told.type, Kind.API)
@@ -105,14 +101,6 @@ def _code_and_path(kind: Kind, message: str) -> tuple[str, str]:
         return "context_length_exceeded", "messages"
     found = _PATH.match(message)
     return "", found.group(1) if found else ""
-
-
-def _translated(path: str, members: Members) -> str:
-    """Below `messages` places are not the same on both sides, but the list is."""
-    for upstream, member in members.items():
-        if path == upstream or path.startswith(f"{upstream}."):
-            return member
-    return path
 
 
 def _foreign(word: str) -> str:

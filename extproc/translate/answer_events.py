@@ -69,6 +69,8 @@ class ArgumentsDelta(msgspec.Struct, frozen=True, gc=False):
 class CallEnded(msgspec.Struct, frozen=True, gc=False):
     cut: bool = False
     """The arguments end in the midst of their JSON: the model has not made this call, and no client may run it."""
+    withheld: str = ""
+    """Arguments of a cut call that could be taken for whole, so that no piece of them was passed on."""
 
 
 class Logprobs(msgspec.Struct, frozen=True):

@@ -228,7 +228,7 @@ class TranslatedReply:
             case TextDelta(text) | ArgumentsDelta(text) | ReasoningDelta(text) | RefusalDelta(text):
                 self._meter.count(text)
             case AnswerStarted():
-                self.outcome.begun = True
+                self.outcome.begun = self._meter.has_begun = True
                 self.outcome.model = event.model
             case UsageReported():
                 self._meter.report(event)
@@ -283,6 +283,7 @@ class _UsageMeter:
     """Tokens as the provider counts them, or an estimate that is true at any moment: the client may leave at any."""
 
     def __init__(self, request: TranslatedRequest) -> None:
+        self.has_begun = False
         self.size = 0
         """UTF-8 bytes that the model has produced."""
         self.is_settled = False
@@ -304,7 +305,8 @@ class _UsageMeter:
 
     @property
     def usage(self) -> Usage | None:
-        if self.is_settled or not self._estimates:
+        """None for an answer that has not begun."""
+        if self.is_settled or not self._estimates or not self.has_begun:
             return self._reported
         output = -(-self.size // _BYTES_PER_TOKEN)
         if self._reported is None:

@@ -193,6 +193,7 @@ class _Messages:
 
     def _assistant(self, message: Json, n: int) -> None:
         path = f"messages.{n}"
+        self._turns.settle()
         if message.get("audio") is not None:
             self._warnings.add("dropped", f"{path}.audio", "spoken answers are not in the request")
         spoken: list[AssistantPart] = list(_parts(message, path, self._assistant_part))

@@ -9,6 +9,7 @@ from extproc.translate.answer_events import (
     AnswerEvent,
     AnswerFinished,
     AnswerStarted,
+    CallEnded,
     Compacted,
     FinishReason,
     UsageReported,
@@ -226,6 +227,7 @@ class RedactedBlock(OpenBlock):
         part = ReasoningPart(CARRIER)
         part.data, part.ended = {"data": data}, True
         queue.push(part)
+        queue.close_ended()
 
 
 class CompactionBlock(OpenBlock):
@@ -277,9 +279,13 @@ class ClaudeCall(CallPart):
     def close(self, *, at_limit: bool) -> list[AnswerEvent]:
         """Clients parse the arguments, so a call without any still has an object."""
         self.is_closed = True
-        if not self._arguments and not at_limit:
-            self.add(_object_text(self._input))
-        return super().close(at_limit=at_limit)
+        if self._arguments or not at_limit:
+            if not self._arguments:
+                self.add(_object_text(self._input))
+            return super().close(at_limit=at_limit)
+        withheld = _object_text(self._input) if self._input and self.kind == "function" else ""
+        *events, _ = super().close(at_limit=at_limit)
+        return [*events, CallEnded(cut=True, withheld=withheld)]
 
     def may_be_cut(self) -> bool:
         """The answer may have ended in the midst of it."""

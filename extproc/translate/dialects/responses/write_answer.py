@@ -82,8 +82,8 @@ class ResponsesWriter:
             case CallStarted():
                 self._close_message()
                 self._call = CallItem(self._output, self._request, event)
-            case CallEnded(cut):
-                self._end_call(cut=cut)
+            case CallEnded():
+                self._end_call(event)
             case Warned():
                 pass
             case _:
@@ -151,9 +151,9 @@ class ResponsesWriter:
             self._reasoning = ReasoningItem(self._output, shown=self._request.shown == "yes")
         return self._reasoning
 
-    def _end_call(self, *, cut: bool) -> None:
+    def _end_call(self, event: CallEnded) -> None:
         if self._call is not None:
-            self._call.close(cut=cut)
+            self._call.close(event)
         self._call = None
 
     def _finish(self, event: AnswerFinished) -> None:

@@ -3,7 +3,7 @@
 
 from typing import Any, Protocol
 
-from extproc.translate.answer_events import CallStarted, Compacted
+from extproc.translate.answer_events import CallEnded, CallStarted, Compacted
 from extproc.translate.openai_members import openai_citation
 from extproc.translate.pair import Json
 from extproc.translate.signature import seal
@@ -145,13 +145,13 @@ class CallItem:
         if self._call.kind != "shell":  # OpenAI's shell has no events but its beginning and its end
             self._output.delta(self._frame, text)
 
-    def close(self, *, cut: bool) -> None:
+    def close(self, event: CallEnded) -> None:
         """Clients parse the arguments, so a call without any still has an object."""
-        if not self._arguments and not cut and self._call.kind == "function":
+        if not self._arguments and not event.cut and self._call.kind == "function":
             self.add("{}")
         text = "".join(self._arguments)
-        if cut:
-            self._cut_off(self._item(text, "incomplete"))
+        if event.cut:
+            self._cut_off(self._item(text or event.withheld, "incomplete"))
             return
         if self._call.kind == "custom":
             self._output.emit(f"{self._events}.done", **self._where, input=text)

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from extproc.translate.signature import unseal
+from tests.translate.answers import SSE
 from tests.translate.chat_answers import USAGE, block, ended, event, message, started, text
 from tests.translate.responses_answers import asked, check_grammar, check_response, check_types, run, whole
-from tests.translate.responses_client import MINIMAL
+from tests.translate.responses_client import MINIMAL, RESPONSES_ON_MESSAGES
 
 Json = dict[str, Any]
 TOOLS = [
@@ -74,7 +75,7 @@ def test_hidden_thinking_comes_in_its_envelope_alone() -> None:
 def test_thinking_without_text_keeps_its_signature() -> None:
     [item] = items({"type": "thinking", "thinking": "", "signature": "s"})
     sealed = unseal(item["encrypted_content"])
-    assert sealed and (item["summary"], sealed.d, sealed.t) == ([], {"signature": "s"}, "")
+    assert sealed and (item["summary"], sealed.d, sealed.t) == ([], {"signature": "s"}, None)
 
 
 def test_thinking_that_is_not_shown_can_still_be_restored() -> None:
@@ -191,7 +192,7 @@ def test_pings_are_comments() -> None:
     assert reply.ping() == b""
     again, _ = run(request=request(stream=True))
     assert again.ping() == b""
-    open_reply = type(again)(request(stream=True), "text/event-stream")  # type: ignore[call-arg]
+    open_reply = RESPONSES_ON_MESSAGES.reply(request(stream=True), SSE)
     open_reply.feed(started())
     assert open_reply.feed(event("ping")) == b": ping\n\n"
     assert open_reply.ping() == b": ping\n\n"

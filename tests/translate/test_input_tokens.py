@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from extproc.translate.counters import input_tokens_on_messages
 from extproc.translate.pair import Translated
-from extproc.translate.responses_on_messages.counting import input_tokens_on_messages
 from tests.translate.answers import JSON, SSE, play
 from tests.translate.chat_asking import target
 from tests.translate.responses_client import body, function

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from anthropic import transform_schema
 
-from extproc.translate.on_messages.enforced import can_be, transformed
+from extproc.translate.dialects.messages.enforced_schema import can_be, transformed
 from tests.translate.chat_asking import ask, body, sent, target
 
 NESTED = {

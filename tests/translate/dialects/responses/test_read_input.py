@@ -154,7 +154,7 @@ def test_an_interrupted_call_counts_as_aborted_where_that_is_wished() -> None:
         ([user(), call(name="")], "input.1.name"),
         ([user(), call(), call()], "input.2.arguments"),
         ([{"role": "tool", "content": "x"}], "input.0.role"),
-        ([user([{"type": "input_audio", "input_audio": {}}])], "input.0.content.0"),
+        ([user([{"type": "input_audio", "input_audio": {"data": "aGk=", "format": "wav"}}])], "input.0.content.0"),
         ([user([{"type": "input_image", "file_id": "f"}])], "input.0.content.0.file_id"),
         ([user([{"type": "input_file", "file_id": "f"}])], "input.0.content.0.file_id"),
         ([user([{"type": "text", "text": "t"}])], "input.0.content.0.type"),

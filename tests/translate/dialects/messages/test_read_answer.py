@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from extproc.errors import Kind, Reason
-from extproc.translate.chat_on_messages import chat_on_messages
 from extproc.translate.pair import Usage
 from tests.translate.answers import JSON, SSE, play
 from tests.translate.chat_answers import (
@@ -23,6 +22,7 @@ from tests.translate.chat_answers import (
     started,
     text,
 )
+from tests.translate.chat_asking import CHAT_ON_MESSAGES
 
 INVALID = "invalid_request_error"
 PATCH: dict[str, Any] = {"tools": [{"type": "custom", "custom": {"name": "patch"}}]}
@@ -76,7 +76,7 @@ def test_truncation_may_be_tolerated_but_not_in_a_call() -> None:
 
 
 def test_pings_are_comments() -> None:
-    reply = chat_on_messages.reply(asked(stream=True), SSE)
+    reply = CHAT_ON_MESSAGES.reply(asked(stream=True), SSE)
     assert reply.feed(event("ping")) == b"" and reply.ping() == b": ping\n\n"
     assert reply.feed(started()).startswith(b"data: ")
     assert reply.feed(event("ping")) == b": ping\n\n"
@@ -154,12 +154,12 @@ def test_thinking_reads_as_in_a_whole_answer() -> None:
         ("reasoning.encrypted", 1),
         ("reasoning.text", 2),
     ]
-    plain = json.loads(play(chat_on_messages.reply(asked(), SSE), *events))["choices"][0]["message"]
+    plain = json.loads(play(CHAT_ON_MESSAGES.reply(asked(), SSE), *events))["choices"][0]["message"]
     assert plain["reasoning_content"] == "a\n\nb" and plain["reasoning_details"] == details
 
 
 def test_the_outcome_of_a_stream_that_is_left() -> None:
-    reply = chat_on_messages.reply(asked(stream=True), SSE)
+    reply = CHAT_ON_MESSAGES.reply(asked(stream=True), SSE)
     reply.feed(started(model="claude-x-2026") + text(0, "x" * 40))
     assert reply.outcome.usage == Usage(input_tokens=10, output_tokens=10)
     assert reply.outcome.model == "claude-x-2026" and not reply.outcome.complete
@@ -197,8 +197,8 @@ def test_one_unreadable_event_is_skipped() -> None:
 def test_json_for_a_client_that_streams() -> None:
     request = asked(stream=True, stream_options={"include_usage": True})
     answer = message({"type": "text", "text": "a"}, {"type": "tool_use", "id": "t", "name": "f", "input": {}})
-    found, done = chunks(play(chat_on_messages.reply(request, JSON), json.dumps(answer).encode()))
+    found, done = chunks(play(CHAT_ON_MESSAGES.reply(request, JSON), json.dumps(answer).encode()))
     check_grammar(found, done=done, include_usage=True)
     assert check_with_sdk(found).choices[0].message.tool_calls[0].function.arguments == "{}"
-    found, done = chunks(play(chat_on_messages.reply(request, JSON), b'{"type":"error","error":{"type":"api_error"}}'))
+    found, done = chunks(play(CHAT_ON_MESSAGES.reply(request, JSON), b'{"type":"error","error":{"type":"api_error"}}'))
     assert "error" in found[0] and not done

@@ -132,7 +132,9 @@ def test_strict_refuses_the_first_loss() -> None:
 
 
 def test_what_the_answer_repeats() -> None:
-    echo = ask(body(instructions="S", metadata=None, tools=[{"type": "web_search"}], text={"verbosity": "low"})).echo
+    echo = ask(
+        body(instructions="S", metadata=None, tools=[{"type": "web_search"}], text={"verbosity": "low"})
+    ).shape.echo
     assert {name: json.loads(value) for name, value in echo.items()} == {
         "instructions": "S",
         "metadata": {},

@@ -36,8 +36,8 @@ def test_members_of_a_namespace() -> None:
         ("ns__a", "About all.\n\nAbout a."),
         ("ns__b", "About all."),
     ]
-    assert asked.namespaces == {"ns__a": ("ns", "a"), "ns__b": ("ns", "b")}
-    assert (set(asked.custom), asked.warnings) == ({"ns__b"}, ("emulated:tools.0.tools.1",))
+    assert asked.shape.namespaces == {"ns__a": ("ns", "a"), "ns__b": ("ns", "b")}
+    assert (asked.kinds, asked.warnings) == ({"ns__b": "custom"}, ("emulated:tools.0.tools.1",))
 
 
 def test_a_call_of_a_namespace_in_the_history() -> None:
@@ -60,7 +60,7 @@ def test_the_shell_of_the_client() -> None:
     assert (tool["name"], list(tool["input_schema"]["properties"])) == (
         "local_shell", ["command", "workdir", "timeout_ms"]
     )  # fmt: skip
-    assert (asked.shell, asked.warnings) == ("local_shell", ())
+    assert (asked.kinds, asked.warnings) == ({"local_shell": "shell"}, ())
 
 
 def test_tools_declared_amid_the_input_join() -> None:

@@ -6,11 +6,11 @@ import pytest
 
 from extproc.errors import Kind
 from extproc.translate import sniff
-from extproc.translate.chat_on_messages import chat_on_messages
 from extproc.translate.pair import Usage
 from extproc.wire.rejections import rejection_status
 from tests.translate.answers import JSON
 from tests.translate.chat_answers import asked, message, whole
+from tests.translate.chat_asking import CHAT_ON_MESSAGES
 
 TEXT = {"type": "text", "text": "x"}
 CALL = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"a": 1}}
@@ -33,7 +33,7 @@ def test_calls() -> None:
 
 def test_names_come_back() -> None:
     tool = {"type": "function", "function": {"name": "a.b"}}
-    (short,) = asked(tools=[tool]).original_names
+    (short,) = asked(tools=[tool]).names
     found, _, _ = said({**CALL, "name": short}, tools=[tool])
     assert found["tool_calls"][0]["function"]["name"] == "a.b"
 
@@ -135,6 +135,6 @@ def test_no_answer(answer: Any, kind: Kind, status: int) -> None:
 
 def test_a_body_over_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sniff, "MAX_ANSWER", 10)
-    reply = chat_on_messages.reply(asked(), JSON)
+    reply = CHAT_ON_MESSAGES.reply(asked(), JSON)
     assert reply.feed(b"{" + b" " * 20) == b"" and reply.outcome.failure is not None
     assert reply.feed(b"}") == reply.close() == b"" and reply.ping() == b""

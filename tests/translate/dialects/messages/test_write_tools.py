@@ -57,7 +57,7 @@ def test_custom_tools() -> None:
     assert found["messages"][1]["content"][0]["input"] == {"input": "x"}
     assert found["tools"][0]["input_schema"]["required"] == ["input"]
     assert found["tools"][0]["description"] == "d\n\nThe input must follow this grammar (lark):\nstart: X"
-    assert ask(request).warnings == ("emulated:tools.0",) and ask(request).custom == {"patch"}
+    assert ask(request).warnings == ("emulated:tools.0",) and ask(request).kinds == {"patch": "custom"}
 
 
 def test_rebuilt_from_the_history() -> None:
@@ -72,8 +72,8 @@ def test_rebuilt_from_the_history() -> None:
 
 def test_names_with_other_characters_come_back() -> None:
     asked = ask(body(tools=[function("a.b")]))
-    (short,) = asked.original_names
-    assert asked.original_names[short] == "a.b" and "." not in short
+    (short,) = asked.names
+    assert asked.names[short] == "a.b" and "." not in short
 
 
 @pytest.mark.parametrize("more", [{"tools": [function(), function()]}, {"tools": [function()], "functions": LEGACY}])
@@ -106,7 +106,8 @@ def test_choice(more: Any, choice: Any) -> None:
 def test_legacy_functions_are_called_one_at_a_time() -> None:
     assert sent(body(functions=LEGACY))["tool_choice"] == {"type": "auto", "disable_parallel_tool_use": True}
     assert sent(body(functions=LEGACY, function_call="none"))["tool_choice"] == {"type": "none"}
-    assert ask(body(functions=LEGACY)).legacy and not ask(body(functions=LEGACY, tools=[function("g")])).legacy
+    assert ask(body(functions=LEGACY)).shape.legacy
+    assert not ask(body(functions=LEGACY, tools=[function("g")])).shape.legacy
 
 
 @pytest.mark.parametrize("choice", [{"type": "function", "function": {"name": "x"}}, "always", {"type": "odd"}])

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from extproc.translate.chat_on_messages import chat_on_messages
-from extproc.translate.on_messages.ratelimit import duration
+from extproc.translate.openai_headers import duration
 from extproc.translate.pair import Refusal
 from extproc.wire.rejections import chat_rejection, rejection_status
 from tests.translate.chat_answers import asked
+from tests.translate.chat_asking import CHAT_ON_MESSAGES
 
 NOW = 1_800_000_000.0
 
@@ -17,7 +17,7 @@ NOW = 1_800_000_000.0
 def refused(status: int, type: str = "", message: str = "m", body: Any = None, **overrides: Any) -> tuple[Refusal, Any]:
     given = body if body is not None else {"type": "error", "error": {"type": type, "message": message}}
     request = asked({"name": "claude-adaptive", **overrides})
-    refusal = chat_on_messages.error(request, status, {}, json.dumps(given).encode(), NOW)
+    refusal = CHAT_ON_MESSAGES.error(request, status, {}, json.dumps(given).encode(), NOW)
     return refusal, json.loads(chat_rejection(refusal.rejection, ""))["error"]
 
 
@@ -73,7 +73,7 @@ def test_unknown_models() -> None:
 def test_secrets_and_pages_stay_here() -> None:
     _, error = refused(400, "invalid_request_error", "key sk-ant-abc at https://api.anthropic.com/v1")
     assert error["message"] == "key [key] at [address]"
-    refusal = chat_on_messages.error(asked(), 502, {}, b"<html>nginx</html>", NOW)
+    refusal = CHAT_ON_MESSAGES.error(asked(), 502, {}, b"<html>nginx</html>", NOW)
     assert refusal.rejection.message == "upstream answered 502 Bad Gateway"
     refusal, error = refused(401, "authentication_error", hide_upstream_auth=True)
     assert refusal.rejection.http_status == 500 and error["message"] == "gateway credential rejected"
@@ -94,7 +94,7 @@ def test_headers() -> None:
         "retry-after": "3",
         "server": "x",
     }
-    assert chat_on_messages.headers(limits, NOW) == {
+    assert CHAT_ON_MESSAGES.headers(limits, NOW) == {
         "x-ratelimit-limit-requests": "50",
         "x-ratelimit-remaining-requests": "49",
         "x-ratelimit-reset-requests": "1m12s",
@@ -106,7 +106,7 @@ def test_headers() -> None:
         "retry-after": "3",
     }
     both = {**limits, "anthropic-ratelimit-tokens-limit": "7", "anthropic-ratelimit-tokens-reset": "soon"}
-    found = chat_on_messages.headers(both, NOW)
+    found = CHAT_ON_MESSAGES.headers(both, NOW)
     assert found["x-ratelimit-limit-tokens"] == "7" and "x-ratelimit-reset-tokens" not in found
 
 

@@ -49,6 +49,12 @@ class TranslatedRequest(Translated, frozen=True, kw_only=True, tag="translated")
     prefill: str = ""
     """Text that the answer may repeat, to be cut from its beginning."""
 
+    @property
+    def estimated_usage(self) -> Usage:
+        """The input tokens by the size of the request, where the provider may count none; else nothing."""
+        estimates = self.profile.missing_usage == "estimate"
+        return Usage(input_tokens=-(-self.size // _BYTES_PER_TOKEN) if estimates else 0)
+
 
 class WrittenRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a provider's dialect makes of a conversation."""
@@ -289,7 +295,7 @@ class _UsageMeter:
         self.is_settled = False
         """The provider has counted the whole answer."""
         self._reported: Usage | None = None
-        self._input = -(-request.size // _BYTES_PER_TOKEN)
+        self._estimated = request.estimated_usage
         self._estimates = request.profile.missing_usage == "estimate"
 
     @property
@@ -309,7 +315,5 @@ class _UsageMeter:
         if self.is_settled or not self._estimates or not self.has_begun:
             return self._reported
         output = -(-self.size // _BYTES_PER_TOKEN)
-        if self._reported is None:
-            return Usage(input_tokens=self._input, output_tokens=output)
-        reported = self._reported
-        return msgspec.structs.replace(reported, output_tokens=max(reported.output_tokens, output))
+        known = self._reported or self._estimated
+        return msgspec.structs.replace(known, output_tokens=max(known.output_tokens, output))

@@ -78,7 +78,7 @@ class AnswerState:
 
     def use(self, reported: Json | None, *, is_last: bool) -> None:
         """`is_last`: the counts came with the end of the message."""
-        usage = read_usage(self._usage, reported)
+        usage = read_usage(self._usage, reported, self._request.estimated_usage)
         if usage is None or reported is None:
             return
         self._usage = usage
@@ -183,10 +183,11 @@ class TextBlock(OpenBlock):
         return self._add(delta.text)
 
     def end(self) -> None:
-        """Only pages of the web are cited: files have other places."""
-        span = {"start_index": 0, "end_index": self._length}
+        """Only pages of the web can be cited for an OpenAI client: files have other places."""
         cited = [c for c in self._citations if c.type == "web_search_result_location" and c.url]
-        self._part.cite([{**span, "title": citation.title or "", "url": citation.url} for citation in cited])
+        if self._length:
+            span = {"start_index": 0, "end_index": self._length}
+            self._part.cite([{**span, "title": citation.title or "", "url": citation.url} for citation in cited])
         self._part.ended = True
 
     def _add(self, text: str | None) -> int:

@@ -11,8 +11,8 @@ _PARTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_cre
 _TIERS = {"standard": "default", "batch": "default", "priority": "priority"}
 
 
-def read_usage(known: Usage | None, reported: Json | None) -> Usage | None:
-    """Counts are cumulative; what is null or absent leaves the earlier one."""
+def read_usage(known: Usage | None, reported: Json | None, estimated: Usage) -> Usage | None:
+    """Counts are cumulative; what is null or absent leaves the earlier one. `estimated`: counts where there are none."""
     found = reported or {}
     counts = {name: n for name in _PARTS if (n := count(found.get(name))) is not None}
     if not counts:
@@ -21,7 +21,7 @@ def read_usage(known: Usage | None, reported: Json | None) -> Usage | None:
     thinking = count(details.get("thinking_tokens")) if isinstance(details, dict) else None
     if thinking is not None:
         counts["thinking_tokens"] = thinking
-    return msgspec.structs.replace(known or Usage(), **counts)
+    return msgspec.structs.replace(known or estimated, **counts)
 
 
 def read_service_tier(reported: Json | None) -> str | None:

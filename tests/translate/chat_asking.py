@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from extproc.errors import Rejection
-from extproc.profiles import Profile, shipped, with_overrides
+from extproc.providers.profiles import Profile, shipped, with_overrides
 from extproc.translate.pair import Target, Translated
 from extproc.translate.table import PAIRS
 from extproc.translate.translated import TranslatedRequest

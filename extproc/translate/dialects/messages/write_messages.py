@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from extproc.profiles import Profile
+from extproc.providers.profiles import Profile
 from extproc.translate.arguments import tool_input
 from extproc.translate.conversation import (
     AssistantPart,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from extproc.profiles import Profile
+from extproc.providers.profiles import Profile
 from extproc.translate.conversation import Conversation
 from extproc.translate.dialects.messages.write_messages import MessageTurn
 from extproc.translate.levels import nearest

@@ -120,12 +120,10 @@ class MessageWriter:
         return [made for made in turns if made.blocks or made.results]
 
     def _turn(self, turn: UserTurn | AssistantTurn) -> MessageTurn:
-        match turn:
-            case UserTurn(results, parts, path):
-                written = [self._result(result) for result in results]
-                return MessageTurn("user", path, self._blocks(parts), written)
-            case AssistantTurn(assistant_parts, path):
-                return MessageTurn("assistant", path, self._assistant_blocks(assistant_parts))
+        if isinstance(turn, AssistantTurn):
+            return MessageTurn("assistant", turn.path, self._assistant_blocks(turn.parts))
+        results = [self._result(result) for result in turn.results]
+        return MessageTurn("user", turn.path, self._blocks(turn.parts), results)
 
     def _instruct(self, turn: SystemTurn, turns: list[MessageTurn], *, has_begun: bool) -> None:
         if not has_begun:
@@ -143,6 +141,8 @@ class MessageWriter:
 
     def _place(self, turns: list[MessageTurn]) -> list[MessageTurn]:
         """A system turn may stand behind a user turn, if it is the last or an assistant turn follows."""
+        if not any(turn.role == "system" for turn in turns):
+            return turns
         after_user = _roles_before(turns)
         before = _roles_before(turns[::-1])[::-1]
         placed: list[MessageTurn] = []
@@ -313,7 +313,10 @@ def _text_block(text: str) -> Json:
 
 def _text(part: Text) -> list[Json]:
     """Nothing for blank text, which Anthropic refuses."""
-    return [_marked(_text_block(part.text), part.cache)] if part.text.strip() else []
+    text = part.text
+    if not text or text.isspace():
+        return []
+    return [_marked({"type": "text", "text": text}, part.cache)]
 
 
 def _marked(block: Json, hint: CacheHint | None) -> Json:

@@ -36,13 +36,13 @@ _KNOWN_BY_ROLE: dict[str, frozenset[str]] = {
     "system": frozenset(_NAMED),
     "developer": frozenset(_NAMED),
     "user": frozenset(_NAMED),
-    "tool": frozenset((*_NAMED, "tool_call_id")),
-    "function": frozenset(_NAMED),
     # `annotations` and `parsed` come with an answer that is sent back as it was received.
     "assistant": frozenset((
         *_NAMED, "annotations", "audio", "function_call", "parsed", "reasoning", "reasoning_content",
         "reasoning_details", "refusal", "thinking_blocks", "tool_calls",
     )),
+    "tool": frozenset((*_NAMED, "tool_call_id")),
+    "function": frozenset(_NAMED),
 }  # fmt: skip
 _ROLES = tuple(_KNOWN_BY_ROLE)
 _PART_MEMBERS = {

@@ -140,17 +140,12 @@ class MessageWriter:
         self.system += [(turn.path, block) for block in turn.blocks]
 
     def _place(self, turns: list[MessageTurn]) -> list[MessageTurn]:
-        """A system turn may stand behind a user turn, if it is the last or an assistant turn follows."""
-        if not any(turn.role == "system" for turn in turns):
-            return turns
-        after_user = _roles_before(turns)
-        before = _roles_before(turns[::-1])[::-1]
         placed: list[MessageTurn] = []
-        for turn, last, following in zip(turns, after_user, before, strict=True):
-            if turn.role == "system" and not (last == "user" and following in ("assistant", "")):
-                self._hoist(turn)
-            else:
+        for turn, may_stay in zip(turns, _may_stay(turns), strict=True):
+            if may_stay:
                 _append(placed, turn)
+            else:
+                self._hoist(turn)
         return placed
 
     def _turn_of_instructions(self) -> MessageTurn:
@@ -295,6 +290,19 @@ def _append(turns: list[MessageTurn], turn: MessageTurn) -> None:
         turns[-1].blocks += turn.blocks
     else:
         turns.append(turn)
+
+
+def _may_stay(turns: Sequence[MessageTurn]) -> list[bool]:
+    """Whether Anthropic takes each turn where it is: one of the system's must follow a user turn, and be the last or
+    stand before an assistant turn."""
+    if not any(turn.role == "system" for turn in turns):
+        return [True] * len(turns)
+    before, after = _roles_before(turns), _roles_before(turns[::-1])[::-1]
+    neighbours = zip(turns, before, after, strict=True)
+    return [
+        turn.role != "system" or (last == "user" and following in ("assistant", ""))
+        for turn, last, following in neighbours
+    ]
 
 
 def _roles_before(turns: Sequence[MessageTurn]) -> list[str]:

@@ -11,15 +11,14 @@ from extproc.errors import Rejection
 from extproc.policy import asked, body_checks
 from extproc.policy.body import Bounds, Json, read
 from extproc.translate.chat_on_messages.asked import Asked as ChatAsked
-from extproc.translate.counters import AskedForCount
-from extproc.translate.for_messages.asked import Asked
+from extproc.translate.counters import CountRequest
 from extproc.translate.identity.asked import Passed
 from extproc.translate.job import Counted, Job, Outcome, Said, request_for
 from extproc.translate.pair import Translated
 from extproc.translate.responses_on_messages.asked import Asked as ResponsesAsked
 from extproc.translate.translated import TranslatedRequest
 
-Request = Asked | AskedForCount | Passed | ChatAsked | ResponsesAsked | TranslatedRequest
+Request = CountRequest | Passed | ChatAsked | ResponsesAsked | TranslatedRequest
 """Every kind of translated request."""
 
 

@@ -7,14 +7,12 @@ from typing import Any
 import pytest
 
 from extproc.translate.chat_on_messages import chat_on_messages
-from extproc.translate.messages_on_chat import messages_on_chat
-from extproc.translate.messages_on_responses import messages_on_responses
 from extproc.translate.pair import Pair, Reply, Target, Translated
 from extproc.translate.responses_on_messages import responses_on_messages
 from extproc.wire.rejections import messages_rejection
 from tests.matching import same
 from tests.translate import answers, chat_answers, responses_answers
-from tests.translate.answers import JSON, SSE, play, vectors
+from tests.translate.answers import JSON, SSE, messages_on_chat, messages_on_responses, play, vectors
 
 Vector = dict[str, Any]
 FROM_OPENAI: dict[str, Pair] = {"chat": messages_on_chat, "responses": messages_on_responses}

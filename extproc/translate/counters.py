@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from extproc.errors import Rejection
-from extproc.profiles import Profile
+from extproc.providers.profiles import Profile
 from extproc.translate import want
 from extproc.translate.count import request_to_count
 from extproc.translate.count_reply import CountReply

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from extproc.profiles import Profile
+from extproc.providers.profiles import Profile
 from extproc.translate.capability import rejected
 from extproc.translate.conversation import (
     Base64Data,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from extproc.profiles import Profile
+from extproc.providers.profiles import Profile
 from extproc.translate import asked_choice, names, schema
 from extproc.translate.conversation import (
     AssistantTurn,

@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 
 from extproc.errors import Rejection
-from extproc.model_settings import ModelSettings
-from extproc.profiles import Profile, shipped, with_overrides
+from extproc.providers.model_settings import ModelSettings
+from extproc.providers.profiles import Profile, shipped, with_overrides
 from extproc.translate.job import Counted, Job, Said, pair_of, request_for
 from extproc.translate.pair import Pair, Reply, Target, Translated
 from extproc.wire import Dialect

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from extproc.errors import Rejection
-from extproc.profiles import shipped, with_overrides
+from extproc.providers.profiles import shipped, with_overrides
 from extproc.translate.pair import Outcome, Reply, Target
 from extproc.translate.translated import TranslatedRequest
 from tests.translate.answers import (

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from extproc.errors import Rejection
-from extproc.profiles import Profile, shipped, with_overrides
+from extproc.providers.profiles import Profile, shipped, with_overrides
 from extproc.translate.pair import Target
 from extproc.translate.translated import TranslatedRequest
 from tests.matching import same

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 from extproc.errors import Rejection, invalid
-from extproc.profiles import Profile
+from extproc.providers.profiles import Profile
 from extproc.translate import want
 from extproc.translate.conversation import (
     AnswerShape,

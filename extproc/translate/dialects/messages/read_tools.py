@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from extproc.profiles import Profile
+from extproc.providers.profiles import Profile
 from extproc.translate import want
 from extproc.translate.conversation import AnyTool, HostedTool, Setting, Tool, ToolChoice, WebSearch
 from extproc.translate.dialects.messages import client_tools

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from extproc.profiles import Profile
+from extproc.providers.profiles import Profile
 from extproc.translate import names, openai_content
 from extproc.translate.conversation import (
     AssistantTurn,

@@ -107,7 +107,11 @@ def _add_what_serves(command: Command, config: Callable[[Any], object]) -> None:
     text = "Ask a processor whether it serves; the exit status says it."
     command("health", text, "extproc health --processor 127.0.0.1:9000", _health, config, processor)
     text = "Print Envoy's configuration as one static file."
-    command("envoy-config", text, "extproc envoy-config > envoy.json", _envoy_config, config, processor, workers)
+    form = _argument("--format", choices=("json", "yaml"), default="json", help="default: json")
+    roots = "the public authorities' certificates on the machine of that Envoy; default: this machine's"
+    roots_file = _argument("--ca-file", type=Path, metavar="PATH", help=roots)
+    shared = config, processor, workers, form, roots_file
+    command("envoy-config", text, "extproc envoy-config --format yaml > envoy.yaml", _envoy_config, *shared)
 
 
 def _add_what_explains(command: Command, config: Callable[[Any], object]) -> None:
@@ -296,7 +300,8 @@ def _envoy_config(options: argparse.Namespace) -> int:
         check_client(source, addresses)
     except loading.Invalid as error:
         return _complain(error, USAGE)
-    print(json.dumps(configuration.static(source, addresses), indent=2))
+    made = configuration.static(source, addresses, options.ca_file)
+    print(configuration.as_yaml(made).rstrip() if options.format == "yaml" else json.dumps(made, indent=2))
     return 0
 
 

@@ -1,11 +1,12 @@
-"""Writes what is made from code: tables in docs/, and envoy/envoy.yaml. python -m tests.write_docs"""
+"""Writes tables in docs/, envoy/envoy.yaml and gateway.schema.json from the code: python -m tests.write_docs"""
 
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from extproc.cli import json_schema
 from extproc.policy.authorization import variables
-from tests import documented, envoy_files
+from tests import configuration_page, documented, envoy_files
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "authorization.md"
 BEGIN, END = "<!-- variables: begin -->\n", "\n<!-- variables: end -->"
@@ -28,6 +29,8 @@ GENERATED: dict[Path, Callable[[str], str]] = {
     DOCUMENT: written,
     documented.PAGE: _observability,
     envoy_files.STATIC: envoy_files.written,
+    configuration_page.PAGE: configuration_page.written,
+    configuration_page.SCHEMA: lambda _: json_schema.text(),
 }
 """Each file, and what makes it what it should be of what it is."""
 

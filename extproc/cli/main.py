@@ -88,6 +88,8 @@ def _add_init(command: Command) -> None:
     provider = _argument("--provider", choices=tuple(init.KINDS), default="openai", help="who answers; default: openai")
     text = "Write a commented configuration to begin with."
     command("init", text, "extproc init --provider ollama", _init, config, provider)
+    text = "Print the JSON Schema of the configuration, for editors."
+    command("schema", text, "extproc schema > gateway.schema.json", _schema)
 
 
 def _add_what_serves(command: Command, config: Callable[[Any], object]) -> None:
@@ -186,16 +188,25 @@ def _address(text: str) -> str:
 
 
 def _init(options: argparse.Namespace) -> int:
+    from extproc.cli import json_schema
     from extproc.demo import idp
 
     try:
         init.write(options.config, options.provider)
         idp.ensure_keys(options.config.parent / "keys")  # which the file names
+        (options.config.parent / json_schema.FILE).write_text(json_schema.text(), "utf-8")  # so does its first line
     except init.CannotWrite as error:
         return _complain(error, USAGE)
     except OSError as error:
-        return _complain(f"the lab's keys cannot be written: {error.strerror}", USAGE)
+        return _complain(f"{error.filename} cannot be written: {error.strerror}", USAGE)
     print(init.next_steps(options.config, options.provider), end="")
+    return 0
+
+
+def _schema(_options: argparse.Namespace) -> int:
+    from extproc.cli import json_schema
+
+    print(json_schema.text(), end="")
     return 0
 
 

@@ -171,9 +171,10 @@ class Timeouts(_Strict):
     """Seconds."""
 
     connect: float = Field(5, gt=0)
-    """Until a connection is established."""
+    """Until a connection is established, TLS included."""
     first_byte: float | None = Field(None, gt=0)
-    """Of each attempt, from the end of the request to the headers of the answer; absent: `idle` decides."""
+    """Of each attempt, from the end of the request to the headers of the answer, those of 100 and 103 included; absent:
+    `idle` decides."""
     idle: float = Field(900, gt=0)
     """Without a byte of the provider's. A plain answer of ten minutes is silent until it is there."""
     total: float | None = Field(None, gt=0)
@@ -203,7 +204,7 @@ class ProviderLimits(_Strict):
     connections: int = Field(10_000, ge=1)
     """Connections to the provider."""
     requests: int = Field(10_000, ge=1)
-    """Calls in progress at the provider."""
+    """Calls in progress at the provider; a stream counts until its end."""
     pending: int = Field(10_000, ge=1)
     """Calls that wait for a connection."""
 
@@ -212,11 +213,11 @@ class Outliers(_Strict):
     """An address of a provider's that fails is left alone for a while, as long as there are others."""
 
     failures: int = Field(5, ge=1)
-    """In a row, without a success between: no connection, a connection that breaks, silence."""
+    """Failures in a row, without a success between: no connection, a connection that breaks, silence."""
     pause: float = Field(30, gt=0)
     """Seconds, the first time; longer each time."""
     share: int = Field(50, ge=0, le=100)
-    """Percent of the addresses at most; 0: none."""
+    """Percent of the addresses at most; 0: none. A single address is never left alone."""
 
 
 KeyHeader = Literal["authorization", "x-api-key"]

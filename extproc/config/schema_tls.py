@@ -9,10 +9,14 @@ STRICT = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class Tls(BaseModel):
+    """A certificate and its key. Both files are read again when they change."""
+
     model_config = STRICT
 
     certificate: Path
+    """PEM file: the certificate, then its intermediates."""
     key: Path
+    """PEM file: the private key, without a passphrase."""
 
 
 class ProcessorTls(Tls):
@@ -35,7 +39,9 @@ class Processor(BaseModel):
     model_config = STRICT
 
     tls: ProcessorTls | None = None
+    """On the processor's machine: what it presents, and whom it lets in."""
     client: ProcessorClient | None = None
+    """Where Envoy's files are rendered: what Envoy presents."""
     insecure: bool = False
     """Plaintext on addresses that other machines can reach."""
 

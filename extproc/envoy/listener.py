@@ -83,8 +83,6 @@ def _manager(source: Source, live: bool) -> Json:
         "request_headers_timeout": "10s",
         **limits.streams(source.config.limits),
         "stream_idle_timeout": "900s",
-        "local_reply_config": local_replies(),
-        "access_log": _access_logs(source, live),
         "http_filters": [
             {"name": "envoy.filters.http.ext_proc", "typed_config": _processor()},
             {"name": "envoy.filters.http.rbac", "typed_config": _guard()},
@@ -94,6 +92,8 @@ def _manager(source: Source, live: bool) -> Json:
             },
         ],
         **(found if live else {"route_config": routes(source)}),
+        "local_reply_config": local_replies(),
+        "access_log": _access_logs(source, live),
     }
 
 

@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from extproc.config.schema import Tracing
+from extproc.config.schema_records import Tracing
 from extproc.errors import Rejection
 from extproc.events import Record
 from extproc.gateway import record

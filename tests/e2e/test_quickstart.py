@@ -1,4 +1,4 @@
-"""What the README shows works as it is pasted."""
+"""What docs/quickstart.md shows works as it is pasted."""
 
 import re
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.stack import Model, demo_model, prompt, text_of, up
 from tests.manifests import ROOT
 
-README = (ROOT / "README.md").read_text("utf-8")
+PAGE = (ROOT / "docs/quickstart.md").read_text("utf-8")
 # The server's address is the only thing of it that cannot stay.
 ADDRESS = "http://127.0.0.1:8000/v1"
 
@@ -21,7 +21,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
 
 
 def test_a_model_of_ones_own_answers_the_labs_token(tmp_path: Path, local: Model) -> None:
-    [example] = re.findall(r"```yaml\n(providers:\n  local:.*?)```", README, re.DOTALL)
+    [example] = re.findall(r"```yaml\n(providers:\n  local:.*?)```", PAGE, re.DOTALL)
     assert example.count(ADDRESS) == 1
     shipped = (ROOT / "gateway.yaml").read_text("utf-8")
     rest = re.sub(r"^(providers|models|translation):.*?(?=^\w|\Z)", "", shipped, flags=re.DOTALL | re.MULTILINE)

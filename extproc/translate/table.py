@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from extproc.translate.chat_on_chat import chat_on_chat
 from extproc.translate.dialects import chat, messages, responses
-from extproc.translate.messages_on_messages import messages_on_messages
 from extproc.translate.pair import Pair
-from extproc.translate.responses_on_responses import responses_on_responses
+from extproc.translate.same_dialect.chat import chat_on_chat
+from extproc.translate.same_dialect.messages import messages_on_messages
+from extproc.translate.same_dialect.responses import responses_on_responses
 from extproc.translate.translated import TranslatedPair
 from extproc.wire import Dialect
 

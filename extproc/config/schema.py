@@ -19,7 +19,7 @@ from pydantic import (
 
 from extproc.config import members
 from extproc.config.schema_limits import Limits
-from extproc.config.schema_tls import STRICT, Processor, Tls
+from extproc.config.schema_tls import STRICT, ListenTls, Processor
 from extproc.wire import Dialect
 
 
@@ -50,7 +50,7 @@ class Secret(_Strict):
 class Listen(_Strict):
     address: str = "127.0.0.1"
     port: int = Field(8080, ge=0, le=65535)
-    tls: Tls | None = None
+    tls: ListenTls | None = None
 
 
 _KEY_URL = "expected an HTTPS URL; plain HTTP is for this machine alone (localhost, 127.0.0.1, [::1])"
@@ -157,11 +157,20 @@ class ApiKeys(_Strict):
     """Seconds for which its keys are good after the file has been deleted."""
 
 
+class Certificates(_Strict):
+    """Callers known by the TLS client certificates that `listen.tls.client_ca` verifies."""
+
+    trust_domains: list[Annotated[str, Field(pattern=r"^[a-z0-9._-]{1,255}$")]] = []
+    """SPIFFE trust domains: a certificate of another one, or without a SPIFFE ID, is refused. Empty: any
+    certificate proves its caller."""
+
+
 class Authentication(_Strict):
     mode: Literal["strict", "optional", "permissive"] = "strict"
     jwt: list[Issuer] = []
     api_keys: ApiKeys | None = None
     """Static keys for machines, as `extproc key new` makes them."""
+    certificates: Certificates | None = None
     locations: list[Location] = Field(["authorization", "x-api-key"], min_length=1)
     """Where a request may carry its credential."""
     max_token_bytes: int = Field(16 * 1024, ge=256, le=48 * 1024)

@@ -225,8 +225,8 @@ def _also(rest: Source, environ: Mapping[str, str] | None, known: list[str]) -> 
 
 def _note(facts: Facts, event: Event) -> None:
     match event:
-        case RequestHeaders(headers, _, source):
-            facts.headers = headers
+        case RequestHeaders(headers, _, source, certificate):
+            facts.headers, facts.certificate = headers, certificate
             facts.source = source.rpartition(":")[0].strip("[]")
             facts.method = headers.get(":method")
             path, _, facts.query = headers.get(":path").partition("?")

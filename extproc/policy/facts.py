@@ -6,17 +6,17 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from extproc.config.endpoints import Endpoint
-from extproc.events import Headers, Record
+from extproc.events import Headers, PeerCertificate, Record
 from extproc.providers.providers import Provider, Resolved
 from extproc.wire import Dialect
 
 
 class Caller(msgspec.Struct, frozen=True, weakref=True):
-    """The caller, proven by a token or a static key. An anonymous caller has no claims."""
+    """The caller, proven by a token, a static key or a client certificate. An anonymous caller has no claims."""
 
     claims: dict[str, Any]
     """Verified. Of a token's claims, those that rules or records can read."""
-    kind: Literal["jwt", "key", "anonymous"] = "jwt"
+    kind: Literal["jwt", "key", "certificate", "anonymous"] = "jwt"
 
     @property
     def subject(self) -> str:
@@ -55,6 +55,8 @@ class Facts:
     """Names of headers that may hold a credential, besides the usual ones; no rule reads them."""
     source: str = ""
     """The address of the peer, without its port."""
+    certificate: PeerCertificate | None = None
+    """The client's, verified by Envoy."""
     request_id: str = ""
     endpoint: Endpoint | None = None
     dialect: Dialect = "messages"

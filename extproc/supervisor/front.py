@@ -186,6 +186,8 @@ def faults(source: Source) -> list[Fault]:
     roots: list[tuple[Where, Path | None]] = [
         (("providers", name, "ca_file"), provider.ca_file) for name, provider in source.config.providers.items()
     ]
+    if source.config.listen.tls is not None:
+        roots.append((("listen", "tls", "client_ca"), source.config.listen.tls.client_ca))
     if source.config.processor.client is not None:
         roots.append((("processor", "client", "ca_file"), source.config.processor.client.ca_file))
     for where, path in roots:

@@ -40,12 +40,15 @@ class Variable(NamedTuple):
 
 
 VARIABLES = (
-    Variable("jwt", "map<string, dyn>", Part.CALLER, "the claims of the token; empty for a caller without one"),
+    Variable(
+        "jwt", "map<string, dyn>", Part.CALLER,
+        "the claims of the token, key or certificate; empty for an anonymous caller",
+    ),
     Variable(
         "caller.id", "string", Part.CALLER,
         'the subject (`sub`); `""` for an anonymous caller; two issuers may give the same: compare `jwt.iss`, too',
     ),
-    Variable("caller.kind", "string", Part.CALLER, "`jwt`, `key` or `anonymous`"),
+    Variable("caller.kind", "string", Part.CALLER, "`jwt`, `key`, `certificate` or `anonymous`"),
     Variable("request.method", "string", Part.REQUEST, "`POST`"),
     Variable("request.path", "string", Part.REQUEST, "the path that is routed, without its query"),
     Variable(

@@ -10,10 +10,12 @@ from extproc.config.endpoints import Endpoint, Operation
 from extproc.config.loading import Fault
 from extproc.errors import Rejection
 from extproc.events import Headers
-from extproc.policy.authentication import tokens
+from extproc.policy.authentication import authenticate, tokens
 from extproc.policy.authentication.authenticate import Authenticate
+from extproc.policy.authentication.authenticator import Presented
 from extproc.policy.authentication.token_cache import OVERHEAD_BYTES, size_of
-from extproc.policy.facts import ANONYMOUS, Facts
+from extproc.policy.authentication.tokens import Unproven
+from extproc.policy.facts import ANONYMOUS, Caller, Facts
 from extproc.policy.keys.remote_keys import RemoteKeys
 from tests.issuing import AUDIENCE, claims, jwk, private, token
 from tests.playbook import done
@@ -23,10 +25,11 @@ LEEWAY = 600
 GENERATE = Endpoint("e", Operation.GENERATE, "messages", "POST")
 
 
-def step(folder: Path, **changes: Any) -> Authenticate:
+def step(folder: Path, remote: Any = None, **changes: Any) -> Authenticate:
+    """`remote`: gives the keys of issuers whose set is fetched."""
     found: list[Fault] = []
     text = f"{authenticating(**{'leeway': LEEWAY, **changes})}\n{PROVIDERS}\n{MODELS}"
-    made = Authenticate(source(folder, text), found, RemoteKeys())
+    made = Authenticate(source(folder, text), found, remote or RemoteKeys())
     assert not found
     return made
 
@@ -215,6 +218,29 @@ def test_modes(tmp_path: Path, mode: str, none: str, bad: str) -> None:
     assert ask(made, ("x-api-key", token()))[1].caller.subject == "ann"
 
 
+class Nicknames:
+    """A fourth kind of credential."""
+
+    async def identify(self, presented: Presented, now: float) -> Caller | None:
+        name = presented.token or ""
+        if name == "nick-nobody":
+            raise Unproven("unknown_nickname")
+        return Caller({"sub": name}, "key") if name.startswith("nick-") else None
+
+
+@pytest.mark.parametrize(
+    ("text", "refused", "subject"),
+    [("nick-ann", "", "nick-ann"), ("nick-nobody", "unknown_nickname", ""), (token(), "", "ann")],
+    ids=["its caller", "refused", "not its own"],
+)
+def test_another_authenticator_is_one_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, refused: str, subject: str
+) -> None:
+    monkeypatch.setattr(authenticate, "AUTHENTICATORS", (lambda _: Nicknames(), *authenticate.AUTHENTICATORS))
+    found, facts = ask(step(tmp_path), ("x-api-key", text))
+    assert (found, facts.caller.subject) == (refused, subject)
+
+
 def test_a_probe_is_not_asked(strict: Authenticate) -> None:
     facts = Facts(
         0, headers=Headers([("x-api-key", "bad")]), endpoint=Endpoint("p", Operation.PROBE, "messages", "HEAD")
@@ -270,7 +296,7 @@ def test_a_token_is_verified_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ask(made, ("x-api-key", text[:-1]))
 
 
-@pytest.mark.parametrize("exp", [NOW + 1000, NOW + 1000.9])
+@pytest.mark.parametrize("exp", [NOW + 1000, NOW + 1000.9], ids=["whole", "fraction"])
 def test_what_is_known_of_a_token_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exp: float) -> None:
     made, text = step(tmp_path), token(claims(exp=exp))
     assert ask(made, ("x-api-key", text))[0] == ""
@@ -284,7 +310,6 @@ def test_a_refused_token_is_not_remembered(tmp_path: Path) -> None:
     made = step(tmp_path)
     for _ in range(2):
         assert ask(made, ("x-api-key", token(claims(exp=1))))[0] == "token_expired"
-    assert not len(made._verified)
 
 
 def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,7 +340,7 @@ def test_claims_that_nobody_reads_are_not_kept(tmp_path: Path) -> None:
 def test_faults(tmp_path: Path) -> None:
     rest = f"{PROVIDERS}\n{MODELS}"
     assert faults(tmp_path, "authentication: {}\n" + rest) == [
-        "1: authentication.jwt: strict mode needs at least one issuer, or api_keys"
+        "1: authentication.jwt: strict mode needs at least one issuer, or api_keys, or certificates"
     ]
     one = json.loads(authenticating().partition(": ")[2])["jwt"][0]
     twice = "authentication: " + json.dumps({"jwt": [one, one]})

@@ -295,13 +295,12 @@ def test_a_broken_configuration_names_all_faults(tmp_path: Path) -> None:
 )
 def test_the_peers_address_has_no_port(gate: Gateway, given: str, source: str) -> None:
     play = Playbook(gate)
-    facts = play.exchange.facts
     assert (
         play
         >> RequestHeaders(Headers([(":path", "/v1/messages")]), end=False, source=given)
         << rejects(401, AUTHENTICATION_ERROR)
     )
-    assert facts.source == source
+    assert play.exchange.call.request.source == source
 
 
 @pytest.mark.parametrize("given", ["", "chosen by a client", "6f1c22", "Ä" * 32])

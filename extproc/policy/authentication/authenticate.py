@@ -11,7 +11,7 @@ from extproc.policy.authentication import credential as credentials
 from extproc.policy.authentication.authenticator import Authenticator, Presented, Setup
 from extproc.policy.authentication.proof import UNAVAILABLE
 from extproc.policy.authentication.tokens import Unproven
-from extproc.policy.facts import Facts
+from extproc.policy.facts import ANONYMOUS, Caller, Identified, Located
 from extproc.policy.keys.key_sets import KeySets
 
 AUTHENTICATORS: tuple[Callable[[Setup], Authenticator | None], ...] = (
@@ -24,7 +24,7 @@ AUTHENTICATORS: tuple[Callable[[Setup], Authenticator | None], ...] = (
 
 
 class Authenticate:
-    """Sets `facts.caller`, or refuses with 401: alike for every failure but a token that has expired."""
+    """Finds out who calls, or refuses with 401: alike for every failure but a token that has expired."""
 
     def __init__(
         self, source: Source, faults: list[Fault], remote: KeySets[Any], claims: frozenset[str] | None = None
@@ -33,7 +33,6 @@ class Authenticate:
         settings = source.config.authentication
         self._mode = settings.mode
         self._locations = settings.locations
-        self._hidden = credentials.headers(settings.locations)
         self._max_bytes = settings.max_token_bytes
         if settings.mode == "strict" and not (settings.jwt or settings.api_keys or settings.certificates):
             problem = "strict mode needs at least one issuer, or api_keys, or certificates"
@@ -44,19 +43,26 @@ class Authenticate:
         self.fetched = setup.fetched
         self.without_keys = setup.without_keys
 
-    async def __call__(self, facts: Facts, now: float) -> Rejection | None:
-        if facts.endpoint is not None and facts.endpoint.operation is Operation.PROBE:
-            return None
-        facts.hidden = self._hidden
-        presented = Presented(facts.headers, facts.certificate, self._locations, self._max_bytes)
+    async def __call__(self, call: Located, now: float) -> Identified | Rejection:
+        """`now`: Unix seconds."""
+        probe = call.endpoint is not None and call.endpoint.operation is Operation.PROBE
+        caller = ANONYMOUS if probe else await self._caller(call, now)
+        if isinstance(caller, Rejection):
+            return caller
+        return Identified(
+            request=call.request, dialect=call.dialect, endpoint=call.endpoint, provider=call.provider, caller=caller
+        )
+
+    async def _caller(self, call: Located, now: float) -> Caller | Rejection:
+        request = call.request
+        presented = Presented(request.headers, request.certificate, self._locations, self._max_bytes)
         try:
             for authenticator in self._chain:
                 if (caller := await authenticator.identify(presented, now)) is not None:
-                    facts.caller = caller
-                    return None
+                    return caller
         except Unproven as problem:
-            return None if self._mode == "permissive" else _refusal(_message(str(problem)), str(problem))
-        return _refusal("missing credential", "credential_missing") if self._mode == "strict" else None
+            return ANONYMOUS if self._mode == "permissive" else _refusal(_message(str(problem)), str(problem))
+        return _refusal("missing credential", "credential_missing") if self._mode == "strict" else ANONYMOUS
 
 
 _FINAL = (("x-should-retry", "false"),)

@@ -110,7 +110,7 @@ class Examine:
         done = await self._prepare(raw, task, " ".join(caller))
         if done.features is None:
             return done.rejection or invalid("", "the body cannot be read")
-        return PreparedBody(len(raw), done.features, done.outcome)
+        return PreparedBody(raw, done.features, done.outcome)
 
 
 def job_of(call: Admitted, model: str, resolved: Resolved, raw: bytes = b"") -> Job:

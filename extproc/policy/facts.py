@@ -141,8 +141,7 @@ class HeavyBody(msgspec.Struct, frozen=True):
 class PreparedBody(msgspec.Struct, frozen=True):
     """What that process made of it."""
 
-    size: int
-    """Bytes, as it came."""
+    raw: bytes
     features: Json
     """What it asks of the model, as `policy.authorization.asked.read` returns it."""
     outcome: Outcome

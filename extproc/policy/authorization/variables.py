@@ -125,13 +125,13 @@ def _request(call: Identified, hidden: frozenset[str]) -> Values:
 def _llm(call: Identified, model: Resolved, body: LightBody | PreparedBody) -> Values:
     """As the model will be asked: with what the configuration fills in and replaces."""
     if isinstance(body, PreparedBody):
-        read, size = dict(body.features), body.size
+        read = dict(body.features)
     else:
         settings = model.configured(call.dialect, body.members)
-        read, size = asked.read(call.dialect, {**body.members, **settings}), len(body.raw)
+        read = asked.read(call.dialect, {**body.members, **settings})
     if call.endpoint is not None and call.endpoint.operation is Operation.COUNT_TOKENS:
         read["max_tokens"] = 0  # nothing is written
-    return {f"llm.{name}": value for name, value in read.items()} | {"llm.bytes": size}
+    return {f"llm.{name}": value for name, value in read.items()} | {"llm.bytes": len(body.raw)}
 
 
 def _headers(headers: Headers, hidden: frozenset[str]) -> dict[str, str]:

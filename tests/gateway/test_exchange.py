@@ -75,7 +75,7 @@ def at(gate: Gateway, phase: Phase, *, stream: bool = True) -> Playbook:
     for reached in range(Phase.ADMITTED.value, phase.value + 1):
         step: dict[Phase, Event] = {Phase.ADMITTED: HEADERS, Phase.SENT: request_body(ASK | {"stream": stream})}
         play >> step.get(Phase(reached), response_headers(content_type=SSE if stream else "application/json"))
-        play._pending.clear()
+        play.pending.clear()
     assert play.exchange.phase is phase
     return play
 
@@ -188,7 +188,7 @@ def test_only_bodies_and_answers_are_waited_for(gate: Gateway, phase: Phase) -> 
 
 def test_the_credential_stops_here(gate: Gateway) -> None:
     play = Playbook(gate) >> HEADERS << awaits() >> BODY
-    [forward] = play._pending
+    [forward] = play.pending
     sent = str(forward)
     assert token()[:20] not in sent
     assert "authorization" in forward.set_headers  # type: ignore[union-attr]

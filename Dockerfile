@@ -20,7 +20,7 @@ FROM ${BUSYBOX_IMAGE} AS busybox
 
 FROM ${ENVOY_IMAGE} AS envoy
 COPY --from=busybox /bin/busybox /bin/busybox
-COPY --chmod=755 deploy/envoy/entrypoint.sh /entrypoint.sh
+COPY --chmod=755 envoy/entrypoint.sh /entrypoint.sh
 USER 65532:65532
 EXPOSE 8080
 ENTRYPOINT ["/entrypoint.sh"]

@@ -1,13 +1,15 @@
-"""What docs/ says of the configuration is what the code does."""
+"""What README and docs/ say of the configuration is what the code does."""
 
 import json
 import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from extproc.cli import claude
 from extproc.config import loading
+from extproc.config.schema import Config
 from extproc.config.schema_sign_in import SignIn
 from extproc.gateway.gateway import Gateway
 from tests.certificates import certificate
@@ -18,7 +20,32 @@ ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "docs" / "authentication.md").read_text()
 SIGN_IN = (ROOT / "docs" / "sign-in.md").read_text()
 CLIENTS = (ROOT / "docs" / "clients.md").read_text()
-EXAMPLES = re.findall(r"```yaml\n(authentication:.*?)```", TEXT, re.DOTALL)
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# Parts of a gateway.yaml, by the page and the first line.
+PARTS = [
+    pytest.param(block, id=f"{page.name}: {block.strip().splitlines()[0]}")
+    for page in PAGES
+    for block in re.findall(r"```yaml\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    if isinstance(read := yaml.safe_load(block), dict) and read.keys() <= Config.model_fields.keys()
+]
+EXAMPLES = re.findall(r"```yaml\n((?:authentication|listen):.*?)```", TEXT, re.DOTALL)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_part_of_a_configuration_has_the_form_of_one(tmp_path: Path, part: str) -> None:
+    shown = yaml.safe_load(part)
+    rest = yaml.safe_load(f"{AUTHENTICATION}\n{PROVIDERS}")
+    (tmp_path / "gateway.yaml").write_text(yaml.safe_dump({**rest, **shown}))
+    loading.load(tmp_path / "gateway.yaml", ENVIRON)
+
+
+def test_there_are_such_parts() -> None:
+    pages = {str(one.id).partition(":")[0] for one in PARTS}
+    assert {"README.md", "configuration.md", "models.md", "examples.md", "quickstart.md"} <= pages
+
+
+def test_the_readme_is_a_short_story() -> None:
+    assert len((ROOT / "README.md").read_bytes()) < 14 * 1024
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
@@ -35,9 +62,7 @@ def test_examples_of_authentication(tmp_path: Path, example: str) -> None:
 def test_every_code_of_a_refusal_is_explained() -> None:
     explained = set(re.findall(r"^\| `([a-z]+_\w+)` \| (?:401|503) \|", TEXT, re.MULTILINE))
     policy = ROOT / "extproc" / "policy" / "authentication"
-    source = "".join(
-        (policy / f"{name}.py").read_text() for name in ("tokens", "credential", "api_keys", "authenticate", "proof")
-    )
+    source = "".join(path.read_text() for path in policy.glob("*.py"))
     # A code is two words or more; `return "..."` and `raise Unproven("...")` give them.
     given = re.findall(r'(?:Unproven\(|return |credential", |else |UNAVAILABLE = )"([a-z]+(?:_[a-z]+)+)"', source)
     assert explained == set(given)

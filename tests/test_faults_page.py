@@ -1,13 +1,9 @@
-"""docs/faults.md names tests that exist, reasons that there are, and the defaults of the code; and leaves none out."""
+"""docs/faults.md names tests that exist and reasons that there are; and leaves none out."""
 
 import ast
 import re
 from pathlib import Path
 
-from pydantic import BaseModel
-
-from extproc.config import schema
-from extproc.config.schema_limits import BodyLimits, Limits
 from extproc.errors import Reason
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -19,15 +15,6 @@ MODULES = (
     "memory", "outliers", "overload", "processor_faults", "provider_faults", "retries", "start", "timeouts", "tls",
     "uploads", "worker_faults",
 )  # fmt: skip
-SECTIONS: dict[str, type[BaseModel]] = {
-    "providers.*.timeouts.": schema.Timeouts,
-    "providers.*.retries.": schema.Retries,
-    "providers.*.limits.": schema.ProviderLimits,
-    "providers.*.outliers.": schema.Outliers,
-    "streaming.": schema.Streaming,
-    "limits.": Limits,
-    "limits.body.": BodyLimits,
-}
 
 
 def named_in(module: str) -> set[str]:
@@ -52,15 +39,3 @@ def test_the_reasons_are_those_of_the_log() -> None:
     cells = [cell.strip() for row in rows() if len(row) == 4 and row[0] != "fault" for cell in row[2].split(",")]
     reasons = {cell for cell in cells if cell}
     assert len(reasons) > 5 and reasons <= {str(reason) for reason in Reason}
-
-
-def test_the_defaults_are_those_of_the_code() -> None:
-    written = {row[0].strip("`"): row[1].strip("`") for row in rows() if re.fullmatch(r"`[a-z_.*]+`", row[0])}
-    fields = {
-        prefix + name: field.default
-        for prefix, model in SECTIONS.items()
-        for name, field in model.model_fields.items()
-        if not isinstance(field.default, BaseModel)
-    }
-    fields["max_body_bytes"] = schema.Config.model_fields["max_body_bytes"].default
-    assert written == {key: "none" if value is None else f"{value:.15g}" for key, value in fields.items()}

@@ -54,5 +54,5 @@ def test_no_key_is_sent_to_the_builder() -> None:
     first, *allowed = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
     assert first == "*"
     assert {line for line in allowed if line.startswith("!")} == {
-        "!deploy/envoy", "!extproc", "!pyproject.toml", "!README.md", "!requirements.txt", "!build/wheels",
+        "!envoy", "!extproc", "!pyproject.toml", "!README.md", "!requirements.txt", "!build/wheels",
     }  # fmt: skip

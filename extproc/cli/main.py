@@ -88,6 +88,8 @@ def _add_init(command: Command) -> None:
     provider = _argument("--provider", choices=tuple(init.KINDS), default="openai", help="who answers; default: openai")
     text = "Write a commented configuration to begin with."
     command("init", text, "extproc init --provider ollama", _init, config, provider)
+    text = "Print the JSON Schema of the configuration, for editors."
+    command("schema", text, "extproc schema > gateway.schema.json", _schema)
 
 
 def _add_what_serves(command: Command, config: Callable[[Any], object]) -> None:
@@ -110,7 +112,11 @@ def _add_what_serves(command: Command, config: Callable[[Any], object]) -> None:
     text = "End all tokens of a person who signed in, now and on all machines."
     command("revoke", text, "extproc revoke --sub alice", _revoke, config, subject)
     text = "Print Envoy's configuration as one static file."
-    command("envoy-config", text, "extproc envoy-config > envoy.json", _envoy_config, config, processor, workers)
+    form = _argument("--format", choices=("json", "yaml"), default="json", help="default: json")
+    roots = "the public authorities' certificates on the machine of that Envoy; default: this machine's"
+    roots_file = _argument("--ca-file", type=Path, metavar="PATH", help=roots)
+    shared = config, processor, workers, form, roots_file
+    command("envoy-config", text, "extproc envoy-config --format yaml > envoy.yaml", _envoy_config, *shared)
 
 
 def _add_what_explains(command: Command, config: Callable[[Any], object]) -> None:
@@ -185,16 +191,25 @@ def _address(text: str) -> str:
 
 
 def _init(options: argparse.Namespace) -> int:
+    from extproc.cli import json_schema
     from extproc.demo import idp
 
     try:
         init.write(options.config, options.provider)
         idp.ensure_keys(options.config.parent / "keys")  # which the file names
+        (options.config.parent / json_schema.FILE).write_text(json_schema.text(), "utf-8")  # so does its first line
     except init.CannotWrite as error:
         return _complain(error, USAGE)
     except OSError as error:
-        return _complain(f"the lab's keys cannot be written: {error.strerror}", USAGE)
+        return _complain(f"{error.filename} cannot be written: {error.strerror}", USAGE)
     print(init.next_steps(options.config, options.provider), end="")
+    return 0
+
+
+def _schema(_options: argparse.Namespace) -> int:
+    from extproc.cli import json_schema
+
+    print(json_schema.text(), end="")
     return 0
 
 
@@ -307,10 +322,10 @@ def _envoy_config(options: argparse.Namespace) -> int:
         source = loading.load(options.config)
         addresses = configuration.processor_addresses(options.processor, source.workers(options.workers))
         check_client(source, addresses)
-        rendered = configuration.static(source, addresses)
+        rendered = configuration.static(source, addresses, options.ca_file)
     except loading.Invalid as error:
         return _complain(error, USAGE)
-    print(json.dumps(rendered, indent=2))
+    print(configuration.as_yaml(rendered).rstrip() if options.format == "yaml" else json.dumps(rendered, indent=2))
     return 0
 
 

@@ -39,6 +39,7 @@ KINDS = {
 }
 
 _HEAD = """\
+# yaml-language-server: $schema=gateway.schema.json
 # This file says who may call which model. `extproc check` explains every mistake in it, `extproc up` serves, and
 # `extproc claude` starts Claude Code. Changes take effect while the gateway runs.
 listen: {address: 127.0.0.1, port: 8080}

@@ -1,15 +1,14 @@
 """The keys of `gateway.yaml`, their types and defaults."""
 
-import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     Discriminator,
     Field,
     Tag,
@@ -19,10 +18,11 @@ from pydantic import (
 from extproc.config import members
 from extproc.config.schema_auto_mode import AutoMode
 from extproc.config.schema_limits import Limits
+from extproc.config.schema_records import Health, Metrics, Records, Tracing
 from extproc.config.schema_sign_in import Settings, SignIn, Store, Web
 from extproc.config.schema_telemetry import Telemetry
-from extproc.config.schema_tls import STRICT, Processor, Tls
-from extproc.config.schema_values import Expressions, KeyUrl, Secret
+from extproc.config.schema_tls import STRICT, ListenTls, Processor
+from extproc.config.schema_values import BaseUrl, Expressions, KeyUrl, Secret
 from extproc.wire import Dialect
 
 
@@ -31,17 +31,25 @@ class _Strict(BaseModel):
 
 
 class Listen(_Strict):
+    """Envoy's listener for clients."""
+
     address: str = "127.0.0.1"
+    """IP address that Envoy listens on; `0.0.0.0` and `::` are all of the machine's."""
     port: int = Field(8080, ge=0, le=65535)
-    tls: Tls | None = None
+    """0: any free port."""
+    tls: ListenTls | None = None
+    """Certificate of the listener; absent: plain HTTP."""
 
 
 class Jwks(_Strict):
     """An issuer's public keys (RFC 7517), from one of four places."""
 
     file: Path | None = None
+    """A file with a JSON Web Key Set."""
     inline: dict[str, Any] | None = None
+    """The JSON Web Key Set itself."""
     url: KeyUrl | None = None
+    """Where the set is fetched from, by HTTPS; plain HTTP on this machine only."""
     discovery: KeyUrl | None = None
     """The issuer's URL, or that of its `/.well-known/openid-configuration`."""
     refresh: float = Field(300, ge=1, le=86400)
@@ -72,10 +80,16 @@ Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256
 
 
 class Issuer(_Strict):
+    """An issuer of tokens (JWT)."""
+
     issuer: str = Field(min_length=1)
+    """`iss` of its tokens, letter by letter."""
     audiences: list[str] = Field(min_length=1)
+    """`aud` of a token must have one of these."""
     jwks: Jwks
+    """Its public keys."""
     algorithms: list[Algorithm] = Field(["RS256"], min_length=1)
+    """Signatures that are accepted. HMAC and `none` are not supported."""
     leeway: int = Field(30, ge=0, le=600)
     """Seconds by which clocks may differ."""
     required_claims: list[str] = []
@@ -90,12 +104,17 @@ class Issuer(_Strict):
 
 
 class HeaderLocation(_Strict):
+    """A header that carries the credential."""
+
     header: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
     """In lower case; its whole value is the credential."""
 
 
 class CookieLocation(_Strict):
+    """A cookie that carries the credential."""
+
     cookie: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    """Name of a cookie whose value is the credential."""
 
 
 def _kind_of_location(value: Any) -> str:
@@ -113,19 +132,38 @@ Location = Annotated[
 
 
 class ApiKeys(_Strict):
+    """Static keys for machines."""
+
     file: Path
+    """A YAML list of keys as SHA-256 digests, with their claims."""
     max_stale: float = Field(86400, ge=0, le=30 * 86400)
     """Seconds for which its keys are good after the file has been deleted."""
 
 
+class Certificates(_Strict):
+    """Callers known by the TLS client certificates that `listen.tls.client_ca` verifies."""
+
+    trust_domains: list[Annotated[str, Field(pattern=r"^[a-z0-9._-]{1,255}$")]] = []
+    """SPIFFE trust domains: a certificate of another one, or without a SPIFFE ID, is refused. Empty: any
+    certificate proves its caller."""
+
+
 class Authentication(_Strict):
+    """How callers prove who they are."""
+
     mode: Literal["strict", "optional", "permissive"] = "strict"
+    """`strict`: a call needs a valid credential. `optional`: a call without one is anonymous, a bad one is refused.
+    `permissive`: no call is refused for its credential."""
     jwt: list[Issuer] = []
+    """Issuers whose tokens are accepted."""
     api_keys: ApiKeys | None = None
     """Static keys for machines, as `extproc key new` makes them."""
+    certificates: Certificates | None = None
+    """Callers known by their TLS client certificates."""
     locations: list[Location] = Field(["authorization", "x-api-key"], min_length=1)
     """Where a request may carry its credential."""
     max_token_bytes: int = Field(16 * 1024, ge=256, le=48 * 1024)
+    """A longer credential is refused unread."""
     token_cache_bytes: int = Field(16 * 1024 * 1024, ge=0)
     """Memory of a worker for tokens that have been verified, some 10,000 of usual size. What does not fit is verified
     again, which takes about 0.1 ms."""
@@ -135,34 +173,21 @@ class Ruled(_Strict):
     """CEL. Any deny wins; every `require` must hold; of `allow`, if there are any, one must."""
 
     allow: Expressions = []
+    """If there are any, one of these must be true."""
     deny: Expressions = []
+    """A call for which one of these is true is refused."""
     require: Expressions = []
-
-
-_NO_URL = "expected a URL such as https://api.openai.com/v1"
-
-
-def _base_url(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise ValueError(_NO_URL) from None  # the error's own text would quote what may be a password
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-        raise ValueError(_NO_URL)
-    if "@" in parts.netloc or parts.query or parts.fragment:
-        raise ValueError("a base URL has no credential, query or fragment")
-    if not url.isascii() or not url.isprintable() or " " in url:
-        raise ValueError("a base URL is ASCII without blanks")
-    return url.rstrip("/")
+    """Each of these must be true."""
 
 
 class Timeouts(_Strict):
     """Seconds."""
 
     connect: float = Field(5, gt=0)
+    """Until a connection is established, TLS included."""
     first_byte: float | None = Field(None, gt=0)
-    """Of each attempt, from the end of the request to the headers of the answer; absent: `idle` decides."""
+    """Of each attempt, from the end of the request to the headers of the answer, those of 100 and 103 included; absent:
+    `idle` decides."""
     idle: float = Field(900, gt=0)
     """Without a byte of the provider's. A plain answer of ten minutes is silent until it is there."""
     total: float | None = Field(None, gt=0)
@@ -180,17 +205,19 @@ class Retries(_Strict):
     budget: float = Field(20, gt=0, le=100)
     """Percent of the calls to this provider that may be repetitions, three in any case."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _off(cls, value: Any) -> Any:
-        return {"attempts": 1} if value is False else value  # YAML's `off`
+
+def _off(value: Any) -> Any:
+    """YAML 1.1, which is read here, takes `off` for false; YAML 1.2, which editors read, takes it for text."""
+    return {"attempts": 1} if value is False or value == "off" else value
 
 
 class ProviderLimits(_Strict):
     """At once; what is beyond them is refused as overloaded."""
 
     connections: int = Field(10_000, ge=1)
+    """Connections to the provider."""
     requests: int = Field(10_000, ge=1)
+    """Calls in progress at the provider; a stream counts until its end."""
     pending: int = Field(10_000, ge=1)
     """Calls that wait for a connection."""
 
@@ -199,55 +226,82 @@ class Outliers(_Strict):
     """An address of a provider's that fails is left alone for a while, as long as there are others."""
 
     failures: int = Field(5, ge=1)
-    """In a row, without a success between: no connection, a connection that breaks, silence."""
+    """Failures in a row, without a success between: no connection, a connection that breaks, silence."""
     pause: float = Field(30, gt=0)
     """Seconds, the first time; longer each time."""
     share: int = Field(50, ge=0, le=100)
-    """Percent of the addresses at most; 0: none."""
+    """Percent of the addresses at most; 0: none. A single address is never left alone."""
 
 
 KeyHeader = Literal["authorization", "x-api-key"]
 
 
 class Provider(_Strict):
+    """A server of models."""
+
     dialects: list[Dialect] = Field(min_length=1)
-    base_url: Annotated[str, AfterValidator(_base_url)]
+    """The APIs that it speaks."""
+    base_url: BaseUrl
+    """The address below which its paths are, with or without `/v1`."""
     api_key: Secret | None = None
+    """Its key; absent: calls go out without one."""
     key_header: KeyHeader | None = None
     """Which header carries the key: `x-api-key`, or `authorization` with `Bearer`. Else it follows from the dialect of
     the call: `x-api-key` for Messages."""
     profile: str | dict[str, Any] | None = None
+    """What is particular about its server: the name of a profile, or keys of one. Absent: chosen by the address and the
+    model."""
     version: str = Field("2023-06-01", pattern=r"^(client|\d{4}-\d{2}-\d{2})$")
     """`anthropic-version` sent to it; `client`: the client's own, where it sent one."""
     ca_file: Path | None = None
     """Trusted roots instead of the system's, for a private certificate authority."""
     timeouts: Timeouts = Timeouts()
-    retries: Retries = Retries()
+    """How long it may take."""
+    retries: Annotated[Retries, BeforeValidator(_off, json_schema_input_type=Retries | Literal[False, "off"])] = (
+        Retries()
+    )
+    """When it is asked again."""
     limits: ProviderLimits = ProviderLimits()
+    """How much it is asked at once."""
     outliers: Outliers = Outliers()
+    """When one of its addresses is left alone."""
 
 
 Members = Annotated[dict[str, Any], AfterValidator(members.typed)]
 
 
 class Model(Ruled):
+    """A name or a pattern of names that clients may ask for, and its own rules."""
+
     name: str
+    """The name that clients ask for; `*` in it stands for any text. The first match counts."""
     aliases: list[Annotated[str, Field(pattern=r"^[^*]+$", max_length=256)]] = []
     """Further names of it. `GET /v1/models` lists them, also those that a `*` in `name` stands for."""
     provider: str
+    """Key of the provider that serves it."""
     model: str | None = None
+    """Its name at the provider; absent: the name that the client sent."""
     profile: str | dict[str, Any] | None = None
+    """What is particular about the model, in addition to the provider's profile."""
     context_window: int | None = Field(None, gt=0)
+    """Tokens that it takes: `GET /v1/models` says so, and `extproc claude` sets the client accordingly."""
     max_output_tokens: int | None = Field(None, gt=0)
+    """The most tokens that one answer can have; a client that asks for more gets as much."""
     defaults: Members = {}
+    """Members set in the request's body where the client has not set them."""
     overrides: Members = {}
+    """Members set in the request's body whatever the client has set."""
 
 
 class Route(Ruled):
+    """A path, what is served there, and its own rules."""
+
     path: str = Field(pattern=r"^(/[^*?#]*\*?|\*)$")
     """As it is, or all that begins so when it ends in `*`."""
     serve: Literal["messages", "chat", "responses", "passthrough"]
+    """The API at this path, or `passthrough`: to the provider as it is."""
     provider: str | None = None
+    """Who answers here: required for `passthrough`, else for models that `models` has no rule for."""
 
     @model_validator(mode="after")
     def _complete(self) -> "Route":
@@ -264,78 +318,56 @@ class Streaming(_Strict):
     first_event_hold: float = Field(10, gt=0)
     """How long a stream's status is held back, waiting for its first event."""
     ping_interval: float = Field(15, gt=0)
-
-
-class Asked(_Strict):
-    """Where the supervisor answers questions about itself."""
-
-    address: str = "127.0.0.1"
-    port: int = Field(ge=1, le=65535)
-
-
-class Health(Asked):
-    """Where Kubernetes and compose ask: `http://ADDRESS:PORT/livez` and `/readyz`."""
-
-
-class Metrics(Asked):
-    """Where Prometheus finds them: `http://ADDRESS:PORT/metrics`. `/livez` and `/readyz` answer there, too."""
-
-    claims: list[str] = []
-    """Claims of the token that become labels, `caller_<claim>`."""
-
-    @model_validator(mode="after")
-    def _distinct(self) -> "Metrics":
-        if len({label_of(claim) for claim in self.claims}) < len(self.claims):
-            raise ValueError("two of these claims would make the same label")
-        return self
-
-
-def label_of(claim: str) -> str:
-    """https://prometheus.io/docs/concepts/data_model/#metric-names-and-labels"""
-    return "caller_" + re.sub(r"[^a-zA-Z0-9_]", "_", claim)
-
-
-class Tracing(_Strict):
-    """One span a call, by OTLP over HTTP."""
-
-    endpoint: Annotated[str, AfterValidator(_base_url)]
-    """A collector, such as http://localhost:4318; `/v1/traces` below it unless it names a path of its own."""
-    headers: dict[str, Secret] = {}
-    sample: float = Field(1.0, ge=0, le=1)
-    """The share of calls that are traced where the caller has not decided."""
-
-
-class Records(_Strict):
-    claims: list[str] = []
-    """Claims of the token that appear in every record as `caller.<claim>`."""
+    """After so much silence a streaming client gets a sign of life."""
 
 
 class Config(_Strict):
     listen: Listen = Listen()
+    """Where clients connect."""
     authentication: Authentication
+    """Who may call."""
     authorization: Ruled = Ruled()
+    """Rules for every call."""
     providers: dict[str, Provider] = Field(min_length=1)
+    """Servers of models, by a name of your own."""
     models: list[Model] = []
+    """Names that clients may ask for, and who answers; the first match counts."""
     routes: list[Route] = []
+    """Paths besides those that are always served."""
     models_shape: Literal["client", "merged"] = "client"
     """`merged`: `GET /v1/models` answers with the members of both dialects, whoever asks."""
     translation: dict[str, Any] = {}
     """Profile keys for every provider and model, such as `strictness`."""
     streaming: Streaming = Streaming()
+    """Streamed answers."""
     records: Records = Records()
+    """What the log has besides its usual fields."""
     metrics: Metrics | None = None
+    """Prometheus metrics; absent: none."""
     health: Health | None = None
+    """Health checks over HTTP; absent: only those of `metrics`."""
     tracing: Tracing | None = None
+    """Spans; absent: none. Needs the extra `traces` of the package."""
     max_body_bytes: int = Field(32 * 1024 * 1024, ge=1024)
+    """A request's body beyond that is a 413."""
     limits: Limits = Limits()
+    """Limits of workers, callers, bodies, connections and the log."""
     workers: int | None = Field(None, ge=1, le=64)
+    """Processes that answer Envoy; absent: one for each core."""
     processor: Processor = Processor()
+    """Certificates between Envoy and a processor on TCP."""
     auto_mode: AutoMode | None = None
+    """Verdicts on tool calls for clients in auto mode; absent: none."""
     sign_in: SignIn | None = None
+    """Company login; absent: none."""
     managed_settings: list[Settings] = []
+    """Settings of Claude Code for callers who are signed in."""
     telemetry: Telemetry | None = None
+    """Intake of clients' telemetry; absent: none."""
     store: Store = Store()
+    """Where what outlives a call is kept."""
     web: Web = Web()
+    """The process that serves pages and other paths beside the models'."""
 
     @model_validator(mode="after")
     def _room(self) -> "Config":

@@ -15,6 +15,7 @@ class BodyLimits(BaseModel):
     model_config = STRICT
 
     tools: int = Field(10_000, ge=1)
+    """Tools that the request declares."""
     turns: int = Field(100_000, ge=1)
     """Messages, or items of a Responses request."""
     parts: int = Field(200_000, ge=1)
@@ -64,3 +65,4 @@ class Limits(BaseModel):
     """Refusals of callers without a credential that each worker, and Envoy, writes into the log in a second; twenty
     times as many at once. Strangers cannot fill a disk; what is left out is counted."""
     body: BodyLimits = BodyLimits()
+    """What one body may hold."""

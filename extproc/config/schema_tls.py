@@ -1,6 +1,7 @@
 """The keys of `gateway.yaml` that name certificates."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -9,10 +10,29 @@ STRICT = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class Tls(BaseModel):
+    """A certificate and its key. Both files are read again when they change."""
+
     model_config = STRICT
 
     certificate: Path
+    """PEM file: the certificate, then its intermediates."""
     key: Path
+    """PEM file: the private key, without a passphrase."""
+
+
+class ListenTls(Tls):
+    """What the listener presents, and whose certificates it asks its clients for."""
+
+    client_ca: Path | None = None
+    """The authorities that issue clients' certificates; absent: none is asked for."""
+    client_certificate: Literal["required", "optional"] = "required"
+    """`optional`: a client without one may connect; one of another authority may not."""
+
+    @model_validator(mode="after")
+    def _with_authority(self) -> "ListenTls":
+        if "client_certificate" in self.model_fields_set and self.client_ca is None:
+            raise ValueError("client_certificate: needs client_ca, the authorities that issue clients' certificates")
+        return self
 
 
 class ProcessorTls(Tls):
@@ -35,7 +55,9 @@ class Processor(BaseModel):
     model_config = STRICT
 
     tls: ProcessorTls | None = None
+    """On the processor's machine: what it presents, and whom it lets in."""
     client: ProcessorClient | None = None
+    """Where Envoy's files are rendered: what Envoy presents."""
     insecure: bool = False
     """Plaintext on addresses that other machines can reach."""
 

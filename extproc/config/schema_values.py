@@ -23,7 +23,9 @@ class Secret(BaseModel):
     model_config = STRICT
 
     env: Annotated[str, AfterValidator(_variable)] | None = None
+    """Name of the environment variable that holds it."""
     file: Path | None = None
+    """File that holds it. Blanks and newlines around it do not count."""
 
     @model_validator(mode="before")
     @classmethod
@@ -60,3 +62,24 @@ def _listed(value: Any) -> Any:
 
 
 Expressions = Annotated[list[str], BeforeValidator(_listed)]
+
+
+_NO_URL = "expected a URL such as https://api.openai.com/v1"
+
+
+def _base_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValueError(_NO_URL) from None  # the error's own text would quote what may be a password
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        raise ValueError(_NO_URL)
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError("a base URL has no credential, query or fragment")
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise ValueError("a base URL is ASCII without blanks")
+    return url.rstrip("/")
+
+
+BaseUrl = Annotated[str, AfterValidator(_base_url)]

@@ -18,9 +18,11 @@ from extproc.config.schema_tls import ProcessorClient
 from extproc.envoy import limits
 from extproc.envoy.listener import (
     CERTIFICATE,
+    CLIENT_AUTHORITY,
     SAMPLE,
     SAMPLE_FILE,
     certificate,
+    client_authority,
     listeners,
     routes,
     secret_file,
@@ -42,19 +44,29 @@ _ROOTS = ("/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem", "/etc/ssl/cer
 
 
 def clusters(
-    source: Source, processors: Sequence[str], older: Sequence[Source] = (), *, live: bool = False
+    source: Source,
+    processors: Sequence[str],
+    older: Sequence[Source] = (),
+    *,
+    live: bool = False,
+    roots: Path | None = None,
 ) -> list[Json]:
-    """`processors`: addresses of the workers, `unix:PATH` or `HOST:PORT`. `older`: whose providers are still needed.
-    `live`: roots of a provider's certificate come from a file that Envoy watches."""
-    found = [_provider(name, to, live) for name, to in providers.destinations([*older, source]).items()]
+    """Returns Envoy's clusters: the processor, and one for each provider.
+
+    `processors`: addresses of the workers, `unix:PATH` or `HOST:PORT`. `older`: whose providers are still needed.
+    `live`: roots of a provider's certificate come from a file that Envoy watches. `roots`: the file of public
+    authorities on Envoy's machine; default: this machine's."""
+    public = roots or system_roots()
+    found = [_provider(name, to, live, public) for name, to in providers.destinations([*older, source]).items()]
     found += [_web(source, address, live) for address in _web_addresses(source, processors)]
     return [_processor(source, processors, live), {"name": NOWHERE, "type": "STATIC"}, *found]
 
 
-def static(source: Source, processors: Sequence[str]) -> Json:
-    """One file for people who run their own Envoy."""
+def static(source: Source, processors: Sequence[str], roots: Path | None = None) -> Json:
+    """Returns Envoy's whole configuration as one file, for an Envoy that is started and changed by somebody else.
+    `roots`: as for `clusters`."""
     boot = bootstrap(source)
-    resources = {"listeners": listeners(source), "clusters": clusters(source, processors)}
+    resources = {"listeners": listeners(source), "clusters": clusters(source, processors, roots=roots)}
     return {
         "node": boot["node"],
         "admin": boot["admin"],
@@ -70,6 +82,23 @@ def processor_addresses(first: str, count: int) -> list[str]:
         return [first, *(f"{first}.{n}" for n in range(1, count))]
     name, _, port = first.rpartition(":")
     return [f"{name}:{int(port) + n}" for n in range(count)]
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what is short on one line, and a value each time it occurs, not as an alias of its first place."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
+        node = super().represent_mapping(tag, mapping, flow_style)
+        node.flow_style = len(str(mapping)) < 80 and not any("%CEL" in str(value) for value in mapping.values())
+        return node
+
+
+def as_yaml(made: Json) -> str:
+    """Returns the configuration as YAML, for people to read."""
+    return yaml.dump(made, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=118)
 
 
 def bootstrap(source: Source) -> Json:
@@ -116,6 +145,8 @@ def _secrets(sources: Sequence[Source], processors: Sequence[str]) -> dict[str, 
     newest = sources[-1]
     tls = newest.config.listen.tls
     found = {} if tls is None else {CERTIFICATE: {"tls_certificate": certificate(newest, tls) | _READ_AGAIN}}
+    if tls is not None and tls.client_ca is not None:
+        found[CLIENT_AUTHORITY] = {"validation_context": client_authority(newest, tls.client_ca) | _READ_AGAIN}
     if (client := _client(newest, [*processors, *_web_addresses(newest, processors)])) is not None:
         found[CLIENT_CERTIFICATE] = {"tls_certificate": certificate(newest, client) | _READ_AGAIN}
         authority = _roots(newest.resolve(client.ca_file)) | _READ_AGAIN
@@ -220,7 +251,7 @@ def _mutual_tls(source: Source, client: ProcessorClient, name: str, live: bool) 
     return _transport_socket({**sni, "common_tls_context": context})
 
 
-def _provider(cluster: str, to: Destination, live: bool) -> Json:
+def _provider(cluster: str, to: Destination, live: bool, public: Path) -> Json:
     settings = to.settings
     url = urlsplit(settings.base_url)
     host = url.hostname or ""
@@ -237,7 +268,7 @@ def _provider(cluster: str, to: Destination, live: bool) -> Json:
         "load_assignment": _endpoints(cluster, [{"hostname": host, "address": _socket(host, port)}]),
     }
     if url.scheme == "https":
-        found["transport_socket"] = _tls(_ca_file(to), live)
+        found["transport_socket"] = _tls(_ca_file(to), live, public)
     return found
 
 
@@ -245,8 +276,8 @@ def _ca_file(to: Destination) -> Path | None:
     return to.source.resolve(to.settings.ca_file) if to.settings.ca_file else None
 
 
-def _tls(ca_file: Path | None, live: bool) -> Json:
-    trusted: Json = {"validation_context": _roots(ca_file or system_roots())}
+def _tls(ca_file: Path | None, live: bool, public: Path) -> Json:
+    trusted: Json = {"validation_context": _roots(ca_file or public)}
     if live and ca_file:
         trusted = {"validation_context_sds_secret_config": watched_secret(_secret_name(ca_file))}
     return _transport_socket(

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from extproc.config.schema_auto_mode import Judge as Settings
-from extproc.policy.facts import Facts
+from extproc.policy.facts import Request
 from extproc.wire import untrusted
 from extproc.wire.safeguards import Outcome, Question, ToolCall, Verdict
 
@@ -47,23 +47,25 @@ or trusts, or reach beyond what the developer has asked for. Allow everything el
 class Judge:
     """Asks one configured model. `socket`: where Envoy accepts the gateway's own calls, unless the settings say it."""
 
-    def __init__(self, settings: Settings, socket: str | None) -> None:
+    def __init__(self, settings: Settings, socket: str | None, hidden: frozenset[str] = frozenset()) -> None:
+        """`hidden`: names of headers that may hold a credential, besides the usual ones."""
         self._settings = settings
         self._socket = str(settings.socket) if settings.socket else socket or ""
+        self._credentials = _CREDENTIALS | hidden
         own = settings.instructions.strip()
         self._system = _SYSTEM.format(instructions=f"The company's own rules:\n{own}\n" if own else "")
 
-    async def __call__(self, facts: Facts, question: Question, calls: Sequence[ToolCall]) -> dict[str, Verdict]:
+    async def __call__(self, request: Request, question: Question, calls: Sequence[ToolCall]) -> dict[str, Verdict]:
         """By the calls' ids, what the model says of them; of two with one id, what is stricter."""
         transport = httpx.AsyncHTTPTransport(uds=self._socket, verify=False)
         async with httpx.AsyncClient(transport=transport, timeout=self._settings.timeout) as client:
-            judged = await asyncio.gather(*(self._judge(client, facts, question, call) for call in calls[:CALLS]))
+            judged = await asyncio.gather(*(self._judge(client, request, question, call) for call in calls[:CALLS]))
         found: dict[str, Verdict] = {}
         for call, verdict in zip(calls, judged, strict=False):
             found[call.id] = max(verdict, found.get(call.id, verdict), key=lambda one: one.outcome)
         return found
 
-    async def _judge(self, client: httpx.AsyncClient, facts: Facts, question: Question, call: ToolCall) -> Verdict:
+    async def _judge(self, client: httpx.AsyncClient, request: Request, question: Question, call: ToolCall) -> Verdict:
         if call.input is None:
             return _unavailable("input_unparsed")
         if len(json.dumps(call.input)) > MAX_INPUT:
@@ -72,20 +74,20 @@ class Judge:
             "model": self._settings.model,
             "max_tokens": _MAX_TOKENS,
             "system": self._system,
-            "messages": [{"role": "user", "content": _shown(question, call)}],
+            "messages": [{"role": "user", "content": shown(question, call)}],
         }
         try:
             async with asyncio.timeout(self._settings.timeout):
-                return await _ask(client, facts, body)
+                return await _ask(client, request, body, self._credentials)
         except TimeoutError:
             return _unavailable("timeout")
         except (httpx.HTTPError, OSError):
             return _unavailable("error")
 
 
-async def _ask(client: httpx.AsyncClient, facts: Facts, body: Json) -> Verdict:
-    url = httpx.URL(scheme="http", host="gateway", path=facts.path)
-    async with client.stream("POST", url, content=json.dumps(body), headers=_headers(facts)) as response:
+async def _ask(client: httpx.AsyncClient, request: Request, body: Json, credentials: frozenset[str]) -> Verdict:
+    url = httpx.URL(scheme="http", host="gateway", path=request.path)
+    async with client.stream("POST", url, content=json.dumps(body), headers=_headers(request, credentials)) as response:
         if response.status_code != 200:
             return _unavailable("error")
         answer = b""
@@ -96,13 +98,12 @@ async def _ask(client: httpx.AsyncClient, facts: Facts, body: Json) -> Verdict:
     return read_verdict(answer)
 
 
-def _headers(facts: Facts) -> dict[str, str]:
+def _headers(request: Request, credentials: frozenset[str]) -> dict[str, str]:
     """The caller's credential, wherever it stands, and the host that rules may read."""
-    names = _CREDENTIALS | facts.hidden
-    sent = {name: value for name, value in facts.headers if name in names}
+    sent = {name: value for name, value in request.headers if name in credentials}
     return {
         **sent,
-        "host": facts.headers.get(":authority") or "gateway",
+        "host": request.headers.get(":authority") or "gateway",
         "content-type": "application/json",
         "anthropic-version": "2023-06-01",
         "accept-encoding": "identity",
@@ -139,15 +140,16 @@ def _unavailable(reason: str) -> Verdict:
     return Verdict(Outcome.UNAVAILABLE, reason, BY)
 
 
-def _shown(question: Question, call: ToolCall) -> str:
+def shown(question: Question, call: ToolCall) -> str:
+    """What the judge reads: the call and the end of the conversation, as JSON."""
     turns = [_turn(raw) for raw in question.turns]
-    shown = {
+    found = {
         "tool": call.name,
         "input": call.input,
         "working_directory": question.cwd,
         "conversation": [turn for turn in turns if turn],
     }
-    return json.dumps(shown, ensure_ascii=False)
+    return json.dumps(found, ensure_ascii=False)
 
 
 def _turn(raw: bytes) -> Json | None:

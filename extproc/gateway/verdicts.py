@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from extproc.events import Record
 from extproc.gateway import record
+from extproc.policy.authorization.variables import Subject
 from extproc.policy.auto_mode import NOBODY, AutoMode
-from extproc.policy.facts import Facts
 from extproc.wire.safeguards import (
     PROVIDER,
     HeldAnswer,
@@ -20,14 +20,14 @@ from extproc.wire.safeguards import (
 class Verdicts:
     """Those on one answer, for a client that has asked for them."""
 
-    def __init__(self, policy: AutoMode, facts: Facts, question: Question) -> None:
+    def __init__(self, policy: AutoMode, subject: Subject, question: Question) -> None:
         self.question = question
         self.open: tuple[ToolCall, ...] = ()
         """Calls that wait for the judge; until `settle` the answer's end is held back."""
         self.record: Record = {}
         """Of the strictest verdict; empty as long as nothing is decided."""
         self._policy = policy
-        self._facts = facts
+        self._subject = subject
         self._answer = HeldAnswer()
         self._decided: list[Verdict | None] = []
 
@@ -64,7 +64,7 @@ class Verdicts:
 
     def _decide(self) -> bytes:
         calls = self._answer.calls
-        by_rule = self._policy.by_rule(self._facts, self.question, calls)
+        by_rule = self._policy.by_rule(self._subject, self.question, calls)
         self._decided = [
             _stricter(verdict, provided_verdict(self._answer.provided.get(call.id)))
             for call, verdict in zip(calls, by_rule, strict=True)

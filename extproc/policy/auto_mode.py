@@ -10,8 +10,7 @@ from typing import NamedTuple
 from extproc.config import schema_auto_mode
 from extproc.config.loading import Fault
 from extproc.policy.authorization.cel import Language, Rule
-from extproc.policy.authorization.variables import VARIABLES, Part, Variable, values
-from extproc.policy.facts import Facts
+from extproc.policy.authorization.variables import VARIABLES, Part, Subject, Variable, values
 from extproc.providers.providers import Catalogue
 from extproc.wire.safeguards import Outcome, Question, ToolCall, Verdict
 
@@ -56,11 +55,11 @@ class AutoMode:
         known = [names for names in found if names is not None]
         return frozenset().union(*known) if len(known) == len(found) else None
 
-    def by_rule(self, facts: Facts, question: Question, calls: Sequence[ToolCall]) -> list[Verdict | None]:
+    def by_rule(self, subject: Subject, question: Question, calls: Sequence[ToolCall]) -> list[Verdict | None]:
         """For each call what a rule says of it; None: no rule decides it."""
         if not self._rules:
             return [None] * len(calls)
-        known = values(Part.CALLER, facts, None) | values(Part.MODEL, facts, facts.resolved)
+        known = values(Part.CALLER, subject) | values(Part.MODEL, subject)
         return [self._decide({**known, "cwd": question.cwd}, call) for call in calls]
 
     def _decide(self, known: dict[str, object], call: ToolCall) -> Verdict | None:

@@ -25,26 +25,37 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     # limits and parameters
     max_tokens_field: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
+    """The member of a Chat request that limits the answer."""
     max_output_tokens: int | None = None
+    """The most tokens of one answer; a client that asks for more gets as much."""
     context_window: int | None = None
+    """Tokens that the model takes."""
     sampling: bool = True
+    """`temperature`, `top_p` and the like are accepted."""
     sampling_needs_no_effort: bool = False
     """Sampling parameters pass only when the effort sent is `none` (gpt-5.x)."""
     stop: bool = True
+    """Stop sequences are accepted."""
     stop_max: int = 4
+    """How many of them."""
     local_stop: bool = False
     """Search the answer's text for stop sequences ourselves."""
     top_k: bool = False
+    """`top_k` is accepted."""
     stream_usage: bool = True
+    """`stream_options.include_usage` is accepted."""
     meter_usage: bool = True
     """Ask for a stream's usage also where a Chat client did not, and keep its chunk from the client."""
     stream_obfuscation_off: bool = False
     """Send stream_options.include_obfuscation=false (OpenAI proper)."""
     service_tier: bool = True
+    """`service_tier` is accepted."""
     verbosity: bool = False
     """The Chat dialect's `verbosity` is known."""
     user_field: Literal["safety_identifier", "user", "none"] = "safety_identifier"
+    """The member that carries a Messages client's `metadata.user_id`."""
     geos: tuple[str, ...] = ()
+    """Values of `inference_geo` that the provider keeps to; a request for another place is refused."""
     extra: dict[str, Any] = {}
     """Fixed members merged into the request."""
     unknown_members: UnknownMembers = "drop"
@@ -54,56 +65,95 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     # messages
     system_role: Literal["system", "developer"] = "system"
+    """The role of the system prompt."""
     system_suffix: str = ""
+    """Text appended to the system prompt."""
     strip_billing_header: bool = True
+    """Leave out Claude Code's billing line in the system prompt: it changes with each request and so defeats caches."""
     mid_system: Literal["native", "user", "hoist"] = "native"
+    """Where instructions within a conversation go: `native` leaves them in place, `user` puts them into a user turn,
+    `hoist` into the system prompt."""
     prefill: Literal["reject", "append_user", "continue_final", "prefix", "pass"] = "reject"
+    """What becomes of an assistant turn at the end, which the model is to continue (mapping 1.4)."""
     foreign_thinking: Literal["drop", "text"] = "drop"
+    """`text`: thinking of another model goes to this one as text."""
     map_cache_control: bool = False
+    """`cache_control` becomes OpenAI's cache breakpoints."""
     prompt_cache_key: Literal["none", "session"] = "none"
     """`session`: prompt_cache_key from the client's x-claude-code-session-id header."""
     image_url: bool = True
+    """Images by URL are accepted; otherwise only those that the request contains."""
     files: bool = False
+    """PDFs are accepted as files."""
     tool_result_images: Literal["user_message", "inline"] = "user_message"
+    """Where the images of a tool's result go: into the next user message, or beside its text."""
 
     # tools
     tool_choice: bool = True
+    """`tool_choice` is accepted."""
     tool_choice_any: Literal["required", "any"] = "required"
+    """The word for a choice of any tool; Mistral's is `any`."""
     forced_tool_choice: bool = True
     """False (Fable 5.1 and later): the model is asked in the system prompt, since a forced choice is refused."""
     parallel_tool_calls: bool = True
+    """`parallel_tool_calls` is accepted."""
     tool_name_max: int = 64
+    """Characters of a tool's name; longer names are shortened, and restored in the answer."""
     tool_id_max: int = 40
+    """Characters of a call's id; longer ids are replaced by a digest."""
     tool_id_style: Literal["any", "alnum9"] = "any"
+    """`alnum9`: ids of nine letters and digits (Mistral)."""
     tool_description_max: int | None = None
+    """Characters of a tool's description; a longer one stands in the system prompt as a whole."""
 
     # reasoning
     efforts: tuple[Effort, ...] = ()
+    """Reasoning efforts that the model accepts; another becomes the nearest of these."""
     adaptive_effort: Effort | None = "medium"
+    """The effort for a client that leaves it to the model (`thinking: {type: adaptive}`)."""
     responses_efforts: tuple[Effort, ...] = ()
     """Further ones, which only the Responses API takes."""
     chat_tools: bool = True
     """Chat Completions takes function tools of this model (gpt-6-astra: only the Responses API does)."""
     chat_tools_force_effort_none: bool = False
+    """With tools on Chat Completions the only effort is `none` (gpt-5.4 and gpt-5.5)."""
     reasoning_style: Literal["effort", "openrouter", "deepseek", "template"] = "effort"
+    """How thinking is asked for: OpenAI's `reasoning_effort`, or the members of another vendor (mapping 1.9)."""
     template_switch: str = "enable_thinking"
+    """The switch of the chat template, for `reasoning_style: template`."""
     reasoning_out: tuple[ReasoningField, ...] = ("reasoning_content", "reasoning", "reasoning_details")
+    """Members of the answer that hold reasoning; the first with text counts."""
     reasoning_history: Literal[
-        "none", "reasoning_content", "reasoning", "reasoning_details", "mistral_thinking", "gemini_signature"
+        "none",
+        "reasoning_content",
+        "reasoning",
+        "reasoning_details",
+        "mistral_thinking",
+        "gemini_signature",
     ] = "none"
+    """In which form the model's own reasoning goes back to it on the next turn."""
 
     # answers
     structured_output: Literal["json_schema", "json_object", "prompt"] = "json_schema"
+    """How an answer by a JSON schema is asked for; `prompt`: in the system prompt. false is `prompt`."""
     response_model: Literal["request", "upstream"] = "request"
+    """Whose name of the model stands in the answer: the one that was requested, or the provider's."""
     emit_thinking: Literal["auto", "always", "never"] = "auto"
+    """Whether a Messages client gets thinking blocks; `auto`: as it asked."""
     parse_think_tags: bool = False
+    """Read `<think>...</think>` at the beginning of the text as reasoning."""
     missing_usage: Literal["estimate", "zero"] = "estimate"
+    """What counts where the provider reports no tokens."""
     start_usage: Literal["zero", "estimate"] = "zero"
+    """Input tokens in `message_start`, before the provider has reported them."""
     on_truncated: Literal["error", "end_turn"] = "error"
+    """What becomes of a stream that ends without a finish reason; a cut tool call is an error in any case."""
     filter_as_refusal: bool = False
+    """A provider's content filter ends the answer with `refusal`, instead of a 400."""
     hide_upstream_auth: bool = False
     """The provider's credential is the gateway's own: its 401 is a 500 to the client, who can do nothing about it."""
     max_event_bytes: int = 16 * 1024 * 1024
+    """Bytes of one event of a stream; beyond that the answer is an error."""
     ping: Literal["ping", "delta"] = "ping"
     """`delta`: an empty delta of the open block; Claude Code up to 2.1.197 counts no ping as a sign of life."""
 
@@ -113,6 +163,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     # Anthropic upstreams (mapping 4)
     anthropic_version: str = "2023-06-01"
+    """`anthropic-version` that is sent."""
     betas: tuple[str, ...] = ()
     """Always sent in `anthropic-beta`, besides those the client asks for."""
     default_max_tokens: int = 8192
@@ -120,18 +171,22 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     thinking: Literal["adaptive", "enabled"] = "adaptive"
     """`enabled`: by a budget of tokens."""
     thinking_always_on: bool = False
+    """Thinking cannot be switched off."""
     block_binding: Literal["default", "drop_block"] = "default"
     """`drop_block`: thinking is bound to the conversation it was part of; of thinking that we hand back the upstream
     shall drop what no longer fits, instead of refusing the request."""
     forced_choice_with_thinking: bool = True
     """False (Bedrock): thinking must be off where a tool is forced."""
     expose_reasoning: bool = True
+    """Chat clients get Claude's thinking as `reasoning_content`."""
     strict_tools: bool = True
+    """Tools with `strict: true` are accepted."""
     repair_interrupted: bool = False
     """A call without a result counts as aborted instead of refusing the request."""
     tools_for_history: bool = True
     """Declare the tools of the history where the request declares none."""
     web_search: bool = False
+    """The provider searches the web itself."""
     mcp: bool = False
     """MCP servers are reached by the upstream (where either side speaks Responses: other pairs have no place for
     them). Anthropic wants its beta for that in `betas`."""
@@ -139,8 +194,11 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """The upstream compacts the conversation itself, for Responses upstreams and clients. Anthropic wants its beta
     for that in `betas`."""
     url_sources: bool = True
+    """Images and documents by URL are accepted."""
     auto_cache: bool = False
+    """Requests of Chat clients ask for caching of the whole prompt."""
     fast_mode: bool = False
+    """`speed: fast` is accepted."""
 
     # Responses upstreams (mapping 6)
     include_encrypted: bool = False
@@ -152,8 +210,10 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     count_tokens: Literal["estimate", "responses", "vllm", "off"] = "estimate"
     """`responses`, `vllm`: the upstream counts, at its `/v1/responses/input_tokens` or `/tokenize`."""
     estimate_factor: float = 1.0
+    """Multiplies an estimated count."""
 
     strictness: Literal["lenient", "strict", "silent"] = "lenient"
+    """`lenient`: what is not carried over is a warning. `strict`: it is a 400. `silent`: the warning is only logged."""
 
 
 _MODELS = "models"

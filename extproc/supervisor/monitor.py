@@ -15,7 +15,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from extproc.config.schema import Asked, Config
+from extproc.config.schema import Config
+from extproc.config.schema_records import HttpListener
 from extproc.transport.metrics import OfConfiguration, OfEnvoy, OfReadiness
 from extproc.transport.status import Status
 
@@ -172,7 +173,7 @@ class _Quiet(WSGIRequestHandler):
         pass
 
 
-def _listen(where: Asked, key: str, app: App) -> None:
+def _listen(where: HttpListener, key: str, app: App) -> None:
     kind = _Server6 if ":" in where.address else _Server
     try:
         server = kind((where.address, where.port), _Quiet)

@@ -97,7 +97,7 @@ async def serve(options: Options, processor: str, envoy_folder: Path | None = No
         environ = dict(os.environ)
         source = loading.load(options.config)
         addresses = configuration.processor_addresses(processor, source.workers(options.workers))
-        environ |= _own_socket(source, envoy_folder)
+        environ |= own_socket(source, envoy_folder)
         front = Front(envoy_folder, addresses) if envoy_folder else None
         reloader = Reloader(options.config, environ, front, beside.reload_now, processors=addresses)
         if envoy_folder and front:
@@ -179,7 +179,7 @@ async def _start(options: Options, environ: dict[str, str], beside: "_Beside", g
     _check_port(source)  # after the file's mistakes, which are to be mended first
     with _writing("Envoy's files", folder):
         await front.begin(reloader.source)
-    environ |= beside.start(source, addresses, reloader.status, front) | _own_socket(source, folder)
+    environ |= beside.start(source, addresses, reloader.status, front) | own_socket(source, folder)
     workers = [reloader.crew.worker(options.config, address, 0, environ) for address in addresses]
     if topics.in_use(source.config):
         withheld = credentials.withheld_variables(source)
@@ -211,7 +211,7 @@ async def _start_demo(demo: Demo, environ: dict[str, str], groups: list[Group]) 
     environ[demo.url] = child.first_line.removeprefix("demo model: ")
 
 
-def _own_socket(source: Source, envoy_folder: Path | None) -> dict[str, str]:
+def own_socket(source: Source, envoy_folder: Path | None) -> dict[str, str]:
     """For the workers' environment: where Envoy accepts the gateway's own calls. Raises CannotStart."""
     if envoy_folder is not None:
         return {GATEWAY_SOCKET: str((envoy_folder / OWN_SOCKET).absolute())}

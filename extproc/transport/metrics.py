@@ -14,7 +14,8 @@ from prometheus_client import Metric as Family
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from extproc.config.schema import Config, label_of
+from extproc.config.schema import Config
+from extproc.config.schema_records import label_of
 from extproc.events import Record
 from extproc.gateway import record
 from extproc.transport.status import Status

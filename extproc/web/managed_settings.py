@@ -9,8 +9,8 @@ from starlette.routing import Route
 
 from extproc.config.endpoints import BUILT_IN
 from extproc.events import Headers
-from extproc.policy.authentication import credential
-from extproc.policy.facts import Caller, Facts
+from extproc.policy import facts
+from extproc.policy.facts import Accepted, Caller
 from extproc.web.callers import address_of, caller_of
 from extproc.web.context import Context
 
@@ -20,7 +20,7 @@ _MESSAGES = "/v1/messages"
 def routes(context: Context) -> list[Route]:
     async def settings(request: Request) -> Response:
         caller = await caller_of(request, context)
-        models = context.gateway.usable_models(_as_model_call(request, caller, context))
+        models = context.gateway.usable_models(_as_model_call(request, caller, context.clock()))
         document = context.gateway.managed_settings.for_caller(caller.claims, models)
         headers = {"etag": f'"{document.checksum}"', "vary": "user-agent", "cache-control": "private, no-cache"}
         if request.headers.get("if-none-match") == headers["etag"]:
@@ -31,16 +31,10 @@ def routes(context: Context) -> list[Route]:
     return [Route("/managed/settings", settings, methods=["GET"])]
 
 
-def _as_model_call(request: Request, caller: Caller, context: Context) -> Facts:
+def _as_model_call(request: Request, caller: Caller, now: float) -> Accepted:
     """What rules would see of a call to a model by the same client."""
     headers = [(":authority", request.headers.get("host", "")), *request.headers.items()]
-    return Facts(
-        context.clock(),
-        method="POST",
-        path=_MESSAGES,
-        headers=Headers(headers),
-        hidden=credential.headers(context.gateway.source.config.authentication.locations),
-        source=address_of(request),
-        endpoint=BUILT_IN[_MESSAGES],
-        caller=caller,
+    seen = facts.Request(
+        started=now, method="POST", path=_MESSAGES, headers=Headers(headers), source=address_of(request)
     )
+    return Accepted(request=seen, endpoint=BUILT_IN[_MESSAGES], caller=caller)

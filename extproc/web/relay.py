@@ -56,6 +56,11 @@ class Relay:
             self._senders.add(sender)
             sender.add_done_callback(self._senders.discard)
 
+    async def drained(self) -> None:
+        """Returns when nothing waits any more."""
+        while self._senders:
+            await asyncio.wait(self._senders)
+
     async def _send_all(self) -> None:
         while self._waiting:
             signal, body = self._waiting.popleft()

@@ -168,7 +168,7 @@ OURS = '{"apiProvider": "firstParty", "authMethod": "api_key_helper"}'
 def run_fake(environ: dict[str, str], keys: Path, status: str, url: str) -> subprocess.CompletedProcess[str]:
     idp.ensure_keys(keys)
     call = f"claude.run(['-p', 'a b'], {url!r}, Path({str(keys)!r}))"
-    code = f"import sys; from extproc import claude; from pathlib import Path; sys.exit({call})"
+    code = f"import sys; from extproc.cli import claude; from pathlib import Path; sys.exit({call})"
     root = str(Path(claude.__file__).parents[2])
     variables = {**environ, "PYTHONPATH": root, "STATUS": status}
     return subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=False)

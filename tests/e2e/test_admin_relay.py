@@ -16,7 +16,7 @@ from tests.e2e.bare import configured, started
 from tests.e2e.stack import SECONDS, Model, free_port
 from tests.manifests import ROOT
 
-SCRIPT = (ROOT / "deploy/envoy/entrypoint.sh").read_text()
+SCRIPT = (ROOT / "envoy/entrypoint.sh").read_text()
 
 
 @pytest.fixture(scope="module")

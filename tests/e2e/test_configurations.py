@@ -1,4 +1,4 @@
-"""The configurations of examples/ as the README shows them: one provider and three, every client, every route."""
+"""The configurations of examples/ as docs/examples.md shows them: one provider and three, every client, every route."""
 
 import json
 from collections.abc import Callable, Iterator

@@ -1,6 +1,6 @@
 """Two gateways that share nothing, and what clients see when one of them, or only its processor, is killed.
 
-Each with a processor of its own (deploy/kubernetes/sidecar.yaml), alone and behind deploy/envoy/balancer.yaml; and each
+Each with a processor of its own (deploy/kubernetes/sidecar.yaml), alone and behind envoy/balancer.yaml; and each
 with all processors (deploy/kubernetes/envoy-gateway.yaml).
 """
 
@@ -92,9 +92,9 @@ class Balancer:
 
 @contextlib.contextmanager
 def balancer(machines: Sequence[Machine]) -> Iterator[Balancer]:
-    """deploy/envoy/balancer.yaml, with other addresses in it."""
+    """envoy/balancer.yaml, with other addresses in it."""
     folder, port, admin = machines[0].setup.folder, free_port(), free_port()
-    made = yaml.safe_load((ROOT / "deploy/envoy/balancer.yaml").read_text())
+    made = yaml.safe_load((ROOT / "envoy/balancer.yaml").read_text())
     made["admin"]["address"] = at(admin)
     made["static_resources"]["listeners"][0]["address"] = at(port)
     [endpoints] = made["static_resources"]["clusters"][0]["load_assignment"]["endpoints"]

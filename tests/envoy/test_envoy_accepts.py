@@ -33,6 +33,8 @@ CONFIGURATIONS = {
     "sign-in": SMALL
     + "sign_in: {public_url: 'https://a.example', issuer: 'https://b.example', client_id: x}\n"
     + "web: {address: '127.0.0.1:9100'}\n",
+    "client certificates": SMALL.replace("authentication: {", "authentication: {certificates: {}, ")
+    + "listen: {tls: {certificate: server.pem, key: server.pem, client_ca: ca.pem}}\n",
     "own authority": SMALL.replace('"http://127.0.0.1:11434/v1"', '"https://model.example", ca_file: ca.pem'),
 }
 PROCESSORS = {
@@ -89,15 +91,20 @@ def test_a_fault_would_be_seen(tmp_path: Path) -> None:
         accepts(tmp_path, "-c", str(made))
 
 
-def test_the_balancer(tmp_path: Path) -> None:
-    accepts(tmp_path, "-c", str(ROOT / "deploy/envoy/balancer.yaml"))
+@pytest.mark.parametrize("name", ["balancer.yaml", "envoy.yaml"])
+def test_files_that_operators_start_envoy_with(tmp_path: Path, name: str) -> None:
+    text = (ROOT / "envoy" / name).read_text("utf-8")
+    # The only part of them that may be missing on this machine: the file of public authorities.
+    certificate(tmp_path, "localhost")
+    (tmp_path / name).write_text(text.replace("/etc/ssl/certs/ca-certificates.crt", str(tmp_path / "ca.pem")))
+    accepts(tmp_path, "-c", name)
 
 
 def test_the_folder_with_what_the_container_adds(tmp_path: Path) -> None:
     """Its own access to the admin socket."""
     source = loading.load(written(tmp_path, SMALL), {})
     configuration.write(source, ["unix:/run/p.sock"], tmp_path)
-    script = (ROOT / "deploy/envoy/entrypoint.sh").read_text()
+    script = (ROOT / "envoy/entrypoint.sh").read_text()
     [added] = re.findall(r"admin='(.*?)'\n", script, re.DOTALL)
     assert json.dumps(yaml.safe_load(added)).count("admin.sock") == 1
     accepts(tmp_path, "-c", "bootstrap.json", "--config-yaml", added)

@@ -11,7 +11,7 @@ from extproc.config.schema_auto_mode import Judge as Settings
 from extproc.events import Headers
 from extproc.gateway import judge
 from extproc.gateway.judge import Judge, read_verdict
-from extproc.policy.facts import Facts
+from extproc.policy.facts import Request
 from extproc.wire.safeguards import Outcome, Question, ToolCall, Verdict
 
 CALL = ToolCall("a", "Bash", {"command": "ls"})
@@ -62,8 +62,8 @@ def test_everything_else_is_none(body: bytes, reason: str) -> None:
 
 
 def asked(*calls: ToolCall, socket: str = "") -> dict[str, Verdict]:
-    facts = Facts(0.0, headers=Headers([(":authority", "llm.example")]), path="/v1/messages")
-    return asyncio.run(Judge(Settings(model="m", timeout=5), socket)(facts, QUESTION, calls))
+    request = Request(started=0.0, headers=Headers([(":authority", "llm.example")]), path="/v1/messages")
+    return asyncio.run(Judge(Settings(model="m", timeout=5), socket)(request, QUESTION, calls))
 
 
 def test_without_a_gateway_to_ask_there_is_no_verdict(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_what_it_is_shown() -> None:
         ["no message"],
     ]
     raw = (b"", b"{", *(json.dumps(turn).encode() for turn in turns))
-    shown = json.loads(judge._shown(Question("/work", raw), CALL))
+    shown = json.loads(judge.shown(Question("/work", raw), CALL))
     first, second, third = shown.pop("conversation")
     assert shown == {"tool": "Bash", "input": {"command": "ls"}, "working_directory": "/work"}
     assert first["content"][0].startswith("please x") and first["content"][0].endswith("x end")

@@ -112,7 +112,7 @@ def results(verdicts: Json) -> list[Json]:
 def test_a_rule_decides_at_once(by_rule: Gateway, command: str, verdict: Json, outcome: str, rule: str) -> None:
     play = begun(by_rule, command) >> response_body(FINISH + DONE)
     known = {record.AUTO_MODE_OUTCOME: outcome, record.AUTO_MODE_RULE: rule, record.ENDED: True}
-    assert _results(play._pending[0]) == results({"a": verdict})
+    assert _results(play.pending[0]) == results({"a": verdict})
     play << says(end=False, record=known)
     assert play >> response_body(b"", end=True) << says(end=True)
 
@@ -130,7 +130,7 @@ def test_only_the_end_waits_for_the_judge(judging: Gateway) -> None:
     assert play.exchange.deadline == play.now + 15
     assert play.after(15) >> SILENCE << says(end=False, events=["ping"], record={record.ENDED: ABSENT})
     play.after(1) >> Judged(ALLOWED)
-    assert _results(play._pending[0]) == results({"a": NOT_FLAGGED})
+    assert _results(play.pending[0]) == results({"a": NOT_FLAGGED})
     known = {record.AUTO_MODE_OUTCOME: "allow", record.AUTO_MODE_RULE: "judge", record.ENDED: True}
     assert play << says(end=True, events=["message_delta", "message_stop"], record=known)
 
@@ -177,7 +177,7 @@ def test_who_does_not_ask_gets_none(judging: Gateway) -> None:
     assert play.exchange.verdicts is None
     play >> response_body(asks("rm")) << begins() << says(end=False)
     play >> response_body(FINISH + DONE)
-    assert b"safeguard" not in play._pending[0].body  # type: ignore[union-attr]
+    assert b"safeguard" not in play.pending[0].body  # type: ignore[union-attr]
     assert play << says(end=False)
 
 
@@ -189,7 +189,7 @@ def test_without_auto_mode_the_field_is_dropped_as_before(tmp_path: Path) -> Non
 def test_counting_tokens_asks_for_no_verdict(by_rule: Gateway) -> None:
     play = Playbook(by_rule) >> request_headers("/v1/messages/count_tokens", token=token()) << awaits()
     play >> request_body({name: ASK[name] for name in ("model", "messages", "safeguards")})
-    play._pending.clear()
+    play.pending.clear()
     assert play.exchange.verdicts is None
 
 
@@ -227,7 +227,7 @@ def test_claudes_own_verdict_stands_unless_a_rule_denies(
     play = Playbook(on_claude) >> request_headers(token=token()) << awaits() >> request_body(ASK)
     play << forwards({"safeguards": SAFEGUARDS}) >> response_headers(content_type=SSE)
     play >> response_body(claudes(command, provided), end=True)
-    assert _results(play._pending[1]) == results({"a": verdict})
+    assert _results(play.pending[1]) == results({"a": verdict})
     assert play << begins() << says(end=True, record={record.AUTO_MODE_RULE: by})
 
 

@@ -8,8 +8,9 @@ import pytest
 
 from extproc.config.loading import Fault
 from extproc.config.schema_auto_mode import AutoMode as Settings
+from extproc.policy.authorization.variables import Subject
 from extproc.policy.auto_mode import NOT_ALLOWED, RULE_VARIABLES, AutoMode
-from extproc.policy.facts import Caller, Facts
+from extproc.policy.facts import Caller, Identified, Request
 from extproc.wire.safeguards import Outcome, Question, ToolCall, Verdict
 from tests.settings import GATEWAY, faults, gateway
 
@@ -27,8 +28,9 @@ def policy(*rules: dict[str, str], **more: Any) -> AutoMode:
 
 def decided(folder: Path, *rules: dict[str, str], call: ToolCall = LS) -> Verdict | None:
     gate = gateway(folder)
-    facts = Facts(0.0, caller=Caller({"sub": "alice", "groups": ["dev"]}), resolved=gate.catalogue.resolve("claude-x"))
-    [verdict] = policy(*rules).by_rule(facts, QUESTION, [call])
+    caller = Caller({"sub": "alice", "groups": ["dev"]})
+    subject = Subject(Identified(request=Request(started=0.0), caller=caller), gate.catalogue.resolve("claude-x"))
+    [verdict] = policy(*rules).by_rule(subject, QUESTION, [call])
     return verdict
 
 

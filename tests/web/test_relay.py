@@ -32,9 +32,7 @@ async def relayed(handler: Handler, fill: Callable[[Relay], None]) -> Counter[tu
     async with httpx.AsyncClient(transport=httpx.MockTransport(handler)) as client:
         one = Relay(COLLECTOR, client, count)
         fill(one)
-        while one._senders:
-            await asyncio.gather(*one._senders)
-        assert (len(one._waiting), one._bytes) == (0, 0)
+        await one.drained()
     return counted
 
 
@@ -98,10 +96,10 @@ def test_one_that_is_down_is_tried_again_and_said_once(caplog: pytest.LogCapture
             one = Relay(COLLECTOR, client, lambda _signal, _result: None)
             for _ in range(3):
                 one.put("logs", b"secret-of-somebody")
-                await asyncio.gather(*one._senders)
+                await one.drained()
             down = False
             one.put("logs", b"x")
-            await asyncio.gather(*one._senders)
+            await one.drained()
 
     asyncio.run(scene())
     said = [record.message for record in caplog.records if record.name == "extproc"]

@@ -24,6 +24,8 @@ class Trusted(msgspec.Struct, frozen=True):
 
 
 class Proof(msgspec.Struct, frozen=True):
+    """What a token says, and who vouches for it."""
+
     claims: dict[str, Any]
     """All of them."""
     key: Key
@@ -31,8 +33,8 @@ class Proof(msgspec.Struct, frozen=True):
 
 
 async def prove(text: str, issuers: Mapping[str, Trusted], now: float) -> Proof:
-    """Nothing that the token claims is decoded before its signature is verified. `issuers`: by the `iss` of their
-    tokens. `now`: Unix seconds. Raises Unproven."""
+    """Returns what the token proves. Nothing that it claims is decoded before its signature is verified. `issuers`: by
+    the `iss` of their tokens. `now`: Unix seconds. Raises Unproven."""
     token = tokens.parse(text)
     trusted = issuers.get(token.issuer)
     if trusted is None:

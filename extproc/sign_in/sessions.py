@@ -127,8 +127,11 @@ class Sessions:
 
     async def issue(self, claims: dict[str, Any], seconds: int) -> str:
         """An access token with these claims and the gateway's own. Raises Refusal, StoreDown."""
-        now = int(self._clock())
-        own = {"iss": self._settings.public_url, "aud": self._settings.public_url, "iat": now, "exp": now + seconds}
+        # With milliseconds (https://www.rfc-editor.org/rfc/rfc7519#section-2), so that a revocation tells the tokens of
+        # before and after it within one second.
+        now = round(self._clock(), 3)
+        times = {"iat": now, "exp": int(now) + seconds}
+        own = {"iss": self._settings.public_url, "aud": self._settings.public_url, **times}
         token = await self._keys.sign({**claims, **own, "jti": secrets.token_urlsafe(12)})
         if len(token) > self._max_token_bytes:
             text = "your account has more groups than fit into a request; the gateway's operator can leave them out"

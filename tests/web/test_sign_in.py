@@ -6,6 +6,8 @@ import httpx
 import jwt
 import pytest
 
+from extproc.policy.authentication.revocations import Revocations
+from extproc.sign_in import revoking
 from extproc.web.topics import ADDRESS_HEADER
 from tests.web.site import ADDRESS, CLIENT, DEVICE_GRANT, ISSUER, URL, Json, Site, fields
 
@@ -49,7 +51,7 @@ def test_the_tokens_of_a_sign_in(site: Site) -> None:
     claims = payload(tokens["access_token"])
     assert claims["iss"] == claims["aud"] == URL and claims["idp"] == ISSUER
     assert (claims["sub"], claims["email"], claims["groups"]) == ("alice", "alice@corp.example", ["developers"])
-    assert claims["exp"] - claims["iat"] == tokens["expires_in"] == 3600
+    assert claims["exp"] - int(claims["iat"]) == tokens["expires_in"] == 3600
     [key] = site.get("/.well-known/jwks.json").json()["keys"]
     assert "d" not in key and key["alg"] == "ES256"
     verified = jwt.decode(tokens["access_token"], jwt.PyJWK(key).key, ["ES256"], audience=URL)
@@ -226,11 +228,20 @@ def test_a_provider_that_is_down(site: Site) -> None:
 def test_revocation_ends_the_session(site: Site, ends: str) -> None:
     site.idp.metadata["revocation_endpoint"] = f"{ISSUER}/revoke"
     tokens, others = site.sign_in(), site.sign_in()
-    site.ahead += 1
     assert site.post("/oauth/revoke", {"token": tokens[ends], "token_type_hint": ends}).status_code == 200
     assert error(site.refresh(tokens["refresh_token"])) == (401, "invalid_grant")
     assert site.refresh(others["refresh_token"]).status_code == 200
     assert len(site.idp.requests("/revoke")) == (ends == "refresh_token")
+
+
+def test_a_sign_in_right_after_a_revocation_counts(site: Site) -> None:
+    before = payload(site.sign_in()["access_token"])
+    site.run(revoking.end_subject(site.store, "alice", site.now()))
+    after = site.sign_in()
+    known = Revocations()
+    known.replace(site.run(revoking.snapshot(site.store)))
+    assert known.check_of(before)() and not known.check_of(payload(after["access_token"]))()
+    assert site.refresh(after["refresh_token"]).status_code == 200
 
 
 def test_revocation_of_nothing(site: Site) -> None:

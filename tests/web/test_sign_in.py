@@ -8,6 +8,8 @@ import pytest
 
 from extproc.policy.authentication.revocations import Revocations
 from extproc.sign_in import revoking
+from extproc.store.embedded import EmbeddedStore
+from extproc.store.interface import StoreDown
 from extproc.web.topics import ADDRESS_HEADER
 from tests.web.site import ADDRESS, CLIENT, DEVICE_GRANT, ISSUER, URL, Json, Site, fields
 
@@ -286,3 +288,43 @@ def test_a_store_that_is_down(site: Site) -> None:
     page = site.get(f"/device?user_code={codes['user_code']}")
     assert page.status_code == 503 and page.text.startswith("<!doctype html>")
     assert ADDRESS not in page.text
+
+
+def test_a_refresh_during_a_revocation_revives_nothing(site: Site) -> None:
+    tokens, others = site.sign_in(), site.sign_in()
+    site.idp.pause = 0.2
+
+    async def both() -> tuple[httpx.Response, httpx.Response]:
+        async def refresh(refresh_token: str) -> httpx.Response:
+            form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+            return await site.client().post("/oauth/token", data=form)
+
+        refreshes = [asyncio.create_task(refresh(one["refresh_token"])) for one in (tokens, others)]
+        await asyncio.sleep(0.1)
+        session = payload(tokens["access_token"])["sid"]
+        await revoking.end_session(site.store, session, site.now())
+        await revoking.end_subject(site.store, "alice", site.now())
+        return await refreshes[0], await refreshes[1]
+
+    known = Revocations()
+    answers = [answer.json() for answer in site.run(both())]
+    known.replace(site.run(revoking.snapshot(site.store)))
+    for answer in answers:
+        assert known.check_of(payload(answer["access_token"]))()
+        assert error(site.refresh(answer["refresh_token"])) == (401, "invalid_grant")
+
+
+class _Forgetful(EmbeddedStore):
+    """Cannot remember refreshes."""
+
+    async def put(self, key: str, value: bytes, ttl: float) -> None:
+        if "/refreshed/" in key:
+            raise StoreDown("the disk is full")
+        await super().put(key, value, ttl)
+
+
+def test_a_refresh_that_cannot_be_remembered_is_not_lost(tmp_path: Path) -> None:
+    with Site(tmp_path, store=_Forgetful(tmp_path / "state")) as site:
+        answer = site.refresh(site.sign_in()["refresh_token"])
+        assert answer.status_code == 200
+        assert site.refresh(answer.json()["refresh_token"]).status_code == 200

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from extproc.providers.profiles import Profile
-from extproc.translate.capability import rejected
+from extproc.translate.capability_errors import rejected
 from extproc.translate.conversation import (
     Base64Data,
     CacheHint,

@@ -6,8 +6,7 @@ from typing import Any
 import msgspec
 
 from extproc.translate import want
-from extproc.translate.conversation import CacheHint, Grammar, Loss, Setting, Unmapped
-from extproc.translate.levels import LEVELS
+from extproc.translate.conversation import LEVELS, CacheHint, Grammar, Loss, Setting, Unmapped
 from extproc.translate.want import Json, refused, unsupported
 from extproc.translate.warnings import Warnings
 

@@ -2,14 +2,14 @@
 so that what they become is remembered."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
 
 from extproc.providers.profiles import Profile
-from extproc.translate import asked_choice, names, schema
+from extproc.translate import names, schema
 from extproc.translate.conversation import (
     AssistantTurn,
     Conversation,
@@ -19,7 +19,8 @@ from extproc.translate.conversation import (
     ToolChoice,
     WebSearch,
 )
-from extproc.translate.want import Json, Refused, refused, unsupported
+from extproc.translate.provider_request import CALL_ONE, CALL_THIS
+from extproc.translate.want import Json, Refused, unsupported
 from extproc.translate.warnings import Strictness, Warnings
 from extproc.wire import untrusted
 
@@ -158,15 +159,8 @@ def _possible_choice(choice: ToolChoice, profile: Profile, warnings: Warnings) -
     if profile.forced_tool_choice or (choice.mode != "required" and not choice.name):
         return choice, ""
     warnings.add("emulated", choice.path.partition(".")[0], "this model cannot be made to call a tool")
-    note = asked_choice.CALL_THIS.format(choice.name) if choice.name else asked_choice.CALL_ONE
+    note = CALL_THIS.format(choice.name) if choice.name else CALL_ONE
     return msgspec.structs.replace(choice, mode="auto", name=""), note
-
-
-def unique_names(sent: Iterable[str]) -> None:
-    """Names may have become equal by being shortened. Raises Refused."""
-    listed = list(sent)
-    if len(set(listed)) != len(listed):
-        raise refused("tools", "Tool names must be unique.")
 
 
 def check_lost_tools(

@@ -16,8 +16,8 @@ from extproc.translate.dialects.chat import finish
 from extproc.translate.dialects.chat.read_calls import Calls
 from extproc.translate.dialects.chat.read_reasoning import ReasoningReader, content_pieces, reasoning_text
 from extproc.translate.dialects.chat.usage import read_usage
-from extproc.translate.failures import truncated
 from extproc.translate.part_queue import PartQueue, TextPart
+from extproc.translate.provider_error import truncated
 from extproc.translate.text_filter import TextFilter
 from extproc.translate.translated import TranslatedRequest
 from extproc.wire.chat import Choice, Completion, Said

@@ -7,10 +7,9 @@ from extproc.translate import openai_errors
 from extproc.translate.answer_events import AnswerEvent, AnswerFailed
 from extproc.translate.dialects.chat.answer_state import AnswerState
 from extproc.translate.dialects.chat.finish import choice_failure
-from extproc.translate.event_stream import loads_or_none
-from extproc.translate.failures import failure, truncated
 from extproc.translate.part_queue import QueueOverflow
-from extproc.translate.sse_reader import SseReader
+from extproc.translate.provider_error import failure, truncated
+from extproc.translate.sse_reader import SseReader, loads_or_none
 from extproc.translate.translated import TranslatedRequest
 from extproc.wire import untrusted
 from extproc.wire.chat import Choice, Completion, Said

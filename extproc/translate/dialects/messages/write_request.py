@@ -12,8 +12,8 @@ from extproc.translate.dialects.messages import enforced_schema
 from extproc.translate.dialects.messages.write_messages import MessageWriter
 from extproc.translate.dialects.messages.write_thinking import ThinkingWriter
 from extproc.translate.dialects.messages.write_tools import ToolWriter
-from extproc.translate.openai_request import ToolNames, lose_unmapped
 from extproc.translate.pair import Target
+from extproc.translate.provider_request import ToolNames, lose_unmapped
 from extproc.translate.translated import WrittenRequest
 from extproc.translate.want import Json, refused
 from extproc.translate.warnings import Warnings

@@ -5,13 +5,11 @@ from collections.abc import Sequence
 import msgspec
 
 from extproc.translate import schema
-from extproc.translate.asked_choice import CALL_ONE, CALL_THIS
 from extproc.translate.conversation import Conversation, HostedTool, McpServer, Tool, ToolChoice, WebSearch
 from extproc.translate.dialects.messages import enforced_schema
 from extproc.translate.dialects.messages.write_messages import MessageTurn, cache_control
-from extproc.translate.openai_request import ToolNames
-from extproc.translate.openai_tools import unique_names
 from extproc.translate.pair import Target
+from extproc.translate.provider_request import CALL_ONE, CALL_THIS, ToolNames, unique_names
 from extproc.translate.want import Json, refused, unsupported
 from extproc.translate.warnings import Warnings
 

@@ -16,10 +16,9 @@ from extproc.translate.answer_events import (
 from extproc.translate.dialects.responses.errors import failed, refusal, stream_error
 from extproc.translate.dialects.responses.read_items import Items
 from extproc.translate.dialects.responses.usage import read_usage
-from extproc.translate.event_stream import loads_or_none
-from extproc.translate.failures import failure
 from extproc.translate.part_queue import QueueOverflow
-from extproc.translate.sse_reader import SseReader
+from extproc.translate.provider_error import failure
+from extproc.translate.sse_reader import SseReader, loads_or_none
 from extproc.translate.translated import TranslatedRequest
 from extproc.wire import untrusted
 from extproc.wire.lenient import Undecodable, decode, loads

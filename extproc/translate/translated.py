@@ -236,6 +236,7 @@ class TranslatedReply:
         return b"" if self._over else self._writer.ping()
 
     def _stream(self) -> "_Stream":
+        self._meter.has_begun = True  # the provider works on it
         return _Stream(self._provider.reader(self._request), self._write)
 
     def _whole(self) -> Collected:
@@ -295,7 +296,9 @@ class TranslatedReply:
         if not self._meter.has_report:
             self._handle(Warned("usage_missing"))
         if not self._meter.is_settled:
-            self._writer.write(UsageReported(self._meter.usage or Usage()))
+            usage = UsageReported(self._meter.usage or Usage())
+            self._meter.report(usage)
+            self._writer.write(usage)
         self._over = True
         self._writer.write(event)
         self.outcome.finish_reason = self._writer.finish_reason

@@ -118,11 +118,11 @@ class AnswerState:
         reason = finish.known_reason(self.finish)
         if refusal or reason == "refusal":
             return [AnswerFinished("refusal", explanation=refusal or None)]
-        if self._queue.has_cut_call:
-            return [AnswerFinished("context_window" if reason == "context_window" else "length")]
         warnings: list[AnswerEvent] = []
         if reason is None:
-            warnings.append(Warned("unknown_finish_reason" if self.finish else "finish_reason_missing"))
+            warnings.append(Warned("unknown_finish_reason" if finish.word(self.finish) else "finish_reason_missing"))
+        if self._queue.has_cut_call:
+            return [*warnings, AnswerFinished("context_window" if reason == "context_window" else "length")]
         if reason in (None, "stop", "stop_sequence") and self._queue.calls:
             return [*warnings, AnswerFinished("tool_calls")]
         named = self._matched if self._matched in self._request.stop_sequences else None

@@ -191,16 +191,16 @@ class _Answer:
 
     def _finished(self, status: str, reason: str) -> Iterable[AnswerEvent]:
         items = self._items
-        if items.stopped is not None:
+        if items.stopped is not None and not items.has_cut_call:
             yield AnswerFinished("stop_sequence", items.stopped)
-        elif items.has_cut_call or reason == "max_output_tokens":
+        elif reason == "max_output_tokens":
             yield AnswerFinished("length")
         elif reason == "content_filter" or (items.refusal and not items.calls and not reason):
             yield AnswerFinished("refusal", explanation=items.refusal or None)
         else:
             if status == "incomplete":
                 yield Warned("unknown_finish_reason" if reason else "finish_reason_missing")
-            yield AnswerFinished("tool_calls" if items.calls else "stop")
+            yield AnswerFinished("length" if items.has_cut_call else "tool_calls" if items.calls else "stop")
 
     def _emit(self) -> list[AnswerEvent]:
         return [*self.start(Response()), *self._items.take()]

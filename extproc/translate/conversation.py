@@ -309,6 +309,8 @@ class Unmapped(msgspec.Struct, frozen=True, gc=False):
     loss: Loss
     """Where the provider's dialect has no place for it."""
     problem: str = "not supported by the upstream model"
+    is_anthropic: bool = False
+    """It is a member of Anthropic's that an OpenAI client sent, as the SDK's `extra_body` allows."""
 
 
 class AnswerShape(msgspec.Struct, frozen=True, gc=False):

@@ -19,7 +19,7 @@ from extproc.translate.conversation import (
     ToolChoice,
     WebSearch,
 )
-from extproc.translate.provider_request import CALL_ONE, CALL_THIS
+from extproc.translate.provider_request import CALL_ONE, CALL_THIS, CUSTOM_PARAMETERS, custom_description
 from extproc.translate.want import Json, Refused, unsupported
 from extproc.translate.warnings import Strictness, Warnings
 from extproc.wire import untrusted
@@ -33,7 +33,6 @@ REMEMBERED_BYTES = 16 * 1024
 """Larger definitions are made anew each time, which bounds the memory."""
 
 _SENTENCE = re.compile(r"([.!?])\s")
-_INPUT = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
 _decoder = untrusted.decoder(Tool)
 
 Wrap = Callable[[Json], Json]
@@ -81,7 +80,7 @@ def _make(encoded: bytes, terms: _Terms) -> Function:
     found: Json = {"name": name}
     if shortened:
         found["description"] = shortened
-    found["parameters"] = _INPUT if tool.kind == "custom" else _parameters(tool, warnings)
+    found["parameters"] = CUSTOM_PARAMETERS if tool.kind == "custom" else _parameters(tool, warnings)
     found["strict"] = bool(tool.strict) and schema.fits_strict(found["parameters"])
     if tool.strict and not found["strict"]:
         warnings.add("dropped", f"{tool.path}.strict", "the schema does not suit the upstream's strict mode")
@@ -92,13 +91,7 @@ _remembered = lru_cache(maxsize=REMEMBERED)(_make)
 
 
 def _description(tool: Tool, warnings: Warnings) -> str:
-    if tool.kind != "custom":
-        return tool.description
-    warnings.add("emulated", tool.path.removesuffix(".custom"), "a custom tool takes JSON here")
-    grammar = tool.grammar
-    syntax = f" ({grammar.syntax})" if grammar is not None and grammar.syntax else ""
-    rule = f"The input must follow this grammar{syntax}:\n{grammar.definition}" if grammar is not None else ""
-    return "\n\n".join(text for text in (tool.description, rule) if text)
+    return custom_description(tool, warnings) if tool.kind == "custom" else tool.description
 
 
 def _shortened(text: str, limit: int | None) -> str:

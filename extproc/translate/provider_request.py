@@ -4,10 +4,12 @@ from collections.abc import Collection, Iterable
 
 from extproc.providers.profiles import Profile
 from extproc.translate import names
-from extproc.translate.conversation import LEVELS, Unmapped
-from extproc.translate.want import refused, unsupported
+from extproc.translate.conversation import LEVELS, Tool, Unmapped
+from extproc.translate.want import Json, refused, unsupported
 from extproc.translate.warnings import Warnings
 
+CUSTOM_PARAMETERS: Json = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
+"""Of a custom tool where the provider has none: its free text is the one member of an object."""
 CALL_ONE = "Call at least one of the tools in your next message."
 CALL_THIS = "Call the tool `{}` in your next message."
 """What the system prompt says where a model cannot be made to call a tool (docs/mapping.md 1.9)."""
@@ -37,6 +39,16 @@ def lose_unmapped(unmapped: Iterable[Unmapped], known: Collection[str], warnings
         if member.loss == "reject":
             raise unsupported(member.path, member.problem)
         warnings.add("dropped", member.path, member.problem)
+
+
+def custom_description(tool: Tool, warnings: Warnings) -> str:
+    """The description of a custom tool whose grammar, if it has one, only words can say."""
+    warnings.add("emulated", tool.path.removesuffix(".custom"), "a custom tool takes JSON here")
+    if tool.grammar is None:
+        return tool.description
+    syntax = f" ({tool.grammar.syntax})" if tool.grammar.syntax else ""
+    rule = f"The input must follow this grammar{syntax}:\n{tool.grammar.definition}"
+    return f"{tool.description}\n\n{rule}" if tool.description else rule
 
 
 def unique_names(sent: Iterable[str]) -> None:

@@ -9,6 +9,7 @@ from extproc.errors import Kind, Reason, Rejection
 from extproc.providers.model_settings import ModelSettings
 from extproc.translate import count
 from extproc.translate.counters import counted, counter_for
+from extproc.translate.dialects.messages.write_request import COUNTED
 from extproc.translate.pair import Json, Pair, Target, Translated
 from extproc.translate.table import pair_for
 from extproc.wire import Dialect
@@ -22,7 +23,7 @@ _NO_COUNT = Rejection(
 # Where tokens are counted, below the path at which answers are given.
 _COUNTS: dict[Dialect, str] = {"messages": "/count_tokens", "responses": "/input_tokens"}
 # What can be counted, in either API that counts. Anthropic refuses to count beside a limit, for instance.
-_COUNTED = count.INPUT | {"input", "instructions", "parallel_tool_calls", "reasoning", "text"}
+_COUNTED = COUNTED | {"input", "instructions", "parallel_tool_calls", "reasoning", "text"}
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):

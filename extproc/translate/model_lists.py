@@ -9,12 +9,10 @@ import msgspec
 
 from extproc.errors import Rejection
 from extproc.providers.profiles import Profile
-from extproc.translate import models, openai_headers
+from extproc.translate import models, openai_error_kinds, response_headers
 from extproc.translate.dialects.messages import errors as of_anthropic
-from extproc.translate.failures import failure
-from extproc.translate.openai_upstream import errors as of_openai
-from extproc.translate.openai_upstream import headers_out as from_openai
 from extproc.translate.pair import Headers, Json, Outcome, Refusal, Reply, Translated
+from extproc.translate.provider_error import failure
 from extproc.translate.sniff import Collected
 from extproc.wire import Dialect
 from extproc.wire.lenient import Undecodable, loads
@@ -66,7 +64,7 @@ class ModelLists:
 
     def error(self, asked: Translated, status: int, headers: Headers, body: bytes, now: float) -> Refusal:
         rejection = (
-            of_openai.refused(status, body, Profile())
+            openai_error_kinds.refused(status, body, Profile())
             if self._client == "messages"
             else of_anthropic.by_status(status, body, Profile())
         )
@@ -74,8 +72,8 @@ class ModelLists:
 
     def headers(self, headers: Headers, now: float) -> dict[str, str]:
         if self._client == "messages":
-            return from_openai.client_headers(headers, now)
-        return openai_headers.client_headers(headers, now)
+            return response_headers.for_messages_client(headers, now)
+        return response_headers.for_openai_client(headers, now)
 
     def translated(self, listed: Any, outcome: Outcome) -> bytes | Rejection:
         if not isinstance(listed, dict):

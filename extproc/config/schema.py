@@ -18,9 +18,9 @@ from pydantic import (
 )
 
 from extproc.config import members
+from extproc.config.schema_dialects import PASSTHROUGH, Dialect, Preference, Served
 from extproc.config.schema_limits import Limits
 from extproc.config.schema_tls import STRICT, Processor, Tls
-from extproc.wire import Dialect
 
 
 class _Strict(BaseModel):
@@ -257,6 +257,9 @@ KeyHeader = Literal["authorization", "x-api-key"]
 
 class Provider(_Strict):
     dialects: list[Dialect] = Field(min_length=1)
+    prefer: Preference | None = None
+    """Which of `dialects` comes first where the client's own is none of them, or the model cannot do in it what is
+    asked. Those that are not named follow, in the order responses, messages, chat, any other."""
     base_url: Annotated[str, AfterValidator(_base_url)]
     api_key: Secret | None = None
     key_header: KeyHeader | None = None
@@ -282,6 +285,8 @@ class Model(Ruled):
     """Further names of it. `GET /v1/models` lists them, also those that a `*` in `name` stands for."""
     provider: str
     model: str | None = None
+    prefer: Preference | None = None
+    """As in `providers`, for this model."""
     profile: str | dict[str, Any] | None = None
     context_window: int | None = Field(None, gt=0)
     max_output_tokens: int | None = Field(None, gt=0)
@@ -292,14 +297,15 @@ class Model(Ruled):
 class Route(Ruled):
     path: str = Field(pattern=r"^(/[^*?#]*\*?|\*)$")
     """As it is, or all that begins so when it ends in `*`."""
-    serve: Literal["messages", "chat", "responses", "passthrough"]
+    serve: Served
+    """A dialect, or `passthrough`."""
     provider: str | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> "Route":
-        if self.serve == "passthrough" and self.provider is None:
+        if self.serve == PASSTHROUGH and self.provider is None:
             raise ValueError("passthrough needs a provider")
-        if self.serve != "passthrough" and self.path.endswith("*"):
+        if self.serve != PASSTHROUGH and self.path.endswith("*"):
             raise ValueError(f"{self.serve} is served at a path and below it, without `*`")
         return self
 

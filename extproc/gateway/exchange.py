@@ -27,13 +27,13 @@ from extproc.gateway.passed import PassedAnswer, accept_encoding
 from extproc.gateway.settings import Settings
 from extproc.policy.authentication.credential import REQUEST_HEADERS
 from extproc.policy.facts import Facts
-from extproc.providers.profiles import Profile
 from extproc.providers.providers import Resolved
 from extproc.translate import model_lists, models
 from extproc.translate.for_messages.reply import said
 from extproc.translate.identity.reply import EVENTS
 from extproc.translate.job import Counted, Job, Said, pair_of, request_for
 from extproc.translate.pair import Target, Translated
+from extproc.wire import dialects
 from extproc.wire.paths import known_query
 from extproc.wire.rejections import rejection_body, rejection_status
 
@@ -189,8 +189,8 @@ class Exchange:
         facts, provider = self.facts, self.facts.provider
         if facts.method != "GET" or not event.end or provider is None or not model_lists.is_list(facts.path):
             return False
-        # All that the provider speaks is of the other vendor.
-        return {dialect == "messages" for dialect in provider.dialects} == {facts.dialect != "messages"}
+        own = dialects.row(facts.dialect).provider_list_path
+        return all(dialects.row(name).provider_list_path != own for name in provider.dialects)
 
     def _list_models(self) -> Pass:
         facts, provider = self.facts, self.facts.provider
@@ -199,13 +199,12 @@ class Exchange:
         self._answer.expect(lists, _NOTHING_ASKED, provider, self._now)
         self.phase = Phase.SENT
         query = model_lists.query_for(facts.dialect, facts.path)
-        version = {} if facts.dialect == "messages" else {"anthropic-version": Profile().anthropic_version}
         headers = {
             ":path": provider.path(facts.path) + (f"?{query}" if query else ""),
             "accept": "application/json",
             "accept-encoding": "identity",
             "user-agent": USER_AGENT,
-            **version,
+            **dialects.row(provider.dialects[0]).provider_headers,
             **provider.credential_headers(provider.dialects[0]),
         }
         fields = record.of_request(facts, self._settings.claims) | record.of_provider(provider)
@@ -227,7 +226,7 @@ class Exchange:
                 return self._say(outcome, job)
             case _:
                 assert isinstance(outcome, Translated)
-        pair = pair_of(job)
+        pair = pair_of(job, outcome.dialect)
         assert pair is not None and not isinstance(pair, Rejection)
         self._answer.expect(pair, outcome.without_body(), resolved.provider, self._now)
         # A stream may last for minutes; nothing needs the client's body any more.
@@ -245,7 +244,7 @@ class Exchange:
     def _forward(self, asked: Translated, resolved: Resolved) -> Forward:
         provider = resolved.provider
         # Our translations know no query.
-        query = known_query(self.facts.query) if self.facts.dialect in resolved.dialects else ""
+        query = known_query(self.facts.query) if self.facts.dialect == asked.dialect else ""
         headers = {
             ":path": provider.path(asked.path, root=asked.root) + query,
             "content-type": "application/json",
@@ -255,7 +254,7 @@ class Exchange:
             "user-agent": USER_AGENT,
             **asked.headers,
             **self._trace(),
-            **provider.credential_headers("messages" if asked.path.startswith("/v1/messages") else "chat"),
+            **provider.credential_headers(dialects.at_provider(asked.path) or asked.dialect),
         }
         fields = record.of_model(self.facts) | record.of_translation(asked) | record.verdict(provider)
         remove = other_names(self.facts.headers, headers.keys() | UPSTREAM_HEADERS)

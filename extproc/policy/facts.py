@@ -8,7 +8,7 @@ import msgspec
 from extproc.config.endpoints import Endpoint
 from extproc.events import Headers, Record
 from extproc.providers.providers import Provider, Resolved
-from extproc.wire import Dialect
+from extproc.wire import Dialect, dialects
 
 
 class Caller(msgspec.Struct, frozen=True, weakref=True):
@@ -57,7 +57,7 @@ class Facts:
     """The address of the peer, without its port."""
     request_id: str = ""
     endpoint: Endpoint | None = None
-    dialect: Dialect = "messages"
+    dialect: Dialect = dialects.DEFAULT
     caller: Caller = ANONYMOUS
     raw_body: bytes = b""
     body: dict[str, Any] = field(default_factory=dict)

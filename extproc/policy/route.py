@@ -109,7 +109,7 @@ class FindModel:
             return invalid("model", "Input should be a valid string")
         facts.model = model
         assert facts.endpoint is not None
-        facts.resolved = self._catalogue.resolve(model, facts.endpoint.provider)
+        facts.resolved = self._catalogue.resolve(model, facts.endpoint.provider, facts.dialect)
         if not (facts.resolved.upstream if facts.resolved else model):
             return invalid("model", "Field required", code="missing_required_parameter")
         return None if facts.resolved else unknown_model(model)

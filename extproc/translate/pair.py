@@ -7,6 +7,7 @@ import msgspec
 
 from extproc.errors import Rejection
 from extproc.providers.profiles import Profile
+from extproc.wire import Dialect
 
 Json = dict[str, Any]
 Headers = Mapping[str, str]
@@ -36,6 +37,8 @@ class Translated(msgspec.Struct, frozen=True, kw_only=True):
 
     path: str
     """Below the provider's base URL, with a leading slash."""
+    dialect: Dialect = ""
+    """Which one it is written in; job.request_for sets it."""
     root: bool = False
     """The path is beside the base URL's `/v1`, not below it."""
     body: bytes

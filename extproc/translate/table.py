@@ -1,32 +1,50 @@
-"""Which translator serves a client's dialect with a provider's: all nine pairs of three dialects."""
+"""Which translator serves a client's dialect with a provider's: one for every two of the registered dialects."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
+from functools import cache
 
-from extproc.translate.chat_on_chat import chat_on_chat
 from extproc.translate.chat_on_messages import chat_on_messages
-from extproc.translate.dialects import chat, responses
+from extproc.translate.dialects.registry import halves
 from extproc.translate.messages_on_chat import messages_on_chat
-from extproc.translate.messages_on_messages import messages_on_messages
 from extproc.translate.messages_on_responses import messages_on_responses
 from extproc.translate.pair import Pair
 from extproc.translate.responses_on_messages import responses_on_messages
-from extproc.translate.responses_on_responses import responses_on_responses
 from extproc.translate.translated import TranslatedPair
-from extproc.wire import Dialect
+from extproc.wire import Dialect, dialects
 
-PAIRS: dict[tuple[Dialect, Dialect], Pair] = {
+# Until Messages has its halves.
+_DIRECT: dict[tuple[Dialect, Dialect], Pair] = {
     ("messages", "chat"): messages_on_chat,
-    ("messages", "messages"): messages_on_messages,
     ("messages", "responses"): messages_on_responses,
-    ("chat", "chat"): chat_on_chat,
     ("chat", "messages"): chat_on_messages,
-    ("chat", "responses"): TranslatedPair(chat.CLIENT, responses.PROVIDER),
-    ("responses", "chat"): TranslatedPair(responses.CLIENT, chat.PROVIDER),
     ("responses", "messages"): responses_on_messages,
-    ("responses", "responses"): responses_on_responses,
 }
 
 
-def pair_for(client: Dialect, provider: Sequence[Dialect]) -> Pair:
-    """The client's own dialect if the provider speaks it, else the translator for the provider's first dialect."""
-    return PAIRS[client, client if client in provider else provider[0]]
+class Pairs(Mapping[tuple[Dialect, Dialect], Pair]):
+    """(client, provider) -> translator."""
+
+    def __getitem__(self, key: tuple[Dialect, Dialect]) -> Pair:
+        return _pair(*key)
+
+    def __iter__(self) -> Iterator[tuple[Dialect, Dialect]]:
+        names = dialects.names()
+        return ((client, provider) for client in names for provider in names)
+
+    def __len__(self) -> int:
+        return len(dialects.names()) ** 2
+
+
+PAIRS = Pairs()
+
+
+@cache
+def _pair(client: Dialect, provider: Dialect) -> Pair:
+    if client == provider and (same := halves(client).same) is not None:
+        return same
+    if (client, provider) in _DIRECT:
+        return _DIRECT[client, provider]
+    reads, asks = halves(client).client, halves(provider).provider
+    if reads is None or asks is None:
+        raise KeyError((client, provider))
+    return TranslatedPair(reads, asks)

@@ -11,7 +11,7 @@ from extproc.translate.messages_on_chat import messages_on_chat
 from extproc.translate.messages_on_responses import messages_on_responses
 from extproc.translate.pair import Pair, Reply, Target, Translated
 from extproc.translate.responses_on_messages import responses_on_messages
-from extproc.wire.rejections import messages_rejection
+from extproc.wire.rejections import rejection_body
 from tests.matching import same
 from tests.translate import answers, chat_answers, responses_answers
 from tests.translate.answers import JSON, SSE, play, vectors
@@ -88,7 +88,7 @@ def test_an_answer_for_a_messages_client(vector: Vector) -> None:
     if "status" in expected:
         failure = reply.outcome.failure
         assert failure is not None and failure.http_status == expected["status"] and not out
-        assert same(json.loads(messages_rejection(failure, "req_1")), expected["body"]) == []
+        assert same(json.loads(rejection_body("messages", failure, "req_1")), expected["body"]) == []
         return
     assert same(json.loads(out), expected) == []
     check_warnings(vector, reply)

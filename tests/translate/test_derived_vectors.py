@@ -11,7 +11,7 @@ from extproc.translate.for_messages.asked import Asked
 from extproc.translate.messages_on_chat import messages_on_chat
 from extproc.translate.messages_on_chat.request import translate
 from extproc.translate.pair import Reply, Target
-from extproc.wire.rejections import messages_rejection
+from extproc.wire.rejections import rejection_body
 from tests.matching import same
 from tests.openai_types import check_chat_request
 from tests.translate.answers import (
@@ -45,7 +45,7 @@ def named(vector: dict[str, Any]) -> str:
 
 
 def said(rejection: Rejection) -> Any:
-    return json.loads(messages_rejection(rejection, "req_1"))
+    return json.loads(rejection_body("messages", rejection, "req_1"))
 
 
 def reply_to(vector: dict[str, Any], media: str) -> Reply:

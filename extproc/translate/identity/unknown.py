@@ -4,8 +4,8 @@ from extproc.translate.identity.members import Edit
 from extproc.translate.pair import Json, Target
 from extproc.translate.want import refused
 from extproc.translate.warnings import Warnings
-from extproc.wire import Dialect
-from extproc.wire.members import KNOWN, steers
+from extproc.wire import Dialect, dialects
+from extproc.wire.members import steers
 
 _MAX_NAME = 64
 _REFUSED = "Extra inputs are not permitted"
@@ -13,7 +13,7 @@ _REFUSED = "Extra inputs are not permitted"
 
 def check_members(edit: Edit, body: Json, dialect: Dialect, to: Target, warnings: Warnings) -> None:
     """Drops or refuses them, as the profile says; those that the configuration sets stay. Raises Refused."""
-    known, mode = KNOWN[dialect], to.profile.unknown_members
+    known, mode = dialects.row(dialect).members, to.profile.unknown_members
     ours = to.settings.keys() | to.profile.extra.keys()
     unknown = [name for name in body if name not in known and name not in ours]
     for name in unknown:

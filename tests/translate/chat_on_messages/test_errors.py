@@ -8,7 +8,7 @@ import pytest
 from extproc.translate.chat_on_messages import chat_on_messages
 from extproc.translate.on_messages.ratelimit import duration
 from extproc.translate.pair import Refusal
-from extproc.wire.rejections import chat_rejection, rejection_status
+from extproc.wire.rejections import rejection_body, rejection_status
 from tests.translate.chat_answers import asked
 
 NOW = 1_800_000_000.0
@@ -18,7 +18,7 @@ def refused(status: int, type: str = "", message: str = "m", body: Any = None, *
     given = body if body is not None else {"type": "error", "error": {"type": type, "message": message}}
     request = asked({"name": "claude-adaptive", **overrides})
     refusal = chat_on_messages.error(request, status, {}, json.dumps(given).encode(), NOW)
-    return refusal, json.loads(chat_rejection(refusal.rejection, ""))["error"]
+    return refusal, json.loads(rejection_body("chat", refusal.rejection, ""))["error"]
 
 
 @pytest.mark.parametrize(

@@ -26,4 +26,5 @@ PROVIDER = ProviderSide(
     reader=StreamReader,
     read_whole=read_whole,
     read_error=openai_errors.by_status,
+    takes_tools=lambda profile: profile.chat_tools,
 )

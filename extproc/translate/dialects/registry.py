@@ -1,0 +1,50 @@
+"""The readers and writers of each dialect, joined to its row (wire/dialects.py): all that a dialect is.
+
+docs/dialects.md says how one is added, here or in a package of its own.
+"""
+
+from dataclasses import dataclass
+
+from extproc.providers.profiles import Profile
+from extproc.translate.chat_on_chat import chat_on_chat
+from extproc.translate.dialects import chat, responses
+from extproc.translate.messages_on_messages import messages_on_messages
+from extproc.translate.pair import Pair
+from extproc.translate.responses_on_responses import responses_on_responses
+from extproc.translate.translated import ClientSide, ProviderSide
+from extproc.wire import Dialect, dialects
+from extproc.wire.dialects import DialectRow
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Halves:
+    """How a dialect is translated."""
+
+    client: ClientSide | None = None
+    provider: ProviderSide | None = None
+    same: Pair | None = None
+    """Passes the bytes of a client to a provider of the same dialect. None: they are translated like any others."""
+
+
+_HALVES: dict[Dialect, Halves] = {
+    "messages": Halves(same=messages_on_messages),
+    "chat": Halves(client=chat.CLIENT, provider=chat.PROVIDER, same=chat_on_chat),
+    "responses": Halves(client=responses.CLIENT, provider=responses.PROVIDER, same=responses_on_responses),
+}
+
+
+def halves(dialect: Dialect) -> Halves:
+    """Raises KeyError."""
+    return _HALVES[dialect]
+
+
+def takes_tools(dialect: Dialect, profile: Profile) -> bool:
+    """Whether a model takes tools when it is asked in this dialect."""
+    provider = halves(dialect).provider
+    return provider is None or provider.takes_tools(profile)
+
+
+def register(row: DialectRow, new: Halves) -> None:
+    """Adds a dialect, before any configuration is read. Raises ValueError for a name or path that is in use."""
+    dialects.add(row)
+    _HALVES[row.name] = new

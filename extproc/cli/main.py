@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from extproc.config import init
+from extproc.gateway import plugins
 from extproc.printable import log_to_stderr, show
 from extproc.wire import dialects
 
@@ -35,6 +36,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
+    try:
+        plugins.load()
+    except plugins.Unusable as error:
+        show(error, sys.stderr)
+        return 1
     ours = _before_claudes(words)
     options = _parser().parse_args(words[:ours])
     options.rest = words[ours:]

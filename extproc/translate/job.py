@@ -23,8 +23,6 @@ _NO_COUNT = Rejection(
     reason=Reason.INVALID_REQUEST,
     detail="count_tokens_off",
 )
-# Members of a turn in which a tool is called, or that carries what led to a call.
-_OF_CALLS = frozenset({"tool_calls", "function_call", "tool_call_id", "reasoning_details"})
 # What can be counted, in either API that counts. Anthropic refuses to count beside a limit, for instance.
 _COUNTED = count.INPUT | {"input", "instructions", "parallel_tool_calls", "reasoning", "text"}
 
@@ -62,20 +60,10 @@ Outcome = Translated | Counted | Said | Rejection
 
 
 def dialect_for(client: Dialect, spoken: Sequence[Dialect], profile: Profile, sent: Json) -> Dialect:
-    """The client's own dialect, if the provider speaks it and the model takes in it what is asked; else the first that
+    """The client's own dialect, if the provider speaks it and the model does in it what is asked; else the first that
     it does. `spoken`: the provider's, the preferred first; `sent`: the client's body."""
-    able = [name for name in spoken if registry.takes_tools(name, profile)]
-    if not able or (len(able) < len(spoken) and not _has_tools(sent)):
-        able = [*spoken]
+    able = [name for name in spoken if registry.accepts(name, sent, profile, name == client)] or spoken
     return client if client in able else able[0]
-
-
-def _has_tools(sent: Json) -> bool:
-    """Whether tools are offered, or were used: reasoning between calls can be carried on only where it came from."""
-    if any(sent.get(name) for name in ("tools", "functions")):
-        return True
-    turns = [turn for held in sent.values() if isinstance(held, list) for turn in held if isinstance(turn, dict)]
-    return any(not _OF_CALLS.isdisjoint(turn) for turn in turns)
 
 
 def pair_of(job: Job, dialect: Dialect) -> Pair | Rejection | None:

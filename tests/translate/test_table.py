@@ -49,3 +49,21 @@ def test_a_model_that_takes_no_tools_on_chat(
     client: Dialect, spoken: tuple[Dialect, ...], sent: dict[str, object], expected: Dialect
 ) -> None:
     assert dialect_for(client, spoken, Profile(chat_tools=False), sent) == expected
+
+
+@pytest.mark.parametrize(
+    ("client", "more", "expected"),
+    [
+        ("chat", {}, "responses"),
+        ("chat", {"reasoning_effort": "high"}, "responses"),
+        ("chat", {"reasoning_effort": "none"}, "chat"),
+        ("messages", {}, "chat"),
+    ],
+)
+def test_a_model_that_takes_no_tools_on_chat_while_it_reasons(
+    client: Dialect, more: dict[str, object], expected: Dialect
+) -> None:
+    """A client's own body passes as it is; a translated one gets the effort that the model takes."""
+    profile = Profile(chat_tools_force_effort_none=True)
+    assert dialect_for(client, ("chat", "responses"), profile, TOOLS | more) == expected
+    assert dialect_for(client, ("chat", "responses"), profile, more) == "chat"

@@ -9,7 +9,7 @@ from extproc.providers.profiles import Profile
 from extproc.translate.chat_on_chat import chat_on_chat
 from extproc.translate.dialects import chat, responses
 from extproc.translate.messages_on_messages import messages_on_messages
-from extproc.translate.pair import Pair
+from extproc.translate.pair import Json, Pair
 from extproc.translate.responses_on_responses import responses_on_responses
 from extproc.translate.translated import ClientSide, ProviderSide
 from extproc.wire import Dialect, dialects
@@ -38,10 +38,10 @@ def halves(dialect: Dialect) -> Halves:
     return _HALVES[dialect]
 
 
-def takes_tools(dialect: Dialect, profile: Profile) -> bool:
-    """Whether a model takes tools when it is asked in this dialect."""
+def accepts(dialect: Dialect, sent: Json, profile: Profile, passes: bool) -> bool:
+    """ProviderSide.accepts of a dialect."""
     provider = halves(dialect).provider
-    return provider is None or provider.takes_tools(profile)
+    return provider is None or provider.accepts(sent, profile, passes)
 
 
 def register(row: DialectRow, new: Halves) -> None:

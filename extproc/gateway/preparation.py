@@ -10,16 +10,14 @@ import msgspec
 from extproc.errors import Rejection
 from extproc.policy.authorization import asked, body_checks
 from extproc.policy.authorization.body import Bounds, Json, read
-from extproc.translate.chat_on_messages.asked import Asked as ChatAsked
 from extproc.translate.counters import AskedForCount
 from extproc.translate.for_messages.asked import Asked
 from extproc.translate.identity.asked import Passed
 from extproc.translate.job import Counted, Job, Outcome, Said, request_for
 from extproc.translate.pair import Translated
-from extproc.translate.responses_on_messages.asked import Asked as ResponsesAsked
 from extproc.translate.translated import TranslatedRequest
 
-Request = Asked | AskedForCount | Passed | ChatAsked | ResponsesAsked | TranslatedRequest
+Request = Asked | AskedForCount | Passed | TranslatedRequest
 """Every kind of translated request."""
 
 

@@ -2,7 +2,7 @@
 
 The client's dialect reads its body into a `Conversation`; the provider's dialect writes it. Every part carries the path
 that it had in the client's body, so that a warning or a 400 names what the client sent. All values are immutable: one
-conversation may be written several times.
+conversation may be written several times. They hold no cycles, so the collector need not watch them.
 """
 
 from typing import Any, Generic, Literal, TypeVar
@@ -17,7 +17,7 @@ Loss = Literal["drop", "warn", "reject"]
 """What becomes of a member that the other side has no place for: nothing is said, a warning, or a 400."""
 
 
-class Setting(msgspec.Struct, Generic[T], frozen=True):
+class Setting(msgspec.Struct, Generic[T], frozen=True, gc=False):
     """One choice of the client's, and where in the body it stands."""
 
     value: T
@@ -27,7 +27,7 @@ class Setting(msgspec.Struct, Generic[T], frozen=True):
 # Content
 
 
-class CacheHint(msgspec.Struct, frozen=True):
+class CacheHint(msgspec.Struct, frozen=True, gc=False):
     """The client asks that the prompt be cached up to here."""
 
     long: bool = False
@@ -36,42 +36,42 @@ class CacheHint(msgspec.Struct, frozen=True):
     """It is a breakpoint of OpenAI's own."""
 
 
-class Base64Data(msgspec.Struct, frozen=True):
+class Base64Data(msgspec.Struct, frozen=True, gc=False):
     media_type: str
     """In lower case, without parameters."""
     data: str
 
 
-class PlainText(msgspec.Struct, frozen=True):
+class PlainText(msgspec.Struct, frozen=True, gc=False):
     text: str
 
 
-class WebAddress(msgspec.Struct, frozen=True):
+class WebAddress(msgspec.Struct, frozen=True, gc=False):
     """An http or https URL; nothing is fetched here."""
 
     url: str
 
 
-class FileId(msgspec.Struct, frozen=True):
+class FileId(msgspec.Struct, frozen=True, gc=False):
     """A file that is stored at the client's own vendor."""
 
     id: str
 
 
-class Text(msgspec.Struct, frozen=True):
+class Text(msgspec.Struct, frozen=True, gc=False):
     text: str
     path: str
     cache: CacheHint | None = None
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class Refusal(msgspec.Struct, frozen=True, gc=False):
     """The model declined, in an earlier turn."""
 
     text: str
     path: str
 
 
-class Image(msgspec.Struct, frozen=True):
+class Image(msgspec.Struct, frozen=True, gc=False):
     source: Base64Data | WebAddress | FileId
     path: str
     """Where the client's body has the image's data or address."""
@@ -80,7 +80,7 @@ class Image(msgspec.Struct, frozen=True):
     cache: CacheHint | None = None
 
 
-class Document(msgspec.Struct, frozen=True):
+class Document(msgspec.Struct, frozen=True, gc=False):
     source: Base64Data | PlainText | WebAddress | FileId
     path: str
     title: str = ""
@@ -89,7 +89,7 @@ class Document(msgspec.Struct, frozen=True):
     cache: CacheHint | None = None
 
 
-class Audio(msgspec.Struct, frozen=True):
+class Audio(msgspec.Struct, frozen=True, gc=False):
     data: str
     """Base64."""
     format: str
@@ -111,7 +111,7 @@ CallKind = Literal["function", "custom", "shell"]
 """`custom`: arguments are free text. `shell`: OpenAI's local shell, which the client runs itself."""
 
 
-class ToolCall(msgspec.Struct, frozen=True):
+class ToolCall(msgspec.Struct, frozen=True, gc=False):
     id: str
     """As the client knows it."""
     name: str
@@ -125,7 +125,7 @@ class ToolCall(msgspec.Struct, frozen=True):
 ResultPart = Text | Image | Document
 
 
-class ToolResult(msgspec.Struct, frozen=True):
+class ToolResult(msgspec.Struct, frozen=True, gc=False):
     call_id: str
     parts: tuple[ResultPart, ...]
     path: str
@@ -151,7 +151,7 @@ UserPart = Text | Image | Document | Audio
 AssistantPart = Text | Refusal | Reasoning | ToolCall | Compaction
 
 
-class SystemTurn(msgspec.Struct, frozen=True):
+class SystemTurn(msgspec.Struct, frozen=True, gc=False):
     """Instructions in the midst of the conversation."""
 
     parts: tuple[Text, ...]
@@ -160,7 +160,7 @@ class SystemTurn(msgspec.Struct, frozen=True):
     """The client put it between a call and its result; here it stands behind the results."""
 
 
-class UserTurn(msgspec.Struct, frozen=True):
+class UserTurn(msgspec.Struct, frozen=True, gc=False):
     """Results stand before everything else, in the order of the calls that they answer."""
 
     results: tuple[ToolResult, ...]
@@ -168,7 +168,7 @@ class UserTurn(msgspec.Struct, frozen=True):
     path: str
 
 
-class AssistantTurn(msgspec.Struct, frozen=True):
+class AssistantTurn(msgspec.Struct, frozen=True, gc=False):
     parts: tuple[AssistantPart, ...]
     path: str
 
@@ -214,6 +214,8 @@ class WebSearch(msgspec.Struct, frozen=True):
     allowed_domains: tuple[str, ...] = ()
     location: Json = {}
     """Members of an approximate location: city, country, region, timezone."""
+    is_live: bool = True
+    """The web is read as it is now, not from what the provider has stored."""
 
 
 class McpServer(msgspec.Struct, frozen=True):
@@ -293,8 +295,8 @@ class AnswerShape(msgspec.Struct, frozen=True):
     """Chat streams: the client wants the usage chunk."""
     legacy: bool = False
     """Chat: the client knows `function_call`, not `tool_calls`."""
-    echo: Json = {}
-    """Responses: members of the request that the answer repeats."""
+    echo: dict[str, bytes] = {}
+    """Responses: members of the request that the answer repeats, as JSON."""
     namespaces: dict[str, tuple[str, str]] = {}
     """Responses: full name of a tool -> (namespace, name)."""
 
@@ -303,6 +305,8 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     """As the client named it, or the configuration's pin."""
     turns: tuple[Turn, ...]
+    path: str = "messages"
+    """The member of the client's body that holds the turns."""
     system: tuple[Text, ...] = ()
     """Instructions that the dialect keeps apart from the conversation."""
     continues_last_turn: bool = False

@@ -1,12 +1,18 @@
 """Tokens counted by the upstream: `count_tokens` of a profile names who is asked (mapping 5.6)."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import msgspec
 
 from extproc.errors import Rejection
 from extproc.translate import want
 from extproc.translate.count_reply import CountReply
+from extproc.translate.dialects import messages
+from extproc.translate.dialects import responses as responses_dialect
+from extproc.translate.dialects.messages.write_request import write_count_request
+from extproc.translate.failures import failure
 from extproc.translate.for_messages.asked import Asked
 from extproc.translate.for_messages.draft import Draft
 from extproc.translate.for_messages.pairs import MessagesPair
@@ -16,7 +22,7 @@ from extproc.translate.messages_on_responses import request as responses
 from extproc.translate.messages_on_responses.draft import ResponsesDraft
 from extproc.translate.openai_upstream.errors import reported
 from extproc.translate.pair import Json, Pair, Reply, Target, Translated
-from extproc.translate.responses_on_messages.counting import input_tokens_on_messages
+from extproc.translate.translated import TranslatedPair
 
 _COUNTED_BY_OPENAI = (
     "model", "input", "instructions", "tools", "tool_choice", "parallel_tool_calls", "reasoning", "text",
@@ -95,6 +101,27 @@ COUNTERS: dict[str, Counter] = {
     # vLLM serves it beside `/v1`: https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html
     "vllm": Counter("/tokenize", _for_vllm, "count", root=True),
 }
+
+
+class InputTokensOnMessages(TranslatedPair):
+    """`/v1/responses/input_tokens` answered by Anthropic's count of tokens."""
+
+    def __init__(self) -> None:
+        super().__init__(responses_dialect.CLIENT, replace(messages.PROVIDER, write_request=write_count_request))
+
+    def reply(self, asked: Translated, content_type: str) -> Reply:
+        return CountReply(content_type, "input_tokens", _input_tokens, _uncounted)
+
+
+def _input_tokens(tokens: int) -> Json:
+    return {"object": "response.input_tokens", "input_tokens": tokens}
+
+
+def _uncounted(_: Any) -> Rejection:
+    return failure("the upstream did not count the tokens", "unreadable_answer")
+
+
+input_tokens_on_messages = InputTokensOnMessages()
 
 
 def counter_for(client: str, strategy: str, provider: Sequence[str]) -> Pair | None:

@@ -3,21 +3,17 @@
 from collections.abc import Iterator, Mapping
 from functools import cache
 
-from extproc.translate.chat_on_messages import chat_on_messages
 from extproc.translate.dialects.registry import halves
 from extproc.translate.messages_on_chat import messages_on_chat
 from extproc.translate.messages_on_responses import messages_on_responses
 from extproc.translate.pair import Pair
-from extproc.translate.responses_on_messages import responses_on_messages
 from extproc.translate.translated import TranslatedPair
 from extproc.wire import Dialect, dialects
 
-# Until Messages has its halves.
+# Until Messages clients have their half.
 _DIRECT: dict[tuple[Dialect, Dialect], Pair] = {
     ("messages", "chat"): messages_on_chat,
     ("messages", "responses"): messages_on_responses,
-    ("chat", "messages"): chat_on_messages,
-    ("responses", "messages"): responses_on_messages,
 }
 
 
@@ -44,7 +40,7 @@ def _pair(client: Dialect, provider: Dialect) -> Pair:
         return same
     if (client, provider) in _DIRECT:
         return _DIRECT[client, provider]
-    reads, asks = halves(client).client, halves(provider).provider
-    if reads is None or asks is None:
+    reads = halves(client).client
+    if reads is None:
         raise KeyError((client, provider))
-    return TranslatedPair(reads, asks)
+    return TranslatedPair(reads, halves(provider).provider)

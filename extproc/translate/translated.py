@@ -49,6 +49,12 @@ class TranslatedRequest(Translated, frozen=True, kw_only=True, tag="translated")
     prefill: str = ""
     """Text that the answer may repeat, to be cut from its beginning."""
 
+    @property
+    def estimated_usage(self) -> Usage:
+        """The input tokens by the size of the request, where the provider may count none; else nothing."""
+        estimates = self.profile.missing_usage == "estimate"
+        return Usage(input_tokens=-(-self.size // _BYTES_PER_TOKEN) if estimates else 0)
+
 
 class WrittenRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a provider's dialect makes of a conversation."""
@@ -59,6 +65,8 @@ class WrittenRequest(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str] = {}
     max_tokens: int | None = None
     prefill: str = ""
+    shown: Literal["no", "hidden", "yes"] | None = None
+    """Whether the client reads the reasoning, where the provider's dialect decides; None: as the client asked."""
 
 
 class AnswerReader(Protocol):
@@ -149,7 +157,7 @@ class TranslatedPair:
             names=written.names,
             kinds=kinds,
             stop_sequences=conversation.stop.value if conversation.stop else (),
-            shown=conversation.thinking.shown,
+            shown=written.shown or conversation.thinking.shown,
             prefill=written.prefill,
         )
 
@@ -228,10 +236,10 @@ class TranslatedReply:
             case TextDelta(text) | ArgumentsDelta(text) | ReasoningDelta(text) | RefusalDelta(text):
                 self._meter.count(text)
             case AnswerStarted():
-                self.outcome.begun = True
+                self.outcome.begun = self._meter.has_begun = True
                 self.outcome.model = event.model
-            case UsageReported(usage):
-                self._meter.reported = usage
+            case UsageReported():
+                self._meter.report(event)
             case Warned(word):
                 self._warn(word)
             case Keepalive():
@@ -248,8 +256,9 @@ class TranslatedReply:
         self._writer.write(event)
 
     def _finish(self, event: AnswerFinished) -> None:
-        if self._meter.reported is None:
+        if not self._meter.has_report:
             self._handle(Warned("usage_missing"))
+        if not self._meter.is_settled:
             self._writer.write(UsageReported(self._meter.usage or Usage()))
         self._over = True
         self._writer.write(event)
@@ -282,17 +291,31 @@ class _UsageMeter:
     """Tokens as the provider counts them, or an estimate that is true at any moment: the client may leave at any."""
 
     def __init__(self, request: TranslatedRequest) -> None:
-        self.reported: Usage | None = None
+        self.has_begun = False
         self.size = 0
         """UTF-8 bytes that the model has produced."""
-        self._input = -(-request.size // _BYTES_PER_TOKEN)
+        self.is_settled = False
+        """The provider has counted the whole answer."""
+        self._reported: Usage | None = None
+        self._estimated = request.estimated_usage
         self._estimates = request.profile.missing_usage == "estimate"
+
+    @property
+    def has_report(self) -> bool:
+        return self._reported is not None
+
+    def report(self, event: UsageReported) -> None:
+        self._reported = event.usage
+        self.is_settled = event.is_last
 
     def count(self, text: str) -> None:
         self.size += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
     @property
     def usage(self) -> Usage | None:
-        if self.reported is not None or not self._estimates:
-            return self.reported
-        return Usage(input_tokens=self._input, output_tokens=-(-self.size // _BYTES_PER_TOKEN))
+        """None for an answer that has not begun."""
+        if self.is_settled or not self._estimates or not self.has_begun:
+            return self._reported
+        output = -(-self.size // _BYTES_PER_TOKEN)
+        known = self._reported or self._estimated
+        return msgspec.structs.replace(known, output_tokens=max(known.output_tokens, output))

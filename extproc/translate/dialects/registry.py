@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from extproc.providers.profiles import Profile
 from extproc.translate.chat_on_chat import chat_on_chat
-from extproc.translate.dialects import chat, responses
+from extproc.translate.dialects import chat, messages, responses
 from extproc.translate.messages_on_messages import messages_on_messages
 from extproc.translate.pair import Json, Pair
 from extproc.translate.responses_on_responses import responses_on_responses
@@ -21,13 +21,13 @@ class Halves:
     """How a dialect is translated."""
 
     client: ClientSide | None = None
-    provider: ProviderSide | None = None
+    provider: ProviderSide
     same: Pair | None = None
     """Passes the bytes of a client to a provider of the same dialect. None: they are translated like any others."""
 
 
 _HALVES: dict[Dialect, Halves] = {
-    "messages": Halves(same=messages_on_messages),
+    "messages": Halves(provider=messages.PROVIDER, same=messages_on_messages),
     "chat": Halves(client=chat.CLIENT, provider=chat.PROVIDER, same=chat_on_chat),
     "responses": Halves(client=responses.CLIENT, provider=responses.PROVIDER, same=responses_on_responses),
 }
@@ -40,8 +40,7 @@ def halves(dialect: Dialect) -> Halves:
 
 def accepts(dialect: Dialect, sent: Json, profile: Profile, passes: bool) -> bool:
     """ProviderSide.accepts of a dialect."""
-    provider = halves(dialect).provider
-    return provider is None or provider.accepts(sent, profile, passes)
+    return halves(dialect).provider.accepts(sent, profile, passes)
 
 
 def register(row: DialectRow, new: Halves) -> None:

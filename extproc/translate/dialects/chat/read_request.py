@@ -60,7 +60,7 @@ _UNTYPED: dict[str, Loss] = {
     "seed": "warn",
     "moderation": "warn",
 }
-_ANTHROPIC = ("betas", "cache_control", "output_config", "thinking")
+_KNOWN = _TYPED | _UNTYPED.keys()
 
 
 def read_request(body: Json, target: Target, warnings: Warnings) -> Conversation:
@@ -69,9 +69,8 @@ def read_request(body: Json, target: Target, warnings: Warnings) -> Conversation
     turns = TurnBuilder(repair_interrupted=target.profile.repair_interrupted)
     _Messages(turns, warnings).read(body)
     tools, choice = read_tools.read(body, warnings)
-    passed = {name: value for name, value in body.items() if name in _ANTHROPIC or name.startswith("anthropic_")}
     options = want.optional_mapping(body, "stream_options", "")
-    warnings.unknown({k: v for k, v in body.items() if v is not None and k not in passed}, _TYPED | _UNTYPED.keys(), "")
+    members.unknown(body, _KNOWN, warnings)
     legacy = bool(body.get("functions"))
     return Conversation(
         model=want.optional_text(body, "model", "") or target.model,
@@ -93,7 +92,7 @@ def read_request(body: Json, target: Target, warnings: Warnings) -> Conversation
         logprobs=_logprobs(body),
         metadata=Setting(metadata, "metadata") if (metadata := want.optional_mapping(body, "metadata", "")) else None,
         prompt_cache={name: body[name] for name in members.CACHE_MEMBERS if body.get(name) is not None},
-        unmapped=(*members.unmapped(body, _UNTYPED), *members.unmapped(passed, dict.fromkeys(passed, "warn"))),
+        unmapped=(*members.unmapped(body, _UNTYPED), *members.anthropic(body)),
         shape=AnswerShape(
             stream=want.flag(body, "stream", ""),
             include_usage=want.flag(options, "include_usage", "stream_options"),
@@ -194,6 +193,7 @@ class _Messages:
 
     def _assistant(self, message: Json, n: int) -> None:
         path = f"messages.{n}"
+        self._turns.settle()
         if message.get("audio") is not None:
             self._warnings.add("dropped", f"{path}.audio", "spoken answers are not in the request")
         spoken: list[AssistantPart] = list(_parts(message, path, self._assistant_part))
@@ -322,5 +322,4 @@ def _function(call_id: str, function: Json, path: str) -> ToolCall:
     name = want.text(function, "name", path)
     if not name:
         raise refused(f"{path}.name", "String should have at least 1 character")
-    arguments = want.optional_text(function, "arguments", path) or ""
-    return ToolCall(call_id, name, arguments, f"{path}.arguments")
+    return ToolCall(call_id, name, members.arguments(function), f"{path}.arguments")

@@ -10,6 +10,8 @@ from extproc.translate import want
 from extproc.translate.conversation import (
     Audio,
     Compaction,
+    FileId,
+    Image,
     Reasoning,
     Refusal,
     ResultPart,
@@ -122,8 +124,7 @@ class InputItems:
         self._turns.assistant([Reasoning(sealed.f, sealed.t or _summary(item), sealed.d, path)], path)
 
     def _function_call(self, item: Json, path: str) -> None:
-        arguments = want.optional_text(item, "arguments", path) or ""
-        self._call(item, arguments, f"{path}.arguments", path)
+        self._call(item, members.arguments(item), f"{path}.arguments", path)
 
     def _custom_call(self, item: Json, path: str) -> None:
         text, where = want.text(item, "input", path), f"{path}.input"
@@ -244,9 +245,9 @@ def _seen(part: Json, kind: str, path: str) -> ResultPart:
         return _text(part, path)
     if kind == "input_file":
         return read_file(part, path, hint)
-    if part.get("file_id") is not None:
-        raise unsupported(f"{path}.file_id", "an image by its file id cannot be sent to another provider")
     detail = want.optional_text(part, "detail", path)
+    if part.get("file_id") is not None:
+        return Image(FileId(want.text(part, "file_id", path)), f"{path}.file_id", detail, hint)
     return read_image(want.text(part, "image_url", path), f"{path}.image_url", detail, hint)
 
 

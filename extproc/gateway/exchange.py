@@ -189,23 +189,22 @@ class Exchange:
         facts, provider = self.facts, self.facts.provider
         if facts.method != "GET" or not event.end or provider is None or not model_lists.is_list(facts.path):
             return False
-        own = dialects.row(facts.dialect).provider_list_path
-        return all(dialects.row(name).provider_list_path != own for name in provider.dialects)
+        return model_lists.is_foreign(facts.dialect, provider.dialects)
 
     def _list_models(self) -> Pass:
         facts, provider = self.facts, self.facts.provider
         assert provider is not None
-        lists = model_lists.ModelLists(facts.dialect, facts.path, facts.query)
+        asked = dialects.row(provider.dialects[0])
+        lists = model_lists.ModelLists(facts.dialect, asked.name, facts.path, facts.query)
         self._answer.expect(lists, _NOTHING_ASKED, provider, self._now)
         self.phase = Phase.SENT
-        query = model_lists.query_for(facts.dialect, facts.path)
         headers = {
-            ":path": provider.path(facts.path) + (f"?{query}" if query else ""),
+            ":path": provider.path(facts.path) + (f"?{lists.query}" if lists.query else ""),
             "accept": "application/json",
             "accept-encoding": "identity",
             "user-agent": USER_AGENT,
-            **dialects.row(provider.dialects[0]).provider_headers,
-            **provider.credential_headers(provider.dialects[0]),
+            **asked.provider_headers,
+            **provider.credential_headers(asked.name),
         }
         fields = record.of_request(facts, self._settings.claims) | record.of_provider(provider)
         remove = other_names(facts.headers, headers.keys() | UPSTREAM_HEADERS)

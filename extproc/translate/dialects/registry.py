@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from extproc.providers.profiles import Profile
 from extproc.translate.chat_on_chat import chat_on_chat
 from extproc.translate.dialects import chat, messages, responses
+from extproc.translate.list_shapes import ANTHROPIC, OPENAI, ListShape
 from extproc.translate.messages_on_messages import messages_on_messages
 from extproc.translate.pair import Json, Pair
 from extproc.translate.responses_on_responses import responses_on_responses
@@ -22,12 +23,13 @@ class Halves:
 
     client: ClientSide | None = None
     provider: ProviderSide
+    model_list: ListShape = OPENAI
     same: Pair | None = None
     """Passes the bytes of a client to a provider of the same dialect. None: they are translated like any others."""
 
 
 _HALVES: dict[Dialect, Halves] = {
-    "messages": Halves(provider=messages.PROVIDER, same=messages_on_messages),
+    "messages": Halves(provider=messages.PROVIDER, model_list=ANTHROPIC, same=messages_on_messages),
     "chat": Halves(client=chat.CLIENT, provider=chat.PROVIDER, same=chat_on_chat),
     "responses": Halves(client=responses.CLIENT, provider=responses.PROVIDER, same=responses_on_responses),
 }

@@ -15,7 +15,6 @@ from extproc.config.schema_tls import Tls
 from extproc.gateway.gateway import Gateway
 from extproc.wire import dialects
 
-ENDPOINTS = ("/chat/completions", "/completions", "/embeddings", "/messages", "/responses", "/models")
 _CALLER_ID = re.compile(r"\bcaller\s*\.\s*id\b")
 
 
@@ -33,6 +32,12 @@ def _misaddressed(gateway: Gateway) -> Iterator[tuple[Where, str]]:
             yield ("providers", name, "base_url"), problem
 
 
+def _endpoints() -> tuple[str, ...]:
+    """What people copy along with a base URL."""
+    served = (row.provider_path.removeprefix("/v1") for row in dialects.rows())
+    return (*served, "/completions", "/embeddings", "/models")
+
+
 def _serve_below_v1(provider: schema.Provider) -> bool:
     """Whether a dialect of the provider's leaves `/v1` to the base URL."""
     return any(not dialects.row(name).provider_path.startswith("/v1/") for name in provider.dialects)
@@ -40,7 +45,7 @@ def _serve_below_v1(provider: schema.Provider) -> bool:
 
 def _base_url(url: str, *, below_v1: bool) -> str:
     path = urlsplit(url).path
-    endpoint = next((end for end in ENDPOINTS if path.endswith(end)), None)
+    endpoint = next((end for end in _endpoints() if path.endswith(end)), None)
     if endpoint is not None:
         return f"ends in an endpoint, and {endpoint} would be added once more; probably {url.removesuffix(endpoint)}"
     if not path and below_v1:

@@ -1,10 +1,10 @@
 """A Messages client answered by a Messages provider."""
 
+from extproc.translate.dialects.messages.foreign_reasoning import without_ours
+from extproc.translate.dialects.messages.meter import MessagesMeter, envelope
 from extproc.translate.identity import Identity, limited
 from extproc.translate.identity.asked import Passed
 from extproc.translate.identity.members import Edit
-from extproc.translate.identity.messages_meter import MessagesMeter, envelope
-from extproc.translate.identity.ours import without_ours
 from extproc.translate.pair import Json, Target
 from extproc.translate.warnings import Warnings
 from extproc.wire import Dialect
@@ -59,4 +59,4 @@ def _remove_ours(edit: Edit, body: Json, warnings: Warnings) -> None:
         edit.drop("thinking")
 
 
-messages_on_messages = Identity(Messages())
+SAME = Identity(Messages())

@@ -1,10 +1,10 @@
 """A Responses client answered by a Responses provider."""
 
+from extproc.translate.dialects.responses.meter import ResponsesMeter
 from extproc.translate.identity import Identity, limited
 from extproc.translate.identity.asked import Passed
-from extproc.translate.identity.chat_meter import envelope
 from extproc.translate.identity.members import Edit
-from extproc.translate.identity.responses_meter import ResponsesMeter
+from extproc.translate.openai_errors import envelope
 from extproc.translate.pair import Json, Target
 from extproc.translate.warnings import Warnings
 from extproc.wire import Dialect
@@ -35,4 +35,4 @@ class Responses:
         return envelope(body)
 
 
-responses_on_responses = Identity(Responses())
+SAME = Identity(Responses())

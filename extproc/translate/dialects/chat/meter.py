@@ -12,9 +12,8 @@ from extproc.translate.identity.asked import Passed
 from extproc.translate.identity.errors import clean, is_concealed, passing
 from extproc.translate.identity.meter import word
 from extproc.translate.openai_upstream.errors import reported
-from extproc.translate.openai_upstream.overflow import is_overflow
 from extproc.translate.openai_upstream.told import told_by
-from extproc.translate.pair import Json, Outcome
+from extproc.translate.pair import Outcome
 from extproc.wire import untrusted
 from extproc.wire.chat import error_body
 from extproc.wire.frames import fields
@@ -126,13 +125,3 @@ class ChatMeter:
 
 def _has_error(chunk: Chunk) -> bool:
     return bool(chunk.error) or chunk.object == "error" or any(choice.error for choice in chunk.choices or ())
-
-
-def envelope(body: Json) -> bytes:
-    """The vendors' other forms are put into OpenAI's."""
-    told = told_by(body)
-    message = clean(told.message)
-    if not message:
-        return b""
-    code = "context_length_exceeded" if is_overflow(told, 400) else told.code
-    return error_body(message, told.type or "invalid_request_error", told.param or None, code or None)

@@ -1,9 +1,10 @@
 """A Chat Completions client answered by a Chat Completions provider."""
 
+from extproc.translate.dialects.chat.meter import ChatMeter
 from extproc.translate.identity import Identity, limited
 from extproc.translate.identity.asked import Passed
-from extproc.translate.identity.chat_meter import ChatMeter, envelope
 from extproc.translate.identity.members import Edit
+from extproc.translate.openai_errors import envelope
 from extproc.translate.pair import Json, Target
 from extproc.translate.warnings import Warnings
 from extproc.wire import Dialect
@@ -56,4 +57,4 @@ def _ask_for_usage(edit: Edit, body: Json, to: Target) -> bool:
     return True
 
 
-chat_on_chat = Identity(Chat())
+SAME = Identity(Chat())

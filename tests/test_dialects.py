@@ -1,11 +1,15 @@
 """A dialect is one row: its name and its paths stand in wire/dialects.py, in its package, and hardly anywhere else."""
 
 import ast
+import dataclasses
 import re
 from collections.abc import Iterator
 
+from extproc.translate.dialects.registry import Halves
+from extproc.translate.translated import ClientSide, ProviderSide
 from extproc.wire import dialects
-from tests.imports import sources
+from extproc.wire.dialects import DialectRow
+from tests.imports import ROOT, sources
 
 OWN = re.compile(r"extproc\.(wire\.dialects|translate\.dialects|demo|pb)(\.|$)")
 """A dialect's packages and the rows; the demo's servers, which share nothing with the product; generated code."""
@@ -53,3 +57,12 @@ def test_names_and_paths_of_dialects_stand_in_one_place() -> None:
 def test_the_search_finds_them() -> None:
     source = '"""chat"""\n\ndef f(x):\n    """chat"""\n    return f"/v1/{x}" if x == "chat" else {"messages": 1}'
     assert sorted(filter(is_a_dialects, literals(source))) == ["/v1/", "chat", "messages"]
+
+
+def test_the_page_has_every_field() -> None:
+    page = (ROOT / "docs" / "dialects.md").read_text()
+    named = set(re.findall(r"`(\w+)`", page))
+    fields = {
+        field.name for kind in (DialectRow, Halves, ClientSide, ProviderSide) for field in dataclasses.fields(kind)
+    }
+    assert fields <= named | {"client", "provider"}

@@ -173,7 +173,8 @@ def at_provider(path: str) -> Dialect | None:
 
 def add(new: DialectRow) -> None:
     """Adds a dialect, before any configuration is read. Raises ValueError for a name or path that is in use."""
-    if not _NAME.fullmatch(new.name):
+    # `passthrough` is what a route may serve besides dialects.
+    if not _NAME.fullmatch(new.name) or new.name == "passthrough":
         raise ValueError(f"a dialect cannot be named {new.name!r}")
     for known in rows():
         if new.name == known.name or new.owns(known.path) or known.owns(new.path):

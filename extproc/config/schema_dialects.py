@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
+from pydantic.fields import FieldInfo
 
 from extproc.config import hints
 from extproc.wire import dialects
@@ -32,9 +33,15 @@ def _distinct(names: list[str]) -> list[str]:
     return names
 
 
-Dialect = Annotated[str, AfterValidator(_dialect)]
+def _choices(*more: str) -> FieldInfo:
+    """Names them in the JSON Schema, too."""
+    found: FieldInfo = Field(json_schema_extra=lambda schema: schema.update(enum=[*dialects.names(), *more]))
+    return found
+
+
+Dialect = Annotated[str, _choices(), AfterValidator(_dialect)]
 """The name of a row in wire/dialects.py."""
-Served = Annotated[str, AfterValidator(_served)]
+Served = Annotated[str, _choices(PASSTHROUGH), AfterValidator(_served)]
 """A dialect, or `passthrough`."""
 Preference = Annotated[list[Dialect], Field(min_length=1), AfterValidator(_distinct)]
 """Dialects in the order in which a provider of several is asked where the client's own does not do."""

@@ -12,7 +12,7 @@ from extproc.providers.model_settings import ModelSettings
 from extproc.providers.profiles import Profile
 from extproc.translate import count
 from extproc.translate.counters import counted, counter_for
-from extproc.translate.dialects import registry
+from extproc.translate.dialects.registry import halves
 from extproc.translate.pair import Json, Pair, Target, Translated
 from extproc.translate.table import PAIRS
 from extproc.wire import Dialect, dialects
@@ -62,7 +62,7 @@ Outcome = Translated | Counted | Said | Rejection
 def dialect_for(client: Dialect, spoken: Sequence[Dialect], profile: Profile, sent: Json) -> Dialect:
     """The client's own dialect, if the provider speaks it and the model does in it what is asked; else the first that
     it does. `spoken`: the provider's, the preferred first; `sent`: the client's body."""
-    able = [name for name in spoken if registry.accepts(name, sent, profile, name == client)] or spoken
+    able = [name for name in spoken if halves(name).provider.accepts(sent, profile, name == client)] or spoken
     return client if client in able else able[0]
 
 

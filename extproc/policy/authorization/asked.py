@@ -45,13 +45,13 @@ _VERSION = re.compile(r"_(\d{8}|\d{4}_\d{2}_\d{2})$")
 
 def read(dialect: Dialect, body: Json) -> Json:
     """stream, max_tokens, tools, has_images, messages; without those that cannot be told."""
-    reading = dialects.row(dialect)
-    turns = _all(body, reading.turns)
-    limit = _limit(_all(body, *reading.limits), _all(body, *_ANSWERS))
+    row = dialects.row(dialect)
+    turns = _all(body, row.turns)
+    limit = _limit(_all(body, *row.limits), _all(body, *_ANSWERS))
     found: Json = {"stream": _stream(_all(body, "stream")), "max_tokens": limit}
-    if not (_is_elsewhere(_all(body, *reading.elsewhere)) or (reading.item_references and _refers(turns))):
+    if not (_is_elsewhere(_all(body, *row.elsewhere)) or (row.item_references and _refers(turns))):
         images = _has_image([*turns, *_all(body, *_PROMPTS)])
-        found |= {"tools": _tools(body, reading), "has_images": images, "messages": _count(turns)}
+        found |= {"tools": _tools(body, row), "has_images": images, "messages": _count(turns)}
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -87,11 +87,11 @@ def _count(turns: list[Any]) -> int | None:
     return len(turns[0]) if isinstance(turns[0], list) else 1
 
 
-def _tools(body: Json, reading: DialectRow) -> list[str] | None:
+def _tools(body: Json, row: DialectRow) -> list[str] | None:
     """None: something among them cannot be named, or there are more than anybody has."""
     names = [*_implied(body)]
     # `functions`: https://platform.openai.com/docs/api-reference/chat/create
-    waiting = deque([*_all(body, "tools", "functions"), *_added(_all(body, reading.turns))])
+    waiting = deque([*_all(body, "tools", "functions"), *_added(_all(body, row.turns))])
     while waiting:
         tools = waiting.popleft()
         if not isinstance(tools, list) or len(names) + len(tools) > MAX_TOOLS:

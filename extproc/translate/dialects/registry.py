@@ -5,13 +5,12 @@ docs/dialects.md says how one is added, here or in a package of its own.
 
 from dataclasses import dataclass
 
-from extproc.providers.profiles import Profile
 from extproc.translate.dialects import chat, messages, responses
 from extproc.translate.dialects.chat import same_dialect as chat_same_dialect
 from extproc.translate.dialects.messages import same_dialect as messages_same_dialect
 from extproc.translate.dialects.responses import same_dialect as responses_same_dialect
 from extproc.translate.list_shapes import ANTHROPIC, OPENAI, ListShape
-from extproc.translate.pair import Json, Pair
+from extproc.translate.pair import Pair
 from extproc.translate.translated import ClientSide, ProviderSide
 from extproc.wire import Dialect, dialects
 from extproc.wire.dialects import DialectRow
@@ -38,11 +37,6 @@ _HALVES: dict[Dialect, Halves] = {
 def halves(dialect: Dialect) -> Halves:
     """Raises KeyError."""
     return _HALVES[dialect]
-
-
-def accepts(dialect: Dialect, sent: Json, profile: Profile, passes: bool) -> bool:
-    """ProviderSide.accepts of a dialect."""
-    return halves(dialect).provider.accepts(sent, profile, passes)
 
 
 def register(row: DialectRow, new: Halves) -> None:

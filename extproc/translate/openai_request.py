@@ -48,11 +48,14 @@ class ToolNames:
 
     def __init__(self, profile: Profile) -> None:
         self._limit = profile.tool_name_max
+        self._known: dict[str, str] = {}
         self.originals: dict[str, str] = {}
 
     def upstream(self, name: str) -> str:
-        short = names.tool_name(name, self._limit)
-        self.originals.setdefault(short, name)
+        short = self._known.get(name)
+        if short is None:
+            short = self._known[name] = names.tool_name(name, self._limit)
+            self.originals.setdefault(short, name)
         return short
 
 

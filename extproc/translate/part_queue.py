@@ -69,7 +69,7 @@ class TextPart:
     def drain(self) -> list[AnswerEvent]:
         if not self._pending:
             return []
-        text = "".join(self._pending)
+        text = self._pending[0] if len(self._pending) == 1 else "".join(self._pending)
         self._pending.clear()
         if not self._logprobs:
             return [self._event(text)]

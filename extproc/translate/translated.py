@@ -1,6 +1,7 @@
 """A pair of two different dialects: the client's reads requests and writes answers, the provider's does the reverse."""
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -29,6 +30,7 @@ from extproc.translate.sniff import MAX_ANSWER, Collected, Sniffer
 from extproc.translate.warnings import Warnings
 
 _BYTES_PER_TOKEN = 4
+_DELTAS = (TextDelta, ArgumentsDelta, ReasoningDelta, RefusalDelta)
 
 
 class TranslatedRequest(Translated, frozen=True, kw_only=True, tag="translated"):
@@ -232,9 +234,20 @@ class TranslatedReply:
             self.outcome.warnings.append(word)
 
     def _handle(self, event: AnswerEvent) -> None:
+        if isinstance(event, _DELTAS):
+            self._meter.count(event.text)
+        else:
+            self._note(event)
+        if isinstance(event, AnswerFinished):
+            self._finish(event)
+        elif isinstance(event, AnswerFailed):
+            self._fail(event)
+        else:
+            self._writer.write(event)
+
+    def _note(self, event: AnswerEvent) -> None:
+        """Keeps for the record what an event tells."""
         match event:
-            case TextDelta(text) | ArgumentsDelta(text) | ReasoningDelta(text) | RefusalDelta(text):
-                self._meter.count(text)
             case AnswerStarted():
                 self.outcome.begun = self._meter.has_begun = True
                 self.outcome.model = event.model
@@ -244,16 +257,13 @@ class TranslatedReply:
                 self._warn(word)
             case Keepalive():
                 self.outcome.stirred = True
-            case AnswerFailed(rejection):
-                self._over = True
-                self.outcome.failure = rejection = _with_own_path(rejection, self._members)
-                event = AnswerFailed(rejection)
-            case AnswerFinished():
-                self._finish(event)
-                return
             case _:
                 pass
-        self._writer.write(event)
+
+    def _fail(self, event: AnswerFailed) -> None:
+        self._over = True
+        self.outcome.failure = rejection = _with_own_path(event.rejection, self._members)
+        self._writer.write(AnswerFailed(rejection))
 
     def _finish(self, event: AnswerFinished) -> None:
         if not self._meter.has_report:
@@ -292,30 +302,30 @@ class _UsageMeter:
 
     def __init__(self, request: TranslatedRequest) -> None:
         self.has_begun = False
-        self.size = 0
-        """UTF-8 bytes that the model has produced."""
+        self.has_report = False
         self.is_settled = False
         """The provider has counted the whole answer."""
-        self._reported: Usage | None = None
-        self._estimated = request.estimated_usage
+        self.size = 0
+        """UTF-8 bytes that the model has produced."""
         self._estimates = request.profile.missing_usage == "estimate"
-
-    @property
-    def has_report(self) -> bool:
-        return self._reported is not None
+        self._usage = request.estimated_usage
 
     def report(self, event: UsageReported) -> None:
-        self._reported = event.usage
+        self.has_report = True
         self.is_settled = event.is_last
+        self._usage = copy(event.usage)
 
     def count(self, text: str) -> None:
         self.size += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
     @property
     def usage(self) -> Usage | None:
-        """None for an answer that has not begun."""
-        if self.is_settled or not self._estimates or not self.has_begun:
-            return self._reported
-        output = -(-self.size // _BYTES_PER_TOKEN)
-        known = self._reported or self._estimated
-        return msgspec.structs.replace(known, output_tokens=max(known.output_tokens, output))
+        """None for an answer that has not begun, or of which nothing is known."""
+        if self.is_settled:
+            return self._usage
+        if not self._estimates:
+            return self._usage if self.has_report else None
+        if not self.has_begun:
+            return None
+        self._usage.output_tokens = max(self._usage.output_tokens, -(-self.size // _BYTES_PER_TOKEN))
+        return self._usage

@@ -75,7 +75,7 @@ class TurnBuilder:
         call = self._open.pop(result.call_id, None)
         if call is None:
             raise refused(id_path, f"no tool call with the id '{result.call_id[:80]}' precedes this message")
-        self._results.append(msgspec.structs.replace(result, kind=call.kind))
+        self._results.append(result if call.kind == result.kind else msgspec.structs.replace(result, kind=call.kind))
 
     def end(self) -> tuple[Turn, ...]:
         self.settle()

@@ -36,14 +36,19 @@ _KNOWN_BY_ROLE: dict[str, frozenset[str]] = {
     "system": frozenset(_NAMED),
     "developer": frozenset(_NAMED),
     "user": frozenset(_NAMED),
-    "tool": frozenset((*_NAMED, "tool_call_id")),
-    "function": frozenset(_NAMED),
     # `annotations` and `parsed` come with an answer that is sent back as it was received.
     "assistant": frozenset((
         *_NAMED, "annotations", "audio", "function_call", "parsed", "reasoning", "reasoning_content",
         "reasoning_details", "refusal", "thinking_blocks", "tool_calls",
     )),
+    "tool": frozenset((*_NAMED, "tool_call_id")),
+    "function": frozenset(_NAMED),
 }  # fmt: skip
+_ROLES = tuple(_KNOWN_BY_ROLE)
+_PART_MEMBERS = {
+    name: frozenset(("type", "prompt_cache_breakpoint", "cache_control", name))
+    for name in ("text", "refusal", "image_url", "file", "input_audio")
+}
 _TYPED = frozenset((
     "function_call", "functions", "logprobs", "max_completion_tokens", "max_tokens", "messages", "metadata", "model",
     "parallel_tool_calls", "reasoning_effort", "response_format", "service_tier", "stop", "stream", "stream_options",
@@ -179,7 +184,7 @@ class _Messages:
         for n, item in enumerate(want.sequence(body, "messages", "")):
             path = f"messages.{n}"
             message = want.item(item, path)
-            role = want.one_of(want.text(message, "role", path), tuple(self._roles), f"{path}.role")
+            role = want.one_of(want.text(message, "role", path), _ROLES, f"{path}.role")
             self._warnings.unknown(message, _KNOWN_BY_ROLE[role], path)
             self._roles[role](message, n)
 
@@ -277,7 +282,7 @@ class _Messages:
         return Audio(want.text(audio, "data", where), want.text(audio, "format", where), path)
 
     def _known(self, part: Json, path: str, member: str) -> None:
-        self._warnings.unknown(part, frozenset(("type", "prompt_cache_breakpoint", "cache_control", member)), path)
+        self._warnings.unknown(part, _PART_MEMBERS[member], path)
 
 
 def _detail(image: Json, path: str) -> str | None:

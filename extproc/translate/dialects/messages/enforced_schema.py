@@ -1,6 +1,6 @@
-"""Schemas that Claude enforces: what it cannot enforce moves into the descriptions (mapping 4.5, `T`).
+"""Schemas that Claude enforces: what it cannot enforce moves into the descriptions (docs/mapping.md 4.5).
 
-As `transform_schema` of the Anthropic SDK does it, but `type` stays beside `enum`, and lists of types stay.
+The Anthropic SDK's `transform_schema` does the same, but here `type` stays beside `enum`, and lists of types stay.
 """
 
 from graphlib import CycleError, TopologicalSorter
@@ -45,8 +45,8 @@ class _Transform:
             out["additionalProperties"] = False
         if lost:
             notes = f"{{{', '.join(f'{key}: {_words(node[key])}' for key in lost)}}}"
-            said = out.get("description")
-            out["description"] = f"{said}\n\n{notes}" if isinstance(said, str) else notes
+            described = out.get("description")
+            out["description"] = f"{described}\n\n{notes}" if isinstance(described, str) else notes
         return out
 
     def _value(self, key: str, value: Any, depth: int) -> Any:

@@ -15,8 +15,8 @@ NO_RETRY = (("x-should-retry", "false"),)
 _REFUSED_CREDENTIAL = "gateway credential rejected"
 
 _TYPES: dict[str, Kind] = {str(kind): kind for kind in Kind}
-# These say less than a status does.
 _VAGUE = frozenset((Kind.INVALID_REQUEST, Kind.API))
+"""A status says more than these types."""
 _STATUSES: dict[int, Kind] = {
     401: Kind.AUTHENTICATION,
     402: Kind.BILLING,
@@ -35,30 +35,30 @@ _PATH = re.compile(r"([a-z][a-z0-9_]*(?:\.[A-Za-z0-9_-]+)*): ")
 
 def by_status(status: int, body: bytes, profile: Profile) -> Rejection:
     """An answer whose status says that it is an error. The path is the provider's."""
-    told = told_by(body)
-    return _rejection(told, status, profile, _kind(told, status), _phrase(status))
+    error = told_by(body)
+    return _rejection(error, status, profile, _kind(error, status), _phrase(status))
 
 
 def in_answer(value: Any, profile: Profile) -> Rejection:
     """An error inside an answer of status 200: its type is all there is."""
-    told = told_by(value)
-    kind = _TYPES.get(told.type, Kind.API)
-    rejection = _rejection(told, 0, profile, kind, "the upstream reported an error")
+    error = told_by(value)
+    kind = _TYPES.get(error.type, Kind.API)
+    rejection = _rejection(error, 0, profile, kind, "the upstream reported an error")
     return msgspec.structs.replace(rejection, path="")
 
 
-def _kind(told: Told, status: int) -> Kind:
-    """The type where it says more than the status."""
-    spoken = _TYPES.get(told.type)
-    if spoken is not None and spoken not in _VAGUE:
-        return spoken
+def _kind(error: Told, status: int) -> Kind:
+    """The kind by the error's type, where that says more than the status."""
+    by_type = _TYPES.get(error.type)
+    if by_type is not None and by_type not in _VAGUE:
+        return by_type
     if status in _STATUSES:
         return _STATUSES[status]
     return Kind.INVALID_REQUEST if 400 <= status < 500 else Kind.API
 
 
-def _rejection(told: Told, status: int, profile: Profile, kind: Kind, otherwise: str) -> Rejection:
-    message = scrubbed(told.message) or otherwise
+def _rejection(error: Told, status: int, profile: Profile, kind: Kind, otherwise: str) -> Rejection:
+    message = scrubbed(error.message) or otherwise
     if kind is Kind.AUTHENTICATION and profile.hide_upstream_auth:
         return Rejection(
             kind=Kind.API,
@@ -74,15 +74,15 @@ def _rejection(told: Told, status: int, profile: Profile, kind: Kind, otherwise:
         reason=Reason.UPSTREAM_TIMEOUT if kind is Kind.TIMEOUT else Reason.UPSTREAM,
         path=path,
         code=code,
-        type="" if told.type in _TYPES else _foreign(told.type),
-        detail=f"upstream_{status or 200}:{_foreign(told.type) or kind}",
+        type="" if error.type in _TYPES else _foreign(error.type),
+        detail=f"upstream_{status or 200}:{_foreign(error.type) or kind}",
         status=_status(kind, status),
         headers=NO_RETRY if kind is Kind.BILLING else (),
     )
 
 
 def _status(kind: Kind, status: int) -> int:
-    """Where the kind does not decide it: 0."""
+    """The status of the answer, or 0 where the kind decides it."""
     if kind is Kind.INVALID_REQUEST:
         return 400 if status in (0, 422) else status
     if kind is Kind.TIMEOUT:
@@ -104,7 +104,7 @@ def _code_and_path(kind: Kind, message: str) -> tuple[str, str]:
 
 
 def _foreign(word: str) -> str:
-    """`error` is the envelope's own type."""
+    """A type that is not Anthropic's, or an empty string; `error` is the type of the envelope."""
     return word if word != "error" and re.fullmatch(r"[a-z][a-z0-9_]{0,63}", word) else ""
 
 

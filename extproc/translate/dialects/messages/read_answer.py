@@ -89,7 +89,9 @@ class StreamReader:
             case "content_block_stop":
                 state.close(index)
             case "message_start":
-                state.start(event.message or Message())
+                message = event.message or Message()
+                state.start(message)
+                state.use(message.usage, is_last=False)
             case "message_delta":
                 self._begin()
                 self._message_delta(event)

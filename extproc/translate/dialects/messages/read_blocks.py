@@ -74,7 +74,6 @@ class AnswerState:
             self.is_started = True
             started = AnswerStarted(message.id or "", message.model or "", read_service_tier(message.usage))
             self._queue.out.append(started)
-        self.use(message.usage, is_last=False)
 
     def use(self, reported: Json | None, *, is_last: bool) -> None:
         """`is_last`: the counts came with the end of the message."""
@@ -283,6 +282,7 @@ class ClaudeCall(CallPart):
         if self._arguments or not at_limit:
             if not self._arguments:
                 self.add(_object_text(self._input))
+                self.whole = True
             return super().close(at_limit=at_limit)
         withheld = _object_text(self._input) if self._input and self.kind == "function" else ""
         *events, _ = super().close(at_limit=at_limit)
@@ -294,7 +294,9 @@ class ClaudeCall(CallPart):
 
     def _is_cut(self, *, at_limit: bool) -> bool:
         """What a block began with is an object however far the model got."""
-        return tool_input(self.arguments, at_limit).cut if self._arguments else at_limit
+        if self.whole or not self._arguments:
+            return at_limit and not self.whole
+        return tool_input(self.arguments, at_limit).cut
 
 
 class _Held:

@@ -12,7 +12,7 @@ _TIERS = {"standard": "default", "batch": "default", "priority": "priority"}
 
 
 def read_usage(known: Usage | None, reported: Json | None, estimated: Usage) -> Usage | None:
-    """Counts are cumulative; what is null or absent leaves the earlier one. `estimated`: counts where there are none."""
+    """Counts are cumulative; what is null or absent leaves the earlier one. `estimated`: for lack of any."""
     found = reported or {}
     counts = {name: n for name in _PARTS if (n := count(found.get(name))) is not None}
     if not counts:

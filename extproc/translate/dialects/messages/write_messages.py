@@ -120,12 +120,10 @@ class MessageWriter:
         return [made for made in turns if made.blocks or made.results]
 
     def _turn(self, turn: UserTurn | AssistantTurn) -> MessageTurn:
-        match turn:
-            case UserTurn(results, parts, path):
-                written = [self._result(result) for result in results]
-                return MessageTurn("user", path, self._blocks(parts), written)
-            case AssistantTurn(assistant_parts, path):
-                return MessageTurn("assistant", path, self._assistant_blocks(assistant_parts))
+        if isinstance(turn, AssistantTurn):
+            return MessageTurn("assistant", turn.path, self._assistant_blocks(turn.parts))
+        results = [self._result(result) for result in turn.results]
+        return MessageTurn("user", turn.path, self._blocks(turn.parts), results)
 
     def _instruct(self, turn: SystemTurn, turns: list[MessageTurn], *, has_begun: bool) -> None:
         if not has_begun:
@@ -142,15 +140,12 @@ class MessageWriter:
         self.system += [(turn.path, block) for block in turn.blocks]
 
     def _place(self, turns: list[MessageTurn]) -> list[MessageTurn]:
-        """A system turn may stand behind a user turn, if it is the last or an assistant turn follows."""
-        after_user = _roles_before(turns)
-        before = _roles_before(turns[::-1])[::-1]
         placed: list[MessageTurn] = []
-        for turn, last, following in zip(turns, after_user, before, strict=True):
-            if turn.role == "system" and not (last == "user" and following in ("assistant", "")):
-                self._hoist(turn)
-            else:
+        for turn, may_stay in zip(turns, _may_stay(turns), strict=True):
+            if may_stay:
                 _append(placed, turn)
+            else:
+                self._hoist(turn)
         return placed
 
     def _turn_of_instructions(self) -> MessageTurn:
@@ -297,6 +292,19 @@ def _append(turns: list[MessageTurn], turn: MessageTurn) -> None:
         turns.append(turn)
 
 
+def _may_stay(turns: Sequence[MessageTurn]) -> list[bool]:
+    """Whether Anthropic takes each turn where it is: one of the system's must follow a user turn, and be the last or
+    stand before an assistant turn."""
+    if not any(turn.role == "system" for turn in turns):
+        return [True] * len(turns)
+    before, after = _roles_before(turns), _roles_before(turns[::-1])[::-1]
+    neighbours = zip(turns, before, after, strict=True)
+    return [
+        turn.role != "system" or (last == "user" and following in ("assistant", ""))
+        for turn, last, following in neighbours
+    ]
+
+
 def _roles_before(turns: Sequence[MessageTurn]) -> list[str]:
     """For each turn the role of the last one before it that is no system turn, or an empty string."""
     found, role = [], ""
@@ -313,7 +321,10 @@ def _text_block(text: str) -> Json:
 
 def _text(part: Text) -> list[Json]:
     """Nothing for blank text, which Anthropic refuses."""
-    return [_marked(_text_block(part.text), part.cache)] if part.text.strip() else []
+    text = part.text
+    if not text or text.isspace():
+        return []
+    return [_marked({"type": "text", "text": text}, part.cache)]
 
 
 def _marked(block: Json, hint: CacheHint | None) -> Json:

@@ -81,7 +81,7 @@ class _Writer:
             headers=headers,
             names=self._names.originals,
             max_tokens=body.get("max_tokens"),
-            # Claude sends no text of its thinking unless it was asked to, or always does.
+            # Claude sends text of its thinking only where it was requested, or always: then the client may read it.
             shown="yes" if self._profile.expose_reasoning else "hidden",
         )
 
@@ -112,7 +112,7 @@ class _Writer:
         return body
 
     def _max_tokens(self) -> int:
-        """Anthropic must be told; an OpenAI client need not."""
+        """Anthropic requires a limit; OpenAI's clients need not name one."""
         limit, most = self._conversation.max_tokens, self._profile.max_output_tokens
         if limit is None:
             default = self._profile.default_max_tokens

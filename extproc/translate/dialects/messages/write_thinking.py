@@ -44,7 +44,7 @@ class ThinkingWriter:
             self._write_adaptive(body, level)
 
     def is_on(self, body: Json) -> bool:
-        """Whether thinking of the history may be sent: newer models think without being asked."""
+        """Whether thinking of the history may be sent: newer models think by default."""
         thinking = body.get("thinking")
         kind = thinking.get("type") if isinstance(thinking, dict) else None
         return kind != "disabled" if self._profile.thinking == "adaptive" else kind in ("enabled", "adaptive")
@@ -64,7 +64,7 @@ class ThinkingWriter:
     def _write_adaptive(self, body: Json, level: str) -> None:
         body["thinking"] = {"type": "adaptive"}
         if self._thinking.shown == "yes" and self._profile.expose_reasoning:
-            # Newer models keep the text to themselves unless asked.
+            # Newer models send no text of their thinking by default.
             body["thinking"]["display"] = "summarized"
         allowed = [name for name in self._profile.efforts if name not in ("none", "minimal")]
         if not allowed:

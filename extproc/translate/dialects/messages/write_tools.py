@@ -148,8 +148,8 @@ class ToolWriter:
     # Choice
 
     def _with_choice(self, *, is_rebuilt: bool) -> WrittenTools:
-        asked = self._conversation.tool_choice
-        choice = None if asked is None else self._choice(asked)
+        wanted = self._conversation.tool_choice
+        choice = None if wanted is None else self._choice(wanted)
         members: Json = {"mcp_servers": self._servers} if self._servers else {}
         if not self._tools:
             if self._has_lost and choice is not None and choice["type"] in ("any", "tool"):
@@ -162,19 +162,19 @@ class ToolWriter:
         choice, note = self._possible(self._with_parallel(choice))
         return WrittenTools(members if choice is None else members | {"tool_choice": choice}, note)
 
-    def _choice(self, asked: ToolChoice) -> Json:
-        if asked.allowed is not None:
-            self._allow_only(asked)
-        if asked.hosted:
-            name = self._hosted_name(asked.hosted, asked.path)
+    def _choice(self, wanted: ToolChoice) -> Json:
+        if wanted.allowed is not None:
+            self._allow_only(wanted)
+        if wanted.hosted:
+            name = self._hosted_name(wanted.hosted, wanted.path)
             if not name:
-                raise unsupported(asked.path, "this tool cannot run with this model")
+                raise unsupported(wanted.path, "this tool cannot run with this model")
             return {"type": "tool", "name": name}
-        if not asked.name:
-            return {"type": _MODES[asked.mode]}
-        if self._declared and asked.name not in self._declared:
-            raise refused(asked.path, f"Tool '{asked.name[:128]}' not found in provided tools")
-        return {"type": "tool", "name": self._declared.get(asked.name, asked.name)}
+        if not wanted.name:
+            return {"type": _MODES[wanted.mode]}
+        if self._declared and wanted.name not in self._declared:
+            raise refused(wanted.path, f"Tool '{wanted.name[:128]}' not found in provided tools")
+        return {"type": "tool", "name": self._declared.get(wanted.name, wanted.name)}
 
     def _hosted_name(self, kind: str, path: str) -> str:
         """The name of a tool that is chosen by its type, or an empty string for one that cannot run here."""
@@ -182,12 +182,12 @@ class ToolWriter:
             raise unsupported(path, "the tools of a server cannot be chosen among others")
         return self._declared.get(SEARCH if kind.startswith(SEARCH) else kind, "")
 
-    def _allow_only(self, asked: ToolChoice) -> None:
+    def _allow_only(self, wanted: ToolChoice) -> None:
         """Anthropic has no such choice, so that only the tools that are named are declared."""
-        kept = {self._declared.get(name) or self._hosted_name(name, path) for name, path in asked.allowed or ()}
+        kept = {self._declared.get(name) or self._hosted_name(name, path) for name, path in wanted.allowed or ()}
         tools = [tool for tool in self._tools if tool.get("name") in kept]
         if self._tools and not tools:
-            raise refused(f"{asked.path}.tools", "at least one tool is required")
+            raise refused(f"{wanted.path}.tools", "at least one tool is required")
         if self._tools:
             self._tools = tools
             # A choice is by name, and toolsets of servers have none; Anthropic refuses a server without its toolset.

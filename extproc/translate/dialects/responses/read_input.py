@@ -43,13 +43,14 @@ _KNOWN = {
     "additional_tools": frozenset((*_ITEM, "role", "tools")),
     "configuration_update": frozenset((*_ITEM, "reasoning", "text")),
 }
-_PART_MEMBERS: dict[str, tuple[str, ...]] = {
-    "input_text": ("text",),
-    "output_text": ("text", "annotations", "logprobs"),
-    "refusal": ("refusal",),
-    "input_image": ("image_url", "file_id", "detail"),
-    "input_file": ("file_data", "file_url", "file_id", "filename", "detail"),
-    "input_audio": ("input_audio",),
+_MARKS = ("type", "prompt_cache_breakpoint", "cache_control")
+_PART_MEMBERS = {
+    "input_text": frozenset((*_MARKS, "text")),
+    "output_text": frozenset((*_MARKS, "text", "annotations", "logprobs")),
+    "refusal": frozenset((*_MARKS, "refusal")),
+    "input_image": frozenset((*_MARKS, "image_url", "file_id", "detail")),
+    "input_file": frozenset((*_MARKS, "file_data", "file_url", "file_id", "filename", "detail")),
+    "input_audio": frozenset((*_MARKS, "input_audio")),
 }
 _SEEN = ("input_text", "input_image", "input_file")
 
@@ -208,8 +209,7 @@ class InputItems:
 
     def _kind(self, part: Json, allowed: tuple[str, ...], path: str) -> str:
         kind = want.one_of(want.text(part, "type", path), allowed, f"{path}.type")
-        known = frozenset(("type", "prompt_cache_breakpoint", "cache_control", *_PART_MEMBERS[kind]))
-        self._warnings.unknown(part, known, path)
+        self._warnings.unknown(part, _PART_MEMBERS[kind], path)
         return kind
 
     def _text_part(self, part: Json, path: str) -> Text:

@@ -26,9 +26,7 @@ ELSEWHERE = {
     "extproc.translate.count": "names of members",
     "extproc.translate.counters": "servers of two kinds that count for other dialects, too",
     "extproc.translate.conversation": "a default for the name of a member",
-    "extproc.translate.table": "pairs of Messages clients",
 }
-PAIRS = re.compile(r"extproc\.translate\.(for_messages|messages_on_\w+)(\.|$)")
 
 
 def literals(source: str) -> Iterator[str]:
@@ -49,7 +47,7 @@ def test_names_and_paths_of_dialects_stand_in_one_place() -> None:
     found = {
         module
         for module, path in sources().items()
-        if not OWN.match(module) and not PAIRS.match(module) and any(map(is_a_dialects, literals(path.read_text())))
+        if not OWN.match(module) and any(map(is_a_dialects, literals(path.read_text())))
     }
     assert found == ELSEWHERE.keys()
 

@@ -29,7 +29,7 @@ from extproc.policy.authentication.credential import REQUEST_HEADERS
 from extproc.policy.facts import Facts
 from extproc.providers.providers import Resolved
 from extproc.translate import model_lists, models
-from extproc.translate.for_messages.reply import said
+from extproc.translate.dialects.messages.write_answer import own_answer
 from extproc.translate.identity.reply import EVENTS
 from extproc.translate.job import Counted, Job, Said, pair_of, request_for
 from extproc.translate.pair import Target, Translated
@@ -235,7 +235,7 @@ class Exchange:
 
     def _say(self, found: Said, job: Job) -> Action:
         """What a model shall know comes as an answer."""
-        answer = said(found.text, self.facts.model, self.facts.request_id, stream=found.stream)
+        answer = own_answer(found.text, self.facts.model, self.facts.request_id, stream=found.stream)
         headers = {"content-type": EVENTS} if found.stream else {}
         warning = {} if job.target.profile.strictness == "silent" else {"x-translation-warnings": _NO_SEARCH}
         return self._ok(answer, headers | warning, {"warnings": _NO_SEARCH})

@@ -10,14 +10,13 @@ import msgspec
 from extproc.errors import Rejection
 from extproc.policy.authorization import asked, body_checks
 from extproc.policy.authorization.body import Bounds, Json, read
-from extproc.translate.counters import AskedForCount
-from extproc.translate.for_messages.asked import Asked
+from extproc.translate.counters import CountRequest
 from extproc.translate.identity.asked import Passed
 from extproc.translate.job import Counted, Job, Outcome, Said, request_for
 from extproc.translate.pair import Translated
 from extproc.translate.translated import TranslatedRequest
 
-Request = Asked | AskedForCount | Passed | TranslatedRequest
+Request = CountRequest | Passed | TranslatedRequest
 """Every kind of translated request."""
 
 

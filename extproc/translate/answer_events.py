@@ -18,13 +18,17 @@ from extproc.translate.pair import Usage
 FinishReason = Literal["stop", "stop_sequence", "length", "context_window", "tool_calls", "refusal"]
 
 
-class AnswerStarted(msgspec.Struct, frozen=True, gc=False):
+class AnswerStarted(msgspec.Struct, frozen=True):
     id: str
     """The provider's id of the answer, or empty."""
     model: str
     """The provider's own name for the model, or empty."""
     service_tier: str | None = None
     """OpenAI's word for how the call was served."""
+    usage: Usage | None = None
+    """Tokens that are known already."""
+    is_whole: bool = False
+    """The answer came in one piece, so that what follows is known."""
 
 
 class TextDelta(msgspec.Struct, frozen=True, gc=False):
@@ -51,6 +55,8 @@ class ReasoningEnded(msgspec.Struct, frozen=True):
     carrier: str
     """Empty: it wants nothing back."""
     data: Any = None
+    is_needed: bool = True
+    """The provider may refuse the next turn without it."""
 
 
 class CallStarted(msgspec.Struct, frozen=True, gc=False):

@@ -87,6 +87,8 @@ class Document(msgspec.Struct, frozen=True, gc=False):
     context: str = ""
     """What the client says about the document."""
     cache: CacheHint | None = None
+    part_path: str = ""
+    """The path of the whole part, which a warning names; empty: the same as `path`."""
 
 
 class Audio(msgspec.Struct, frozen=True, gc=False):
@@ -105,6 +107,8 @@ class Reasoning(msgspec.Struct, frozen=True):
     data: Any
     """What the vendor wants back besides the text, such as a signature; opaque to everybody else."""
     path: str
+    is_ours: bool = False
+    """It came through a Messages client in an envelope of ours, so that an OpenAI-type provider made it."""
 
 
 CallKind = Literal["function", "custom", "shell"]
@@ -158,6 +162,8 @@ class SystemTurn(msgspec.Struct, frozen=True, gc=False):
     path: str
     between_calls_and_results: bool = False
     """The client put it between a call and its result; here it stands behind the results."""
+    if_moved: Loss = "warn"
+    """Where the provider takes instructions only at the beginning of the conversation."""
 
 
 class UserTurn(msgspec.Struct, frozen=True, gc=False):
@@ -203,6 +209,8 @@ class Tool(msgspec.Struct, frozen=True):
     kind: CallKind = "function"
     grammar: Grammar | None = None
     cache: CacheHint | None = None
+    schema_name: str = "parameters"
+    """The client's name of the schema, for the path of a problem with it."""
 
 
 class WebSearch(msgspec.Struct, frozen=True):
@@ -216,6 +224,8 @@ class WebSearch(msgspec.Struct, frozen=True):
     """Members of an approximate location: city, country, region, timezone."""
     is_live: bool = True
     """The web is read as it is now, not from what the provider has stored."""
+    name: str = ""
+    """What the client calls it, if that is another word than the type."""
 
 
 class McpServer(msgspec.Struct, frozen=True):
@@ -233,6 +243,8 @@ class HostedTool(msgspec.Struct, frozen=True):
 
     path: str
     type: str
+    name: str = ""
+    """What the client calls it, if that is another word than the type."""
 
 
 ServerTool = WebSearch | McpServer | HostedTool
@@ -245,7 +257,7 @@ class ToolChoice(msgspec.Struct, frozen=True):
     name: str = ""
     """Full name of the one tool that must be called; then the mode is `required`."""
     hosted: str = ""
-    """Type of a server tool that must be called."""
+    """The client's word for a server tool that must be called: its name or type."""
     allowed: tuple[tuple[str, str], ...] | None = None
     """Only these tools may be called: the full name or a server tool's type, and its path."""
 
@@ -272,8 +284,18 @@ class Thinking(msgspec.Struct, frozen=True):
     """The level is the client's own word, not derived from something else."""
     budget: int | None = None
     """Tokens, where the client named a number."""
+    is_on: bool = False
+    """The client wants the model to think, also where it names no level."""
     shown: Literal["no", "hidden", "yes"] = "no"
     """`hidden`: the client carries reasoning back without reading it."""
+
+
+class Compacting(msgspec.Struct, frozen=True):
+    """The provider shall compact the conversation itself when it grows long."""
+
+    path: str
+    threshold: int | None = None
+    """Tokens; None: the provider decides."""
 
 
 class Unmapped(msgspec.Struct, frozen=True):
@@ -298,7 +320,9 @@ class AnswerShape(msgspec.Struct, frozen=True):
     echo: dict[str, bytes] = {}
     """Responses: members of the request that the answer repeats, as JSON."""
     namespaces: dict[str, tuple[str, str]] = {}
-    """Responses: full name of a tool -> (namespace, name)."""
+    """Responses and Messages: full name of a tool -> (namespace or toolset, name)."""
+    call_prefix: str = "call_"
+    """Ids that are made for calls begin with it."""
 
 
 class Conversation(msgspec.Struct, frozen=True, kw_only=True):
@@ -331,7 +355,12 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
     metadata: Setting[Json] | None = None
     prompt_cache: Json = {}
     """OpenAI's hints for its prompt cache, by their names."""
+    session: str = ""
+    """Names the client's session, so that a provider can keep it where its prefix is cached."""
+    compaction: tuple[Compacting, ...] = ()
     unmapped: tuple[Unmapped, ...] = ()
+    without_search: str = ""
+    """All that the client wants is a search of the web, and this is its answer where the provider has none."""
     shape: AnswerShape
 
     @property

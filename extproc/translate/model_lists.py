@@ -11,7 +11,6 @@ from extproc.providers.profiles import Profile
 from extproc.translate.dialects.registry import halves
 from extproc.translate.failures import failure
 from extproc.translate.list_shapes import ListShape
-from extproc.translate.openai_upstream import headers_out as from_openai
 from extproc.translate.pair import Headers, Json, Outcome, Refusal, Reply, Translated
 from extproc.translate.sniff import Collected
 from extproc.wire import Dialect
@@ -51,8 +50,7 @@ class ModelLists:
         return Refusal(rejection=rejection, headers=self.headers(headers, now) | dict(rejection.headers))
 
     def headers(self, headers: Headers, now: float) -> dict[str, str]:
-        client = halves(self._client).client
-        return client.client_headers(headers, now) if client else from_openai.client_headers(headers, now)
+        return halves(self._client).client.client_headers(headers, now)
 
     def translated(self, listed: Any, outcome: Outcome) -> bytes | Rejection:
         if not isinstance(listed, dict):

@@ -20,11 +20,13 @@ from extproc.translate.answer_events import (
     ReasoningDelta,
     RefusalDelta,
     TextDelta,
+    TextEnded,
     UsageReported,
     Warned,
 )
 from extproc.translate.conversation import AnswerShape, CallKind, Conversation
 from extproc.translate.failures import failure
+from extproc.translate.openai_upstream.errors import is_filtered
 from extproc.translate.pair import Headers, Json, Outcome, Refusal, Reply, Target, Translated, Usage
 from extproc.translate.sniff import MAX_ANSWER, Collected, Sniffer
 from extproc.translate.warnings import Warnings
@@ -69,6 +71,8 @@ class WrittenRequest(msgspec.Struct, frozen=True, kw_only=True):
     prefill: str = ""
     shown: Literal["no", "hidden", "yes"] | None = None
     """Whether the client reads the reasoning, where the provider's dialect decides; None: as the client asked."""
+    answer: str = ""
+    """A sentence for the model that the client gets as an answer; the provider is not asked."""
 
 
 class AnswerReader(Protocol):
@@ -112,6 +116,10 @@ class ClientSide:
     client_headers: Callable[[Headers, float], dict[str, str]]
     """Response headers of an OpenAI-type or Anthropic provider, as this dialect's clients know them. The float: Unix
     seconds."""
+    own_words: Callable[[Rejection], Rejection] = lambda rejection: rejection
+    """A provider's error in the words of this dialect."""
+    answers_for_filters: bool = False
+    """A refusal by the provider's filter may be an answer instead of an error (profile `filter_as_refusal`)."""
 
 
 @dataclass(frozen=True)
@@ -161,14 +169,32 @@ class TranslatedPair:
             stop_sequences=conversation.stop.value if conversation.stop else (),
             shown=written.shown or conversation.thinking.shown,
             prefill=written.prefill,
+            answer=written.answer,
         )
 
     def reply(self, asked: Translated, content_type: str) -> Reply:
         return TranslatedReply(_own(asked), content_type, self._client, self._provider)
 
     def error(self, asked: Translated, status: int, headers: Headers, body: bytes, now: float) -> Refusal:
-        rejection = _with_own_path(self._provider.read_error(status, body, _own(asked).profile), self._client.members)
-        return Refusal(rejection=rejection, headers=self.headers(headers, now) | dict(rejection.headers))
+        request = _own(asked)
+        rejection = self._provider.read_error(status, body, request.profile)
+        rejection = self._client.own_words(_with_own_path(rejection, self._client.members))
+        as_answer = self._client.answers_for_filters and request.profile.filter_as_refusal and is_filtered(rejection)
+        return Refusal(
+            rejection=rejection,
+            headers=self.headers(headers, now) | dict(rejection.headers),
+            answer=self._refusal(request, rejection.message) if as_answer else b"",
+        )
+
+    def _refusal(self, request: TranslatedRequest, explanation: str) -> bytes:
+        """A filtered prompt as the answer of a model that declines."""
+        writer = self._client.writer(request)
+        writer.write(AnswerStarted("", ""))
+        writer.write(TextDelta(explanation))
+        writer.write(TextEnded())
+        writer.write(UsageReported(Usage()))
+        writer.write(AnswerFinished("refusal", explanation=explanation))
+        return writer.take()
 
     def headers(self, headers: Headers, now: float) -> dict[str, str]:
         return self._client.client_headers(headers, now)
@@ -197,7 +223,7 @@ class TranslatedReply:
         self._request = request
         self._provider = provider
         self._writer = client.writer(request)
-        self._members = client.members
+        self._client = client
         self._meter = _UsageMeter(request)
         self._over = False
         self._sniffer = Sniffer(content_type, self._stream, self._whole)
@@ -262,7 +288,8 @@ class TranslatedReply:
 
     def _fail(self, event: AnswerFailed) -> None:
         self._over = True
-        self.outcome.failure = rejection = _with_own_path(event.rejection, self._members)
+        rejection = self._client.own_words(_with_own_path(event.rejection, self._client.members))
+        self.outcome.failure = rejection
         self._writer.write(AnswerFailed(rejection))
 
     def _finish(self, event: AnswerFinished) -> None:

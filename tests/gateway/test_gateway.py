@@ -9,7 +9,7 @@ import pytest
 
 from extproc.events import Headers, RequestHeaders
 from extproc.gateway.gateway import Gateway, _request_id
-from extproc.translate.for_messages.web_search import NOT_AVAILABLE
+from extproc.translate.dialects.messages.read_tools import NOT_AVAILABLE
 from tests.issuing import claims, token
 from tests.playbook import (
     ABSENT,

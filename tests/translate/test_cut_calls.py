@@ -6,13 +6,11 @@ from typing import Any
 
 import pytest
 
-from extproc.translate.messages_on_chat import messages_on_chat
-from extproc.translate.messages_on_responses import messages_on_responses
 from extproc.translate.pair import Pair, Reply, Target, Translated
 from extproc.wire.rejections import rejection_body
 from tests.matching import same
 from tests.translate import answers, chat_answers, responses_answers
-from tests.translate.answers import JSON, SSE, play, vectors
+from tests.translate.answers import JSON, SSE, messages_on_chat, messages_on_responses, play, vectors
 from tests.translate.chat_asking import CHAT_ON_MESSAGES
 from tests.translate.responses_client import RESPONSES_ON_MESSAGES
 

@@ -20,7 +20,7 @@ from extproc.wire.dialects import DialectRow
 class Halves:
     """How a dialect is translated."""
 
-    client: ClientSide | None = None
+    client: ClientSide
     provider: ProviderSide
     model_list: ListShape = OPENAI
     same: Pair | None = None
@@ -28,7 +28,12 @@ class Halves:
 
 
 _HALVES: dict[Dialect, Halves] = {
-    "messages": Halves(provider=messages.PROVIDER, model_list=ANTHROPIC, same=messages_same_dialect.SAME),
+    "messages": Halves(
+        client=messages.CLIENT,
+        provider=messages.PROVIDER,
+        model_list=ANTHROPIC,
+        same=messages_same_dialect.SAME,
+    ),
     "chat": Halves(client=chat.CLIENT, provider=chat.PROVIDER, same=chat_same_dialect.SAME),
     "responses": Halves(client=responses.CLIENT, provider=responses.PROVIDER, same=responses_same_dialect.SAME),
 }

@@ -6,10 +6,9 @@ import msgspec
 
 from extproc.errors import Reason, Rejection
 from extproc.translate.failures import failure
-from extproc.translate.for_messages.usage import tokens_in
 from extproc.translate.identity.asked import Passed
 from extproc.translate.identity.meter import Meter
-from extproc.translate.pair import Usage
+from extproc.translate.pair import Usage, estimated_tokens
 from extproc.wire.frames import Frames, fields, is_data, split
 
 
@@ -56,7 +55,7 @@ class Events:
         self._told = told = self._outcome.usage
         self._pieces += events.count(b"data:")
         if self._guesses():
-            guess = told or Usage(input_tokens=tokens_in(self._asked.size))
+            guess = told or Usage(input_tokens=estimated_tokens(self._asked.size))
             most = max(guess.output_tokens, self._pieces)
             self._outcome.usage = msgspec.structs.replace(guess, output_tokens=most)
         return out

@@ -1,4 +1,4 @@
-"""Anthropic's token counts as an answer reports them (docs/mapping.md 4.6)."""
+"""Token counts in the Messages dialect (docs/mapping.md 2.2, 4.6)."""
 
 from typing import Any
 
@@ -8,6 +8,15 @@ from extproc.translate.pair import Json, Usage
 from extproc.wire.lenient import count
 
 _PARTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+# OpenAI's word for how a call was served -> Anthropic's.
+_TIERS_OF_OPENAI = {
+    "default": "standard",
+    "flex": "standard",
+    "scale": "standard",
+    "priority": "priority",
+    "fast": "priority",
+}
+# The reverse.
 _TIERS = {"standard": "default", "batch": "default", "priority": "priority"}
 
 
@@ -28,3 +37,23 @@ def read_service_tier(reported: Json | None) -> str | None:
     """Anthropic's tier in OpenAI's words."""
     word: Any = (reported or {}).get("service_tier")
     return _TIERS.get(word) if isinstance(word, str) else None
+
+
+def write_usage(usage: Usage) -> Json:
+    written: Json = {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cache_creation_input_tokens": usage.cache_creation_input_tokens,
+        "cache_read_input_tokens": usage.cache_read_input_tokens,
+    }
+    if usage.thinking_tokens is not None:
+        written["output_tokens_details"] = {"thinking_tokens": usage.thinking_tokens}
+    if usage.web_searches:
+        written["server_tool_use"] = {"web_search_requests": usage.web_searches, "web_fetch_requests": 0}
+    return written
+
+
+def write_tier(service_tier: str | None) -> Json:
+    """As a member of usage; none where Anthropic has no word for it."""
+    word = _TIERS_OF_OPENAI.get((service_tier or "").lower())
+    return {"service_tier": word} if word else {}

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from extproc.translate.conversation import Conversation, Setting, Unmapped
+from extproc.translate.conversation import Compacting, Conversation, Setting, Unmapped
 from extproc.translate.dialects.messages import enforced_schema
 from extproc.translate.dialects.messages.write_messages import MessageWriter
 from extproc.translate.dialects.messages.write_thinking import ThinkingWriter
@@ -125,9 +125,8 @@ class _Writer:
     def _write_rest(self, body: Json) -> None:
         conversation = self._conversation
         lost = [member for member in conversation.unmapped if not _is_own(member)]
-        managed = _context_management(lost) if self._profile.compaction else {}
-        body |= managed
-        lose_unmapped(lost, managed, self._warnings)
+        self._write_compaction(body)
+        lose_unmapped(lost, (), self._warnings)
         for setting in (conversation.verbosity, conversation.logprobs):
             if setting is not None:
                 self._warnings.add("dropped", setting.path)
@@ -136,6 +135,13 @@ class _Writer:
             body["metadata"] = {"user_id": _user_id(conversation.user.value)}
         if conversation.shape.stream:
             body["stream"] = True
+
+    def _write_compaction(self, body: Json) -> None:
+        wanted = self._conversation.compaction
+        if self._profile.compaction and wanted:
+            body["context_management"] = {"edits": [_compaction(each) for each in wanted]}
+        for each in () if self._profile.compaction else wanted:
+            self._warnings.add("dropped", each.path)
 
     def _write_service_tier(self, body: Json) -> None:
         tier = self._conversation.service_tier
@@ -196,17 +202,12 @@ def _is_own(member: Unmapped) -> bool:
     return member.name in _OWN or member.name.startswith("anthropic_")
 
 
-def _context_management(unmapped: list[Unmapped]) -> Json:
+def _compaction(wanted: Compacting) -> Json:
     """https://platform.claude.com/docs/en/build-with-claude/compaction"""
-    for member in unmapped:
-        if member.name == "context_management":
-            return {member.name: {"edits": [_compaction(threshold) for threshold in member.value]}}
-    return {}
-
-
-def _compaction(threshold: int | None) -> Json:
     edit: Json = {"type": "compact_20260112"}
-    return edit if threshold is None else {**edit, "trigger": {"type": "input_tokens", "value": threshold}}
+    if wanted.threshold is None:
+        return edit
+    return {**edit, "trigger": {"type": "input_tokens", "value": wanted.threshold}}
 
 
 def _user_id(user: str) -> str:

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import msgspec
 
-from extproc.translate import openai_request as shared
 from extproc.translate import schema
 from extproc.translate.asked_choice import CALL_ONE, CALL_THIS
 from extproc.translate.conversation import Conversation, HostedTool, McpServer, Tool, ToolChoice, WebSearch
 from extproc.translate.dialects.messages import enforced_schema
 from extproc.translate.dialects.messages.write_messages import MessageTurn, cache_control
+from extproc.translate.openai_request import ToolNames
+from extproc.translate.openai_tools import unique_names
 from extproc.translate.pair import Target
 from extproc.translate.want import Json, refused, unsupported
 from extproc.translate.warnings import Warnings
@@ -33,7 +34,7 @@ class WrittenTools(msgspec.Struct, frozen=True):
 
 
 class ToolWriter:
-    def __init__(self, conversation: Conversation, target: Target, names: shared.ToolNames, warnings: Warnings) -> None:
+    def __init__(self, conversation: Conversation, target: Target, names: ToolNames, warnings: Warnings) -> None:
         self._conversation = conversation
         self._profile = target.profile
         self._names = names
@@ -59,7 +60,7 @@ class ToolWriter:
                 case HostedTool(path, kind):
                     self._lose(kind, path)
         is_rebuilt = not self._tools and not self._has_lost and self._declare_called(turns)
-        shared.unique_names(tool["name"] for tool in self._tools if "name" in tool)
+        unique_names(tool["name"] for tool in self._tools if "name" in tool)
         return self._with_choice(is_rebuilt=is_rebuilt)
 
     # Tools

@@ -9,13 +9,13 @@ from extproc.translate import openai_members as members
 from extproc.translate import want
 from extproc.translate.conversation import (
     AnswerShape,
+    Compacting,
     Conversation,
     Loss,
     OutputFormat,
     Setting,
     Text,
     Thinking,
-    Unmapped,
 )
 from extproc.translate.dialects.responses.read_input import InputItems
 from extproc.translate.dialects.responses.read_tools import Tools, read_choice
@@ -72,6 +72,7 @@ def read_request(body: Json, target: Target, warnings: Warnings) -> Conversation
         system=(Text(instructions, "instructions"),) if instructions else (),
         turns=turns.end(),
         path="input",
+        compaction=tuple(_compaction(body)),
         tools=tools.declared(),
         tool_choice=read_choice(body, tools),
         parallel_tool_calls=members.flag(body, "parallel_tool_calls"),
@@ -87,7 +88,7 @@ def read_request(body: Json, target: Target, warnings: Warnings) -> Conversation
         logprobs=_logprobs(body),
         metadata=Setting(metadata, "metadata") if (metadata := want.optional_mapping(body, "metadata", "")) else None,
         prompt_cache={name: body[name] for name in members.CACHE_MEMBERS if body.get(name) is not None},
-        unmapped=(*members.unmapped(body, _UNTYPED), *_context_management(body), *members.anthropic(body)),
+        unmapped=(*members.unmapped(body, _UNTYPED), *members.anthropic(body)),
         shape=AnswerShape(stream=want.flag(body, "stream", ""), echo=_echo(body), namespaces=tools.namespaces),
     )
 
@@ -118,17 +119,13 @@ def _check_include(body: Json, warnings: Warnings) -> None:
         warnings.add("dropped", "include")
 
 
-def _context_management(body: Json) -> Iterable[Unmapped]:
-    """From how many tokens on the provider shall compact the conversation itself; None: when it sees fit."""
-    thresholds = []
+def _compaction(body: Json) -> Iterable[Compacting]:
     for n, item in enumerate(want.optional_sequence(body, "context_management", "")):
         path = f"context_management.{n}"
         edit = want.item(item, path)
         want.one_of(want.text(edit, "type", path), ("compaction",), f"{path}.type")
         threshold = members.integer(edit, "compact_threshold", path)
-        thresholds.append(None if threshold is None else threshold.value)
-    if thresholds:
-        yield Unmapped("context_management", tuple(thresholds), "context_management", "warn")
+        yield Compacting("context_management", None if threshold is None else threshold.value)
 
 
 def _text(body: Json) -> Json:

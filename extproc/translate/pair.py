@@ -156,6 +156,6 @@ class Reader(Protocol):
 
 
 class Pair(Reader, Protocol):
-    """Named by who is served and by whom: messages_on_chat = Messages client, Chat provider."""
+    """Translates between a client's dialect and a provider's."""
 
     def request(self, body: Json, to: Target) -> Translated | Rejection: ...

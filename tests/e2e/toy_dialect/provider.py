@@ -16,6 +16,7 @@ from extproc.translate.answer_events import (
     CallStarted,
     FinishReason,
     TextDelta,
+    TextEnded,
     UsageReported,
 )
 from extproc.translate.conversation import Conversation, SystemTurn, Text, Tool, ToolCall, Turn, UserTurn
@@ -71,7 +72,7 @@ def read_whole(body: bytes, request: TranslatedRequest) -> list[AnswerEvent]:
     for line in lines:
         mark, _, rest = line.partition(" ")
         if mark == "<":
-            events.append(TextDelta(rest))
+            events += [TextDelta(rest), TextEnded()]
         else:
             call_id, name, arguments = rest.split(" ", 2)
             events += [CallStarted(call_id, name), ArgumentsDelta(arguments), CallEnded()]
@@ -89,7 +90,8 @@ class Reader:
 
     def __init__(self, request: TranslatedRequest) -> None:
         self._request = request
-        self._started = self._calls = False
+        self._started = False
+        self._open = ""
         self._sse = SseReader(request.profile.max_event_bytes, self._data, _failure)
 
     def feed(self, data: bytes) -> list[AnswerEvent]:
@@ -109,8 +111,10 @@ class Reader:
     def _piece(self, mark: str, found: Any) -> list[AnswerEvent]:
         if mark == "{":
             return [ArgumentsDelta(found)]
-        ended: list[AnswerEvent] = [CallEnded()] if self._calls else []
-        self._calls = mark == "!"
+        if mark == self._open == "<":
+            return [TextDelta(found)]
+        ended: list[AnswerEvent] = [CallEnded()] if self._open == "!" else [TextEnded()] if self._open else []
+        self._open = mark
         match mark:
             case "<":
                 return [*ended, TextDelta(found)]

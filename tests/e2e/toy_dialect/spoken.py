@@ -206,7 +206,7 @@ def _use(call_id: str) -> Json:
 
 
 def _messages_stream(found: Sequence[tuple[str, Any]]) -> str:
-    assert found[-1][0] == "message_stop"
+    assert [name for name, _ in found[-3:]] == ["content_block_stop", "message_delta", "message_stop"]
     deltas = [data["delta"] for name, data in found if name == "content_block_delta"]
     return "".join(delta["text"] for delta in deltas)
 

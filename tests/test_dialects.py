@@ -11,7 +11,7 @@ from extproc.wire import dialects
 from extproc.wire.dialects import DialectRow
 from tests.imports import ROOT, sources
 
-OWN = re.compile(r"extproc\.(wire\.dialects|translate\.dialects|demo|pb)(\.|$)")
+OWN = re.compile(r"extproc\.(wire\.dialects|translate\.(dialects|same_dialect)|demo|pb)(\.|$)")
 """A dialect's packages and the rows; the demo's servers, which share nothing with the product; generated code."""
 ELSEWHERE = {
     "extproc.config.init": "examples of providers that `extproc init` writes",

@@ -30,9 +30,9 @@ from extproc.policy.facts import Facts
 from extproc.providers.providers import Resolved
 from extproc.translate import model_lists, models
 from extproc.translate.dialects.messages.write_answer import own_answer
-from extproc.translate.identity.reply import EVENTS
 from extproc.translate.job import Counted, Job, Said, pair_of, request_for
 from extproc.translate.pair import Target, Translated
+from extproc.translate.same_dialect.reply import EVENTS
 from extproc.wire import dialects
 from extproc.wire.paths import known_query
 from extproc.wire.rejections import rejection_body, rejection_status

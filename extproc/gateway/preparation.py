@@ -11,9 +11,9 @@ from extproc.errors import Rejection
 from extproc.policy.authorization import asked, body_checks
 from extproc.policy.authorization.body import Bounds, Json, read
 from extproc.translate.counters import CountRequest
-from extproc.translate.identity.asked import Passed
 from extproc.translate.job import Counted, Job, Outcome, Said, request_for
 from extproc.translate.pair import Translated
+from extproc.translate.same_dialect.passed import Passed
 from extproc.translate.translated import TranslatedRequest
 
 Request = CountRequest | Passed | TranslatedRequest

@@ -98,7 +98,7 @@ class Audio(msgspec.Struct, frozen=True, gc=False):
     path: str
 
 
-class Reasoning(msgspec.Struct, frozen=True):
+class Reasoning(msgspec.Struct, frozen=True, gc=False):
     """Earlier reasoning that the client sends back. Only the vendor that made it can use `data`."""
 
     carrier: str
@@ -140,7 +140,7 @@ class ToolResult(msgspec.Struct, frozen=True, gc=False):
     cache: CacheHint | None = None
 
 
-class Compaction(msgspec.Struct, frozen=True):
+class Compaction(msgspec.Struct, frozen=True, gc=False):
     """What stands for the conversation before it."""
 
     text: str
@@ -189,14 +189,14 @@ Turn = SystemTurn | UserTurn | AssistantTurn
 # Tools
 
 
-class Grammar(msgspec.Struct, frozen=True):
+class Grammar(msgspec.Struct, frozen=True, gc=False):
     """What a custom tool's free text must follow."""
 
     syntax: str
     definition: str
 
 
-class Tool(msgspec.Struct, frozen=True):
+class Tool(msgspec.Struct, frozen=True, gc=False):
     """A tool that the client runs."""
 
     name: str
@@ -213,7 +213,7 @@ class Tool(msgspec.Struct, frozen=True):
     """The client's name of the schema, for the path of a problem with it."""
 
 
-class WebSearch(msgspec.Struct, frozen=True):
+class WebSearch(msgspec.Struct, frozen=True, gc=False):
     """The provider searches the web itself."""
 
     path: str
@@ -228,7 +228,7 @@ class WebSearch(msgspec.Struct, frozen=True):
     """What the client calls it, if that is another word than the type."""
 
 
-class McpServer(msgspec.Struct, frozen=True):
+class McpServer(msgspec.Struct, frozen=True, gc=False):
     """The provider calls an MCP server's tools itself, without asking anybody."""
 
     path: str
@@ -238,7 +238,7 @@ class McpServer(msgspec.Struct, frozen=True):
     allowed_tools: tuple[str, ...] | None = None
 
 
-class HostedTool(msgspec.Struct, frozen=True):
+class HostedTool(msgspec.Struct, frozen=True, gc=False):
     """Any other tool that only the client's own vendor can run."""
 
     path: str
@@ -251,7 +251,7 @@ ServerTool = WebSearch | McpServer | HostedTool
 AnyTool = Tool | ServerTool
 
 
-class ToolChoice(msgspec.Struct, frozen=True):
+class ToolChoice(msgspec.Struct, frozen=True, gc=False):
     mode: Literal["auto", "required", "none"]
     path: str
     name: str = ""
@@ -265,7 +265,7 @@ class ToolChoice(msgspec.Struct, frozen=True):
 # Everything else
 
 
-class OutputFormat(msgspec.Struct, frozen=True):
+class OutputFormat(msgspec.Struct, frozen=True, gc=False):
     """Structured output. Without a schema: any JSON object."""
 
     path: str
@@ -275,7 +275,7 @@ class OutputFormat(msgspec.Struct, frozen=True):
     strict: bool | None = None
 
 
-class Thinking(msgspec.Struct, frozen=True):
+class Thinking(msgspec.Struct, frozen=True, gc=False):
     """What the client says about reasoning."""
 
     effort: Setting[str] | None = None
@@ -290,7 +290,7 @@ class Thinking(msgspec.Struct, frozen=True):
     """`hidden`: the client carries reasoning back without reading it."""
 
 
-class Compacting(msgspec.Struct, frozen=True):
+class Compacting(msgspec.Struct, frozen=True, gc=False):
     """The provider shall compact the conversation itself when it grows long."""
 
     path: str
@@ -298,7 +298,7 @@ class Compacting(msgspec.Struct, frozen=True):
     """Tokens; None: the provider decides."""
 
 
-class Unmapped(msgspec.Struct, frozen=True):
+class Unmapped(msgspec.Struct, frozen=True, gc=False):
     """A member of the client's body that only some dialects have a place for."""
 
     name: str
@@ -309,7 +309,7 @@ class Unmapped(msgspec.Struct, frozen=True):
     problem: str = "not supported by the upstream model"
 
 
-class AnswerShape(msgspec.Struct, frozen=True):
+class AnswerShape(msgspec.Struct, frozen=True, gc=False):
     """What the client's dialect needs to know again when it writes the answer."""
 
     stream: bool
@@ -325,7 +325,7 @@ class AnswerShape(msgspec.Struct, frozen=True):
     """Ids that are made for calls begin with it."""
 
 
-class Conversation(msgspec.Struct, frozen=True, kw_only=True):
+class Conversation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     model: str
     """As the client named it, or the configuration's pin."""
     turns: tuple[Turn, ...]

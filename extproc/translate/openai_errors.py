@@ -10,13 +10,10 @@ import msgspec
 
 from extproc.errors import Rejection
 from extproc.providers.profiles import Profile
-from extproc.translate.identity.errors import clean
 from extproc.translate.openai_upstream import errors
 from extproc.translate.openai_upstream.overflow import is_overflow
 from extproc.translate.openai_upstream.scrub import scrubbed
 from extproc.translate.openai_upstream.told import Told, told_by
-from extproc.translate.pair import Json
-from extproc.wire.chat import error_body
 
 OVERFLOW = "context_length_exceeded"
 
@@ -68,13 +65,3 @@ def _in_own_words(rejection: Rejection, told: Told, status: int) -> Rejection:
         path=told.param if told.param.isascii() and told.param.isprintable() else "",
     )
     return UpstreamError(**msgspec.structs.asdict(own_words), plain=rejection)
-
-
-def envelope(body: Json) -> bytes:
-    """Returns a provider's error in OpenAI's own form; empty where it says nothing."""
-    told = told_by(body)
-    message = clean(told.message)
-    if not message:
-        return b""
-    code = "context_length_exceeded" if is_overflow(told, 400) else told.code
-    return error_body(message, told.type or "invalid_request_error", told.param or None, code or None)

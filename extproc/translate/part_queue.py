@@ -64,13 +64,17 @@ class TextPart(_Whole):
     def __init__(self, *, refusal: bool = False) -> None:
         self.ended = False
         self.is_refusal = refusal
-        self._event = RefusalDelta if refusal else TextDelta
+        self.event = RefusalDelta if refusal else TextDelta
         self._pending: list[str] = []
         self._logprobs: list[Any] = []
         self._citations: list[dict[str, Any]] = []
 
     def add(self, text: str) -> None:
         self._pending.append(text)
+
+    @property
+    def has_waiting(self) -> bool:
+        return bool(self._pending or self._logprobs)
 
     def add_logprobs(self, found: list[Any]) -> None:
         self._logprobs += found
@@ -84,9 +88,9 @@ class TextPart(_Whole):
         text = self._pending[0] if len(self._pending) == 1 else "".join(self._pending)
         self._pending.clear()
         if not self._logprobs:
-            return [self._event(text)]
+            return [self.event(text)]
         found, self._logprobs = tuple(self._logprobs), []
-        return [self._event(text), Logprobs(found)]
+        return [self.event(text), Logprobs(found)]
 
     def close(self, *, at_limit: bool) -> list[AnswerEvent]:
         events: list[AnswerEvent] = [Logprobs(tuple(self._logprobs))] if self._logprobs else []
@@ -270,6 +274,14 @@ class PartQueue:
                     raise QueueOverflow
                 return
             self._close_first(at_limit=False)
+
+    def add_text(self, part: TextPart, text: str) -> None:
+        """Text goes out at once where nothing stands before it, as it nearly always does."""
+        if len(self._parts) == 1 and not part.has_waiting:
+            self.out.append(part.event(text))
+            return
+        part.add(text)
+        self.advance(len(text))
 
     def close(self, *, at_limit: bool = False) -> None:
         """The answer is at its end."""

@@ -262,8 +262,9 @@ class TranslatedReply:
     def _handle(self, event: AnswerEvent) -> None:
         if isinstance(event, _DELTAS):
             self._meter.count(event.text)
-        else:
-            self._note(event)
+            self._writer.write(event)
+            return
+        self._note(event)
         if isinstance(event, AnswerFinished):
             self._finish(event)
         elif isinstance(event, AnswerFailed):

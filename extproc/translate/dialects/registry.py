@@ -6,11 +6,11 @@ docs/dialects.md says how one is added, here or in a package of its own.
 from dataclasses import dataclass
 
 from extproc.translate.dialects import chat, messages, responses
-from extproc.translate.dialects.chat import same_dialect as chat_same_dialect
-from extproc.translate.dialects.messages import same_dialect as messages_same_dialect
-from extproc.translate.dialects.responses import same_dialect as responses_same_dialect
 from extproc.translate.list_shapes import ANTHROPIC, OPENAI, ListShape
 from extproc.translate.pair import Pair
+from extproc.translate.same_dialect.chat import chat_on_chat
+from extproc.translate.same_dialect.messages import messages_on_messages
+from extproc.translate.same_dialect.responses import responses_on_responses
 from extproc.translate.translated import ClientSide, ProviderSide
 from extproc.wire import Dialect, dialects
 from extproc.wire.dialects import DialectRow
@@ -32,10 +32,10 @@ _HALVES: dict[Dialect, Halves] = {
         client=messages.CLIENT,
         provider=messages.PROVIDER,
         model_list=ANTHROPIC,
-        same=messages_same_dialect.SAME,
+        same=messages_on_messages,
     ),
-    "chat": Halves(client=chat.CLIENT, provider=chat.PROVIDER, same=chat_same_dialect.SAME),
-    "responses": Halves(client=responses.CLIENT, provider=responses.PROVIDER, same=responses_same_dialect.SAME),
+    "chat": Halves(client=chat.CLIENT, provider=chat.PROVIDER, same=chat_on_chat),
+    "responses": Halves(client=responses.CLIENT, provider=responses.PROVIDER, same=responses_on_responses),
 }
 
 

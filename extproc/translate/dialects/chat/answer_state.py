@@ -163,8 +163,7 @@ class AnswerState:
             self._write_filtered(self._filter.flush())
 
     def _write(self, text: str) -> None:
-        self._text_part().add(text)
-        self._queue.advance(len(text))
+        self._queue.add_text(self._text_part(), text)
 
     def _text_part(self, *, refusal: bool = False) -> TextPart:
         last = self._queue.last
@@ -177,8 +176,7 @@ class AnswerState:
 
     def _add_refusal(self, text: str) -> None:
         self._refusal.append(text)
-        self._text_part(refusal=True).add(text)
-        self._queue.advance(len(text))
+        self._queue.add_text(self._text_part(refusal=True), text)
 
     def _add_rest(self, said: Said) -> None:
         if isinstance(said.annotations, list) and said.annotations:

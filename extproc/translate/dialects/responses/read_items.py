@@ -243,8 +243,7 @@ class _MessagePart:
             self._part.add(text)
             queue.push(self._part, len(text))
         else:
-            self._part.add(text)
-            queue.advance(len(text))
+            queue.add_text(self._part, text)
 
 
 def _citation(annotation: Any) -> dict[str, Any] | None:

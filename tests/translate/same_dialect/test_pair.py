@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extproc.errors import Rejection
-from extproc.translate.identity.asked import Passed
 from extproc.translate.pair import Pair
+from extproc.translate.same_dialect.passed import Passed
 from extproc.translate.signature import seal
 from extproc.wire import Dialect, dialects
 from tests.translate.passing import CHAT, HELLO, MESSAGES, ask, captured, target

@@ -1,4 +1,4 @@
-"""Reads a Chat Completions answer on its way: model, usage, finish reason, errors, the end."""
+"""A Chat Completions client of a Chat Completions provider."""
 
 import re
 from typing import Any
@@ -8,13 +8,16 @@ import msgspec
 from extproc.errors import Rejection
 from extproc.translate.dialects.chat.usage import read_usage
 from extproc.translate.failures import failure
-from extproc.translate.identity.asked import Passed
-from extproc.translate.identity.errors import clean, is_concealed, passing
-from extproc.translate.identity.meter import word
 from extproc.translate.openai_upstream.errors import reported
+from extproc.translate.openai_upstream.overflow import is_overflow
 from extproc.translate.openai_upstream.told import told_by
-from extproc.translate.pair import Outcome
-from extproc.wire import untrusted
+from extproc.translate.pair import Json, Outcome, Target
+from extproc.translate.same_dialect.edit import Edit, limited
+from extproc.translate.same_dialect.errors import clean, is_concealed, passing
+from extproc.translate.same_dialect.pair import SameDialectPair
+from extproc.translate.same_dialect.passed import Passed, word
+from extproc.translate.warnings import Warnings
+from extproc.wire import Dialect, untrusted
 from extproc.wire.chat import error_body
 from extproc.wire.frames import fields
 from extproc.wire.lenient import Undecodable, decode
@@ -125,3 +128,64 @@ class ChatMeter:
 
 def _has_error(chunk: Chunk) -> bool:
     return bool(chunk.error) or chunk.object == "error" or any(choice.error for choice in chunk.choices or ())
+
+
+def envelope(body: Json) -> bytes:
+    """The vendors' other forms are put into OpenAI's."""
+    told = told_by(body)
+    message = clean(told.message)
+    if not message:
+        return b""
+    code = "context_length_exceeded" if is_overflow(told, 400) else told.code
+    return error_body(message, told.type or "invalid_request_error", told.param or None, code or None)
+
+
+PATH = "/chat/completions"
+MAX_CHOICES = 128
+
+
+class Chat:
+    name: Dialect = "chat"
+    path = PATH
+    request_id = "x-request-id"
+    rate_limits = "x-ratelimit-"
+
+    def change(self, edit: Edit, body: Json, to: Target, warnings: Warnings) -> Passed:
+        limits = [
+            limited(edit, body, name, to.profile.max_output_tokens, warnings)
+            for name in ("max_completion_tokens", "max_tokens")
+        ]
+        return Passed(
+            path=PATH,
+            body=b"",
+            stream=body.get("stream") is True,
+            model=body.get("model", ""),
+            max_tokens=next((limit for limit in limits if limit is not None), None),
+            profile=to.profile,
+            choices=_choices(body),
+            hide_usage=_ask_for_usage(edit, body, to),
+        )
+
+    def meter(self, asked: Passed) -> ChatMeter:
+        return ChatMeter(asked)
+
+    def envelope(self, body: Json) -> bytes:
+        return envelope(body)
+
+
+def _choices(body: Json) -> int:
+    n = body.get("n")
+    return n if isinstance(n, int) and 1 <= n <= MAX_CHOICES else 1
+
+
+def _ask_for_usage(edit: Edit, body: Json, to: Target) -> bool:
+    """Whether the client will not see it. Without it a stream's tokens are on no record."""
+    options = body.get("stream_options") or {}
+    wanted = to.profile.meter_usage and to.profile.stream_usage and body.get("stream") is True
+    if not wanted or not isinstance(options, dict) or options.get("include_usage"):
+        return False
+    edit.set("stream_options", {**options, "include_usage": True})
+    return True
+
+
+chat_on_chat = SameDialectPair(Chat())

@@ -1,18 +1,16 @@
-"""A client answered by a provider of its own dialect: what it sends passes as it is, and so does the answer."""
+"""A client of a provider of its own dialect: what it sends passes as it is, and so does the answer."""
 
 from typing import Protocol
 
 import msgspec
 
 from extproc.errors import Rejection, invalid
-from extproc.translate.identity.asked import Passed
-from extproc.translate.identity.errors import refusal
-from extproc.translate.identity.members import Edit
-from extproc.translate.identity.meter import Meter
-from extproc.translate.identity.reply import PassedReply
-from extproc.translate.identity.unknown import check_members
 from extproc.translate.pair import Headers, Json, Refusal, Reply, Target, Translated
-from extproc.translate.want import Refused, refused
+from extproc.translate.same_dialect.edit import Edit, check_members
+from extproc.translate.same_dialect.errors import refusal
+from extproc.translate.same_dialect.passed import Meter, Passed
+from extproc.translate.same_dialect.reply import PassedReply
+from extproc.translate.want import Refused
 from extproc.translate.warnings import Warnings
 from extproc.wire import Dialect as DialectName
 
@@ -38,8 +36,8 @@ class Dialect(Protocol):
     def envelope(self, body: Json) -> bytes: ...
 
 
-class Identity:
-    """A Pair."""
+class SameDialectPair:
+    """A Pair (translate/pair.py)."""
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
@@ -77,21 +75,6 @@ def _configured(edit: Edit, body: Json, to: Target) -> None:
     for name, value in {**to.profile.extra, **to.settings}.items():
         edit.set(name, value)
     edit.set("model", to.model or body.get("model"))
-
-
-def limited(edit: Edit, body: Json, name: str, limit: int | None, warnings: Warnings) -> int | None:
-    """The number of tokens an answer may have, as sent upstream."""
-    value = body.get(name)
-    if limit is None or value is None:
-        return value if type(value) is int and 0 <= value < 1 << 53 else None
-    # A lenient server may take "5000", 5000.0 or true for a number.
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise refused(name, "Input should be a valid integer")
-    if value > limit:
-        warnings.add("clamped", name)
-        edit.set(name, limit)
-        return limit
-    return value if isinstance(value, int) and value >= 0 else None
 
 
 def _own(asked: Translated) -> Passed:

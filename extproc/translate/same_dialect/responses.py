@@ -1,4 +1,4 @@
-"""Reads a Responses answer on its way: model, usage, status, errors, the end."""
+"""A Responses client of a Responses provider."""
 
 import re
 from typing import Any
@@ -8,12 +8,15 @@ import msgspec
 from extproc.errors import Rejection
 from extproc.translate.dialects.responses.usage import read_usage
 from extproc.translate.failures import failure
-from extproc.translate.identity.asked import Passed
-from extproc.translate.identity.errors import clean, is_concealed, passing
-from extproc.translate.identity.meter import word
 from extproc.translate.openai_upstream.errors import reported
-from extproc.translate.pair import Json, Outcome, Usage
-from extproc.wire import untrusted
+from extproc.translate.pair import Json, Outcome, Target, Usage
+from extproc.translate.same_dialect.chat import envelope
+from extproc.translate.same_dialect.edit import Edit, limited
+from extproc.translate.same_dialect.errors import clean, is_concealed, passing
+from extproc.translate.same_dialect.pair import SameDialectPair
+from extproc.translate.same_dialect.passed import Passed, word
+from extproc.translate.warnings import Warnings
+from extproc.wire import Dialect, untrusted
 from extproc.wire.frames import fields
 from extproc.wire.lenient import Undecodable, decode
 from extproc.wire.response_events import failed
@@ -149,3 +152,32 @@ class ResponsesMeter:
 
 def _seconds(value: Any) -> Any:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+PATH = "/responses"
+
+
+class Responses:
+    name: Dialect = "responses"
+    path = PATH
+    request_id = "x-request-id"
+    rate_limits = "x-ratelimit-"
+
+    def change(self, edit: Edit, body: Json, to: Target, warnings: Warnings) -> Passed:
+        return Passed(
+            path=PATH,
+            body=b"",
+            stream=body.get("stream") is True,
+            model=body.get("model", ""),
+            max_tokens=limited(edit, body, "max_output_tokens", to.profile.max_output_tokens, warnings),
+            profile=to.profile,
+        )
+
+    def meter(self, asked: Passed) -> ResponsesMeter:
+        return ResponsesMeter(asked)
+
+    def envelope(self, body: Json) -> bytes:
+        return envelope(body)
+
+
+responses_on_responses = SameDialectPair(Responses())

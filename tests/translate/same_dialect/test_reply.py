@@ -61,7 +61,7 @@ def test_failures(name: str) -> None:
 
 
 def test_what_is_read_of_a_message_stream() -> None:
-    raw = (Path(__file__).parents[1] / "data" / "messages" / "usage-only-in-message-delta.sse").read_bytes()
+    raw = (Path(__file__).parents[2] / "data" / "messages" / "usage-only-in-message-delta.sse").read_bytes()
     _, outcome = played(MESSAGES, raw)
     assert outcome.model.startswith("claude-") and outcome.finish_reason == "end_turn"
     assert outcome.usage is not None and outcome.usage.input_tokens > 0 and outcome.usage.output_tokens > 0

@@ -1,9 +1,18 @@
-"""What is read of an answer that passes."""
+"""A request that passed as it came, and what is read of its answer."""
 
 from typing import Protocol
 
 from extproc.errors import Rejection
-from extproc.translate.pair import Outcome
+from extproc.providers.profiles import Profile
+from extproc.translate.pair import Outcome, Translated
+
+
+class Passed(Translated, frozen=True, kw_only=True, tag="same_dialect"):
+    profile: Profile
+    choices: int = 1
+    """Chat: how many answers were asked for."""
+    hide_usage: bool = False
+    """Chat: the usage was asked for by us, so its chunk is not for the client."""
 
 
 class Meter(Protocol):

@@ -1,4 +1,4 @@
-"""Reads a Messages answer on its way: model, usage, stop reason, errors, the end."""
+"""A Messages client of a Messages provider."""
 
 from typing import Any
 
@@ -6,11 +6,14 @@ import msgspec
 
 from extproc.errors import Rejection
 from extproc.translate.failures import failure
-from extproc.translate.identity.asked import Passed
-from extproc.translate.identity.errors import by_type, clean, is_concealed, passing
-from extproc.translate.identity.meter import word
-from extproc.translate.pair import Json, Outcome, Usage
-from extproc.wire import untrusted
+from extproc.translate.pair import Json, Outcome, Target, Usage
+from extproc.translate.same_dialect.edit import Edit, limited
+from extproc.translate.same_dialect.errors import by_type, clean, is_concealed, passing
+from extproc.translate.same_dialect.pair import SameDialectPair
+from extproc.translate.same_dialect.passed import Passed, word
+from extproc.translate.same_dialect.sealed_thinking import without_ours
+from extproc.translate.warnings import Warnings
+from extproc.wire import Dialect, untrusted
 from extproc.wire.frames import fields
 from extproc.wire.lenient import MAX_TOKENS, Undecodable, decode
 from extproc.wire.messages import error_event
@@ -149,3 +152,56 @@ def envelope(body: Json) -> bytes:
         return b""
     error = {"type": word(kind), "message": clean(message)}
     return msgspec.json.encode({"type": "error", "error": error, "request_id": word(body.get("request_id"))})
+
+
+PATH = "/v1/messages"
+
+
+class Messages:
+    name: Dialect = "messages"
+    path = PATH
+    request_id = "request-id"
+    rate_limits = "anthropic-ratelimit-"
+
+    def change(self, edit: Edit, body: Json, to: Target, warnings: Warnings) -> Passed:
+        max_tokens = limited(edit, body, "max_tokens", to.profile.max_output_tokens, warnings)
+        _remove_ours(edit, body, warnings)
+        return Passed(
+            path=PATH,
+            body=b"",
+            headers=_headers(to),
+            stream=body.get("stream") is True,
+            model=body.get("model", ""),
+            max_tokens=max_tokens,
+            profile=to.profile,
+        )
+
+    def meter(self, asked: Passed) -> MessagesMeter:
+        return MessagesMeter(asked)
+
+    def envelope(self, body: Json) -> bytes:
+        return envelope(body)
+
+
+def _headers(to: Target) -> dict[str, str]:
+    """Betas and version belong together: by default both are the client's."""
+    sent = to.headers.get("anthropic-version") if to.profile.version_from == "client" else ""
+    headers = {"anthropic-version": sent or to.profile.anthropic_version}
+    if beta := to.headers.get("anthropic-beta"):
+        headers["anthropic-beta"] = beta
+    return headers
+
+
+def _remove_ours(edit: Edit, body: Json, warnings: Warnings) -> None:
+    left, thoughtless = without_ours(edit.get("messages"))
+    if left is None:
+        return
+    edit.set("messages", left)
+    thinking = body.get("thinking")
+    # With a budget Claude insists that an answer with tool calls begins with its thinking.
+    if thoughtless and isinstance(thinking, dict) and thinking.get("type") == "enabled":
+        warnings.add("dropped", "thinking")
+        edit.drop("thinking")
+
+
+messages_on_messages = SameDialectPair(Messages())

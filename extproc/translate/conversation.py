@@ -5,7 +5,7 @@ that it had in the client's body, so that a warning or a 400 names what the clie
 conversation may be written several times. They hold no cycles, so the collector need not watch them.
 """
 
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 import msgspec
 
@@ -13,6 +13,8 @@ T = TypeVar("T")
 Json = dict[str, Any]
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+LEVELS: tuple[str, ...] = get_args(Effort)
+"""Of effort, from the least to the most."""
 Loss = Literal["drop", "warn", "reject"]
 """What becomes of a member that the other side has no place for: nothing is said, a warning, or a 400."""
 
@@ -307,6 +309,8 @@ class Unmapped(msgspec.Struct, frozen=True, gc=False):
     loss: Loss
     """Where the provider's dialect has no place for it."""
     problem: str = "not supported by the upstream model"
+    is_anthropic: bool = False
+    """It is a member of Anthropic's that an OpenAI client sent, as the SDK's `extra_body` allows."""
 
 
 class AnswerShape(msgspec.Struct, frozen=True, gc=False):

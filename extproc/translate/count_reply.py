@@ -1,4 +1,4 @@
-"""The answer of an upstream that counted the tokens of a request: a number, which each dialect names in its own way."""
+"""The answer of a provider that counted the tokens of a request: a number, which each dialect names in its own way."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,54 +6,51 @@ from typing import Any
 import msgspec
 
 from extproc.errors import Rejection
-from extproc.translate.failures import failure
-from extproc.translate.pair import Json, Usage
-from extproc.translate.sniff import Reader
-from extproc.translate.translated_reply import TranslatedReply
+from extproc.translate.pair import Json, Outcome, Usage
+from extproc.translate.provider_error import failure
+from extproc.translate.sniff import Collected, Reader, Sniffer
 from extproc.wire.lenient import Undecodable, count, loads
 
 
-class _Sink:
-    """One JSON object."""
-
-    def __init__(self) -> None:
-        self.done = b""
-
-    def take(self) -> bytes:
-        done, self.done = self.done, b""
-        return done
-
-    def fail(self, rejection: Rejection) -> None:
-        """Nothing has gone out, so the caller's status tells it."""
-
-    def ping(self) -> bytes:
-        return b""
-
-
-class CountReply(TranslatedReply):
-    """`member`: of the upstream's answer. `write`: the client's answer. `refuse`: what JSON without a count means."""
+class CountReply:
+    """A Reply (pair.py)."""
 
     def __init__(
         self, content_type: str, member: str, write: Callable[[int], Json], refuse: Callable[[Any], Rejection]
     ) -> None:
+        """`member`: of the provider's answer. `write`: the client's answer. `refuse`: JSON without a count."""
+        self.outcome = Outcome()
         self._member = member
         self._write = write
         self._refuse = refuse
-        self._sink = _Sink()
-        super().__init__(content_type, self._sink)
+        self._body = Sniffer(content_type, self._whole, self._whole)
 
-    def _events(self) -> Reader:
-        return self._whole()
+    def feed(self, data: bytes) -> bytes:
+        return self._body.feed(data)
 
-    def _answer(self, body: bytes) -> Rejection | None:
+    def close(self) -> bytes:
+        return self._body.close()
+
+    def ping(self) -> bytes:
+        return b""
+
+    def _whole(self) -> Reader:
+        too_large = failure("the upstream's answer is too large", "answer_limit")
+        return Collected(self._read, lambda: self._fail(too_large))
+
+    def _read(self, body: bytes) -> bytes:
         try:
             value = loads(body)
         except Undecodable:
-            return failure("the upstream's answer cannot be read", "unreadable_answer")
+            return self._fail(failure("the upstream's answer cannot be read", "unreadable_answer"))
         tokens = count(value.get(self._member)) if isinstance(value, dict) else None
         if tokens is None:
-            return self._refuse(value)
-        self._sink.done = msgspec.json.encode(self._write(tokens))
+            return self._fail(self._refuse(value))
         self.outcome.usage = Usage(input_tokens=tokens)
         self.outcome.complete = True
-        return None
+        return msgspec.json.encode(self._write(tokens))
+
+    def _fail(self, rejection: Rejection) -> bytes:
+        """Nothing has gone out, so that the status says it."""
+        self.outcome.failure = rejection
+        return b""

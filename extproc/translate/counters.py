@@ -14,10 +14,10 @@ from extproc.translate.count_reply import CountReply
 from extproc.translate.dialects import messages
 from extproc.translate.dialects import responses as responses_dialect
 from extproc.translate.dialects.messages.write_request import write_count_request
-from extproc.translate.failures import failure
-from extproc.translate.openai_upstream.errors import refused, reported
-from extproc.translate.openai_upstream.headers_out import client_headers
+from extproc.translate.openai_error_kinds import refused, reported
 from extproc.translate.pair import Headers, Json, Pair, Refusal, Reply, Target, Translated
+from extproc.translate.provider_error import failure
+from extproc.translate.response_headers import for_messages_client
 from extproc.translate.translated import TranslatedPair
 from extproc.translate.warnings import Warnings
 from extproc.wire import Dialect
@@ -75,7 +75,7 @@ class Counter:
         return Refusal(rejection=rejection, headers=self.headers(headers, now) | dict(rejection.headers))
 
     def headers(self, headers: Headers, now: float) -> dict[str, str]:
-        return client_headers(headers, now)
+        return for_messages_client(headers, now)
 
     def _translate(self, body: Json, to: Target) -> CountRequest:
         warnings = Warnings(to.profile.strictness)

@@ -12,6 +12,7 @@ from extproc.providers.model_settings import ModelSettings
 from extproc.providers.profiles import Profile
 from extproc.translate import count
 from extproc.translate.counters import counted, counter_for
+from extproc.translate.dialects.messages.write_request import COUNTED
 from extproc.translate.dialects.registry import halves
 from extproc.translate.pair import Json, Pair, Target, Translated
 from extproc.translate.table import PAIRS
@@ -24,7 +25,7 @@ _NO_COUNT = Rejection(
     detail="count_tokens_off",
 )
 # What can be counted, in either API that counts. Anthropic refuses to count beside a limit, for instance.
-_COUNTED = count.INPUT | {"input", "instructions", "parallel_tool_calls", "reasoning", "text"}
+_COUNTED = COUNTED | {"input", "instructions", "parallel_tool_calls", "reasoning", "text"}
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,9 +9,9 @@ import msgspec
 from extproc.errors import Rejection
 from extproc.providers.profiles import Profile
 from extproc.translate.dialects.registry import halves
-from extproc.translate.failures import failure
 from extproc.translate.list_shapes import ListShape
 from extproc.translate.pair import Headers, Json, Outcome, Refusal, Reply, Translated
+from extproc.translate.provider_error import failure
 from extproc.translate.sniff import Collected
 from extproc.wire import Dialect
 from extproc.wire.dialects import LIST_PATH
@@ -46,7 +46,8 @@ class ModelLists:
         return _Reply(self)
 
     def error(self, asked: Translated, status: int, headers: Headers, body: bytes, now: float) -> Refusal:
-        rejection = self._provider.provider.read_error(status, body, Profile())
+        read = self._provider.provider.read_error(status, body, Profile())
+        rejection = halves(self._client).client.own_words(read)
         return Refusal(rejection=rejection, headers=self.headers(headers, now) | dict(rejection.headers))
 
     def headers(self, headers: Headers, now: float) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from extproc.providers.profiles import Profile
-from extproc.translate.capability import rejected
+from extproc.translate.capability_errors import rejected
 from extproc.translate.conversation import (
     Base64Data,
     CacheHint,
@@ -43,7 +43,7 @@ def with_placed_instructions(
     for turn in conversation.turns:
         is_leading = is_leading and isinstance(turn, SystemTurn)
         if not isinstance(turn, SystemTurn) or is_leading or profile.mid_system == "native":
-            _append(runs, turn, merges=profile.mid_system == "user")
+            _append(runs, turn, merges=profile.mid_system != "native")
         elif profile.mid_system == "hoist":
             if turn.if_moved != "drop":
                 warnings.add("reordered", turn.path, "instructions must come before the conversation")
@@ -106,7 +106,8 @@ def unreadable(document: Document, warnings: Warnings, *, is_attached: bool) -> 
     if is_attached:
         raise unsupported(document.path, rejected(problem, "document_block"))
     warnings.add("approx", document.part_path or document.path, problem)
-    what = "PDF" if isinstance(document.source, Base64Data) and document.source.media_type == PDF else "file"
+    is_other = isinstance(document.source, Base64Data) and document.source.media_type != PDF
+    what = "file" if is_other or isinstance(document.source, FileId) else "PDF"
     note = f"[{what} {document.title or 'document'}: this model cannot read {what} files]"
     return f"{document.context}\n{note}" if document.context else note
 

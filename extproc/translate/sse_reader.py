@@ -5,9 +5,8 @@ from typing import Any
 
 from extproc.errors import Rejection
 from extproc.translate.answer_events import AnswerEvent, AnswerFailed, AnswerFinished, Keepalive, Warned
-from extproc.translate.event_stream import listed_error
-from extproc.translate.failures import failure
-from extproc.wire.lenient import Undecodable
+from extproc.translate.provider_error import failure
+from extproc.wire.lenient import Undecodable, loads
 from extproc.wire.sse import SseDecoder, SseEvent, SseKind
 
 Data = Callable[[bytes, str], list[AnswerEvent]]
@@ -69,3 +68,17 @@ class SseReader:
             return [AnswerFailed(self._failure_of(error))]
         self._unreadable = True
         return [Warned("unreadable_chunk")]
+
+
+def loads_or_none(data: bytes) -> Any:
+    try:
+        return loads(data)
+    except Undecodable:
+        return None
+
+
+def listed_error(data: bytes) -> Any:
+    """Gemini's errors come in a list of one."""
+    value = loads_or_none(data)
+    first = value[0] if isinstance(value, list) and value else None
+    return first if isinstance(first, dict) and first.get("error") else None

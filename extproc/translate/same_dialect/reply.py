@@ -8,8 +8,8 @@ from collections.abc import Callable
 import msgspec
 
 from extproc.errors import Reason, Rejection
-from extproc.translate.failures import failure
 from extproc.translate.pair import Usage, estimated_tokens
+from extproc.translate.provider_error import failure
 from extproc.translate.same_dialect.passed import Meter, Passed
 from extproc.translate.sniff import Collected, Reader, Sniffer
 from extproc.wire import Dialect, dialects

@@ -20,8 +20,8 @@ from extproc.translate.answer_events import (
     UsageReported,
 )
 from extproc.translate.conversation import AnswerShape, Conversation, Setting, Text, Tool, ToolCall, ToolResult
-from extproc.translate.openai_headers import client_headers
 from extproc.translate.pair import Json, Target
+from extproc.translate.response_headers import for_openai_client
 from extproc.translate.translated import ClientSide, TranslatedRequest
 from extproc.translate.turns import TurnBuilder
 from extproc.translate.warnings import Warnings
@@ -148,5 +148,5 @@ CLIENT = ClientSide(
     members={"messages": "lines", "input": "lines", "max_tokens": "most", "max_output_tokens": "most"},
     read_request=read_request,
     writer=Writer,
-    client_headers=client_headers,
+    client_headers=for_openai_client,
 )

@@ -20,8 +20,8 @@ from extproc.translate.answer_events import (
     UsageReported,
 )
 from extproc.translate.conversation import Conversation, SystemTurn, Text, Tool, ToolCall, Turn, UserTurn
-from extproc.translate.failures import failure, truncated
 from extproc.translate.pair import Json, Target, Usage
+from extproc.translate.provider_error import failure, truncated
 from extproc.translate.sse_reader import SseReader
 from extproc.translate.translated import ProviderSide, TranslatedRequest, WrittenRequest
 from extproc.translate.warnings import Warnings

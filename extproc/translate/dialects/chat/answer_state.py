@@ -16,8 +16,8 @@ from extproc.translate.dialects.chat import finish
 from extproc.translate.dialects.chat.read_calls import Calls
 from extproc.translate.dialects.chat.read_reasoning import ReasoningReader, content_pieces, reasoning_text
 from extproc.translate.dialects.chat.usage import read_usage
-from extproc.translate.failures import truncated
 from extproc.translate.part_queue import PartQueue, TextPart
+from extproc.translate.provider_error import truncated
 from extproc.translate.text_filter import TextFilter
 from extproc.translate.translated import TranslatedRequest
 from extproc.wire.chat import Choice, Completion, Said
@@ -118,11 +118,11 @@ class AnswerState:
         reason = finish.known_reason(self.finish)
         if refusal or reason == "refusal":
             return [AnswerFinished("refusal", explanation=refusal or None)]
-        if self._queue.has_cut_call:
-            return [AnswerFinished("context_window" if reason == "context_window" else "length")]
         warnings: list[AnswerEvent] = []
         if reason is None:
-            warnings.append(Warned("unknown_finish_reason" if self.finish else "finish_reason_missing"))
+            warnings.append(Warned("unknown_finish_reason" if finish.word(self.finish) else "finish_reason_missing"))
+        if self._queue.has_cut_call:
+            return [*warnings, AnswerFinished("context_window" if reason == "context_window" else "length")]
         if reason in (None, "stop", "stop_sequence") and self._queue.calls:
             return [*warnings, AnswerFinished("tool_calls")]
         named = self._matched if self._matched in self._request.stop_sequences else None

@@ -34,6 +34,11 @@ def known_reason(finish: str | None) -> FinishReason | None:
     return _REASONS.get(word(finish))
 
 
+def ends_without_message(choice: Choice) -> bool:
+    """A filter or a failure has left nothing else of the choice."""
+    return choice.error is not None or word(choice.finish_reason) in (*_FILTERED, *_FAILURES)
+
+
 def choice_failure(choice: Choice, profile: Profile) -> Rejection | None:
     """The failure that a choice reports, in a member or by its finish reason."""
     if choice.error:

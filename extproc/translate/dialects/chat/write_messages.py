@@ -32,7 +32,7 @@ from extproc.translate.conversation import (
 from extproc.translate.dialects.chat.reasoning_history import ReasoningHistory
 from extproc.translate.media import PDF, data_url
 from extproc.translate.openai_content import SEAM
-from extproc.translate.openai_request import ToolNames
+from extproc.translate.provider_request import ToolNames
 from extproc.translate.want import Json, refused, unsupported
 from extproc.translate.warnings import Warnings
 

@@ -16,9 +16,9 @@ from extproc.translate.conversation import (
 )
 from extproc.translate.dialects.chat.write_effort import write_effort
 from extproc.translate.dialects.chat.write_messages import MessageWriter, content_of
-from extproc.translate.openai_request import ToolNames
 from extproc.translate.openai_tools import Function
 from extproc.translate.pair import Target
+from extproc.translate.provider_request import ToolNames, lose_unmapped, unique_names
 from extproc.translate.translated import WrittenRequest
 from extproc.translate.want import Json
 from extproc.translate.warnings import Warnings
@@ -47,7 +47,7 @@ class _Writer:
     def write(self) -> WrittenRequest:
         """Members in a fixed order, so that equal requests give equal bytes."""
         conversation, profile = self._conversation, self._profile
-        openai.lose_unmapped(conversation.unmapped, (), self._warnings)
+        lose_unmapped(conversation.unmapped, (), self._warnings)
         for wanted in conversation.compaction:
             self._warnings.add("dropped", wanted.path)
         body: Json = {"model": self._target.model or conversation.model, "messages": []}
@@ -148,7 +148,7 @@ class _Writer:
                     self._warnings.add("dropped", tool.path, openai_tools.cannot_run(tool))
         for function in found:
             self._note(function)
-        openai_tools.unique_names(function.name for function in found)
+        unique_names(function.name for function in found)
         self.answer = openai_tools.check_lost_tools(self._conversation, self._profile, lost, sent=len(found), kept=())
         return found
 

@@ -80,6 +80,8 @@ class MessagesWriter:
         self._call: CallBlock | None = None
         self._has_called = False
         self._has_cut_call = False
+        self._is_whole = False
+        self._has_text = False
         self._usage = Usage()
 
     def take(self) -> bytes:
@@ -145,6 +147,7 @@ class MessagesWriter:
 
     def _start(self, event: AnswerStarted) -> None:
         request = self._request
+        self._is_whole = event.is_whole
         if event.is_whole and request.stream:
             self._out = ReplayedOutput()
         model = event.model if event.model and request.profile.response_model == "upstream" else request.model
@@ -159,6 +162,7 @@ class MessagesWriter:
     def _open_block(self, kind: str, **members: str) -> None:
         self._blank = self._lone_blank = ""
         self._open = kind
+        self._has_text = self._has_text or kind == "text"
         self._out.open({"type": kind, **members})
 
     def _close_block(self) -> None:
@@ -230,7 +234,7 @@ class MessagesWriter:
     # The end
 
     def _finish(self, event: AnswerFinished) -> None:
-        if self._lone_blank and not self._out.is_live and not self._has_called:
+        if self._lone_blank and self._is_whole and not self._has_called and not self._has_text:
             self._open_block("text", text=self._lone_blank)
             self._close_block()
         reason = event.reason

@@ -29,7 +29,7 @@ from extproc.translate.conversation import (
 )
 from extproc.translate.media import PDF, image_media_type, is_text, plain_text
 from extproc.translate.names import client_id
-from extproc.translate.openai_request import ToolNames
+from extproc.translate.provider_request import ToolNames
 from extproc.translate.signature import is_ours
 from extproc.translate.want import Json, refused, unsupported
 from extproc.translate.warnings import Warnings

@@ -6,8 +6,8 @@ from extproc.errors import Kind, Rejection
 from extproc.providers.profiles import Profile
 from extproc.translate import openai_errors
 from extproc.translate.answer_events import AnswerFinished
-from extproc.translate.openai_upstream.errors import SPOKEN, coded
-from extproc.translate.openai_upstream.told import told_by
+from extproc.translate.openai_error_kinds import SPOKEN, coded
+from extproc.translate.provider_error import parse_error
 from extproc.wire.responses import Response
 
 _INVALID = (400, Kind.INVALID_REQUEST)
@@ -30,7 +30,7 @@ _REFUSALS = {"bio_policy": "bio", "misalignment_policy_violation": None}
 
 def refusal(response: Response) -> AnswerFinished | None:
     """The end that a failed response stands for, where it is a refusal."""
-    error = told_by({"error": response.error})
+    error = parse_error({"error": response.error})
     if error.code not in _REFUSALS:
         return None
     return AnswerFinished("refusal", explanation=error.message or None, category=_REFUSALS[error.code])
@@ -39,7 +39,7 @@ def refusal(response: Response) -> AnswerFinished | None:
 def failed(response: Response, profile: Profile) -> Rejection:
     """Codes that are not known concern the prompt."""
     error = {"error": response.error}
-    codes = dict.fromkeys(told_by(error).words, _INVALID) | _CODES
+    codes = dict.fromkeys(parse_error(error).words, _INVALID) | _CODES
     found = coded(error, profile, codes)
     if found is None:
         return openai_errors.in_answer(error, profile, "the upstream's answer failed")

@@ -16,10 +16,9 @@ from extproc.translate.answer_events import (
 from extproc.translate.dialects.responses.errors import failed, refusal, stream_error
 from extproc.translate.dialects.responses.read_items import Items
 from extproc.translate.dialects.responses.usage import read_usage
-from extproc.translate.event_stream import loads_or_none
-from extproc.translate.failures import failure
 from extproc.translate.part_queue import QueueOverflow
-from extproc.translate.sse_reader import SseReader
+from extproc.translate.provider_error import failure
+from extproc.translate.sse_reader import SseReader, loads_or_none
 from extproc.translate.translated import TranslatedRequest
 from extproc.wire import untrusted
 from extproc.wire.lenient import Undecodable, decode, loads
@@ -192,16 +191,16 @@ class _Answer:
 
     def _finished(self, status: str, reason: str) -> Iterable[AnswerEvent]:
         items = self._items
-        if items.stopped is not None:
+        if items.stopped is not None and not items.has_cut_call:
             yield AnswerFinished("stop_sequence", items.stopped)
-        elif items.has_cut_call or reason == "max_output_tokens":
+        elif reason == "max_output_tokens":
             yield AnswerFinished("length")
         elif reason == "content_filter" or (items.refusal and not items.calls and not reason):
             yield AnswerFinished("refusal", explanation=items.refusal or None)
         else:
             if status == "incomplete":
                 yield Warned("unknown_finish_reason" if reason else "finish_reason_missing")
-            yield AnswerFinished("tool_calls" if items.calls else "stop")
+            yield AnswerFinished("length" if items.has_cut_call else "tool_calls" if items.calls else "stop")
 
     def _emit(self) -> list[AnswerEvent]:
         return [*self.start(Response()), *self._items.take()]

@@ -28,7 +28,7 @@ from extproc.translate.conversation import (
     WebAddress,
 )
 from extproc.translate.media import data_url, is_text
-from extproc.translate.openai_request import ToolNames
+from extproc.translate.provider_request import ToolNames
 from extproc.translate.want import Json, refused, unsupported
 from extproc.translate.warnings import Warnings
 

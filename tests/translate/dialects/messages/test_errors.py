@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from extproc.translate.openai_headers import duration
 from extproc.translate.pair import Refusal
+from extproc.translate.response_headers import duration
 from extproc.wire.rejections import rejection_body, rejection_status
 from tests.translate.chat_answers import asked
 from tests.translate.chat_asking import CHAT_ON_MESSAGES

@@ -133,6 +133,8 @@ class ProviderSide:
     """A JSON answer of status 200; ends as a reader does."""
     read_error: Callable[[int, bytes, Profile], Rejection]
     """An answer whose status says that it is an error."""
+    accepts: Callable[[Json, Profile, bool], bool] = lambda _sent, _profile, _passes: True
+    """Whether a model takes a client's call in this dialect; the last: the body goes on as it is."""
 
 
 class TranslatedPair:

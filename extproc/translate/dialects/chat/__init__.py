@@ -3,6 +3,7 @@
 from extproc.translate import openai_errors
 from extproc.translate.dialects.chat.read_answer import StreamReader, read_whole
 from extproc.translate.dialects.chat.read_request import read_request
+from extproc.translate.dialects.chat.refused_tools import accepts
 from extproc.translate.dialects.chat.write_answer import ChatWriter
 from extproc.translate.dialects.chat.write_request import write_request
 from extproc.translate.response_headers import for_openai_client
@@ -32,4 +33,5 @@ PROVIDER = ProviderSide(
     reader=StreamReader,
     read_whole=read_whole,
     read_error=openai_errors.by_status,
+    accepts=accepts,
 )

@@ -5,7 +5,7 @@ from pydantic import BaseModel, Field
 from extproc.config.schema_tls import STRICT
 
 REFUSALS_BURST = 20
-"""So many times `limits.refusals_logged` may be logged at once."""
+"""A burst of refusals may be this many times `limits.refusals_logged`."""
 
 
 class BodyLimits(BaseModel):

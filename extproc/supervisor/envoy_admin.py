@@ -13,11 +13,11 @@ class EnvoyAdmin:
         self._socket = str(socket)
 
     async def get(self, path: str) -> list[str] | None:
-        """The lines of the answer; none where Envoy hangs, None where there is no Envoy."""
+        """Returns the lines of the answer; an empty list if Envoy hangs, None if it does not listen."""
         return await self._request("GET", path)
 
     async def post(self, path: str) -> list[str] | None:
-        """As `get`, for what changes something."""
+        """Sends a POST, which Envoy requires for what changes its state. Returns the same as `get`."""
         return await self._request("POST", path)
 
     async def _request(self, method: str, path: str) -> list[str] | None:

@@ -149,16 +149,16 @@ class Reloader:
         self.crew.tell(orders.encoded(news))
 
     async def watch(self) -> None:
-        """Until cancelled."""
-        seen = self._files.looks
+        """Reloads when a file changes or a reload is requested, until cancelled."""
+        before = self._files.digests
         while True:
-            asked = await self._asked_soon()
-            looks = await asyncio.to_thread(self._files.look_again)
+            requested = await self._asked_soon()
+            present = await asyncio.to_thread(self._files.current_digests)
             await self._look_for_deleted()
-            # A file may be in the midst of being written: it is read when it has come to rest.
-            if asked or seen == looks != self._files.looks:
+            # A file may still be being written, so it is read once two checks have found the same content.
+            if requested or before == present != self._files.digests:
                 await self.reload()
-            seen = looks
+            before = present
             await self._forget()
 
     async def reload(self) -> None:

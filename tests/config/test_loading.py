@@ -380,7 +380,7 @@ def test_files_that_the_configuration_names_are_remembered(tmp_path: Path) -> No
     made.resolve(Path("keys/a.json"))
     (tmp_path / "b").write_text("b")
     assert made.read(Path("b")) == b"b"
-    assert set(made.files.looks) == {tmp_path / name for name in ("gateway.yaml", "keys/a.json", "b")}
+    assert set(made.files.digests) == {tmp_path / name for name in ("gateway.yaml", "keys/a.json", "b")}
     assert set(made.files.contents) == {tmp_path / name for name in ("gateway.yaml", "b")}
     assert made.replaced(made.config).files is made.files
 
@@ -390,4 +390,4 @@ def test_files_are_remembered_when_there_are_faults(tmp_path: Path) -> None:
     path.write_text(changed("/v1}", "/v1, api_key: {file: key}}"))
     with pytest.raises(Invalid):
         gateway.load(path, {}, files=files)
-    assert set(files.looks) == {path, tmp_path / "key"}
+    assert set(files.digests) == {path, tmp_path / "key"}

@@ -24,7 +24,7 @@ def authority(tmp_path: Path) -> Authority:
 def test_certificates_are_read_when_the_configuration_is(authority: Authority) -> None:
     made = gateway(authority.folder, GATEWAY + TLS)
     assert made.tls is not None and made.tls.client_ca == authority.pem
-    assert authority.folder / "server.key" in made.source.files.looks
+    assert authority.folder / "server.key" in made.source.files.digests
     assert "PRIVATE" not in repr(made.tls)
 
 

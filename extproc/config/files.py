@@ -52,8 +52,8 @@ class Files:
         return dict(self._digests)
 
     def current_digests(self) -> Digests:
-        """Reads all files again and returns their digests. Content counts, not time or inode: Kubernetes swaps a symbolic
-        link above a file, editors rename over it or write in place."""
+        """Reads all files again and returns their digests. Content counts, not time or inode: Kubernetes swaps a
+        symbolic link above a file, editors rename over it or write in place."""
         return {path: _digest_of(path) for path in self._digests}
 
 

@@ -27,8 +27,8 @@ async def serving(address: str, tls: ssl.SSLContext | None = None) -> bool:
 
 
 def mutual_tls(source: Source) -> ssl.SSLContext | None:
-    """Returns TLS with the certificate of `processor.client`, as Envoy uses it; None without that section. Raises OSError
-    if its files cannot be used."""
+    """Returns TLS with the certificate of `processor.client`, as Envoy uses it; None without that section. Raises
+    OSError if its files cannot be used."""
     client = source.config.processor.client
     if client is None:
         return None

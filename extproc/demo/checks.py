@@ -1,4 +1,4 @@
-"""What the gateway's answers must be: each check names what differs, and nothing when all is well. Pure."""
+"""Checks of the gateway's answers. Each returns the differences, an empty list if there are none. Pure."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -33,7 +33,7 @@ Check = Callable[[Answer], list[str]]
 
 
 def expected(**pairs: tuple[object, object]) -> list[str]:
-    """Each pair is what came and what should have come."""
+    """Returns the pairs that differ. Each pair: the actual and the expected value."""
     return [f"{name} is {came!r:.60}, not {wanted!r}" for name, (came, wanted) in pairs.items() if came != wanted]
 
 

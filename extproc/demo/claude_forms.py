@@ -33,13 +33,13 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def sign(thought: str) -> str:
-    """Only what this model has thought carries its signature; the thought travels in it, shown or not."""
+    """Returns the signature of a thought of this model. It contains the thought, whether that is shown or not."""
     raw = thought.encode()
     return MARK + base64.b64encode(hashlib.sha256(b"demo" + raw).digest() + raw).decode()
 
 
 def signed(signature: object) -> str | None:
-    """The thought behind a signature of ours."""
+    """Returns the thought in a signature of this model; None if it is not one."""
     if not isinstance(signature, str) or not signature.startswith(MARK):
         return None
     try:
@@ -50,7 +50,7 @@ def signed(signature: object) -> str | None:
 
 
 def usage(answer: Answer) -> Json:
-    """Tokens as bytes by four."""
+    """Returns token counts: bytes divided by four."""
     plan = answer.plan
     thought = len(plan.thought.encode()) // 4 if answer.thinking else 0
     said = len(plan.text.encode()) + sum(len(call.name) + len(call.arguments.encode()) for call in plan.calls)
@@ -102,7 +102,7 @@ def _block_events(index: int, block: Json) -> list[bytes]:
 
 
 def _parts(block: Json) -> tuple[Json, list[Json]]:
-    """How a block begins, and what is added to it."""
+    """Returns the first form of a block and the deltas that complete it."""
     if block["type"] == "thinking":
         said = [{"type": "thinking_delta", "thinking": piece} for piece in pieces(block["thinking"])]
         signature = {"type": "signature_delta", "signature": block["signature"]}
@@ -120,7 +120,7 @@ def _tool_use(answer: Answer, index: int, call: Call) -> Json:
         arguments = msgspec.json.decode(call.arguments)
     except msgspec.DecodeError:
         arguments = None
-    # Claude's input is always an object; a script that wants otherwise gets it said.
+    # Claude's input is always an object; a script that has another value is answered with an error.
     given = arguments if isinstance(arguments, dict) else {"unreadable": call.arguments}
     return {"type": "tool_use", "id": f"toolu_{answer.nonce}{index}", "name": call.name, "input": given}
 

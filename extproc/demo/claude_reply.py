@@ -1,4 +1,4 @@
-"""A request to the demo Claude -> what goes over the wire."""
+"""Answers of the demo Claude: from a request to the bytes of its reply."""
 
 import re
 from urllib.parse import parse_qs
@@ -18,7 +18,7 @@ VERSION = re.compile(r"20\d\d-\d\d-\d\d")
 
 
 class Claude:
-    """Stateless but for its faults."""
+    """The demo Claude. Stateless except for the faults that it counts."""
 
     root = ""
 
@@ -48,7 +48,8 @@ class Claude:
         return refusal(status, message, "unread")
 
     def headers(self, nonce: str, milliseconds: int) -> Headers:
-        """As Anthropic's answers carry them; a gateway passes on some and must keep the rest to itself."""
+        """Returns the headers of Anthropic's answers. A gateway passes on some of them and must hold back the
+        others."""
         limits = {"requests": (4000, 3999), "input-tokens": (2000000, 1999000), "output-tokens": (400000, 399000)}
         return [
             ("request-id", f"req_{nonce}"),
@@ -123,7 +124,7 @@ def _models(request: Request, nonce: str) -> Reply:
 
 
 def page(names: list[str], limit: int, query: dict[str, str]) -> tuple[list[str], bool]:
-    """The names after or before one, and whether there are more in that direction."""
+    """Returns the names after or before one, and whether there are more in that direction."""
     if (before := query.get("before_id")) in names:
         rest = names[: names.index(before)]
         return rest[-limit:], len(rest) > limit

@@ -1,4 +1,4 @@
-"""A Messages request as the plan sees requests (`plan.py`): turns, tools and formats in Chat's words."""
+"""Converts a Messages request to the form that `plan.py` reads: turns, tools and formats as in Chat Completions."""
 
 from typing import Any
 
@@ -47,7 +47,7 @@ def _choice(choice: Json) -> Any:
 
 
 def cited(body: Json) -> Json | None:
-    """The first document that wants to be cited."""
+    """Returns the first document with citations enabled."""
     blocks = [b for m in body["messages"] if isinstance(m["content"], list) for b in m["content"]]
     return next((block for block in blocks if block["type"] == "document" and _wants_citations(block)), None)
 
@@ -63,7 +63,7 @@ def document_text(document: Json) -> str:
 
 
 def thinking(body: Json) -> str:
-    """`shown`, `omitted`, or nothing."""
+    """Returns whether thinking is to be `shown` or `omitted`; an empty string without thinking."""
     wanted = body.get("thinking") or {}
     if wanted.get("type") not in ("enabled", "adaptive"):
         return ""
@@ -71,5 +71,5 @@ def thinking(body: Json) -> str:
 
 
 def size(body: Json) -> int:
-    """Bytes of a request."""
+    """Returns the bytes of a request."""
     return len(msgspec.json.encode(body))

@@ -1,4 +1,4 @@
-"""A request to the demo model -> what goes over the wire, in which pieces, and how it ends. Pure but for the count."""
+"""Answers of the demo model: from a request to the pieces of its reply and how they end. Pure except for a count."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -30,13 +30,13 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Faults:
-    """How often each fault of a script has struck, by its line, for `times=K`."""
+    """Counts how often each fault of a script has occurred, by its line, for `times=K`."""
 
     def __init__(self) -> None:
         self.struck: Counter[str] = Counter()
 
     def next(self, played: Step | None) -> Fault | None:
-        """The first fault that is not used up."""
+        """Returns the first fault that has not occurred as often as it shall, or None."""
         for fault in played.faults if played else ():
             if fault.times is None or self.struck[fault.line] < fault.times:
                 self.struck[fault.line] += 1
@@ -45,7 +45,7 @@ class Faults:
 
 
 class Model:
-    """Stateless but for its faults."""
+    """The demo model. Stateless except for the faults that it counts."""
 
     root = "/v1"
 
@@ -57,7 +57,7 @@ class Model:
         return refusal(status, message)
 
     def headers(self, nonce: str, milliseconds: int) -> Headers:
-        """As OpenAI's answers carry them; a gateway passes on some and must keep the rest to itself."""
+        """Returns the headers of OpenAI's answers. A gateway passes on some of them and must hold back the others."""
         return [
             ("x-request-id", f"req_{nonce}"),
             ("openai-organization", "demo"),
@@ -107,7 +107,7 @@ def timed(reply: Reply, played: Step | None) -> Reply:
 
 
 def spoilt(reply: Reply, fault: Fault, failing: Callable[[Fault], Reply], broken: Callable[[Fault], bytes]) -> Reply:
-    """`failing`: the dialect's error answer; `broken`: its error within a stream."""
+    """Returns the reply with a fault in it. `failing`: the dialect's error answer; `broken`: its error in a stream."""
     if fault.kind == "fail" or (fault.kind == "break" and not reply.chunked):
         return failing(fault)
     if fault.kind == "html":

@@ -34,7 +34,7 @@ Check = Callable[[Answer], list[str]]
 
 def expected(**pairs: tuple[object, object]) -> list[str]:
     """Returns the pairs that differ. Each pair: the actual and the expected value."""
-    return [f"{name} is {came!r:.60}, not {wanted!r}" for name, (came, wanted) in pairs.items() if came != wanted]
+    return [f"{name} is {came!r:.60}, not {right!r}" for name, (came, right) in pairs.items() if came != right]
 
 
 def unauthenticated(answer: Answer) -> list[str]:
@@ -49,12 +49,12 @@ def forbidden(answer: Answer) -> list[str]:
 def _refused(answer: Answer, status: int, kind: str) -> list[str]:
     body = answer.json()
     error = body.get("error")
-    said = error.get("type") if isinstance(error, dict) else None
+    found = error.get("type") if isinstance(error, dict) else None
     named = isinstance(body.get("request_id"), str)
     return expected(
         status=(answer.status, status),
         type=(body.get("type"), "error"),
-        error_type=(said, kind),
+        error_type=(found, kind),
         request_id=(named, True),
     )
 

@@ -24,7 +24,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     plan: Plan
     model: str
     nonce: str
-    asked: int
+    request_bytes: int
     """Bytes of the request."""
     thinking: str = ""
     """`shown`, `omitted`, or nothing."""
@@ -53,13 +53,13 @@ def usage(answer: Answer) -> Json:
     """Returns token counts: bytes divided by four."""
     plan = answer.plan
     thought = len(plan.thought.encode()) // 4 if answer.thinking else 0
-    said = len(plan.text.encode()) + sum(len(call.name) + len(call.arguments.encode()) for call in plan.calls)
+    output = len(plan.text.encode()) + sum(len(call.name) + len(call.arguments.encode()) for call in plan.calls)
     return {
-        "input_tokens": max(1, answer.asked // 4),
+        "input_tokens": max(1, answer.request_bytes // 4),
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": 0,
         "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
-        "output_tokens": max(1, thought + said // 4),
+        "output_tokens": max(1, thought + output // 4),
         "output_tokens_details": {"thinking_tokens": thought},
         "service_tier": "standard",
     }
@@ -104,9 +104,9 @@ def _block_events(index: int, block: Json) -> list[bytes]:
 def _parts(block: Json) -> tuple[Json, list[Json]]:
     """Returns the first form of a block and the deltas that complete it."""
     if block["type"] == "thinking":
-        said = [{"type": "thinking_delta", "thinking": piece} for piece in pieces(block["thinking"])]
+        deltas = [{"type": "thinking_delta", "thinking": piece} for piece in pieces(block["thinking"])]
         signature = {"type": "signature_delta", "signature": block["signature"]}
-        return {"type": "thinking", "thinking": "", "signature": ""}, [*said, signature]
+        return {"type": "thinking", "thinking": "", "signature": ""}, [*deltas, signature]
     if block["type"] == "text":
         cites = [{"type": "citations_delta", "citation": citation} for citation in block.get("citations", ())]
         first = {"type": "text", "text": "", **({"citations": []} if cites else {})}

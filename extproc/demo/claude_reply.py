@@ -10,7 +10,7 @@ from extproc.demo import claude_rules as rules
 from extproc.demo.claude_view import cited, document_text, thinking, view
 from extproc.demo.http1 import Headers, Request
 from extproc.demo.plan import plan
-from extproc.demo.reply import Faults, Reply, said, spoilt, streamed, timed
+from extproc.demo.reply import Faults, Reply, message_of, spoilt, streamed, timed
 from extproc.demo.script import Fault, step
 
 MODELS = ("claude-opus-5", "claude-sonnet-5", "claude-haiku-4-5", "demo-claude")
@@ -87,7 +87,7 @@ class Claude:
             plan=plan(view(body), played),
             model=body["model"],
             nonce=nonce,
-            asked=len(request.body),
+            request_bytes=len(request.body),
             thinking=thinking(body),
             cited=None if document is None else document_text(document),
         )
@@ -103,11 +103,11 @@ def refusal(status: int, message: str, nonce: str, *, code: str = "", headers: H
 def _failing(fault: Fault, nonce: str) -> Reply:
     headers: Headers = [("retry-after", fault.retry_after)] if fault.retry_after else []
     headers += [("x-should-retry", "true")] if fault.status in (429, 529) else []
-    return refusal(fault.status, said(fault), nonce, code=fault.code, headers=headers)
+    return refusal(fault.status, message_of(fault), nonce, code=fault.code, headers=headers)
 
 
 def _broken(fault: Fault) -> bytes:
-    return forms.error_event(fault.status, said(fault), code=fault.code)
+    return forms.error_event(fault.status, message_of(fault), code=fault.code)
 
 
 def _models(request: Request, nonce: str) -> Reply:

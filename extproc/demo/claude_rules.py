@@ -60,8 +60,8 @@ def _shape(body: Json) -> Iterator[str]:
             yield f"{name}: Extra inputs are not permitted"
     yield from _typed("", body, TYPES)
     yield from (f"tools.{at}: Input should be an object" for at, tool in _others(body.get("tools")))
-    wanted = (body.get("output_config") or {}).get("format") or {}
-    if not isinstance(wanted, dict) or not usable(wanted.get("schema") or {}):
+    output_format = (body.get("output_config") or {}).get("format") or {}
+    if not isinstance(output_format, dict) or not usable(output_format.get("schema") or {}):
         yield "output_config.format: JSON schema is invalid"
     if not isinstance(body.get("model"), str):
         yield f"model: {'Input should be a valid string' if 'model' in body else REQUIRED}"
@@ -74,9 +74,9 @@ def _shape(body: Json) -> Iterator[str]:
 
 
 def _typed(path: str, found: Json, types: dict[str, type | tuple[type, ...]]) -> Iterator[str]:
-    for name, wanted in types.items():
-        if found.get(name) is not None and not isinstance(found[name], wanted):
-            names = [one.__name__ for one in (wanted if isinstance(wanted, tuple) else (wanted,))]
+    for name, expected in types.items():
+        if found.get(name) is not None and not isinstance(found[name], expected):
+            names = [one.__name__ for one in (expected if isinstance(expected, tuple) else (expected,))]
             yield f"{path}{name}: Input should be a valid {' or '.join(names)}"
 
 

@@ -11,14 +11,14 @@ CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
 
 def view(body: Json) -> Json:
-    wanted = (body.get("output_config") or {}).get("format") or {}
-    schema = {"schema": wanted.get("schema")}
+    output_format = (body.get("output_config") or {}).get("format") or {}
+    schema = {"schema": output_format.get("schema")}
     return {
         "model": body["model"],
         "messages": [turn for message in body["messages"] for turn in _turns(message)],
         "tools": [_function(tool) for tool in body.get("tools") or [] if "input_schema" in tool],
         "tool_choice": _choice(body.get("tool_choice") or {"type": "auto"}),
-        "response_format": {"type": "json_schema", "json_schema": schema} if wanted else {},
+        "response_format": {"type": "json_schema", "json_schema": schema} if output_format else {},
     }
 
 
@@ -53,8 +53,8 @@ def cited(body: Json) -> Json | None:
 
 
 def _wants_citations(document: Json) -> bool:
-    wanted = document.get("citations")
-    return isinstance(wanted, dict) and wanted.get("enabled") is True
+    citations = document.get("citations")
+    return isinstance(citations, dict) and citations.get("enabled") is True
 
 
 def document_text(document: Json) -> str:
@@ -64,10 +64,10 @@ def document_text(document: Json) -> str:
 
 def thinking(body: Json) -> str:
     """Returns whether thinking is to be `shown` or `omitted`; an empty string without thinking."""
-    wanted = body.get("thinking") or {}
-    if wanted.get("type") not in ("enabled", "adaptive"):
+    setting = body.get("thinking") or {}
+    if setting.get("type") not in ("enabled", "adaptive"):
         return ""
-    return "omitted" if wanted.get("display") == "omitted" else "shown"
+    return "omitted" if setting.get("display") == "omitted" else "shown"
 
 
 def size(body: Json) -> int:

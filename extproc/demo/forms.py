@@ -19,7 +19,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     nonce: str
     """Makes ids unique across turns, which clients require."""
     created: int
-    asked: int
+    request_bytes: int
     """Bytes of the request."""
 
 
@@ -27,8 +27,8 @@ def usage(answer: Answer) -> Json:
     """Returns token counts: bytes divided by four."""
     plan = answer.plan
     thought = len(plan.thought.encode()) // 4
-    said = len(plan.text.encode()) + sum(len(call.name) + len(call.arguments.encode()) for call in plan.calls)
-    prompt, completion = max(1, answer.asked // 4), max(1, thought + said // 4)
+    output = len(plan.text.encode()) + sum(len(call.name) + len(call.arguments.encode()) for call in plan.calls)
+    prompt, completion = max(1, answer.request_bytes // 4), max(1, thought + output // 4)
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,

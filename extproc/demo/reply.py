@@ -87,7 +87,7 @@ class Model:
             return refusal(400, body.message, param=body.param, code=body.code)
         played = step(body["messages"])
         answer = forms.Answer(
-            plan=plan(body, played), model=body["model"], nonce=nonce, created=now, asked=len(request.body)
+            plan=plan(body, played), model=body["model"], nonce=nonce, created=now, request_bytes=len(request.body)
         )
         stream = body.get("stream") is True
         fault = self.faults.next(played)
@@ -118,17 +118,17 @@ def spoilt(reply: Reply, fault: Fault, failing: Callable[[Fault], Reply], broken
     return msgspec.structs.replace(reply, pieces=tuple(half), chunked=True, cut=fault.kind == "reset")
 
 
-def said(fault: Fault) -> str:
+def message_of(fault: Fault) -> str:
     return fault.message or f"The demo model fails with {fault.status}, as the script says."
 
 
 def failing(fault: Fault) -> Reply:
     headers: Headers = [("retry-after", fault.retry_after)] if fault.retry_after else []
-    return refusal(fault.status, said(fault), code=fault.code or forms.CODES.get(fault.status), headers=headers)
+    return refusal(fault.status, message_of(fault), code=fault.code or forms.CODES.get(fault.status), headers=headers)
 
 
 def broken(fault: Fault) -> bytes:
-    error = forms.error(fault.status, said(fault), code=fault.code or forms.CODES.get(fault.status))
+    error = forms.error(fault.status, message_of(fault), code=fault.code or forms.CODES.get(fault.status))
     return b"data: %s\n\n" % error
 
 

@@ -12,7 +12,7 @@ _YAML = (
     ("mapping values are not allowed", "a value with a colon and a blank in it needs quotes"),
     (
         "<block end>, but found '<scalar>'",
-        "a value that goes on behind its quotes needs quotes around all of it: '...'",
+        "there is text after the closing quote; put quotes around the whole value: '...'",
     ),
 )
 _QUOTED = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'")

@@ -235,7 +235,7 @@ class _Reader:
         try:
             value = self._scalars.construct_object(node)
         except (ValueError, yaml.YAMLError):
-            self._faults.append(Fault(where, "YAML makes no value of this; put it in quotes"))
+            self._faults.append(Fault(where, "YAML cannot read this value; put it in quotes"))
             return None
         return self._fill_in(value, where) if isinstance(value, str) else value
 
@@ -252,7 +252,7 @@ class _Reader:
             inner = (*where, key)
             self._lines[inner] = key_node.start_mark.line + 1
             if key in seen:
-                self._faults.append(Fault(inner, "this key stands here twice"))
+                self._faults.append(Fault(inner, "this key occurs twice"))
             seen.add(key)
             yield key, self.read(value_node, inner)
 

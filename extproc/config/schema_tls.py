@@ -48,5 +48,5 @@ class Processor(BaseModel):
     @model_validator(mode="after")
     def _one_way(self) -> "Processor":
         if self.insecure and (self.tls is not None or self.client is not None):
-            raise ValueError("`insecure` is plaintext: it goes with neither `tls` nor `client`")
+            raise ValueError("`insecure` allows plaintext, so `tls` and `client` must be absent")
         return self

@@ -63,7 +63,7 @@ class Translator:
             process = await self._started()
             result = await self._ask(process, task, raw)
         except (TimeoutError, asyncio.IncompleteReadError) as error:
-            log.error("a body was given up: %s", type(error).__name__)
+            log.error("a heavy body took too long: %s", type(error).__name__)
             await self._end()
             return Prepared(rejection=_TOO_COSTLY)
         except OSError as error:

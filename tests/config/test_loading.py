@@ -72,12 +72,12 @@ def test_the_safe_mode_is_the_default(tmp_path: Path) -> None:
             "3: providers.openai.timeouts.first_byte: Input should be greater than 0"]),
         (MINIMAL + "workers: 0", ["6: workers: Input should be greater than or equal to 1"]),
         (MINIMAL + "streaming: {ping_interval: 0}", ["6: streaming.ping_interval: Input should be greater than 0"]),
-        (MINIMAL + "workers: 1\nworkers: 2", ["7: workers: this key stands here twice"]),
-        (MINIMAL + "  - name: a\n    name: b\n    provider: p", ["7: models.1.name: this key stands here twice"]),
+        (MINIMAL + "workers: 1\nworkers: 2", ["7: workers: this key occurs twice"]),
+        (MINIMAL + "  - name: a\n    name: b\n    provider: p", ["7: models.1.name: this key occurs twice"]),
         (MINIMAL + "records: {claims: [!foo x]}", [
-            "6: records.claims.0: Input should be a valid string", "6: records.claims.0: YAML makes no value of this"]),
+            "6: records.claims.0: Input should be a valid string", "6: records.claims.0: YAML cannot read this value"]),
         (MINIMAL + "records: {claims: [2020-99-99]}", [
-            "6: records.claims.0: Input should be a valid string", "6: records.claims.0: YAML makes no value of this"]),
+            "6: records.claims.0: Input should be a valid string", "6: records.claims.0: YAML cannot read this value"]),
         (MINIMAL + "<<: {workers: 1}", ["6: <<: unknown key"]),
         (changed("[chat]", "[]"), ["3: providers.openai.dialects: List should have at least 1 item"]),
         (changed("[chat]", "[smtp]"), ["3: providers.openai.dialects.0: Input should be"]),

@@ -139,7 +139,7 @@ def test_an_envoy_out_of_sight(tmp_path: Path, caplog: pytest.LogCaptureFixture,
     scene = Scene(tmp_path, front=False)
     scene.reload(text)
     assert scene.book == ["worker: 2"]
-    assert ("Envoy needs to be told of this change" in caplog.text) == told
+    assert ("Envoy's configuration has to be rendered again" in caplog.text) == told
 
 
 def test_a_worker_that_does_not_follow_is_named(

@@ -134,7 +134,7 @@ def parse(raw: Any) -> tuple[Keys, list[str]]:
             keys[same] = msgspec.structs.replace(key, algorithms=key.algorithms | keys[same].algorithms)
             continue
         if key.id is not None and any(key.id == other.id and key.algorithms & other.algorithms for other in keys):
-            problems.append(f"keys.{index}: the kid {key.id!r} stands here twice")
+            problems.append(f"keys.{index}: the kid {key.id!r} occurs twice")
         keys.append(key)
     return Keys(keys), problems
 

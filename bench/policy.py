@@ -3,8 +3,9 @@
 
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -12,9 +13,16 @@ from bench import bodies
 from extproc.config import loading
 from extproc.demo import idp
 from extproc.errors import Rejection
-from extproc.events import Headers, RequestBody, RequestHeaders
-from extproc.gateway.gateway import Gateway, _note
-from extproc.policy.facts import Facts
+from extproc.events import Headers, RequestHeaders
+from extproc.gateway.exchange import Exchange
+from extproc.gateway.gateway import Gateway
+from extproc.gateway.preparation import Examine, prepare_here
+from extproc.policy.authorization.authorize import AuthorizeModel
+from extproc.policy.authorization.body import Bounds
+from extproc.policy.facts import BodyRead, ModelFound
+from extproc.policy.route import FindModel, ReadBody
+
+T = TypeVar("T")
 
 CONFIG = """
 authentication:
@@ -43,25 +51,23 @@ def measure(name: str, rules: list[str], body: bytes, calls: int, token: str, fo
     gateway = Gateway(loading.load(folder / "gateway.yaml"))
     fields = {":method": "POST", ":path": "/v1/messages", "authorization": f"Bearer {token}", **FIELDS}
     headers = RequestHeaders(Headers(fields.items()), end=False, source="10.0.0.1:4711")
-    at_headers = gateway._steps[RequestHeaders]
-    *reading, check, _, authorize = gateway._steps[RequestBody]
 
-    def call() -> Facts:
+    def call() -> Exchange:
         exchange = gateway.exchange(0)
-        _note(exchange.facts, headers)
-        for step in at_headers:
-            _done(step(exchange.facts, time.time()))
+        _done(gateway.at_headers(exchange, headers, time.time()))
         gateway.ended(exchange)
-        return exchange.facts
+        return exchange
 
-    facts = call()
-    facts.raw_body = body
-    for step in reading:
-        _done(step(facts, 0))
+    exchange = call()
+    read = ReadBody()(exchange.body_arrived(), body)
+    assert isinstance(read, BodyRead)
+    found = FindModel(gateway.catalogue)(read)
+    assert isinstance(found, ModelFound)
+    examine, authorize = Examine(gateway.rules, Bounds(), 2.0, prepare_here), AuthorizeModel(gateway.rules)
 
     def decide() -> None:
-        _done(check(facts, 0))
-        _done(authorize(facts, 0))
+        refused = authorize(_done(examine(found)))
+        assert refused is None, refused
 
     costs = [_cost(call, calls), _cost(decide, calls)]
     return f"| {name} | {costs[0]:.0f} | {costs[1]:.0f} | {sum(costs):.0f} |"
@@ -75,14 +81,16 @@ def _cost(call: Callable[[], object], calls: int) -> float:
     return (time.process_time() - began) * 1e6 / calls
 
 
-def _done(step: Awaitable[Rejection | None]) -> None:
+def _done(step: Coroutine[Any, Any, T | Rejection]) -> T:
     try:
-        next(step.__await__())
+        step.send(None)
     except StopIteration as stop:
-        refused: Rejection | None = stop.value
+        reached: T | Rejection = stop.value
     else:
         raise AssertionError("a step waited")
-    assert refused is None, refused
+    if isinstance(reached, Rejection):
+        raise TypeError(reached)
+    return reached
 
 
 CALLS = 20_000

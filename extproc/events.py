@@ -34,12 +34,25 @@ class Headers:
         return dict(self._fields)
 
 
+class PeerCertificate(msgspec.Struct, frozen=True):
+    """A client's TLS certificate, which Envoy has verified; members are empty where it has no such name."""
+
+    uri: str
+    """The first URI among its subject alternative names."""
+    subject: str
+    """Its distinguished name, as RFC 2253 writes it."""
+    sha256: str
+    """Digest of the whole certificate, in hex."""
+
+
 class RequestHeaders(msgspec.Struct, frozen=True):
     headers: Headers
     end: bool
     """No body follows."""
     source: str = ""
     """Who is connected to Envoy, `ADDRESS:PORT`; no header has a say in it."""
+    certificate: PeerCertificate | None = None
+    """What that peer presented; no header has a say in it."""
 
 
 class RequestBody(msgspec.Struct, frozen=True):

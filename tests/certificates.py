@@ -50,13 +50,13 @@ class Authority:
         self.pem = made.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
         (folder / "ca.pem").write_bytes(self.pem)
 
-    def issue(self, name: str, *hosts: str, days: int = 1) -> None:
-        """Writes `NAME.pem` and `NAME.key`, for these names and addresses."""
+    def issue(self, name: str, *hosts: str, days: int = 1, uri: str = "") -> None:
+        """Writes `NAME.pem` and `NAME.key`, for these names and addresses, and a URI such as a SPIFFE ID."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         made = self._builder(subject, key, days)
-        if hosts:
-            made = made.add_extension(x509.SubjectAlternativeName([_general(host) for host in hosts]), critical=False)
+        if alternatives := [*map(_general, hosts), *([x509.UniformResourceIdentifier(uri)] if uri else [])]:
+            made = made.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         pem = made.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
         secret = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

@@ -40,39 +40,39 @@ class Playbook:
         self.gateway = gateway
         self.exchange: Exchange = gateway.exchange(START)
         self.now = START
-        self._pending: list[Action] = []
-        self._told: list[str] = []
+        self.pending: list[Action] = []
+        self.told: list[str] = []
 
     def after(self, seconds: float) -> "Playbook":
         self.now += seconds
         return self
 
     def __rshift__(self, event: Event) -> "Playbook":
-        assert not self._pending, self._failure([f"nobody expected {describe(self._pending[0])}"])
-        self._told.append(f">> {shown(event)}")
-        self._pending = done(self.gateway.handle(self.exchange, event, self.now))
+        assert not self.pending, self._failure([f"nobody expected {describe(self.pending[0])}"])
+        self.told.append(f">> {shown(event)}")
+        self.pending = done(self.gateway.handle(self.exchange, event, self.now))
         return self
 
     def fail(self) -> "Playbook":
         """As the server does when the gateway raises."""
-        self._told.append(">> (a bug)")
-        self._pending = self.exchange.fail()
+        self.told.append(">> (a bug)")
+        self.pending = self.exchange.fail()
         return self
 
     def __lshift__(self, expected: Json) -> "Playbook":
-        assert self._pending, self._failure([f"nothing was done, expected {expected}"])
-        action = describe(self._pending.pop(0))
-        self._told.append(f"<< {action}")
+        assert self.pending, self._failure([f"nothing was done, expected {expected}"])
+        action = describe(self.pending.pop(0))
+        self.told.append(f"<< {action}")
         problems = list(differences(action, expected, "$"))
         assert not problems, self._failure(problems)
         return self
 
     def __bool__(self) -> bool:
-        assert not self._pending, self._failure([f"nobody expected {describe(self._pending[0])}"])
+        assert not self.pending, self._failure([f"nobody expected {describe(self.pending[0])}"])
         return True
 
     def _failure(self, problems: list[str]) -> str:
-        return "\n".join(["", *self._told, *(f"!! {problem}" for problem in problems)])
+        return "\n".join(["", *self.told, *(f"!! {problem}" for problem in problems)])
 
 
 def done(steps: Coroutine[Any, Any, T]) -> T:

@@ -26,7 +26,7 @@ PARTS = [
     for block in re.findall(r"```yaml\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
     if isinstance(read := yaml.safe_load(block), dict) and read.keys() <= Config.model_fields.keys()
 ]
-EXAMPLES = re.findall(r"```yaml\n(authentication:.*?)```", TEXT, re.DOTALL)
+EXAMPLES = re.findall(r"```yaml\n((?:authentication|listen):.*?)```", TEXT, re.DOTALL)
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -60,11 +60,9 @@ def test_examples_of_authentication(tmp_path: Path, example: str) -> None:
 def test_every_code_of_a_refusal_is_explained() -> None:
     explained = set(re.findall(r"^\| `([a-z]+_\w+)` \| (?:401|503) \|", TEXT, re.MULTILINE))
     policy = ROOT / "extproc" / "policy" / "authentication"
-    source = "".join(
-        (policy / f"{name}.py").read_text() for name in ("tokens", "credential", "api_keys", "authenticate")
-    )
+    source = "".join(path.read_text() for path in policy.glob("*.py"))
     # A code is two words or more; `return "..."` and `raise Unproven("...")` give them.
-    given = re.findall(r'(?:Unproven\(|return |credential", |else |_UNAVAILABLE = )"([a-z]+(?:_[a-z]+)+)"', source)
+    given = re.findall(r'(?:Unproven\(|return |credential", |else |UNAVAILABLE = )"([a-z]+(?:_[a-z]+)+)"', source)
     assert explained == set(given)
 
 

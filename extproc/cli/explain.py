@@ -4,7 +4,6 @@ No network but for issuers' keys that are fetched.
 """
 
 import asyncio
-import dataclasses
 import json
 import os
 import re
@@ -13,12 +12,11 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from extproc.config import loading, schema
-from extproc.config.endpoints import Endpoints, Operation
+from extproc.config.endpoints import READS_BODY, Endpoints, Operation
 from extproc.config.files import Files
 from extproc.errors import Kind, Reason, Rejection
 from extproc.events import Action, AwaitBody, Headers, RequestBody, RequestHeaders, Respond
@@ -27,14 +25,14 @@ from extproc.policy.authentication import tokens
 from extproc.policy.authentication.credential import placed
 from extproc.policy.authorization.asked import READINGS
 from extproc.policy.authorization.rules import RuleSet, Seen
-from extproc.policy.authorization.variables import AT_HEADERS, Part
-from extproc.policy.facts import Facts
+from extproc.policy.authorization.variables import AT_HEADERS, Part, Subject
+from extproc.policy.facts import Caller, Identified, LightBody, Located
 from extproc.policy.keys.remote_keys import RemoteKeys
 from extproc.printable import printable, show
 from extproc.providers import model_paths
 from extproc.providers.providers import Resolved
 from extproc.supervisor.lines import IN_PLAINTEXT
-from extproc.wire import untrusted
+from extproc.wire import Dialect, untrusted
 from extproc.wire.paths import routed
 
 VARIABLE = "EXTPROC_TOKEN"
@@ -124,21 +122,23 @@ def _readable(file: Path) -> bool:
 def run(gateway: Gateway, remote: RemoteKeys, asked: Asked) -> int:
     """Prints caller, rules and verdict. `remote`: that of the gateway. Returns 1 when the call would be refused.
     Raises Unusable."""
-    facts, action = asyncio.run(_call(gateway, remote, asked))
-    show(printable(f"{facts.method} {facts.path}"))
-    if isinstance(action, Respond) and action.record.get("reason") == Reason.JWT_AUTH:
-        show(f"token    not accepted: {action.record['error']}")
+    call, raw, action = asyncio.run(_call(gateway, remote, asked))
+    show(printable(f"{call.request.method} {call.request.path}"))
+    if not isinstance(call, Identified):
+        error = action.record["error"] if isinstance(action, Respond) else ""
+        show(f"token    not accepted: {error}")
         return _verdict(action)
+    subject = _subject(gateway, call, raw)
     # A rule may have several lines; a name may not, or it could pose as a verdict.
-    lines = [*map(printable, _caller(facts, asked.token)), *map(printable, _model(facts.resolved))]
-    for rules in gateway.rules.sets(facts, facts.resolved):
-        lines += _rules(gateway, rules, Seen(facts, facts.resolved))
+    lines = [*map(printable, _caller(call.caller, asked.token)), *map(printable, _model(subject.model))]
+    for rules in gateway.rules.sets(call, subject.model):
+        lines += _rules(gateway, rules, gateway.rules.seen(subject))
     show("\n".join(lines))
     return _verdict(action)
 
 
-async def _call(gateway: Gateway, remote: RemoteKeys, asked: Asked) -> tuple[Facts, Action]:
-    """The call as the server would see it, and the last thing that is done about it."""
+async def _call(gateway: Gateway, remote: RemoteKeys, asked: Asked) -> tuple[Located, bytes, Action]:
+    """The call as the server would see it, its body, and the last thing that is done about it."""
     await asyncio.gather(*(remote.at(plan).newer() for plan in gateway.fetched))
     now = time.time()
     method, path = _where(asked.path)
@@ -147,15 +147,14 @@ async def _call(gateway: Gateway, remote: RemoteKeys, asked: Asked) -> tuple[Fac
     if asked.token:
         fields |= [placed(asked.token, gateway.source.config.authentication.locations[0])]
     exchange = gateway.exchange(now)
-    facts = exchange.facts
     headers = RequestHeaders(Headers(fields.items()), end=False, source=f"{asked.source}:0" if asked.source else "")
     [action] = await gateway.handle(exchange, headers, now)
-    raw = _body(asked, facts)
+    raw = _body(asked, exchange.call.dialect)
     if isinstance(action, AwaitBody) and len(raw) > gateway.source.config.max_body_bytes:
         action = exchange.reject(_TOO_LARGE)
     elif isinstance(action, AwaitBody):
         [action] = await gateway.handle(exchange, RequestBody(raw), now)
-    return _known(gateway, facts, raw), action
+    return exchange.call, raw, action
 
 
 def _where(path: str | None) -> tuple[str, str]:
@@ -163,8 +162,8 @@ def _where(path: str | None) -> tuple[str, str]:
     return method.upper() or ("GET" if "/v1/models" in rest else "POST"), rest
 
 
-def _body(asked: Asked, facts: Facts) -> bytes:
-    reading = READINGS[facts.dialect]
+def _body(asked: Asked, dialect: Dialect) -> bytes:
+    reading = READINGS[dialect]
     least = {reading.limits[0]: 1024, reading.turns: [{"role": "user", "content": "?"}]}
     text = "" if asked.body is None else _read(asked.body)
     try:
@@ -178,23 +177,23 @@ def _body(asked: Asked, facts: Facts) -> bytes:
     return msgspec.json.encode(body if asked.model is None else {**body, "model": asked.model})
 
 
-def _known(gateway: Gateway, facts: Facts, raw: bytes) -> Facts:
-    """With what the rules for the body would see, had it come to that."""
-    if facts.endpoint is None or facts.endpoint.operation not in (Operation.GENERATE, Operation.COUNT_TOKENS):
-        return facts
-    body: dict[str, Any] = untrusted.decode(raw)
-    model: Resolved | None = facts.resolved
-    if model is None and isinstance(name := body.get("model", ""), str):
-        model = gateway.catalogue.resolve(name, facts.endpoint.provider)
-    return dataclasses.replace(facts, body=body, heavy=False, raw_body=raw, resolved=model)
+def _subject(gateway: Gateway, call: Identified, raw: bytes) -> Subject:
+    """What rules see, and what those for the body would see, had it come to that."""
+    endpoint = call.endpoint
+    if endpoint is None or endpoint.operation not in READS_BODY:
+        return Subject(call)
+    body = LightBody(raw, untrusted.decode(raw))
+    name = body.members.get("model", "")
+    model = gateway.catalogue.resolve(name, endpoint.provider) if isinstance(name, str) else None
+    return Subject(call, model, body)
 
 
-def _caller(facts: Facts, token: str) -> Iterator[str]:
-    proven = facts.caller.kind != "anonymous"
+def _caller(caller: Caller, token: str) -> Iterator[str]:
+    proven = caller.kind != "anonymous"
     remark = "; the token is not accepted" if token and not proven else ""
-    yield f"caller   {facts.caller.kind} {facts.caller.subject}".rstrip() + remark
+    yield f"caller   {caller.kind} {caller.subject}".rstrip() + remark
     # A caller keeps only the claims that are read.
-    claims = tokens.claims(tokens.parse(token)) if token and facts.caller.kind == "jwt" else facts.caller.claims
+    claims = tokens.claims(tokens.parse(token)) if token and caller.kind == "jwt" else caller.claims
     for name, value in claims.items():
         yield f"claim    {name}: {json.dumps(value, ensure_ascii=False)}"
 
@@ -205,7 +204,7 @@ def _model(model: Resolved | None) -> Iterator[str]:
 
 
 def _rules(gateway: Gateway, rules: RuleSet, seen: Seen) -> Iterator[str]:
-    endpoint = seen.facts.endpoint
+    endpoint = seen.subject.call.endpoint
     listing = endpoint is not None and endpoint.operation is Operation.LIST_MODELS
     for rule in rules.rules:
         if listing and not rule.reads <= AT_HEADERS:

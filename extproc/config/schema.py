@@ -18,7 +18,7 @@ from pydantic import (
 from extproc.config import members
 from extproc.config.schema_limits import Limits
 from extproc.config.schema_records import Health, Metrics, Records, Tracing
-from extproc.config.schema_tls import STRICT, Processor, Tls
+from extproc.config.schema_tls import STRICT, ListenTls, Processor
 from extproc.config.schema_values import BaseUrl, Expressions, KeyUrl, Secret
 from extproc.wire import Dialect
 
@@ -34,7 +34,7 @@ class Listen(_Strict):
     """IP address that Envoy listens on; `0.0.0.0` and `::` mean all addresses of the machine."""
     port: int = Field(8080, ge=0, le=65535)
     """0: any free port."""
-    tls: Tls | None = None
+    tls: ListenTls | None = None
     """Certificate of the listener; absent: plain HTTP."""
 
 
@@ -138,6 +138,14 @@ class ApiKeys(_Strict):
     """Seconds for which its keys stay in use after the file has been deleted."""
 
 
+class Certificates(_Strict):
+    """Callers known by the TLS client certificates that `listen.tls.client_ca` verifies."""
+
+    trust_domains: list[Annotated[str, Field(pattern=r"^[a-z0-9._-]{1,255}$")]] = []
+    """SPIFFE trust domains: a certificate of another one, or without a SPIFFE ID, is refused. Empty: any
+    certificate proves its caller."""
+
+
 class Authentication(_Strict):
     """How callers prove who they are."""
 
@@ -148,6 +156,8 @@ class Authentication(_Strict):
     """Issuers whose tokens are accepted."""
     api_keys: ApiKeys | None = None
     """Static keys for machines, as `extproc key new` makes them."""
+    certificates: Certificates | None = None
+    """Callers known by their TLS client certificates."""
     locations: list[Location] = Field(["authorization", "x-api-key"], min_length=1)
     """Where a request may carry its credential."""
     max_token_bytes: int = Field(16 * 1024, ge=256, le=48 * 1024)

@@ -1,6 +1,7 @@
 """The keys of `gateway.yaml` that name certificates."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -17,6 +18,21 @@ class Tls(BaseModel):
     """PEM file: the certificate, then its intermediates."""
     key: Path
     """PEM file: the private key, without a passphrase."""
+
+
+class ListenTls(Tls):
+    """What the listener presents, and whose certificates it asks its clients for."""
+
+    client_ca: Path | None = None
+    """The authorities that issue clients' certificates; absent: none is asked for."""
+    client_certificate: Literal["required", "optional"] = "required"
+    """`optional`: a client without one may connect; one of another authority may not."""
+
+    @model_validator(mode="after")
+    def _with_authority(self) -> "ListenTls":
+        if "client_certificate" in self.model_fields_set and self.client_ca is None:
+            raise ValueError("client_certificate: needs client_ca, the authorities that issue clients' certificates")
+        return self
 
 
 class ProcessorTls(Tls):

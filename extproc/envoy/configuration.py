@@ -18,9 +18,11 @@ from extproc.config.schema_tls import ProcessorClient
 from extproc.envoy import limits
 from extproc.envoy.listener import (
     CERTIFICATE,
+    CLIENT_AUTHORITY,
     SAMPLE,
     SAMPLE_FILE,
     certificate,
+    client_authority,
     listener,
     routes,
     secret_file,
@@ -141,6 +143,8 @@ def _secrets(sources: Sequence[Source], processors: Sequence[str]) -> dict[str, 
     newest = sources[-1]
     tls = newest.config.listen.tls
     found = {} if tls is None else {CERTIFICATE: {"tls_certificate": certificate(newest, tls) | _READ_AGAIN}}
+    if tls is not None and tls.client_ca is not None:
+        found[CLIENT_AUTHORITY] = {"validation_context": client_authority(newest, tls.client_ca) | _READ_AGAIN}
     if (client := _client(newest, processors)) is not None:
         found[CLIENT_CERTIFICATE] = {"tls_certificate": certificate(newest, client) | _READ_AGAIN}
         authority = _roots(newest.resolve(client.ca_file)) | _READ_AGAIN

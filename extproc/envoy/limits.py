@@ -116,13 +116,16 @@ def outliers(outliers: schema.Outliers) -> Json:
     }
 
 
-def streams(limits: Limits) -> Json:
-    """Of the listener: what one connection may ask for at once, and may send ahead."""
+def streams(limits: Limits, longest: int | None = None) -> Json:
+    """Of the listener: what one connection may ask for at once, and may send ahead. `longest`: seconds after which a
+    connection takes no new call; those on it come to their end."""
+    lifetime = {} if longest is None else {"max_connection_duration": _seconds(longest)}
     megabyte = 1024 * 1024
     return {
         "common_http_protocol_options": {
             "headers_with_underscores_action": "REJECT_REQUEST",
             "idle_timeout": _seconds(limits.idle_connection_seconds),
+            **lifetime,
         },
         "http2_protocol_options": {
             "max_concurrent_streams": limits.streams_per_connection,

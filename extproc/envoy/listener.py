@@ -1,12 +1,14 @@
 """The one listener: TLS, limits, filters, routes by verdict, and the log of calls."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from extproc.config.loading import Source
-from extproc.config.schema_tls import Tls
+from extproc.config.schema_tls import ListenTls, Tls
 from extproc.envoy import limits
+from extproc.envoy.attributes import CLIENT_CERTIFICATE, DETAILS, SOURCE, VERIFIED_CLIENTS
 from extproc.envoy.replies import (
     NAMESPACE,
     OVERLOADED,
@@ -30,6 +32,9 @@ _FILTERS = f"{_TYPE}.filters.http"
 
 
 CERTIFICATE = "listener"
+CLIENT_AUTHORITY = "clients"
+# A certificate counts for as long as its connection, and those of workloads often last an hour.
+_VERIFIED_SECONDS = 3600
 SECRETS = "secret."
 SAMPLE, SAMPLE_FILE = "unseen", "sample.json"
 
@@ -53,9 +58,10 @@ def listener(source: Source, *, live: bool = False) -> Json:
     settings = source.config.listen
     manager = {"name": "envoy.filters.network.http_connection_manager", "typed_config": _manager(source, live)}
     chain: Json = {"filters": [manager]}
-    if settings.tls is not None:
+    if (tls := settings.tls) is not None:
         # The timeouts of HTTP begin after the handshake.
-        chain |= {"transport_socket": _tls(source, live), "transport_socket_connect_timeout": "10s"}
+        chain |= {"transport_socket": _tls(source, tls, live), "transport_socket_connect_timeout": "10s"}
+        chain |= {"name": VERIFIED_CLIENTS} if tls.client_ca is not None else {}
     return {
         "name": "gateway",
         # Envoy can be told to drain what is inbound while it still answers on its loopback.
@@ -81,10 +87,10 @@ def _manager(source: Source, live: bool) -> Json:
         "path_with_escaped_slashes_action": "UNESCAPE_AND_FORWARD",
         # A connection with half a request's headers is in the way like an idle one, and no other timeout ends it.
         "request_headers_timeout": "10s",
-        **limits.streams(source.config.limits),
+        **limits.streams(source.config.limits, _VERIFIED_SECONDS if _verifies_clients(source) else None),
         "stream_idle_timeout": "900s",
         "http_filters": [
-            {"name": "envoy.filters.http.ext_proc", "typed_config": _processor()},
+            {"name": "envoy.filters.http.ext_proc", "typed_config": _processor(source)},
             {"name": "envoy.filters.http.rbac", "typed_config": _guard()},
             {
                 "name": "envoy.filters.http.router",
@@ -97,7 +103,13 @@ def _manager(source: Source, live: bool) -> Json:
     }
 
 
-def _processor() -> Json:
+def _verifies_clients(source: Source) -> bool:
+    tls = source.config.listen.tls
+    return tls is not None and tls.client_ca is not None
+
+
+def _processor(source: Source) -> Json:
+    certificate = CLIENT_CERTIFICATE if source.config.authentication.certificates is not None else ()
     return {
         "@type": f"{_FILTERS}.ext_proc.v3.ExternalProcessor",
         "grpc_service": {
@@ -112,8 +124,8 @@ def _processor() -> Json:
             "response_trailer_mode": "SKIP",
         },
         "allow_mode_override": True,
-        "request_attributes": ["source.address"],
-        "response_attributes": ["response.code_details"],
+        "request_attributes": [SOURCE, *certificate],
+        "response_attributes": [DETAILS],
         "message_timeout": "5s",
         "status_on_error": {"code": "ServiceUnavailable"},
         "mutation_rules": {"allow_all_routing": True, "allow_envoy": True},
@@ -181,18 +193,31 @@ def certificate(source: Source, tls: Tls) -> Json:
     }
 
 
-def _tls(source: Source, live: bool) -> Json:
-    assert source.config.listen.tls is not None
+def client_authority(source: Source, client_ca: Path) -> Json:
+    return {"trusted_ca": {"filename": str(source.resolve(client_ca))}}
+
+
+def _tls(source: Source, tls: ListenTls, live: bool) -> Json:
     context: Json = {"alpn_protocols": ["h2", "http/1.1"]}
     if live:
         context["tls_certificate_sds_secret_configs"] = [watched_secret(CERTIFICATE)]
     else:
-        context["tls_certificates"] = [certificate(source, source.config.listen.tls)]
+        context["tls_certificates"] = [certificate(source, tls)]
+    clients: Json = {}
+    if tls.client_ca is not None:
+        if live:
+            context["validation_context_sds_secret_config"] = watched_secret(CLIENT_AUTHORITY)
+        else:
+            context["validation_context"] = client_authority(source, tls.client_ca)
+        clients["require_client_certificate"] = tls.client_certificate == "required"
+        # Certificates are not verified again when a session is resumed, which may be days later.
+        clients |= {"disable_stateless_session_resumption": True, "disable_stateful_session_resumption": True}
     return {
         "name": "envoy.transport_sockets.tls",
         "typed_config": {
             "@type": f"{_TYPE}.transport_sockets.tls.v3.DownstreamTlsContext",
             "common_tls_context": context,
+            **clients,
         },
     }
 

@@ -1,10 +1,11 @@
 """One request's state machine: synchronous and pure. Policy has passed before an event arrives here."""
 
 from enum import Enum, auto
+from typing import TypeVar
 
 import msgspec
 
-from extproc.config.endpoints import Operation, dialect_of
+from extproc.config.endpoints import dialect_of
 from extproc.errors import NO_BODY, Kind, Reason, Rejection
 from extproc.events import (
     Action,
@@ -22,18 +23,34 @@ from extproc.events import (
     Silence,
 )
 from extproc.gateway import record
-from extproc.gateway.answer import Answer, ids, other_names
+from extproc.gateway.answer import Answer
+from extproc.gateway.client_answer import Attempt, ids, other_names
 from extproc.gateway.passed import PassedAnswer, accept_encoding
+from extproc.gateway.preparation import job_of
 from extproc.gateway.settings import Settings
 from extproc.policy.authentication.credential import REQUEST_HEADERS
-from extproc.policy.facts import Facts
+from extproc.policy.facts import (
+    ANONYMOUS,
+    Accepted,
+    Admitted,
+    BodyRead,
+    Caller,
+    Examined,
+    Identified,
+    LightBody,
+    Listing,
+    Located,
+    ModelFound,
+    PreparedBody,
+    Request,
+    ToProvider,
+)
 from extproc.providers.profiles import Profile
-from extproc.providers.providers import Resolved
 from extproc.translate import model_lists, models
-from extproc.translate.for_messages.reply import said
-from extproc.translate.identity.reply import EVENTS
-from extproc.translate.job import Counted, Job, Said, pair_of, request_for
-from extproc.translate.pair import Target, Translated
+from extproc.translate.dialects.messages.write_answer import own_answer
+from extproc.translate.job import Counted, Job, Outcome, Said, pair_of, request_for
+from extproc.translate.pair import Translated
+from extproc.translate.same_dialect.reply import EVENTS
 from extproc.wire.paths import known_query
 from extproc.wire.rejections import rejection_body, rejection_status
 
@@ -50,6 +67,9 @@ _SLOW_BODY = Rejection(
 )
 
 _NOTHING_ASKED = Translated(path="", body=b"", stream=False, model="")
+
+
+S = TypeVar("S", bound=Located)
 
 
 class Phase(Enum):
@@ -79,36 +99,82 @@ class OutOfOrder(Exception):
 
 
 class Exchange:
-    def __init__(self, facts: Facts, settings: Settings) -> None:
-        self.facts = facts
+    def __init__(self, request: Request, settings: Settings) -> None:
+        """`request`: what is known before its headers are here, which is when it began."""
+        self.call: Located = Located(request=request)
+        """The stage that it has reached at the headers."""
         self.phase = Phase.NEW
+        self._body: BodyRead | ModelFound | Examined | None = None
+        """The stage that it has reached at the body; gone when the request is, for an answer may take minutes."""
+        self._body_deadline: float | None = None
         self._settings = settings
-        self._answer = Answer(facts, settings)
+        self.answer = Answer(self.call, settings)
         self._passed: PassedAnswer | None = None
-        self._now = 0.0
-        self._body_deadline = 0.0
+
+    @property
+    def caller(self) -> Caller:
+        return self.call.caller if isinstance(self.call, Identified) else ANONYMOUS
 
     @property
     def deadline(self) -> float | None:
         """When the exchange wants to know that nothing has come, in Unix seconds; None: it can wait."""
-        if self.phase is Phase.ADMITTED and not self.facts.body_arrived:
+        if self.phase is Phase.ADMITTED:
             return self._body_deadline
-        return self._answer.deadline if self.phase is Phase.ANSWERING else None
+        return self.answer.deadline if self.phase is Phase.ANSWERING else None
 
     def check(self, event: Event) -> None:
         """Raises OutOfOrder if the event cannot come now."""
         if self.phase not in NEXT[type(event)]:
             raise OutOfOrder(f"{type(event).__name__} in {self.phase.name}")
 
+    def reach(self, call: S) -> S:
+        """So much is known of the call at its headers; returns it."""
+        self.call = call
+        return call
+
+    def body_arrived(self) -> Admitted:
+        """The body's time is no longer counted. Returns the call. Raises OutOfOrder."""
+        if not isinstance(self.call, Admitted):
+            raise OutOfOrder(f"a body in {self.phase.name}")
+        self._body_deadline = None
+        return self.call
+
+    def reach_body(self, body: BodyRead | ModelFound | Examined) -> None:
+        """So much is known of its body."""
+        self._body = body
+
+    def accept(self, call: Accepted, now: float, *, end: bool) -> Action:
+        """Policy has let the headers pass, and the call has reached this stage. `end`: no body follows; `now`: Unix
+        seconds."""
+        match call:
+            case Admitted():
+                return self.reject(NO_BODY) if end else self._await_body(call, now)
+            case ToProvider():
+                return self._list_models(call, now) if _is_foreign_list(call, end=end) else self._pass(call)
+            case Listing():
+                request, merged = call.request, self._settings.merged_models
+                listed = models.listing(call.models, call.dialect, request.path, request.query, merged)
+                return self.reject(listed) if isinstance(listed, Rejection) else self._ok(listed)
+            case _:
+                return self._ok(b"")
+
+    def send(self, asked: Examined, now: float) -> Action:
+        """Policy has let the body pass. `now`: Unix seconds."""
+        job, outcome = _translated(asked)
+        match outcome:
+            case Rejection():
+                return self.reject(outcome)
+            case Counted():
+                return self._count(outcome, job)
+            case Said():
+                return self._say(outcome, job)
+            case Translated():
+                return self._forward(asked, job, outcome, now)
+
     def handle(self, event: Event, now: float) -> list[Action]:
-        """`now`: Unix seconds. Raises OutOfOrder."""
+        """What follows without policy. `now`: Unix seconds. Raises OutOfOrder."""
         self.check(event)
-        self._now = now
         match event:
-            case RequestHeaders():
-                return [self._admit(event)]
-            case RequestBody():
-                return [self._send()]
             case ResponseHeaders() if self._passed is not None:
                 return [self._pass_answer(self._passed.on_headers(event))]
             case ResponseBody() if self._passed is not None:
@@ -116,19 +182,21 @@ class Exchange:
                 return [self._passed.on_body(event)]
             case ResponseHeaders():
                 self.phase = Phase.ANSWERING
-                return self._answer.begins(event, now)
+                return self.answer.on_headers(event, now)
             case ResponseBody():
-                return self._answer.goes_on(event, now)
+                return self.answer.on_body(event, now)
             case Silence() if self.phase is Phase.ADMITTED:
                 return [self.reject(_SLOW_BODY)]
             case Silence():
-                return self._answer.silence(now)
+                return self.answer.on_deadline(now)
+            case RequestHeaders() | RequestBody():
+                raise OutOfOrder(f"{type(event).__name__} without policy")
 
     def reject(self, rejection: Rejection) -> Action:
         """Answer for ourselves; nothing has gone upstream and nothing will."""
-        body = rejection_body(self.facts.dialect, rejection, self.facts.request_id)
+        body = rejection_body(self.call.dialect, rejection, self.call.request.request_id)
         headers = {**dict(rejection.headers), "x-translation-error": "1"}
-        status = rejection_status(self.facts.dialect, rejection)
+        status = rejection_status(self.call.dialect, rejection)
         return self._respond(status, headers, body, record.of_rejection(rejection), rejection.detail)
 
     def fail(self) -> list[Action]:
@@ -137,132 +205,92 @@ class Exchange:
         rejection = Rejection(
             kind=Kind.API, message="internal translation error", reason=Reason.INTERNAL, detail="internal"
         )
-        if self.phase is Phase.DONE or self._answer.over:
+        if self.phase is Phase.DONE or self.answer.over:
             raise OutOfOrder("failed after the end")
         if self.phase is Phase.ANSWERING:
-            return self._answer.fail(rejection)
+            return self.answer.fail(rejection)
         return [self.reject(rejection)]
 
-    def _admit(self, event: RequestHeaders) -> Action:
-        assert self.facts.endpoint is not None
-        match self.facts.endpoint.operation:
-            case Operation.PROBE:
-                return self._ok(b"")
-            case Operation.LIST_MODELS:
-                facts, merged = self.facts, self._settings.merged_models
-                listed = models.listing(facts.models, facts.dialect, facts.path, facts.query, merged)
-                return self.reject(listed) if isinstance(listed, Rejection) else self._ok(listed)
-            case Operation.GENERATE | Operation.COUNT_TOKENS if event.end:
-                return self.reject(NO_BODY)
-            case Operation.GENERATE | Operation.COUNT_TOKENS:
-                self.phase = Phase.ADMITTED
-                self._body_deadline = self._now + self._settings.body_time.seconds(
-                    self.facts.headers.get("content-length")
-                )
-                return AwaitBody(record.of_request(self.facts, self._settings.claims))
-            case Operation.PASSTHROUGH:
-                return self._list_models() if self._is_foreign_list(event) else self._pass()
+    def _await_body(self, call: Admitted, now: float) -> AwaitBody:
+        self.phase = Phase.ADMITTED
+        self.answer = Answer(call, self._settings)
+        seconds = self._settings.body_time.seconds(call.request.headers.get("content-length"))
+        self._body_deadline = now + seconds
+        return AwaitBody(record.of_request(call, self._settings.claims))
 
-    def _pass(self) -> Pass:
+    def _pass(self, call: ToProvider) -> Pass:
         """Path, query and body go on as they are, the credential is the provider's."""
         self.phase = Phase.PASSED
-        provider = self.facts.provider
-        assert provider is not None
-        self._passed = PassedAnswer(self.facts, provider)
-        query = f"?{self.facts.query}" if self.facts.query else ""
+        self._passed = PassedAnswer(call)
+        request, provider = call.request, call.provider
+        path = provider.path(request.path)
         headers = {
-            ":path": provider.path(self.facts.path) + query,
-            "accept-encoding": accept_encoding(self.facts.headers),
-            **self._trace(),
-            **provider.credential_headers(dialect_of(provider.path(self.facts.path), self.facts.headers)),
+            ":path": path + (f"?{request.query}" if request.query else ""),
+            "accept-encoding": accept_encoding(request.headers),
+            **_trace(request),
+            **provider.credential_headers(dialect_of(path, request.headers)),
         }
-        fields = record.of_request(self.facts, self._settings.claims) | record.of_provider(provider)
-        remove = other_names(self.facts.headers, REQUEST_HEADERS | headers.keys())
-        return Pass(headers, remove, fields | record.verdict(provider))
+        remove = other_names(request.headers, REQUEST_HEADERS | headers.keys())
+        return Pass(headers, remove, self._record_of_passed(call))
 
     def _pass_answer(self, action: PassAnswer) -> PassAnswer:
         self.phase = Phase.PASSED_ERROR if action.read_body else Phase.DONE
         return action
 
-    def _is_foreign_list(self, event: RequestHeaders) -> bool:
-        """A list of models that comes in another shape than the caller reads."""
-        facts, provider = self.facts, self.facts.provider
-        if facts.method != "GET" or not event.end or provider is None or not model_lists.is_list(facts.path):
-            return False
-        # All that the provider speaks is of the other vendor.
-        return {dialect == "messages" for dialect in provider.dialects} == {facts.dialect != "messages"}
-
-    def _list_models(self) -> Pass:
-        facts, provider = self.facts, self.facts.provider
-        assert provider is not None
-        lists = model_lists.ModelLists(facts.dialect, facts.path, facts.query)
-        self._answer.expect(lists, _NOTHING_ASKED, provider, self._now)
+    def _list_models(self, call: ToProvider, now: float) -> Pass:
+        request, provider = call.request, call.provider
+        lists = model_lists.ModelLists(call.dialect, request.path, request.query)
+        self.answer = Answer(call, self._settings, Attempt(lists, _NOTHING_ASKED, provider, now))
         self.phase = Phase.SENT
-        query = model_lists.query_for(facts.dialect, facts.path)
-        version = {} if facts.dialect == "messages" else {"anthropic-version": Profile().anthropic_version}
+        query = model_lists.query_for(call.dialect, request.path)
+        version = {} if call.dialect == "messages" else {"anthropic-version": Profile().anthropic_version}
         headers = {
-            ":path": provider.path(facts.path) + (f"?{query}" if query else ""),
+            ":path": provider.path(request.path) + (f"?{query}" if query else ""),
             "accept": "application/json",
             "accept-encoding": "identity",
             "user-agent": USER_AGENT,
             **version,
             **provider.credential_headers(provider.dialects[0]),
         }
-        fields = record.of_request(facts, self._settings.claims) | record.of_provider(provider)
-        remove = other_names(facts.headers, headers.keys() | UPSTREAM_HEADERS)
-        return Pass(headers, remove, fields | record.verdict(provider), read_answer=True)
+        remove = other_names(request.headers, headers.keys() | UPSTREAM_HEADERS)
+        return Pass(headers, remove, self._record_of_passed(call), read_answer=True)
 
-    def _send(self) -> Action:
-        resolved = self.facts.resolved
-        assert resolved is not None
-        job, outcome = job_of(self.facts), self.facts.prepared
-        if outcome is None:
-            outcome = request_for(job, self.facts.body)
-        match outcome:
-            case Rejection():
-                return self.reject(outcome)
-            case Counted():
-                return self._count(outcome, job)
-            case Said():
-                return self._say(outcome, job)
-            case _:
-                assert isinstance(outcome, Translated)
-        pair = pair_of(job)
-        assert pair is not None and not isinstance(pair, Rejection)
-        self._answer.expect(pair, outcome.without_body(), resolved.provider, self._now)
-        # A stream may last for minutes; nothing needs the client's body any more.
-        self.facts.body, self.facts.raw_body, self.facts.prepared = {}, b"", None
-        self.phase = Phase.SENT
-        return self._forward(outcome, resolved)
+    def _record_of_passed(self, call: ToProvider) -> Record:
+        known = record.of_request(call, self._settings.claims)
+        return known | record.of_provider(call.provider) | record.verdict(call.provider)
 
     def _say(self, found: Said, job: Job) -> Action:
         """What a model shall know comes as an answer."""
-        answer = said(found.text, self.facts.model, self.facts.request_id, stream=found.stream)
+        answer = own_answer(found.text, job.model, job.target.nonce, stream=found.stream)
         headers = {"content-type": EVENTS} if found.stream else {}
         warning = {} if job.target.profile.strictness == "silent" else {"x-translation-warnings": _NO_SEARCH}
         return self._ok(answer, headers | warning, {"warnings": _NO_SEARCH})
 
-    def _forward(self, asked: Translated, resolved: Resolved) -> Forward:
-        provider = resolved.provider
+    def _forward(self, asked: Examined, job: Job, translated: Translated, now: float) -> Forward:
+        call, resolved = asked.call, asked.resolved
+        request, provider = call.request, resolved.provider
+        pair = pair_of(job)
+        assert pair is not None and not isinstance(pair, Rejection), "what is translated has a translator"
+        attempt = Attempt(pair, translated.without_body(), provider, now)
+        self.answer = Answer(call, self._settings, attempt)
+        self._body = None
+        self.phase = Phase.SENT
         # Our translations know no query.
-        query = known_query(self.facts.query) if self.facts.dialect in resolved.dialects else ""
+        query = known_query(request.query) if call.dialect in resolved.dialects else ""
         headers = {
-            ":path": provider.path(asked.path, root=asked.root) + query,
+            ":path": provider.path(translated.path, root=translated.root) + query,
             "content-type": "application/json",
-            "content-length": str(len(asked.body)),
-            "accept": "text/event-stream" if asked.stream else "application/json",
+            "content-length": str(len(translated.body)),
+            "accept": "text/event-stream" if translated.stream else "application/json",
             "accept-encoding": "identity",
             "user-agent": USER_AGENT,
-            **asked.headers,
-            **self._trace(),
-            **provider.credential_headers("messages" if asked.path.startswith("/v1/messages") else "chat"),
+            **translated.headers,
+            **_trace(request),
+            **provider.credential_headers("messages" if translated.path.startswith("/v1/messages") else "chat"),
         }
-        fields = record.of_model(self.facts) | record.of_translation(asked) | record.verdict(provider)
-        remove = other_names(self.facts.headers, headers.keys() | UPSTREAM_HEADERS)
-        return Forward(headers, remove, asked.body, fields)
-
-    def _trace(self) -> dict[str, str]:
-        return self.facts.span.headers if self.facts.span is not None else {}
+        fields = record.of_model(asked) | record.of_translation(translated) | record.verdict(provider)
+        remove = other_names(request.headers, headers.keys() | UPSTREAM_HEADERS)
+        return Forward(headers, remove, translated.body, fields)
 
     def _count(self, found: Counted, job: Job) -> Action:
         silent = job.target.profile.strictness == "silent"
@@ -274,28 +302,28 @@ class Exchange:
 
     def _respond(self, status: int, headers: dict[str, str], body: bytes, fields: Record, details: str) -> Respond:
         self.phase = Phase.DONE
-        known = record.of_request(self.facts, self._settings.claims) | record.of_model(self.facts)
-        headers = {"content-type": "application/json", **headers, **ids(self.facts.request_id)}
+        known = record.of_request(self.call, self._settings.claims)
+        known |= record.of_model(self._body) if self._body is not None else {}
+        headers = {"content-type": "application/json", **headers, **ids(self.call.request.request_id)}
         return Respond(status, headers, body, known | fields | {record.ANSWERED: True}, details)
 
 
-def job_of(facts: Facts) -> Job:
-    """What the provider's request is made from, when the model is known."""
-    resolved = facts.resolved
-    assert resolved is not None and facts.endpoint is not None
-    target = Target(
-        profile=resolved.profile,
-        model=resolved.upstream,
-        nonce=facts.request_id,
-        now=facts.started,
-        headers=facts.headers.as_dict(),
-        raw=facts.raw_body,
-    )
-    return Job(
-        dialect=facts.dialect,
-        provider=resolved.dialects,
-        model=facts.model,
-        settings=resolved.settings(facts.dialect),
-        counting=facts.endpoint.operation is Operation.COUNT_TOKENS,
-        target=target,
-    )
+def _translated(asked: Examined) -> tuple[Job, Outcome]:
+    match asked.body:
+        case LightBody(raw, members):
+            job = job_of(asked.call, asked.model, asked.resolved, raw)
+            return job, request_for(job, members)
+        case PreparedBody(outcome=outcome):
+            return job_of(asked.call, asked.model, asked.resolved), outcome
+
+
+def _is_foreign_list(call: ToProvider, *, end: bool) -> bool:
+    """A list of models that comes in another shape than the caller reads."""
+    if call.request.method != "GET" or not end or not model_lists.is_list(call.request.path):
+        return False
+    # All that the provider speaks is of the other vendor.
+    return {dialect == "messages" for dialect in call.provider.dialects} == {call.dialect != "messages"}
+
+
+def _trace(request: Request) -> dict[str, str]:
+    return request.span.headers if request.span is not None else {}

@@ -3,28 +3,28 @@
 import os
 import re
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from extproc.config import loading, processor_tls
-from extproc.config.endpoints import Endpoints, Operation
+from extproc.config.endpoints import READS_BODY, Endpoints, Operation
 from extproc.config.files import Files
 from extproc.config.loading import Fault, Invalid, Source
 from extproc.config.schema import Config
 from extproc.errors import Rejection
 from extproc.events import Action, Event, RequestBody, RequestHeaders, ResponseHeaders
-from extproc.gateway.exchange import Exchange, job_of
-from extproc.gateway.preparation import Prepare, Task, prepare_here
+from extproc.gateway.exchange import Exchange
+from extproc.gateway.preparation import Examine, Prepare, prepare_here
 from extproc.gateway.settings import BodyTime, Settings
-from extproc.policy.admit import AdmissionControl, InFlight, caller_id
+from extproc.policy.admit import AdmissionControl, InFlight
 from extproc.policy.authentication.authenticate import Authenticate
-from extproc.policy.authorization.authorize import Authorize, AuthorizeModel, CheckBody
+from extproc.policy.authorization.authorize import Authorize, AuthorizeModel
 from extproc.policy.authorization.body import Bounds
 from extproc.policy.authorization.rules import Rules
-from extproc.policy.facts import Facts
+from extproc.policy.facts import Accepted, Admitted, Examined, Listing, Located, Request
 from extproc.policy.keys.key_sets import KeySets
 from extproc.policy.keys.remote_keys import RemoteKeys
 from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, ReadBody
@@ -33,48 +33,32 @@ from extproc.providers.providers import Catalogue
 from extproc.translate import models
 from extproc.wire.paths import canonical
 
-_UUID = re.compile(r"[0-9a-f]{32}")
+if TYPE_CHECKING:
+    from extproc.gateway.tracing import Trace
 
-Step = Callable[[Facts, float], Awaitable[Rejection | None]]
+_UUID = re.compile(r"[0-9a-f]{32}")
 
 
 class ListModels:
-    """Sets `facts.models` to what the caller may use: all that can be listed, or the one that is asked for, which may
-    be a name that only a pattern fits."""
+    """Finds the models that the caller may use: all that can be listed, or the one that is asked for, which may be a
+    name that only a pattern fits."""
 
     def __init__(self, catalogue: Catalogue, authorize: AuthorizeModel) -> None:
         self._catalogue = catalogue
         self._authorize = authorize
 
-    async def __call__(self, facts: Facts, now: float) -> Rejection | None:
-        if facts.endpoint is not None and facts.endpoint.operation is Operation.LIST_MODELS:
-            wanted = models.wanted(facts.path)
-            names = [wanted] if wanted else self._catalogue.names()
-            found = [resolved for name in names if (resolved := self._catalogue.resolve(name))]
-            facts.models = tuple(resolved for resolved in found if self._authorize.permits(facts, resolved))
-        return None
-
-
-class PrepareHeavyBody:
-    """Sets `facts.features` and `facts.prepared` of a heavy body."""
-
-    def __init__(self, rules: Rules, bounds: Bounds, seconds: float, prepare: Prepare) -> None:
-        self._rules = rules
-        self._bounds = bounds
-        self._seconds = seconds
-        self._prepare = prepare
-
-    async def __call__(self, facts: Facts, now: float) -> Rejection | None:
-        if not facts.heavy:
-            return None
-        job = job_of(facts)
-        job = msgspec.structs.replace(job, target=msgspec.structs.replace(job.target, raw=b""))
-        task = Task(job, self._bounds, self._seconds, self._rules.read_body(facts, facts.resolved))
-        done = await self._prepare(facts.raw_body, task, " ".join(caller_id(facts)))
-        if done.features is None:
-            return done.rejection
-        facts.features, facts.prepared = done.features, done.outcome
-        return None
+    def __call__(self, call: Accepted) -> Listing:
+        wanted = models.wanted(call.request.path)
+        names = [wanted] if wanted else self._catalogue.names()
+        found = [resolved for name in names if (resolved := self._catalogue.resolve(name))]
+        return Listing(
+            request=call.request,
+            dialect=call.dialect,
+            endpoint=call.endpoint,
+            provider=call.provider,
+            caller=call.caller,
+            models=tuple(resolved for resolved in found if self._authorize.permits(call, resolved)),
+        )
 
 
 class Gateway:
@@ -107,54 +91,96 @@ class Gateway:
         self.catalogue = catalogue
         endpoints = Endpoints(settings.routes)
         self._settings = _settings(settings)
-        self._admission = AdmissionControl(settings, in_flight or InFlight())
         limits = settings.limits.body
         bounds = Bounds(limits.tools, limits.turns, limits.parts, limits.values, limits.depth)
-        self._steps: dict[type[Event], tuple[Step, ...]] = {
-            RequestHeaders: (
-                *([trace] if trace is not None else []),
-                FindEndpoint(endpoints, self.providers),
-                authenticate,
-                Authorize(self.rules),
-                CheckRequest(settings.max_body_bytes),
-                ListModels(catalogue, authorize_model),
-                self._admission,
-            ),
-            RequestBody: (
-                self._admission.reserve_body,
-                ReadBody(bounds),
-                FindModel(catalogue),
-                CheckBody(self.rules),
-                PrepareHeavyBody(self.rules, bounds, limits.seconds, prepare),
-                authorize_model,
-            ),
-        }
+        # The steps, in their order: at the headers, at the body.
+        self._trace = trace
+        self._find_endpoint = FindEndpoint(endpoints, self.providers)
+        self._authenticate = authenticate
+        self._authorize = Authorize(self.rules)
+        self._check_request = CheckRequest(settings.max_body_bytes)
+        self._list_models = ListModels(catalogue, authorize_model)
+        self.in_flight = in_flight or InFlight()
+        self._admit = AdmissionControl(settings, self.in_flight)
+        self._read_body = ReadBody(bounds)
+        self._find_model = FindModel(catalogue)
+        self._examine = Examine(self.rules, bounds, limits.seconds, prepare)
+        self._authorize_model = authorize_model
 
     def exchange(self, now: float) -> Exchange:
-        return Exchange(Facts(started=now), self._settings)
+        return Exchange(Request(started=now), self._settings)
 
     def ended(self, exchange: Exchange) -> None:
         """Called once, when nothing more will come."""
-        self._admission.release(exchange.facts)
+        if isinstance(exchange.call, Admitted):
+            exchange.call.admission.release()
 
     def decides(self, event: Event) -> bool:
         """Policy has a say in it and may wait; any other event is for `go_on`."""
-        return type(event) in self._steps
+        return isinstance(event, RequestHeaders | RequestBody)
 
     async def handle(self, exchange: Exchange, event: Event, now: float) -> list[Action]:
         """`now`: Unix seconds. What to do about the event, in order. Raises exchange.OutOfOrder."""
         exchange.check(event)
-        _note(exchange.facts, event)
-        for step in self._steps.get(type(event), ()):
-            if rejection := await step(exchange.facts, now):
-                return [exchange.reject(rejection)]
-        return self.go_on(exchange, event, now)
+        match event:
+            case RequestHeaders():
+                accepted = await self.at_headers(exchange, event, now)
+                if isinstance(accepted, Rejection):
+                    return [exchange.reject(accepted)]
+                return [exchange.accept(accepted, now, end=event.end)]
+            case RequestBody():
+                examined = await self.at_body(exchange, event)
+                return [exchange.reject(examined) if isinstance(examined, Rejection) else exchange.send(examined, now)]
+            case _:
+                return self.go_on(exchange, event, now)
 
     def go_on(self, exchange: Exchange, event: Event, now: float) -> list[Action]:
         """What follows without asking policy. Raises exchange.OutOfOrder."""
-        if isinstance(event, ResponseHeaders):
-            self._admission.release_body(exchange.facts)
+        if isinstance(event, ResponseHeaders) and isinstance(exchange.call, Admitted):
+            exchange.call.admission.release_body()
         return exchange.handle(event, now)
+
+    async def at_headers(self, exchange: Exchange, event: RequestHeaders, now: float) -> Accepted | Rejection:
+        """Policy for the request's headers, step by step; what is refused here is never buffered."""
+        request = _request(event, exchange.call.request.started)
+        exchange.reach(Located(request=request))
+        if self._trace is not None:
+            span = self._trace.begin(request.headers, request.started)
+            request = msgspec.structs.replace(request, span=span)
+        located = exchange.reach(self._find_endpoint(request))
+        identified = await self._authenticate(located, now)
+        if isinstance(identified, Rejection):
+            return identified
+        exchange.reach(identified)
+        if refused := self._authorize(identified):
+            return refused
+        accepted = self._check_request(identified)
+        if isinstance(accepted, Rejection):
+            return accepted
+        operation = accepted.endpoint.operation
+        if operation is Operation.LIST_MODELS:
+            return exchange.reach(self._list_models(accepted))
+        admitted = self._admit(accepted) if operation in READS_BODY else accepted
+        return admitted if isinstance(admitted, Rejection) else exchange.reach(admitted)
+
+    async def at_body(self, exchange: Exchange, event: RequestBody) -> Examined | Rejection:
+        """Policy for the body, step by step, once it is here."""
+        call = exchange.body_arrived()
+        if refused := call.admission.reserve_body(len(event.body)):
+            return refused
+        read = self._read_body(call, event.body)
+        if isinstance(read, Rejection):
+            return read
+        exchange.reach_body(read)
+        found = self._find_model(read)
+        if isinstance(found, Rejection):
+            return found
+        exchange.reach_body(found)
+        examined = await self._examine(found)
+        if isinstance(examined, Rejection):
+            return examined
+        exchange.reach_body(examined)
+        return self._authorize_model(examined) or examined
 
 
 def _settings(config: Config) -> Settings:
@@ -167,7 +193,7 @@ def _settings(config: Config) -> Settings:
     )
 
 
-def _trace(source: Source, environ: Mapping[str, str], faults: list[Fault]) -> Step | None:
+def _trace(source: Source, environ: Mapping[str, str], faults: list[Fault]) -> "Trace | None":
     settings = source.config.tracing
     if settings is None:
         return None
@@ -223,19 +249,19 @@ def _also(rest: Source, environ: Mapping[str, str] | None, known: list[str]) -> 
     return []
 
 
-def _note(facts: Facts, event: Event) -> None:
-    match event:
-        case RequestHeaders(headers, _, source):
-            facts.headers = headers
-            facts.source = source.rpartition(":")[0].strip("[]")
-            facts.method = headers.get(":method")
-            path, _, facts.query = headers.get(":path").partition("?")
-            facts.path = canonical(path)
-            facts.request_id = _request_id(headers.get("x-request-id"))
-        case RequestBody(body):
-            facts.raw_body, facts.body_arrived = body, True
-        case _:
-            pass
+def _request(event: RequestHeaders, started: float) -> Request:
+    headers = event.headers
+    path, _, query = headers.get(":path").partition("?")
+    return Request(
+        started=started,
+        method=headers.get(":method"),
+        path=canonical(path),
+        query=query,
+        headers=headers,
+        source=event.source.rpartition(":")[0].strip("[]"),
+        certificate=event.certificate,
+        request_id=_request_id(headers.get("x-request-id")),
+    )
 
 
 def _request_id(given: str) -> str:

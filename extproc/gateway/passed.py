@@ -6,8 +6,7 @@ import zlib
 
 from extproc.errors import Kind, Reason, Rejection
 from extproc.events import Action, Headers, PassAnswer, ReplaceBody, ResponseBody, ResponseHeaders
-from extproc.policy.facts import Facts
-from extproc.providers.providers import Provider
+from extproc.policy.facts import ToProvider
 from extproc.wire.rejections import rejection_body
 
 # They act on the client beyond this answer, under the gateway's name.
@@ -26,9 +25,9 @@ _REASON = {429: Kind.RATE_LIMIT, 401: Kind.API, 403: Kind.PERMISSION, 404: Kind.
 
 
 class PassedAnswer:
-    def __init__(self, facts: Facts, provider: Provider) -> None:
-        self._facts = facts
-        self._provider = provider
+    def __init__(self, call: ToProvider) -> None:
+        self._call = call
+        self._provider = call.provider
         self._answer = ResponseHeaders(0, Headers(), end=True)
 
     def on_headers(self, event: ResponseHeaders) -> PassAnswer:
@@ -82,7 +81,7 @@ class PassedAnswer:
             reason=Reason.UPSTREAM,
             status=status,
         )
-        return rejection_body(self._facts.dialect, rejection, self._facts.request_id)
+        return rejection_body(self._call.dialect, rejection, self._call.request.request_id)
 
 
 def _binds(name: str, value: str) -> bool:

@@ -7,19 +7,21 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from extproc.errors import Rejection
+from extproc.config.endpoints import Operation
+from extproc.errors import Rejection, invalid
+from extproc.policy.admit import CallerId, caller_id
 from extproc.policy.authorization import asked, body_checks
 from extproc.policy.authorization.body import Bounds, Json, read
-from extproc.translate.chat_on_messages.asked import Asked as ChatAsked
-from extproc.translate.counters import AskedForCount
-from extproc.translate.for_messages.asked import Asked
-from extproc.translate.identity.asked import Passed
+from extproc.policy.authorization.rules import Rules
+from extproc.policy.facts import Admitted, Examined, HeavyBody, ModelFound, PreparedBody
+from extproc.providers.providers import Resolved
+from extproc.translate.counters import CountRequest
 from extproc.translate.job import Counted, Job, Outcome, Said, request_for
-from extproc.translate.pair import Translated
-from extproc.translate.responses_on_messages.asked import Asked as ResponsesAsked
+from extproc.translate.pair import Target, Translated
+from extproc.translate.same_dialect.passed import Passed
 from extproc.translate.translated import TranslatedRequest
 
-Request = Asked | AskedForCount | Passed | ChatAsked | ResponsesAsked | TranslatedRequest
+Request = CountRequest | Passed | TranslatedRequest
 """Every kind of translated request."""
 
 
@@ -77,3 +79,53 @@ def prepare(raw: bytes, task: Task) -> Prepared:
 async def prepare_here(raw: bytes, task: Task, _caller: str) -> Prepared:
     """Where nothing else waits."""
     return prepare(raw, task)
+
+
+class Examine:
+    """Refuses a body that rules might read otherwise than the provider does; has a heavy one prepared."""
+
+    def __init__(self, rules: Rules, bounds: Bounds, seconds: float, prepare: Prepare) -> None:
+        """`seconds`: CPU time that preparing a body may take; `prepare`: who does it."""
+        self._rules = rules
+        self._bounds = bounds
+        self._seconds = seconds
+        self._prepare = prepare
+
+    async def __call__(self, found: ModelFound) -> Examined | Rejection:
+        call, model, resolved = found.call, found.model, found.resolved
+        every_depth = self._rules.read_body(call, resolved)
+        body = found.body
+        if isinstance(body, HeavyBody):
+            task = Task(job_of(call, model, resolved), self._bounds, self._seconds, every_depth)
+            prepared = await self._prepared(body.raw, task, caller_id(call))
+            return prepared if isinstance(prepared, Rejection) else Examined(call, prepared, model, resolved)
+        if refused := body_checks.refusal(body.raw, body.members, call.dialect, every_depth=every_depth):
+            return refused
+        return Examined(call, body, model, resolved)
+
+    async def _prepared(self, raw: bytes, task: Task, caller: CallerId) -> PreparedBody | Rejection:
+        done = await self._prepare(raw, task, " ".join(caller))
+        if done.features is None:
+            return done.rejection or invalid("", "the body cannot be read")
+        return PreparedBody(raw, done.features, done.outcome)
+
+
+def job_of(call: Admitted, model: str, resolved: Resolved, raw: bytes = b"") -> Job:
+    """What the provider's request is made from. `raw`: the body, where it is translated here."""
+    request = call.request
+    target = Target(
+        profile=resolved.profile,
+        model=resolved.upstream,
+        nonce=request.request_id,
+        now=request.started,
+        headers=request.headers.as_dict(),
+        raw=raw,
+    )
+    return Job(
+        dialect=call.dialect,
+        provider=resolved.dialects,
+        model=model,
+        settings=resolved.settings(call.dialect),
+        counting=call.endpoint.operation is Operation.COUNT_TOKENS,
+        target=target,
+    )

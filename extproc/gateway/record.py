@@ -6,7 +6,7 @@ import re
 from extproc.config.endpoints import Operation
 from extproc.errors import Rejection
 from extproc.events import Record
-from extproc.policy.facts import Facts
+from extproc.policy.facts import BodyRead, Caller, Examined, Identified, Located, ModelFound
 from extproc.printable import printable
 from extproc.providers.providers import Provider
 from extproc.translate.pair import Outcome, Translated, Usage
@@ -45,19 +45,23 @@ _OPERATIONS = {
 }
 
 
-def of_request(facts: Facts, claims: list[str]) -> Record:
-    """Who asks for what; known when the caller is."""
-    record: Record = {"request_id": facts.request_id, "http.path": facts.path, "protocol": "llm"}
-    record[DIALECT] = facts.dialect
-    if facts.endpoint is not None:
-        record["endpoint"] = facts.endpoint.name
-        record[OPERATION] = _OPERATIONS[facts.endpoint.operation]
-    if facts.caller.claims:
-        record["jwt.sub"] = facts.caller.subject
-        record["jwt.iss"] = facts.caller.issuer
-        for claim in claims:
-            if (value := facts.caller.claims.get(claim)) is not None:
-                record[f"{CALLER}{claim}"] = _shown(value)
+def of_request(call: Located, claims: list[str]) -> Record:
+    """Who asks for what, as far as it is known. `claims`: names of those that go on record."""
+    record: Record = {"request_id": call.request.request_id, "http.path": call.request.path, "protocol": "llm"}
+    record[DIALECT] = call.dialect
+    if call.endpoint is not None:
+        record["endpoint"] = call.endpoint.name
+        record[OPERATION] = _OPERATIONS[call.endpoint.operation]
+    return record | _of_caller(call.caller, claims) if isinstance(call, Identified) else record
+
+
+def _of_caller(caller: Caller, claims: list[str]) -> Record:
+    if not caller.claims:
+        return {}
+    record: Record = {"jwt.sub": caller.subject, "jwt.iss": caller.issuer}
+    for claim in claims:
+        if (value := caller.claims.get(claim)) is not None:
+            record[f"{CALLER}{claim}"] = _shown(value)
     return record
 
 
@@ -90,11 +94,13 @@ def metadata_key(name: str) -> str:
     return name if _PLAIN.fullmatch(name) else CALLER + name.encode().hex()
 
 
-def of_model(facts: Facts) -> Record:
-    record: Record = {"gen_ai.request.model": facts.model[:MAX_NAME]} if facts.model else {}
-    if facts.resolved is not None:
-        record |= of_provider(facts.resolved.provider)
-        record["gen_ai.upstream.model"] = facts.resolved.upstream[:MAX_NAME]
+def of_model(asked: BodyRead | ModelFound | Examined) -> Record:
+    """The model that is asked for, and who serves it, as far as it is known."""
+    name = asked.model[:MAX_NAME] if isinstance(asked.model, str) else ""
+    record: Record = {"gen_ai.request.model": name} if name else {}
+    if not isinstance(asked, BodyRead):
+        record |= of_provider(asked.resolved.provider)
+        record["gen_ai.upstream.model"] = asked.resolved.upstream[:MAX_NAME]
     return record
 
 

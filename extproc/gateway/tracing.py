@@ -21,10 +21,8 @@ from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from extproc.config.schema_records import Tracing
-from extproc.errors import Rejection
-from extproc.events import Record
+from extproc.events import Headers, Record
 from extproc.gateway import record
-from extproc.policy.facts import Facts
 
 log = logging.getLogger("extproc")
 
@@ -38,18 +36,18 @@ _FINISH = "gen_ai.response.finish_reasons"
 
 
 class Trace:
-    """Sets `facts.span`."""
+    """Begins the span of each call."""
 
     def __init__(self, settings: Tracing, headers: Mapping[str, str]) -> None:
         self._pipeline = _pipeline(url_of(settings.endpoint), tuple(headers.items()), settings.sample)
 
-    async def __call__(self, facts: Facts, now: float) -> Rejection | None:
+    def begin(self, headers: Headers, started: float) -> "Span":
+        """`started`: Unix seconds."""
         # Envoy joins repeated headers; what does not parse begins a trace of its own.
-        carrier = {name: facts.headers.get(name) for name in ("traceparent", "tracestate")}
+        carrier = {name: headers.get(name) for name in ("traceparent", "tracestate")}
         parent = _PROPAGATOR.extract(carrier, Context())
-        started = int(facts.started * _NANO)
-        facts.span = Span(self._pipeline.tracer.start_span("call", parent, trace.SpanKind.SERVER, start_time=started))
-        return None
+        kind, nanoseconds = trace.SpanKind.SERVER, int(started * _NANO)
+        return Span(self._pipeline.tracer.start_span("call", parent, kind, start_time=nanoseconds))
 
 
 class _Pipeline:

@@ -3,10 +3,9 @@
 from dataclasses import dataclass, field
 from ipaddress import IPv6Network
 
-from extproc.config.endpoints import READS_BODY
 from extproc.config.schema import Config
 from extproc.errors import Kind, Reason, Rejection
-from extproc.policy.facts import Facts
+from extproc.policy.facts import Accepted, Admitted, Identified
 
 RETRY_AFTER_SECONDS = 2
 IPV6_PREFIX = 64
@@ -39,64 +38,76 @@ class AdmissionControl:
         self._most_of_caller = Load(
             max(1, int(limits.calls * share)), max(settings.max_body_bytes, int(limits.body_bytes * share))
         )
-        self.in_flight = in_flight
+        self._in_flight = in_flight
 
-    async def __call__(self, facts: Facts, now: float) -> Rejection | None:
+    def __call__(self, call: Accepted) -> Admitted | Rejection:
         """Admits the call; runs last at the headers, so that a refused one takes no room."""
-        if facts.endpoint is None or facts.endpoint.operation not in READS_BODY:
-            return None
-        length = facts.headers.get("content-length")
-        if refused := self._refusal(facts, Load(1, int(length) if length.isdecimal() else 0)):
+        key = caller_id(call)
+        length = call.request.headers.get("content-length")
+        if refused := self.refusal(key, Load(1, int(length) if length.isdecimal() else 0)):
             return refused
-        self._add(facts, 1, 0)
-        facts.admitted = True
-        return None
+        self.add(key, 1, 0)
+        return Admitted(
+            request=call.request,
+            dialect=call.dialect,
+            endpoint=call.endpoint,
+            provider=call.provider,
+            caller=call.caller,
+            admission=_Admission(self, key),
+        )
 
-    async def reserve_body(self, facts: Facts, now: float) -> Rejection | None:
-        """Makes room for the body that has arrived."""
-        size = len(facts.raw_body)
-        if refused := self._refusal(facts, Load(0, size)):
-            return refused
-        self._add(facts, 0, size)
-        facts.body_bytes_in_flight = size
-        return None
-
-    def release_body(self, facts: Facts) -> None:
-        """The provider has the body and answers; a stream may last for minutes from here."""
-        if facts.body_bytes_in_flight:
-            self._add(facts, 0, -facts.body_bytes_in_flight)
-            facts.body_bytes_in_flight = 0
-
-    def release(self, facts: Facts) -> None:
-        """The call is over; releasing it twice does nothing."""
-        self.release_body(facts)
-        if facts.admitted:
-            self._add(facts, -1, 0)
-            facts.admitted = False
-
-    def _refusal(self, facts: Facts, more: Load) -> Rejection | None:
-        if _exceeds(self.in_flight.total, more, self._most):
+    def refusal(self, key: CallerId, more: Load) -> Rejection | None:
+        """Why so much more of this caller is too much; None: it is not."""
+        if _exceeds(self._in_flight.total, more, self._most):
             return _OVERLOADED
-        mine = self.in_flight.callers.get(caller_id(facts), _NOTHING)
+        mine = self._in_flight.callers.get(key, _NOTHING)
         return _TOO_MUCH_OF_ONE_CALLER if _exceeds(mine, more, self._most_of_caller) else None
 
-    def _add(self, facts: Facts, calls: int, body_bytes: int) -> None:
-        key = caller_id(facts)
-        mine = self.in_flight.callers.setdefault(key, Load())
-        for load in (self.in_flight.total, mine):
+    def add(self, key: CallerId, calls: int, body_bytes: int) -> None:
+        """Counts them, or takes them off the count."""
+        mine = self._in_flight.callers.setdefault(key, Load())
+        for load in (self._in_flight.total, mine):
             load.calls += calls
             load.body_bytes += body_bytes
         if not mine.calls:
-            del self.in_flight.callers[key]
+            del self._in_flight.callers[key]
 
 
-def caller_id(facts: Facts) -> CallerId:
+class _Admission:
+    """See facts.Admission."""
+
+    def __init__(self, control: AdmissionControl, key: CallerId) -> None:
+        self._control = control
+        self._key = key
+        self._body_bytes = 0
+        self._over = False
+
+    def reserve_body(self, size: int) -> Rejection | None:
+        if refused := self._control.refusal(self._key, Load(0, size)):
+            return refused
+        self._control.add(self._key, 0, size)
+        self._body_bytes += size
+        return None
+
+    def release_body(self) -> None:
+        if self._body_bytes:
+            self._control.add(self._key, 0, -self._body_bytes)
+            self._body_bytes = 0
+
+    def release(self) -> None:
+        self.release_body()
+        if not self._over:
+            self._control.add(self._key, -1, 0)
+            self._over = True
+
+
+def caller_id(call: Identified) -> CallerId:
     """What counts as one caller: the subject of its credential or, without a credential, the address it calls from.
     IPv6 addresses of one /64 network count as one."""
-    caller = facts.caller
+    caller, source = call.caller, call.request.source
     if caller.subject:
         return caller.kind, caller.issuer, caller.subject
-    return "address", "", _network(facts.source) if ":" in facts.source else facts.source
+    return "address", "", _network(source) if ":" in source else source
 
 
 def _network(address: str) -> str:

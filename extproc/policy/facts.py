@@ -1,22 +1,31 @@
-"""What is known of a request so far. Steps add to it; but for the body, nothing is ever taken back."""
+"""What is known of a call, stage by stage. A step of policy takes one stage and returns the next, or a Rejection.
 
-from dataclasses import dataclass, field
+Request ─> Located ─> Identified ─> Accepted ─> Admitted        at the request's headers
+                                    ├ ToProvider                (passes through)
+                                    └ Listing                   (a list of models)
+Admitted ─> BodyRead ─> ModelFound ─> Examined                  at its body
+"""
+
 from typing import Any, Literal, Protocol
 
 import msgspec
 
 from extproc.config.endpoints import Endpoint
-from extproc.events import Headers, Record
+from extproc.errors import Rejection
+from extproc.events import Headers, PeerCertificate, Record
 from extproc.providers.providers import Provider, Resolved
+from extproc.translate.job import Outcome
 from extproc.wire import Dialect
+
+Json = dict[str, Any]
 
 
 class Caller(msgspec.Struct, frozen=True, weakref=True):
-    """The caller, proven by a token or a static key. An anonymous caller has no claims."""
+    """The caller, proven by a token, a static key or a client certificate. An anonymous caller has no claims."""
 
     claims: dict[str, Any]
     """Verified. Of a token's claims, those that rules or records can read."""
-    kind: Literal["jwt", "key", "anonymous"] = "jwt"
+    kind: Literal["jwt", "key", "certificate", "anonymous"] = "jwt"
 
     @property
     def subject(self) -> str:
@@ -43,42 +52,120 @@ class Span(Protocol):
         """`seen`: all that was put on record of the call; `now`: Unix seconds."""
 
 
-@dataclass(slots=True)
-class Facts:
+class Admission(Protocol):
+    """A call's share of what a worker takes on (policy/admit.py)."""
+
+    def reserve_body(self, size: int) -> Rejection | None:
+        """Makes room for a body of so many bytes that has arrived, or returns why there is none."""
+
+    def release_body(self) -> None:
+        """The provider has the body and answers; a stream may last for minutes from here."""
+
+    def release(self) -> None:
+        """The call is over; releasing it twice does nothing."""
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """The request's headers, and what Envoy says of the connection they came on."""
+
     started: float
     """Unix seconds."""
     method: str = ""
     path: str = ""
+    """In the one spelling that rules, routes and providers see, without the query."""
     query: str = ""
-    headers: Headers = field(default_factory=Headers)
-    hidden: frozenset[str] = frozenset()
-    """Names of headers that may hold a credential, besides the usual ones; no rule reads them."""
+    headers: Headers = Headers()
     source: str = ""
     """The address of the peer, without its port."""
+    certificate: PeerCertificate | None = None
+    """The client's, verified by our own listener."""
     request_id: str = ""
-    endpoint: Endpoint | None = None
+    span: Span | None = None
+
+
+class Located(msgspec.Struct, frozen=True, kw_only=True):
+    """What the path asks for is known. Each later stage at the headers is one of these, too."""
+
+    request: Request
     dialect: Dialect = "messages"
-    caller: Caller = ANONYMOUS
-    raw_body: bytes = b""
-    body: dict[str, Any] = field(default_factory=dict)
-    heavy: bool = False
-    """Another process reads the body; `body` stays empty."""
-    model_sent: Any = ""
-    """The member `model` of the body, whatever it is."""
-    features: dict[str, Any] | None = None
-    """What a heavy body asks of the model, as `policy.asked.read` tells it."""
-    prepared: object = None
-    """The `translate.job.Outcome` of a heavy body."""
-    model: str = ""
-    """The name the client asked for."""
-    resolved: Resolved | None = None
+    endpoint: Endpoint | None = None
+    """None: there is no such endpoint, which only a proven caller is told."""
     provider: Provider | None = None
     """Who answers a call that passes through."""
-    admitted: bool = False
-    """It counts among the calls that a worker takes on."""
-    body_arrived: bool = False
-    body_bytes_in_flight: int = 0
-    """Room that the admission control keeps for the body."""
-    models: tuple[Resolved, ...] = ()
-    """What the caller may use, for a list."""
-    span: Span | None = None
+
+
+class Identified(Located, frozen=True, kw_only=True):
+    """Who calls is known."""
+
+    caller: Caller
+
+
+class Accepted(Identified, frozen=True, kw_only=True):
+    """A call that is served, of the right method and with a body that can be read."""
+
+    endpoint: Endpoint
+
+
+class ToProvider(Accepted, frozen=True, kw_only=True):
+    """It passes through, its body unread."""
+
+    provider: Provider
+
+
+class Listing(Accepted, frozen=True, kw_only=True):
+    """It asks for a list of models."""
+
+    models: tuple[Resolved, ...]
+    """Those that the caller may use."""
+
+
+class Admitted(Accepted, frozen=True, kw_only=True):
+    """Its body may come."""
+
+    admission: Admission
+
+
+class LightBody(msgspec.Struct, frozen=True):
+    """A decoded body."""
+
+    raw: bytes
+    members: Json
+
+
+class HeavyBody(msgspec.Struct, frozen=True):
+    """A body that could hold up the event loop, which another process reads."""
+
+    raw: bytes
+
+
+class PreparedBody(msgspec.Struct, frozen=True):
+    """What that process made of it."""
+
+    raw: bytes
+    features: Json
+    """What it asks of the model, as `policy.authorization.asked.read` returns it."""
+    outcome: Outcome
+
+
+class BodyRead(msgspec.Struct, frozen=True):
+    call: Admitted
+    body: LightBody | HeavyBody
+    model: Any
+    """The member `model` of the body, whatever it is."""
+
+
+class ModelFound(msgspec.Struct, frozen=True):
+    call: Admitted
+    body: LightBody | HeavyBody
+    model: str
+    """The name that the client asked for."""
+    resolved: Resolved
+
+
+class Examined(msgspec.Struct, frozen=True):
+    """A body that rules and provider cannot read in two ways; rules that need it can be asked."""
+
+    call: Admitted
+    body: LightBody | PreparedBody
+    model: str
+    resolved: Resolved

@@ -4,10 +4,21 @@ from collections.abc import Mapping
 
 import msgspec
 
-from extproc.config.endpoints import READS_BODY, Endpoints, Operation, dialect_of
+from extproc.config.endpoints import READS_BODY, Endpoint, Endpoints, Operation, dialect_of
 from extproc.errors import Kind, Reason, Rejection, invalid, unknown_model
 from extproc.policy.authorization import body
-from extproc.policy.facts import Facts
+from extproc.policy.facts import (
+    Accepted,
+    Admitted,
+    BodyRead,
+    HeavyBody,
+    Identified,
+    LightBody,
+    Located,
+    ModelFound,
+    Request,
+    ToProvider,
+)
 from extproc.providers.model_paths import endpoint_upstream
 from extproc.providers.providers import Catalogue, Provider
 from extproc.translate.model_lists import is_list
@@ -17,31 +28,29 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class FindEndpoint:
-    """Sets `facts.endpoint`, `facts.dialect` and, for a call that passes through, `facts.provider`.
-    What is wrong with the path is said only to a proven caller."""
+    """Path to endpoint, dialect and, for a call that passes through, provider. What is wrong with the path is said only
+    to a proven caller."""
 
     def __init__(self, endpoints: Endpoints, providers: Mapping[str, Provider]) -> None:
         self._endpoints = endpoints
         self._providers = providers
 
-    async def __call__(self, facts: Facts, now: float) -> Rejection | None:
-        facts.endpoint = self._endpoints.find(facts.method, facts.path)
-        facts.provider = self._providers.get((facts.endpoint and facts.endpoint.provider) or "")
-        self._judge_by_upstream_path(facts)
-        known = facts.endpoint.dialect if facts.endpoint else None
-        if facts.provider is not None and known is None and not is_list(facts.path):
-            known = facts.provider.dialects[0]
-        facts.dialect = known or dialect_of(facts.path, facts.headers)
-        return None
+    def __call__(self, request: Request) -> Located:
+        endpoint, provider = self._find(request)
+        known = endpoint.dialect if endpoint else None
+        if provider is not None and known is None and not is_list(request.path):
+            known = provider.dialects[0]
+        dialect = known or dialect_of(request.path, request.headers)
+        return Located(request=request, dialect=dialect, endpoint=endpoint, provider=provider)
 
-    def _judge_by_upstream_path(self, facts: Facts) -> None:
-        """A path that is a served one at the provider does not pass through."""
-        endpoint, provider = facts.endpoint, facts.provider
+    def _find(self, request: Request) -> tuple[Endpoint | None, Provider | None]:
+        endpoint = self._endpoints.find(request.method, request.path)
+        provider = self._providers.get((endpoint and endpoint.provider) or "")
         if endpoint is None or endpoint.operation is not Operation.PASSTHROUGH or provider is None:
-            return
-        facts.endpoint = endpoint_upstream(endpoint, facts.path, provider)
-        if facts.endpoint is not endpoint:
-            facts.provider = None
+            return endpoint, provider
+        # A path that is a served one at the provider does not pass through.
+        there = endpoint_upstream(endpoint, request.path, provider)
+        return there, provider if there is endpoint else None
 
 
 class CheckRequest:
@@ -50,69 +59,69 @@ class CheckRequest:
     def __init__(self, max_body_bytes: int) -> None:
         self._max_body_bytes = max_body_bytes
 
-    async def __call__(self, facts: Facts, now: float) -> Rejection | None:
-        endpoint = facts.endpoint
-        if facts.method not in METHODS:
-            return _wrong_method(facts.method, ", ".join(METHODS))
+    def __call__(self, call: Identified) -> Accepted | Rejection:
+        """Returns ToProvider for a call that passes through."""
+        request, endpoint = call.request, call.endpoint
+        if request.method not in METHODS:
+            return _wrong_method(request.method, ", ".join(METHODS))
         if endpoint is None:
-            return _not_found(f"{facts.method} {facts.path}: there is no such endpoint", "unknown_url", "unknown_path")
-        if endpoint.method not in ("", facts.method):
-            return _wrong_method(facts.method, endpoint.method)
-        return self._body_headers(facts) if endpoint.operation in READS_BODY else None
+            return _not_found(request)
+        if endpoint.method not in ("", request.method):
+            return _wrong_method(request.method, endpoint.method)
+        if endpoint.operation in READS_BODY and (wrong := self._wrong_headers(request)):
+            return wrong
+        dialect, provider, caller = call.dialect, call.provider, call.caller
+        if endpoint.operation is not Operation.PASSTHROUGH:
+            return Accepted(request=request, dialect=dialect, endpoint=endpoint, provider=provider, caller=caller)
+        if provider is None:
+            return _not_found(request)
+        return ToProvider(request=request, dialect=dialect, endpoint=endpoint, provider=provider, caller=caller)
 
-    def _body_headers(self, facts: Facts) -> Rejection | None:
-        encoding = facts.headers.get("content-encoding", "identity")
+    def _wrong_headers(self, request: Request) -> Rejection | None:
+        encoding = request.headers.get("content-encoding", "identity")
         if encoding.lower() != "identity":
             return invalid("content-encoding", f"{encoding} cannot be read here, send the body as it is", status=415)
-        media = facts.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+        media = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
         if media != "application/json":
             return invalid("content-type", "expected application/json", status=415)
-        length = facts.headers.get("content-length")
+        length = request.headers.get("content-length")
         if length.isdecimal() and (len(length) > 18 or int(length) > self._max_body_bytes):
             return too_large(self._max_body_bytes)
         return None
 
 
 class ReadBody:
-    """Sets `facts.body` and `facts.model_sent`; of a heavy body only the latter."""
+    """Decodes the body; of a heavy one only the model."""
 
     def __init__(self, bounds: body.Bounds = body.Bounds()) -> None:  # noqa: B008 - frozen
         self._bounds = bounds
 
-    async def __call__(self, facts: Facts, now: float) -> Rejection | None:
-        facts.heavy = body.is_heavy(facts.raw_body)
-        if facts.heavy:
-            return self._only_the_model(facts)
-        found = body.read(facts.raw_body, facts.dialect, self._bounds)
+    def __call__(self, call: Admitted, raw: bytes) -> BodyRead | Rejection:
+        if body.is_heavy(raw):
+            try:
+                return BodyRead(call, HeavyBody(raw), body.model_of(raw))
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                return invalid("", f"the body is not valid JSON: {error}", code="")
+        found = body.read(raw, call.dialect, self._bounds)
         if isinstance(found, Rejection):
             return found
-        facts.body, facts.model_sent = found, found.get("model", "")
-        return None
-
-    def _only_the_model(self, facts: Facts) -> Rejection | None:
-        try:
-            facts.model_sent = body.model_of(facts.raw_body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return invalid("", f"the body is not valid JSON: {error}", code="")
-        return None
+        return BodyRead(call, LightBody(raw, found), found.get("model", ""))
 
 
 class FindModel:
-    """Sets `facts.model` and `facts.resolved`: by the rules of `models`, else by the route's provider."""
+    """Who serves the model that is asked for: by the rules of `models`, else the route's provider."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
 
-    async def __call__(self, facts: Facts, now: float) -> Rejection | None:
-        model = facts.model_sent
+    def __call__(self, read: BodyRead) -> ModelFound | Rejection:
+        model = read.model
         if not isinstance(model, str):
             return invalid("model", "Input should be a valid string")
-        facts.model = model
-        assert facts.endpoint is not None
-        facts.resolved = self._catalogue.resolve(model, facts.endpoint.provider)
-        if not (facts.resolved.upstream if facts.resolved else model):
+        resolved = self._catalogue.resolve(model, read.call.endpoint.provider)
+        if not (resolved.upstream if resolved else model):
             return invalid("model", "Field required", code="missing_required_parameter")
-        return None if facts.resolved else unknown_model(model)
+        return ModelFound(read.call, read.body, model, resolved) if resolved else unknown_model(model)
 
 
 def too_large(limit: int) -> Rejection:
@@ -125,8 +134,14 @@ def too_large(limit: int) -> Rejection:
     )
 
 
-def _not_found(message: str, code: str, detail: str) -> Rejection:
-    return Rejection(kind=Kind.NOT_FOUND, message=message, reason=Reason.INVALID_REQUEST, code=code, detail=detail)
+def _not_found(request: Request) -> Rejection:
+    return Rejection(
+        kind=Kind.NOT_FOUND,
+        message=f"{request.method} {request.path}: there is no such endpoint",
+        reason=Reason.INVALID_REQUEST,
+        code="unknown_url",
+        detail="unknown_path",
+    )
 
 
 def _wrong_method(method: str, allowed: str) -> Rejection:

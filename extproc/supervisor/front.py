@@ -13,7 +13,7 @@ from extproc.config.processor_tls import PAIR
 from extproc.config.schema_tls import Tls
 from extproc.envoy import configuration
 from extproc.envoy.listener import SECRETS
-from extproc.supervisor.envoy_admin import EnvoyAdmin
+from extproc.supervisor.envoy_admin import EnvoyAdmin, Stats
 
 SECONDS = 30.0
 KEYS_SECONDS = 5.0
@@ -22,13 +22,13 @@ LOOK_SECONDS = 0.02
 SPREAD_SECONDS = 0.5
 UNSEEN_SECONDS = 3.0
 READY_SECONDS = 1.0
-_VERSIONS = {
+VERSIONS = {
     "clusters.json": "cluster_manager.cds.version_text",
     "routes.json": "http.gateway.rds.gateway.version_text",
     "listeners.json": "listener_manager.lds.version_text",
 }
 _REJECTED = tuple(
-    name.replace("version_text", end) for name in _VERSIONS.values() for end in ("update_rejected", "update_failure")
+    name.replace("version_text", end) for name in VERSIONS.values() for end in ("update_rejected", "update_failure")
 )
 _WARMING = ("cluster_manager.warming_clusters", "listener_manager.total_listeners_warming")
 _HEALTHY = f"cluster.{configuration.PROCESSOR}.membership_healthy"
@@ -36,7 +36,6 @@ _ACTIVE = "http.gateway.downstream_rq_active"
 _LEFT_OUT = "access_log.process_ratelimit.denied"
 _LISTENING = {"listener_manager.total_listeners_active": "1"}
 _COUNTS = ("total_listeners_active", _HEALTHY, _ACTIVE, _LEFT_OUT)
-Stats = dict[str, str]
 
 
 class NotTaken(Exception):
@@ -44,9 +43,10 @@ class NotTaken(Exception):
 
 
 class Front:
-    def __init__(self, folder: Path, processors: Sequence[str]) -> None:
+    def __init__(self, folder: Path, processors: Sequence[str], admin: EnvoyAdmin | None = None) -> None:
+        """`admin`: the administration of an Envoy that does not listen in the folder."""
         self._folder = folder
-        self._admin = EnvoyAdmin(folder / "admin.sock")
+        self._admin = admin or EnvoyAdmin(folder / "admin.sock")
         self._processors = processors
         self._shown: dict[str, configuration.Json] = {}
         self._open = False
@@ -83,7 +83,7 @@ class Front:
         before = await self._stats()
         try:
             version = self._write(changed)
-            await self._taken(before, {_VERSIONS[name]: version for name in changed if name in _VERSIONS})
+            await self._taken(before, {VERSIONS[name]: version for name in changed if name in VERSIONS})
         except (NotTaken, OSError):
             self._write(self._shown)
             raise
@@ -118,8 +118,7 @@ class Front:
             return False
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(READY_SECONDS):
-                live = "LIVE" in (await self._admin.get("/ready") or [])
-                return live and (await self._stats() or {}).get(_HEALTHY, "0") != "0"
+                return await self._admin.ready() and (await self._stats() or {}).get(_HEALTHY, "0") != "0"
         return False
 
     async def drain(self) -> None:
@@ -167,12 +166,7 @@ class Front:
 
     async def _stats(self) -> Stats | None:
         """None where there is no Envoy."""
-        names = [*_VERSIONS.values(), *_REJECTED, *_WARMING, *_COUNTS]
-        answer = await self._admin.get(f"/stats?filter={'%7C'.join(names)}")
-        if answer is None:
-            return None
-        rows = (line.partition(": ") for line in answer)
-        return {name: value.strip('"') for name, _, value in rows}
+        return await self._admin.stats([*VERSIONS.values(), *_REJECTED, *_WARMING, *_COUNTS])
 
 
 def faults(source: Source) -> list[Fault]:
@@ -186,6 +180,8 @@ def faults(source: Source) -> list[Fault]:
     roots: list[tuple[Where, Path | None]] = [
         (("providers", name, "ca_file"), provider.ca_file) for name, provider in source.config.providers.items()
     ]
+    if source.config.listen.tls is not None:
+        roots.append((("listen", "tls", "client_ca"), source.config.listen.tls.client_ca))
     if source.config.processor.client is not None:
         roots.append((("processor", "client", "ca_file"), source.config.processor.client.ca_file))
     for where, path in roots:

@@ -18,13 +18,17 @@ from extproc.translate.pair import Usage
 FinishReason = Literal["stop", "stop_sequence", "length", "context_window", "tool_calls", "refusal"]
 
 
-class AnswerStarted(msgspec.Struct, frozen=True, gc=False):
+class AnswerStarted(msgspec.Struct, frozen=True):
     id: str
     """The provider's id of the answer, or empty."""
     model: str
     """The provider's own name for the model, or empty."""
     service_tier: str | None = None
     """OpenAI's word for how the call was served."""
+    usage: Usage | None = None
+    """Tokens that are known already."""
+    is_whole: bool = False
+    """The answer came in one piece, so that what follows is known."""
 
 
 class TextDelta(msgspec.Struct, frozen=True, gc=False):
@@ -49,7 +53,10 @@ class ReasoningEnded(msgspec.Struct, frozen=True):
     """What the provider wants back with this reasoning on the next turn."""
 
     carrier: str
+    """Empty: it wants nothing back."""
     data: Any = None
+    is_needed: bool = True
+    """The provider may refuse the next turn without it."""
 
 
 class CallStarted(msgspec.Struct, frozen=True, gc=False):
@@ -68,6 +75,8 @@ class ArgumentsDelta(msgspec.Struct, frozen=True, gc=False):
 class CallEnded(msgspec.Struct, frozen=True, gc=False):
     cut: bool = False
     """The arguments end in the midst of their JSON: the model has not made this call, and no client may run it."""
+    withheld: str = ""
+    """Arguments of a cut call that could be taken for whole, so that no piece of them was passed on."""
 
 
 class Logprobs(msgspec.Struct, frozen=True):
@@ -77,7 +86,7 @@ class Logprobs(msgspec.Struct, frozen=True):
 
 
 class Citations(msgspec.Struct, frozen=True):
-    """Sources of the text so far: OpenAI's `url_citation` members."""
+    """Sources of the text so far: OpenAI's `url_citation` members. Their places count from the begin of the part."""
 
     found: tuple[dict[str, Any], ...]
 
@@ -96,6 +105,8 @@ class UsageReported(msgspec.Struct, frozen=True):
 
     usage: Usage
     service_tier: str | None = None
+    is_last: bool = True
+    """False: the answer goes on, so that its own tokens are not counted yet."""
 
 
 class Warned(msgspec.Struct, frozen=True, gc=False):

@@ -2,7 +2,7 @@
 
 The client's dialect reads its body into a `Conversation`; the provider's dialect writes it. Every part carries the path
 that it had in the client's body, so that a warning or a 400 names what the client sent. All values are immutable: one
-conversation may be written several times.
+conversation may be written several times. They hold no cycles, so the collector need not watch them.
 """
 
 from typing import Any, Generic, Literal, TypeVar
@@ -17,7 +17,7 @@ Loss = Literal["drop", "warn", "reject"]
 """What becomes of a member that the other side has no place for: nothing is said, a warning, or a 400."""
 
 
-class Setting(msgspec.Struct, Generic[T], frozen=True):
+class Setting(msgspec.Struct, Generic[T], frozen=True, gc=False):
     """One choice of the client's, and where in the body it stands."""
 
     value: T
@@ -27,7 +27,7 @@ class Setting(msgspec.Struct, Generic[T], frozen=True):
 # Content
 
 
-class CacheHint(msgspec.Struct, frozen=True):
+class CacheHint(msgspec.Struct, frozen=True, gc=False):
     """The client asks that the prompt be cached up to here."""
 
     long: bool = False
@@ -36,42 +36,42 @@ class CacheHint(msgspec.Struct, frozen=True):
     """It is a breakpoint of OpenAI's own."""
 
 
-class Base64Data(msgspec.Struct, frozen=True):
+class Base64Data(msgspec.Struct, frozen=True, gc=False):
     media_type: str
     """In lower case, without parameters."""
     data: str
 
 
-class PlainText(msgspec.Struct, frozen=True):
+class PlainText(msgspec.Struct, frozen=True, gc=False):
     text: str
 
 
-class WebAddress(msgspec.Struct, frozen=True):
+class WebAddress(msgspec.Struct, frozen=True, gc=False):
     """An http or https URL; nothing is fetched here."""
 
     url: str
 
 
-class FileId(msgspec.Struct, frozen=True):
+class FileId(msgspec.Struct, frozen=True, gc=False):
     """A file that is stored at the client's own vendor."""
 
     id: str
 
 
-class Text(msgspec.Struct, frozen=True):
+class Text(msgspec.Struct, frozen=True, gc=False):
     text: str
     path: str
     cache: CacheHint | None = None
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class Refusal(msgspec.Struct, frozen=True, gc=False):
     """The model declined, in an earlier turn."""
 
     text: str
     path: str
 
 
-class Image(msgspec.Struct, frozen=True):
+class Image(msgspec.Struct, frozen=True, gc=False):
     source: Base64Data | WebAddress | FileId
     path: str
     """Where the client's body has the image's data or address."""
@@ -80,23 +80,25 @@ class Image(msgspec.Struct, frozen=True):
     cache: CacheHint | None = None
 
 
-class Document(msgspec.Struct, frozen=True):
+class Document(msgspec.Struct, frozen=True, gc=False):
     source: Base64Data | PlainText | WebAddress | FileId
     path: str
     title: str = ""
     context: str = ""
     """What the client says about the document."""
     cache: CacheHint | None = None
+    part_path: str = ""
+    """The path of the whole part, which a warning names; empty: the same as `path`."""
 
 
-class Audio(msgspec.Struct, frozen=True):
+class Audio(msgspec.Struct, frozen=True, gc=False):
     data: str
     """Base64."""
     format: str
     path: str
 
 
-class Reasoning(msgspec.Struct, frozen=True):
+class Reasoning(msgspec.Struct, frozen=True, gc=False):
     """Earlier reasoning that the client sends back. Only the vendor that made it can use `data`."""
 
     carrier: str
@@ -105,13 +107,15 @@ class Reasoning(msgspec.Struct, frozen=True):
     data: Any
     """What the vendor wants back besides the text, such as a signature; opaque to everybody else."""
     path: str
+    is_ours: bool = False
+    """It came through a Messages client in an envelope of ours, so that an OpenAI-type provider made it."""
 
 
 CallKind = Literal["function", "custom", "shell"]
 """`custom`: arguments are free text. `shell`: OpenAI's local shell, which the client runs itself."""
 
 
-class ToolCall(msgspec.Struct, frozen=True):
+class ToolCall(msgspec.Struct, frozen=True, gc=False):
     id: str
     """As the client knows it."""
     name: str
@@ -125,7 +129,7 @@ class ToolCall(msgspec.Struct, frozen=True):
 ResultPart = Text | Image | Document
 
 
-class ToolResult(msgspec.Struct, frozen=True):
+class ToolResult(msgspec.Struct, frozen=True, gc=False):
     call_id: str
     parts: tuple[ResultPart, ...]
     path: str
@@ -136,7 +140,7 @@ class ToolResult(msgspec.Struct, frozen=True):
     cache: CacheHint | None = None
 
 
-class Compaction(msgspec.Struct, frozen=True):
+class Compaction(msgspec.Struct, frozen=True, gc=False):
     """What stands for the conversation before it."""
 
     text: str
@@ -151,16 +155,18 @@ UserPart = Text | Image | Document | Audio
 AssistantPart = Text | Refusal | Reasoning | ToolCall | Compaction
 
 
-class SystemTurn(msgspec.Struct, frozen=True):
+class SystemTurn(msgspec.Struct, frozen=True, gc=False):
     """Instructions in the midst of the conversation."""
 
     parts: tuple[Text, ...]
     path: str
     between_calls_and_results: bool = False
     """The client put it between a call and its result; here it stands behind the results."""
+    if_moved: Loss = "warn"
+    """Where the provider takes instructions only at the beginning of the conversation."""
 
 
-class UserTurn(msgspec.Struct, frozen=True):
+class UserTurn(msgspec.Struct, frozen=True, gc=False):
     """Results stand before everything else, in the order of the calls that they answer."""
 
     results: tuple[ToolResult, ...]
@@ -168,7 +174,7 @@ class UserTurn(msgspec.Struct, frozen=True):
     path: str
 
 
-class AssistantTurn(msgspec.Struct, frozen=True):
+class AssistantTurn(msgspec.Struct, frozen=True, gc=False):
     parts: tuple[AssistantPart, ...]
     path: str
 
@@ -183,14 +189,14 @@ Turn = SystemTurn | UserTurn | AssistantTurn
 # Tools
 
 
-class Grammar(msgspec.Struct, frozen=True):
+class Grammar(msgspec.Struct, frozen=True, gc=False):
     """What a custom tool's free text must follow."""
 
     syntax: str
     definition: str
 
 
-class Tool(msgspec.Struct, frozen=True):
+class Tool(msgspec.Struct, frozen=True, gc=False):
     """A tool that the client runs."""
 
     name: str
@@ -203,9 +209,11 @@ class Tool(msgspec.Struct, frozen=True):
     kind: CallKind = "function"
     grammar: Grammar | None = None
     cache: CacheHint | None = None
+    schema_name: str = "parameters"
+    """The client's name of the schema, for the path of a problem with it."""
 
 
-class WebSearch(msgspec.Struct, frozen=True):
+class WebSearch(msgspec.Struct, frozen=True, gc=False):
     """The provider searches the web itself."""
 
     path: str
@@ -214,9 +222,13 @@ class WebSearch(msgspec.Struct, frozen=True):
     allowed_domains: tuple[str, ...] = ()
     location: Json = {}
     """Members of an approximate location: city, country, region, timezone."""
+    is_live: bool = True
+    """The web is read as it is now, not from what the provider has stored."""
+    name: str = ""
+    """What the client calls it, if that is another word than the type."""
 
 
-class McpServer(msgspec.Struct, frozen=True):
+class McpServer(msgspec.Struct, frozen=True, gc=False):
     """The provider calls an MCP server's tools itself, without asking anybody."""
 
     path: str
@@ -226,24 +238,26 @@ class McpServer(msgspec.Struct, frozen=True):
     allowed_tools: tuple[str, ...] | None = None
 
 
-class HostedTool(msgspec.Struct, frozen=True):
+class HostedTool(msgspec.Struct, frozen=True, gc=False):
     """Any other tool that only the client's own vendor can run."""
 
     path: str
     type: str
+    name: str = ""
+    """What the client calls it, if that is another word than the type."""
 
 
 ServerTool = WebSearch | McpServer | HostedTool
 AnyTool = Tool | ServerTool
 
 
-class ToolChoice(msgspec.Struct, frozen=True):
+class ToolChoice(msgspec.Struct, frozen=True, gc=False):
     mode: Literal["auto", "required", "none"]
     path: str
     name: str = ""
     """Full name of the one tool that must be called; then the mode is `required`."""
     hosted: str = ""
-    """Type of a server tool that must be called."""
+    """The client's word for a server tool that must be called: its name or type."""
     allowed: tuple[tuple[str, str], ...] | None = None
     """Only these tools may be called: the full name or a server tool's type, and its path."""
 
@@ -251,7 +265,7 @@ class ToolChoice(msgspec.Struct, frozen=True):
 # Everything else
 
 
-class OutputFormat(msgspec.Struct, frozen=True):
+class OutputFormat(msgspec.Struct, frozen=True, gc=False):
     """Structured output. Without a schema: any JSON object."""
 
     path: str
@@ -261,7 +275,7 @@ class OutputFormat(msgspec.Struct, frozen=True):
     strict: bool | None = None
 
 
-class Thinking(msgspec.Struct, frozen=True):
+class Thinking(msgspec.Struct, frozen=True, gc=False):
     """What the client says about reasoning."""
 
     effort: Setting[str] | None = None
@@ -270,11 +284,21 @@ class Thinking(msgspec.Struct, frozen=True):
     """The level is the client's own word, not derived from something else."""
     budget: int | None = None
     """Tokens, where the client named a number."""
+    is_on: bool = False
+    """The client wants the model to think, also where it names no level."""
     shown: Literal["no", "hidden", "yes"] = "no"
     """`hidden`: the client carries reasoning back without reading it."""
 
 
-class Unmapped(msgspec.Struct, frozen=True):
+class Compacting(msgspec.Struct, frozen=True, gc=False):
+    """The provider shall compact the conversation itself when it grows long."""
+
+    path: str
+    threshold: int | None = None
+    """Tokens; None: the provider decides."""
+
+
+class Unmapped(msgspec.Struct, frozen=True, gc=False):
     """A member of the client's body that only some dialects have a place for."""
 
     name: str
@@ -285,7 +309,7 @@ class Unmapped(msgspec.Struct, frozen=True):
     problem: str = "not supported by the upstream model"
 
 
-class AnswerShape(msgspec.Struct, frozen=True):
+class AnswerShape(msgspec.Struct, frozen=True, gc=False):
     """What the client's dialect needs to know again when it writes the answer."""
 
     stream: bool
@@ -293,16 +317,20 @@ class AnswerShape(msgspec.Struct, frozen=True):
     """Chat streams: the client wants the usage chunk."""
     legacy: bool = False
     """Chat: the client knows `function_call`, not `tool_calls`."""
-    echo: Json = {}
-    """Responses: members of the request that the answer repeats."""
+    echo: dict[str, bytes] = {}
+    """Responses: members of the request that the answer repeats, as JSON."""
     namespaces: dict[str, tuple[str, str]] = {}
-    """Responses: full name of a tool -> (namespace, name)."""
+    """Responses and Messages: full name of a tool -> (namespace or toolset, name)."""
+    call_prefix: str = "call_"
+    """Ids that are made for calls begin with it."""
 
 
-class Conversation(msgspec.Struct, frozen=True, kw_only=True):
+class Conversation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     model: str
     """As the client named it, or the configuration's pin."""
     turns: tuple[Turn, ...]
+    path: str = "messages"
+    """The member of the client's body that holds the turns."""
     system: tuple[Text, ...] = ()
     """Instructions that the dialect keeps apart from the conversation."""
     continues_last_turn: bool = False
@@ -327,7 +355,12 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
     metadata: Setting[Json] | None = None
     prompt_cache: Json = {}
     """OpenAI's hints for its prompt cache, by their names."""
+    session: str = ""
+    """Names the client's session, so that a provider can keep it where its prefix is cached."""
+    compaction: tuple[Compacting, ...] = ()
     unmapped: tuple[Unmapped, ...] = ()
+    without_search: str = ""
+    """All that the client wants is a search of the web, and this is its answer where the provider has none."""
     shape: AnswerShape
 
     @property

@@ -10,13 +10,11 @@ import msgspec
 
 from extproc.errors import Rejection
 from extproc.translate import want
-from extproc.translate.for_messages.draft import Draft
-from extproc.translate.messages_on_chat import request as chat
-from extproc.translate.messages_on_chat.draft import ChatDraft
-from extproc.translate.messages_on_responses import request as responses
-from extproc.translate.messages_on_responses.draft import ResponsesDraft
+from extproc.translate.dialects import chat, responses
+from extproc.translate.dialects.messages.read_request import read_request
 from extproc.translate.pair import Target
 from extproc.translate.want import Json
+from extproc.translate.warnings import Warnings
 from extproc.wire import Dialect
 
 # What can be counted of a request; all else says what to do with it.
@@ -33,23 +31,25 @@ _HEADER_CHARS = 64 * 1024
 
 
 def estimate(body: Json, to: Target, dialect: Dialect = "chat") -> int | Rejection:
-    """Tokens of the request as an upstream of this dialect would get it; refuses what translation would refuse."""
+    """Tokens of a Messages request as a provider of this dialect would get it; refuses what translation would."""
     return want.attempt(lambda: _estimated(body, to, dialect))
 
 
+def request_to_count(body: Json, to: Target, dialect: Dialect, warnings: Warnings) -> Json:
+    """The provider's request for a Messages client's, without what only steers the answer. Raises Refused."""
+    conversation = read_request(body, to, warnings, counting=True)
+    provider = responses.PROVIDER if dialect == "responses" else chat.PROVIDER
+    written: Json = msgspec.json.decode(provider.write_request(conversation, to, warnings).body)
+    return written
+
+
 def _estimated(body: Json, to: Target, dialect: Dialect) -> int:
-    draft: Draft
-    if dialect == "responses":
-        draft = ResponsesDraft(body, to, counting=True)
-        responses.compose(draft)
-    else:
-        draft = ChatDraft(body, to, counting=True)
-        chat.compose(draft)
-    return math.ceil(_tokens(draft) * draft.profile.estimate_factor)
+    upstream = request_to_count(body, to, dialect, Warnings(to.profile.strictness))
+    return math.ceil(_tokens(upstream, len(body["messages"])) * to.profile.estimate_factor)
 
 
-def _tokens(draft: Draft) -> int:
-    counted, upstream = _Count(), draft.upstream
+def _tokens(upstream: Json, messages: int) -> int:
+    counted = _Count()
     counted.text(upstream.get("instructions", ""))
     for message in upstream.get("messages", ()):
         counted.message(message)
@@ -57,7 +57,7 @@ def _tokens(draft: Draft) -> int:
         counted.item(item)
     if functions := upstream.get("tools"):
         counted.size += len(msgspec.json.encode(functions))
-    return math.ceil(counted.size / BYTES_PER_TOKEN) + counted.extra + PER_MESSAGE * len(draft.body["messages"])
+    return math.ceil(counted.size / BYTES_PER_TOKEN) + counted.extra + PER_MESSAGE * messages
 
 
 class _Count:

@@ -1,26 +1,31 @@
 """Tokens counted by the upstream: `count_tokens` of a profile names who is asked (mapping 5.6)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import msgspec
 
 from extproc.errors import Rejection
+from extproc.providers.profiles import Profile
 from extproc.translate import want
+from extproc.translate.count import request_to_count
 from extproc.translate.count_reply import CountReply
-from extproc.translate.for_messages.asked import Asked
-from extproc.translate.for_messages.draft import Draft
-from extproc.translate.for_messages.pairs import MessagesPair
-from extproc.translate.messages_on_chat import request as chat
-from extproc.translate.messages_on_chat.draft import ChatDraft
-from extproc.translate.messages_on_responses import request as responses
-from extproc.translate.messages_on_responses.draft import ResponsesDraft
-from extproc.translate.openai_upstream.errors import reported
-from extproc.translate.pair import Json, Pair, Reply, Target, Translated
-from extproc.translate.responses_on_messages.counting import input_tokens_on_messages
+from extproc.translate.dialects import messages
+from extproc.translate.dialects import responses as responses_dialect
+from extproc.translate.dialects.messages.write_request import write_count_request
+from extproc.translate.failures import failure
+from extproc.translate.openai_upstream.errors import refused, reported
+from extproc.translate.openai_upstream.headers_out import client_headers
+from extproc.translate.pair import Headers, Json, Pair, Refusal, Reply, Target, Translated
+from extproc.translate.translated import TranslatedPair
+from extproc.translate.warnings import Warnings
+from extproc.wire import Dialect
 
 _COUNTED_BY_OPENAI = (
     "model", "input", "instructions", "tools", "tool_choice", "parallel_tool_calls", "reasoning", "text",
 )  # fmt: skip
+_COUNTED_BY_VLLM = ("model", "messages", "tools")
 
 
 def counted(input_tokens: int, body: Json) -> Json:
@@ -31,70 +36,103 @@ def counted(input_tokens: int, body: Json) -> Json:
     return answer
 
 
-Make = Callable[[Json, Target], tuple[Draft, Json]]
-
-
-class AskedForCount(Asked, frozen=True, kw_only=True, tag="count"):
+class CountRequest(Translated, frozen=True, kw_only=True, tag="count"):
+    profile: Profile
     client: Json
     """What of the client's body the answer depends on."""
 
 
-class Counter(MessagesPair):
-    """`make`: the upstream's body. `member`: of the upstream's answer."""
+@dataclass(frozen=True, kw_only=True)
+class Counter:
+    """A Pair (pair.py) whose provider counts."""
 
-    def __init__(self, path: str, make: Make, member: str, *, root: bool) -> None:
-        self._path = path
-        self._make = make
-        self._member = member
-        self._root = root
+    path: str
+    root: bool = False
+    """The path is beside the base URL's `/v1`, not below it."""
+    dialect: Dialect
+    """Of the request that is counted."""
+    members: tuple[str, ...]
+    """Those that are sent."""
+    more: Json = field(default_factory=dict)
+    """Members that are sent besides."""
+    count: str
+    """The member of the answer."""
 
     def request(self, body: Json, to: Target) -> Translated | Rejection:
-        return want.attempt(lambda: self._asked(body, to))
+        return want.attempt(lambda: self._translate(body, to))
 
-    def read(self, asked: Asked, content_type: str) -> Reply:
-        assert isinstance(asked, AskedForCount)
+    def reply(self, asked: Translated, content_type: str) -> Reply:
+        request = _own(asked)
         return CountReply(
             content_type,
-            self._member,
-            lambda tokens: counted(tokens, asked.client),
-            lambda value: reported(value, asked.profile, "the upstream did not count the tokens"),
+            self.count,
+            lambda tokens: counted(tokens, request.client),
+            lambda value: reported(value, request.profile, "the upstream did not count the tokens"),
         )
 
-    def _asked(self, body: Json, to: Target) -> AskedForCount:
-        draft, upstream = self._make(body, to)
-        return AskedForCount(
-            path=self._path,
-            root=self._root,
-            body=msgspec.json.encode(upstream),
+    def error(self, asked: Translated, status: int, headers: Headers, body: bytes, now: float) -> Refusal:
+        rejection = refused(status, body, _own(asked).profile)
+        return Refusal(rejection=rejection, headers=self.headers(headers, now) | dict(rejection.headers))
+
+    def headers(self, headers: Headers, now: float) -> dict[str, str]:
+        return client_headers(headers, now)
+
+    def _translate(self, body: Json, to: Target) -> CountRequest:
+        warnings = Warnings(to.profile.strictness)
+        upstream = request_to_count(body, to, self.dialect, warnings)
+        kept = {name: upstream[name] for name in self.members if name in upstream}
+        return CountRequest(
+            path=self.path,
+            root=self.root,
+            body=msgspec.json.encode({**kept, **self.more}),
             stream=False,
             model=body["model"],
-            warnings=draft.warnings.items,
-            profile=draft.profile,
-            nonce=to.nonce,
-            original_names={},
-            toolsets={},
+            warnings=warnings.items,
+            profile=to.profile,
             client={"context_management": bool(body.get("context_management"))},
         )
 
 
-def _for_openai(body: Json, to: Target) -> tuple[Draft, Json]:
-    draft = ResponsesDraft(body, to, counting=True)
-    responses.compose(draft)
-    return draft, {name: draft.upstream[name] for name in _COUNTED_BY_OPENAI if name in draft.upstream}
-
-
-def _for_vllm(body: Json, to: Target) -> tuple[Draft, Json]:
-    draft = ChatDraft(body, to, counting=True)
-    chat.compose(draft)
-    kept: Json = {name: draft.upstream[name] for name in ("model", "messages", "tools") if name in draft.upstream}
-    return draft, {**kept, "add_generation_prompt": True}
+def _own(asked: Translated) -> CountRequest:
+    assert isinstance(asked, CountRequest), "a reply is read by the pair that wrote the request"
+    return asked
 
 
 COUNTERS: dict[str, Counter] = {
-    "responses": Counter("/responses/input_tokens", _for_openai, "input_tokens", root=False),
+    "responses": Counter(
+        path="/responses/input_tokens", dialect="responses", members=_COUNTED_BY_OPENAI, count="input_tokens"
+    ),
     # vLLM serves it beside `/v1`: https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html
-    "vllm": Counter("/tokenize", _for_vllm, "count", root=True),
+    "vllm": Counter(
+        path="/tokenize",
+        root=True,
+        dialect="chat",
+        members=_COUNTED_BY_VLLM,
+        more={"add_generation_prompt": True},
+        count="count",
+    ),
 }
+
+
+class InputTokensOnMessages(TranslatedPair):
+    """`/v1/responses/input_tokens` answered by Anthropic's count of tokens."""
+
+    def __init__(self) -> None:
+        super().__init__(responses_dialect.CLIENT, replace(messages.PROVIDER, write_request=write_count_request))
+
+    def reply(self, asked: Translated, content_type: str) -> Reply:
+        return CountReply(content_type, "input_tokens", _input_tokens, _uncounted)
+
+
+def _input_tokens(tokens: int) -> Json:
+    return {"object": "response.input_tokens", "input_tokens": tokens}
+
+
+def _uncounted(_: Any) -> Rejection:
+    return failure("the upstream did not count the tokens", "unreadable_answer")
+
+
+input_tokens_on_messages = InputTokensOnMessages()
 
 
 def counter_for(client: str, strategy: str, provider: Sequence[str]) -> Pair | None:

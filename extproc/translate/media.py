@@ -48,6 +48,12 @@ def plain_text(data: Base64Data, path: str) -> str:
         raise unsupported(path, "the file is not UTF-8 text in base64") from None
 
 
+def framed_document(document: Document, text: str) -> str:
+    """A text document in words, for a place that only takes text."""
+    context = f"{document.context}\n" if document.context else ""
+    return f"[Document: {document.title or 'untitled'}]\n{context}{text}\n[End of document]"
+
+
 def image_media_type(image: Image, data: Base64Data) -> str:
     """In the spelling of vendors that take only these four. Raises Refused."""
     media_type = _IMAGES.get(data.media_type)

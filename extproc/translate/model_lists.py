@@ -9,10 +9,9 @@ import msgspec
 
 from extproc.errors import Rejection
 from extproc.providers.profiles import Profile
-from extproc.translate import models
+from extproc.translate import models, openai_headers
+from extproc.translate.dialects.messages import errors as of_anthropic
 from extproc.translate.failures import failure
-from extproc.translate.on_messages import errors as of_anthropic
-from extproc.translate.on_messages import headers_out as from_anthropic
 from extproc.translate.openai_upstream import errors as of_openai
 from extproc.translate.openai_upstream import headers_out as from_openai
 from extproc.translate.pair import Headers, Json, Outcome, Refusal, Reply, Translated
@@ -69,14 +68,14 @@ class ModelLists:
         rejection = (
             of_openai.refused(status, body, Profile())
             if self._client == "messages"
-            else of_anthropic.refused(status, body, Profile(), {})
+            else of_anthropic.by_status(status, body, Profile())
         )
         return Refusal(rejection=rejection, headers=self.headers(headers, now) | dict(rejection.headers))
 
     def headers(self, headers: Headers, now: float) -> dict[str, str]:
         if self._client == "messages":
             return from_openai.client_headers(headers, now)
-        return from_anthropic.client_headers(headers, now)
+        return openai_headers.client_headers(headers, now)
 
     def translated(self, listed: Any, outcome: Outcome) -> bytes | Rejection:
         if not isinstance(listed, dict):

@@ -18,6 +18,17 @@ from extproc.translate.openai_upstream.told import Told, told_by
 OVERFLOW = "context_length_exceeded"
 
 
+class UpstreamError(Rejection, frozen=True, kw_only=True):
+    """A rejection in the provider's own words."""
+
+    plain: Rejection
+    """The same in the words of Anthropic's API, on which Claude Code acts."""
+
+
+def in_anthropic_words(rejection: Rejection) -> Rejection:
+    return rejection.plain if isinstance(rejection, UpstreamError) else rejection
+
+
 def by_status(status: int, body: bytes, profile: Profile) -> Rejection:
     """An answer whose status says that it is an error."""
     return _in_own_words(errors.refused(status, body, profile), told_by(body), status)
@@ -46,10 +57,11 @@ def _in_own_words(rejection: Rejection, told: Told, status: int) -> Rejection:
     code = told.code if not told.code.isdecimal() else ""
     if is_overflow(told, status):
         code = OVERFLOW
-    return msgspec.structs.replace(
+    own_words = msgspec.structs.replace(
         rejection,
         message=scrubbed(told.message) or rejection.message,
         code=code or rejection.code,
         type=told.type,
         path=told.param if told.param.isascii() and told.param.isprintable() else "",
     )
+    return UpstreamError(**msgspec.structs.asdict(own_words), plain=rejection)

@@ -3,14 +3,19 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
+
 from extproc.translate import want
 from extproc.translate.conversation import CacheHint, Grammar, Loss, Setting, Unmapped
 from extproc.translate.levels import LEVELS
 from extproc.translate.want import Json, refused, unsupported
+from extproc.translate.warnings import Warnings
 
 SERVICE_TIERS = ("auto", "default", "priority", "fast", "scale", "flex", "on_demand", "ultrafast")
 LOCATION = ("city", "country", "region", "timezone")
 CACHE_MEMBERS = ("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention")
+_MEANT_WHEN_EMPTY = ("max_tool_calls", "seed")
+_ANTHROPIC = frozenset(("betas", "cache_control", "output_config", "thinking"))
 
 
 def cache_hint(holder: Json) -> CacheHint | None:
@@ -83,13 +88,45 @@ def unmapped(body: Json, losses: Mapping[str, Loss]) -> Iterable[Unmapped]:
     """Members without a typed place. Null, false, zero and empty are defaults, unless a change of them is a loss."""
     for name, loss in losses.items():
         value = body.get(name)
-        if value is not None and (value or name == "seed"):
+        if value is not None and (value or name in _MEANT_WHEN_EMPTY):
             yield Unmapped(name, value, name, loss)
+
+
+def is_anthropic(name: str) -> bool:
+    """A member of Anthropic's, which clients send in the SDK's `extra_body`."""
+    return name in _ANTHROPIC or name.startswith("anthropic_")
+
+
+def anthropic(body: Json) -> Iterable[Unmapped]:
+    """Other providers have no place for these members; nothing is lost where they are empty."""
+    for name, value in body.items():
+        if value is not None and is_anthropic(name):
+            yield Unmapped(name, value, name, "warn" if value else "drop")
+
+
+def unknown(body: Json, known: frozenset[str], warnings: Warnings) -> None:
+    """Reports top-level members that are neither known nor Anthropic's."""
+    found = {name: value for name, value in body.items() if value is not None and not is_anthropic(name)}
+    warnings.unknown(found, known, "")
 
 
 def location(holder: Json) -> dict[str, str]:
     """The members of an approximate location that are text."""
     return {key: found for key in LOCATION if isinstance(found := holder.get(key), str)}
+
+
+def arguments(call: Json) -> str:
+    """A call's arguments as JSON text; some clients send back the object itself."""
+    found = call.get("arguments")
+    if isinstance(found, str):
+        return found
+    return "" if found is None else msgspec.json.encode(found).decode()
+
+
+def openai_citation(citation: Json, begin: int) -> Json:
+    """A `url_citation` of a part that stands at `begin` in its message."""
+    places = {name: n + begin for name in ("start_index", "end_index") if type(n := citation.get(name)) is int}
+    return {**citation, **places}
 
 
 def grammar(format: Json) -> Grammar | None:

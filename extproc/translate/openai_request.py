@@ -1,4 +1,4 @@
-"""What a conversation becomes in both of OpenAI's dialects alike (docs/mapping.md 1, 6.1, 6.6, 6.7)."""
+"""Members of a request that both of OpenAI's dialects have alike (docs/mapping.md 1, 6.1, 6.6, 6.7)."""
 
 from collections.abc import Collection, Iterable, Mapping
 from hashlib import sha256
@@ -7,38 +7,21 @@ from typing import Any
 import msgspec
 
 from extproc.providers.profiles import Profile
-from extproc.translate import asked_choice, names, schema
+from extproc.translate import names, schema
 from extproc.translate.conversation import (
-    Base64Data,
-    CacheHint,
     Conversation,
-    Document,
-    FileId,
-    Image,
     OutputFormat,
-    PlainText,
     Setting,
-    Text,
     Thinking,
-    Tool,
-    ToolChoice,
-    ToolResult,
     Unmapped,
-    WebAddress,
 )
 from extproc.translate.levels import nearest
-from extproc.translate.media import PDF, data_url, is_text, plain_text
-from extproc.translate.want import Json, refused, unsupported
+from extproc.translate.want import Json, unsupported
 from extproc.translate.warnings import Warnings
 
-SEAM = "\n\n"
-_USER_ID_MAX = 64
+_ID_MAX = 64
 _SCHEMA_PROMPT = "Answer with JSON that fulfils this JSON schema, and with nothing else:\n"
 _ANY_JSON = "Respond with a single valid JSON object and nothing else."
-_NO_TOOLS_ON_CHAT = (
-    "this model takes no function tools on Chat Completions, only on the Responses API: "
-    "its provider needs `dialects: [responses]`"
-)
 _FOREIGN_TIERS = frozenset(("on_demand",))
 """Groq's own word, which OpenAI does not know."""
 
@@ -48,27 +31,15 @@ class ToolNames:
 
     def __init__(self, profile: Profile) -> None:
         self._limit = profile.tool_name_max
+        self._known: dict[str, str] = {}
         self.originals: dict[str, str] = {}
 
     def upstream(self, name: str) -> str:
-        short = names.tool_name(name, self._limit)
-        self.originals.setdefault(short, name)
+        short = self._known.get(name)
+        if short is None:
+            short = self._known[name] = names.tool_name(name, self._limit)
+            self.originals.setdefault(short, name)
         return short
-
-
-def check_tools_of_chat(profile: Profile) -> None:
-    """For a model that takes functions by the Responses API only. Raises Refused."""
-    if not profile.chat_tools:
-        raise unsupported("tools", _NO_TOOLS_ON_CHAT)
-
-
-def choice_to_send(choice: ToolChoice, profile: Profile, warnings: Warnings) -> tuple[ToolChoice, str]:
-    """The choice, and what the system prompt says for one to which this model cannot be made."""
-    if profile.forced_tool_choice or (choice.mode != "required" and not choice.name):
-        return choice, ""
-    warnings.add("emulated", choice.path.partition(".")[0], "this model cannot be made to call a tool")
-    note = asked_choice.CALL_THIS.format(choice.name) if choice.name else asked_choice.CALL_ONE
-    return msgspec.structs.replace(choice, mode="auto", name=""), note
 
 
 def lose_unmapped(unmapped: Iterable[Unmapped], known: Collection[str], warnings: Warnings) -> None:
@@ -116,10 +87,20 @@ def user(conversation: Conversation, profile: Profile) -> Json:
     """Who asks, for the provider's abuse checks; OpenAI's limit is 64 characters."""
     if conversation.user is None or profile.user_field == "none":
         return {}
-    value = conversation.user.value
-    if len(value) > _USER_ID_MAX:
-        value = sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
-    return {profile.user_field: value}
+    return {profile.user_field: _bounded_id(conversation.user.value)}
+
+
+def session_key(conversation: Conversation, profile: Profile) -> Json:
+    """One key for a session keeps a conversation on the machine that has its prefix cached."""
+    if profile.prompt_cache_key != "session" or not conversation.session:
+        return {}
+    return {"prompt_cache_key": _bounded_id(conversation.session)}
+
+
+def _bounded_id(value: str) -> str:
+    if len(value) <= _ID_MAX:
+        return value
+    return sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def service_tier(conversation: Conversation, profile: Profile, warnings: Warnings) -> Json:
@@ -147,53 +128,6 @@ def clamped_effort(thinking: Thinking, profile: Profile, warnings: Warnings) -> 
     return found
 
 
-def cache_breakpoint(hint: CacheHint | None, profile: Profile) -> Json:
-    """OpenAI's mark for its prompt cache on a part."""
-    if hint is None or not (hint.openai or profile.map_cache_control):
-        return {}
-    return {"prompt_cache_breakpoint": {"mode": "explicit", "ttl": "12h"} if hint.long else {"mode": "explicit"}}
-
-
-# Tools
-
-
-def function(tool: Tool, name: str, warnings: Warnings) -> Json:
-    """Members of a function: name, description, parameters, strict (bool)."""
-    found: Json = {"name": name}
-    if tool.description:
-        found["description"] = tool.description
-    where = f"{tool.path}.parameters"
-    repaired = schema.repair(tool.parameters or {}, where)
-    if repaired.changed_meaning:
-        warnings.add("approx", where, "the schema must be an object without alternatives at its top")
-    found["parameters"] = repaired.schema
-    strict = bool(tool.strict) and schema.fits_strict(repaired.schema)
-    if tool.strict and not strict:
-        warnings.add("dropped", f"{tool.path}.strict", "the schema does not suit the upstream's strict mode")
-    found["strict"] = strict
-    return found
-
-
-def unique_names(sent: Iterable[str]) -> None:
-    """Names may have become equal by being shortened. Raises Refused."""
-    listed = list(sent)
-    if len(set(listed)) != len(listed):
-        raise refused("tools", "Tool names must be unique.")
-
-
-def check_forced_tool(choice: ToolChoice | None, *, sent: bool, lost: bool) -> None:
-    """A choice that leaves only tools which cannot run here must not be dropped. Raises Refused."""
-    if choice is None:
-        return
-    if choice.hosted:
-        raise unsupported(choice.path, f"server tool '{choice.hosted[:64]}' cannot run with this model")
-    if lost and not sent and choice.mode == "required":
-        raise unsupported(choice.path, "none of the tools can run with this model")
-
-
-# Structured output
-
-
 def json_schema(wanted: OutputFormat, warnings: Warnings) -> Json:
     """name, schema and strict of a format with a schema."""
     repaired = schema.repair(wanted.schema or {}, f"{wanted.path}.schema", add_required=False)
@@ -213,61 +147,6 @@ def format_prompt(wanted: OutputFormat | None, profile: Profile, warnings: Warni
         return ""
     warnings.add("emulated", wanted.path)
     return _SCHEMA_PROMPT + msgspec.json.encode(wanted.schema).decode() if wanted.schema else _ANY_JSON
-
-
-# Content
-
-
-def image_url(image: Image, profile: Profile) -> str:
-    """Raises Refused for what the provider cannot read."""
-    match image.source:
-        case Base64Data() as data:
-            return data_url(data)
-        case WebAddress(url):
-            if not profile.image_url:
-                raise unsupported(image.path, "the upstream takes no images by URL; send the data as base64")
-            return url
-        case FileId():
-            raise unsupported(image.path, "an image by its file id cannot be sent to another provider; send its data")
-
-
-def document_text(document: Document) -> str | None:
-    """A text document in words, for a provider without a place for it; None for a file of another kind."""
-    match document.source:
-        case PlainText(text):
-            return _framed(document, text)
-        case Base64Data(media_type) as data if is_text(media_type):
-            return _framed(document, plain_text(data, document.path))
-        case _:
-            return None
-
-
-def _framed(document: Document, text: str) -> str:
-    context = f"{document.context}\n" if document.context else ""
-    return f"[Document: {document.title or 'untitled'}]\n{context}{text}\n[End of document]"
-
-
-def file_name(document: Document) -> str:
-    return document.title if document.title.lower().endswith(".pdf") else f"{document.title or 'document'}.pdf"
-
-
-def unreadable_file(document: Document) -> str:
-    """What stands in the place of a file in the history that the model cannot read."""
-    what = "PDF" if isinstance(document.source, Base64Data) and document.source.media_type == PDF else "file"
-    return f"[{what} {document.title or 'document'}: this model cannot read {what} files]"
-
-
-def result_text(result: ToolResult, text: str) -> str:
-    """The text of a tool's result; a failure is said in words, since neither dialect has a member for it."""
-    if not result.is_error:
-        return text
-    if not text.strip():
-        return "Error: (no details)"
-    return text if text.lower().startswith("error") else f"Error: {text}"
-
-
-def joined(parts: Iterable[Text]) -> str:
-    return SEAM.join(part.text for part in parts)
 
 
 def encode(body: Mapping[str, Any]) -> bytes:

@@ -77,6 +77,11 @@ class Usage(msgspec.Struct, kw_only=True):
     """How often the upstream itself searched the web."""
 
 
+def estimated_tokens(size: int) -> int:
+    """Of text with this number of UTF-8 bytes."""
+    return (size + 3) // 4
+
+
 class Outcome(msgspec.Struct, kw_only=True):
     """What a reply turned out to be; grows while it is read. For the record."""
 

@@ -23,6 +23,7 @@ from extproc.translate.answer_events import (
     TextEnded,
     Warned,
 )
+from extproc.translate.arguments import tool_input
 from extproc.translate.conversation import CallKind
 from extproc.translate.json_prefix import JsonPrefix
 from extproc.wire.lenient import Undecodable, loads
@@ -44,21 +45,36 @@ class Part(Protocol):
         ...
 
     def close(self, *, at_limit: bool) -> list[AnswerEvent]:
-        """Its end. `at_limit`: the answer was cut off by its limit of tokens."""
+        """Its end. `at_limit`: the answer was cut off by its limit of tokens, or nothing says why it ended."""
+        ...
+
+    def is_cut(self, *, at_limit: bool) -> bool:
+        """Whether the model has not finished it."""
         ...
 
 
-class TextPart:
+class _Whole:
+    """A part that is never cut."""
+
+    def is_cut(self, *, at_limit: bool) -> bool:
+        return False
+
+
+class TextPart(_Whole):
     def __init__(self, *, refusal: bool = False) -> None:
         self.ended = False
         self.is_refusal = refusal
-        self._event = RefusalDelta if refusal else TextDelta
+        self.event = RefusalDelta if refusal else TextDelta
         self._pending: list[str] = []
         self._logprobs: list[Any] = []
         self._citations: list[dict[str, Any]] = []
 
     def add(self, text: str) -> None:
         self._pending.append(text)
+
+    @property
+    def has_waiting(self) -> bool:
+        return bool(self._pending or self._logprobs)
 
     def add_logprobs(self, found: list[Any]) -> None:
         self._logprobs += found
@@ -69,12 +85,12 @@ class TextPart:
     def drain(self) -> list[AnswerEvent]:
         if not self._pending:
             return []
-        text = "".join(self._pending)
+        text = self._pending[0] if len(self._pending) == 1 else "".join(self._pending)
         self._pending.clear()
         if not self._logprobs:
-            return [self._event(text)]
+            return [self.event(text)]
         found, self._logprobs = tuple(self._logprobs), []
-        return [self._event(text), Logprobs(found)]
+        return [self.event(text), Logprobs(found)]
 
     def close(self, *, at_limit: bool) -> list[AnswerEvent]:
         events: list[AnswerEvent] = [Logprobs(tuple(self._logprobs))] if self._logprobs else []
@@ -83,12 +99,13 @@ class TextPart:
         return [*events, TextEnded()]
 
 
-class ReasoningPart:
+class ReasoningPart(_Whole):
     """No part at all where neither text nor data comes."""
 
-    def __init__(self, carrier: str) -> None:
+    def __init__(self, carrier: str, *, is_needed: bool = True) -> None:
         self.ended = False
         self.carrier = carrier
+        self._is_needed = is_needed
         self.data: Any = None
         self._spoke = False
         self._pending: list[str] = []
@@ -105,10 +122,10 @@ class ReasoningPart:
         return [ReasoningDelta(text)]
 
     def close(self, *, at_limit: bool) -> list[AnswerEvent]:
-        return [ReasoningEnded(self.carrier, self.data)] if self._spoke or self.data else []
+        return [ReasoningEnded(self.carrier, self.data, self._is_needed)] if self._spoke or self.data else []
 
 
-class CompactionPart:
+class CompactionPart(_Whole):
     ended = True
 
     def __init__(self, event: Compacted) -> None:
@@ -133,8 +150,11 @@ class CallPart:
         self.kind: CallKind = kind
         self.whole = False
         """The provider has told that the arguments are all there."""
+        self.is_unfinished = False
+        """The provider has told that they are not."""
         self.cut = False
         self.is_started = False
+        self.is_closed = False
         self._arguments: list[str] = []
         self._pending: list[str] = []
         self._prefix: JsonPrefix | None = None
@@ -177,10 +197,11 @@ class CallPart:
         return [*self._start(), *self._drain_arguments()] if self.may_start() else []
 
     def close(self, *, at_limit: bool) -> list[AnswerEvent]:
+        self.is_closed = True
         if not self.name:
             return [Warned("dropped:tool_calls")]
         events = [*self._start(), *self._drain_arguments()]
-        self.cut = self._is_cut(at_limit=at_limit)
+        self.cut = self.is_cut(at_limit=at_limit)
         if self._is_wrapped and not self.cut and (text := free_text(self.arguments)):
             events.append(ArgumentsDelta(text))
         if self.cut:
@@ -209,13 +230,15 @@ class CallPart:
         """Blanks after the end, or the whole arguments once more, as some servers send in the last fragment."""
         return self.is_complete and (text.isspace() or text.strip() == self.arguments.strip())
 
-    def _is_cut(self, *, at_limit: bool) -> bool:
+    def is_cut(self, *, at_limit: bool) -> bool:
         """Whether the arguments end in the midst of their JSON (docs/mapping.md 2.3)."""
+        if self.is_unfinished:
+            return True
         if not self.is_json:
             return at_limit and not self.whole
-        if not self._arguments:
-            return at_limit
-        return self._prefix is not None and not self._prefix.complete and not self._prefix.broken
+        if self._prefix is None:
+            return tool_input(self.arguments, at_limit).cut
+        return not self._prefix.complete and (at_limit or not self._prefix.broken)
 
 
 class PartQueue:
@@ -252,10 +275,22 @@ class PartQueue:
                 return
             self._close_first(at_limit=False)
 
+    def add_text(self, part: TextPart, text: str) -> None:
+        """Text goes out at once where nothing stands before it, as it nearly always does."""
+        if len(self._parts) == 1 and not part.has_waiting:
+            self.out.append(part.event(text))
+            return
+        part.add(text)
+        self.advance(len(text))
+
     def close(self, *, at_limit: bool = False) -> None:
         """The answer is at its end."""
         while self._parts:
             self._close_first(at_limit=at_limit and len(self._parts) == 1)
+
+    def is_cut(self) -> bool:
+        """Whether the model has not finished a part, should the answer end here without saying why."""
+        return any(part.is_cut(at_limit=True) for part in self._parts)
 
     def close_ended(self) -> None:
         """Closes parts at the front that have ended; the rest may still get more."""

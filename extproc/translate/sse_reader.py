@@ -47,13 +47,11 @@ class SseReader:
         return events
 
     def _event(self, event: SseEvent) -> list[AnswerEvent]:
-        match event.kind:
-            case SseKind.COMMENT:
-                return [Keepalive()]
-            case SseKind.OVERFLOW:
-                return [AnswerFailed(failure("an event of the upstream's stream is too large", "event_limit"))]
-            case SseKind.EVENT:
-                return self._try(event)
+        if event.kind is SseKind.EVENT:
+            return self._try(event)
+        if event.kind is SseKind.COMMENT:
+            return [Keepalive()]
+        return [AnswerFailed(failure("an event of the upstream's stream is too large", "event_limit"))]
 
     def _try(self, event: SseEvent) -> list[AnswerEvent]:
         try:

@@ -2,27 +2,23 @@
 
 from collections.abc import Sequence
 
-from extproc.translate.chat_on_chat import chat_on_chat
-from extproc.translate.chat_on_messages import chat_on_messages
-from extproc.translate.dialects import chat, responses
-from extproc.translate.messages_on_chat import messages_on_chat
-from extproc.translate.messages_on_messages import messages_on_messages
-from extproc.translate.messages_on_responses import messages_on_responses
+from extproc.translate.dialects import chat, messages, responses
 from extproc.translate.pair import Pair
-from extproc.translate.responses_on_messages import responses_on_messages
-from extproc.translate.responses_on_responses import responses_on_responses
+from extproc.translate.same_dialect.chat import chat_on_chat
+from extproc.translate.same_dialect.messages import messages_on_messages
+from extproc.translate.same_dialect.responses import responses_on_responses
 from extproc.translate.translated import TranslatedPair
 from extproc.wire import Dialect
 
 PAIRS: dict[tuple[Dialect, Dialect], Pair] = {
-    ("messages", "chat"): messages_on_chat,
+    ("messages", "chat"): TranslatedPair(messages.CLIENT, chat.PROVIDER),
     ("messages", "messages"): messages_on_messages,
-    ("messages", "responses"): messages_on_responses,
+    ("messages", "responses"): TranslatedPair(messages.CLIENT, responses.PROVIDER),
     ("chat", "chat"): chat_on_chat,
-    ("chat", "messages"): chat_on_messages,
+    ("chat", "messages"): TranslatedPair(chat.CLIENT, messages.PROVIDER),
     ("chat", "responses"): TranslatedPair(chat.CLIENT, responses.PROVIDER),
     ("responses", "chat"): TranslatedPair(responses.CLIENT, chat.PROVIDER),
-    ("responses", "messages"): responses_on_messages,
+    ("responses", "messages"): TranslatedPair(responses.CLIENT, messages.PROVIDER),
     ("responses", "responses"): responses_on_responses,
 }
 

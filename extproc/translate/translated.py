@@ -1,6 +1,7 @@
 """A pair of two different dialects: the client's reads requests and writes answers, the provider's does the reverse."""
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -19,16 +20,19 @@ from extproc.translate.answer_events import (
     ReasoningDelta,
     RefusalDelta,
     TextDelta,
+    TextEnded,
     UsageReported,
     Warned,
 )
 from extproc.translate.conversation import AnswerShape, CallKind, Conversation
 from extproc.translate.failures import failure
+from extproc.translate.openai_upstream.errors import is_filtered
 from extproc.translate.pair import Headers, Json, Outcome, Refusal, Reply, Target, Translated, Usage
 from extproc.translate.sniff import MAX_ANSWER, Collected, Sniffer
 from extproc.translate.warnings import Warnings
 
 _BYTES_PER_TOKEN = 4
+_DELTAS = (TextDelta, ArgumentsDelta, ReasoningDelta, RefusalDelta)
 
 
 class TranslatedRequest(Translated, frozen=True, kw_only=True, tag="translated"):
@@ -49,6 +53,12 @@ class TranslatedRequest(Translated, frozen=True, kw_only=True, tag="translated")
     prefill: str = ""
     """Text that the answer may repeat, to be cut from its beginning."""
 
+    @property
+    def estimated_usage(self) -> Usage:
+        """The input tokens by the size of the request, where the provider may count none; else nothing."""
+        estimates = self.profile.missing_usage == "estimate"
+        return Usage(input_tokens=-(-self.size // _BYTES_PER_TOKEN) if estimates else 0)
+
 
 class WrittenRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a provider's dialect makes of a conversation."""
@@ -59,6 +69,10 @@ class WrittenRequest(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str] = {}
     max_tokens: int | None = None
     prefill: str = ""
+    shown: Literal["no", "hidden", "yes"] | None = None
+    """Whether the client reads the reasoning, where the provider's dialect decides; None: as the client asked."""
+    answer: str = ""
+    """A sentence for the model that the client gets as an answer; the provider is not asked."""
 
 
 class AnswerReader(Protocol):
@@ -102,6 +116,10 @@ class ClientSide:
     client_headers: Callable[[Headers, float], dict[str, str]]
     """Response headers of an OpenAI-type or Anthropic provider, as this dialect's clients know them. The float: Unix
     seconds."""
+    own_words: Callable[[Rejection], Rejection] = lambda rejection: rejection
+    """A provider's error in the words of this dialect."""
+    answers_for_filters: bool = False
+    """A refusal by the provider's filter may be an answer instead of an error (profile `filter_as_refusal`)."""
 
 
 @dataclass(frozen=True)
@@ -147,16 +165,34 @@ class TranslatedPair:
             names=written.names,
             kinds=kinds,
             stop_sequences=conversation.stop.value if conversation.stop else (),
-            shown=conversation.thinking.shown,
+            shown=written.shown or conversation.thinking.shown,
             prefill=written.prefill,
+            answer=written.answer,
         )
 
     def reply(self, asked: Translated, content_type: str) -> Reply:
         return TranslatedReply(_own(asked), content_type, self._client, self._provider)
 
     def error(self, asked: Translated, status: int, headers: Headers, body: bytes, now: float) -> Refusal:
-        rejection = _with_own_path(self._provider.read_error(status, body, _own(asked).profile), self._client.members)
-        return Refusal(rejection=rejection, headers=self.headers(headers, now) | dict(rejection.headers))
+        request = _own(asked)
+        rejection = self._provider.read_error(status, body, request.profile)
+        rejection = self._client.own_words(_with_own_path(rejection, self._client.members))
+        as_answer = self._client.answers_for_filters and request.profile.filter_as_refusal and is_filtered(rejection)
+        return Refusal(
+            rejection=rejection,
+            headers=self.headers(headers, now) | dict(rejection.headers),
+            answer=self._refusal(request, rejection.message) if as_answer else b"",
+        )
+
+    def _refusal(self, request: TranslatedRequest, explanation: str) -> bytes:
+        """A filtered prompt as the answer of a model that declines."""
+        writer = self._client.writer(request)
+        writer.write(AnswerStarted("", ""))
+        writer.write(TextDelta(explanation))
+        writer.write(TextEnded())
+        writer.write(UsageReported(Usage()))
+        writer.write(AnswerFinished("refusal", explanation=explanation))
+        return writer.take()
 
     def headers(self, headers: Headers, now: float) -> dict[str, str]:
         return self._client.client_headers(headers, now)
@@ -185,7 +221,7 @@ class TranslatedReply:
         self._request = request
         self._provider = provider
         self._writer = client.writer(request)
-        self._members = client.members
+        self._client = client
         self._meter = _UsageMeter(request)
         self._over = False
         self._sniffer = Sniffer(content_type, self._stream, self._whole)
@@ -222,32 +258,43 @@ class TranslatedReply:
             self.outcome.warnings.append(word)
 
     def _handle(self, event: AnswerEvent) -> None:
+        if isinstance(event, _DELTAS):
+            self._meter.count(event.text)
+            self._writer.write(event)
+            return
+        self._note(event)
+        if isinstance(event, AnswerFinished):
+            self._finish(event)
+        elif isinstance(event, AnswerFailed):
+            self._fail(event)
+        else:
+            self._writer.write(event)
+
+    def _note(self, event: AnswerEvent) -> None:
+        """Keeps for the record what an event tells."""
         match event:
-            case TextDelta(text) | ArgumentsDelta(text) | ReasoningDelta(text) | RefusalDelta(text):
-                self._meter.count(text)
             case AnswerStarted():
-                self.outcome.begun = True
+                self.outcome.begun = self._meter.has_begun = True
                 self.outcome.model = event.model
-            case UsageReported(usage):
-                self._meter.reported = usage
+            case UsageReported():
+                self._meter.report(event)
             case Warned(word):
                 self._warn(word)
             case Keepalive():
                 self.outcome.stirred = True
-            case AnswerFailed(rejection):
-                self._over = True
-                self.outcome.failure = rejection = _with_own_path(rejection, self._members)
-                event = AnswerFailed(rejection)
-            case AnswerFinished():
-                self._finish(event)
-                return
             case _:
                 pass
-        self._writer.write(event)
+
+    def _fail(self, event: AnswerFailed) -> None:
+        self._over = True
+        rejection = self._client.own_words(_with_own_path(event.rejection, self._client.members))
+        self.outcome.failure = rejection
+        self._writer.write(AnswerFailed(rejection))
 
     def _finish(self, event: AnswerFinished) -> None:
-        if self._meter.reported is None:
+        if not self._meter.has_report:
             self._handle(Warned("usage_missing"))
+        if not self._meter.is_settled:
             self._writer.write(UsageReported(self._meter.usage or Usage()))
         self._over = True
         self._writer.write(event)
@@ -280,17 +327,31 @@ class _UsageMeter:
     """Tokens as the provider counts them, or an estimate that is true at any moment: the client may leave at any."""
 
     def __init__(self, request: TranslatedRequest) -> None:
-        self.reported: Usage | None = None
+        self.has_begun = False
+        self.has_report = False
+        self.is_settled = False
+        """The provider has counted the whole answer."""
         self.size = 0
         """UTF-8 bytes that the model has produced."""
-        self._input = -(-request.size // _BYTES_PER_TOKEN)
         self._estimates = request.profile.missing_usage == "estimate"
+        self._usage = request.estimated_usage
+
+    def report(self, event: UsageReported) -> None:
+        self.has_report = True
+        self.is_settled = event.is_last
+        self._usage = copy(event.usage)
 
     def count(self, text: str) -> None:
         self.size += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
     @property
     def usage(self) -> Usage | None:
-        if self.reported is not None or not self._estimates:
-            return self.reported
-        return Usage(input_tokens=self._input, output_tokens=-(-self.size // _BYTES_PER_TOKEN))
+        """None for an answer that has not begun, or of which nothing is known."""
+        if self.is_settled:
+            return self._usage
+        if not self._estimates:
+            return self._usage if self.has_report else None
+        if not self.has_begun:
+            return None
+        self._usage.output_tokens = max(self._usage.output_tokens, -(-self.size // _BYTES_PER_TOKEN))
+        return self._usage

@@ -49,7 +49,7 @@ class TurnBuilder:
             self._turns.append(SystemTurn(tuple(parts), path))
 
     def user(self, parts: Sequence[UserPart], path: str) -> None:
-        self._settle()
+        self.settle()
         if parts:
             self._turns.append(UserTurn((), tuple(parts), path))
 
@@ -75,26 +75,26 @@ class TurnBuilder:
         call = self._open.pop(result.call_id, None)
         if call is None:
             raise refused(id_path, f"no tool call with the id '{result.call_id[:80]}' precedes this message")
-        self._results.append(msgspec.structs.replace(result, kind=call.kind))
+        self._results.append(result if call.kind == result.kind else msgspec.structs.replace(result, kind=call.kind))
 
     def end(self) -> tuple[Turn, ...]:
-        self._settle()
+        self.settle()
         return tuple(self._turns)
 
-    def _open_call(self, call: ToolCall) -> None:
-        if not call.id or call.id in self._open:
-            raise refused(call.path, "tool calls need ids of their own")
-        self._open[call.id] = call
-        self._order[call.id] = len(self._order)
-
-    def _settle(self) -> None:
-        """The conversation goes on."""
+    def settle(self) -> None:
+        """The conversation goes on. Raises Refused for calls without a result."""
         if self._open and not self._repair:
             ids = ", ".join(call[:80] for call in self._open)
             raise refused(self._calls_path, f"tool calls must be followed by their results; none answers: {ids}")
         for call in list(self._open.values()):
             self.result(ToolResult(call.id, (Text(ABORTED, call.path),), call.path), call.path)
         self._flush_results()
+
+    def _open_call(self, call: ToolCall) -> None:
+        if not call.id or call.id in self._open:
+            raise refused(call.path, "tool calls need ids of their own")
+        self._open[call.id] = call
+        self._order[call.id] = len(self._order)
 
     def _flush_results(self) -> None:
         if self._results:

@@ -45,7 +45,7 @@ class Gateways:
         self.supervised = False
         """The first configuration came from a supervisor."""
         self._in_flight = InFlight()
-        self._keys = GivenKeys(orders.say_wanted)
+        self.keys = GivenKeys(orders.say_wanted)
 
     def current(self) -> Gateway:
         return self._newest().gateway
@@ -68,7 +68,7 @@ class Gateways:
 
     def ready(self) -> bool:
         """All keys have been here, once; what happens to them later concerns single issuers."""
-        return self._keys.ready()
+        return self.keys.ready()
 
     async def begin(self) -> None:
         """Takes the first one, from the supervisor if there is one, else from the files. Raises config.Invalid."""
@@ -93,15 +93,13 @@ class Gateways:
         if self._supervisor is None:
             return None
         while isinstance(message := await orders.read(self._supervisor), News):
-            self._keys.take(message)
+            self.keys.take(message)
         return message
 
     def _made(self, order: Order) -> Gateway:
         files = Files({Path(path): content for path, content in order.contents.items()})
-        made = gateway.load(
-            self._path, files=files, in_flight=self._in_flight, remote=self._keys, prepare=self._prepare
-        )
-        self._keys.use(made.fetched)
+        made = gateway.load(self._path, files=files, in_flight=self._in_flight, remote=self.keys, prepare=self._prepare)
+        self.keys.use(made.fetched)
         return made
 
     def _install(self, number: int, made: Gateway) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from extproc import pb
+from extproc.envoy.attributes import CHAIN, DETAILS, SHA256, SOURCE, SUBJECT, URI, VERIFIED_CLIENTS
 from extproc.events import (
     Action,
     AnswerBody,
@@ -13,6 +14,7 @@ from extproc.events import (
     Headers,
     Pass,
     PassAnswer,
+    PeerCertificate,
     Record,
     ReplaceBody,
     RequestBody,
@@ -25,7 +27,6 @@ from extproc.gateway.record import CALLER, MAX_NAME, cut, metadata_key, presenta
 from extproc.printable import printable
 
 NAMESPACE = "extproc"
-DETAILS, SOURCE = "response.code_details", "source.address"
 _FILTER = "envoy.filters.http.ext_proc"
 
 # Given with the request headers, because one given at the response headers comes too late to hold those back.
@@ -51,7 +52,8 @@ def to_event(request: pb.ProcessingRequest) -> Event:
     match request.WhichOneof("request"):
         case "request_headers":
             end = request.request_headers.end_of_stream
-            return RequestHeaders(_headers(request.request_headers), end, _attribute(request, SOURCE))
+            source, certificate = _attribute(request, SOURCE), _certificate(request)
+            return RequestHeaders(_headers(request.request_headers), end, source, certificate)
         case "request_body":
             return RequestBody(request.request_body.body)
         case "response_headers":
@@ -171,3 +173,12 @@ def _headers(message: pb.HttpHeaders) -> Headers:
 def _attribute(request: pb.ProcessingRequest, name: str) -> str:
     fields = request.attributes[_FILTER].fields if _FILTER in request.attributes else {}
     return fields[name].string_value if name in fields else ""
+
+
+def _certificate(request: pb.ProcessingRequest) -> PeerCertificate | None:
+    """The client's, where our own listener has verified one."""
+    fields = request.attributes[_FILTER].fields if _FILTER in request.attributes else {}
+    if SHA256 not in fields or fields[CHAIN].string_value != VERIFIED_CLIENTS:
+        return None
+    found = PeerCertificate(*(_attribute(request, name) for name in (URI, SUBJECT, SHA256)))
+    return found if found.sha256 else None

@@ -5,7 +5,7 @@ import logging
 from extproc.config.schema import Config
 from extproc.events import Record
 from extproc.gateway.record import presentable
-from extproc.policy.facts import Facts
+from extproc.policy.facts import Request
 from extproc.transport.sampling import RefusalSampler
 
 log = logging.getLogger("extproc")
@@ -27,15 +27,15 @@ class Observer:
         if self._metrics is not None:
             self._metrics.begin()
 
-    def end(self, facts: Facts, record: Record, now: float) -> None:
+    def end(self, request: Request, record: Record, now: float) -> None:
         """The call is over. `record`: all that was put on record of it; `now`: Unix seconds."""
-        if self._metrics is None and facts.span is None:
+        if self._metrics is None and request.span is None:
             return
         record = presentable(record)
         if self._metrics is not None:
             try:
-                self._metrics.end(record, now - facts.started)
+                self._metrics.end(record, now - request.started)
             except OSError as error:  # a full disk takes no new series; that must not cost calls
                 log.error("a call was not counted: %s", error.strerror)
-        if facts.span is not None:
-            facts.span.end(record, now)
+        if request.span is not None:
+            request.span.end(record, now)

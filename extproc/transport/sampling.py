@@ -8,7 +8,7 @@ from collections.abc import Callable
 from extproc.config.schema_limits import REFUSALS_BURST
 from extproc.events import Action, Respond
 from extproc.gateway.record import LEFT_OUT
-from extproc.policy.facts import Facts
+from extproc.policy.facts import Caller
 
 log = logging.getLogger("extproc")
 
@@ -26,9 +26,9 @@ class RefusalSampler:
         self._filled = clock()
         self._left_out = 0
 
-    def mark(self, facts: Facts, action: Action) -> None:
+    def mark(self, caller: Caller, action: Action) -> None:
         """Adds to the record of a refusal that it is not to be logged."""
-        if not isinstance(action, Respond) or facts.caller.kind != "anonymous" or "reason" not in action.record:
+        if not isinstance(action, Respond) or caller.kind != "anonymous" or "reason" not in action.record:
             return
         now = self._clock()
         self._tokens = min(self._most, self._tokens + (now - self._filled) * self._per_second)

@@ -59,7 +59,7 @@ class Stream:
             self._deciding.cancel()
         try:
             self._gateway.ended(self._exchange)
-            self._observer.end(self._exchange.facts, self._record, self._now())
+            self._observer.end(self._exchange.call.request, self._record, self._now())
         finally:
             self._gateways.release(self._configuration)
 
@@ -112,7 +112,7 @@ class Stream:
 
     def _carry_out(self, actions: list[Action], request: pb.ProcessingRequest | None) -> None:
         for action in actions:
-            self._observer.refusals.mark(self._exchange.facts, action)
+            self._observer.refusals.mark(self._exchange.caller, action)
             self._record |= action.record
         for response in to_responses(actions, request):
             self._call.write(response.SerializeToString())

@@ -46,14 +46,14 @@ def test_before_the_model_is_asked(buggy: tuple[Stack, Lines], model: Model, bug
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-@pytest.mark.parametrize("bug", ["ResponseHeaders", "ResponseBody HELD"])
+@pytest.mark.parametrize("bug", ["ResponseHeaders", "ResponseBody Held"])
 def test_before_the_answer(buggy: tuple[Stack, Lines], bug: str, stream: bool) -> None:
     answer = call(buggy[0], bug, "", stream=stream)
     refused(buggy[0], answer, 500, "api_error")
     told(buggy, answer)
 
 
-@pytest.mark.parametrize("bug", ["ResponseBody FLOWING", "Silence FLOWING"])
+@pytest.mark.parametrize("bug", ["ResponseBody Flowing", "Silence Flowing"])
 def test_while_the_answer_flows(buggy: tuple[Stack, Lines], bug: str) -> None:
     answer = call(buggy[0], bug, "demo: slow 200", stream=True)
     assert answer.status_code == 200 and "message_stop" not in answer.text

@@ -11,7 +11,7 @@ from tests.e2e.providers import Providers, Special, chat, headers_of
 from tests.e2e.stack import Json, Stack, prompt
 from tests.e2e.test_configurations import PINNED
 from tests.translate.passing import captured, recorded
-from tests.translate.test_identity_answers import FAILS
+from tests.translate.same_dialect.test_reply import FAILS
 
 MESSAGES, COUNT, CHAT = "/v1/messages", "/v1/messages/count_tokens", "/v1/chat/completions"
 OF_CHAT = captured(CHAT)

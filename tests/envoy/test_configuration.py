@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from extproc.config.loading import Source
-from extproc.envoy import configuration
+from extproc.envoy import attributes, configuration
 from extproc.envoy.listener import listener
 from tests.issuing import jwk
 from tests.settings import AUTHENTICATION, KEY, source
@@ -231,6 +231,28 @@ def test_tls_of_the_listener(tmp_path: Path) -> None:
     context = listener(made)["filter_chains"][0]["transport_socket"]["typed_config"]["common_tls_context"]
     [certificate] = context["tls_certificates"]
     assert certificate["private_key"]["filename"] == str(tmp_path / "k.pem")
+    assert "validation_context" not in context
+
+
+@pytest.mark.parametrize(("kind", "required"), [("required", True), ("optional", False)])
+def test_clients_are_asked_for_certificates(tmp_path: Path, kind: str, required: bool) -> None:
+    tls = f"{{certificate: c.pem, key: k.pem, client_ca: ca.pem, client_certificate: {kind}}}"
+    text = TEXT.replace("authentication: {", "authentication: {certificates: {}, ") + f"listen: {{tls: {tls}}}\n"
+    made = source(tmp_path, text.replace("certificates: {}, ", ""))
+    [chain] = listener(made)["filter_chains"]
+    tls = chain["transport_socket"]["typed_config"]
+    trusted = {"trusted_ca": {"filename": str(tmp_path / "ca.pem")}}
+    assert tls["common_tls_context"]["validation_context"] == trusted
+    assert tls["require_client_certificate"] is required
+    assert tls["disable_stateless_session_resumption"] and tls["disable_stateful_session_resumption"]
+    assert chain["name"] == attributes.VERIFIED_CLIENTS
+    assert manager(made)["common_http_protocol_options"]["max_connection_duration"] == "3600s"
+    secret = configuration.live(made, UDS)["secret.clients.json"]["resources"][0]
+    assert secret["validation_context"] == trusted | {"watched_directory": {"path": "."}}
+    # The processor is told of certificates only where they say who calls.
+    assert filters(made)["ext_proc"]["request_attributes"] == ["source.address"]
+    found = filters(source(tmp_path, text))["ext_proc"]["request_attributes"]
+    assert found == ["source.address", *attributes.CLIENT_CERTIFICATE]
 
 
 def test_local_replies_leave_ours_alone(made: Source) -> None:

@@ -29,6 +29,8 @@ CONFIGURATIONS = {
     "compose": (ROOT / "deploy/compose/gateway.yaml").read_text(),
     "kubernetes": only("sidecar.yaml", "ConfigMap")["data"]["gateway.yaml"],
     "tls": SMALL + "listen: {address: '::', port: 8443, tls: {certificate: server.pem, key: server.pem}}\n",
+    "client certificates": SMALL.replace("authentication: {", "authentication: {certificates: {}, ")
+    + "listen: {tls: {certificate: server.pem, key: server.pem, client_ca: ca.pem}}\n",
     "own authority": SMALL.replace('"http://127.0.0.1:11434/v1"', '"https://model.example", ca_file: ca.pem'),
 }
 PROCESSORS = {

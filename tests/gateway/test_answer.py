@@ -105,7 +105,7 @@ def test_the_first_event_releases_the_headers(gate: Gateway) -> None:
 def test_a_false_200_becomes_a_true_error(gate: Gateway, content: bytes, stream: bool) -> None:
     play = sent(gate, stream=stream) >> response_headers(content_type=SSE if content[:1] == b"d" else "text/html")
     play >> response_body(content) >> response_body(b"", end=True)
-    assert play << begins(502, reason=play._pending[0].record["reason"]) << says(end=True, body=error("api_error"))
+    assert play << begins(502, reason=play.pending[0].record["reason"]) << says(end=True, body=error("api_error"))
 
 
 def test_a_dead_stream_becomes_an_error_event(gate: Gateway) -> None:
@@ -188,7 +188,7 @@ def test_the_guard_refuses_what_had_a_verdict(gate: Gateway) -> None:
 @pytest.mark.parametrize(("status", "expected"), [(200, 502), (204, 502), (429, 429), (503, 529)])
 def test_an_answer_of_headers_only_is_replaced(gate: Gateway, status: int, expected: int) -> None:
     play = sent(gate) >> response_headers(status, end=True)
-    [action] = play._pending
+    [action] = play.pending
     kind = {502: "api_error", 429: "rate_limit_error", 529: "overloaded_error"}[expected]
     assert play << answers(error(kind), expected, answered=True, ended=True)
     assert action.record["reason"]
@@ -250,9 +250,9 @@ def test_the_pace_of_a_stream(gate: Gateway, first: bytes, rest: bytes, pace: ob
     found: Json = {}
     for seconds, event in ((1, response_body(first)), (2, response_body(rest)), (7, response_body(b"", end=True))):
         play = play.after(seconds) >> event
-        for action in play._pending:
+        for action in play.pending:
             found |= action.record
-        play._pending.clear()
+        play.pending.clear()
     assert found[TTFT] == 1 and found.get("gen_ai.server.time_per_output_token", ABSENT) == pace
 
 
@@ -260,7 +260,7 @@ def test_json_for_a_stream_has_its_status_held(gate: Gateway) -> None:
     play = sent(gate, stream=True) >> response_headers() >> response_body(b'{"error":')
     assert patience(play) == 900  # the provider's own
     play >> response_body(b'{"message":"overloaded","code":503}}', end=True)
-    assert play << begins(play._pending[0].status) << says(end=True)  # type: ignore[union-attr]
+    assert play << begins(play.pending[0].status) << says(end=True)  # type: ignore[union-attr]
 
 
 def test_what_flowed_before_an_abort_is_on_record(gate: Gateway) -> None:

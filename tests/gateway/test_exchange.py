@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from extproc.events import Event, RequestBody, RequestHeaders, ResponseBody, ResponseHeaders, Silence
+from extproc.gateway.client_answer import ClientAnswer
 from extproc.gateway.exchange import NEXT, OutOfOrder, Phase
 from extproc.gateway.gateway import Gateway
+from extproc.gateway.reading import Timing
 from tests.issuing import token
 from tests.playbook import (
     SILENCE,
@@ -73,7 +75,7 @@ def at(gate: Gateway, phase: Phase, *, stream: bool = True) -> Playbook:
     for reached in range(Phase.ADMITTED.value, phase.value + 1):
         step: dict[Phase, Event] = {Phase.ADMITTED: HEADERS, Phase.SENT: request_body(ASK | {"stream": stream})}
         play >> step.get(Phase(reached), response_headers(content_type=SSE if stream else "application/json"))
-        play._pending.clear()
+        play.pending.clear()
     assert play.exchange.phase is phase
     return play
 
@@ -106,7 +108,7 @@ def test_what_comes_out_of_order_changes_nothing(gate: Gateway) -> None:
     play = at(gate, Phase.SENT)
     with pytest.raises(OutOfOrder):
         play >> request_headers("/v1/models", "GET")
-    assert (play.exchange.facts.path, play.exchange.phase) == ("/v1/messages", Phase.SENT)
+    assert (play.exchange.call.request.path, play.exchange.phase) == ("/v1/messages", Phase.SENT)
 
 
 @pytest.mark.parametrize("phase", [Phase.NEW, Phase.ADMITTED, Phase.SENT])
@@ -143,12 +145,14 @@ def test_a_bug_while_the_answer_flows(gate: Gateway) -> None:
         play.fail()
 
 
-@pytest.mark.parametrize("method", ["_progress", "_begin"])
-def test_a_bug_between_the_first_two_actions(gate: Gateway, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("part", "method"), [(Timing, "progress"), (ClientAnswer, "begin")])
+def test_a_bug_between_the_first_two_actions(
+    gate: Gateway, part: type, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing has been sent then, so the answer still begins with its headers."""
     play = at(gate, Phase.ANSWERING)
     with monkeypatch.context() as patch:
-        patch.setattr(play.exchange._answer, method, None)
+        patch.setattr(part, method, None)
         with pytest.raises(TypeError):
             play >> response_body(CHUNK)
     assert play.fail() << begins(500) << says(end=True)
@@ -173,7 +177,7 @@ def test_a_body_has_its_time(tmp_path: Path, size: str, seconds: float) -> None:
 def test_a_body_that_has_arrived_has_no_deadline_before_it_is_translated(gate: Gateway) -> None:
     play = at(gate, Phase.ADMITTED)
     assert play.exchange.deadline
-    play.exchange.facts.body_arrived = True
+    play.exchange.body_arrived()
     assert play.exchange.deadline is None
 
 
@@ -184,7 +188,7 @@ def test_only_bodies_and_answers_are_waited_for(gate: Gateway, phase: Phase) -> 
 
 def test_the_credential_stops_here(gate: Gateway) -> None:
     play = Playbook(gate) >> HEADERS << awaits() >> BODY
-    [forward] = play._pending
+    [forward] = play.pending
     sent = str(forward)
     assert token()[:20] not in sent
     assert "authorization" in forward.set_headers  # type: ignore[union-attr]

@@ -9,7 +9,7 @@ import pytest
 
 from extproc.events import Headers, RequestHeaders
 from extproc.gateway.gateway import Gateway, _request_id
-from extproc.translate.for_messages.web_search import NOT_AVAILABLE
+from extproc.translate.dialects.messages.read_tools import NOT_AVAILABLE
 from tests.issuing import claims, token
 from tests.playbook import (
     ABSENT,
@@ -203,7 +203,7 @@ def test_probes_need_no_token(gate: Gateway) -> None:
 
 def test_only_the_forwarded_request_holds_the_providers_key(gate: Gateway) -> None:
     play = admitted(gate)
-    told = "\n".join(play._told)
+    told = "\n".join(play.told)
     play >> request_body(ASK) << forwards({}, {"authorization": f"Bearer {KEY}"})
     assert KEY not in told
 
@@ -218,7 +218,7 @@ def test_upstream_headers_are_chosen(gate: Gateway) -> None:
     }
     play = Playbook(gate) >> request_headers(content_length="77", accept_encoding="br", **secret) << awaits()
     play >> request_body(ASK)
-    [action] = play._pending
+    [action] = play.pending
     assert not set(action.remove_headers) & set(action.set_headers)  # type: ignore[union-attr]
     gone = ["anthropic-beta", "cookie", "x-api-key", "x-forwarded-host"]
     sent = {"accept-encoding": "identity", "user-agent": "llm-extproc", "content-length": str(len(action.body))}  # type: ignore[union-attr]
@@ -295,13 +295,12 @@ def test_a_broken_configuration_names_all_faults(tmp_path: Path) -> None:
 )
 def test_the_peers_address_has_no_port(gate: Gateway, given: str, source: str) -> None:
     play = Playbook(gate)
-    facts = play.exchange.facts
     assert (
         play
         >> RequestHeaders(Headers([(":path", "/v1/messages")]), end=False, source=given)
         << rejects(401, AUTHENTICATION_ERROR)
     )
-    assert facts.source == source
+    assert play.exchange.call.request.source == source
 
 
 @pytest.mark.parametrize("given", ["", "chosen by a client", "6f1c22", "Ä" * 32])

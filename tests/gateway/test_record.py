@@ -7,10 +7,11 @@ from extproc.config.endpoints import Endpoint, Operation
 from extproc.errors import Kind, Reason, Rejection
 from extproc.events import Record
 from extproc.gateway import record
-from extproc.policy.facts import ANONYMOUS, Caller, Facts
+from extproc.policy.facts import ANONYMOUS, BodyRead, Caller, Identified
 from extproc.providers.credentials import Credential
 from extproc.providers.providers import Provider
 from extproc.translate.pair import Outcome, Translated, Usage
+from tests.stages import admitted, identified, light
 
 FAILURE = Rejection(kind=Kind.API, message="secret words", reason=Reason.UPSTREAM, detail="upstream_500")
 PROVIDER = Provider("openai", ("chat",), "https://h/v1", Credential("sk-1"))
@@ -26,19 +27,19 @@ CLAIMS: dict[str, Any] = {
 }
 
 
-def facts(**members: Any) -> Facts:
-    return Facts(0, path="/p", request_id="r", **members)
+def call(**members: Any) -> Identified:
+    return identified(path="/p", request_id="r", **members)
 
 
 def test_of_a_stranger() -> None:
-    found = record.of_request(facts(caller=ANONYMOUS), ["team"])
+    found = record.of_request(call(caller=ANONYMOUS), ["team"])
     assert found == {"request_id": "r", "http.path": "/p", "protocol": "llm", "dialect": "messages"}
 
 
 def test_of_a_caller_the_claims_that_are_asked_for() -> None:
     endpoint = Endpoint("e", Operation.COUNT_TOKENS, "messages", "POST")
     found = record.of_request(
-        facts(caller=Caller(CLAIMS), endpoint=endpoint), ["team", "n", "x", "b", "list", "none", "no"]
+        call(caller=Caller(CLAIMS), endpoint=endpoint), ["team", "n", "x", "b", "list", "none", "no"]
     )
     claims = {"caller.team": "t", "caller.n": 7, "caller.x": 1.5, "caller.b": False, "caller.list": '["a"]'}
     known = {"jwt.sub": "ann", "jwt.iss": "lab", "endpoint": "e", "gen_ai.operation.name": "count_tokens"}
@@ -47,13 +48,13 @@ def test_of_a_caller_the_claims_that_are_asked_for() -> None:
 
 def test_a_claim_cannot_pose_as_the_verdict() -> None:
     caller = Caller({"sub": "s", "verdict": "allow", "cluster": "provider:x"})
-    assert not {"verdict", "cluster"} & record.of_request(facts(caller=caller), ["verdict", "cluster"]).keys()
+    assert not {"verdict", "cluster"} & record.of_request(call(caller=caller), ["verdict", "cluster"]).keys()
 
 
 @pytest.mark.parametrize("operation", Operation)
 def test_every_operation_has_a_name(operation: Operation) -> None:
     endpoint = Endpoint("e", operation, "messages", "POST")
-    assert record.of_request(facts(endpoint=endpoint), [])["gen_ai.operation.name"]
+    assert record.of_request(call(endpoint=endpoint), [])["gen_ai.operation.name"]
 
 
 @pytest.mark.parametrize(
@@ -72,9 +73,9 @@ def test_why_a_call_ended(found: Record, reason: str) -> None:
 
 
 def test_names_are_cut() -> None:
-    found = record.of_model(facts(model="m" * 1000))
+    found = record.of_model(BodyRead(admitted(), light({}), "m" * 1000))
     assert found == {"gen_ai.request.model": "m" * record.MAX_NAME}
-    assert record.of_model(facts()) == {}
+    assert record.of_model(BodyRead(admitted(), light({}), "")) == {}
     assert record.of_outcome(Outcome(model="m" * 1000)) == {"gen_ai.response.model": "m" * record.MAX_NAME}
 
 
@@ -129,7 +130,7 @@ def test_the_verdict_names_the_cluster_and_no_key() -> None:
     ],
 )  # fmt: skip
 def test_what_a_claim_looks_like(claim: Any, shown: Any) -> None:
-    assert record.of_request(facts(caller=Caller({"sub": "s", "c": claim})), ["c"])["caller.c"] == shown
+    assert record.of_request(call(caller=Caller({"sub": "s", "c": claim})), ["c"])["caller.c"] == shown
 
 
 def test_a_claim_of_any_name_has_a_key_that_envoy_can_name() -> None:

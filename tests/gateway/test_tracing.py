@@ -28,7 +28,7 @@ def sent(gate: Gateway, traceparent: str, tracestate: str = "") -> dict[str, str
     """The trace headers that go upstream."""
     event = request_headers(token=token(), traceparent=traceparent, tracestate=tracestate)
     play = Playbook(gate) >> event << awaits() >> request_body(ASK)
-    found: dict[str, str] = play._pending[0].set_headers  # type: ignore[union-attr]
+    found: dict[str, str] = play.pending[0].set_headers  # type: ignore[union-attr]
     assert play << forwards({})
     return {name: value for name, value in found.items() if name.startswith("trace")}
 

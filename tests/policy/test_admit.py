@@ -89,7 +89,7 @@ def test_what_was_refused_takes_no_room_and_gives_none_back(gate: Gateway) -> No
     for play in (one, two):
         gate.ended(play.exchange)
         gate.ended(play.exchange)
-    assert gate._admission.in_flight == InFlight()
+    assert gate.in_flight == InFlight()
 
 
 def test_a_chat_client_hears_it_in_its_dialect(gate: Gateway) -> None:
@@ -167,4 +167,4 @@ def test_addresses_of_one_network_are_one_caller(tmp_path: Path) -> None:
 def test_nobody_is_remembered_who_has_nothing_in_flight(shared: Gateway) -> None:
     for sub in "abc":
         shared.ended((sends(shared, 1000, sub=sub) << forwards({})).exchange)
-    assert shared._admission.in_flight == InFlight()
+    assert shared.in_flight == InFlight()

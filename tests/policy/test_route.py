@@ -1,34 +1,36 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from extproc.config.endpoints import Endpoints
 from extproc.config.schema import Route
 from extproc.errors import Reason, Rejection
 from extproc.events import Headers
-from extproc.policy.facts import Facts
+from extproc.policy.facts import ANONYMOUS, Accepted, BodyRead, Identified, LightBody, Located, ModelFound, Request
 from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, ReadBody
 from extproc.providers import providers
-from tests.playbook import done
+from extproc.providers.providers import Provider
 from tests.settings import GATEWAY, source
+from tests.stages import admitted, light
 
 LIMIT = 1000
 PASSING = Route(path="/files*", serve="passthrough", provider="openai")
 MODELS = "models: [{name: a, provider: openai}, {name: '', provider: openai, model: b}]\n"
 
 
-def run(step: Any, facts: Facts) -> Rejection | None:
-    found: Any = done(step(facts, 0.0))
-    assert found is None or isinstance(found, Rejection)
-    return found
+PROVIDER = Provider("openai", ("chat",), "https://api.openai.example/v1", None)
 
 
-def at(path: str, method: str = "POST", **headers: str) -> Facts:
+def at(path: str, method: str = "POST", **headers: str) -> Located:
     fields = [(name.replace("_", "-"), value) for name, value in headers.items()]
-    facts = Facts(0, method=method, path=path, headers=Headers(fields))
-    assert run(FindEndpoint(Endpoints([PASSING]), {}), facts) is None
-    return facts
+    request = Request(started=0, method=method, path=path, headers=Headers(fields))
+    return FindEndpoint(Endpoints([PASSING]), {"openai": PROVIDER})(request)
+
+
+def checked(call: Located) -> Accepted | Rejection:
+    return CheckRequest(LIMIT)(Identified(**msgspec.structs.asdict(call), caller=ANONYMOUS))
 
 
 @pytest.mark.parametrize(
@@ -36,8 +38,8 @@ def at(path: str, method: str = "POST", **headers: str) -> Facts:
     [("/v1/messages", "messages", "messages"), ("/v1/chat/completions", "chat", "chat"), ("/none", None, "messages")],
 )
 def test_finds_the_endpoint_and_refuses_nothing(path: str, endpoint: str | None, dialect: str) -> None:
-    facts = at(path)
-    assert (facts.endpoint.name if facts.endpoint else None, facts.dialect) == (endpoint, dialect)
+    call = at(path)
+    assert (call.endpoint.name if call.endpoint else None, call.dialect) == (endpoint, dialect)
 
 
 def test_the_path_decides_the_dialect_before_the_headers() -> None:
@@ -45,7 +47,7 @@ def test_the_path_decides_the_dialect_before_the_headers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("facts", "status", "detail"),
+    ("call", "status", "detail"),
     [
         (at("/v1/messages"), 200, ""),
         (at("/v1/messages", content_type="application/json; charset=utf-8"), 200, ""),
@@ -66,15 +68,15 @@ def test_the_path_decides_the_dialect_before_the_headers() -> None:
         (at("/v1/messages", content_length="-1"), 200, ""),
     ],
 )
-def test_checks_the_request(facts: Facts, status: int, detail: str) -> None:
-    rejection = run(CheckRequest(LIMIT), facts)
-    found = (rejection.http_status, rejection.detail) if rejection else (200, "")
+def test_checks_the_request(call: Located, status: int, detail: str) -> None:
+    passed = checked(call)
+    found = (passed.http_status, passed.detail) if isinstance(passed, Rejection) else (200, "")
     assert found == (status, detail)
 
 
 def test_a_wrong_method_names_the_right_one() -> None:
-    rejection = run(CheckRequest(LIMIT), at("/v1/messages", "GET"))
-    assert rejection
+    rejection = checked(at("/v1/messages", "GET"))
+    assert isinstance(rejection, Rejection)
     assert rejection.headers == (("allow", "POST"),)
 
 
@@ -84,21 +86,21 @@ def test_a_wrong_method_names_the_right_one() -> None:
      b"[" * 100_000, b'\xef\xbb\xbf{"a":1}'],
 )  # fmt: skip
 def test_what_is_no_json_object(raw: bytes) -> None:
-    rejection = run(ReadBody(), Facts(0, raw_body=raw))
-    assert rejection
+    rejection = ReadBody()(admitted(), raw)
+    assert isinstance(rejection, Rejection)
     assert (rejection.http_status, rejection.reason) == (400, Reason.INVALID_REQUEST)
 
 
 @pytest.mark.parametrize("raw", [b'{"model":"a","Model":"b"}', b'{"Model":"a"}'])
 def test_another_spelling_of_model(raw: bytes) -> None:
-    rejection = run(ReadBody(), Facts(0, raw_body=raw))
-    assert rejection and rejection.message == "Model: write `model`"
+    rejection = ReadBody()(admitted(), raw)
+    assert isinstance(rejection, Rejection) and rejection.message == "Model: write `model`"
 
 
 def test_a_json_object() -> None:
-    facts = Facts(0, raw_body=b' {"a": [1, {"b": null}]} ')
-    assert run(ReadBody(), facts) is None
-    assert facts.body == {"a": [1, {"b": None}]}
+    raw = b' {"a": [1, {"b": null}]} '
+    read = ReadBody()(admitted(), raw)
+    assert isinstance(read, BodyRead) and read.body == LightBody(raw, {"a": [1, {"b": None}]})
 
 
 @pytest.mark.parametrize(
@@ -117,8 +119,8 @@ def test_a_json_object() -> None:
 def test_finds_the_model(tmp_path: Path, body: dict[str, Any], upstream: str | None, problem: str) -> None:
     head, _, _ = GATEWAY.partition("models:")
     catalogue, _, _ = providers.load(source(tmp_path, head + MODELS), {"OPENAI_API_KEY": "k"})
-    facts = at("/v1/messages")
-    facts.body, facts.model_sent = body, body.get("model", "")
-    rejection = run(FindModel(catalogue), facts)
-    assert (rejection.message if rejection else "") == problem
-    assert (facts.resolved.upstream if facts.resolved else None) == upstream
+    found = FindModel(catalogue)(BodyRead(admitted(), light(body), body.get("model", "")))
+    if isinstance(found, ModelFound):
+        assert (found.resolved.upstream, problem) == (upstream, "")
+    else:
+        assert (found.message, upstream) == (problem, None)

@@ -4,20 +4,30 @@ import asyncio
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from extproc.supervisor import envoy_admin
-from extproc.supervisor.envoy_admin import EnvoyAdmin
+from extproc.supervisor.envoy_admin import EnvoyAdmin, Stats
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+T = TypeVar("T")
 seen: list[bytes] = []
 
 
-async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    seen.append(await reader.readuntil(b"\r\n\r\n"))
-    writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\na: 1\n\r\n4\r\nb: 2\r\n0\r\n\r\n")
-    await reader.read()
+STATS = b'{"stats":[{"name":"a","value":1},{"name":"b","value":"x: y"},{"histograms":{"supported_quantiles":[0,25]}}]}'
+
+
+def answering(status: bytes, body: bytes = b"") -> Serve:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.readuntil(b"\r\n\r\n"))
+        # Envoy sends chunks, wherever they end.
+        chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:9], body[9:]) if part)
+        writer.write(b"HTTP/1.1 " + status + b"\r\ntransfer-encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n")
+        await reader.read()
+
+    return serve
 
 
 async def hangs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -34,8 +44,8 @@ def socket() -> Iterator[Path]:
         yield Path(folder) / "admin.sock"
 
 
-def asked(socket: Path, serve: Serve, ask: Callable[[EnvoyAdmin], Awaitable[list[str] | None]]) -> list[str] | None:
-    async def scene() -> list[str] | None:
+def asked(socket: Path, serve: Serve, ask: Callable[[EnvoyAdmin], Awaitable[T]]) -> T:
+    async def scene() -> T:
         over = asyncio.Event()
 
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -52,20 +62,40 @@ def asked(socket: Path, serve: Serve, ask: Callable[[EnvoyAdmin], Awaitable[list
     return asyncio.run(scene())
 
 
-@pytest.mark.parametrize(("serve", "expected"), [(answers, ["a: 1", "b: 2"]), (hangs, []), (breaks_off, None)])
-def test_what_it_makes_of_an_answer(
-    socket: Path, monkeypatch: pytest.MonkeyPatch, serve: Serve, expected: list[str] | None
-) -> None:
+@pytest.mark.parametrize(
+    ("serve", "expected"),
+    [(answering(b"200 OK", STATS), {"a": "1", "b": "x: y"}), (hangs, {}), (breaks_off, None)],
+    ids=["answers", "hangs", "breaks off"],
+)
+def test_statistics(socket: Path, monkeypatch: pytest.MonkeyPatch, serve: Serve, expected: Stats | None) -> None:
     monkeypatch.setattr(envoy_admin, "SECONDS", 0.2 if serve is hangs else 20)
-    assert asked(socket, serve, lambda admin: admin.get("/stats?filter=a%7Cb")) == expected
-    if serve is answers:
-        assert seen.pop().startswith(b"GET /stats?filter=a%7Cb HTTP/1.1\r\n")
+    seen.clear()
+    assert asked(socket, serve, lambda admin: admin.stats(["a.b", "c"])) == expected
+    if expected:
+        assert seen.pop().startswith(b"GET /stats?format=json&filter=a%5C.b%7Cc HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize(
+    ("serve", "ready"),
+    [
+        (answering(b"200 OK", b"LIVE\n"), True),
+        (answering(b"503 Service Unavailable", b"DRAINING\n"), False),
+        (hangs, False),
+        (breaks_off, False),
+    ],
+    ids=["live", "draining", "hangs", "breaks off"],
+)
+def test_readiness(socket: Path, monkeypatch: pytest.MonkeyPatch, serve: Serve, ready: bool) -> None:
+    monkeypatch.setattr(envoy_admin, "SECONDS", 0.2 if serve is hangs else 20)
+    assert asked(socket, serve, lambda admin: admin.ready()) is ready
 
 
 def test_a_change_is_posted(socket: Path) -> None:
-    assert asked(socket, answers, lambda admin: admin.post("/healthcheck/fail"))
+    asked(socket, answering(b"200 OK"), lambda admin: admin.post("/healthcheck/fail"))
     assert seen.pop().startswith(b"POST /healthcheck/fail HTTP/1.1\r\n")
 
 
 def test_no_envoy(socket: Path) -> None:
-    assert asyncio.run(EnvoyAdmin(socket).get("/ready")) is None
+    admin = EnvoyAdmin(socket)
+    assert asyncio.run(admin.stats(["a"])) is None and not asyncio.run(admin.ready())
+    asyncio.run(admin.post("/healthcheck/fail"))

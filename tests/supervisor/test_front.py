@@ -1,12 +1,14 @@
 import asyncio
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from extproc.config.loading import Source
 from extproc.supervisor import front
-from extproc.supervisor.front import Front, NotTaken, Stats
+from extproc.supervisor.envoy_admin import EnvoyAdmin, Stats
+from extproc.supervisor.front import Front, NotTaken
 from tests.certificates import certificate
 from tests.settings import GATEWAY, source
 
@@ -14,22 +16,36 @@ MORE = GATEWAY.replace("models:", '  more: {dialects: [chat], base_url: "http://
 FINE = {"cluster_manager.warming_clusters": "0", "listener_manager.total_listeners_warming": "0"}
 
 
-class Shown(Front):
-    """With an Envoy that answers what the test says."""
+class FakeAdmin(EnvoyAdmin):
+    """Of an Envoy that answers what the test says, or takes whatever is in its folder."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, ["unix:/a"])
+        super().__init__(folder / "admin.sock")
+        self._folder = folder
         self.answers: list[Stats | None] = []
         self.takes = True
+        self.live = True
 
-    async def _stats(self) -> Stats | None:
+    async def stats(self, names: Iterable[str]) -> Stats | None:
         if self.answers:
             return self.answers.pop(0)
         took = {
             stat: json.loads((self._folder / name).read_text()).get("version_info", "")
-            for name, stat in front._VERSIONS.items()
+            for name, stat in front.VERSIONS.items()
         }
         return FINE | took if self.takes else FINE
+
+    async def ready(self) -> bool:
+        return self.live
+
+
+class Shown(Front):
+    """Beside that Envoy."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.envoy = FakeAdmin(folder)
+        super().__init__(folder, ["unix:/a"], self.envoy)
 
 
 @pytest.fixture
@@ -40,7 +56,7 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shown:
     folder = tmp_path / "envoy"
     folder.mkdir()
     found = Shown(folder)
-    found.answers = [None]
+    found.envoy.answers = [None]
     asyncio.run(found.begin(source(tmp_path, GATEWAY)))
     found.open()
     return found
@@ -50,22 +66,23 @@ def more(folder: Path, text: str = MORE) -> Source:
     return source(folder, text)
 
 
-def contents(told: Front) -> dict[str, str]:
+def contents(told: Shown) -> dict[str, str]:
     """Without their versions."""
-    read = {path.name: json.loads(path.read_text()) for path in told._folder.iterdir()}
+    read = {path.name: json.loads(path.read_text()) for path in told.folder.iterdir()}
     return {name: json.dumps({**content, "version_info": ""}, sort_keys=True) for name, content in read.items()}
 
 
-def clusters(told: Front) -> int:
-    return len(json.loads((told._folder / "clusters.json").read_text())["resources"])
+def clusters(told: Shown) -> int:
+    return len(json.loads((told.folder / "clusters.json").read_text())["resources"])
 
 
-def listeners(told: Front) -> int:
-    return len(json.loads((told._folder / "listeners.json").read_text())["resources"])
+def listeners(told: Shown) -> int:
+    return len(json.loads((told.folder / "listeners.json").read_text())["resources"])
 
 
 def test_the_listener_is_there_when_it_is_opened(tmp_path: Path) -> None:
-    front = Front(tmp_path, ["unix:/a"])
+    front = Shown(tmp_path)
+    front.envoy.answers = [None, None]
     asyncio.run(front.begin(source(tmp_path, GATEWAY)))
     assert listeners(front) == 0
     assert not asyncio.run(front.ready())
@@ -77,8 +94,8 @@ def test_the_listener_is_there_when_it_is_opened(tmp_path: Path) -> None:
 def test_an_envoy_that_runs_already_keeps_its_listener(
     told: Shown, tmp_path: Path, answer: Stats | None, kept: int
 ) -> None:
-    after = Shown(told._folder)
-    after.answers = [answer]
+    after = Shown(told.folder)
+    after.envoy.answers = [answer]
     asyncio.run(after.begin(source(tmp_path, GATEWAY)))
     assert listeners(after) == kept
 
@@ -86,7 +103,7 @@ def test_an_envoy_that_runs_already_keeps_its_listener(
 def test_an_envoy_without_a_listener_gets_none_before_it_is_opened(tmp_path: Path) -> None:
     for _ in range(2):
         front = Shown(tmp_path)
-        front.answers = [FINE]
+        front.envoy.answers = [FINE]
         asyncio.run(front.begin(source(tmp_path, GATEWAY)))
         assert listeners(front) == 0
 
@@ -110,9 +127,9 @@ def test_old_and_new_together_then_the_new_alone(told: Shown, tmp_path: Path) ->
 
 
 def test_what_stays_the_same_is_not_written(told: Shown, tmp_path: Path) -> None:
-    before = {path: path.stat().st_ino for path in told._folder.iterdir()}
+    before = {path: path.stat().st_ino for path in told.folder.iterdir()}
     asyncio.run(told.show(more(tmp_path, GATEWAY.replace("claude-*", "other-*")), []))
-    assert {path: path.stat().st_ino for path in told._folder.iterdir()} == before
+    assert {path: path.stat().st_ino for path in told.folder.iterdir()} == before
     asyncio.run(told.show(more(tmp_path), []))
     assert {path.name for path, inode in before.items() if path.stat().st_ino != inode} == {
         "clusters.json",
@@ -127,15 +144,10 @@ def test_the_listener_stays_when_providers_change(told: Shown, tmp_path: Path) -
     assert contents(told)["listeners.json"] == before
 
 
-@pytest.mark.parametrize(
-    ("said", "healthy", "ready"), [("LIVE", "1", True), ("LIVE", "0", False), ("DRAINING", "1", False)]
-)
-def test_ready(told: Shown, monkeypatch: pytest.MonkeyPatch, said: str, healthy: str, ready: bool) -> None:
-    async def ask(path: str) -> list[str]:
-        return [said]
-
-    monkeypatch.setattr(told._admin, "get", ask)
-    told.answers = [{"cluster.extproc.membership_healthy": healthy}]
+@pytest.mark.parametrize(("live", "healthy", "ready"), [(True, "1", True), (True, "0", False), (False, "1", False)])
+def test_ready(told: Shown, live: bool, healthy: str, ready: bool) -> None:
+    told.envoy.live = live
+    told.envoy.answers = [{"cluster.extproc.membership_healthy": healthy}]
     assert asyncio.run(told.ready()) is ready
 
 
@@ -151,7 +163,7 @@ def test_what_envoy_does_not_take_is_taken_back(
     told: Shown, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Stats, problem: str
 ) -> None:
     before = contents(told)
-    told.answers, told.takes = [FINE, answer], False
+    told.envoy.answers, told.envoy.takes = [FINE, answer], False
     monkeypatch.setattr(front, "SECONDS", 0.01)
     with pytest.raises(NotTaken, match=problem):
         asyncio.run(told.show(more(tmp_path), []))
@@ -160,7 +172,7 @@ def test_what_envoy_does_not_take_is_taken_back(
 
 @pytest.mark.parametrize("answers", [[None], [FINE, None]])
 def test_an_envoy_that_is_down_reads_it_later(told: Shown, tmp_path: Path, answers: list[Stats | None]) -> None:
-    told.answers = answers
+    told.envoy.answers = answers
     asyncio.run(told.show(more(tmp_path), []))
     assert clusters(told) == 4
 
@@ -168,9 +180,9 @@ def test_an_envoy_that_is_down_reads_it_later(told: Shown, tmp_path: Path, answe
 def test_secrets_of_no_more_use_go(told: Shown, tmp_path: Path) -> None:
     text = MORE.replace('"http://more.example"', '"https://more.example", ca_file: ca.pem')
     asyncio.run(told.show(more(tmp_path, text), []))
-    assert len(list(told._folder.glob("secret.*"))) == 1
+    assert len(list(told.folder.glob("secret.*"))) == 1
     asyncio.run(told.show(more(tmp_path), []))
-    assert not list(told._folder.glob("secret.*"))
+    assert not list(told.folder.glob("secret.*"))
 
 
 TLS = "listen: {tls: {certificate: server.pem, key: KEY}}\n"

@@ -31,8 +31,9 @@ def run(coroutine: Coroutine[Any, Any, Any]) -> None:
 
 async def ended(one: Child) -> None:
     """It goes by itself, with all it has to say said and read."""
-    assert one._process is not None
-    await one._process.wait()
+    pid = one.pid
+    while not gone(pid):  # noqa: ASYNC110 - asyncio alone may wait for it
+        await asyncio.sleep(0.01)
     await one.stop(GRACE)
 
 

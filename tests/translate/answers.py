@@ -10,10 +10,11 @@ from pydantic import TypeAdapter
 from pydantic_core import from_json
 
 from extproc.providers.profiles import Profile, shipped, with_overrides
-from extproc.translate.for_messages.asked import Asked
-from extproc.translate.messages_on_chat import messages_on_chat
 from extproc.translate.pair import Reply, Target
+from extproc.translate.table import PAIRS
+from extproc.translate.translated import TranslatedRequest
 
+messages_on_chat, messages_on_responses = PAIRS["messages", "chat"], PAIRS["messages", "responses"]
 JSON, SSE = "application/json", "text/event-stream"
 MINIMAL = {"model": "claude-x", "max_tokens": 100, "messages": [{"role": "user", "content": "q"}]}
 _EVENT: TypeAdapter[RawMessageStreamEvent] = TypeAdapter(RawMessageStreamEvent)
@@ -41,10 +42,12 @@ def profile(named: str | dict[str, Any]) -> Profile:
     return with_overrides(shipped()[named["name"]], {k: v for k, v in named.items() if k != "name"})
 
 
-def asked(named: str | dict[str, Any] = "generic", request: dict[str, Any] | None = None, **more: Any) -> Asked:
+def asked(
+    named: str | dict[str, Any] = "generic", request: dict[str, Any] | None = None, **more: Any
+) -> TranslatedRequest:
     body = {**(request or MINIMAL), **more}
     translated = messages_on_chat.request(body, Target(profile=profile(named), model=body["model"], nonce="n"))
-    assert isinstance(translated, Asked), translated
+    assert isinstance(translated, TranslatedRequest), translated
     return translated
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 from extproc.errors import Rejection
 from extproc.providers.profiles import shipped, with_overrides
-from extproc.translate.for_messages.asked import Asked
-from extproc.translate.messages_on_chat.request import translate
 from extproc.translate.pair import Target
+from extproc.translate.translated import TranslatedRequest
+from tests.translate.answers import messages_on_chat
 
 HELLO = [{"role": "user", "content": "q"}]
 
@@ -22,9 +22,9 @@ def body(**members: Any) -> dict[str, Any]:
     return {"model": "claude-x", "max_tokens": 100, "messages": HELLO, **members}
 
 
-def ask(request: dict[str, Any], to: Target | None = None) -> Asked:
-    asked = translate(request, to or target())
-    assert isinstance(asked, Asked), asked
+def ask(request: dict[str, Any], to: Target | None = None) -> TranslatedRequest:
+    asked = messages_on_chat.request(request, to or target())
+    assert isinstance(asked, TranslatedRequest), asked
     return asked
 
 
@@ -37,7 +37,7 @@ def sent(request: dict[str, Any], to: Target | None = None) -> dict[str, Any]:
 
 def refusal(request: dict[str, Any], to: Target | None = None) -> str:
     """What the client is told."""
-    asked = translate(request, to or target())
+    asked = messages_on_chat.request(request, to or target())
     assert isinstance(asked, Rejection), asked
     assert asked.http_status == 400
     return asked.message

@@ -6,17 +6,16 @@ from typing import Any
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletionChunk
 
-from extproc.translate.chat_on_messages import chat_on_messages
-from extproc.translate.chat_on_messages.asked import Asked
 from extproc.translate.pair import Reply
+from extproc.translate.translated import TranslatedRequest
 from tests.translate.answers import JSON, SSE, play
-from tests.translate.chat_asking import MINIMAL, ask, target
+from tests.translate.chat_asking import CHAT_ON_MESSAGES, MINIMAL, ask, target
 
 Json = dict[str, Any]
 USAGE = {"input_tokens": 10, "output_tokens": 1, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0}
 
 
-def asked(named: str | Json = "claude-adaptive", request: Json | None = None, **more: Any) -> Asked:
+def asked(named: str | Json = "claude-adaptive", request: Json | None = None, **more: Any) -> TranslatedRequest:
     return ask({**(request or MINIMAL), **more}, target(named))
 
 
@@ -73,13 +72,13 @@ def _kind(chunk: Json) -> str:
     return next(iter(delta)) if len(delta) == 1 and isinstance(next(iter(delta.values())), str) else ""
 
 
-def run(*pieces: bytes, request: Asked | None = None) -> tuple[Reply, list[Json], bool]:
-    reply = chat_on_messages.reply(request or asked(stream=True), SSE)
+def run(*pieces: bytes, request: TranslatedRequest | None = None) -> tuple[Reply, list[Json], bool]:
+    reply = CHAT_ON_MESSAGES.reply(request or asked(stream=True), SSE)
     return reply, *chunks(play(reply, *pieces))
 
 
-def whole(answer: Any, request: Asked | None = None) -> tuple[Reply, Json]:
-    reply = chat_on_messages.reply(request or asked(), JSON)
+def whole(answer: Any, request: TranslatedRequest | None = None) -> tuple[Reply, Json]:
+    reply = CHAT_ON_MESSAGES.reply(request or asked(), JSON)
     out = play(reply, json.dumps(answer).encode())
     return reply, json.loads(out) if out else {}
 

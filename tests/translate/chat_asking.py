@@ -5,11 +5,12 @@ from typing import Any
 
 from extproc.errors import Rejection
 from extproc.providers.profiles import Profile, shipped, with_overrides
-from extproc.translate.chat_on_messages.asked import Asked
-from extproc.translate.chat_on_messages.request import translate
-from extproc.translate.pair import Target
+from extproc.translate.pair import Target, Translated
+from extproc.translate.table import PAIRS
+from extproc.translate.translated import TranslatedRequest
 
 HELLO = [{"role": "user", "content": "q"}]
+CHAT_ON_MESSAGES = PAIRS["chat", "messages"]
 MINIMAL: dict[str, Any] = {"model": "claude-x", "messages": HELLO}
 
 
@@ -23,13 +24,17 @@ def target(named: str | dict[str, Any] = "claude-adaptive", **overrides: Any) ->
     return Target(profile=with_overrides(profile(named), overrides), model="claude-x", nonce="n", now=1.5)
 
 
+def translate(request: dict[str, Any], to: Target) -> Translated | Rejection:
+    return CHAT_ON_MESSAGES.request(request, to)
+
+
 def body(*messages: dict[str, Any], **members: Any) -> dict[str, Any]:
     return {"model": "claude-x", "messages": list(messages) or HELLO, **members}
 
 
-def ask(request: dict[str, Any], to: Target | None = None) -> Asked:
+def ask(request: dict[str, Any], to: Target | None = None) -> TranslatedRequest:
     asked = translate(request, to or target())
-    assert isinstance(asked, Asked), asked
+    assert isinstance(asked, TranslatedRequest), asked
     return asked
 
 

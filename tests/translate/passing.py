@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from extproc.providers.profiles import shipped, with_overrides
-from extproc.translate.identity.asked import Passed
 from extproc.translate.pair import Outcome, Pair, Target
+from extproc.translate.same_dialect.passed import Passed
 from extproc.translate.table import PAIRS
 
 MESSAGES, CHAT = PAIRS["messages", "messages"], PAIRS["chat", "chat"]

@@ -4,21 +4,26 @@ import json
 from typing import Any
 
 from extproc.errors import Rejection
-from extproc.translate.pair import Target
-from extproc.translate.responses_on_messages.asked import Asked
-from extproc.translate.responses_on_messages.request import translate
+from extproc.translate.pair import Target, Translated
+from extproc.translate.table import PAIRS
+from extproc.translate.translated import TranslatedRequest
 from tests.translate.chat_asking import target
 
+RESPONSES_ON_MESSAGES = PAIRS["responses", "messages"]
 MINIMAL: dict[str, Any] = {"model": "claude-x", "input": "q"}
+
+
+def translate(request: dict[str, Any], to: Target) -> Translated | Rejection:
+    return RESPONSES_ON_MESSAGES.request(request, to)
 
 
 def body(*items: Any, **members: Any) -> dict[str, Any]:
     return {"model": "claude-x", "input": list(items) or "q", **members}
 
 
-def ask(request: dict[str, Any], to: Target | None = None) -> Asked:
+def ask(request: dict[str, Any], to: Target | None = None) -> TranslatedRequest:
     asked = translate(request, to or target())
-    assert isinstance(asked, Asked), asked
+    assert isinstance(asked, TranslatedRequest), asked
     return asked
 
 

@@ -5,10 +5,19 @@ from typing import Any
 
 from extproc.errors import Rejection
 from extproc.providers.profiles import shipped, with_overrides
-from extproc.translate.for_messages.asked import Asked
-from extproc.translate.messages_on_responses import messages_on_responses
 from extproc.translate.pair import Outcome, Reply, Target
-from tests.translate.answers import JSON, MINIMAL, SSE, check_grammar, check_with_sdk, events, merged, play
+from extproc.translate.translated import TranslatedRequest
+from tests.translate.answers import (
+    JSON,
+    MINIMAL,
+    SSE,
+    check_grammar,
+    check_with_sdk,
+    events,
+    merged,
+    messages_on_responses,
+    play,
+)
 
 THINKS: dict[str, Any] = {"thinking": {"type": "adaptive"}}
 USAGE = {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}
@@ -20,9 +29,9 @@ def target(profile: str = "openai-responses", headers: dict[str, str] | None = N
     )
 
 
-def ask(request: dict[str, Any] | None = None, to: Target | None = None, **members: Any) -> Asked:
+def ask(request: dict[str, Any] | None = None, to: Target | None = None, **members: Any) -> TranslatedRequest:
     asked = messages_on_responses.request({**(request or MINIMAL), **members}, to or target())
-    assert isinstance(asked, Asked), asked
+    assert isinstance(asked, TranslatedRequest), asked
     return asked
 
 
@@ -92,7 +101,7 @@ def call(arguments: str = "{}", id: str = "call_1", name: str = "f", index: int 
     ]
 
 
-def run(*pieces: bytes, asked: Asked | None = None) -> tuple[Reply, list[dict[str, Any]]]:
+def run(*pieces: bytes, asked: TranslatedRequest | None = None) -> tuple[Reply, list[dict[str, Any]]]:
     """Events between the first one and the last."""
     reply = messages_on_responses.reply(asked or ask(stream=True), SSE)
     found = events(play(reply, *pieces))
@@ -101,7 +110,7 @@ def run(*pieces: bytes, asked: Asked | None = None) -> tuple[Reply, list[dict[st
     return reply, merged(found)
 
 
-def whole(value: Any, asked: Asked | None = None) -> tuple[Any, Outcome]:
+def whole(value: Any, asked: TranslatedRequest | None = None) -> tuple[Any, Outcome]:
     """A response as one message, or None."""
     reply = messages_on_responses.reply(asked or ask(), JSON)
     out = play(reply, json.dumps(value).encode())

@@ -7,8 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extproc.translate.messages_on_chat import messages_on_chat
-from tests.translate.answers import DONE, JSON, MINIMAL, SSE, asked, check_grammar, check_with_sdk, events, play
+from tests.translate.answers import (
+    DONE,
+    JSON,
+    MINIMAL,
+    SSE,
+    asked,
+    check_grammar,
+    check_with_sdk,
+    events,
+    messages_on_chat,
+    play,
+)
 
 FEW = settings(max_examples=150, deadline=None)
 ODD = st.one_of(

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from extproc.translate.for_messages.asked import Asked
-from extproc.translate.messages_on_chat import messages_on_chat
+from extproc.translate.translated import TranslatedRequest
 from extproc.wire.rejections import messages_rejection
 from tests.matching import same
 from tests.translate.answers import (
@@ -19,6 +18,7 @@ from tests.translate.answers import (
     check_with_sdk,
     events,
     merged,
+    messages_on_chat,
     play,
     vectors,
 )
@@ -33,7 +33,7 @@ def named(vector: dict[str, Any]) -> str:
     return f"{vector['case']}-{vector['name']}"
 
 
-def request_of(vector: dict[str, Any], *, stream: bool) -> Asked:
+def request_of(vector: dict[str, Any], *, stream: bool) -> TranslatedRequest:
     return asked(vector["profile"], {**vector.get("request", MINIMAL), "stream": stream})
 
 

@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extproc.translate.chat_on_messages import chat_on_messages
-from extproc.translate.chat_on_messages.asked import Asked
+from extproc.translate.translated import TranslatedRequest
 from tests.translate.answers import JSON, SSE, play
 from tests.translate.chat_answers import asked, check_grammar, check_with_sdk, chunks
-from tests.translate.chat_asking import MINIMAL
+from tests.translate.chat_asking import CHAT_ON_MESSAGES, MINIMAL
 
 FEW = settings(max_examples=150, deadline=None)
 ODD = st.one_of(
@@ -69,10 +68,10 @@ REQUESTS = [
 ]
 
 
-def check(request: Asked, content_type: str, *pieces: bytes) -> None:
-    reply = chat_on_messages.reply(request, content_type)
+def check(request: TranslatedRequest, content_type: str, *pieces: bytes) -> None:
+    reply = CHAT_ON_MESSAGES.reply(request, content_type)
     found, done = chunks(play(reply, *pieces))
-    check_grammar(found, done=done, include_usage=request.include_usage, legacy=request.legacy)
+    check_grammar(found, done=done, include_usage=request.shape.include_usage, legacy=request.shape.legacy)
     check_with_sdk(found)
     assert reply.outcome.complete is done
     assert (reply.outcome.failure is None) is done
@@ -84,27 +83,27 @@ def sse(found: list[Any]) -> list[bytes]:
 
 @FEW
 @given(st.sampled_from(REQUESTS), st.lists(EVENT, max_size=12))
-def test_events_keep_the_grammar(request: Asked, found: list[Any]) -> None:
+def test_events_keep_the_grammar(request: TranslatedRequest, found: list[Any]) -> None:
     check(request, SSE, *sse(found))
 
 
 @FEW
 @given(st.sampled_from(REQUESTS), st.lists(EVENT, max_size=8))
-def test_a_begun_and_ended_stream_keeps_the_grammar(request: Asked, found: list[Any]) -> None:
+def test_a_begun_and_ended_stream_keeps_the_grammar(request: TranslatedRequest, found: list[Any]) -> None:
     inner = [event for event in found if event["type"] != "error"]
     check(request, SSE, *sse([{"type": "message_start", "message": {}}, *inner, {"type": "message_stop"}]))
 
 
 @FEW
 @given(st.sampled_from(REQUESTS), MESSAGE)
-def test_a_whole_answer_is_chunks_too(request: Asked, message: Any) -> None:
+def test_a_whole_answer_is_chunks_too(request: TranslatedRequest, message: Any) -> None:
     check(request, JSON, json.dumps(message).encode())
 
 
 @FEW
 @given(st.one_of(MESSAGE, ANY_JSON), st.sampled_from([{}, {"functions": [{"name": "f"}]}, CUSTOM]))
 def test_any_json_is_a_completion_or_a_failure(value: Any, more: dict[str, Any]) -> None:
-    reply = chat_on_messages.reply(asked(**more), JSON)
+    reply = CHAT_ON_MESSAGES.reply(asked(**more), JSON)
     out = play(reply, json.dumps(value).encode())
     assert bool(out) == reply.outcome.complete != (reply.outcome.failure is not None)
     assert not out or json.loads(out)["choices"][0]["message"]["role"] == "assistant"
@@ -113,7 +112,7 @@ def test_any_json_is_a_completion_or_a_failure(value: Any, more: dict[str, Any])
 @FEW
 @given(st.sampled_from([JSON, SSE, "text/html", ""]), st.booleans(), st.lists(st.binary(max_size=20), max_size=4))
 def test_bytes_never_raise(content_type: str, stream: bool, pieces: list[bytes]) -> None:
-    reply = chat_on_messages.reply(asked(stream=stream), content_type)
+    reply = CHAT_ON_MESSAGES.reply(asked(stream=stream), content_type)
     play(reply, *pieces)
     assert reply.outcome.failure is not None
 
@@ -122,7 +121,7 @@ def test_bytes_never_raise(content_type: str, stream: bool, pieces: list[bytes])
 @given(st.integers(100, 599), st.one_of(st.binary(max_size=30), ANY_JSON.map(lambda value: json.dumps(value).encode())))
 def test_any_error_is_a_refusal(status: int, body: bytes) -> None:
     headers = {"anthropic-ratelimit-tokens-reset": "x", "anthropic-ratelimit-input-tokens-limit": "y"}
-    refusal = chat_on_messages.error(asked(), status, headers, body, 0.0)
+    refusal = CHAT_ON_MESSAGES.error(asked(), status, headers, body, 0.0)
     assert 400 <= refusal.rejection.http_status <= 599 and refusal.rejection.message
 
 
@@ -130,7 +129,7 @@ def test_any_error_is_a_refusal(status: int, body: bytes) -> None:
 def test_deep_nesting(depth: int) -> None:
     deep = '{"a":' * depth + "1" + "}" * depth
     block = '{"type":"tool_use","id":"t","name":"f","input":' + deep + "}"
-    reply = chat_on_messages.reply(asked(), JSON)
+    reply = CHAT_ON_MESSAGES.reply(asked(), JSON)
     out = play(reply, ('{"type":"message","content":[' + block + "]}").encode())
     assert bool(out) == reply.outcome.complete
     start = 'data: {"type":"content_block_start","index":0,"content_block":' + block + "}\n\n"

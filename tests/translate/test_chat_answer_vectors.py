@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 
-from extproc.translate.chat_on_messages import chat_on_messages
-from extproc.translate.chat_on_messages.asked import Asked
+from extproc.translate.translated import TranslatedRequest
 from extproc.wire.rejections import chat_rejection, rejection_status
 from tests.matching import same
 from tests.translate.answers import JSON, SSE, play, vectors
 from tests.translate.chat_answers import asked, check_grammar, check_with_sdk, chunks, merged, whole
-from tests.translate.chat_asking import MINIMAL
+from tests.translate.chat_asking import CHAT_ON_MESSAGES, MINIMAL
 
 ANSWERS = vectors("resp_m2c", "messages_response->chat_response")
 STREAMS = vectors("stream_m2c", "messages_stream->chat_stream")
@@ -23,7 +22,7 @@ def named(vector: dict[str, Any]) -> str:
     return f"{vector['case']}-{vector['name']}"
 
 
-def request_of(vector: dict[str, Any], **more: Any) -> Asked:
+def request_of(vector: dict[str, Any], **more: Any) -> TranslatedRequest:
     return asked(vector["profile"], vector.get("request", MINIMAL), **more)
 
 
@@ -39,7 +38,7 @@ def test_answer(vector: dict[str, Any]) -> None:
 @pytest.mark.parametrize("vector", ANSWERS, ids=named)
 def test_answer_as_chunks_says_the_same(vector: dict[str, Any]) -> None:
     request = request_of(vector, stream=True, stream_options={"include_usage": True})
-    found, done = chunks(play(chat_on_messages.reply(request, JSON), json.dumps(vector["input"]).encode()))
+    found, done = chunks(play(CHAT_ON_MESSAGES.reply(request, JSON), json.dumps(vector["input"]).encode()))
     check_grammar(found, done=done, include_usage=True)
     choice = check_with_sdk(found).model_dump(exclude_none=True)["choices"][0]
     expected = vector["expected"]["choices"][0]
@@ -51,13 +50,13 @@ def test_answer_as_chunks_says_the_same(vector: dict[str, Any]) -> None:
 @pytest.mark.parametrize("vector", STREAMS, ids=named)
 def test_stream(vector: dict[str, Any]) -> None:
     request = request_of(vector)
-    reply = chat_on_messages.reply(request, SSE)
+    reply = CHAT_ON_MESSAGES.reply(request, SSE)
     found, done = chunks(play(reply, vector["input"]["sse"].encode()))
     expected = vector["expected"]
     assert same(merged(found), merged(expected["events"])) == []
     assert done is expected["done"]
     assert sorted(reply.outcome.warnings) == sorted(vector["warnings"])
-    check_grammar(found, done=done, include_usage=request.include_usage)
+    check_grammar(found, done=done, include_usage=request.shape.include_usage)
     check_with_sdk(found)
     check_with_sdk(expected["events"] if done else expected["events"][:-1])
 
@@ -66,15 +65,15 @@ def test_stream(vector: dict[str, Any]) -> None:
 def test_any_cut_gives_the_same_chunks(vector: dict[str, Any]) -> None:
     raw = vector["input"]["sse"].encode()
     request = request_of(vector)
-    at_once = play(chat_on_messages.reply(request, SSE), raw)
+    at_once = play(CHAT_ON_MESSAGES.reply(request, SSE), raw)
     for at in range(1, len(raw)):
-        assert play(chat_on_messages.reply(request, SSE), raw[:at], raw[at:]) == at_once
-    assert play(chat_on_messages.reply(request, ""), *(raw[n : n + 1] for n in range(len(raw)))) == at_once
+        assert play(CHAT_ON_MESSAGES.reply(request, SSE), raw[:at], raw[at:]) == at_once
+    assert play(CHAT_ON_MESSAGES.reply(request, ""), *(raw[n : n + 1] for n in range(len(raw)))) == at_once
 
 
 @pytest.mark.parametrize("vector", [v for v in STREAMS if v["expected"]["done"]], ids=named)
 def test_stream_for_a_plain_request(vector: dict[str, Any]) -> None:
-    reply = chat_on_messages.reply(request_of(vector, stream=False, stream_options=None), SSE)
+    reply = CHAT_ON_MESSAGES.reply(request_of(vector, stream=False, stream_options=None), SSE)
     found = json.loads(play(reply, vector["input"]["sse"].encode()))
     said = check_with_sdk(vector["expected"]["events"]).choices[0]
     assert found["object"] == "chat.completion"
@@ -87,7 +86,7 @@ def test_error(vector: dict[str, Any]) -> None:
     given, expected = vector["input"], vector["expected"]
     now = datetime.fromisoformat(vector["now"]).timestamp()
     body = json.dumps(given["body"]).encode()
-    refusal = chat_on_messages.error(asked(vector["profile"]), given["status"], given["headers"], body, now)
+    refusal = CHAT_ON_MESSAGES.error(asked(vector["profile"]), given["status"], given["headers"], body, now)
     assert rejection_status("chat", refusal.rejection) == expected["status"]
     assert same(json.loads(chat_rejection(refusal.rejection, "")), expected["body"]) == []
     assert same({name: refusal.headers.get(name) for name in expected["headers"]}, expected["headers"]) == []

@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 
 from extproc.errors import Rejection
-from extproc.translate.chat_on_messages.asked import Asked
-from extproc.translate.chat_on_messages.request import translate
+from extproc.translate.translated import TranslatedRequest
 from extproc.wire.rejections import chat_rejection, rejection_status
 from tests.anthropic_types import check_messages_request
 from tests.matching import same
 from tests.translate.answers import vectors
-from tests.translate.chat_asking import target
+from tests.translate.chat_asking import target, translate
 
 TESTS = Path(__file__).parents[1]
 REQUESTS = vectors("req_c2m", "chat_request->messages_request")
@@ -30,7 +29,7 @@ def test_vector(vector: dict[str, Any]) -> None:
         assert rejection_status("chat", asked) == expected["status"]
         assert same(json.loads(chat_rejection(asked, "")), expected["body"]) == []
     else:
-        assert isinstance(asked, Asked), asked
+        assert isinstance(asked, TranslatedRequest), asked
         assert same(json.loads(asked.body), expected) == []
         if "temperature" not in expected:
             check_messages_request(json.loads(asked.body))
@@ -41,7 +40,7 @@ def test_vector(vector: dict[str, Any]) -> None:
 @pytest.mark.parametrize("profile", ["claude-adaptive", "claude-always-thinking", "claude-extended"])
 def test_captured(body: dict[str, Any], profile: str) -> None:
     asked = translate(body, target(profile))
-    assert isinstance(asked, Asked), asked
+    assert isinstance(asked, TranslatedRequest), asked
     sent = json.loads(asked.body)
     sampling = {name for name in ("temperature", "top_p", "top_k") if name in sent}
     assert not sampling or profile == "claude-extended"

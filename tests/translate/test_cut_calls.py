@@ -6,15 +6,13 @@ from typing import Any
 
 import pytest
 
-from extproc.translate.chat_on_messages import chat_on_messages
-from extproc.translate.messages_on_chat import messages_on_chat
-from extproc.translate.messages_on_responses import messages_on_responses
 from extproc.translate.pair import Pair, Reply, Target, Translated
-from extproc.translate.responses_on_messages import responses_on_messages
 from extproc.wire.rejections import messages_rejection
 from tests.matching import same
 from tests.translate import answers, chat_answers, responses_answers
-from tests.translate.answers import JSON, SSE, play, vectors
+from tests.translate.answers import JSON, SSE, messages_on_chat, messages_on_responses, play, vectors
+from tests.translate.chat_asking import CHAT_ON_MESSAGES
+from tests.translate.responses_client import RESPONSES_ON_MESSAGES
 
 Vector = dict[str, Any]
 FROM_OPENAI: dict[str, Pair] = {"chat": messages_on_chat, "responses": messages_on_responses}
@@ -125,7 +123,7 @@ def test_a_stream_for_a_chat_client(vector: Vector) -> None:
 @pytest.mark.parametrize("vector", CHAT_STREAMS, ids=named)
 def test_a_stream_for_a_plain_chat_request_leaves_the_call_out(vector: Vector) -> None:
     request = chat_answers.asked(vector["profile"], {**vector["request"], "stream": False})
-    reply = chat_on_messages.reply(request, SSE)
+    reply = CHAT_ON_MESSAGES.reply(request, SSE)
     out = play(reply, vector["input"]["sse"].encode())
     if not vector["expected"]["done"]:
         assert out == b"" and reply.outcome.failure is not None
@@ -145,7 +143,7 @@ def test_an_answer_for_a_chat_client(vector: Vector) -> None:
 @pytest.mark.parametrize("vector", CHAT_ANSWERS, ids=named)
 def test_an_answer_as_chunks_gives_the_call_no_arguments(vector: Vector) -> None:
     request = chat_answers.asked(vector["profile"], {**vector["request"], "stream": True})
-    reply = chat_on_messages.reply(request, JSON)
+    reply = CHAT_ON_MESSAGES.reply(request, JSON)
     found, done = chat_answers.chunks(play(reply, json.dumps(vector["input"]).encode()))
     calls = chat_answers.check_with_sdk(found).choices[0].message.tool_calls
     assert done and [call.function.arguments for call in calls if call.id in cut_ids(vector)] == [""]
@@ -178,7 +176,7 @@ def test_an_answer_for_a_responses_client(vector: Vector) -> None:
 @pytest.mark.parametrize("vector", RESPONSES_ANSWERS, ids=named)
 def test_an_answer_as_events_never_ends_the_item(vector: Vector) -> None:
     request = responses_answers.asked(vector["profile"], {**vector["request"], "stream": True})
-    reply = responses_on_messages.reply(request, JSON)
+    reply = RESPONSES_ON_MESSAGES.reply(request, JSON)
     found = responses_answers.events(play(reply, json.dumps(vector["input"]).encode()))
     assert "response.output_item.done" not in [event["type"] for event in found]
     assert found[-1]["type"] == "response.incomplete"

@@ -7,14 +7,12 @@ from typing import Any
 import pytest
 
 from extproc.errors import Rejection
-from extproc.translate.chat_on_messages import chat_on_messages
-from extproc.translate.chat_on_messages.asked import Asked
-from extproc.translate.chat_on_messages.request import translate
+from extproc.translate.translated import TranslatedRequest
 from extproc.wire.rejections import chat_rejection, rejection_status
 from tests.matching import same
 from tests.translate.answers import SSE, play, vectors
 from tests.translate.chat_answers import asked, check_grammar, check_with_sdk, chunks, merged, whole
-from tests.translate.chat_asking import target
+from tests.translate.chat_asking import CHAT_ON_MESSAGES, target, translate
 
 REQUESTS = [v for name in ("derived_c2m", "recorded") for v in vectors(name, "chat_request->messages_request")]
 ANSWERS = vectors("derived_c2m", "messages_response->chat_response")
@@ -26,7 +24,7 @@ def named(vector: dict[str, Any]) -> str:
     return f"{vector['case']}-{vector['name']}"
 
 
-def own_warnings(request: Asked, found: list[str]) -> list[str]:
+def own_warnings(request: TranslatedRequest, found: list[str]) -> list[str]:
     """Those of the answer: a custom tool is reported with the request already."""
     return sorted(word for word in found if word not in request.warnings)
 
@@ -40,7 +38,7 @@ def test_request(vector: dict[str, Any]) -> None:
         assert rejection_status("chat", found) == expected["status"]
         assert same(json.loads(chat_rejection(found, "")), expected["body"]) == []
         return
-    assert isinstance(found, Asked), found
+    assert isinstance(found, TranslatedRequest), found
     assert same(json.loads(found.body), expected) == []
     assert sorted(found.warnings) == sorted(vector["warnings"])
 
@@ -56,12 +54,12 @@ def test_answer(vector: dict[str, Any]) -> None:
 @pytest.mark.parametrize("vector", STREAMS, ids=named)
 def test_stream(vector: dict[str, Any]) -> None:
     request = asked(vector["profile"], vector["request"])
-    reply = chat_on_messages.reply(request, SSE)
+    reply = CHAT_ON_MESSAGES.reply(request, SSE)
     found, done = chunks(play(reply, vector["input"]["sse"].encode()))
     assert same(merged(found), merged(vector["expected"]["events"])) == []
     assert done is vector["expected"]["done"]
     assert own_warnings(request, reply.outcome.warnings) == sorted(vector["warnings"])
-    check_grammar(found, done=done, include_usage=request.include_usage, legacy=request.legacy)
+    check_grammar(found, done=done, include_usage=request.shape.include_usage, legacy=request.shape.legacy)
     check_with_sdk(found)
 
 
@@ -69,7 +67,7 @@ def test_stream(vector: dict[str, Any]) -> None:
 def test_error(vector: dict[str, Any]) -> None:
     given, expected = vector["input"], vector["expected"]
     now = datetime.fromisoformat(vector["now"]).timestamp()
-    refusal = chat_on_messages.error(
+    refusal = CHAT_ON_MESSAGES.error(
         asked(vector["profile"]), given["status"], given["headers"], json.dumps(given["body"]).encode(), now
     )
     assert rejection_status("chat", refusal.rejection) == expected["status"]

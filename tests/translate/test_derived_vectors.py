@@ -7,10 +7,8 @@ from typing import Any
 import pytest
 
 from extproc.errors import Rejection
-from extproc.translate.for_messages.asked import Asked
-from extproc.translate.messages_on_chat import messages_on_chat
-from extproc.translate.messages_on_chat.request import translate
 from extproc.translate.pair import Reply, Target
+from extproc.translate.translated import TranslatedRequest
 from extproc.wire.rejections import messages_rejection
 from tests.matching import same
 from tests.openai_types import check_chat_request
@@ -22,6 +20,7 @@ from tests.translate.answers import (
     check_with_sdk,
     events,
     merged,
+    messages_on_chat,
     play,
     profile,
     vectors,
@@ -55,13 +54,13 @@ def reply_to(vector: dict[str, Any], media: str) -> Reply:
 @pytest.mark.parametrize("vector", REQUESTS, ids=named)
 def test_request(vector: dict[str, Any]) -> None:
     body, expected = vector["input"], vector["expected"]
-    found = translate(body, Target(profile=profile(vector["profile"]), model=body["model"], nonce="n"))
+    found = messages_on_chat.request(body, Target(profile=profile(vector["profile"]), model=body["model"], nonce="n"))
     if "status" in expected:
         assert isinstance(found, Rejection)
         assert found.http_status == expected["status"]
         assert same(said(found), expected["body"]) == []
         return
-    assert isinstance(found, Asked), found
+    assert isinstance(found, TranslatedRequest), found
     assert same(json.loads(found.body), expected) == []
     assert sorted(found.warnings) == sorted(vector["warnings"])
     if found.profile.name.startswith("openai"):

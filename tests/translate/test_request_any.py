@@ -12,14 +12,11 @@ from extproc.errors import Rejection
 from extproc.providers.profiles import Profile, shipped, with_overrides
 from extproc.translate.count import estimate
 from extproc.translate.counters import COUNTERS
-from extproc.translate.for_messages.asked import Asked
-from extproc.translate.for_messages.canned import FIXED
-from extproc.translate.for_messages.toolsets import TOOLSETS
-from extproc.translate.messages_on_chat import messages_on_chat
-from extproc.translate.messages_on_responses import messages_on_responses
-from extproc.translate.pair import Pair, Target
+from extproc.translate.dialects.messages.client_tools import FIXED, TOOLSETS
+from extproc.translate.pair import Pair, Target, Translated
 from extproc.translate.signature import seal
 from tests.openai_types import check_responses_request
+from tests.translate.answers import messages_on_chat, messages_on_responses
 
 USER = [
     {"type": "text", "text": "a", "cache_control": {"type": "ephemeral", "ttl": "1h"}},
@@ -145,36 +142,38 @@ def places(value: Any) -> list[tuple[Any, Any]]:
     return []
 
 
-def check(body: dict[str, Any], profile: Profile) -> Asked | Rejection:
+def check(body: dict[str, Any], profile: Profile) -> Translated | Rejection:
     to = Target(profile=profile, model="m", nonce="n")
     asked, by_responses = twice(messages_on_chat, body, to), twice(messages_on_responses, body, to)
     counted = estimate(body, to)
-    assert isinstance(counted, int if isinstance(asked, Asked) else int | Rejection)
+    assert isinstance(counted, int if isinstance(asked, Translated) else int | Rejection)
     by_items = estimate(body, to, "responses")
-    assert isinstance(by_items, int if isinstance(by_responses, Asked) else int | Rejection)
+    assert isinstance(by_items, int if isinstance(by_responses, Translated) else int | Rejection)
     for strategy, counter in COUNTERS.items():
         answered = twice(counter, body, to)
-        assert isinstance(answered, Asked) or isinstance(
+        assert isinstance(answered, Translated) or isinstance(
             {"vllm": asked, "responses": by_responses}[strategy], Rejection
         )
-    if isinstance(by_responses, Asked) and profile.dialect == "responses":
+    if isinstance(by_responses, Translated) and profile.dialect == "responses":
         check_responses_request(json.loads(by_responses.body))
     return asked
 
 
-def twice(pair: Pair, body: dict[str, Any], to: Target) -> Asked | Rejection:
+def twice(pair: Pair, body: dict[str, Any], to: Target) -> Translated | Rejection:
     asked = pair.request(body, to)
     assert pair.request(body, to) == asked
     if isinstance(asked, Rejection):
         assert asked.http_status == 400
         assert asked.message
-    assert isinstance(asked, Asked | Rejection)
+    assert isinstance(asked, Translated | Rejection)
     return asked
 
 
 @pytest.mark.parametrize("pair", [messages_on_chat, messages_on_responses])
 def test_the_rich_body_is_accepted(pair: Pair) -> None:
-    assert isinstance(twice(pair, RICH, Target(profile=shipped()["openai-responses"], model="m", nonce="n")), Asked)
+    assert isinstance(
+        twice(pair, RICH, Target(profile=shipped()["openai-responses"], model="m", nonce="n")), Translated
+    )
 
 
 @settings(max_examples=150, deadline=None)

@@ -10,11 +10,10 @@ from extproc.errors import Rejection
 from extproc.providers.profiles import shipped
 from extproc.translate.count import estimate
 from extproc.translate.counters import COUNTERS
-from extproc.translate.for_messages.asked import Asked
-from extproc.translate.messages_on_chat.request import translate
-from extproc.translate.messages_on_responses import messages_on_responses
 from extproc.translate.pair import Target, Translated
+from extproc.translate.translated import TranslatedRequest
 from tests.openai_types import check_chat_request, check_input_tokens_request, check_responses_request
+from tests.translate.answers import messages_on_chat, messages_on_responses
 
 CORPUS = Path(__file__).parents[1] / "corpus"
 FOLDERS = ("claude-code-2.1.197", "claude-code-2.1.330", "anthropic-sdk")
@@ -42,14 +41,14 @@ def target(profile: str = "openai-chat") -> Target:
 @pytest.mark.parametrize(("name", "body"), captured("/v1/messages"))
 @pytest.mark.parametrize("profile", ["openai-chat", "openai-reasoning"])
 def test_generate(name: str, body: dict[str, Any], profile: str) -> None:
-    asked = translate(body, target(profile))
+    asked = messages_on_chat.request(body, target(profile))
     if name in REFUSED:
         assert isinstance(asked, Rejection)
         assert asked.message.startswith(REFUSED[name])
         return
-    assert isinstance(asked, Asked), asked
+    assert isinstance(asked, TranslatedRequest), asked
     check_chat_request(json.loads(asked.body))
-    assert translate(body, target(profile)) == asked
+    assert messages_on_chat.request(body, target(profile)) == asked
 
 
 @pytest.mark.parametrize(("name", "body"), captured("/v1/messages"))
@@ -60,7 +59,7 @@ def test_generate_by_responses(name: str, body: dict[str, Any], profile: str) ->
         assert isinstance(asked, Rejection)
         assert asked.message.startswith(REFUSED[name])
         return
-    assert isinstance(asked, Asked), asked
+    assert isinstance(asked, TranslatedRequest), asked
     check_responses_request(json.loads(asked.body))
     assert messages_on_responses.request(body, target(profile)) == asked
 
@@ -68,7 +67,7 @@ def test_generate_by_responses(name: str, body: dict[str, Any], profile: str) ->
 @pytest.mark.parametrize(("name", "body"), captured("/v1/messages"))
 @pytest.mark.parametrize("profile", ["vllm", "ollama", "deepseek", "mistral", "openrouter", "gemini"])
 def test_other_upstreams(name: str, body: dict[str, Any], profile: str) -> None:
-    asked = translate(body, target(profile))
+    asked = messages_on_chat.request(body, target(profile))
     if name not in REFUSED and isinstance(asked, Rejection):
         assert "takes no PDF" in asked.message
 

@@ -8,11 +8,11 @@ import pytest
 
 from extproc.errors import Rejection
 from extproc.providers.profiles import Profile, shipped, with_overrides
-from extproc.translate.for_messages.asked import Asked
-from extproc.translate.messages_on_chat.request import translate
 from extproc.translate.pair import Target
+from extproc.translate.translated import TranslatedRequest
 from tests.matching import same
 from tests.openai_types import check_chat_request
+from tests.translate.answers import messages_on_chat
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "req_m2c.json").read_text())["vectors"]
 REQUESTS = [vector for vector in VECTORS if vector["direction"] == "messages_request->chat_request"]
@@ -27,7 +27,7 @@ def profile(named: str | dict[str, Any]) -> Profile:
 @pytest.mark.parametrize("vector", REQUESTS, ids=lambda v: f"{v['case']}-{v['name']}")
 def test_vector(vector: dict[str, Any]) -> None:
     body = vector["input"]
-    asked = translate(body, Target(profile=profile(vector["profile"]), model=body["model"], nonce="n"))
+    asked = messages_on_chat.request(body, Target(profile=profile(vector["profile"]), model=body["model"], nonce="n"))
     expected = vector["expected"]
     if "status" in expected:
         assert isinstance(asked, Rejection)
@@ -35,7 +35,7 @@ def test_vector(vector: dict[str, Any]) -> None:
         error = expected["body"]["error"]
         assert same({"type": str(asked.kind), "message": asked.message}, error) == []
     else:
-        assert isinstance(asked, Asked), asked
+        assert isinstance(asked, TranslatedRequest), asked
         assert same(json.loads(asked.body), expected) == []
         if asked.profile.name.startswith("openai"):
             check_chat_request(json.loads(asked.body))

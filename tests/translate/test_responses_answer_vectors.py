@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from extproc.translate.responses_on_messages import responses_on_messages
-from extproc.translate.responses_on_messages.asked import Asked
+from extproc.translate.translated import TranslatedRequest
 from tests.matching import same
 from tests.translate.answers import JSON, SSE, play, vectors
 from tests.translate.responses_answers import asked, check_grammar, check_response, check_types, events, run, whole
+from tests.translate.responses_client import RESPONSES_ON_MESSAGES
 
 FILES = ("responses_api", "derived_r2m")
 ANSWERS = [v for name in FILES for v in vectors(name, "messages_response->responses_response")]
@@ -20,7 +20,7 @@ def named(vector: dict[str, Any]) -> str:
     return f"{vector['case']}-{vector['name']}"
 
 
-def request_of(vector: dict[str, Any], **more: Any) -> Asked:
+def request_of(vector: dict[str, Any], **more: Any) -> TranslatedRequest:
     return asked(vector["profile"], vector["request"], **more)
 
 
@@ -35,7 +35,7 @@ def test_answer(vector: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("vector", ANSWERS, ids=named)
 def test_answer_as_events_says_the_same(vector: dict[str, Any]) -> None:
-    raw = play(responses_on_messages.reply(request_of(vector, stream=True), JSON), json.dumps(vector["input"]).encode())
+    raw = play(RESPONSES_ON_MESSAGES.reply(request_of(vector, stream=True), JSON), json.dumps(vector["input"]).encode())
     found = events(raw)
     check_grammar(found)
     assert same(found[-1]["response"], vector["expected"]) == []
@@ -55,15 +55,15 @@ def test_stream(vector: dict[str, Any]) -> None:
 def test_any_cut_gives_the_same_events(vector: dict[str, Any]) -> None:
     raw = vector["input"]["sse"].encode()
     request = request_of(vector, stream=True)
-    at_once = play(responses_on_messages.reply(request, SSE), raw)
+    at_once = play(RESPONSES_ON_MESSAGES.reply(request, SSE), raw)
     for at in range(1, len(raw)):
-        assert play(responses_on_messages.reply(request, SSE), raw[:at], raw[at:]) == at_once
-    assert play(responses_on_messages.reply(request, ""), *(raw[n : n + 1] for n in range(len(raw)))) == at_once
+        assert play(RESPONSES_ON_MESSAGES.reply(request, SSE), raw[:at], raw[at:]) == at_once
+    assert play(RESPONSES_ON_MESSAGES.reply(request, ""), *(raw[n : n + 1] for n in range(len(raw)))) == at_once
 
 
 @pytest.mark.parametrize("vector", STREAMS, ids=named)
 def test_stream_for_a_plain_request(vector: dict[str, Any]) -> None:
-    reply = responses_on_messages.reply(request_of(vector, stream=False), SSE)
+    reply = RESPONSES_ON_MESSAGES.reply(request_of(vector, stream=False), SSE)
     out = play(reply, vector["input"]["sse"].encode())
     if vector["expected"]["events"][-1]["type"] == "response.failed":
         assert out == b"" and reply.outcome.failure is not None

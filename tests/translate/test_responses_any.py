@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extproc.translate.messages_on_responses import messages_on_responses
-from extproc.translate.messages_on_responses.items_out import DROPPED, KINDS
-from tests.translate.answers import JSON, SSE, check_grammar, check_with_sdk, events, play
+from extproc.translate.dialects.responses.read_items import DROPPED, KINDS
+from tests.translate.answers import JSON, SSE, check_grammar, check_with_sdk, events, messages_on_responses, play
 from tests.translate.responses_upstream import THINKS, ask, target
 from tests.translate.test_answer_any import ANY_JSON, ARGUMENTS, ODD, TEXT, check_failure
 

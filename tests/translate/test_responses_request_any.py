@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from extproc.errors import Rejection
 from extproc.translate.pair import Target
-from extproc.translate.responses_on_messages.asked import Asked
-from extproc.translate.responses_on_messages.request import translate
 from extproc.translate.signature import seal
+from extproc.translate.translated import TranslatedRequest
 from tests.anthropic_types import check_messages_request
 from tests.translate.chat_asking import target
+from tests.translate.responses_client import translate
 from tests.translate.test_chat_request_any import SCHEMA
 from tests.translate.test_request_any import places
 
@@ -96,9 +96,9 @@ TARGETS = [
 _OWN = frozenset(("cache_control", "output_config", "temperature", "thinking", "top_k", "top_p"))
 
 
-def check(body: dict[str, Any], to: Target) -> Asked | Rejection:
+def check(body: dict[str, Any], to: Target) -> TranslatedRequest | Rejection:
     asked = translate(body, to)
-    assert isinstance(asked, Asked | Rejection)
+    assert isinstance(asked, TranslatedRequest | Rejection)
     assert translate(body, to) == asked
     if isinstance(asked, Rejection):
         assert asked.http_status == 400 and asked.message
@@ -112,8 +112,8 @@ def check(body: dict[str, Any], to: Target) -> Asked | Rejection:
 
 @pytest.mark.parametrize("to", TARGETS[:4], ids=lambda to: str(to.profile.name))
 def test_the_rich_body_is_accepted(to: Target) -> None:
-    assert isinstance(check(RICH, to), Asked)
-    assert isinstance(check({**RICH, "context_management": None}, to), Asked)
+    assert isinstance(check(RICH, to), TranslatedRequest)
+    assert isinstance(check({**RICH, "context_management": None}, to), TranslatedRequest)
 
 
 @settings(max_examples=150, deadline=None)

@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 
 from extproc.errors import Rejection
-from extproc.translate.responses_on_messages.request import translate
 from extproc.wire.rejections import rejection_body, rejection_status
 from tests.anthropic_types import check_messages_request
 from tests.matching import same
 from tests.translate.answers import vectors
 from tests.translate.chat_asking import target
-from tests.translate.responses_client import ask
+from tests.translate.responses_client import ask, translate
 
 CORPUS = Path(__file__).parents[1] / "corpus" / "openai-sdk"
 CAPTURED = [json.loads(path.read_text()) for path in sorted(CORPUS.glob("*.json"))]

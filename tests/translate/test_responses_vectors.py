@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from extproc.translate.counters import COUNTERS
-from extproc.translate.messages_on_responses import messages_on_responses
 from extproc.translate.pair import Target, Translated
 from extproc.wire.rejections import rejection_status
 from tests.matching import same
@@ -19,6 +18,7 @@ from tests.translate.answers import (
     check_with_sdk,
     events,
     merged,
+    messages_on_responses,
     play,
     profile,
     vectors,

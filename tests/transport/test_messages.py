@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from extproc import pb
+from extproc.envoy import attributes
 from extproc.events import (
     Action,
     AnswerBody,
@@ -14,6 +15,7 @@ from extproc.events import (
     Forward,
     Pass,
     PassAnswer,
+    PeerCertificate,
     ReplaceBody,
     RequestBody,
     RequestHeaders,
@@ -66,6 +68,33 @@ def test_the_peer() -> None:
     other = event_of(request_headers=http_headers(source="10.0.0.7:4711"))
     assert isinstance(other, RequestHeaders)
     assert other.source == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, PeerCertificate("spiffe://a/b", "CN=b", "ab")),
+        ({attributes.URI: ""}, PeerCertificate("", "CN=b", "ab")),
+        ({attributes.SHA256: ""}, None),
+        ({attributes.CHAIN: ""}, None),
+        ({attributes.CHAIN: "default"}, None),
+    ],
+)
+def test_a_certificate_comes_from_our_own_listener(changes: dict[str, str], expected: PeerCertificate | None) -> None:
+    """Another Envoy's filter chain has another name."""
+    sent = {
+        attributes.CHAIN: attributes.VERIFIED_CLIENTS,
+        attributes.URI: "spiffe://a/b",
+        attributes.SUBJECT: "CN=b",
+        attributes.SHA256: "ab",
+    }
+    request = pb.ProcessingRequest(request_headers=http_headers(end=False, **sent))
+    event = to_event(request)
+    assert isinstance(event, RequestHeaders) and event.certificate is None
+    for name, value in (sent | changes).items():
+        request.attributes["envoy.filters.http.ext_proc"].fields[name].string_value = value
+    event = to_event(request)
+    assert isinstance(event, RequestHeaders) and event.certificate == expected
 
 
 def test_a_header_that_came_twice_stays_two() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from extproc.events import Record
-from extproc.policy.facts import Facts
+from extproc.policy.facts import Request
 from extproc.transport import metrics
 from extproc.transport.observe import Observer
 from tests.settings import ENVIRON, GATEWAY, source
@@ -63,6 +63,6 @@ def test_a_full_disk_costs_a_count_and_nothing_else(
     span = Ended()
     observer.begin()
     with caplog.at_level(logging.ERROR):
-        observer.end(Facts(started=0, span=span), {"ended": True}, 2.0)
+        observer.end(Request(started=0, span=span), {"ended": True}, 2.0)
     assert caplog.messages == ["a call was not counted: No space left on device"]
     assert span.told == [({"ended": True}, 2.0)]

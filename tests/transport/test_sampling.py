@@ -8,7 +8,7 @@ import pytest
 from extproc.config.schema_limits import REFUSALS_BURST
 from extproc.events import Action, Pass, Respond
 from extproc.gateway.record import LEFT_OUT
-from extproc.policy.facts import Caller, Facts
+from extproc.policy.facts import ANONYMOUS, Caller
 from extproc.transport import sampling
 from extproc.transport.sampling import RefusalSampler
 
@@ -24,11 +24,11 @@ def refusal() -> Respond:
     return Respond(401, {}, b"", {"reason": "JwtAuth"})
 
 
-def left_out(sampler: RefusalSampler, count: int, facts: Facts | None = None, action: Action | None = None) -> int:
+def left_out(sampler: RefusalSampler, count: int, caller: Caller = ANONYMOUS, action: Action | None = None) -> int:
     """How many of so many are left out."""
     actions = [action or refusal() for _ in range(count)]
     for one in actions:
-        sampler.mark(facts or Facts(0.0), one)
+        sampler.mark(caller, one)
     return sum(LEFT_OUT in one.record for one in actions)
 
 
@@ -47,7 +47,7 @@ def test_a_burst_then_so_many_a_second() -> None:
 
 def test_others_are_always_logged() -> None:
     sampler = RefusalSampler(0.01, Clock())
-    known = Facts(0.0, caller=Caller({"sub": "ann"}))
+    known = Caller({"sub": "ann"})
     answered = Respond(200, {}, b"", {"ended": True})
     assert left_out(sampler, 1) == 0, "that was the one there is room for"
     assert left_out(sampler, 10, known) == 0

@@ -138,13 +138,13 @@ def test_a_stream_that_fails_at_its_end_gives_back_what_it_took(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scene(scene: Scene) -> None:
-        admitted = scene.gateways._in_flight
+        admitted = scene.gateways.current().in_flight
         await streaming(scene)
         assert admitted.total.calls == 1
         monkeypatch.setattr(Observer, "end", None)
         with pytest.raises(TypeError):
             scene.stream.closed()
         assert admitted.total.calls == 0
-        assert [one.streams for one in scene.gateways._in_use] == [0]
+        assert scene.gateways.acquire().streams == 1, "the next one is alone"
 
     play(tmp_path, scene, monkeypatch)

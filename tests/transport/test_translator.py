@@ -184,8 +184,9 @@ def test_it_ends_with_its_worker() -> None:
         translator = Translator()
         await translator(body(), GIVEN, "a")
         [process] = children()
-        assert translator._process is not None and translator._process.stdin is not None
-        translator._process.stdin.close()
+        held = translator._process  # noqa: SLF001 - the worker's end of the pipe, which goes when the worker does
+        assert held is not None and held.stdin is not None
+        held.stdin.close()
         await until_gone(process)
         await translator.close()
         return process

@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from extproc.config import loading, schema
 from extproc.config.loading import Fault, Invalid, Source
+from extproc.policy.authentication.authenticator import Presented, Setup
 from extproc.policy.authentication.tokens import KEY_SUBJECT, Unproven
 from extproc.policy.facts import Caller
 
@@ -69,6 +70,11 @@ class ApiKeys:
     def __len__(self) -> int:
         return len(self._known)
 
+    async def identify(self, presented: Presented, now: float) -> Caller | None:
+        """Returns the caller whose key it is; see Authenticator."""
+        token = presented.token
+        return self.verify(token, now) if token is not None and token.startswith(PREFIX) else None
+
     def verify(self, key: str, now: float) -> Caller:
         """`now`: Unix seconds. Raises Unproven."""
         digest = hashlib.sha256(key.encode()).digest()
@@ -91,15 +97,18 @@ def _until(expires: dt.datetime | None) -> float:
     return (expires if expires.tzinfo else expires.replace(tzinfo=dt.UTC)).timestamp()
 
 
-def load(source: Source, faults: list[Fault]) -> ApiKeys:
-    settings = source.config.authentication.api_keys
+def load(setup: Setup) -> ApiKeys:
+    """Returns the authenticator; where no keys are configured it knows none, and refuses what looks like one."""
+    settings = setup.source.config.authentication.api_keys
     if settings is None:
         return ApiKeys()
     found: list[Entry] = []
     try:
-        _read(source, settings, found)
+        _read(setup.source, settings, found)
     except Invalid as error:
-        faults += [Fault(("authentication", "api_keys", "file"), line) for line in error.lines]
+        setup.faults += [Fault(("authentication", "api_keys", "file"), line) for line in error.lines]
+    if not found:
+        setup.without_keys.append(("authentication", "api_keys"))
     return ApiKeys(found)
 
 

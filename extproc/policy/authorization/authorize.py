@@ -2,10 +2,9 @@
 
 from extproc.config.endpoints import Operation
 from extproc.errors import Kind, Reason, Rejection
-from extproc.policy.authorization import body_checks
 from extproc.policy.authorization.rules import Refused, Rules
-from extproc.policy.authorization.variables import AT_HEADERS, BUT_FOR_THE_BODY, EVERYTHING, Part
-from extproc.policy.facts import Facts
+from extproc.policy.authorization.variables import AT_HEADERS, BUT_FOR_THE_BODY, EVERYTHING, Part, Subject
+from extproc.policy.facts import Accepted, Examined, Identified
 from extproc.providers.providers import Resolved
 
 
@@ -16,26 +15,13 @@ class Authorize:
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
 
-    async def __call__(self, facts: Facts, now: float) -> Rejection | None:
-        operation = facts.endpoint.operation if facts.endpoint else None
+    def __call__(self, call: Identified) -> Rejection | None:
+        operation = call.endpoint.operation if call.endpoint else None
         if operation is Operation.PROBE:
             return None
         known = EVERYTHING if operation is Operation.PASSTHROUGH else AT_HEADERS
-        refused = self._rules.refusal(facts, known)
+        refused = self._rules.refusal(Subject(call), known)
         return _refusal(refused, None) if refused else None
-
-
-class CheckBody:
-    """Refuses a body that rules might read otherwise than the provider does. `Prepare` does it for heavy ones."""
-
-    def __init__(self, rules: Rules) -> None:
-        self._rules = rules
-
-    async def __call__(self, facts: Facts, now: float) -> Rejection | None:
-        if facts.heavy:
-            return None
-        every_depth = self._rules.read_body(facts, facts.resolved)
-        return body_checks.refusal(facts.raw_body, facts.body, facts.dialect, every_depth=every_depth)
 
 
 class AuthorizeModel:
@@ -44,13 +30,13 @@ class AuthorizeModel:
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
 
-    async def __call__(self, facts: Facts, now: float) -> Rejection | None:
-        refused = self._rules.refusal(facts, EVERYTHING, facts.resolved)
-        return _refusal(refused, facts.resolved) if refused else None
+    def __call__(self, asked: Examined) -> Rejection | None:
+        refused = self._rules.refusal(Subject(asked.call, asked.resolved, asked.body), EVERYTHING)
+        return _refusal(refused, asked.resolved) if refused else None
 
-    def permits(self, facts: Facts, model: Resolved) -> bool:
+    def permits(self, call: Accepted, model: Resolved) -> bool:
         """May the caller use this model, as far as can be said without a body?"""
-        return self._rules.refusal(facts, BUT_FOR_THE_BODY, model) is None
+        return self._rules.refusal(Subject(call, model), BUT_FOR_THE_BODY) is None
 
 
 def _refusal(refused: Refused, model: Resolved | None) -> Rejection:

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 from extproc.config import schema
 from extproc.config.loading import Fault, Source, Where
+from extproc.policy.authentication import credential
 from extproc.policy.authorization.cel import Activation, Rule, activation, compile_rule
-from extproc.policy.authorization.variables import AT_HEADERS, Part, Values, values
-from extproc.policy.facts import Caller, Facts
+from extproc.policy.authorization.variables import AT_HEADERS, Part, Subject, Values, values
+from extproc.policy.facts import Caller, Identified
 from extproc.providers.providers import Catalogue, Resolved
 
 KEPT = 4096
@@ -20,9 +21,10 @@ _NEVER_WHERE_UNREAD = {Part.MODEL: "the model", Part.LLM: "the body"}
 class Seen:
     """One request as rules see it. A part is worked out when a rule first reads it."""
 
-    def __init__(self, facts: Facts, model: Resolved | None = None) -> None:
-        self.facts = facts
-        self.model = model
+    def __init__(self, subject: Subject, hidden: frozenset[str] = frozenset()) -> None:
+        """`hidden`: as in `values`."""
+        self.subject = subject
+        self._hidden = hidden
         self._parts: dict[Part, Values] = {}
         self._activations: dict[frozenset[Part], Activation] = {}
 
@@ -33,7 +35,7 @@ class Seen:
 
     def _of(self, part: Part) -> Values:
         if part not in self._parts:
-            self._parts[part] = values(part, self.facts, self.model)
+            self._parts[part] = values(part, self.subject, self._hidden)
         return self._parts[part]
 
 
@@ -85,7 +87,7 @@ class Decisions:
         """As Rule.evaluate."""
         if not rule.reads <= _LASTING:
             return rule.evaluate(seen.activation(rule.reads))
-        caller = seen.facts.caller
+        caller = seen.subject.call.caller
         key = (rule, id(caller), *(_name(seen) if rule.reads - {Part.CALLER} else ()))
         known = self._known.get(key)
         if known is not None and known[0]() is caller:  # another one may have got the same `id`
@@ -100,8 +102,9 @@ class Decisions:
 
 def _name(seen: Seen) -> tuple[str | None, ...]:
     """All that the variables of a model and its provider are made of."""
-    provider = seen.facts.provider.name if seen.facts.provider else None
-    return (seen.model.name, seen.model.upstream, seen.model.provider.name) if seen.model else (None, None, provider)
+    call, model, _ = seen.subject
+    provider = call.provider.name if call.provider else None
+    return (model.name, model.upstream, model.provider.name) if model else (None, None, provider)
 
 
 class Rules:
@@ -113,6 +116,7 @@ class Rules:
         self._routes = [RuleSet(("routes", index), route, faults) for index, route in enumerate(config.routes)]
         self._models = {rule.index: RuleSet(("models", rule.index), rule.settings, faults) for rule in catalogue.rules}
         self._decisions = Decisions()
+        self._hidden = credential.headers(config.authentication.locations)
         for route, of_route in zip(config.routes, self._routes, strict=True):
             if route.serve == "passthrough":
                 faults.extend(fault for rule in of_route.rules if (fault := _never_decided(rule)))
@@ -127,21 +131,26 @@ class Rules:
         known = [names for names in found if names is not None]
         return frozenset().union(*known) if len(known) == len(found) else None
 
-    def sets(self, facts: Facts, model: Resolved | None = None) -> list[RuleSet]:
+    def seen(self, subject: Subject) -> Seen:
+        """The request as these rules see it."""
+        return Seen(subject, self._hidden)
+
+    def sets(self, call: Identified, model: Resolved | None = None) -> list[RuleSet]:
         """Those that are asked about a request, in their order."""
-        route = facts.endpoint.route if facts.endpoint else None
+        route = call.endpoint.route if call.endpoint else None
         of_route = [] if route is None else [self._routes[route]]
         of_model = [self._models[model.rule.index]] if model and model.rule.index in self._models else []
         return [self._everyone, *of_route, *of_model]
 
-    def read_body(self, facts: Facts, model: Resolved | None) -> bool:
+    def read_body(self, call: Identified, model: Resolved) -> bool:
         """Some rule that is asked about the request reads more of its body than the model."""
-        return any(rules.reads_body for rules in self.sets(facts, model))
+        return any(rules.reads_body for rules in self.sets(call, model))
 
-    def refusal(self, facts: Facts, known: frozenset[Part], model: Resolved | None = None) -> Refused | None:
-        """`model`: what could be decided without it has been, at the headers."""
-        seen = Seen(facts, model)
-        sets = [one for one in self.sets(facts, model) if model is None or one.waits(AT_HEADERS) or one.of_model]
+    def refusal(self, subject: Subject, known: frozenset[Part]) -> Refused | None:
+        """Where the model is given, what could be decided without it has been, at the headers."""
+        call, model, _ = subject
+        seen = self.seen(subject)
+        sets = [one for one in self.sets(call, model) if model is None or one.waits(AT_HEADERS) or one.of_model]
         found = (rules.refusal(seen, known, self._decisions) for rules in sets)
         return next((refused for refused in found if refused), None)
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from extproc.config.endpoints import Operation
 from extproc.events import Headers
 from extproc.policy.authorization import asked
-from extproc.policy.facts import Caller, Facts
+from extproc.policy.facts import Caller, Identified, LightBody, PreparedBody
 from extproc.providers import model_paths
 from extproc.providers.providers import Resolved
 
@@ -40,12 +40,15 @@ class Variable(NamedTuple):
 
 
 VARIABLES = (
-    Variable("jwt", "map<string, dyn>", Part.CALLER, "the claims of the token; empty for a caller without one"),
+    Variable(
+        "jwt", "map<string, dyn>", Part.CALLER,
+        "the claims of the token, key or certificate; empty for an anonymous caller",
+    ),
     Variable(
         "caller.id", "string", Part.CALLER,
         'the subject (`sub`); `""` for an anonymous caller; two issuers may give the same: compare `jwt.iss`, too',
     ),
-    Variable("caller.kind", "string", Part.CALLER, "`jwt`, `key` or `anonymous`"),
+    Variable("caller.kind", "string", Part.CALLER, "`jwt`, `key`, `certificate` or `anonymous`"),
     Variable("request.method", "string", Part.REQUEST, "`POST`"),
     Variable("request.path", "string", Part.REQUEST, "the path that is routed, without its query"),
     Variable(
@@ -75,49 +78,60 @@ _HIDDEN = frozenset({"authorization", "proxy-authorization", "x-api-key", "cooki
 _PORT = re.compile(r":\d*$")
 
 
-def values(part: Part, facts: Facts, model: Resolved | None) -> Values:
-    """What is not known is not there: a rule that needs it fails."""
+class Subject(NamedTuple):
+    """What rules are asked about."""
+
+    call: Identified
+    model: Resolved | None = None
+    body: LightBody | PreparedBody | None = None
+
+
+def values(part: Part, subject: Subject, hidden: frozenset[str] = frozenset()) -> Values:
+    """What is not known is not there: a rule that needs it fails. `hidden`: names of headers that may hold a
+    credential, besides the usual ones."""
+    call, model, body = subject
     match part:
         case Part.CALLER:
-            return _caller(facts.caller)
+            return _caller(call.caller)
         case Part.REQUEST:
-            return _request(facts)
+            return _request(call, hidden)
         case Part.SOURCE:
-            return {"source.address": facts.source} if facts.source else {}
+            return {"source.address": call.request.source} if call.request.source else {}
         case Part.PROVIDER:
-            provider = model.provider if model else facts.provider
+            provider = model.provider if model else call.provider
             return {"provider": provider.name} if provider else {}
         case Part.MODEL:
             return {"model": model.name, "upstream_model": model.upstream} if model else {}
         case Part.LLM:
-            return _llm(facts, model) if model else {}
+            return _llm(call, model, body) if model and body else {}
 
 
 def _caller(caller: Caller) -> Values:
     return {"jwt": caller.claims, "caller.id": caller.subject, "caller.kind": caller.kind}
 
 
-def _request(facts: Facts) -> Values:
+def _request(call: Identified, hidden: frozenset[str]) -> Values:
+    request = call.request
     return {
-        "request.method": facts.method,
-        "request.path": facts.path,
-        "request.operation": model_paths.operation(facts.endpoint, facts.path),
-        "request.host": _PORT.sub("", facts.headers.get(":authority")).lower(),
-        "request.headers": _headers(facts.headers, _HIDDEN | facts.hidden),
-        "request.time": datetime.fromtimestamp(facts.started, UTC),
+        "request.method": request.method,
+        "request.path": request.path,
+        "request.operation": model_paths.operation(call.endpoint, request.path),
+        "request.host": _PORT.sub("", request.headers.get(":authority")).lower(),
+        "request.headers": _headers(request.headers, _HIDDEN | hidden),
+        "request.time": datetime.fromtimestamp(request.started, UTC),
     }
 
 
-def _llm(facts: Facts, model: Resolved) -> Values:
+def _llm(call: Identified, model: Resolved, body: LightBody | PreparedBody) -> Values:
     """As the model will be asked: with what the configuration fills in and replaces."""
-    if facts.heavy:
-        assert facts.features is not None, "a heavy body is prepared before rules are asked"
-        read = dict(facts.features)
+    if isinstance(body, PreparedBody):
+        read = dict(body.features)
     else:
-        read = asked.read(facts.dialect, {**facts.body, **model.configured(facts.dialect, facts.body)})
-    if facts.endpoint is not None and facts.endpoint.operation is Operation.COUNT_TOKENS:
+        settings = model.configured(call.dialect, body.members)
+        read = asked.read(call.dialect, {**body.members, **settings})
+    if call.endpoint is not None and call.endpoint.operation is Operation.COUNT_TOKENS:
         read["max_tokens"] = 0  # nothing is written
-    return {f"llm.{name}": value for name, value in read.items()} | {"llm.bytes": len(facts.raw_body)}
+    return {f"llm.{name}": value for name, value in read.items()} | {"llm.bytes": len(body.raw)}
 
 
 def _headers(headers: Headers, hidden: frozenset[str]) -> dict[str, str]:

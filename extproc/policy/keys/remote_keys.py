@@ -49,21 +49,20 @@ class RemoteSet(KeySet):
         return News(self.plan.name, self._jwks, self._fetched, self._asked)
 
     async def newer(self) -> None:
-        if self._looks():
-            assert self._fetching is not None
-            await asyncio.wait({self._fetching}, timeout=WAIT_SECONDS)
+        if (fetching := self._running_fetch()) is not None:
+            await asyncio.wait({fetching}, timeout=WAIT_SECONDS)
 
     def wanted(self) -> None:
         """Somebody else's token names a key that was not there; news will follow, whatever comes of it."""
-        if not self._looks():
+        if self._running_fetch() is None:
             self._tell(self.news())
 
-    def _looks(self) -> bool:
-        """Whether a fetch runs, if need be from now on."""
+    def _running_fetch(self) -> asyncio.Task[None] | None:
+        """Returns the fetch that runs, if need be from now on; None: none may be begun now."""
         if self._fetching is None and self._may_ask():
             self._asked = self._clock()
             self._begin()
-        return self._fetching is not None
+        return self._fetching
 
     async def keep_fresh(self) -> None:
         """Until cancelled."""

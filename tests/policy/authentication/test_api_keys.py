@@ -9,7 +9,9 @@ import pytest
 from extproc.config.loading import Fault
 from extproc.policy.authentication import api_keys
 from extproc.policy.authentication.api_keys import ApiKeys
+from extproc.policy.authentication.authenticator import Setup
 from extproc.policy.authentication.tokens import Unproven
+from extproc.policy.keys.remote_keys import RemoteKeys
 from tests.settings import AUTHENTICATION, MODELS, PROVIDERS, source
 
 KEY = "extproc_" + "x" * 43
@@ -20,7 +22,8 @@ def loaded(folder: Path, text: str) -> tuple[ApiKeys, list[str]]:
     (folder / "keys.yaml").write_text(text)
     config = json.loads(AUTHENTICATION.partition(": ")[2]) | {"api_keys": {"file": "keys.yaml"}}
     faults: list[Fault] = []
-    made = api_keys.load(source(folder, f"authentication: {json.dumps(config)}\n{PROVIDERS}\n{MODELS}"), faults)
+    text = f"authentication: {json.dumps(config)}\n{PROVIDERS}\n{MODELS}"
+    made = api_keys.load(Setup(source(folder, text), RemoteKeys(), None, faults))
     assert all(fault.where == ("authentication", "api_keys", "file") for fault in faults)
     return made, [fault.problem.removeprefix(f"{folder / 'keys.yaml'}:") for fault in faults]
 

@@ -10,23 +10,27 @@ from extproc.config.endpoints import Endpoint, Operation
 from extproc.config.loading import Fault
 from extproc.errors import Rejection
 from extproc.events import Headers
-from extproc.policy.authentication import tokens
+from extproc.policy.authentication import authenticate, tokens
 from extproc.policy.authentication.authenticate import Authenticate
+from extproc.policy.authentication.authenticator import Presented
 from extproc.policy.authentication.token_cache import OVERHEAD_BYTES, size_of
-from extproc.policy.facts import ANONYMOUS, Facts
+from extproc.policy.authentication.tokens import Unproven
+from extproc.policy.facts import ANONYMOUS, Caller, Identified
 from extproc.policy.keys.remote_keys import RemoteKeys
 from tests.issuing import AUDIENCE, claims, jwk, private, token
 from tests.playbook import done
 from tests.settings import MODELS, PROVIDERS, authenticating, faults, source
+from tests.stages import located
 
 LEEWAY = 600
 GENERATE = Endpoint("e", Operation.GENERATE, "messages", "POST")
 
 
-def step(folder: Path, **changes: Any) -> Authenticate:
+def step(folder: Path, remote: Any = None, **changes: Any) -> Authenticate:
+    """`remote`: gives the keys of issuers whose set is fetched."""
     found: list[Fault] = []
     text = f"{authenticating(**{'leeway': LEEWAY, **changes})}\n{PROVIDERS}\n{MODELS}"
-    made = Authenticate(source(folder, text), found, RemoteKeys())
+    made = Authenticate(source(folder, text), found, remote or RemoteKeys())
     assert not found
     return made
 
@@ -36,12 +40,19 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Authenticate:
     return step(tmp_path_factory.mktemp("strict"))
 
 
-def ask(step: Authenticate, *fields: tuple[str, str], now: float | None = None) -> tuple[str, Facts]:
-    """The code of the refusal, empty when there is none."""
-    facts = Facts(0, headers=Headers(fields), endpoint=GENERATE)
-    rejection: Any = done(step(facts, time.time() if now is None else now))
-    assert rejection is None or (isinstance(rejection, Rejection) and rejection.http_status == 401)
-    return rejection.detail if rejection else "", facts
+def ask(step: Authenticate, *fields: tuple[str, str], now: float | None = None) -> tuple[str, Caller]:
+    """The code of the refusal, empty when there is none, and the caller."""
+    found = done(step(located(headers=Headers(fields), endpoint=GENERATE), time.time() if now is None else now))
+    if isinstance(found, Identified):
+        return "", found.caller
+    assert found.http_status == 401
+    return found.detail, ANONYMOUS
+
+
+def rejected(step: Authenticate, text: str) -> Rejection:
+    found = done(step(located(headers=Headers([("x-api-key", text)])), time.time()))
+    assert isinstance(found, Rejection)
+    return found
 
 
 def code(step: Authenticate, text: str, now: float | None = None) -> str:
@@ -199,8 +210,8 @@ def test_an_rsa_issuer(tmp_path: Path) -> None:
 
 
 def test_what_a_caller_is(strict: Authenticate) -> None:
-    _, facts = ask(strict, ("authorization", f"Bearer {token()}"))
-    assert (facts.caller.subject, facts.caller.issuer, facts.caller.claims["org"]) == ("ann", "lab", "acme")
+    _, caller = ask(strict, ("authorization", f"Bearer {token()}"))
+    assert (caller.subject, caller.issuer, caller.claims["org"]) == ("ann", "lab", "acme")
 
 
 @pytest.mark.parametrize(
@@ -210,30 +221,49 @@ def test_what_a_caller_is(strict: Authenticate) -> None:
 def test_modes(tmp_path: Path, mode: str, none: str, bad: str) -> None:
     made = step(tmp_path, mode=mode)
     for fields, expected in (((), none), ((("x-api-key", "bad"),), bad)):
-        found, facts = ask(made, *fields)
-        assert (found, facts.caller) == (expected, ANONYMOUS)
-    assert ask(made, ("x-api-key", token()))[1].caller.subject == "ann"
+        assert ask(made, *fields) == (expected, ANONYMOUS)
+    assert ask(made, ("x-api-key", token()))[1].subject == "ann"
+
+
+class Nicknames:
+    """A fourth kind of credential."""
+
+    async def identify(self, presented: Presented, now: float) -> Caller | None:
+        name = presented.token or ""
+        if name == "nick-nobody":
+            raise Unproven("unknown_nickname")
+        return Caller({"sub": name}, "key") if name.startswith("nick-") else None
+
+
+@pytest.mark.parametrize(
+    ("text", "refused", "subject"),
+    [("nick-ann", "", "nick-ann"), ("nick-nobody", "unknown_nickname", ""), (token(), "", "ann")],
+    ids=["its caller", "refused", "not its own"],
+)
+def test_another_authenticator_is_one_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, refused: str, subject: str
+) -> None:
+    monkeypatch.setattr(authenticate, "AUTHENTICATORS", (lambda _: Nicknames(), *authenticate.AUTHENTICATORS))
+    found, caller = ask(step(tmp_path), ("x-api-key", text))
+    assert (found, caller.subject) == (refused, subject)
 
 
 def test_a_probe_is_not_asked(strict: Authenticate) -> None:
-    facts = Facts(
-        0, headers=Headers([("x-api-key", "bad")]), endpoint=Endpoint("p", Operation.PROBE, "messages", "HEAD")
-    )
-    assert done(strict(facts, 0)) is None
-    assert facts.caller is ANONYMOUS
+    probe = Endpoint("p", Operation.PROBE, "messages", "HEAD")
+    found = done(strict(located(headers=Headers([("x-api-key", "bad")]), endpoint=probe), 0))
+    assert isinstance(found, Identified) and found.caller is ANONYMOUS
 
 
 def test_the_client_does_not_hear_why(strict: Authenticate) -> None:
     said = set()
     for text in (token(header={"kid": "nobody"}), token(claims(exp=1, aud="x")), token(claims(aud="x")), "rubbish"):
-        facts = Facts(0, headers=Headers([("x-api-key", text)]))
-        rejection: Any = done(strict(facts, time.time()))
+        rejection = rejected(strict, text)
         said.add((rejection.message, rejection.kind, rejection.headers[0]))
     assert len(said) == 1
 
 
 def test_a_token_that_has_expired_is_called_so(strict: Authenticate) -> None:
-    rejection: Any = done(strict(Facts(0, headers=Headers([("x-api-key", token(claims(exp=1)))])), time.time()))
+    rejection = rejected(strict, token(claims(exp=1)))
     assert rejection.message == "credential expired"
 
 
@@ -257,7 +287,7 @@ def test_an_issuer_with_a_kind_of_its_own(tmp_path: Path) -> None:
 
 def test_only_an_expired_token_is_worth_another_try(strict: Authenticate) -> None:
     for text, final in ((token(claims(exp=1)), False), (token(claims(aud="x")), True), ("rubbish", True)):
-        rejection: Any = done(strict(Facts(0, headers=Headers([("x-api-key", text)])), time.time()))
+        rejection = rejected(strict, text)
         assert (("x-should-retry", "false") in rejection.headers) is final
 
 
@@ -265,12 +295,12 @@ def test_a_token_is_verified_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     made, text = step(tmp_path), token()
     _, first = ask(made, ("x-api-key", text))
     monkeypatch.setattr(tokens, "parse", None)
-    assert ask(made, ("authorization", f"Bearer {text}"))[1].caller is first.caller
+    assert ask(made, ("authorization", f"Bearer {text}"))[1] is first
     with pytest.raises(TypeError):
         ask(made, ("x-api-key", text[:-1]))
 
 
-@pytest.mark.parametrize("exp", [NOW + 1000, NOW + 1000.9])
+@pytest.mark.parametrize("exp", [NOW + 1000, NOW + 1000.9], ids=["whole", "fraction"])
 def test_what_is_known_of_a_token_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exp: float) -> None:
     made, text = step(tmp_path), token(claims(exp=exp))
     assert ask(made, ("x-api-key", text))[0] == ""
@@ -284,7 +314,6 @@ def test_a_refused_token_is_not_remembered(tmp_path: Path) -> None:
     made = step(tmp_path)
     for _ in range(2):
         assert ask(made, ("x-api-key", token(claims(exp=1))))[0] == "token_expired"
-    assert not len(made._verified)
 
 
 def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,14 +337,14 @@ def test_a_token_that_does_not_fit_is_verified_each_time(tmp_path: Path) -> None
 def test_claims_that_nobody_reads_are_not_kept(tmp_path: Path) -> None:
     text = f"{authenticating(leeway=LEEWAY)}\n{PROVIDERS}\n{MODELS}"
     made = Authenticate(source(tmp_path, text), [], RemoteKeys(), frozenset({"team", "groups"}))
-    _, facts = ask(made, ("x-api-key", token(claims(padding=["x"] * 100))))
-    assert facts.caller.claims == {"iss": "lab", "sub": "ann", "team": "data"}
+    _, caller = ask(made, ("x-api-key", token(claims(padding=["x"] * 100))))
+    assert caller.claims == {"iss": "lab", "sub": "ann", "team": "data"}
 
 
 def test_faults(tmp_path: Path) -> None:
     rest = f"{PROVIDERS}\n{MODELS}"
     assert faults(tmp_path, "authentication: {}\n" + rest) == [
-        "1: authentication.jwt: strict mode needs at least one issuer, or api_keys"
+        "1: authentication.jwt: strict mode needs at least one issuer, or api_keys, or certificates"
     ]
     one = json.loads(authenticating().partition(": ")[2])["jwt"][0]
     twice = "authentication: " + json.dumps({"jwt": [one, one]})

@@ -3,24 +3,25 @@
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
 from extproc.config.loading import Fault
+from extproc.errors import Rejection
 from extproc.events import Headers
 from extproc.gateway.gateway import Gateway
 from extproc.policy.authentication import api_keys
 from extproc.policy.authentication.authenticate import Authenticate
-from extproc.policy.facts import ANONYMOUS, Facts
+from extproc.policy.keys.key_sets import Plan
 from extproc.policy.keys.keys import Keys, parse
 from extproc.policy.keys.remote_keys import RemoteKeys
 from tests.issuing import claims, jwk, token
 from tests.playbook import done
 from tests.policy.authentication.test_authenticate import GENERATE, ask, code, step
 from tests.settings import ENVIRON, GATEWAY, MODELS, PROVIDERS, authenticating, faults, source
+from tests.stages import located
 
 
 def both(folder: Path, jwks: dict[str, Any], *, key_of_other: dict[str, Any]) -> Authenticate:
@@ -45,12 +46,15 @@ def test_the_same_kid_at_two_issuers_is_two_keys(tmp_path: Path) -> None:
 
 
 class Kept:
-    """An issuer's keys as a test wants them."""
+    """An issuer's keys as a test wants them, for any plan."""
 
     def __init__(self, *entries: dict[str, Any]) -> None:
         self.keys: Keys | None = parse({"keys": list(entries)})[0]
         self.later: Keys | None = None
         self.asked = 0
+
+    def at(self, _plan: Plan) -> Self:
+        return self
 
     def current(self) -> Keys | None:
         return self.keys
@@ -61,9 +65,7 @@ class Kept:
 
 
 def keeping(folder: Path, kept: Kept) -> Authenticate:
-    made = step(folder)
-    made._issuers["lab"] = msgspec.structs.replace(made._issuers["lab"], keys=kept)
-    return made
+    return step(folder, kept, jwks={"url": "https://idp.example/jwks"})
 
 
 def test_a_token_ends_with_its_key(tmp_path: Path) -> None:
@@ -98,10 +100,11 @@ def test_an_unknown_kid_is_looked_for(tmp_path: Path) -> None:
 def test_without_keys_it_is_not_the_callers_fault(tmp_path: Path) -> None:
     kept = Kept(jwk())
     kept.keys = None
-    facts = Facts(0, headers=Headers([("x-api-key", token())]), endpoint=GENERATE)
-    rejection: Any = done(keeping(tmp_path, kept)(facts, time.time()))
+    call = located(headers=Headers([("x-api-key", token())]), endpoint=GENERATE)
+    rejection = done(keeping(tmp_path, kept)(call, time.time()))
+    assert isinstance(rejection, Rejection)
     assert (rejection.http_status, rejection.detail, rejection.headers) == (503, "keys_unavailable", ())
-    assert kept.asked == 0 and facts.caller is ANONYMOUS
+    assert kept.asked == 0
 
 
 def test_keys_that_are_fetched_are_kept_from_one_gateway_to_the_next(tmp_path: Path) -> None:
@@ -140,13 +143,13 @@ def test_a_static_key_beside_tokens(tmp_path: Path) -> None:
     found: list[Fault] = []
     made = Authenticate(source(tmp_path, text), found, RemoteKeys())
     assert not found
-    refused, facts = ask(made, ("x-api-key", key))
-    assert (refused, facts.caller.kind, facts.caller.subject) == ("", "key", "key:nightly")
-    assert facts.caller.claims == {"id": "nightly", "sub": "key:nightly", "team": "data"}
-    assert ask(made, ("x-api-key", token()))[1].caller.kind == "jwt"
+    refused, caller = ask(made, ("x-api-key", key))
+    assert (refused, caller.kind, caller.subject) == ("", "key", "key:nightly")
+    assert caller.claims == {"id": "nightly", "sub": "key:nightly", "team": "data"}
+    assert ask(made, ("x-api-key", token()))[1].kind == "jwt"
     assert ask(made, ("x-api-key", key), ("authorization", f"Bearer {token()}"))[0] == "two_credentials"
     assert code(made, key[:-1] + "_") == "unknown_api_key"
-    assert not any(key in str(one) for one in (facts.caller, made._api_keys._known))
+    assert key not in str(caller)
 
 
 def test_a_key_without_an_id_does_not_hide_a_new_one(tmp_path: Path) -> None:

@@ -3,17 +3,18 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from extproc.config.endpoints import Endpoint, Operation
 from extproc.config.loading import Fault
-from extproc.errors import Reason, Rejection
+from extproc.errors import Reason
 from extproc.policy.authorization.authorize import Authorize, AuthorizeModel
 from extproc.policy.authorization.rules import Rules
-from extproc.policy.facts import Caller, Facts
+from extproc.policy.facts import Admitted, Caller
 from extproc.providers import providers
-from tests.playbook import done
 from tests.settings import AUTHENTICATION, PROVIDERS, source
+from tests.stages import admitted, examined
 
 CLAIMS: dict[str, Any] = {"yes": True, "no": False, "llms": {"openai": ["entitled", "open"]}}
 CONFIG = f"""{AUTHENTICATION}
@@ -46,15 +47,9 @@ def made(folder: Path, text: str = CONFIG) -> tuple[Rules, providers.Catalogue]:
     return rules, catalogue
 
 
-def facts(operation: Operation = Operation.GENERATE, route: int | None = None, **claims: Any) -> Facts:
+def call(operation: Operation = Operation.GENERATE, route: int | None = None, **claims: Any) -> Admitted:
     endpoint = Endpoint("e", operation, "messages", "POST", route=route)
-    return Facts(0, path="/x", endpoint=endpoint, caller=Caller(CLAIMS | claims))
-
-
-def refused(step: Any, asked: Facts) -> Rejection | None:
-    found: Any = done(step(asked, 0.0))
-    assert found is None or isinstance(found, Rejection)
-    return found
+    return admitted(Caller(CLAIMS | claims), path="/x", endpoint=endpoint)
 
 
 @pytest.mark.parametrize(("yes", "operation", "ok"), [
@@ -66,7 +61,7 @@ def refused(step: Any, asked: Facts) -> Rejection | None:
     (False, Operation.PROBE, True),
 ])  # fmt: skip
 def test_at_the_headers(tmp_path: Path, yes: bool, operation: Operation, ok: bool) -> None:
-    rejection = refused(Authorize(made(tmp_path, FREE)[0]), facts(operation, yes=yes))
+    rejection = Authorize(made(tmp_path, FREE)[0])(call(operation, yes=yes))
     assert (rejection is None) is ok
     assert rejection is None or (rejection.http_status, rejection.reason) == (403, Reason.AUTHORIZATION)
     assert rejection is None or rejection.detail == "not_allowed:authorization.allow"
@@ -81,7 +76,7 @@ def test_at_the_headers(tmp_path: Path, yes: bool, operation: Operation, ok: boo
     ],
 )
 def test_a_route_at_the_headers(tmp_path: Path, route: int | None, detail: str | None, message: str | None) -> None:
-    rejection = refused(Authorize(made(tmp_path)[0]), facts(route=route))
+    rejection = Authorize(made(tmp_path)[0])(call(route=route))
     assert (rejection and (rejection.detail, rejection.message)) == (detail and (detail, message))
 
 
@@ -98,9 +93,8 @@ def test_a_route_at_the_headers(tmp_path: Path, route: int | None, detail: str |
 )
 def test_what_no_one_will_ever_know_of_a_call_that_passes_through(tmp_path: Path, deny: str, ok: bool) -> None:
     rules, catalogue = made(tmp_path, FREE.replace("allow: jwt.yes", f"deny: {deny!r}"))
-    asked = facts(Operation.PASSTHROUGH)
-    asked.provider = catalogue.rules[0].provider
-    assert (refused(Authorize(rules), asked) is None) is ok
+    asked = msgspec.structs.replace(call(Operation.PASSTHROUGH), provider=catalogue.rules[0].provider)
+    assert (Authorize(rules)(asked) is None) is ok
 
 
 NAMED = "model: this token may not use "
@@ -129,9 +123,7 @@ NAMED = "model: this token may not use "
 )
 def test_at_the_body(tmp_path: Path, model: str, body: dict[str, Any], detail: str | None, message: str | None) -> None:
     rules, catalogue = made(tmp_path)
-    asked = facts()
-    asked.body, asked.resolved = {"messages": [], **body}, catalogue.resolve(model)
-    rejection = refused(AuthorizeModel(rules), asked)
+    rejection = AuthorizeModel(rules)(examined(call(), catalogue.resolve(model), {"messages": [], **body}))
     assert (rejection and (rejection.detail, rejection.message)) == (detail and (detail, message))
     if rejection:
         assert (rejection.http_status, rejection.reason) == (403, Reason.MODEL_NOT_ALLOWED)
@@ -140,9 +132,7 @@ def test_at_the_body(tmp_path: Path, model: str, body: dict[str, Any], detail: s
 
 def test_a_provider_is_what_the_models_name_leads_to(tmp_path: Path) -> None:
     rules, catalogue = made(tmp_path, CONFIG.replace('provider != "openai"', 'provider == "openai"'))
-    asked = facts()
-    asked.resolved = catalogue.resolve("open")
-    rejection = refused(AuthorizeModel(rules), asked)
+    rejection = AuthorizeModel(rules)(examined(call(), catalogue.resolve("open"), {}))
     assert rejection is not None
     assert (rejection.message, rejection.path) == (NAMED + "open", "model")
     assert rejection.detail == "model_not_allowed:authorization.deny.2"
@@ -162,9 +152,8 @@ def test_rules_about_the_body_alone(
     tmp_path: Path, route: int | None, no: bool, body: dict[str, Any], detail: str | None
 ) -> None:
     rules, catalogue = made(tmp_path)
-    asked = facts(route=route, no=no)
-    asked.body, asked.resolved = {"messages": [], **body}, catalogue.resolve("open")
-    rejection = refused(AuthorizeModel(rules), asked)
+    asked = examined(call(route=route, no=no), catalogue.resolve("open"), {"messages": [], **body})
+    rejection = AuthorizeModel(rules)(asked)
     assert (rejection and (rejection.detail, rejection.reason)) == (detail and (detail, Reason.AUTHORIZATION))
 
 
@@ -179,7 +168,7 @@ def test_rules_about_the_body_alone(
 def test_what_is_listed(tmp_path: Path, route: int | None, listed: list[str]) -> None:
     """Rules about the body are left out: what may be had by some requests is shown."""
     rules, catalogue = made(tmp_path)
-    asked, step = facts(Operation.LIST_MODELS, route), AuthorizeModel(rules)
+    asked, step = call(Operation.LIST_MODELS, route), AuthorizeModel(rules)
     found = [model for name in catalogue.names() if (model := catalogue.resolve(name))]
-    admitted = refused(Authorize(rules), asked) is None
-    assert [model.name for model in found if admitted and step.permits(asked, model)] == listed
+    allowed = Authorize(rules)(asked) is None
+    assert [model.name for model in found if allowed and step.permits(asked, model)] == listed

@@ -13,10 +13,11 @@ from extproc.config.endpoints import Endpoint, Operation
 from extproc.config.loading import Fault
 from extproc.policy.authorization.cel import Rule
 from extproc.policy.authorization.rules import Decisions, Rules, RuleSet, Seen
-from extproc.policy.authorization.variables import AT_HEADERS, EVERYTHING, Part
-from extproc.policy.facts import Caller, Facts
+from extproc.policy.authorization.variables import AT_HEADERS, EVERYTHING, Part, Subject
+from extproc.policy.facts import Caller
 from extproc.providers import providers
 from tests.settings import AUTHENTICATION, PROVIDERS, source
+from tests.stages import identified
 
 TRUE, FALSE, FAILS, TEXT = "jwt.yes", "jwt.no", "jwt.absent", "jwt.text"
 LATE_TRUE, LATE_FALSE, LATE_FAILS = 'model == "m"', 'model == "x"', 'jwt.absent == 1 && model == "m"'
@@ -30,9 +31,13 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> providers.Catalogue:
     return providers.load(source(tmp_path_factory.mktemp("config"), TEXTS + MODELS), {"OPENAI_API_KEY": "k"})[0]
 
 
+def seen_of(caller: Caller, model: providers.Resolved | None = None) -> Seen:
+    return Seen(Subject(identified(caller), model))
+
+
 @pytest.fixture
 def seen(catalogue: providers.Catalogue) -> Seen:
-    return Seen(Facts(0, caller=Caller(CLAIMS)), catalogue.resolve("m"))
+    return seen_of(Caller(CLAIMS), catalogue.resolve("m"))
 
 
 def rules(allow: tuple[str, ...] = (), deny: tuple[str, ...] = (), require: tuple[str, ...] = ()) -> RuleSet:
@@ -153,7 +158,7 @@ def evaluations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 )
 def test_what_is_remembered(monkeypatch: pytest.MonkeyPatch, seen: Seen, text: str, kept: bool) -> None:
     asked, decisions, made = evaluations(monkeypatch), Decisions(), rules(require=(text,))
-    verdicts = {made.refusal(Seen(seen.facts, seen.model), EVERYTHING, decisions) is None for _ in range(3)}
+    verdicts = {made.refusal(Seen(seen.subject), EVERYTHING, decisions) is None for _ in range(3)}
     assert len(verdicts) == 1
     assert len(asked) == (1 if kept else 3)
 
@@ -163,7 +168,7 @@ def test_no_two_callers_share_what_is_remembered(catalogue: providers.Catalogue)
     callers = [Caller({"llms": llms}) for llms in (["a"], ["b"], ["a"], ["a", "b"])]
     for _ in range(2):
         for caller, model in product(callers, "ab"):
-            seen = Seen(Facts(0, caller=caller), catalogue.resolve(model))
+            seen = seen_of(caller, catalogue.resolve(model))
             assert (made.refusal(seen, EVERYTHING, decisions) is None) is (model in caller.claims["llms"])
 
 
@@ -171,7 +176,7 @@ def test_a_caller_is_not_taken_for_one_that_is_gone() -> None:
     """`id` of an object may be that of one that was there before."""
     decisions, made = Decisions(), rules(require=("jwt.yes",))
     for number in range(200):
-        seen = Seen(Facts(0, caller=Caller({"yes": number % 2 == 0})))
+        seen = seen_of(Caller({"yes": number % 2 == 0}))
         assert (made.refusal(seen, EVERYTHING, decisions) is None) is (number % 2 == 0)
         del seen
         gc.collect(0)
@@ -181,7 +186,7 @@ def test_a_caller_is_not_kept_alive() -> None:
     """How much memory callers take is for the cache of tokens to bound."""
     decisions, made = Decisions(), rules(require=("jwt.yes",))
     caller = Caller({"yes": True})
-    assert made.refusal(Seen(Facts(0, caller=caller)), EVERYTHING, decisions) is None
+    assert made.refusal(seen_of(caller), EVERYTHING, decisions) is None
     gone = weakref.ref(caller)
     del caller
     gc.collect()
@@ -190,7 +195,7 @@ def test_a_caller_is_not_kept_alive() -> None:
 
 def test_it_remembers_no_more_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
     asked, decisions, made = evaluations(monkeypatch), Decisions(size=3), rules(require=("jwt.yes",))
-    seen = [Seen(Facts(0, caller=Caller({"yes": True}))) for _ in range(4)]
+    seen = [seen_of(Caller({"yes": True})) for _ in range(4)]
     for one in (*seen[:3], seen[0], seen[3], seen[0]):  # the least recently asked goes first
         made.refusal(one, EVERYTHING, decisions)
     assert len(asked) == 4
@@ -204,5 +209,5 @@ def test_the_rules_of_a_route_hold_for_all_that_is_served_there(tmp_path: Path) 
     made = Rules(read, providers.load(read, {"OPENAI_API_KEY": "k"})[0], [])
     for route, refused in ((None, None), (0, ("routes", 0, "require", 0))):
         endpoint = Endpoint("e", Operation.GENERATE, "chat", "POST", route=route)
-        found = made.refusal(Facts(0, endpoint=endpoint, caller=Caller(CLAIMS)), AT_HEADERS)
+        found = made.refusal(Subject(identified(Caller(CLAIMS), endpoint=endpoint)), AT_HEADERS)
         assert (found and found.where) == refused

@@ -8,11 +8,12 @@ from extproc.config import schema
 from extproc.config.endpoints import Endpoint, Operation
 from extproc.events import Headers
 from extproc.policy.authorization.cel import Rule, activation, compile_rule
-from extproc.policy.authorization.variables import VARIABLES, Part, values
-from extproc.policy.facts import ANONYMOUS, Caller, Facts
+from extproc.policy.authorization.variables import VARIABLES, Part, Subject, values
+from extproc.policy.facts import ANONYMOUS, Caller, Identified, LightBody
 from extproc.providers.profiles import Profile
 from extproc.providers.providers import Provider, Resolved
 from extproc.providers.providers import Rule as ModelRule
+from tests.stages import identified
 from tests.write_docs import DOCUMENT, written
 
 FIELDS = [
@@ -32,24 +33,31 @@ def resolved(**settings: Any) -> Resolved:
     return Resolved("m", "u", PROVIDER, Profile(), ModelRule(0, Any, model, PROVIDER))  # type: ignore[arg-type]
 
 
-def facts(**changes: Any) -> Facts:
+BODY = {"stream": True, "max_tokens": 7, "messages": [{}], "tools": [{"name": "t"}]}
+
+
+def call(**changes: Any) -> Identified:
     known: dict[str, Any] = {
+        "started": 1_767_605_400.5,
         "method": "POST",
         "path": "/x",
         "headers": Headers(FIELDS),
         "source": "10.0.0.7",
         "endpoint": Endpoint("e", Operation.GENERATE, "messages", "POST"),
         "caller": Caller({"sub": "ann", "n": 1}),
-        "raw_body": b"12345",
-        "body": {"stream": True, "max_tokens": 7, "messages": [{}], "tools": [{"name": "t"}]},
     }
-    return Facts(1_767_605_400.5, **(known | changes))
+    return identified(**(known | changes))
 
 
-def holds(text: str, asked: Facts, model: Resolved | None) -> bool | None:
+def subject(asked: Identified, model: Resolved | None = None, body: dict[str, Any] = BODY) -> Subject:
+    return Subject(asked, model, LightBody(b"12345", body))
+
+
+def holds(text: str, asked: Identified, model: Resolved | None = None, body: dict[str, Any] = BODY) -> bool | None:
     compiled = compile_rule(text, ())
     assert isinstance(compiled, Rule), compiled.problem
-    return compiled.evaluate(activation({k: v for part in Part for k, v in values(part, asked, model).items()}))
+    seen = subject(asked, model, body)
+    return compiled.evaluate(activation({k: v for part in Part for k, v in values(part, seen).items()}))
 
 
 @pytest.mark.parametrize(
@@ -67,24 +75,24 @@ def holds(text: str, asked: Facts, model: Resolved | None) -> bool | None:
     ],
 )
 def test_a_whole_request(text: str) -> None:
-    assert holds(text, facts(), resolved()) is True
+    assert holds(text, call(), resolved()) is True
 
 
 def test_no_rule_reads_a_credential() -> None:
     fields = Headers([*FIELDS, ("x-company-token", "t")])
-    seen = values(Part.REQUEST, facts(headers=fields, hidden=frozenset({"x-company-token"})), None)
+    seen = values(Part.REQUEST, subject(call(headers=fields)), frozenset({"x-company-token"}))
     assert seen["request.headers"] == {"x-a": "1,2"}
 
 
 def test_every_variable_has_its_type_and_place() -> None:
-    found = {name: part for part in Part for name in values(part, facts(), resolved())}
+    found = {name: part for part in Part for name in values(part, subject(call(), resolved()))}
     assert found == {variable.name: variable.part for variable in VARIABLES}
     for variable in VARIABLES:
-        assert holds(f"{variable.name} == {variable.name}", facts(), resolved()) is True
+        assert holds(f"{variable.name} == {variable.name}", call(), resolved()) is True
 
 
 def test_nobody() -> None:
-    assert holds('caller.id == "" && caller.kind == "anonymous" && jwt == {}', facts(caller=ANONYMOUS), None) is True
+    assert holds('caller.id == "" && caller.kind == "anonymous" && jwt == {}', call(caller=ANONYMOUS), None) is True
 
 
 @pytest.mark.parametrize(
@@ -92,18 +100,18 @@ def test_nobody() -> None:
     [("a.b", "a.b"), ("A.B:80", "a.b"), ("[::1]", "[::1]"), ("[::1]:80", "[::1]"), ("", "")],
 )
 def test_the_host(authority: str, host: str) -> None:
-    assert holds(f'request.host == "{host}"', facts(headers=Headers([(":authority", authority)])), None) is True
+    assert holds(f'request.host == "{host}"', call(headers=Headers([(":authority", authority)])), None) is True
 
 
 def test_of_a_call_that_passes_through_the_provider_is_known_and_no_more() -> None:
-    passing = facts(provider=PROVIDER, endpoint=Endpoint("e", Operation.PASSTHROUGH, None, "", "p"), body={})
+    passing = call(provider=PROVIDER, endpoint=Endpoint("e", Operation.PASSTHROUGH, None, "", "p"))
     assert holds('provider == "p"', passing, None) is True
     for text in ('model != "x"', 'upstream_model != "x"', "!llm.stream", "llm.bytes >= 0"):
         assert holds(text, passing, None) is None
 
 
 def test_an_unknown_peer() -> None:
-    assert holds('source.address != "10.0.0.7"', facts(source=""), None) is None
+    assert holds('source.address != "10.0.0.7"', call(source=""), None) is None
 
 
 @pytest.mark.parametrize(
@@ -115,21 +123,21 @@ def test_an_unknown_peer() -> None:
     ],
 )
 def test_a_body_is_seen_as_it_will_be_sent(settings: dict[str, Any], limit: int) -> None:
-    assert holds(f"llm.max_tokens == {limit}", facts(), resolved(**settings)) is True
+    assert holds(f"llm.max_tokens == {limit}", call(), resolved(**settings)) is True
 
 
 @pytest.mark.parametrize("settings", [{"defaults": {"max_tokens": 5}}, {"overrides": {"max_tokens": 5}}])
 def test_a_limit_of_the_configuration_is_seen_in_every_dialect(settings: dict[str, Any]) -> None:
-    asked = facts(body={"input": "q"}, endpoint=Endpoint("e", Operation.GENERATE, "responses", "POST"))
-    assert holds("llm.max_tokens == 5", asked, resolved(**settings)) is True
+    asked = call(endpoint=Endpoint("e", Operation.GENERATE, "responses", "POST"))
+    assert holds("llm.max_tokens == 5", asked, resolved(**settings), {"input": "q"}) is True
 
 
 def test_a_limit_that_nobody_set() -> None:
-    unlimited = facts(body={"messages": []})
-    assert holds("llm.max_tokens < 100", unlimited, resolved()) is None
-    assert holds("llm.max_tokens < 100", unlimited, resolved(defaults={"max_tokens": 5})) is True
-    counting = facts(body={"messages": []}, endpoint=Endpoint("e", Operation.COUNT_TOKENS, "messages", "POST"))
-    assert holds("llm.max_tokens == 0", counting, resolved()) is True
+    unlimited: dict[str, Any] = {"messages": []}
+    assert holds("llm.max_tokens < 100", call(), resolved(), unlimited) is None
+    assert holds("llm.max_tokens < 100", call(), resolved(defaults={"max_tokens": 5}), unlimited) is True
+    counting = call(endpoint=Endpoint("e", Operation.COUNT_TOKENS, "messages", "POST"))
+    assert holds("llm.max_tokens == 0", counting, resolved(), unlimited) is True
 
 
 def test_the_documentation_shows_the_table() -> None:

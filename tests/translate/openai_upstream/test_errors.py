@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from extproc.errors import Kind, Reason
-from extproc.translate.messages_on_chat import messages_on_chat
 from extproc.translate.openai_upstream.scrub import scrubbed
 from extproc.translate.pair import Refusal
-from tests.translate.answers import asked, events
+from tests.translate.answers import asked, events, messages_on_chat
 
 # Wordings of vendors, as their threads and sources show them.
 TOKEN = " (capability_rejected: prompt_too_long)"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from extproc.translate.messages_on_chat import messages_on_chat
 from extproc.translate.openai_upstream.ratelimit import reset_at
+from tests.translate.answers import messages_on_chat
 
 NOW = 1_793_491_200.0  # 2026-11-01T00:00:00Z
 

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from extproc.errors import Reason
 from extproc.translate.answer_events import (
     AnswerEvent,
     AnswerFailed,
@@ -17,7 +16,7 @@ from extproc.translate.dialects.chat import finish
 from extproc.translate.dialects.chat.read_calls import Calls
 from extproc.translate.dialects.chat.read_reasoning import ReasoningReader, content_pieces, reasoning_text
 from extproc.translate.dialects.chat.usage import read_usage
-from extproc.translate.failures import failure
+from extproc.translate.failures import truncated
 from extproc.translate.part_queue import PartQueue, TextPart
 from extproc.translate.text_filter import TextFilter
 from extproc.translate.translated import TranslatedRequest
@@ -27,14 +26,15 @@ from extproc.wire.chat import Choice, Completion, Said
 class AnswerState:
     """Raises part_queue.QueueOverflow."""
 
-    def __init__(self, request: TranslatedRequest) -> None:
+    def __init__(self, request: TranslatedRequest, *, is_whole: bool = False) -> None:
         self.is_started = False
+        self._is_whole = is_whole
         self.finish = ""
         """The last finish reason, in the provider's word."""
         self._request = request
         self._profile = request.profile
         self._queue = PartQueue()
-        self._reasoning = ReasoningReader(self._queue)
+        self._reasoning = ReasoningReader(self._queue, is_needed=request.profile.reasoning_history != "none")
         self._calls = Calls(request, self._queue, self._reasoning)
         stops = request.stop_sequences if self._profile.local_stop else ()
         text_filter = TextFilter(prefill=request.prefill, stops=stops, think_tags=self._profile.parse_think_tags)
@@ -42,17 +42,11 @@ class AnswerState:
         self._refusal: list[str] = []
         self._matched = ""
         """The stop string, by the provider's own word."""
-        self._has_usage_after_finish = False
 
     @property
     def stopped(self) -> bool:
         """A stop sequence was found that the provider did not look for."""
         return self._filter is not None and self._filter.matched is not None
-
-    @property
-    def is_settled(self) -> bool:
-        """The usage came with the finish or after it, so that it is the last."""
-        return self._has_usage_after_finish
 
     def take(self) -> list[AnswerEvent]:
         return self._queue.take()
@@ -60,16 +54,13 @@ class AnswerState:
     def start(self, completion: Completion) -> None:
         if not self.is_started:
             self.is_started = True
-            started = AnswerStarted(completion.id or "", completion.model or "", completion.service_tier)
-            self._queue.out.append(started)
+            usage = read_usage(completion.counts) if completion.counts else None
+            names = (completion.id or "", completion.model or "", completion.service_tier)
+            self._queue.out.append(AnswerStarted(*names, usage, self._is_whole))
 
     def use(self, completion: Completion) -> None:
-        usage = completion.usage
-        if not usage and isinstance(completion.x_groq, dict):
-            usage = completion.x_groq.get("usage")
-        if isinstance(usage, dict) and usage:
+        if usage := completion.counts:
             self._queue.out.append(UsageReported(read_usage(usage), completion.service_tier))
-            self._has_usage_after_finish = bool(self.finish)
 
     def add(self, said: Said) -> None:
         """A delta."""
@@ -111,19 +102,17 @@ class AnswerState:
             self._queue.close_ended()
 
     def end(self) -> list[AnswerEvent]:
-        """The answer is complete, unless a call was cut without any finish."""
+        """The answer is complete, unless a call was cut and nothing says why."""
         self._flush()
+        if not self.finish and not self.stopped and self._queue.is_cut():
+            return [*self._queue.take(), AnswerFailed(truncated("upstream stream ended before completion"))]
         self._reasoning.end()
         reason = finish.known_reason(self.finish)
         self._queue.close(at_limit=reason in ("length", "context_window"))
-        events = self._queue.take()
-        if self._queue.has_cut_call and not self.finish:
-            message = "the upstream's answer ended in the midst of a tool call"
-            return [*events, AnswerFailed(failure(message, "truncated", Reason.TRUNCATED))]
-        return [*events, *self._finished()]
+        return [*self._queue.take(), *self._finished()]
 
     def _finished(self) -> list[AnswerEvent]:
-        if self.stopped and self._filter is not None:
+        if self.stopped and self._filter is not None and not self._queue.has_cut_call:
             return [AnswerFinished("stop_sequence", self._filter.matched)]
         refusal = "".join(self._refusal)
         reason = finish.known_reason(self.finish)
@@ -174,8 +163,7 @@ class AnswerState:
             self._write_filtered(self._filter.flush())
 
     def _write(self, text: str) -> None:
-        self._text_part().add(text)
-        self._queue.advance(len(text))
+        self._queue.add_text(self._text_part(), text)
 
     def _text_part(self, *, refusal: bool = False) -> TextPart:
         last = self._queue.last
@@ -188,8 +176,7 @@ class AnswerState:
 
     def _add_refusal(self, text: str) -> None:
         self._refusal.append(text)
-        self._text_part(refusal=True).add(text)
-        self._queue.advance(len(text))
+        self._queue.add_text(self._text_part(refusal=True), text)
 
     def _add_rest(self, said: Said) -> None:
         if isinstance(said.annotations, list) and said.annotations:

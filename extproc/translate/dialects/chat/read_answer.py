@@ -8,7 +8,7 @@ from extproc.translate.answer_events import AnswerEvent, AnswerFailed
 from extproc.translate.dialects.chat.answer_state import AnswerState
 from extproc.translate.dialects.chat.finish import choice_failure
 from extproc.translate.event_stream import loads_or_none
-from extproc.translate.failures import failure
+from extproc.translate.failures import failure, truncated
 from extproc.translate.part_queue import QueueOverflow
 from extproc.translate.sse_reader import SseReader
 from extproc.translate.translated import TranslatedRequest
@@ -37,7 +37,7 @@ def read_whole(body: bytes, request: TranslatedRequest) -> list[AnswerEvent]:
     for choice in choices:
         if failed := choice_failure(choice, profile):
             return [AnswerFailed(failed)]
-    return _events(completion, choices, AnswerState(request))
+    return _events(completion, choices, AnswerState(request, is_whole=True))
 
 
 def _events(completion: Completion, choices: list[Choice], state: AnswerState) -> list[AnswerEvent]:
@@ -46,7 +46,10 @@ def _events(completion: Completion, choices: list[Choice], state: AnswerState) -
     for choice in choices:
         state.finish_with(choice)
     state.add_whole(_joined([said for choice in choices if (said := _said(choice)) is not None]))
-    return state.end()
+    events = state.end()
+    if isinstance(events[-1], AnswerFailed):
+        return [AnswerFailed(truncated("the upstream's answer ended before completion"))]
+    return events
 
 
 def _first_choices(completion: Completion) -> list[Choice]:
@@ -116,7 +119,8 @@ class StreamReader:
             if choice.delta is not None:
                 self._state.add(choice.delta)
             self._state.finish_with(choice)
-        return self._state.end() if self._state.is_settled else self._state.take()
+        # Usage that comes with the finish, or after it, is the last.
+        return self._state.end() if chunk.counts and self._state.finish else self._state.take()
 
     def _done(self) -> list[AnswerEvent]:
         if not self._state.is_started:

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from extproc.translate.answer_events import Warned
 from extproc.translate.dialects.chat.read_reasoning import ReasoningReader, call_signature
 from extproc.translate.names import client_id, made_id
 from extproc.translate.part_queue import CallPart, PartQueue, arguments_text
@@ -83,7 +84,10 @@ class Calls:
             self._reasoning.sign(part.upstream_id, signature)
         if is_new:
             self._queue.push(part)
-        self._queue.advance(part.add(arguments))
+        size = part.add(arguments)
+        if size and part.is_closed:
+            self._queue.out.append(Warned(f"invalid_tool_arguments:{part.id}"))
+        self._queue.advance(size)
 
     def _find(self, key: int | str | None, fragment: ToolCall, arguments: str) -> tuple[ChatCallPart, bool]:
         call_id, name = fragment.id or "", _name(fragment)
@@ -111,7 +115,7 @@ class Calls:
 
     def _make_id(self) -> str:
         self._made_ids += 1
-        return made_id("call_", self._request.nonce, self._made_ids)
+        return made_id(self._request.shape.call_prefix, self._request.nonce, self._made_ids)
 
 
 def _is_another(part: ChatCallPart, call_id: str, name: str, arguments: str) -> bool:

@@ -14,8 +14,10 @@ _JOINED = ("text", "summary")
 class ReasoningReader:
     """Puts reasoning into parts of the queue, with what the vendor wants back."""
 
-    def __init__(self, queue: PartQueue) -> None:
+    def __init__(self, queue: PartQueue, *, is_needed: bool) -> None:
+        """`is_needed`: the provider wants it back on the next turn."""
         self._queue = queue
+        self._is_needed = is_needed
         self._part: ReasoningPart | None = None
         self._details: list[Any] = []
         self._signatures: dict[str, str] = {}
@@ -46,7 +48,7 @@ class ReasoningReader:
         """The open part, or a new one: reasoning that comes back after text is a part of its own."""
         if self._part is None or self._queue.last is not self._part:
             self._details, self._signatures = [], {}
-            self._part = ReasoningPart(carrier)
+            self._part = ReasoningPart(carrier, is_needed=self._is_needed)
             self._part.ended = True  # it may give way as soon as another part begins
             self._queue.push(self._part)
         return self._part

@@ -36,14 +36,19 @@ _KNOWN_BY_ROLE: dict[str, frozenset[str]] = {
     "system": frozenset(_NAMED),
     "developer": frozenset(_NAMED),
     "user": frozenset(_NAMED),
-    "tool": frozenset((*_NAMED, "tool_call_id")),
-    "function": frozenset(_NAMED),
     # `annotations` and `parsed` come with an answer that is sent back as it was received.
     "assistant": frozenset((
         *_NAMED, "annotations", "audio", "function_call", "parsed", "reasoning", "reasoning_content",
         "reasoning_details", "refusal", "thinking_blocks", "tool_calls",
     )),
+    "tool": frozenset((*_NAMED, "tool_call_id")),
+    "function": frozenset(_NAMED),
 }  # fmt: skip
+_ROLES = tuple(_KNOWN_BY_ROLE)
+_PART_MEMBERS = {
+    name: frozenset(("type", "prompt_cache_breakpoint", "cache_control", name))
+    for name in ("text", "refusal", "image_url", "file", "input_audio")
+}
 _TYPED = frozenset((
     "function_call", "functions", "logprobs", "max_completion_tokens", "max_tokens", "messages", "metadata", "model",
     "parallel_tool_calls", "reasoning_effort", "response_format", "service_tier", "stop", "stream", "stream_options",
@@ -60,7 +65,7 @@ _UNTYPED: dict[str, Loss] = {
     "seed": "warn",
     "moderation": "warn",
 }
-_ANTHROPIC = ("betas", "cache_control", "output_config", "thinking")
+_KNOWN = _TYPED | _UNTYPED.keys()
 
 
 def read_request(body: Json, target: Target, warnings: Warnings) -> Conversation:
@@ -69,9 +74,8 @@ def read_request(body: Json, target: Target, warnings: Warnings) -> Conversation
     turns = TurnBuilder(repair_interrupted=target.profile.repair_interrupted)
     _Messages(turns, warnings).read(body)
     tools, choice = read_tools.read(body, warnings)
-    passed = {name: value for name, value in body.items() if name in _ANTHROPIC or name.startswith("anthropic_")}
     options = want.optional_mapping(body, "stream_options", "")
-    warnings.unknown({k: v for k, v in body.items() if v is not None and k not in passed}, _TYPED | _UNTYPED.keys(), "")
+    members.unknown(body, _KNOWN, warnings)
     legacy = bool(body.get("functions"))
     return Conversation(
         model=want.optional_text(body, "model", "") or target.model,
@@ -93,7 +97,7 @@ def read_request(body: Json, target: Target, warnings: Warnings) -> Conversation
         logprobs=_logprobs(body),
         metadata=Setting(metadata, "metadata") if (metadata := want.optional_mapping(body, "metadata", "")) else None,
         prompt_cache={name: body[name] for name in members.CACHE_MEMBERS if body.get(name) is not None},
-        unmapped=(*members.unmapped(body, _UNTYPED), *members.unmapped(passed, dict.fromkeys(passed, "warn"))),
+        unmapped=(*members.unmapped(body, _UNTYPED), *members.anthropic(body)),
         shape=AnswerShape(
             stream=want.flag(body, "stream", ""),
             include_usage=want.flag(options, "include_usage", "stream_options"),
@@ -180,7 +184,7 @@ class _Messages:
         for n, item in enumerate(want.sequence(body, "messages", "")):
             path = f"messages.{n}"
             message = want.item(item, path)
-            role = want.one_of(want.text(message, "role", path), tuple(self._roles), f"{path}.role")
+            role = want.one_of(want.text(message, "role", path), _ROLES, f"{path}.role")
             self._warnings.unknown(message, _KNOWN_BY_ROLE[role], path)
             self._roles[role](message, n)
 
@@ -194,6 +198,7 @@ class _Messages:
 
     def _assistant(self, message: Json, n: int) -> None:
         path = f"messages.{n}"
+        self._turns.settle()
         if message.get("audio") is not None:
             self._warnings.add("dropped", f"{path}.audio", "spoken answers are not in the request")
         spoken: list[AssistantPart] = list(_parts(message, path, self._assistant_part))
@@ -277,7 +282,7 @@ class _Messages:
         return Audio(want.text(audio, "data", where), want.text(audio, "format", where), path)
 
     def _known(self, part: Json, path: str, member: str) -> None:
-        self._warnings.unknown(part, frozenset(("type", "prompt_cache_breakpoint", "cache_control", member)), path)
+        self._warnings.unknown(part, _PART_MEMBERS[member], path)
 
 
 def _detail(image: Json, path: str) -> str | None:
@@ -322,5 +327,4 @@ def _function(call_id: str, function: Json, path: str) -> ToolCall:
     name = want.text(function, "name", path)
     if not name:
         raise refused(f"{path}.name", "String should have at least 1 character")
-    arguments = want.optional_text(function, "arguments", path) or ""
-    return ToolCall(call_id, name, arguments, f"{path}.arguments")
+    return ToolCall(call_id, name, members.arguments(function), f"{path}.arguments")

@@ -28,8 +28,9 @@ def read(body: Json, warnings: Warnings) -> tuple[tuple[AnyTool, ...], ToolChoic
 
 
 def _tool(tool: Json, path: str, warnings: Warnings) -> AnyTool:
-    """Many clients leave out the type of a function."""
-    kind = want.optional_text(tool, "type", path) or "function"
+    """Many clients leave out the type: then a tool is what it holds."""
+    filled = next((name for name in ("function", "custom") if isinstance(tool.get(name), dict)), "")
+    kind = want.optional_text(tool, "type", path) or filled or want.text(tool, "type", path)
     if kind not in ("function", "custom"):
         return HostedTool(path, kind)
     warnings.unknown(tool, _TOOL, path)

@@ -32,6 +32,8 @@ def write_reasoning(index: int, carrier: str, text: str, data: Any) -> Json | No
 
 def read_reasoning(message: Json, path: str) -> list[Reasoning]:
     """What an assistant message carries back, in the order in which it was given."""
+    if "reasoning_details" not in message and "thinking_blocks" not in message:
+        return []
     return list(_from_details(message, path)) or list(_from_thinking_blocks(message, path))
 
 

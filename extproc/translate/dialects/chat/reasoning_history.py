@@ -31,7 +31,7 @@ class ReasoningHistory:
         """Reasoning of another vendor's means nothing here, except as text where the profile says so."""
         if self._history == "none":
             return
-        if reasoning.carrier not in _CARRIERS and not self._takes_foreign:
+        if not (reasoning.is_ours or self._takes_foreign or reasoning.carrier in _CARRIERS):
             return
         self._texts[-1].append(reasoning.text)
         if reasoning.carrier == DETAILS and isinstance(reasoning.data, list):

@@ -25,6 +25,7 @@ from extproc.translate.dialects.chat.reasoning import write_reasoning
 from extproc.translate.dialects.chat.usage import write_usage
 from extproc.translate.dialects.chat.write_output import Call, ChunkOutput, CompletionOutput, Head, Output
 from extproc.translate.names import completion_id
+from extproc.translate.openai_members import openai_citation
 from extproc.translate.pair import Json
 from extproc.translate.translated import TranslatedRequest
 
@@ -53,6 +54,10 @@ class ChatWriter:
             if request.stream
             else CompletionOutput(legacy=self._legacy)
         )
+        self._length = 0
+        """Characters of text so far."""
+        self._part_begin = 0
+        """Where in the text the part begins that comes now."""
         self._reasoning: list[str] = []
         """Text of the reasoning that is open."""
         self._has_reasoned = False
@@ -72,6 +77,7 @@ class ChatWriter:
     def write(self, event: AnswerEvent) -> None:
         match event:
             case TextDelta(text):
+                self._length += len(text)
                 self._out.text(text)
             case ArgumentsDelta(text):
                 self._add_arguments(text)
@@ -83,7 +89,9 @@ class ChatWriter:
                 self._start_call(event)
             case CallEnded(cut):
                 self._end_call(cut=cut)
-            case TextEnded() | Warned():
+            case TextEnded():
+                self._part_begin = self._length
+            case Warned():
                 pass
             case _:
                 self._write_rare(event)
@@ -109,7 +117,7 @@ class ChatWriter:
             case Logprobs(found):
                 self._out.logprobs(found)
             case Citations(found):
-                self._out.annotations([{"type": "url_citation", "url_citation": citation} for citation in found])
+                self._out.annotations(self._annotations(found))
             case Compacted():
                 self.warnings.append("dropped:compaction")
             case UsageReported(usage, tier):
@@ -127,6 +135,11 @@ class ChatWriter:
         model = event.model if event.model and request.profile.response_model == "upstream" else request.model
         self._service_tier = event.service_tier
         self._out.start(Head(completion_id(event.id, request.nonce), int(request.now), model))
+
+    def _annotations(self, found: tuple[Json, ...]) -> list[Json]:
+        """A message has one text, so that places count from the begin of all parts."""
+        begin = self._part_begin
+        return [{"type": "url_citation", "url_citation": openai_citation(citation, begin)} for citation in found]
 
     def _add_reasoning(self, text: str) -> None:
         if self._request.shown == "yes":

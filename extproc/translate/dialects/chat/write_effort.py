@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from extproc.providers.profiles import Profile
 from extproc.translate.conversation import Thinking
-from extproc.translate.openai_request import check_tools_of_chat, clamped_effort
+from extproc.translate.openai_request import clamped_effort
+from extproc.translate.openai_tools import check_tools_of_chat
 from extproc.translate.want import Json
 from extproc.translate.warnings import Warnings
 
@@ -19,7 +20,7 @@ def write_effort(
         check_tools_of_chat(profile)
     if profile.chat_tools_force_effort_none and with_tools:
         return _force_none(body, thinking, warnings)
-    if thinking.effort is None and thinking.budget is None:
+    if thinking.effort is None and thinking.budget is None and not thinking.is_on:
         return None
     return _STYLES[profile.reasoning_style](body, thinking, profile, warnings)
 

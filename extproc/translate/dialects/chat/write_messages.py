@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from extproc.providers.profiles import Profile
-from extproc.translate import names
+from extproc.translate import names, openai_content
 from extproc.translate import openai_request as openai
 from extproc.translate.conversation import (
     AssistantTurn,
@@ -31,12 +31,25 @@ from extproc.translate.conversation import (
 )
 from extproc.translate.dialects.chat.reasoning_history import ReasoningHistory
 from extproc.translate.media import PDF, data_url
-from extproc.translate.openai_request import SEAM, ToolNames
+from extproc.translate.openai_content import SEAM
+from extproc.translate.openai_request import ToolNames
 from extproc.translate.want import Json, refused, unsupported
 from extproc.translate.warnings import Warnings
 
-_NO_PREFILL = "This model does not support assistant message prefill. The conversation must end with a user message."
-_NO_FILES = "the upstream takes no PDF documents or other files; send the text (capability_rejected: document_block)"
+
+def content_of(parts: Sequence[Text], profile: Profile) -> str | list[Json]:
+    return joined([_text(part, profile) for part in parts], profile)
+
+
+def joined(parts: list[Json], profile: Profile) -> str | list[Json]:
+    """A string where all is text, since servers know that form best."""
+    if any(part["type"] != "text" for part in parts) or openai_content.is_listed(parts, profile):
+        return parts
+    return SEAM.join(part["text"] for part in parts)
+
+
+def _text(part: Text, profile: Profile) -> Json:
+    return {"type": "text", "text": part.text, **openai_content.cache_breakpoint(part.cache, profile)}
 
 
 class MessageWriter:
@@ -52,20 +65,21 @@ class MessageWriter:
         self._names = tool_names
         self._warnings = warnings
         self._kinds = {tool.name: tool.kind for tool in conversation.client_tools}
-        self._is_last_turn = False
+        self._is_unseen = False
+        """The model has not answered yet what is being written."""
 
     def messages(self) -> tuple[list[Text], list[Json]]:
         """Leading instructions, and the messages without the system prompt. Raises Refused."""
-        turns = list(self._conversation.turns)
+        turns, self.hoisted = openai_content.with_placed_instructions(self._conversation, self._profile, self._warnings)
         leading: list[Text] = []
         while turns and isinstance(first := turns[0], SystemTurn):
             leading += first.parts
             del turns[0]
-        turns = self._placed(turns)
         out: list[Json] = []
         groups = [list(group) for _, group in groupby(turns, key=type)]
+        answered = [n for n, group in enumerate(groups[:-1]) if isinstance(group[0], AssistantTurn)]
         for n, group in enumerate(groups):
-            self._is_last_turn = n == len(groups) - 1
+            self._is_unseen = not answered or n > answered[-1]
             out += self._group(group)
         if not out and not leading and not self._conversation.system:
             raise refused("messages", "at least one message with content is required")
@@ -73,25 +87,11 @@ class MessageWriter:
             self._continue(out)
         return leading, out
 
-    def _placed(self, turns: list[Turn]) -> list[Turn]:
-        """System turns as the provider takes them: in place, as a reminder of the user's, or in the system prompt."""
-        placed: list[Turn] = []
-        for turn in turns:
-            if not isinstance(turn, SystemTurn) or self._profile.mid_system == "native":
-                placed.append(turn)
-            elif self._profile.mid_system == "hoist":
-                self._warnings.add("reordered", turn.path, "instructions must come before the conversation")
-                self.hoisted += turn.parts
-            else:
-                reminder = f"<system-reminder>\n{openai.joined(turn.parts)}\n</system-reminder>"
-                placed.append(UserTurn((), (Text(reminder, turn.path),), turn.path))
-        return placed
-
     def _group(self, group: Sequence[Turn]) -> list[Json]:
         system, user, assistant = _sorted(group)
         if system:
             texts = [part for turn in system for part in turn.parts]
-            return [{"role": self._profile.system_role, "content": self._content(texts)}]
+            return [{"role": self._profile.system_role, "content": content_of(texts, self._profile)}]
         if user:
             return self._user(user)
         message = self._assistant(assistant)
@@ -99,88 +99,71 @@ class MessageWriter:
 
     def _user(self, turns: list[UserTurn]) -> list[Json]:
         out: list[Json] = []
-        parts: list[UserPart | Json] = []
+        parts: list[Json] = []
         for turn in turns:
             for result in turn.results:
                 message, moved = self._result(result)
                 out.append(message)
                 parts += moved
-            parts += turn.parts
+            for part in turn.parts:
+                parts += self._part(part, is_attached=self._is_unseen and not turn.results)
         if parts:
-            out.append({"role": "user", "content": self._content(parts)})
+            out.append({"role": "user", "content": joined(parts, self._profile)})
         return out
 
-    def _content(self, parts: Sequence[UserPart | Json]) -> str | list[Json]:
-        """A string where all is text, since servers know that form best."""
-        plain = [part for part in parts if isinstance(part, Text)]
-        hints = [openai.cache_breakpoint(part.cache, self._profile) for part in plain]
-        if len(plain) == len(parts) and not any(hints):
-            return openai.joined(plain)
-        return [part if isinstance(part, dict) else self._part(part) for part in parts]
-
-    def _part(self, part: UserPart) -> Json:
+    def _part(self, part: UserPart, *, is_attached: bool) -> list[Json]:
         match part:
-            case Text(text):
-                return {"type": "text", "text": text, **openai.cache_breakpoint(part.cache, self._profile)}
+            case Text():
+                return [_text(part, self._profile)]
             case Image():
-                return self._image(part)
+                return [self._image(part)]
             case Document():
-                return self._document(part, in_result=False)
+                return self._document(part, is_attached=is_attached)
             case Audio(data, format):
-                return {"type": "input_audio", "input_audio": {"data": data, "format": format}}
+                return [{"type": "input_audio", "input_audio": {"data": data, "format": format}}]
 
     def _image(self, image: Image) -> Json:
-        url: Json = {"url": openai.image_url(image, self._profile)}
+        url: Json = {"url": openai_content.image_url(image, self._profile)}
         if image.detail is not None:
             url["detail"] = image.detail
-        return {"type": "image_url", "image_url": url, **openai.cache_breakpoint(image.cache, self._profile)}
+        return {"type": "image_url", "image_url": url, **openai_content.cache_breakpoint(image.cache, self._profile)}
 
-    def _document(self, document: Document, *, in_result: bool) -> Json:
-        """A file that the model cannot read is refused where the user has just attached it. In the history it becomes
-        a note: the history is sent again each turn, and a refusal would end the session for good."""
-        hint = openai.cache_breakpoint(document.cache, self._profile)
-        if (text := openai.document_text(document)) is not None:
-            return {"type": "text", "text": text, **hint}
+    def _document(self, document: Document, *, is_attached: bool) -> list[Json]:
+        hint = openai_content.cache_breakpoint(document.cache, self._profile)
+        if (text := openai_content.document_text(document)) is not None:
+            return [{"type": "text", "text": text, **hint}]
         data = document.source
-        if isinstance(data, Base64Data) and data.media_type == PDF and self._profile.files:
-            return {
-                "type": "file",
-                "file": {"filename": openai.file_name(document), "file_data": data_url(data)},
-                **hint,
-            }
-        if self._is_last_turn and not in_result:
-            raise unsupported(document.path, _NO_FILES)
-        self._warnings.add("approx", document.path, _NO_FILES)
-        return {"type": "text", "text": openai.unreadable_file(document), **hint}
+        if not (isinstance(data, Base64Data) and data.media_type == PDF and self._profile.files):
+            note = openai_content.unreadable(document, self._warnings, is_attached=is_attached)
+            return [{"type": "text", "text": note, **hint}]
+        context = [{"type": "text", "text": document.context}] if document.context else []
+        file = {"filename": openai_content.file_name(document), "file_data": data_url(data)}
+        return [*context, {"type": "file", "file": file, **hint}]
 
     # Results
 
-    def _result(self, result: ToolResult) -> tuple[Json, list[UserPart | Json]]:
-        """The `tool` message, and the parts that must move to the user message behind it."""
-        inline = self._profile.tool_result_images == "inline"
-        texts: list[str] = []
+    def _result(self, result: ToolResult) -> tuple[Json, list[Json]]:
+        """The `tool` message, and what must move to the user message behind it: a result is text, for most servers."""
+        call_id = self._call_id(result.call_id)
         content: list[Json] = []
-        moved: list[UserPart | Json] = []
+        labels = openai_content.MovedParts(call_id)
         for part in result.parts:
-            if isinstance(part, Image):
-                written = self._image(part)
-                if inline:
+            for written in self._part(part, is_attached=False):
+                is_image = written["type"] == "image_url"
+                if written["type"] == "text" or (is_image and self._profile.tool_result_images == "inline"):
                     content.append(written)
-                    continue
-                label = f"image #{len(moved) // 2 + 1} of tool result {result.call_id}"
-                texts.append(f"[{label} attached in the next user message]")
-                moved += [Text(f"[{label}]", part.path), written]
-            else:
-                written = self._part(part) if isinstance(part, Text) else self._document(part, in_result=True)
-                if written["type"] == "text":
-                    texts.append(written["text"])
                 else:
-                    moved.append(written)
-        text = openai.result_text(result, SEAM.join(texts))
-        body: str | list[Json] = (
-            text if not content else [*([{"type": "text", "text": text}] if text else []), *content]
-        )
-        return {"role": "tool", "tool_call_id": self._call_id(result.call_id), "content": body}, moved
+                    kind = "image" if is_image else "document"
+                    content.append({"type": "text", "text": labels.move(kind, written, "text")})
+        message = {"role": "tool", "tool_call_id": call_id, "content": self._result_content(result, content)}
+        return message, labels.parts
+
+    def _result_content(self, result: ToolResult, content: list[Json]) -> str | list[Json]:
+        if any(part["type"] != "text" for part in content):
+            return openai_content.failed_content(content, "text") if result.is_error else content
+        text = openai_content.result_text(result, SEAM.join(part["text"] for part in content))
+        hint = openai_content.cache_breakpoint(result.cache, self._profile)
+        return [{"type": "text", "text": text, **hint}] if hint else text
 
     def _call_id(self, call_id: str) -> str:
         return names.history_id(call_id, self._profile.tool_id_max, self._profile.tool_id_style)
@@ -190,23 +173,24 @@ class MessageWriter:
     def _assistant(self, turns: list[AssistantTurn]) -> Json | None:
         """None where nothing is left, as of a turn of foreign reasoning alone."""
         history = ReasoningHistory(self._profile)
-        texts: list[str] = []
+        texts: list[list[Json]] = []
         calls: list[Json] = []
         for turn in turns:
             history.next_turn()
-            said: list[str] = []
+            texts.append([])
             for part in turn.parts:
                 match part:
-                    case Text(text) | Refusal(text):
-                        said.append(text)
+                    case Text():
+                        texts[-1].append(_text(part, self._profile))
+                    case Refusal(text):
+                        texts[-1].append({"type": "text", "text": text})
                     case Compaction(text):
-                        said.append(f"[Summary of the earlier conversation]\n{text}" if text else "")
+                        texts[-1].append({"type": "text", "text": openai_content.SUMMARY + text if text else ""})
                     case Reasoning():
                         history.add(part)
                     case ToolCall():
                         calls.append(self._call(part, history))
-            texts.append("".join(said))
-        content = SEAM.join(text for text in texts if text)
+        content = self._assistant_content(texts)
         if not content and not calls:
             return None
         message: Json = {"role": "assistant", "content": content or None}
@@ -214,6 +198,13 @@ class MessageWriter:
             message["tool_calls"] = calls
         history.write(message)
         return message
+
+    def _assistant_content(self, texts: list[list[Json]]) -> str | list[Json]:
+        """Texts of one turn are one text."""
+        parts = [part for turn in texts for part in turn if part["text"]]
+        if openai_content.is_listed(parts, self._profile):
+            return parts
+        return SEAM.join(joined for turn in texts if (joined := "".join(part["text"] for part in turn)))
 
     def _call(self, call: ToolCall, history: ReasoningHistory) -> Json:
         arguments = call.arguments or "{}"
@@ -232,16 +223,17 @@ class MessageWriter:
             return
         match self._profile.prefill:
             case "append_user":
-                self._warnings.add("emulated", "prefill", _NO_PREFILL)
+                self._warnings.add("emulated", "prefill", openai_content.NO_PREFILL)
                 out.append({"role": "user", "content": "Continue."})
             case "prefix":
                 last["prefix"] = True
             case "pass":
-                self.prefill = last["content"]
+                content = last["content"]
+                self.prefill = content if isinstance(content, str) else "".join(part["text"] for part in content)
             case "continue_final":
                 self.continues_final = True
             case "reject":
-                raise refused("", _NO_PREFILL)
+                raise unsupported("", openai_content.NO_PREFILL)
 
 
 def _sorted(group: Sequence[Turn]) -> tuple[list[SystemTurn], list[UserTurn], list[AssistantTurn]]:

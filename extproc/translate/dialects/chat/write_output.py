@@ -87,10 +87,10 @@ class ChunkOutput:
 
     def end_call(self, call: Call, *, cut: bool) -> None:
         """Clients parse the arguments, so a call without any still has an object; a cut call stays cut."""
-        if call.is_custom:
+        if call.is_custom and (call.arguments or not cut):
             whole = msgspec.json.encode({"input": "".join(call.arguments)}).decode()
             self._arguments(call, whole[:-2] if cut else whole)
-        elif not call.arguments and not cut:
+        elif not call.is_custom and not call.arguments and not cut:
             self._arguments(call, "{}")
 
     def logprobs(self, found: tuple[object, ...]) -> None:

@@ -2,27 +2,28 @@
 
 from collections.abc import Sequence
 
+from extproc.translate import openai_content, openai_tools
 from extproc.translate import openai_request as openai
 from extproc.translate.conversation import (
     Conversation,
     HostedTool,
     McpServer,
+    ServerTool,
     Text,
     Tool,
     ToolChoice,
     WebSearch,
 )
 from extproc.translate.dialects.chat.write_effort import write_effort
-from extproc.translate.dialects.chat.write_messages import MessageWriter
+from extproc.translate.dialects.chat.write_messages import MessageWriter, content_of
 from extproc.translate.openai_request import ToolNames
+from extproc.translate.openai_tools import Function
 from extproc.translate.pair import Target
 from extproc.translate.translated import WrittenRequest
 from extproc.translate.want import Json
 from extproc.translate.warnings import Warnings
 
 PATH = "/chat/completions"
-_INPUT = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
-_ENDS_OF_SENTENCES = (". ", ".\n", "\n\n", "\n")
 
 
 def write_request(conversation: Conversation, target: Target, warnings: Warnings) -> WrittenRequest:
@@ -37,6 +38,8 @@ class _Writer:
         self._profile = target.profile
         self._warnings = warnings
         self._names = ToolNames(target.profile)
+        self.answer = ""
+        """What the client gets without asking the provider."""
         self._of_tools: list[str] = []
         """What the system prompt says of tools: descriptions that are too long for the provider, a call that it cannot
         be made to."""
@@ -44,6 +47,9 @@ class _Writer:
     def write(self) -> WrittenRequest:
         """Members in a fixed order, so that equal requests give equal bytes."""
         conversation, profile = self._conversation, self._profile
+        openai.lose_unmapped(conversation.unmapped, (), self._warnings)
+        for wanted in conversation.compaction:
+            self._warnings.add("dropped", wanted.path)
         body: Json = {"model": self._target.model or conversation.model, "messages": []}
         tools = self._tools()
         writer = MessageWriter(conversation, profile, self._names, self._warnings)
@@ -58,6 +64,7 @@ class _Writer:
         self._format(body)
         self._rest(body)
         head = self._system([*leading, *writer.hoisted])
+        openai_content.keep_last_breakpoints(part for message in (*messages, *head) for part in _parts(message))
         body["messages"] = [*head, *messages]
         if writer.continues_final:
             body |= {"continue_final_message": True, "add_generation_prompt": False}
@@ -68,6 +75,7 @@ class _Writer:
             names=self._names.originals,
             max_tokens=body.get(profile.max_tokens_field),
             prefill=writer.prefill,
+            answer=self.answer,
         )
 
     def _system(self, leading: Sequence[Text]) -> list[Json]:
@@ -75,13 +83,9 @@ class _Writer:
         prompt = openai.format_prompt(self._conversation.output_format, self._profile, self._warnings)
         ours = [text for text in (*self._of_tools, self._profile.system_suffix, prompt) if text]
         parts = [*self._conversation.system, *leading, *(Text(text, "") for text in ours)]
-        if not parts:
+        if all(part.text.isspace() for part in parts):
             return []
-        hints = [openai.cache_breakpoint(part.cache, self._profile) for part in parts]
-        content: str | list[Json] = openai.joined(parts)
-        if any(hints):
-            content = [{"type": "text", "text": p.text, **hint} for p, hint in zip(parts, hints, strict=True)]
-        return [{"role": self._profile.system_role, "content": content}]
+        return [{"role": self._profile.system_role, "content": content_of(parts, self._profile)}]
 
     def _limits(self, body: Json) -> None:
         limit = openai.bounded_limit(self._conversation.max_tokens, self._profile, self._warnings)
@@ -113,7 +117,6 @@ class _Writer:
 
     def _rest(self, body: Json) -> None:
         conversation, profile = self._conversation, self._profile
-        openai.lose_unmapped(conversation.unmapped, (), self._warnings)
         if conversation.verbosity is not None and profile.verbosity:
             body["verbosity"] = conversation.verbosity.value
         elif conversation.verbosity is not None:
@@ -122,6 +125,7 @@ class _Writer:
             body["logprobs"] = True
             if conversation.logprobs.value:
                 body["top_logprobs"] = conversation.logprobs.value
+        body |= openai.session_key(conversation, profile)
         if conversation.shape.stream:
             body["stream"] = True
             if profile.stream_usage:
@@ -130,87 +134,59 @@ class _Writer:
 
     # Tools
 
-    def _tools(self) -> list[Json]:
+    def _tools(self) -> list[Function]:
         """Functions in the client's order. Called first: names of tools are settled by their declaration."""
-        found: list[Json] = []
-        lost = False
+        found: list[Function] = []
+        lost: list[ServerTool] = []
         for tool in self._conversation.tools:
             match tool:
                 case Tool():
-                    found.append(self._function(tool))
+                    self._names.upstream(tool.name)
+                    found.append(openai_tools.function(tool, self._profile, _wrapped))
                 case WebSearch() | McpServer() | HostedTool():
-                    lost = True
-                    self._warnings.add("dropped", tool.path, "the tool cannot run here")
-        openai.unique_names(function["name"] for function in found)
-        openai.check_forced_tool(self._conversation.tool_choice, sent=bool(found), lost=lost)
+                    lost.append(tool)
+                    self._warnings.add("dropped", tool.path, openai_tools.cannot_run(tool))
+        for function in found:
+            self._note(function)
+        openai_tools.unique_names(function.name for function in found)
+        self.answer = openai_tools.check_lost_tools(self._conversation, self._profile, lost, sent=len(found), kept=())
         return found
 
-    def _function(self, tool: Tool) -> Json:
-        if tool.kind == "custom":
-            return self._custom(tool)
-        function = openai.function(tool, self._names.upstream(tool.name), self._warnings)
-        if not function["strict"]:
-            del function["strict"]
-        self._shorten_description(function, tool.path)
-        return function
+    def _note(self, function: Function) -> None:
+        for word in function.warnings:
+            self._warnings.word(word)
+        if function.note:
+            self._of_tools.append(function.note)
 
-    def _custom(self, tool: Tool) -> Json:
-        """Free text as the one member of an object: only OpenAI itself knows custom tools."""
-        self._warnings.add("emulated", tool.path.removesuffix(".custom"), "a custom tool takes JSON here")
-        grammar = tool.grammar
-        syntax = f" ({grammar.syntax})" if grammar is not None and grammar.syntax else ""
-        rule = f"The input must follow this grammar{syntax}:\n{grammar.definition}" if grammar is not None else ""
-        function: Json = {"name": self._names.upstream(tool.name)}
-        if description := openai.SEAM.join(text for text in (tool.description, rule) if text):
-            function["description"] = description
-        function["parameters"] = _INPUT
-        self._shorten_description(function, tool.path)
-        return function
-
-    def _shorten_description(self, function: Json, path: str) -> None:
-        """The sentences that fit stay; the whole moves to the system prompt, so that no text is lost."""
-        limit, text = self._profile.tool_description_max, function.get("description", "")
-        if limit is None or len(text) <= limit:
-            return
-        self._warnings.add("approx", f"{path}.description", f"String should have at most {limit} characters")
-        self._of_tools.append(f"# Tool {function['name']}\n{text}")
-        ends = [text.rfind(end, 0, limit) for end in _ENDS_OF_SENTENCES]
-        cut = next((at + 1 for at in ends if at > 0), limit)
-        function["description"] = text[:cut].rstrip()
-
-    def _write_tools(self, body: Json, functions: list[Json]) -> bool:
+    def _write_tools(self, body: Json, functions: list[Function]) -> bool:
         """Returns whether any function is declared."""
         choice, profile = self._conversation.tool_choice, self._profile
         if choice is not None and choice.allowed is not None:
             allowed = {self._names.upstream(name) for name, _ in choice.allowed}
-            functions = [function for function in functions if function["name"] in allowed]
-        if not functions or (choice is not None and self._is_withdrawn(choice)):
+            functions = [function for function in functions if function.name in allowed]
+        if not functions or openai_tools.is_withdrawn(self._conversation, profile):
             return False
-        body["tools"] = [{"type": "function", "function": function} for function in functions]
-        if choice is not None and profile.tool_choice:
-            sent, note = openai.choice_to_send(choice, profile, self._warnings)
-            self._of_tools.append(note)
-            body["tool_choice"] = self._choice(sent)
-        elif choice is not None and choice.mode != "auto":
-            self._warnings.add("dropped", choice.path)
-        self._parallel(body)
+        body["tools"] = [function.encoded for function in functions]
+        members, note = openai_tools.tool_choice(self._conversation, profile, self._warnings, self._choice)
+        if members.get("parallel_tool_calls"):
+            del members["parallel_tool_calls"]  # what servers do anyway, and not all know the member
+        body |= members
+        self._of_tools.append(note)
         return True
-
-    def _is_withdrawn(self, choice: ToolChoice) -> bool:
-        """For servers without tool_choice: `none` declares no tools, unless the history holds calls."""
-        has_calls = any(getattr(turn, "calls", None) for turn in self._conversation.turns)
-        return choice.mode == "none" and not self._profile.tool_choice and not has_calls
 
     def _choice(self, choice: ToolChoice) -> str | Json:
         if choice.name:
             return {"type": "function", "function": {"name": self._names.upstream(choice.name)}}
         return self._profile.tool_choice_any if choice.mode == "required" else choice.mode
 
-    def _parallel(self, body: Json) -> None:
-        parallel = self._conversation.parallel_tool_calls
-        if parallel is None or parallel.value:
-            return
-        if self._profile.parallel_tool_calls:
-            body["parallel_tool_calls"] = False
-        else:
-            self._warnings.add("dropped", parallel.path)
+
+def _wrapped(function: Json) -> Json:
+    """A function as a tool of Chat; without `strict` it is not strict."""
+    if not function["strict"]:
+        function = {name: value for name, value in function.items() if name != "strict"}
+    return {"type": "function", "function": function}
+
+
+def _parts(message: Json) -> list[Json]:
+    content = message["content"]
+    return content if isinstance(content, list) else []

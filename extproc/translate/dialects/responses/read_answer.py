@@ -54,7 +54,7 @@ def read_whole(body: bytes, request: TranslatedRequest) -> list[AnswerEvent]:
         response = decode(body, _response_decoder)
     except Undecodable:
         return [AnswerFailed(openai_errors.unreadable(body, request.profile))]
-    answer = _Answer(request)
+    answer = _Answer(request, is_whole=True)
     match response.status or ("completed" if response.output is not None else ""):
         case "completed" | "incomplete" as status:
             return answer.finish(response, status)
@@ -117,7 +117,9 @@ class StreamReader:
         return []
 
     def _truncated(self) -> list[AnswerEvent]:
-        if self._answer.is_started and (self._answer.stopped or self._request.profile.on_truncated == "end_turn"):
+        answer = self._answer
+        has_ended = answer.stopped or self._request.profile.on_truncated == "end_turn"
+        if answer.is_started and has_ended and not answer.is_cut:
             return self._answer.finish(Response(), "completed")
         return [AnswerFailed(failure("upstream stream ended before completion", "truncated", Reason.TRUNCATED))]
 
@@ -125,8 +127,9 @@ class StreamReader:
 class _Answer:
     """What the answer has been so far, and how it ends."""
 
-    def __init__(self, request: TranslatedRequest) -> None:
+    def __init__(self, request: TranslatedRequest, *, is_whole: bool = False) -> None:
         self.is_started = False
+        self._is_whole = is_whole
         self._request = request
         self._items = Items(request)
 
@@ -135,11 +138,17 @@ class _Answer:
         """The stop sequence that the provider did not look for."""
         return self._items.stopped
 
+    @property
+    def is_cut(self) -> bool:
+        """A call is not finished, and nothing says why the answer ended."""
+        return self.stopped is None and self._items.queue.is_cut()
+
     def start(self, response: Response) -> list[AnswerEvent]:
         if self.is_started:
             return []
         self.is_started = True
-        return [AnswerStarted(response.id or "", response.model or "", response.service_tier)]
+        usage = read_usage(response.usage, 0) if response.usage else None
+        return [AnswerStarted(response.id or "", response.model or "", response.service_tier, usage, self._is_whole)]
 
     def item_added(self, event: Event) -> list[AnswerEvent]:
         if event.item is not None:

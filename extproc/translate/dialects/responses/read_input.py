@@ -10,6 +10,8 @@ from extproc.translate import want
 from extproc.translate.conversation import (
     Audio,
     Compaction,
+    FileId,
+    Image,
     Reasoning,
     Refusal,
     ResultPart,
@@ -41,13 +43,14 @@ _KNOWN = {
     "additional_tools": frozenset((*_ITEM, "role", "tools")),
     "configuration_update": frozenset((*_ITEM, "reasoning", "text")),
 }
-_PART_MEMBERS: dict[str, tuple[str, ...]] = {
-    "input_text": ("text",),
-    "output_text": ("text", "annotations", "logprobs"),
-    "refusal": ("refusal",),
-    "input_image": ("image_url", "file_id", "detail"),
-    "input_file": ("file_data", "file_url", "file_id", "filename", "detail"),
-    "input_audio": ("input_audio",),
+_MARKS = ("type", "prompt_cache_breakpoint", "cache_control")
+_PART_MEMBERS = {
+    "input_text": frozenset((*_MARKS, "text")),
+    "output_text": frozenset((*_MARKS, "text", "annotations", "logprobs")),
+    "refusal": frozenset((*_MARKS, "refusal")),
+    "input_image": frozenset((*_MARKS, "image_url", "file_id", "detail")),
+    "input_file": frozenset((*_MARKS, "file_data", "file_url", "file_id", "filename", "detail")),
+    "input_audio": frozenset((*_MARKS, "input_audio")),
 }
 _SEEN = ("input_text", "input_image", "input_file")
 
@@ -122,8 +125,7 @@ class InputItems:
         self._turns.assistant([Reasoning(sealed.f, sealed.t or _summary(item), sealed.d, path)], path)
 
     def _function_call(self, item: Json, path: str) -> None:
-        arguments = want.optional_text(item, "arguments", path) or ""
-        self._call(item, arguments, f"{path}.arguments", path)
+        self._call(item, members.arguments(item), f"{path}.arguments", path)
 
     def _custom_call(self, item: Json, path: str) -> None:
         text, where = want.text(item, "input", path), f"{path}.input"
@@ -207,8 +209,7 @@ class InputItems:
 
     def _kind(self, part: Json, allowed: tuple[str, ...], path: str) -> str:
         kind = want.one_of(want.text(part, "type", path), allowed, f"{path}.type")
-        known = frozenset(("type", "prompt_cache_breakpoint", "cache_control", *_PART_MEMBERS[kind]))
-        self._warnings.unknown(part, known, path)
+        self._warnings.unknown(part, _PART_MEMBERS[kind], path)
         return kind
 
     def _text_part(self, part: Json, path: str) -> Text:
@@ -244,9 +245,9 @@ def _seen(part: Json, kind: str, path: str) -> ResultPart:
         return _text(part, path)
     if kind == "input_file":
         return read_file(part, path, hint)
-    if part.get("file_id") is not None:
-        raise unsupported(f"{path}.file_id", "an image by its file id cannot be sent to another provider")
     detail = want.optional_text(part, "detail", path)
+    if part.get("file_id") is not None:
+        return Image(FileId(want.text(part, "file_id", path)), f"{path}.file_id", detail, hint)
     return read_image(want.text(part, "image_url", path), f"{path}.image_url", detail, hint)
 
 

@@ -81,7 +81,7 @@ class Items:
         wanted = client_id(upstream_id) if upstream_id else ""
         if not wanted:
             self._made_ids += 1
-            wanted = made_id("call_", self.request.nonce, self._made_ids)
+            wanted = made_id(self.request.shape.call_prefix, self.request.nonce, self._made_ids)
         unique, n = wanted, 1
         while unique in self._ids:
             n += 1
@@ -97,9 +97,9 @@ class Items:
     def _make(self, kind: str) -> "OutputItem":
         if self.stopped is not None:
             return OutputItem(self)
-        if kind not in _KINDS:
-            self.queue.out.append(Warned(f"dropped:{kind if kind in _DROPPED else 'output'}"))
-        return _KINDS.get(kind, OutputItem)(self)
+        if kind not in KINDS:
+            self.queue.out.append(Warned(f"dropped:{kind if kind in DROPPED else 'output'}"))
+        return KINDS.get(kind, OutputItem)(self)
 
 
 class OutputItem:
@@ -153,10 +153,12 @@ class _Message(OutputItem):
 
     def delta(self, event: Event) -> None:
         part = self._part(event.content_index)
+        if part.is_ended and event.delta:  # text after its end is a part of its own
+            part = self._parts[event.content_index or 0] = _MessagePart(self.items)
         part.add(event.delta or "", refusal=event.type == "response.refusal.delta", logprobs=event.logprobs)
 
     def part_done(self, event: Event) -> None:
-        part = self._part(event.content_index)
+        part = self._ending_part(event.content_index)
         if not part.has_text:
             part.add(event.text or event.refusal or "", refusal=event.type == "response.refusal.done")
         part.end()
@@ -172,6 +174,12 @@ class _Message(OutputItem):
     def close(self) -> None:
         for part in self._parts.values():
             part.end()
+
+    def _ending_part(self, index: int | None) -> "_MessagePart":
+        """Bedrock counts parts from another number where they end: the only open one is meant."""
+        is_unknown = (index or 0) not in self._parts
+        open_parts = [part for part in self._parts.values() if part.has_text and not part.is_ended]
+        return open_parts[0] if is_unknown and len(open_parts) == 1 else self._part(index)
 
     def _matched(self, content: list[Part]) -> list[tuple[Part, "_MessagePart"]]:
         """The parts of the whole item beside those that came by events, in their order."""
@@ -189,10 +197,10 @@ class _MessagePart:
         self.has_text = False
         self._items = items
         self._part: TextPart | None = None
-        self._ended = False
+        self.is_ended = False
 
     def add(self, text: str, *, refusal: bool, logprobs: list[Any] | None = None) -> None:
-        if not text or self._ended or self._items.stopped is not None:
+        if not text or self.is_ended or self._items.stopped is not None:
             return
         self.has_text = True
         if refusal:
@@ -207,7 +215,7 @@ class _MessagePart:
 
     def cite(self, annotations: list[Any]) -> None:
         cited = [found for found in map(_citation, annotations) if found is not None]
-        if cited and self._part is not None and not self._ended:
+        if cited and self._part is not None and not self.is_ended:
             self._part.cite(cited)
         elif cited:
             self._items.queue.out.append(Citations(tuple(cited)))
@@ -215,9 +223,9 @@ class _MessagePart:
             self._items.queue.out.append(Warned("dropped:annotations"))
 
     def end(self) -> None:
-        if self._ended:
+        if self.is_ended:
             return
-        self._ended = True
+        self.is_ended = True
         if self._items.filter is not None:
             self._write_filtered(self._items.filter.flush())
         if self._part is not None:
@@ -235,8 +243,7 @@ class _MessagePart:
             self._part.add(text)
             queue.push(self._part, len(text))
         else:
-            self._part.add(text)
-            queue.advance(len(text))
+            queue.add_text(self._part, text)
 
 
 def _citation(annotation: Any) -> dict[str, Any] | None:
@@ -312,7 +319,8 @@ class _Call(OutputItem):
 
     def done(self, item: Item) -> None:
         self._add_rest(self._whole(item))
-        self._part.whole = True
+        self._part.whole = item.status == "completed"
+        self._part.is_unfinished = item.status == "incomplete"
         self.close()
 
     def close(self) -> None:
@@ -339,7 +347,7 @@ class _CustomCall(_Call):
         return told.input or ""
 
 
-_KINDS: dict[str, Callable[[Items], OutputItem]] = {
+KINDS: dict[str, Callable[[Items], OutputItem]] = {
     "message": _Message,
     "reasoning": _Reasoning,
     "function_call": _Call,
@@ -348,7 +356,7 @@ _KINDS: dict[str, Callable[[Items], OutputItem]] = {
     "compaction": _Compaction,
 }
 # They cannot come, since no tool that leads to them is declared, unless the configuration or the provider adds one.
-_DROPPED = frozenset((
+DROPPED = frozenset((
     "additional_tools", "apply_patch_call", "apply_patch_call_output", "code_interpreter_call", "computer_call",
     "computer_call_output", "custom_tool_call_output", "file_search_call", "function_call_output",
     "image_generation_call", "local_shell_call", "local_shell_call_output", "mcp_approval_request",

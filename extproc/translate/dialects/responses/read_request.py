@@ -1,11 +1,15 @@
 """A Responses request as a conversation (docs/mapping.md 6.5, 6.7)."""
 
+from collections.abc import Iterable
 from typing import Any
+
+import msgspec
 
 from extproc.translate import openai_members as members
 from extproc.translate import want
 from extproc.translate.conversation import (
     AnswerShape,
+    Compacting,
     Conversation,
     Loss,
     OutputFormat,
@@ -37,7 +41,7 @@ _UNTYPED: dict[str, Loss] = {
     "max_tool_calls": "warn",
     "moderation": "warn",
 }
-_ANTHROPIC = ("betas", "cache_control", "output_config", "thinking")
+_KNOWN = _TYPED | _UNTYPED.keys()
 _TEXT = frozenset(("format", "verbosity"))
 _REASONING = frozenset(("context", "effort", "generate_summary", "mode", "summary"))
 _ENCRYPTED, _LOGPROBS = "reasoning.encrypted_content", "message.output_text.logprobs"
@@ -61,13 +65,14 @@ def read_request(body: Json, target: Target, warnings: Warnings) -> Conversation
     turns = TurnBuilder(repair_interrupted=target.profile.repair_interrupted)
     items = InputItems(turns, tools, warnings)
     items.read(body)
-    passed = {name: value for name, value in body.items() if name in _ANTHROPIC or name.startswith("anthropic_")}
-    warnings.unknown({k: v for k, v in body.items() if v is not None and k not in passed}, _TYPED | _UNTYPED.keys(), "")
+    members.unknown(body, _KNOWN, warnings)
     instructions = want.optional_text(body, "instructions", "")
     return Conversation(
         model=want.optional_text(body, "model", "") or target.model,
         system=(Text(instructions, "instructions"),) if instructions else (),
         turns=turns.end(),
+        path="input",
+        compaction=tuple(_compaction(body)),
         tools=tools.declared(),
         tool_choice=read_choice(body, tools),
         parallel_tool_calls=members.flag(body, "parallel_tool_calls"),
@@ -83,7 +88,7 @@ def read_request(body: Json, target: Target, warnings: Warnings) -> Conversation
         logprobs=_logprobs(body),
         metadata=Setting(metadata, "metadata") if (metadata := want.optional_mapping(body, "metadata", "")) else None,
         prompt_cache={name: body[name] for name in members.CACHE_MEMBERS if body.get(name) is not None},
-        unmapped=(*members.unmapped(body, _UNTYPED), *members.unmapped(passed, dict.fromkeys(passed, "warn"))),
+        unmapped=(*members.unmapped(body, _UNTYPED), *members.anthropic(body)),
         shape=AnswerShape(stream=want.flag(body, "stream", ""), echo=_echo(body), namespaces=tools.namespaces),
     )
 
@@ -98,7 +103,6 @@ def _check(body: Json, warnings: Warnings) -> None:
         members.check_moderation(body)
     _check_truncation(body, warnings)
     _check_include(body, warnings)
-    _check_compaction(body, warnings)
     warnings.unknown(_text(body), _TEXT, "text")
     _check_reasoning(body, warnings)
 
@@ -115,13 +119,13 @@ def _check_include(body: Json, warnings: Warnings) -> None:
         warnings.add("dropped", "include")
 
 
-def _check_compaction(body: Json, warnings: Warnings) -> None:
+def _compaction(body: Json) -> Iterable[Compacting]:
     for n, item in enumerate(want.optional_sequence(body, "context_management", "")):
         path = f"context_management.{n}"
         edit = want.item(item, path)
         want.one_of(want.text(edit, "type", path), ("compaction",), f"{path}.type")
-        members.integer(edit, "compact_threshold", path)
-        warnings.add("dropped", "context_management")
+        threshold = members.integer(edit, "compact_threshold", path)
+        yield Compacting("context_management", None if threshold is None else threshold.value)
 
 
 def _text(body: Json) -> Json:
@@ -167,13 +171,14 @@ def _check_reasoning(body: Json, warnings: Warnings) -> None:
 
 def _logprobs(body: Json) -> Setting[int] | None:
     top = members.integer(body, "top_logprobs")
-    if top is not None:
-        return Setting(top.value, "top_logprobs")
+    if top is not None and top.value:
+        return top
     return Setting(0, "include") if _LOGPROBS in want.optional_sequence(body, "include", "") else None
 
 
-def _echo(body: Json) -> Json:
-    """Members of the request that the answer repeats."""
+def _echo(body: Json) -> dict[str, bytes]:
+    """Members of the request that the answer repeats, as JSON: they may be large, and nobody reads them here."""
     sent = {name: value for name, value in body.items() if value is not None}
     echo = {name: sent.get(name, otherwise) for name, otherwise in _ECHOED.items()}
-    return echo | {name: sent[name] for name in _ECHOED_IF_SENT if name in sent}
+    echo |= {name: sent[name] for name in _ECHOED_IF_SENT if name in sent}
+    return {name: msgspec.json.encode(value) for name, value in echo.items()}

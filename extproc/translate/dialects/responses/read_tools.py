@@ -19,6 +19,8 @@ _CUSTOM = frozenset((*_COMMON, "name", "description", "format"))
 _NAMESPACE = frozenset(("type", "name", "description", "tools"))
 _SEARCH = frozenset(("type", "external_web_access", "filters", "search_content_types", "search_context_size",
                      "user_location"))  # fmt: skip
+_MCP = frozenset(("type", "allowed_callers", "allowed_tools", "authorization", "defer_loading", "require_approval",
+                  "server_description", "server_label", "server_url"))  # fmt: skip
 _SHELL_PARAMETERS: Json = {
     "type": "object",
     "properties": {
@@ -81,7 +83,7 @@ class Tools:
         elif kind.startswith(_WEB_SEARCH):
             self._tools.append(self._web_search(tool, kind, path))
         else:
-            self._tools.append(_mcp_server(tool, path) if kind == "mcp" else HostedTool(path, kind))
+            self._tools.append(self._mcp_server(tool, path) if kind == "mcp" else HostedTool(path, kind))
 
     def _own(self, tool: Json, kind: str, path: str, namespace: str = "", about: str = "") -> Tool:
         """`about`: the description of the namespace."""
@@ -114,34 +116,35 @@ class Tools:
             self._tools.append(self._own(tool, kind, where, name, about))
 
     def _web_search(self, tool: Json, kind: str, path: str) -> WebSearch:
-        self._warnings.unknown({name: value for name, value in tool.items() if value is not None}, _SEARCH, path)
+        self._warnings.unknown(tool, _SEARCH, path)
         filters = want.optional_mapping(tool, "filters", path)
         domains = want.optional_texts(filters, "allowed_domains", f"{path}.filters")
         location = members.location(want.optional_mapping(tool, "user_location", path))
-        return WebSearch(path, kind, tuple(domains), location)
+        is_live = tool.get("external_web_access") is None or want.flag(tool, "external_web_access", path)
+        return WebSearch(path, kind, tuple(domains), location, is_live)
 
-
-def _mcp_server(tool: Json, path: str) -> McpServer | HostedTool:
-    """Only a server whose tools may be called freely: nobody else asks the user before a call."""
-    allowed = tool.get("allowed_tools")
-    by_effect = isinstance(allowed, dict) and allowed.get("read_only") is not None
-    if tool.get("require_approval") != "never" or by_effect or tool.get("server_url") is None:
-        return HostedTool(path, "mcp")
-    names = None
-    if allowed is not None:
-        holder, key, where = (
-            (allowed, "tool_names", f"{path}.allowed_tools")
-            if isinstance(allowed, dict)
-            else (tool, "allowed_tools", path)
+    def _mcp_server(self, tool: Json, path: str) -> McpServer | HostedTool:
+        """Only a server whose tools may be called freely: nobody else asks the user before a call."""
+        allowed = tool.get("allowed_tools")
+        by_effect = isinstance(allowed, dict) and allowed.get("read_only") is not None
+        if tool.get("require_approval") != "never" or by_effect or tool.get("server_url") is None:
+            return HostedTool(path, "mcp")
+        self._warnings.unknown(tool, _MCP, path)
+        names = None
+        if allowed is not None:
+            holder, key, where = (
+                (allowed, "tool_names", f"{path}.allowed_tools")
+                if isinstance(allowed, dict)
+                else (tool, "allowed_tools", path)
+            )
+            names = tuple(want.optional_texts(holder, key, where))
+        return McpServer(
+            path,
+            label=want.text(tool, "server_label", path),
+            url=want.text(tool, "server_url", path),
+            authorization=want.optional_text(tool, "authorization", path),
+            allowed_tools=names,
         )
-        names = tuple(want.optional_texts(holder, key, where))
-    return McpServer(
-        path,
-        label=want.text(tool, "server_label", path),
-        url=want.text(tool, "server_url", path),
-        authorization=want.optional_text(tool, "authorization", path),
-        allowed_tools=names,
-    )
 
 
 def read_choice(body: Json, tools: Tools) -> ToolChoice | None:
@@ -167,8 +170,7 @@ def _allowed(choice: Json, path: str, tools: Tools) -> ToolChoice:
     chosen = []
     for n, item in enumerate(want.sequence(choice, "tools", path)):
         name, where = _chosen(want.item(item, f"{path}.tools.{n}"), f"{path}.tools.{n}", tools)
-        if name:
-            chosen.append((name, where))
+        chosen.append((name or want.text(item, "type", where), where))
     return ToolChoice("required" if mode == "required" else "auto", path, allowed=tuple(chosen))
 
 

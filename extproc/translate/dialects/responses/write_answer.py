@@ -1,6 +1,5 @@
 """An answer for a Responses client: its events, or one response (docs/mapping.md 6.5, 6.7)."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -83,16 +82,17 @@ class ResponsesWriter:
             case CallStarted():
                 self._close_message()
                 self._call = CallItem(self._output, self._request, event)
-            case CallEnded(cut):
-                self._end_call(cut=cut)
-            case TextEnded() | Warned():
-                pass  # a message stays open over neighbouring texts
+            case CallEnded():
+                self._end_call(event)
+            case Warned():
+                pass
             case _:
                 self._write_rare(event)
 
     def _write_rare(
         self,
         event: AnswerStarted
+        | TextEnded
         | Logprobs
         | Citations
         | Compacted
@@ -104,9 +104,10 @@ class ResponsesWriter:
         match event:
             case AnswerStarted():
                 self._output.start(event)
+            case TextEnded():
+                self._end_part()
             case Logprobs(found):
-                if self._message is not None:
-                    self._message.add_logprobs(found)
+                self._add_logprobs(found)
             case Citations(found):
                 self._open_message().cite(found)
             case Compacted():
@@ -130,6 +131,15 @@ class ResponsesWriter:
             self._message = MessageItem(self._output, is_refusal=is_refusal)
         return self._message
 
+    def _end_part(self) -> None:
+        """A message stays open over neighbouring texts."""
+        if self._message is not None:
+            self._message.end_part()
+
+    def _add_logprobs(self, found: tuple[Any, ...]) -> None:
+        if self._message is not None:
+            self._message.add_logprobs(found)
+
     def _close_message(self) -> None:
         if self._message is not None:
             self._message.close()
@@ -141,9 +151,9 @@ class ResponsesWriter:
             self._reasoning = ReasoningItem(self._output, shown=self._request.shown == "yes")
         return self._reasoning
 
-    def _end_call(self, *, cut: bool) -> None:
+    def _end_call(self, event: CallEnded) -> None:
         if self._call is not None:
-            self._call.close(cut=cut)
+            self._call.close(event)
         self._call = None
 
     def _finish(self, event: AnswerFinished) -> None:
@@ -207,6 +217,10 @@ class ResponseOutput:
         self._items[place] = item
         self.emit("response.output_item.done", output_index=place, item=item)
 
+    def keep(self, place: int, item: Json) -> None:
+        """The item is part of the response, but the client is not sent its end."""
+        self._items[place] = item
+
     def end(self, incomplete: str, usage: Json | None) -> None:
         self._over = True
         response = self._response("incomplete" if incomplete else "completed")
@@ -241,13 +255,12 @@ class ResponseOutput:
         return wire.PING if self._is_stream and not self._over else b""
 
     def _response(self, status: str) -> Json:
-        echo: Mapping[str, Any] = self._request.shape.echo
         return {
             **self._head,
             "status": status,
             "error": None,
             "incomplete_details": None,
-            **echo,
+            **{name: msgspec.Raw(value) for name, value in self._request.shape.echo.items()},
             "store": False,
             "output": [self._items[place] for place in sorted(self._items)],
             "usage": None,

@@ -3,7 +3,8 @@
 
 from typing import Any, Protocol
 
-from extproc.translate.answer_events import CallStarted, Compacted
+from extproc.translate.answer_events import CallEnded, CallStarted, Compacted
+from extproc.translate.openai_members import openai_citation
 from extproc.translate.pair import Json
 from extproc.translate.signature import seal
 from extproc.translate.translated import TranslatedRequest
@@ -21,6 +22,7 @@ class Output(Protocol):
     def next_place(self) -> int: ...
     def add(self, place: int, item: Json) -> None: ...
     def done(self, place: int, item: Json) -> None: ...
+    def keep(self, place: int, item: Json) -> None: ...
 
 
 class MessageItem:
@@ -35,6 +37,10 @@ class MessageItem:
         kind = "refusal" if is_refusal else "output_text"
         self._frame = Frame(f"response.{kind}.delta", self._where, {} if is_refusal else {"logprobs": []})
         self._texts: list[str] = []
+        self._length = 0
+        """Characters of text so far."""
+        self._part_begin = 0
+        """Where in the text the provider's part begins that comes now."""
         self._logprobs: list[Any] = []
         self._annotations: list[Json] = []
         output.add(self._place, self._item("in_progress", []))
@@ -42,14 +48,18 @@ class MessageItem:
 
     def add(self, text: str) -> None:
         self._texts.append(text)
+        self._length += len(text)
         self._output.delta(self._frame, text)
+
+    def end_part(self) -> None:
+        self._part_begin = self._length
 
     def add_logprobs(self, found: tuple[Any, ...]) -> None:
         self._logprobs += found
 
     def cite(self, found: tuple[Json, ...]) -> None:
         for citation in found:
-            annotation = {"type": "url_citation", **citation}
+            annotation = {"type": "url_citation", **openai_citation(citation, self._part_begin)}
             n = len(self._annotations)
             self._annotations.append(annotation)
             self._output.emit(
@@ -101,8 +111,10 @@ class ReasoningItem:
         if text and self._shown:
             self._output.emit("response.reasoning_summary_text.done", **self._where, text=text)
             self._output.emit("response.reasoning_summary_part.done", **self._where, part=_summary(text))
-        envelope = seal(carrier, data, text or None)
-        self._output.done(self._place, {**self._item(text if self._shown else ""), "encrypted_content": envelope})
+        item = self._item(text if self._shown else "")
+        if carrier:
+            item["encrypted_content"] = seal(carrier, data, text or None)
+        self._output.done(self._place, item)
 
     def _item(self, text: str) -> Json:
         return {"type": "reasoning", "id": self._id, "summary": [_summary(text)] if text else []}
@@ -133,16 +145,27 @@ class CallItem:
         if self._call.kind != "shell":  # OpenAI's shell has no events but its beginning and its end
             self._output.delta(self._frame, text)
 
-    def close(self, *, cut: bool) -> None:
-        """Clients parse the arguments, so a call without any still has an object; a cut call is incomplete."""
-        if not self._arguments and not cut and self._call.kind == "function":
+    def close(self, event: CallEnded) -> None:
+        """Clients parse the arguments, so a call without any still has an object."""
+        if not self._arguments and not event.cut and self._call.kind == "function":
             self.add("{}")
         text = "".join(self._arguments)
-        if not cut and self._call.kind == "custom":
+        if event.cut:
+            self._cut_off(self._item(text or event.withheld, "incomplete"))
+            return
+        if self._call.kind == "custom":
             self._output.emit(f"{self._events}.done", **self._where, input=text)
-        elif not cut and self._call.kind == "function":
+        elif self._call.kind == "function":
             self._output.emit(f"{self._events}.done", **self._where, arguments=text)
-        self._output.done(self._place, self._item(text, "incomplete" if cut else "completed"))
+        self._output.done(self._place, self._item(text, "completed"))
+
+    def _cut_off(self, item: Json) -> None:
+        """Codex runs an item when its end comes, whatever its status. So an item ends only if nobody can take it for
+        whole: by arguments that end in the midst of their JSON."""
+        if self._arguments and self._call.kind == "function":
+            self._output.done(self._place, item)
+        else:
+            self._output.keep(self._place, item)
 
     def _item(self, arguments: str, status: str) -> Json:
         call = self._call

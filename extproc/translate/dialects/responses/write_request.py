@@ -4,48 +4,30 @@ from collections.abc import Iterable
 
 import msgspec
 
-from extproc.translate import names
+from extproc.translate import openai_content, openai_tools
 from extproc.translate import openai_request as openai
 from extproc.translate.conversation import (
-    AssistantTurn,
-    Audio,
-    Base64Data,
-    CallKind,
-    Compaction,
+    Compacting,
     Conversation,
-    Document,
-    FileId,
     HostedTool,
-    Image,
     McpServer,
-    PlainText,
-    Reasoning,
-    Refusal,
-    SystemTurn,
+    ServerTool,
     Text,
     Tool,
-    ToolCall,
     ToolChoice,
-    ToolResult,
-    UserPart,
-    UserTurn,
-    WebAddress,
     WebSearch,
 )
-from extproc.translate.media import data_url, is_text
+from extproc.translate.dialects.responses.write_input import InputWriter
 from extproc.translate.openai_request import ToolNames
 from extproc.translate.pair import Target
 from extproc.translate.translated import WrittenRequest
-from extproc.translate.turns import without_trailing_reasoning
-from extproc.translate.want import Json, refused, unsupported
+from extproc.translate.want import Json
 from extproc.translate.warnings import Warnings
 
 PATH = "/responses"
 LEAST_TOKENS = 16
-CARRIER = "openai_responses"
 _ENCRYPTED = "reasoning.encrypted_content"
 _LOGPROBS = "message.output_text.logprobs"
-_CALL_TYPES: dict[CallKind, str] = {"function": "function_call", "custom": "custom_tool_call", "shell": "function_call"}
 _SYNTAXES = ("lark", "regex")
 _KNOWN = frozenset(("moderation", "store"))
 """Untyped members that have a place here. `store` has none: whatever the client asks, nothing is kept."""
@@ -64,15 +46,22 @@ class _Writer:
         self._profile = msgspec.structs.replace(profile, efforts=(*profile.efforts, *profile.responses_efforts))
         self._warnings = warnings
         self._names = ToolNames(target.profile)
+        self._of_tools: list[str] = []
+        """What the system prompt says of tools."""
+        self._answer = ""
+        """What the client gets without asking the provider."""
 
     def write(self) -> WrittenRequest:
         """Members in a fixed order, so that equal requests give equal bytes."""
         conversation, profile = self._conversation, self._profile
+        openai.lose_unmapped(conversation.unmapped, self._known_members(), self._warnings)
         body: Json = {"model": self._target.model or conversation.model}
-        note = self._tools(body)
-        if instructions := self._instructions(note):
+        self._tools(body)
+        items = InputWriter(conversation, profile, self._names, self._warnings)
+        written = items.items()
+        if instructions := self._instructions(items.hoisted):
             body["instructions"] = instructions
-        prefill = self._input(body)
+        body["input"] = written
         effort = self._reasoning(body)
         self._text(body)
         limit = openai.bounded_limit(conversation.max_tokens, profile, self._warnings, LEAST_TOKENS)
@@ -86,24 +75,34 @@ class _Writer:
         self._rest(body)
         body.update(profile.extra)
         return WrittenRequest(
-            path=PATH, body=openai.encode(body), names=self._names.originals, max_tokens=limit, prefill=prefill
+            path=PATH,
+            body=openai.encode(body),
+            names=self._names.originals,
+            max_tokens=limit,
+            prefill=items.prefill,
+            answer=self._answer,
         )
 
-    def _instructions(self, note: str) -> str:
-        texts = [*(part.text for part in self._conversation.system), note]
-        texts.append(self._profile.system_suffix)
+    def _known_members(self) -> frozenset[str]:
+        return _KNOWN | {"mcp_servers"} if self._profile.mcp else _KNOWN
+
+    def _instructions(self, hoisted: Iterable[Text]) -> str:
+        texts = [*(part.text for part in self._conversation.system), *(part.text for part in hoisted)]
+        texts += [*self._of_tools, self._profile.system_suffix]
         texts.append(openai.format_prompt(self._conversation.output_format, self._profile, self._warnings))
-        return openai.SEAM.join(text for text in texts if text)
+        said = [text for text in texts if text]
+        return "" if all(text.isspace() for text in said) else openai_content.SEAM.join(said)
 
     def _rest(self, body: Json) -> None:
         conversation = self._conversation
-        openai.lose_unmapped(conversation.unmapped, _KNOWN, self._warnings)
         for member in conversation.unmapped:
             if member.name == "moderation":
                 body["moderation"] = member.value
         if conversation.metadata is not None:
             body["metadata"] = conversation.metadata.value
+        body |= openai.session_key(conversation, self._profile)
         body |= conversation.prompt_cache
+        self._compaction(body)
         include = []
         if conversation.logprobs is not None:
             include.append(_LOGPROBS)
@@ -117,6 +116,13 @@ class _Writer:
         body["store"] = False
         if conversation.shape.stream:
             body |= {"stream": True, "stream_options": {"include_obfuscation": False}}
+
+    def _compaction(self, body: Json) -> None:
+        wanted = self._conversation.compaction
+        if self._profile.compaction and wanted:
+            body["context_management"] = [_compaction(each) for each in wanted]
+        for each in () if self._profile.compaction else wanted:
+            self._warnings.add("dropped", each.path)
 
     def _reasoning(self, body: Json) -> str | None:
         thinking = self._conversation.thinking
@@ -143,40 +149,42 @@ class _Writer:
 
     # Tools
 
-    def _tools(self, body: Json) -> str:
-        """Returns what the system prompt says of them."""
-        tools: list[Json] = []
-        lost = False
+    def _tools(self, body: Json) -> None:
+        tools: list[Json | msgspec.Raw] = []
+        names: list[str] = []
+        kept: list[ServerTool] = []
+        lost: list[ServerTool] = []
         for tool in self._conversation.tools:
             match tool:
                 case Tool():
-                    tools.append(self._tool(tool))
+                    names.append(self._names.upstream(tool.name))
+                    tools.append(self._tool(tool, names[-1]))
                 case WebSearch() if self._profile.web_search:
+                    kept.append(tool)
                     tools.append(_web_search(tool))
                 case McpServer() if self._profile.mcp:
+                    kept.append(tool)
                     tools.append(_mcp(tool))
                 case WebSearch() | McpServer() | HostedTool():
-                    lost = True
-                    self._warnings.add("dropped", tool.path, "the tool cannot run here")
-        openai.unique_names(tool["name"] for tool in tools if "name" in tool)
-        choice = self._conversation.tool_choice
-        openai.check_forced_tool(choice, sent=bool(tools), lost=lost)
-        if not tools:
-            return ""
-        body["tools"], note = tools, ""
-        if choice is not None:
-            sent, note = openai.choice_to_send(choice, self._profile, self._warnings)
-            body["tool_choice"] = self._choice(sent)
-        parallel = self._conversation.parallel_tool_calls
-        if parallel is not None and self._profile.parallel_tool_calls:
-            body["parallel_tool_calls"] = parallel.value
-        return note
+                    lost.append(tool)
+                    self._warnings.add("dropped", tool.path, openai_tools.cannot_run(tool))
+        openai_tools.unique_names(names)
+        self._answer = openai_tools.check_lost_tools(
+            self._conversation, self._profile, lost, sent=len(tools), kept=kept
+        )
+        if tools and not openai_tools.is_withdrawn(self._conversation, self._profile):
+            members, note = openai_tools.tool_choice(self._conversation, self._profile, self._warnings, self._choice)
+            body |= {"tools": tools, **members}
+            self._of_tools.append(note)
 
-    def _tool(self, tool: Tool) -> Json:
-        """`strict` is always sent: without it OpenAI tries strict mode, and makes optional properties required."""
-        name = self._names.upstream(tool.name)
+    def _tool(self, tool: Tool, name: str) -> Json | msgspec.Raw:
         if tool.kind != "custom":
-            return {"type": "function", **openai.function(tool, name, self._warnings)}
+            function = openai_tools.function(tool, self._profile, _flat)
+            for word in function.warnings:
+                self._warnings.word(word)
+            if function.note:
+                self._of_tools.append(function.note)
+            return function.encoded
         custom: Json = {"type": "custom", "name": name}
         if tool.description:
             custom["description"] = tool.description
@@ -188,6 +196,9 @@ class _Writer:
         return custom
 
     def _choice(self, choice: ToolChoice) -> str | Json:
+        if choice.hosted:
+            # A search cannot be named as the one tool; of a list with one member the model must take that one.
+            return {"type": "allowed_tools", "mode": "required", "tools": [{"type": "web_search"}]}
         if choice.allowed is not None:
             allowed = [self._named(name) for name, _ in choice.allowed]
             return {"type": "allowed_tools", "mode": choice.mode, "tools": allowed}
@@ -198,149 +209,16 @@ class _Writer:
         kind = "custom" if kinds.get(name) == "custom" else "function"
         return {"type": kind, "name": self._names.upstream(name)}
 
-    # Input
 
-    def _input(self, body: Json) -> str:
-        """Writes the items; returns text that the answer may repeat."""
-        items = body["input"] = list[Json]()
-        for turn in self._conversation.turns:
-            match turn:
-                case SystemTurn(parts):
-                    items.append(_message(self._profile.system_role, [self._text_part(part) for part in parts]))
-                case UserTurn(results, parts):
-                    items += [self._output(result) for result in results]
-                    if parts:
-                        items.append(_message("user", [self._user_part(part) for part in parts]))
-                case AssistantTurn():
-                    items += self._assistant(turn)
-        if not items:
-            raise refused("messages", "at least one message with content is required")
-        return ""
-
-    def _user_part(self, part: UserPart) -> Json:
-        match part:
-            case Text():
-                return self._text_part(part)
-            case Image():
-                return self._image(part)
-            case Document():
-                return self._document(part)
-            case Audio():
-                raise unsupported(part.path, "the model hears no audio")
-
-    def _text_part(self, part: Text) -> Json:
-        return {"type": "input_text", "text": part.text, **openai.cache_breakpoint(part.cache, self._profile)}
-
-    def _image(self, part: Image) -> Json:
-        hint = openai.cache_breakpoint(part.cache, self._profile)
-        if isinstance(part.source, FileId):
-            return {"type": "input_image", "file_id": part.source.id, "detail": part.detail or "auto", **hint}
-        url = openai.image_url(part, self._profile)
-        return {"type": "input_image", "image_url": url, "detail": part.detail or "auto", **hint}
-
-    def _document(self, part: Document) -> Json:
-        hint = openai.cache_breakpoint(part.cache, self._profile)
-        match part.source:
-            case PlainText():
-                return {"type": "input_text", "text": openai.document_text(part) or "", **hint}
-            case WebAddress(url):
-                return {"type": "input_file", "file_url": url, **hint}
-            case FileId(id):
-                return {"type": "input_file", "file_id": id, **hint}
-            case Base64Data(media_type) as data:
-                name = part.title if is_text(media_type) and part.title else openai.file_name(part)
-                return {"type": "input_file", "filename": name, "file_data": data_url(data), **hint}
-
-    def _output(self, result: ToolResult) -> Json:
-        texts = [part for part in result.parts if isinstance(part, Text)]
-        if len(texts) == len(result.parts):
-            output: str | list[Json] = openai.result_text(result, openai.joined(texts))
-        else:
-            output = [self._user_part(part) for part in result.parts]
-            if result.is_error:
-                output.insert(0, {"type": "input_text", "text": "Error:"})
-        return {
-            "type": f"{_CALL_TYPES[result.kind]}_output",
-            "call_id": self._call_id(result.call_id),
-            "output": output,
-        }
-
-    def _call_id(self, call_id: str) -> str:
-        return names.history_id(call_id, self._profile.tool_id_max, self._profile.tool_id_style)
-
-    def _assistant(self, turn: AssistantTurn) -> list[Json]:
-        items: list[Json] = []
-        for part in without_trailing_reasoning(turn.parts):
-            match part:
-                case Text(text):
-                    _say(items, text)
-                case Refusal(text):
-                    # A `refusal` part belongs to an item with an id of OpenAI's; as text it needs none.
-                    _say(items, text, openai.SEAM)
-                case Reasoning():
-                    items += _reasoning(part)
-                case ToolCall():
-                    items.append(self._call(part))
-                case Compaction():
-                    items += _compaction(part)
-        if self._profile.phase:
-            _mark_phases(items)
-        return _without_lone_reasoning(items)
-
-    def _call(self, call: ToolCall) -> Json:
-        head = {"type": _CALL_TYPES[call.kind], "call_id": self._call_id(call.id)}
-        name = self._names.upstream(call.name)
-        if call.kind == "custom":
-            return {**head, "name": name, "input": call.arguments}
-        return {**head, "name": name, "arguments": call.arguments or "{}"}
+def _compaction(wanted: Compacting) -> Json:
+    threshold = {} if wanted.threshold is None else {"compact_threshold": wanted.threshold}
+    return {"type": "compaction", **threshold}
 
 
-def _message(role: str, content: list[Json]) -> Json:
-    return {"type": "message", "role": role, "content": content}
-
-
-def _say(items: list[Json], text: str, seam: str = "") -> None:
-    """Neighbouring texts of one turn are one message."""
-    last = items[-1] if items else None
-    if last is not None and last["type"] == "message" and isinstance(last["content"], str):
-        last["content"] += seam + text
-    elif text:
-        items.append({"type": "message", "role": "assistant", "content": text})
-
-
-def _reasoning(part: Reasoning) -> Iterable[Json]:
-    """Nothing is stored there, so an id alone would name nothing; other vendors' reasoning means nothing here."""
-    data = part.data if part.carrier == CARRIER and isinstance(part.data, dict) else {}
-    members = {name: data.get(name) for name in ("id", "encrypted_content")}
-    if all(isinstance(value, str) for value in members.values()):
-        summary = [{"type": "summary_text", "text": part.text}] if part.text else []
-        yield {"type": "reasoning", "summary": summary, **members}
-
-
-def _compaction(part: Compaction) -> Iterable[Json]:
-    data = part.data if part.carrier == CARRIER and isinstance(part.data, dict) else {}
-    members = {name: data.get(name) for name in ("id", "encrypted_content")}
-    if all(isinstance(value, str) for value in members.values()):
-        yield {"type": "compaction", **members}
-    elif part.text:
-        yield _message("user", [{"type": "input_text", "text": f"[Summary of the earlier conversation]\n{part.text}"}])
-
-
-def _without_lone_reasoning(items: list[Json]) -> list[Json]:
-    """OpenAI refuses reasoning that nothing follows."""
-    while items and items[-1]["type"] == "reasoning":
-        items.pop()
-    return items
-
-
-def _mark_phases(items: list[Json]) -> None:
-    """What is said before a call is commentary (gpt-5.3-codex and later)."""
-    phase = "final_answer"
-    for item in reversed(items):
-        if item["type"] in ("function_call", "custom_tool_call"):
-            phase = "commentary"
-        elif item["type"] == "message":
-            item["phase"] = phase
+def _flat(function: Json) -> Json:
+    """A function as a tool of Responses. `strict` is always sent: without it OpenAI tries strict mode, and makes
+    optional properties required."""
+    return {"type": "function", **function}
 
 
 def _web_search(tool: WebSearch) -> Json:

@@ -1,0 +1,125 @@
+"""What the client gets: the status, headers and errors of an answer, in its dialect."""
+
+from collections.abc import Set as AbstractSet
+
+import msgspec
+
+from extproc.errors import NO_BODY, Kind, Reason, Rejection
+from extproc.events import Action, AnswerBody, BeginAnswer, Headers, Record, Respond, ResponseHeaders
+from extproc.gateway import record
+from extproc.providers.providers import Provider
+from extproc.translate.pair import Outcome, Reader, Refusal, Translated
+from extproc.translate.warnings import header_value
+from extproc.wire import Dialect
+from extproc.wire.rejections import rejection_body, rejection_event, rejection_status
+
+JSON, SSE = "application/json", "text/event-stream; charset=utf-8"
+# Envoy's own: framing is its codecs' business, `host` follows from the cluster, and without `x-forwarded-proto`
+# it finds no route (the route removes it afterwards).
+_ENVOYS = frozenset({"connection", "transfer-encoding", "host", "x-forwarded-proto"})
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """A request that has gone to a provider, and who reads what it answers."""
+
+    reader: Reader
+    request: Translated
+    """Without its body."""
+    provider: Provider
+    sent_at: float
+    """Unix seconds."""
+
+
+class ClientAnswer:
+    """Makes the actions by which one client gets its answer."""
+
+    def __init__(self, dialect: Dialect, request_id: str, attempt: Attempt | None) -> None:
+        """`attempt`: None where nothing has gone to a provider."""
+        self._dialect = dialect
+        self._request_id = request_id
+        self._attempt = attempt
+        self._upstream = ResponseHeaders(0, Headers(), end=True)
+
+    def replaces(self, upstream: ResponseHeaders) -> None:
+        """These headers came, and do not go on as they are."""
+        self._upstream = upstream
+
+    def begin(self, attempt: Attempt, headers: dict[str, str], outcome: Outcome | None = None) -> BeginAnswer:
+        """The status is 200. `headers`: those of the provider's that the client gets."""
+        request = attempt.request
+        fields = record.of_upstream_request(headers.get("request-id", ""))
+        headers = headers | ids(headers.get("request-id", self._request_id))
+        media = (outcome.media if outcome else "") or (SSE if request.stream else JSON)
+        headers |= {"content-type": media} | ({} if media == JSON else {"cache-control": "no-cache"})
+        if not request.silent and (warnings := warnings_of(request, outcome)):
+            headers["x-translation-warnings"] = header_value(warnings)
+        return self._begin_with(200, headers, fields)
+
+    def refuse(
+        self, rejection: Rejection, outcome: Outcome | None = None, *, takes_body: bool, theirs: Refusal | None = None
+    ) -> list[Action]:
+        """The answer becomes an error. `outcome`: what is known of the answer; `takes_body`: Envoy takes a body by
+        streaming; `theirs`: the provider's own headers and words, in the client's dialect."""
+        extra = theirs.headers if theirs is not None else {}
+        words = theirs.body if theirs is not None else b""
+        request_id = extra.get("request-id", self._request_id)
+        headers = {**extra, **dict(rejection.headers), "content-type": JSON, **ids(request_id)}
+        status = rejection.http_status if words else rejection_status(self._dialect, rejection)
+        body = self.concealed(words or rejection_body(self._dialect, rejection, request_id))
+        fields = (record.of_outcome(outcome) if outcome else {}) | record.of_rejection(rejection)
+        fields |= record.of_upstream_request(extra.get("request-id", ""))
+        if takes_body and not self._upstream.end:
+            return [self._begin_with(status, headers, fields), AnswerBody(body, True, {})]
+        # An answer without a body gets none by streaming; Envoy replaces it whole.
+        return [Respond(status, headers, body, fields | {record.ANSWERED: True}, rejection.detail)]
+
+    def break_off(self, rejection: Rejection, attempt: Attempt, outcome: Outcome) -> list[Action]:
+        """The client has a part of its answer already. A plain one has no way to say what is wrong: cut short, its JSON
+        does not parse."""
+        event = rejection_event(self._dialect, rejection) if attempt.request.stream else b""
+        return [AnswerBody(event, True, record.of_outcome(outcome) | record.of_rejection(rejection))]
+
+    def concealed(self, error: bytes) -> bytes:
+        """Without the provider's key and address."""
+        return self._attempt.provider.concealed(error) if self._attempt is not None else error
+
+    def _begin_with(self, status: int, headers: dict[str, str], fields: Record) -> BeginAnswer:
+        return BeginAnswer(status, headers, other_names(self._upstream.headers, headers.keys()), fields)
+
+
+def warnings_of(request: Translated, outcome: Outcome | None) -> tuple[str, ...]:
+    """Those of the request and of its answer so far, each once."""
+    return tuple(dict.fromkeys((*request.warnings, *(outcome.warnings if outcome else ()))))
+
+
+def ids(request_id: str) -> dict[str, str]:
+    """Anthropic's and OpenAI's name for the same thing."""
+    return {"request-id": request_id, "x-request-id": request_id}
+
+
+def other_names(headers: Headers, kept: AbstractSet[str]) -> tuple[str, ...]:
+    """All that is not kept; `content-length` is among them unless it is set."""
+    return tuple(sorted(n for n in headers.names() if n not in kept and n not in _ENVOYS and not n.startswith(":")))
+
+
+def envoys_own(upstream: ResponseHeaders, *, sent: bool) -> Rejection:
+    """What an answer means that Envoy gave itself. `sent`: the request has gone to a provider."""
+    status = upstream.status
+    if not sent and upstream.details.startswith(_GUARD_DENIED):
+        # Envoy 1.40 sends no body message for an HTTP/2 request of headers and trailers, and goes on without a verdict.
+        return NO_BODY
+    kind, reason, message, wanted = _ENVOY.get(status, _ENVOY_ANY)
+    return Rejection(kind=kind, message=message, reason=reason, detail=f"envoy_{status}", status=wanted)
+
+
+_UNREACHABLE = (Kind.OVERLOADED, Reason.UPSTREAM_UNAVAILABLE, "the model cannot be reached at the moment", 0)
+_GUARD_DENIED = "rbac_access_denied"
+# Envoy's status -> kind, reason, message, the status sent (0: the kind's).
+_ENVOY: dict[int, tuple[Kind, Reason, str, int]] = {
+    408: (Kind.INVALID_REQUEST, Reason.INVALID_REQUEST, "the request did not arrive in time", 408),
+    413: (Kind.TOO_LARGE, Reason.REQUEST_TOO_LARGE, "the request is too large", 0),
+    503: _UNREACHABLE,
+    504: (Kind.TIMEOUT, Reason.UPSTREAM_TIMEOUT, "the model did not answer in time", 0),
+    529: _UNREACHABLE,
+}
+_ENVOY_ANY = (Kind.API, Reason.UPSTREAM, "the model's answer could not be read", 502)

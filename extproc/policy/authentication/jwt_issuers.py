@@ -1,0 +1,84 @@
+"""Callers known by a JWT of a trusted issuer."""
+
+from typing import Any
+
+from extproc.config.loading import Fault, Where
+from extproc.config.schema import Issuer
+from extproc.policy.authentication.authenticator import Presented, Setup
+from extproc.policy.authentication.proof import Trusted, prove
+from extproc.policy.authentication.token_cache import TokenCache, Verified
+from extproc.policy.facts import Caller
+from extproc.policy.keys import keys, places
+from extproc.policy.keys.key_sets import Plan
+from extproc.policy.keys.keys import KeySource
+
+_ALWAYS_KEPT = frozenset({"iss", "sub"})
+
+
+class JwtIssuers:
+    """Takes any token for its own, so it comes after all who know theirs by its look."""
+
+    def __init__(self, cache_bytes: int, claims: frozenset[str] | None = None) -> None:
+        """`claims`: those that somebody will read, besides `iss` and `sub`; None: any may be."""
+        self._issuers: dict[str, Trusted] = {}
+        self._verified = TokenCache(cache_bytes)
+        self._claims = None if claims is None else claims | _ALWAYS_KEPT
+
+    def trust(self, issuer: Issuer, source: KeySource) -> None:
+        """Tokens that this issuer signs by these keys are good from now on."""
+        self._issuers[issuer.issuer] = Trusted(issuer, source)
+
+    async def identify(self, presented: Presented, now: float) -> Caller | None:
+        """Returns the caller that the token proves; see Authenticator."""
+        token = presented.token
+        if token is None:
+            return None
+        if (known := self._verified.get(token, now)) is not None:
+            return known
+        verified = await self._verify(token, now)
+        self._verified.add(token, verified)
+        return verified.caller
+
+    async def _verify(self, token: str, now: float) -> Verified:
+        """Raises Unproven."""
+        proof = await prove(token, self._issuers, now)
+        until = proof.claims["exp"] + proof.trusted.settings.leeway
+        return Verified(Caller(self._kept(proof.claims)), until, proof.key, proof.trusted.keys)
+
+    def _kept(self, claims: dict[str, Any]) -> dict[str, Any]:
+        if self._claims is None:
+            return claims
+        return {name: value for name, value in claims.items() if name in self._claims}
+
+
+def load(setup: Setup) -> JwtIssuers:
+    """Returns the authenticator with all of `authentication.jwt`."""
+    settings = setup.source.config.authentication
+    made = JwtIssuers(settings.token_cache_bytes, setup.claims)
+    seen: set[str] = set()
+    for index, issuer in enumerate(settings.jwt):
+        where = ("authentication", "jwt", index)
+        if issuer.issuer in seen:
+            setup.faults.append(Fault((*where, "issuer"), f"{issuer.issuer!r} stands here twice"))
+        seen.add(issuer.issuer)
+        found = _keys(setup, issuer, where)
+        if isinstance(found, Fault):
+            setup.faults.append(found)
+        else:
+            made.trust(issuer, found)
+    return made
+
+
+def _keys(setup: Setup, issuer: Issuer, where: Where) -> KeySource | Fault:
+    if not issuer.jwks.fetched:
+        fixed = keys.load(setup.source, issuer, where)
+        if isinstance(fixed, keys.Fixed) and not fixed.current():
+            setup.without_keys.append((*where, "jwks"))
+        return fixed
+    place = places.load(setup.source, issuer, where)
+    if isinstance(place, Fault):
+        return place
+    plan = Plan(place, issuer.jwks.refresh, issuer.jwks.max_stale)
+    setup.fetched.append(plan)
+    found: KeySource = setup.remote.at(plan)
+    return found

@@ -1,0 +1,207 @@
+"""The content of a Messages request: text, images, documents and what tools gave (docs/mapping.md 1.5).
+
+Nothing is fetched here, and files that are stored at Anthropic mean nothing to another provider.
+"""
+
+from typing import Any
+
+from extproc.translate import want
+from extproc.translate.capability import rejected
+from extproc.translate.conversation import (
+    Base64Data,
+    CacheHint,
+    Document,
+    Image,
+    PlainText,
+    ResultPart,
+    Text,
+    ToolResult,
+    WebAddress,
+)
+from extproc.translate.dialects.messages import server_blocks
+from extproc.translate.want import Json, Refused, refused, unsupported
+from extproc.translate.warnings import Warnings
+
+TEXT = frozenset(("type", "text", "cache_control", "citations"))
+_IMAGE = frozenset(("type", "source", "cache_control", "transformations"))
+_DOCUMENT = frozenset(("type", "source", "title", "context", "citations", "cache_control"))
+_SEARCH_RESULT = frozenset(("type", "source", "title", "content", "citations", "cache_control"))
+_RESULT = frozenset(("type", "tool_use_id", "content", "is_error", "cache_control", "toolset_name"))
+_WITHOUT_CONTENT = frozenset(("mcp_tool_listing", "fallback", "compaction"))
+# What a browser reports -> how it begins, and the members that follow.
+_BROWSER_CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "tab_opened": ("Tab opened:", ("tab_id",)),
+    "download_started": ("Download started:", ("download_id", "url")),
+    "download_completed": ("Download completed:", ("download_id", "url", "path", "size_bytes")),
+    "download_failed": ("Download failed:", ("download_id", "url", "error")),
+}
+
+
+def cache_hint(block: Json) -> CacheHint | None:
+    hint = block.get("cache_control")
+    return CacheHint(long=hint.get("ttl") == "1h") if isinstance(hint, dict) else None
+
+
+def text_or_none(text: str, path: str, block: Json) -> Text | None:
+    """Empty text is no part."""
+    return Text(text, path, cache_hint(block)) if text else None
+
+
+class ContentReader:
+    """Reads blocks. Raises Refused for blocks that are malformed or cannot be sent on."""
+
+    def __init__(self, warnings: Warnings) -> None:
+        self._warnings = warnings
+
+    def text(self, block: Json, path: str) -> Text | None:
+        text = want.text(block, "text", path)
+        self._warnings.unknown(block, TEXT, path)
+        return text_or_none(text, path, block)
+
+    def image(self, block: Json, path: str) -> Image:
+        source, where = want.mapping(block, "source", path), f"{path}.source"
+        self._warnings.unknown(block, _IMAGE, path)
+        if want.optional_mapping(block, "transformations", path).get("oversized_image") == "error":
+            self._warnings.add("dropped", f"{path}.transformations", "large images are always scaled down")
+        kind = want.one_of(want.text(source, "type", where), ("base64", "url", "file"), f"{where}.type")
+        if kind == "file":
+            problem = "an image by file id cannot be sent to another provider; send it as base64"
+            raise unsupported(where, rejected(problem, "image_block"))
+        if kind == "url":
+            return Image(WebAddress(want.text(source, "url", where)), where, cache=cache_hint(block))
+        data = Base64Data(want.text(source, "media_type", where), want.text(source, "data", where))
+        return Image(data, where, cache=cache_hint(block))
+
+    def document(self, block: Json, path: str) -> list[Document | Image]:
+        """A document, and images that stand in it."""
+        source, where = want.mapping(block, "source", path), f"{path}.source"
+        self._warnings.unknown(block, _DOCUMENT, path)
+        self._check_citations(block, path)
+        found: Base64Data | PlainText | WebAddress
+        images: list[Image] = []
+        match want.text(source, "type", where):
+            case "text":
+                found = PlainText(want.text(source, "data", where))
+            case "content":
+                found, images = self._mixed_content(source, where)
+            case "base64":
+                kind = want.one_of(want.text(source, "media_type", where), ("application/pdf",), f"{where}.media_type")
+                found = Base64Data(kind, want.text(source, "data", where))
+            case "url":
+                found = WebAddress(want.text(source, "url", where))
+            case "file":
+                raise _no_document(where, "a document by file id cannot be sent to another provider")
+            case kind:
+                raise refused(f"{where}.type", f"Input should be 'base64', 'text', 'content', 'url' or 'file': {kind}")
+        title = want.optional_text(block, "title", path) or ""
+        context = want.optional_text(block, "context", path) or ""
+        return [Document(found, where, title, context, cache_hint(block), path), *images]
+
+    def _mixed_content(self, source: Json, path: str) -> tuple[PlainText, list[Image]]:
+        content = source.get("content")
+        if isinstance(content, str):
+            return PlainText(content), []
+        texts: list[str] = []
+        images: list[Image] = []
+        for n, found in enumerate(want.sequence(source, "content", path)):
+            where = f"{path}.content.{n}"
+            block = want.item(found, where)
+            if want.one_of(want.text(block, "type", where), ("text", "image"), f"{where}.type") == "text":
+                texts.append(want.text(block, "text", where))
+            else:
+                images.append(self.image(block, where))
+        return PlainText("\n\n".join(texts)), images
+
+    def search_result(self, block: Json, path: str) -> Text:
+        self._warnings.unknown(block, _SEARCH_RESULT, path)
+        self._check_citations(block, path)
+        texts = []
+        for n, found in enumerate(want.sequence(block, "content", path)):
+            where = f"{path}.content.{n}"
+            texts.append(want.text(want.item(found, where), "text", where))
+        title, source = want.text(block, "title", path), want.text(block, "source", path)
+        lines = [f"[Search result: {title}]", f"Source: {source}", *texts, "[End of search result]"]
+        return Text("\n".join(lines), path, cache_hint(block))
+
+    def _check_citations(self, block: Json, path: str) -> None:
+        citations = want.optional_mapping(block, "citations", path)
+        if want.flag(citations, "enabled", f"{path}.citations"):
+            self._warnings.add("dropped", f"{path}.citations", "the upstream model does not cite")
+
+    def shared(self, block: Json, kind: str, path: str) -> list[Text | Document | Image]:
+        """A block that messages of the user and of the assistant may hold, other than text."""
+        if kind == "document":
+            return [*self.document(block, path)]
+        if kind == "search_result":
+            return [self.search_result(block, path)]
+        if kind in server_blocks.TYPES:
+            text = server_blocks.text(block, kind, path)
+            self._warnings.add("approx", path, "the upstream has no such tool")
+            return _listed(text_or_none(text, path, block))
+        if kind == "container_upload":
+            raise unsupported(path, "files in a container of Anthropic's cannot be reached from here")
+        return [] if kind in _WITHOUT_CONTENT else _listed(self._unknown(block, path))
+
+    def _unknown(self, block: Json, path: str) -> Text | None:
+        """The text of a block of an unknown type, if it has one."""
+        text = block.get("text")
+        known = text if isinstance(text, str) else ""
+        self._warnings.add("approx" if known else "dropped", path, f"block type {block.get('type')!r} is not supported")
+        return text_or_none(known, path, block)
+
+    def result(self, block: Json, path: str) -> ToolResult:
+        call_id = want.text(block, "tool_use_id", path)
+        self._warnings.unknown(block, _RESULT, path)
+        content = block.get("content")
+        parts: list[ResultPart] = []
+        if isinstance(content, str):
+            parts = [Text(content, path)] if content else []
+        elif content is not None:
+            for n, found in enumerate(want.sequence(block, "content", path)):
+                where = f"{path}.content.{n}"
+                parts += self._result_part(want.item(found, where), where)
+        failed = want.flag(block, "is_error", path)
+        return ToolResult(call_id, tuple(parts), path, failed, cache=cache_hint(block))
+
+    def _result_part(self, block: Json, path: str) -> list[Text | Document | Image]:
+        match want.text(block, "type", path):
+            case "text":
+                return _listed(text_or_none(want.text(block, "text", path), path, {}))
+            case "image":
+                return [self.image(block, path)]
+            case "document":
+                return [*self.document(block, path)]
+            case "search_result":
+                return [self.search_result(block, path)]
+            case "tool_reference":
+                return [Text(f"Tool available: {want.text(block, 'tool_name', path)}", path)]
+            case "browser_state":
+                return [Text(_browser_state(block, path), path)]
+            case _:
+                return _listed(self._unknown(block, path))
+
+
+def _listed(part: Text | None) -> list[Text | Document | Image]:
+    return [] if part is None else [part]
+
+
+def _no_document(path: str, problem: str) -> Refused:
+    return unsupported(path, rejected(problem, "document_block"))
+
+
+def _browser_state(block: Json, path: str) -> str:
+    lines = ["Tabs:"]
+    for n, found in enumerate(want.sequence(block, "tabs", path)):
+        where = f"{path}.tabs.{n}"
+        tab = want.item(found, where)
+        active = " (active)" if want.flag(tab, "active", where) else ""
+        lines.append(f"* {' '.join(want.text(tab, key, where) for key in ('tab_id', 'title', 'url'))}{active}")
+    for n, found in enumerate(want.optional_sequence(block, "state_changes", path)):
+        lines.append(_browser_change(want.item(found, f"{path}.state_changes.{n}")))
+    return "\n".join(lines)
+
+
+def _browser_change(change: Json) -> str:
+    kind: Any = change.get("type")
+    title, members = _BROWSER_CHANGES.get(kind, (kind, ())) if isinstance(kind, str) else ("Changed", ())
+    return " ".join([title, *(str(change[key]) for key in members if isinstance(change.get(key), str | int))])

@@ -1,0 +1,260 @@
+"""Tools of a Messages request, and which of them the model shall call (docs/mapping.md 1.7)."""
+
+from typing import Any
+
+import msgspec
+
+from extproc.providers.profiles import Profile
+from extproc.translate import want
+from extproc.translate.conversation import AnyTool, HostedTool, Setting, Tool, ToolChoice, WebSearch
+from extproc.translate.dialects.messages import client_tools
+from extproc.translate.dialects.messages.client_tools import TOOLSETS, ClientTool
+from extproc.translate.dialects.messages.read_content import cache_hint
+from extproc.translate.dialects.messages.read_mcp import McpServers
+from extproc.translate.want import Json, refused
+from extproc.translate.warnings import Warnings
+
+_CUSTOM = frozenset((
+    "type", "name", "description", "input_schema", "strict", "input_examples", "cache_control", "allowed_callers",
+    "defer_loading", "eager_input_streaming",
+))  # fmt: skip
+_COMMON = ("type", "name", "cache_control", "allowed_callers", "defer_loading", "input_examples", "strict")
+_FIXED = frozenset((*_COMMON, "max_characters"))
+_COMPUTER = frozenset((*_COMMON, "display_width_px", "display_height_px", "display_number", "enable_zoom"))
+_TOOLSET = frozenset(("type", "cache_control", "configs"))
+_WEB_SEARCH = frozenset((
+    "type", "name", "allowed_domains", "user_location", "cache_control", "allowed_callers", "defer_loading", "strict",
+))  # fmt: skip
+_LOCATION = ("city", "country", "region", "timezone")
+# Claude Code keeps a place for tools that may come later; a model that may call it would.
+_PLACEHOLDER = "DeferredToolPlaceholder"
+_REFERENCES = ("tool_reference", "mcp_tool_reference", "mcp_toolset_reference", "tool_definition")
+_CHOICES = ("auto", "any", "tool", "none")
+_CHOICE = frozenset(("type", "name", "disable_parallel_tool_use"))
+NOT_AVAILABLE = (
+    "web search is not available here; use another tool to reach the web, such as WebFetch or Bash, or say that you "
+    "could not search"
+)
+_SEARCH_REQUEST = "Perform a web search for the query:"
+
+
+class _Definition:
+    """A tool of the client's, and whether it is in force at the end of the conversation."""
+
+    __slots__ = ("in_force", "members", "name", "path")
+
+    def __init__(self, found: Any, path: str) -> None:
+        self.members = want.item(found, path)
+        self.path = path
+        kind = self.members.get("type")
+        toolset = TOOLSETS.get(kind) if isinstance(kind, str) else None
+        self.name = toolset[0] if toolset else self.members.get("name")
+        self.in_force = True
+
+
+class ToolReader:
+    """Reads all tools in force. Raises Refused, also for names that are not unique."""
+
+    def __init__(self, body: Json, changes: list[tuple[Json, str]], profile: Profile, warnings: Warnings) -> None:
+        """`changes`: tools that messages add and remove, each with its path."""
+        self.tools: list[AnyTool] = []
+        self.toolset_names: dict[str, tuple[str, str]] = {}
+        """Full name of a tool -> (toolset, name)."""
+        self._body = body
+        self._profile = profile
+        self._warnings = warnings
+        self._mcp = McpServers(body, warnings)
+        self._names: set[str] = set()
+        self._hosted: set[str] = set()
+        for tool in _in_force(body, changes):
+            self._read(tool)
+        if profile.mcp:
+            self.tools += self._mcp.lone_servers()
+
+    def choice(self) -> ToolChoice | None:
+        if self._body.get("tool_choice") is None:
+            return None
+        choice = want.mapping(self._body, "tool_choice", "")
+        kind = want.one_of(want.text(choice, "type", "tool_choice"), _CHOICES, "tool_choice.type")
+        self._warnings.unknown(choice, _CHOICE, "tool_choice")
+        if kind == "tool":
+            return self._named(want.text(choice, "name", "tool_choice"))
+        return ToolChoice("required" if kind == "any" else "none" if kind == "none" else "auto", "tool_choice")
+
+    def parallel(self) -> Setting[bool] | None:
+        choice = self._body.get("tool_choice") or {}
+        off = want.flag(choice, "disable_parallel_tool_use", "tool_choice")
+        return Setting(False, "tool_choice.disable_parallel_tool_use") if off else None
+
+    def _named(self, name: str) -> ToolChoice:
+        path = "tool_choice.name"
+        if name in self._hosted:
+            return ToolChoice("required", path, hosted=name)
+        if (self._body.get("tools") or self._names) and name not in self._names:
+            raise refused(path, f"Tool '{name}' not found in provided tools")
+        return ToolChoice("required", path, name=name)
+
+    def _read(self, tool: _Definition) -> None:
+        kind = want.optional_text(tool.members, "type", tool.path)
+        if tool.name == _PLACEHOLDER and tool.members.get("defer_loading") is True:
+            return
+        if kind is None or kind == "custom":
+            self._custom(tool.members, tool.path)
+        elif kind in client_tools.FIXED:
+            self._fixed(tool, kind)
+        elif kind in client_tools.COMPUTERS:
+            self._computer(tool, kind)
+        elif kind in TOOLSETS:
+            self._toolset(tool, kind)
+        elif kind.startswith("web_search_"):
+            self._add_hosted(tool, self._web_search(tool, kind))
+        elif kind == "mcp_toolset" and self._profile.mcp:
+            self.tools += self._mcp.toolset(tool.members, tool.path) or [HostedTool(tool.path, kind)]
+        elif "input_schema" in tool.members:
+            self._warnings.add("approx", tool.path, f"tool type '{kind}' is not known")
+            self._custom(tool.members, tool.path)
+        else:
+            self._add_hosted(tool, HostedTool(tool.path, kind, _text(tool.name)))
+
+    def _claim(self, name: str) -> None:
+        if name in self._names or name in self._hosted:
+            raise refused("tools", "Tool names must be unique.")
+
+    def _custom(self, members: Json, path: str) -> str:
+        name = want.text(members, "name", path)
+        if not name:
+            raise refused(f"{path}.name", "String should have at least 1 character")
+        self._warnings.unknown(members, _CUSTOM, path)
+        tool = Tool(
+            name=name,
+            path=path,
+            description=_description(members, path),
+            parameters=want.mapping(members, "input_schema", path),
+            strict=want.flag(members, "strict", path),
+            cache=cache_hint(members),
+            schema_name="input_schema",
+        )
+        self._claim(name)
+        self._names.add(name)
+        self.tools.append(tool)
+        return name
+
+    def _add_hosted(self, tool: _Definition, hosted: WebSearch | HostedTool) -> None:
+        if isinstance(tool.name, str):
+            self._claim(tool.name)
+        self._hosted.add(hosted.name or hosted.type)
+        self.tools.append(hosted)
+
+    def _web_search(self, tool: _Definition, kind: str) -> WebSearch:
+        members, path = tool.members, tool.path
+        if not self._profile.web_search:
+            return WebSearch(path, kind, name=_text(tool.name))
+        domains = tuple(want.optional_texts(members, "allowed_domains", path))
+        location, where = want.optional_mapping(members, "user_location", path), f"{path}.user_location"
+        self._warnings.unknown(members, _WEB_SEARCH, path)
+        near = {key: want.text(location, key, where) for key in _LOCATION if location.get(key) is not None}
+        return WebSearch(path, kind, domains, near, name=_text(tool.name))
+
+    def _known(self, tool: _Definition, name: str, like: ClientTool) -> None:
+        members = {"name": name, "description": like.description, "input_schema": like.parameters()}
+        members |= {key: tool.members[key] for key in ("input_examples", "strict") if key in tool.members}
+        self._custom(members, tool.path)
+
+    def _fixed(self, tool: _Definition, kind: str) -> None:
+        name, like, is_approximate = client_tools.FIXED[kind]
+        self._warnings.unknown(tool.members, _FIXED, tool.path)
+        if is_approximate:
+            self._warnings.add("approx", tool.path)
+        self._known(tool, name, like)
+
+    def _computer(self, tool: _Definition, kind: str) -> None:
+        members, path = tool.members, tool.path
+        self._warnings.unknown(members, _COMPUTER, path)
+        width = want.integer(members, "display_width_px", path)
+        height = want.integer(members, "display_height_px", path)
+        like = client_tools.computer(kind, width, height, zoom=want.flag(members, "enable_zoom", path))
+        self._warnings.add("approx", path)
+        self._known(tool, "computer", like)
+
+    def _toolset(self, tool: _Definition, kind: str) -> None:
+        toolset, members = TOOLSETS[kind]
+        self._warnings.unknown(tool.members, _TOOLSET, tool.path)
+        configs = want.optional_mapping(tool.members, "configs", tool.path)
+        for name, like in members.items():
+            config = want.optional_mapping(configs, name, f"{tool.path}.configs")
+            if config.get("enabled") is None or want.flag(config, "enabled", f"{tool.path}.configs.{name}"):
+                full = f"{toolset}__{name}"
+                self._known(tool, full, like)
+                self.toolset_names[full] = (toolset, name)
+        self._warnings.unknown(configs, frozenset(members), f"{tool.path}.configs")
+
+
+def answer_without_search(body: Json) -> str:
+    """What a client that wants nothing but a search gets where the provider has none, else an empty string.
+
+    Claude Code's WebSearch sends such a request and hands the answer on to its model. A refusal would reach the model
+    as the text of an API error, and a provider without the tool would make results up.
+    """
+    messages = body.get("messages")
+    content = messages[0].get("content") if isinstance(messages, list) and len(messages) == 1 else None
+    blocks = [{"text": content}] if isinstance(content, str) else content
+    if not isinstance(blocks, list) or len(blocks) != 1:
+        return ""
+    return NOT_AVAILABLE if str(blocks[0].get("text", "")).startswith(_SEARCH_REQUEST) else ""
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _description(members: Json, path: str) -> str:
+    text = want.optional_text(members, "description", path) or ""
+    if examples := want.optional_sequence(members, "input_examples", path):
+        text = f"{text}\n\nExamples: {msgspec.json.encode(examples).decode()}".lstrip()
+    return text
+
+
+def _in_force(body: Json, changes: list[tuple[Json, str]]) -> list[_Definition]:
+    found = [_Definition(tool, f"tools.{n}") for n, tool in enumerate(want.optional_sequence(body, "tools", ""))]
+    if changes:
+        found += _changed(found, changes)
+    return [tool for tool in found if tool.in_force]
+
+
+def _changed(found: list[_Definition], changes: list[tuple[Json, str]]) -> list[_Definition]:
+    """Puts tools in and out of force in the order of the conversation; returns those that are defined on the way."""
+    by_name: dict[str, list[_Definition]] = {}
+    for tool in found:
+        if isinstance(tool.name, str):
+            by_name.setdefault(tool.name, []).append(tool)
+    servers = {name for tool in found if isinstance(name := tool.members.get("mcp_server_name"), str)}
+    defined = (_change(by_name, servers, block, path) for block, path in changes)
+    return [tool for tool in defined if tool is not None]
+
+
+def _change(by_name: dict[str, list[_Definition]], servers: set[str], block: Json, path: str) -> _Definition | None:
+    kind = want.one_of(want.text(block, "type", path), ("tool_addition", "tool_removal"), f"{path}.type")
+    where = f"{path}.tool"
+    tool = want.mapping(block, "tool", path)
+    reference = want.one_of(want.text(tool, "type", where), _REFERENCES, f"{where}.type")
+    if reference == "tool_definition" and kind == "tool_addition":
+        return _define(by_name, _Definition(want.mapping(tool, "definition", where), f"{where}.definition"))
+    if reference == "tool_reference":
+        name = want.text(tool, "name", where)
+        if name not in by_name:
+            raise refused(f"{where}.name", f"unknown tool '{name}'")
+        for named in by_name[name]:
+            named.in_force = kind == "tool_addition"
+    elif (server := want.text(tool, "server_name", where)) not in servers:
+        # A known server's tools are never declared here, so adding or removing one changes nothing.
+        raise refused(f"{where}.server_name", f"unknown MCP server '{server}'")
+    return None
+
+
+def _define(by_name: dict[str, list[_Definition]], tool: _Definition) -> _Definition:
+    """A definition takes the place of an earlier one of its name."""
+    if isinstance(tool.name, str):
+        for old in by_name.get(tool.name, ()):
+            old.in_force = False
+        by_name[tool.name] = [tool]
+    return tool

@@ -1,0 +1,256 @@
+"""A conversation as an Anthropic Messages request (docs/mapping.md 4, 6.5)."""
+
+import re
+from collections.abc import Iterator
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+
+from extproc.translate.conversation import Compacting, Conversation, Setting, Unmapped
+from extproc.translate.dialects.messages import enforced_schema
+from extproc.translate.dialects.messages.write_messages import MessageWriter
+from extproc.translate.dialects.messages.write_thinking import ThinkingWriter
+from extproc.translate.dialects.messages.write_tools import ToolWriter
+from extproc.translate.openai_request import ToolNames, lose_unmapped
+from extproc.translate.pair import Target
+from extproc.translate.translated import WrittenRequest
+from extproc.translate.want import Json, refused
+from extproc.translate.warnings import Warnings
+
+PATH = "/v1/messages"
+COUNTED = frozenset((
+    "messages", "system", "tools", "tool_choice", "thinking", "output_config", "cache_control", "context_management",
+    "compaction", "mcp_servers", "speed",
+))  # fmt: skip
+"""Members of a request whose tokens Anthropic counts; all others say what to do with them."""
+_OWN = frozenset(("betas", "cache_control", "output_config", "thinking"))
+"""Members of Anthropic's that OpenAI's clients send in `extra_body`: they pass unchanged and win."""
+_BETA = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", re.ASCII)
+_USER_ID_MAX = 256
+_TIERS = {
+    "auto": "auto",
+    "default": "standard_only",
+    "priority": "auto",
+    "fast": "auto",
+    "scale": "auto",
+    "on_demand": "standard_only",  # Groq's word for it
+}
+_TOP_P_WITH_BUDGET = 0.95
+_MAX_CACHE_MARKS = 4
+_SEAM = "\n"
+"""As Anthropic's own OpenAI layer joins instructions."""
+_ANY_JSON = "Respond with a single valid JSON object and nothing else."
+_BY_SCHEMA = "Respond with JSON that fulfils this JSON schema, and with nothing else:\n"
+
+
+def write_request(conversation: Conversation, target: Target, warnings: Warnings) -> WrittenRequest:
+    """Raises Refused, with the path of the fault in the client's body."""
+    return _Writer(conversation, target, warnings).write()
+
+
+def write_count_request(conversation: Conversation, target: Target, warnings: Warnings) -> WrittenRequest:
+    """The request that counts the tokens of the same conversation. Raises Refused."""
+    return _Writer(conversation, target, warnings).write_count()
+
+
+class _Writer:
+    def __init__(self, conversation: Conversation, target: Target, warnings: Warnings) -> None:
+        self._conversation = conversation
+        self._target = target
+        self._profile = target.profile
+        self._warnings = warnings
+        self._names = ToolNames(target.profile)
+        self._betas: list[str] = []
+
+    def write(self) -> WrittenRequest:
+        return self._written(PATH, self._body())
+
+    def write_count(self) -> WrittenRequest:
+        body = {name: value for name, value in self._body().items() if name in COUNTED or name == "model"}
+        return self._written(f"{PATH}/count_tokens", body)
+
+    def _written(self, path: str, body: Json) -> WrittenRequest:
+        betas = list(dict.fromkeys([*self._profile.betas, *self._betas]))
+        headers = {"anthropic-version": self._profile.anthropic_version}
+        if betas:
+            headers["anthropic-beta"] = ",".join(betas)
+        return WrittenRequest(
+            path=path,
+            body=msgspec.json.encode(body),
+            headers=headers,
+            names=self._names.originals,
+            max_tokens=body.get("max_tokens"),
+            # Claude sends text of its thinking only where it was requested, or always: then the client may read it.
+            shown="yes" if self._profile.expose_reasoning else "hidden",
+        )
+
+    def _body(self) -> Json:
+        """Members in a fixed order, so that equal requests give equal bytes."""
+        conversation, profile = self._conversation, self._profile
+        body: Json = {"model": self._target.model or conversation.model, "max_tokens": self._max_tokens()}
+        self._write_rest(body)
+        messages = MessageWriter(conversation, profile, self._names, self._warnings)
+        turns = messages.turns()
+        tools = ToolWriter(conversation, self._target, self._names, self._warnings).write(turns)
+        body |= tools.members
+        thinking = ThinkingWriter(conversation, profile, turns, self._warnings)
+        thinking.write(body, is_tool_forced=tools.is_forced)
+        format_note = self._write_format(body)
+        self._write_own(body)
+        if conversation.stop is not None:
+            body["stop_sequences"] = list(conversation.stop.value)
+        self._write_sampling(body)
+        is_thinking = thinking.is_on(body)
+        if is_thinking:
+            self._betas += thinking.bind(body)
+        body["messages"] = [turn.message(with_thinking=is_thinking) for turn in turns]
+        notes = (tools.note, format_note, profile.system_suffix)
+        _write_system(body, [block for _, block in messages.system], [note for note in notes if note])
+        _keep_last_cache_marks(body)
+        body.update(profile.extra)
+        return body
+
+    def _max_tokens(self) -> int:
+        """Anthropic requires a limit; OpenAI's clients need not name one."""
+        limit, most = self._conversation.max_tokens, self._profile.max_output_tokens
+        if limit is None:
+            default = self._profile.default_max_tokens
+            return default if most is None else min(default, most)
+        if most is not None and limit.value > most:
+            self._warnings.add("clamped", limit.path, f"Input should be less than or equal to {most}")
+            return most
+        return limit.value
+
+    def _write_rest(self, body: Json) -> None:
+        conversation = self._conversation
+        lost = [member for member in conversation.unmapped if not _is_own(member)]
+        self._write_compaction(body)
+        lose_unmapped(lost, (), self._warnings)
+        for setting in (conversation.verbosity, conversation.logprobs):
+            if setting is not None:
+                self._warnings.add("dropped", setting.path)
+        self._write_service_tier(body)
+        if conversation.user is not None:
+            body["metadata"] = {"user_id": _user_id(conversation.user.value)}
+        if conversation.shape.stream:
+            body["stream"] = True
+
+    def _write_compaction(self, body: Json) -> None:
+        wanted = self._conversation.compaction
+        if self._profile.compaction and wanted:
+            body["context_management"] = {"edits": [_compaction(each) for each in wanted]}
+        for each in () if self._profile.compaction else wanted:
+            self._warnings.add("dropped", each.path)
+
+    def _write_service_tier(self, body: Json) -> None:
+        tier = self._conversation.service_tier
+        if tier is None:
+            return
+        if tier.value == "fast" and self._profile.fast_mode:
+            body["speed"] = "fast"
+        elif tier.value in _TIERS:
+            body["service_tier"] = _TIERS[tier.value]
+        else:
+            self._warnings.add("dropped", tier.path)
+
+    def _write_format(self, body: Json) -> str:
+        """Writes `output_config.format`, or returns what the system prompt says instead."""
+        wanted = self._conversation.output_format
+        if wanted is None:
+            return ""
+        schema, path = wanted.schema, f"{wanted.path}.schema"
+        if schema and self._profile.structured_output == "json_schema" and enforced_schema.can_be(schema, path):
+            sent = {"type": "json_schema", "schema": enforced_schema.transformed(schema, path)}
+            body.setdefault("output_config", {})["format"] = sent
+            return ""
+        self._warnings.add("emulated", wanted.path, "the model cannot be held to this format")
+        return _BY_SCHEMA + msgspec.json.encode(schema).decode() if schema else _ANY_JSON
+
+    def _write_own(self, body: Json) -> None:
+        if self._profile.auto_cache:
+            body["cache_control"] = {"type": "ephemeral"}
+        for member in filter(_is_own, self._conversation.unmapped):
+            if member.name == "betas":
+                self._betas += _betas(member.value)
+            elif member.name == "output_config" and isinstance(member.value, dict):
+                body["output_config"] = {**body.get("output_config", {}), **member.value}
+            else:
+                body[member.name] = member.value
+
+    def _write_sampling(self, body: Json) -> None:
+        """Claude 4 refuses temperature beside top_p, and a budget for thinking refuses most values of all three."""
+        thinking = body.get("thinking")
+        has_budget = isinstance(thinking, dict) and thinking.get("type") == "enabled"
+        for name in ("temperature", "top_p", "top_k"):
+            setting: Setting[Any] | None = getattr(self._conversation, name)
+            if setting is None:
+                continue
+            if not self._profile.sampling or (has_budget and not _fits_budget(name, setting.value)):
+                self._warnings.add("dropped", setting.path)
+            elif name == "temperature" and setting.value > 1:
+                self._warnings.add("clamped", setting.path, "Input should be less than or equal to 1")
+                body[name] = 1
+            elif name == "top_p" and "temperature" in body:
+                problem = "temperature and top_p cannot be used together"
+                self._warnings.add("dropped", setting.path, problem)
+            else:
+                body[name] = setting.value
+
+
+def _is_own(member: Unmapped) -> bool:
+    return member.name in _OWN or member.name.startswith("anthropic_")
+
+
+def _compaction(wanted: Compacting) -> Json:
+    """https://platform.claude.com/docs/en/build-with-claude/compaction"""
+    edit: Json = {"type": "compact_20260112"}
+    if wanted.threshold is None:
+        return edit
+    return {**edit, "trigger": {"type": "input_tokens", "value": wanted.threshold}}
+
+
+def _user_id(user: str) -> str:
+    return user if len(user) <= _USER_ID_MAX else sha256(user.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _betas(found: Any) -> list[str]:
+    """Names for `anthropic-beta`. Raises Refused."""
+    if not found:
+        return []
+    if not isinstance(found, list):
+        raise refused("betas", "Input should be a valid list")
+    for n, beta in enumerate(found):
+        if not (isinstance(beta, str) and _BETA.fullmatch(beta)):
+            raise refused(f"betas.{n}", "Input should be the name of a beta")
+    return found
+
+
+def _fits_budget(name: str, value: float) -> bool:
+    if name == "temperature":
+        return value == 1
+    return name == "top_p" and _TOP_P_WITH_BUDGET <= value <= 1
+
+
+def _write_system(body: Json, blocks: list[Json], notes: list[str]) -> None:
+    blocks = [*blocks, *({"type": "text", "text": note} for note in notes)]
+    if any("cache_control" in block for block in blocks):
+        body["system"] = blocks
+    elif blocks:
+        body["system"] = _SEAM.join(block["text"] for block in blocks)
+
+
+def _keep_last_cache_marks(body: Json) -> None:
+    """Anthropic takes four marks, the one for the whole request among them."""
+    marked = [block for block in _blocks(body) if "cache_control" in block]
+    for block in marked[: max(0, len(marked) - (_MAX_CACHE_MARKS - ("cache_control" in body)))]:
+        del block["cache_control"]
+
+
+def _blocks(body: Json) -> Iterator[Json]:
+    contents = (message["content"] for message in body["messages"])
+    for holder in (body.get("tools"), body.get("system"), *contents):
+        for block in holder if isinstance(holder, list) else ():
+            yield block
+            if block.get("type") == "tool_result" and isinstance(inner := block.get("content"), list):
+                yield from inner

@@ -1,1 +1,0 @@
-"""What serves a Messages client, whichever dialect its provider speaks: its requests read, its answers written."""

@@ -1,0 +1,167 @@
+"""Content of a conversation in both of OpenAI's dialects alike (docs/mapping.md 1.4, 1.5, 6.2)."""
+
+from collections.abc import Iterable, Sequence
+
+from extproc.providers.profiles import Profile
+from extproc.translate.capability import rejected
+from extproc.translate.conversation import (
+    Base64Data,
+    CacheHint,
+    Conversation,
+    Document,
+    FileId,
+    Image,
+    PlainText,
+    SystemTurn,
+    Text,
+    ToolResult,
+    Turn,
+    UserTurn,
+    WebAddress,
+)
+from extproc.translate.media import PDF, data_url, framed_document, is_text, plain_text
+from extproc.translate.want import Json, unsupported
+from extproc.translate.warnings import Warnings
+
+SEAM = "\n\n"
+SUMMARY = "[Summary of the earlier conversation]\n"
+NO_PREFILL = "This model does not support assistant message prefill. The conversation must end with a user message."
+BREAKPOINTS = 4
+_NO_FILES = "the upstream takes no PDF documents or other files; send the text"
+_NO_URLS = "a document by URL cannot be sent on; send it as base64 or text"
+
+
+def with_placed_instructions(
+    conversation: Conversation, profile: Profile, warnings: Warnings
+) -> tuple[list[Turn], list[Text]]:
+    """The turns with instructions as the provider takes them in their midst: in place, or as a reminder of the user's;
+    and the instructions that must stand before all turns. Those at the very beginning stay turns."""
+    turns: list[Turn] = []
+    hoisted: list[Text] = []
+    is_leading = True
+    for turn in conversation.turns:
+        is_leading = is_leading and isinstance(turn, SystemTurn)
+        if not isinstance(turn, SystemTurn) or is_leading or profile.mid_system == "native":
+            _append(turns, turn, merges=profile.mid_system == "user")
+        elif profile.mid_system == "hoist":
+            if turn.if_moved != "drop":
+                warnings.add("reordered", turn.path, "instructions must come before the conversation")
+            hoisted += turn.parts
+        else:
+            reminder = f"<system-reminder>\n{joined(turn.parts)}\n</system-reminder>"
+            _append(turns, UserTurn((), (Text(reminder, turn.path),), turn.path), merges=True)
+    return turns, hoisted
+
+
+def _append(turns: list[Turn], turn: Turn, *, merges: bool) -> None:
+    last = turns[-1] if turns else None
+    if merges and isinstance(turn, UserTurn) and isinstance(last, UserTurn):
+        turns[-1] = UserTurn(last.results + turn.results, last.parts + turn.parts, last.path)
+    else:
+        turns.append(turn)
+
+
+def image_url(image: Image, profile: Profile) -> str:
+    """Raises Refused for what the provider cannot read."""
+    match image.source:
+        case Base64Data() as data:
+            return data_url(data)
+        case WebAddress(url):
+            if not profile.image_url:
+                problem = rejected("the upstream takes no image by URL; send it as base64", "image_block")
+                raise unsupported(image.path, problem)
+            return url
+        case FileId():
+            raise unsupported(image.path, "an image by its file id cannot be sent to another provider; send its data")
+
+
+def document_text(document: Document) -> str | None:
+    """A text document in words, for a provider without a place for it; None for a file of another kind."""
+    match document.source:
+        case PlainText(text):
+            return framed_document(document, text)
+        case Base64Data(media_type) as data if is_text(media_type):
+            return framed_document(document, plain_text(data, document.path))
+        case _:
+            return None
+
+
+def file_name(document: Document) -> str:
+    return document.title if document.title.lower().endswith(".pdf") else f"{document.title or 'document'}.pdf"
+
+
+def unreadable(document: Document, warnings: Warnings, *, is_attached: bool) -> str:
+    """What stands in the place of a file that the model cannot read. Raises Refused where the user has just attached
+    it. Elsewhere, as in the history or in what a tool has read, a refusal would end the session for good, since the
+    history is sent again each turn."""
+    problem = _NO_URLS if isinstance(document.source, WebAddress) else _NO_FILES
+    if is_attached:
+        raise unsupported(document.path, rejected(problem, "document_block"))
+    warnings.add("approx", document.part_path or document.path, problem)
+    what = "PDF" if isinstance(document.source, Base64Data) and document.source.media_type == PDF else "file"
+    note = f"[{what} {document.title or 'document'}: this model cannot read {what} files]"
+    return f"{document.context}\n{note}" if document.context else note
+
+
+def result_text(result: ToolResult, text: str) -> str:
+    """The text of a tool's result; a failure is said in words, since neither dialect has a member for it."""
+    return failure_text(text) if result.is_error else text
+
+
+class MovedParts:
+    """What cannot stay in the result of a tool and moves to the user message behind it."""
+
+    def __init__(self, call_id: str) -> None:
+        self.parts: list[Json] = []
+        self._call_id = call_id
+        self._counts: dict[str, int] = {}
+
+    def move(self, kind: str, part: Json, text_type: str) -> str:
+        """Returns what stands in its place."""
+        self._counts[kind] = self._counts.get(kind, 0) + 1
+        label = f"{kind} #{self._counts[kind]} of tool result {self._call_id}"
+        self.parts += [{"type": text_type, "text": f"[{label}]"}, part]
+        return f"[{label} attached in the next user message]"
+
+
+def failed_content(content: list[Json], text_type: str) -> list[Json]:
+    """The parts of a result that is more than text; that the tool failed is said by the first text."""
+    first = next((n for n, part in enumerate(content) if part["type"] == text_type), None)
+    if first is None:
+        return [{"type": text_type, "text": failure_text("")}, *content]
+    return [{**part, "text": failure_text(part["text"])} if n == first else part for n, part in enumerate(content)]
+
+
+def failure_text(text: str) -> str:
+    if not text.strip():
+        return "Error: (no details)"
+    return text if text.lower().startswith("error") else f"Error: {text}"
+
+
+def joined(parts: Iterable[Text]) -> str:
+    return SEAM.join(part.text for part in parts)
+
+
+# Marks for the prompt cache
+
+
+def cache_breakpoint(hint: CacheHint | None, profile: Profile) -> Json:
+    """OpenAI's mark for its prompt cache on a part."""
+    if hint is None or not (hint.openai or profile.map_cache_control):
+        return {}
+    return {"prompt_cache_breakpoint": {"mode": "explicit", "ttl": "12h"} if hint.long else {"mode": "explicit"}}
+
+
+def is_listed(parts: Sequence[Json], profile: Profile) -> bool:
+    """Whether texts stay a list: where one has a mark, and where another request might mark one of them, since the
+    provider's cache knows a prompt only by exactly the same parts."""
+    if profile.map_cache_control and len(parts) > 1:
+        return True
+    return any("prompt_cache_breakpoint" in part for part in parts)
+
+
+def keep_last_breakpoints(parts: Iterable[Json]) -> None:
+    """OpenAI takes four."""
+    marked = [part for part in parts if "prompt_cache_breakpoint" in part]
+    for part in marked[:-BREAKPOINTS]:
+        del part["prompt_cache_breakpoint"]

@@ -1,0 +1,1 @@
+"""Clients of a provider of their own dialect."""

@@ -1,0 +1,207 @@
+"""A Messages client of a Messages provider."""
+
+from typing import Any
+
+import msgspec
+
+from extproc.errors import Rejection
+from extproc.translate.failures import failure
+from extproc.translate.pair import Json, Outcome, Target, Usage
+from extproc.translate.same_dialect.edit import Edit, limited
+from extproc.translate.same_dialect.errors import by_type, clean, is_concealed, passing
+from extproc.translate.same_dialect.pair import SameDialectPair
+from extproc.translate.same_dialect.passed import Passed, word
+from extproc.translate.same_dialect.sealed_thinking import without_ours
+from extproc.translate.warnings import Warnings
+from extproc.wire import Dialect, untrusted
+from extproc.wire.frames import fields
+from extproc.wire.lenient import MAX_TOKENS, Undecodable, decode
+from extproc.wire.messages import error_event
+from extproc.wire.rejections import rejection_event
+
+COUNTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+
+
+class Delta(msgspec.Struct):
+    stop_reason: str | None = None
+
+
+class Message(msgspec.Struct):
+    type: str | None = None
+    model: str | None = None
+    stop_reason: str | None = None
+    usage: dict[str, Any] | None = None
+    error: Any = None
+    input_tokens: int | None = None
+    """All that a count says."""
+
+
+class Event(msgspec.Struct):
+    type: str | None = None
+    message: Message | None = None
+    delta: Delta | None = None
+    usage: dict[str, Any] | None = None
+    error: Any = None
+
+
+_event = untrusted.decoder(Event)
+_message = untrusted.decoder(Message)
+
+
+class MessagesMeter:
+    def __init__(self, asked: Passed) -> None:
+        self._profile = asked.profile
+        self._counts = asked.path.endswith("/count_tokens")
+        self.outcome = Outcome()
+        self.begun = self.counted = False
+
+    def matters(self, events: bytes) -> bool:
+        return b"message_" in events or b"error" in events
+
+    def event(self, raw: bytes) -> bytes:
+        name, data = fields(raw)
+        if not (self.matters(data) or name == b"error"):
+            return raw
+        try:
+            event = decode(data, _event)
+        except Undecodable:
+            event = Event()
+        match event.type:
+            case "error":
+                return self._failed(event.error, raw)
+            case "message_start":
+                self._start(event.message or Message())
+            case "message_delta":
+                self._delta(event)
+            case "message_stop" if self.begun:
+                self.outcome.complete = True
+            case _ if name == b"error":
+                return self._failed(event.error, raw)
+        return raw
+
+    def whole(self, body: bytes) -> None:
+        try:
+            message = decode(body, _message)
+        except Undecodable:
+            problem = "cannot be read" if body.strip() else "is empty"
+            self.outcome.failure = failure(f"the upstream's answer {problem}", "unreadable_answer")
+            return
+        if message.type == "error" or message.error is not None:
+            self.outcome.failure = by_type(message.error, self._profile)
+        elif self._counts and (count := _count(message.input_tokens)) is not None:
+            self.outcome.usage = Usage(input_tokens=count)
+            self.outcome.complete = True
+        elif message.type != "message":
+            self.outcome.failure = failure("the upstream's answer is no message", "unreadable_answer")
+        else:
+            self._start(message)
+            self._stop(message.stop_reason)
+            self.outcome.complete = True
+
+    def ended(self) -> bool:
+        """Nothing but message_stop follows a stop reason."""
+        return self.begun and bool(self.outcome.finish_reason)
+
+    def failed(self, rejection: Rejection) -> bytes:
+        return rejection_event("messages", rejection)
+
+    def _start(self, message: Message) -> None:
+        self.begun = True
+        self.outcome.model = word(message.model)
+        self._use(message.usage)
+
+    def _delta(self, event: Event) -> None:
+        self.counted = self.counted or bool(event.usage)
+        self._use(event.usage)
+        self._stop(event.delta.stop_reason if event.delta else None)
+
+    def _stop(self, reason: str | None) -> None:
+        self.outcome.finish_reason = word(reason) or self.outcome.finish_reason
+
+    def _use(self, usage: Json | None) -> None:
+        """Later counts replace earlier ones, as they do in Anthropic's SDK; null is none."""
+        if not usage:
+            return
+        counts = self.outcome.usage = self.outcome.usage or Usage()
+        for name in COUNTS:
+            if (count := _count(usage.get(name))) is not None:
+                setattr(counts, name, count)
+        details = usage.get("output_tokens_details")
+        if isinstance(details, dict) and (count := _count(details.get("thinking_tokens"))) is not None:
+            counts.thinking_tokens = count
+
+    def _failed(self, error: Any, raw: bytes) -> bytes:
+        failure = self.outcome.failure = by_type(error, self._profile)
+        if is_concealed(failure):
+            return self.failed(failure)
+        told = error if isinstance(error, dict) else {}
+        return passing(raw, error_event(word(told.get("type")) or "api_error", failure.message))
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_TOKENS else None
+
+
+def envelope(body: Json) -> bytes:
+    """An error body of Anthropic's with a clean message; empty when it is none."""
+    from_upstream = body.get("error")
+    if body.get("type") != "error" or not isinstance(from_upstream, dict):
+        return b""
+    kind, message = from_upstream.get("type"), from_upstream.get("message")
+    if not isinstance(kind, str) or not isinstance(message, str):
+        return b""
+    error = {"type": word(kind), "message": clean(message)}
+    return msgspec.json.encode({"type": "error", "error": error, "request_id": word(body.get("request_id"))})
+
+
+PATH = "/v1/messages"
+
+
+class Messages:
+    name: Dialect = "messages"
+    path = PATH
+    request_id = "request-id"
+    rate_limits = "anthropic-ratelimit-"
+
+    def change(self, edit: Edit, body: Json, to: Target, warnings: Warnings) -> Passed:
+        max_tokens = limited(edit, body, "max_tokens", to.profile.max_output_tokens, warnings)
+        _remove_ours(edit, body, warnings)
+        return Passed(
+            path=PATH,
+            body=b"",
+            headers=_headers(to),
+            stream=body.get("stream") is True,
+            model=body.get("model", ""),
+            max_tokens=max_tokens,
+            profile=to.profile,
+        )
+
+    def meter(self, asked: Passed) -> MessagesMeter:
+        return MessagesMeter(asked)
+
+    def envelope(self, body: Json) -> bytes:
+        return envelope(body)
+
+
+def _headers(to: Target) -> dict[str, str]:
+    """Betas and version belong together: by default both are the client's."""
+    sent = to.headers.get("anthropic-version") if to.profile.version_from == "client" else ""
+    headers = {"anthropic-version": sent or to.profile.anthropic_version}
+    if beta := to.headers.get("anthropic-beta"):
+        headers["anthropic-beta"] = beta
+    return headers
+
+
+def _remove_ours(edit: Edit, body: Json, warnings: Warnings) -> None:
+    left, thoughtless = without_ours(edit.get("messages"))
+    if left is None:
+        return
+    edit.set("messages", left)
+    thinking = body.get("thinking")
+    # With a budget Claude insists that an answer with tool calls begins with its thinking.
+    if thoughtless and isinstance(thinking, dict) and thinking.get("type") == "enabled":
+        warnings.add("dropped", "thinking")
+        edit.drop("thinking")
+
+
+messages_on_messages = SameDialectPair(Messages())

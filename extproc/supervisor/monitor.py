@@ -1,4 +1,4 @@
-"""What Prometheus, Kubernetes and compose ask of the supervisor by HTTP: `/metrics`, `/livez`, `/readyz`, `/status`."""
+"""The supervisor's HTTP pages for Prometheus, Kubernetes and people: `/metrics`, `/livez`, `/readyz`, `/status`."""
 
 import asyncio
 import io
@@ -35,8 +35,8 @@ class CannotListen(Exception):
 
 
 class Monitor:
-    """`front`: whether Envoy is ready, where it is ours; `workers`: whether each of them serves, by name; `status`: how
-    the configuration is doing."""
+    """`front`: checks that Envoy is ready, where the supervisor runs it; `workers`: checks that each of them serves, by
+    name; `status`: the state of the configuration."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Monitor:
         self._status = status
 
     def start(self, settings: Config, folder: Path) -> dict[str, str]:
-        """Answers from now on; gives the environment for the workers. Raises CannotListen."""
+        """Starts to listen. Returns variables for the environment of the workers. Raises CannotListen."""
         if settings.health is not None:
             _listen(settings.health, "health", self._health)
         if settings.metrics is None:
@@ -76,45 +76,45 @@ class Monitor:
         return {FOLDER: str(folder)}
 
     def leave(self) -> None:
-        """From now on nothing new is to be sent here."""
+        """Makes `/readyz` answer 503 from now on."""
         self._leaving = True
 
     def _health(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
-        """In a thread of its own: the loop may be stuck, and then this says so."""
-        ask = {"/livez": self._live, "/readyz": self._ready, "/status": self._told}.get(environ["PATH_INFO"])
+        """Answers a health check in a thread of its own, because the event loop may be stuck."""
+        ask = {"/livez": self._live, "/readyz": self._ready, "/status": self._state}.get(environ["PATH_INFO"])
         if ask is None:
             return _answer(start, "404 Not Found", {"status": "not found"})
         good, detail = self._answer(ask)
         return _answer(start, "200 OK" if good else "503 Service Unavailable", detail)
 
     def _answer(self, ask: Ask) -> tuple[bool, dict[str, Any]]:
-        """From a thread; the loop may be stuck."""
-        asked = asyncio.run_coroutine_threadsafe(ask(), self._loop)
+        """Returns what `ask` gives in the event loop, for a thread; a loop that is stuck is a failed check."""
+        future = asyncio.run_coroutine_threadsafe(ask(), self._loop)
         try:
-            return asked.result(SECONDS)
+            return future.result(SECONDS)
         except TimeoutError:
-            asked.cancel()
+            future.cancel()
             return False, {"status": "hangs"}
 
     def _ask_left_out(self) -> int:
-        """In the thread of a scrape."""
+        """Returns the number of refusals that Envoy has not logged, for the thread of a scrape."""
         if self._left_out is None:
             return 0
-        asked = asyncio.run_coroutine_threadsafe(self._left_out(), self._loop)
+        future = asyncio.run_coroutine_threadsafe(self._left_out(), self._loop)
         try:
-            return asked.result(SECONDS)
+            return future.result(SECONDS)
         except TimeoutError:
-            asked.cancel()
+            future.cancel()
             return 0
 
     async def _live(self) -> tuple[bool, dict[str, Any]]:
         return True, {"status": "live"}
 
-    async def _told(self) -> tuple[bool, dict[str, Any]]:
-        return True, self._status.told()
+    async def _state(self) -> tuple[bool, dict[str, Any]]:
+        return True, self._status.as_dict()
 
     async def _ready(self) -> tuple[bool, dict[str, Any]]:
-        """One worker is enough: Envoy sends calls only to those that serve."""
+        """Returns whether calls can be served. One worker is enough: Envoy sends calls only to those that serve."""
         found = dict(
             zip(self._checks, await asyncio.gather(*(check() for check in self._checks.values())), strict=True)
         )
@@ -136,12 +136,12 @@ def _answer(start: Start, status: str, detail: dict[str, Any]) -> Iterable[bytes
 
 
 def _forget_dead(folder: Path) -> None:
-    """Gauges of workers that ended in the middle of a call."""
+    """Removes the gauges of workers that ended during a call."""
     for path in folder.glob("gauge_live*.db"):
         pid = int(path.stem.rpartition("_")[2])
         try:
             os.kill(pid, 0)
-        except (ProcessLookupError, PermissionError):  # nobody's, or another's by now
+        except (ProcessLookupError, PermissionError):  # the process has ended, or its id belongs to another user's
             mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
 
 
@@ -149,13 +149,13 @@ class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
     def server_bind(self) -> None:
-        """Without the look-up of our own name, which may take as long as a name server likes."""
+        """Binds without looking up our own host name, which may take as long as the name server takes."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = "extproc", int(self.server_address[1])
         self.setup_environ()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Who asks may leave without waiting for the answer."""
+        """Ignores clients that leave before their answer."""
 
 
 class _Server6(_Server):
@@ -166,7 +166,7 @@ class _Quiet(WSGIRequestHandler):
     timeout = SECONDS
 
     def get_stderr(self) -> Any:
-        """Of a mistake the caller hears 500, and nobody a stack trace."""
+        """Discards tracebacks: an unhandled error is a bare 500 to the client."""
         return io.StringIO()
 
     def log_message(self, format: str, *arguments: Any) -> None:

@@ -98,9 +98,7 @@ class Gateways:
 
     def _made(self, order: Order) -> Gateway:
         files = Files({Path(path): content for path, content in order.contents.items()})
-        made = gateway.load(
-            self._path, files=files, in_flight=self._in_flight, remote=self.keys, prepare=self._prepare
-        )
+        made = gateway.load(self._path, files=files, in_flight=self._in_flight, remote=self.keys, prepare=self._prepare)
         self.keys.use(made.fetched)
         return made
 

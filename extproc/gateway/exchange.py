@@ -108,7 +108,8 @@ class Exchange:
         """The stage that it has reached at the body; gone when the request is, for an answer may take minutes."""
         self._body_deadline: float | None = None
         self._settings = settings
-        self.answer = Answer(self.call, settings)
+        self._attempt: Attempt | None = None
+        self.answer = Answer(self.call, settings, None)
         self._passed: PassedAnswer | None = None
 
     @property
@@ -182,6 +183,7 @@ class Exchange:
                 return [self._passed.on_body(event)]
             case ResponseHeaders():
                 self.phase = Phase.ANSWERING
+                self.answer = Answer(self.call, self._settings, self._attempt)
                 return self.answer.on_headers(event, now)
             case ResponseBody():
                 return self.answer.on_body(event, now)
@@ -213,7 +215,6 @@ class Exchange:
 
     def _await_body(self, call: Admitted, now: float) -> AwaitBody:
         self.phase = Phase.ADMITTED
-        self.answer = Answer(call, self._settings)
         seconds = self._settings.body_time.seconds(call.request.headers.get("content-length"))
         self._body_deadline = now + seconds
         return AwaitBody(record.of_request(call, self._settings.claims))
@@ -241,7 +242,7 @@ class Exchange:
         request, provider = call.request, call.provider
         asked = dialects.row(provider.dialects[0])
         lists = model_lists.ModelLists(call.dialect, asked.name, request.path, request.query)
-        self.answer = Answer(call, self._settings, Attempt(lists, _NOTHING_ASKED, provider, now))
+        self._attempt = Attempt(lists, _NOTHING_ASKED, provider, now)
         self.phase = Phase.SENT
         headers = {
             ":path": provider.path(request.path) + (f"?{lists.query}" if lists.query else ""),
@@ -270,8 +271,7 @@ class Exchange:
         request, provider = call.request, resolved.provider
         pair = pair_of(job, translated.dialect)
         assert pair is not None and not isinstance(pair, Rejection), "what is translated has a translator"
-        attempt = Attempt(pair, translated.without_body(), provider, now)
-        self.answer = Answer(call, self._settings, attempt)
+        self._attempt = Attempt(pair, translated.without_body(), provider, now)
         self._body = None
         self.phase = Phase.SENT
         # Our translations know no query.

@@ -9,6 +9,7 @@ answer go through a gateway without sockets, and Python reports each call of a f
 - files: the files they stand in
 - hops: from a function to another file that it calls into; what it calls there a second time is no further hop
 - returns: hops to a file that has been entered before
+- links: pairs of files of which one calls into the other; modules that everybody uses, such as validators, weigh less
 - delta: frames on the stack when the deepest function handles one text delta of the stream
 
 CHECKOUT is another working tree of this repository, also an older one; its own tests/playbook.py and tests/settings.py
@@ -45,6 +46,7 @@ class Trace:
         self.calls = 0
         self.hops: list[str] = []
         self.deepest = 0
+        self.links: set[tuple[str, str]] = set()
         self._edges: set[tuple[str, str, str]] = set()
         self._seen: set[str] = set()
 
@@ -72,6 +74,7 @@ class Trace:
         self.calls += 1
         self._seen.add(code.co_filename)
         if callers and (caller := callers[0].f_code).co_filename != code.co_filename:
+            self.links.add((caller.co_filename, code.co_filename))
             edge = caller.co_filename, caller.co_qualname, code.co_filename
             if edge not in self._edges:
                 self._edges.add(edge)
@@ -90,6 +93,7 @@ class Row(NamedTuple):
     files: int
     hops: int
     returns: int
+    links: int
     delta: int
 
 
@@ -97,7 +101,9 @@ def main(checkouts: list[str]) -> None:
     for checkout in map(Path, checkouts or [str(ROOT)]):
         rows = measured(checkout.resolve())
         print(f"{_commit(checkout)}\n")
-        print("| client | provider | calls | files | hops | returns | delta |\n|---|---|---|---|---|---|---|")
+        print(
+            "| client | provider | calls | files | hops | returns | links | delta |\n|---|---|---|---|---|---|---|---|"
+        )
         for (client, provider), row in rows.items():
             print(f"| {client} | {provider} | {' | '.join(map(str, row))} |")
         print()
@@ -156,7 +162,7 @@ models: [{{name: "*", provider: p, model: {"claude-sonnet-5" if provider == "mes
     send(playbook.response_body(before))
     with delta:
         assert send(playbook.response_body(piece)), "a delta is written at once"
-    return Row(request.calls, request.files, len(request.hops), request.returns, delta.deepest)
+    return Row(request.calls, request.files, len(request.hops), request.returns, len(request.links), delta.deepest)
 
 
 def _events(*events: Json, named: bool) -> bytes:

@@ -1,4 +1,4 @@
-"""Refusals as values: what went wrong, in one vocabulary; each dialect words them at the boundary."""
+"""Refusals as values: what went wrong, in one vocabulary. Each dialect has its own form of them at the boundary."""
 
 from enum import StrEnum
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class Kind(StrEnum):
-    """What is wrong, in Anthropic's words (https://platform.claude.com/docs/en/api/errors)."""
+    """The kind of an error, by the names of Anthropic's API (https://platform.claude.com/docs/en/api/errors)."""
 
     INVALID_REQUEST = "invalid_request_error"
     AUTHENTICATION = "authentication_error"
@@ -67,13 +67,13 @@ class Rejection(msgspec.Struct, frozen=True, kw_only=True):
     """OpenAI's `code` where the dialect has one (mapping 5.3, 5.4)."""
     detail: str = ""
     type: str = ""
-    """An upstream's own word where ours has none for it: Chat clients get it as it is (mapping 5.3)."""
+    """The provider's own type of the error, which Chat clients get unchanged (mapping 5.3)."""
     status: int = 0
     """0: the status of the kind."""
     headers: tuple[tuple[str, str], ...] = ()
     answer: str = ""
-    """A sentence for a model. A Messages client gets it instead of the refusal, as an answer that ends the turn: its
-    tool hands on what it is told."""
+    """A sentence for the model. A Messages client gets it instead of the refusal, as an answer that ends the turn, and
+    its tool passes it on to the model."""
 
     @property
     def http_status(self) -> int:
@@ -81,7 +81,7 @@ class Rejection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def invalid(path: str, problem: str, *, code: str = "invalid_value", status: int = 0) -> Rejection:
-    """The caller's own mistake, worded as Anthropic words it: `<path>: <problem>`."""
+    """Returns a 400 for a mistake of the caller, worded as Anthropic words it: `<path>: <problem>`."""
     message = f"{path}: {problem}" if path else problem
     return Rejection(
         kind=Kind.INVALID_REQUEST,
@@ -98,7 +98,7 @@ NO_BODY = invalid("", "a JSON body is required")
 
 
 def unknown_model(name: str) -> Rejection:
-    """No model of that name is to be had here."""
+    """Returns a 404 for a model that the gateway does not serve."""
     return Rejection(
         kind=Kind.NOT_FOUND,
         message=f"model: {name[:200]}",

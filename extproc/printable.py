@@ -1,4 +1,4 @@
-"""Text of a stranger's choosing, made safe to show: a terminal obeys what it is sent."""
+"""Makes text from untrusted sources safe to print: a terminal obeys control characters."""
 
 import json
 import logging
@@ -7,18 +7,18 @@ from typing import TextIO
 
 
 def printable(text: str) -> str:
-    """One line, with `?` for each character that a terminal or a reader of lines would act on: controls (C0 and C1),
-    line separators, bidirectional overrides."""
+    """Returns one line, with `?` for each character that a terminal or a reader of lines would act on: controls (C0 and
+    C1), line separators, bidirectional overrides."""
     return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
 
 
 def printable_lines(text: str) -> str:
-    """Like `printable`, for a text of several lines."""
+    """Returns several lines, each as `printable` does."""
     return "\n".join(map(printable, text.split("\n")))
 
 
 def printable_json(text: str) -> str:
-    """The same JSON, with such characters escaped."""
+    """Returns the same JSON, with such characters escaped."""
     return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)
 
 
@@ -32,7 +32,7 @@ class _Formatter(logging.Formatter):
 
 
 def log_to_stderr() -> None:
-    """Messages may quote what stands in a file."""
+    """Sends messages to standard error, printable, since they may quote a file."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter("%(levelname)s %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])

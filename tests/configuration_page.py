@@ -82,7 +82,9 @@ class Reference:
         for key, one in node["properties"].items():
             if key not in without:
                 default = "required" if key in node.get("required", ()) else _default(key, one)
-                cells = [f"`{key}`", self._kind(one), default, one.get("description") or self._described(one)]
+                text = one.get("description") or self._described(one)
+                meaning = re.sub(r"\(mapping ([\d.]+)\)", r"([mapping](mapping.md) \1)", text)
+                cells = [f"`{key}`", self._kind(one), default, meaning]
                 yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
         if without:
             yield f"| [more](#{_anchor(self._headings['ProfileKeys'])}) | | | every key of a profile |"

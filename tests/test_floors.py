@@ -49,7 +49,7 @@ BANS: list[tuple[str, Callable[[str], bool], str]] = [
     ),
     (
         r"(starlette|uvicorn)(\.|$)|extproc\.web\.(?!topics$)",
-        lambda module: unit(module) != "web",
+        lambda module: unit(module) != "web" and module != "extproc.supervisor.monitor",
         "only the web process loads a web framework",
     ),
     (r"redis(\.|$)", lambda module: unit(module) != "store", "only the store knows Redis"),

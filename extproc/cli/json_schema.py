@@ -78,7 +78,7 @@ def _profile_keys() -> Json:
     structured = properties["structured_output"]
     structured["anyOf"] = [{"enum": structured.pop("enum")}, {"type": "boolean"}]
     return {
-        "description": "What is particular about a provider's server or a model.",
+        "description": "The quirks of a provider's server or a model.",
         "type": "object",
         "properties": properties,
         "additionalProperties": False,

@@ -1,4 +1,4 @@
-"""The files that a configuration is made of, as they were when it was read."""
+"""The files of a configuration, as they were when it was read, and their digests to notice changes."""
 
 import hashlib
 import stat
@@ -6,38 +6,38 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-Looks = dict[Path, bytes]
+Digests = dict[Path, bytes]
 
 
 class Files:
-    """Each file is read once: whoever builds from it sees the same, and can tell later whether it has changed.
-    Contents may be secret; nothing here shows them."""
+    """Reads each file once, so that all parts of a configuration see the same content, and remembers its digest.
+    Contents may be secret and are never shown."""
 
     def __init__(
         self, contents: Mapping[Path, bytes] | None = None, deleted: Mapping[Path, bytes] | None = None
     ) -> None:
-        """`contents`: read already, by another process; these files are not looked at again.
-        `deleted`: what counts as the content of a file of keys that is no longer there."""
+        """`contents`: files that another process has read; they are not read again.
+        `deleted`: the content to use for a file of keys that has been deleted."""
         self.contents = dict(contents or {})
         self.key_files: dict[Path, float] = {}
-        """Files of keys, and for how many seconds their keys count after the file has been deleted."""
+        """Files of keys, with the seconds for which their keys stay in use after the file has been deleted."""
         self._deleted = deleted or {}
-        self._looks: Looks = {path: _digest(content) for path, content in self.contents.items()}
+        self._digests: Digests = {path: _digest(content) for path, content in self.contents.items()}
 
     def note(self, path: Path) -> None:
-        """The configuration names this file, whoever reads it."""
-        if path not in self._looks:
-            self._looks[path] = _look(path)
+        """Watches a file that the configuration names and that somebody else, such as Envoy, reads."""
+        if path not in self._digests:
+            self._digests[path] = _digest_of(path)
 
     def read(self, path: Path) -> bytes:
         """Raises OSError."""
-        self.note(path)  # before it is read: what changes in between is seen as a change later
+        self.note(path)  # before it is read, so that a change in between is noticed later
         if path not in self.contents:
             self.contents[path] = path.read_bytes()
         return self.contents[path]
 
     def read_keys(self, path: Path, max_stale: float) -> bytes:
-        """Like `read`, of a file whose deletion is no mistake in the configuration (see DeletedFiles)."""
+        """Like `read`, for a file of keys, which may have been deleted since (see DeletedFiles). Raises OSError."""
         self.key_files[path] = max_stale
         try:
             return self.read(path)
@@ -47,20 +47,19 @@ class Files:
             return self.contents.setdefault(path, self._deleted[path])
 
     @property
-    def looks(self) -> Looks:
-        """How each was when it was first asked for."""
-        return dict(self._looks)
+    def digests(self) -> Digests:
+        """The digest of each file when it was first read or noted."""
+        return dict(self._digests)
 
-    def look_again(self) -> Looks:
-        """How each is now. Kubernetes swaps a symbolic link above a file, editors rename over it or write in place:
-        by content all are alike, and a file that was merely touched has not changed."""
-        return {path: _look(path) for path in self._looks}
+    def current_digests(self) -> Digests:
+        """Reads all files again and returns their digests. Content counts, not time or inode: Kubernetes swaps a
+        symbolic link above a file, editors rename over it or write in place."""
+        return {path: _digest_of(path) for path in self._digests}
 
 
 class DeletedFiles:
-    """Since when files of keys have been gone. What was read of them last counts for `max_stale` seconds, then they
-    count as empty: whoever deletes a file does not mean its keys to live forever, nor every caller to be refused at
-    once when a volume is detached."""
+    """Remembers since when files of keys have been deleted. Their last content stays in use for `max_stale` seconds and
+    then counts as empty: a deleted file ends its keys, but a volume that is detached for a moment refuses no caller."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -71,18 +70,18 @@ class DeletedFiles:
         self._since = {path: self._since.get(path, self._clock()) for path in gone}
 
     def left(self, files: Files) -> dict[Path, float]:
-        """Seconds for which the keys of each file that is gone still count; not above 0: no longer."""
+        """Returns the seconds for which the keys of each deleted file stay in use; 0 or less: they have ended."""
         now = self._clock()
         return {path: since + files.key_files[path] - now for path, since in self._since.items()}
 
     def counts(self, files: Files) -> dict[Path, bytes]:
-        """What counts as the content of each file of keys, were it gone."""
+        """Returns the content to use for each file of keys if it is deleted."""
         over = {path for path, seconds in self.left(files).items() if seconds <= 0}
         return {path: b"" if path in over else files.contents[path] for path in files.key_files}
 
 
 def is_deleted(path: Path) -> bool:
-    """A file that cannot be looked at (no permission, say) is not known to be."""
+    """Returns whether a file is known to be deleted; one without permission to look is not."""
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -92,10 +91,10 @@ def is_deleted(path: Path) -> bool:
     return False
 
 
-def _look(path: Path) -> bytes:
+def _digest_of(path: Path) -> bytes:
     try:
         kind = path.stat().st_mode
-        # What is no file (a pipe, say) can be read once only, and not by us.
+        # A pipe, for instance, can be read only once, so it is not read here.
         return _digest(path.read_bytes()) if stat.S_ISREG(kind) else b""
     except OSError:
         return b""

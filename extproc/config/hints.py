@@ -1,5 +1,4 @@
-"""What a person probably meant, for messages about mistakes in the configuration. Each hint is empty where there is
-nothing to say."""
+"""Hints for messages about mistakes in the configuration: what its author probably meant. A hint may be empty."""
 
 import difflib
 import re
@@ -13,7 +12,7 @@ _YAML = (
     ("mapping values are not allowed", "a value with a colon and a blank in it needs quotes"),
     (
         "<block end>, but found '<scalar>'",
-        "a value that goes on behind its quotes needs quotes around all of it: '...'",
+        "there is text after the closing quote; put quotes around the whole value: '...'",
     ),
 )
 _QUOTED = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'")
@@ -26,29 +25,29 @@ _CEL = (
     (re.compile(r"\b(contains|startsWith|endsWith|matches)\b(?!\s*\()"), 'these are called: `x.contains("y")`'),
 )
 _UNDECLARED = re.compile(r"undeclared reference to '([^']+)'")
-_OTHERS_WORDS = {"True": "true", "False": "false", "None": "null", "len": "size", "str": "string"}
+_OTHER_LANGUAGES = {"True": "true", "False": "false", "None": "null", "len": "size", "str": "string"}
 _METHODS = ("startsWith", "endsWith", "contains", "matches", "size", "exists", "all", "filter", "map")
 
 
 def meant(name: str, known: Collection[str]) -> str:
-    """`; did you mean 'models'?`"""
+    """Returns `; did you mean 'models'?`, or nothing."""
     found = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return f"; did you mean {found[0]!r}?" if found else ""
 
 
 def for_yaml(error: Any) -> str:
-    """`error`: of PyYAML."""
-    said = f"{getattr(error, 'context', None)} {getattr(error, 'problem', None)}"
+    """Returns a hint about a mistake in YAML. `error`: a YAMLError of PyYAML."""
+    message = f"{getattr(error, 'context', None)} {getattr(error, 'problem', None)}"
     begun = getattr(error, "context_mark", None)
-    if begun is not None and "quoted scalar" in said:
+    if begun is not None and "quoted scalar" in message:
         return f"; the quote that begins in line {begun.line + 1} does not end"
-    if begun is not None and "flow " in said:
+    if begun is not None and "flow " in message:
         return f"; the bracket in line {begun.line + 1} is not closed"
-    return next((f"; {hint}" for part, hint in _YAML if part in said), "")
+    return next((f"; {hint}" for part, hint in _YAML if part in message), "")
 
 
 def for_cel(text: str, problem: str, variables: Collection[str]) -> str:
-    """`problem`: what the compiler says of `text`."""
+    """Returns a hint about a rule. `problem`: the compiler's message about `text`."""
     if match := _UNDECLARED.search(problem):
         return _for_name(match[1], variables)
     bare = _QUOTED.sub("", text)
@@ -58,8 +57,8 @@ def for_cel(text: str, problem: str, variables: Collection[str]) -> str:
 
 
 def _for_name(name: str, variables: Collection[str]) -> str:
-    if name in _OTHERS_WORDS:
-        return f"; in CEL that is `{_OTHERS_WORDS[name]}`"
+    if name in _OTHER_LANGUAGES:
+        return f"; in CEL that is `{_OTHER_LANGUAGES[name]}`"
     close = difflib.get_close_matches(name, [*variables, *_METHODS], n=1, cutoff=0.75)
     if close:
         return f"; did you mean `{close[0]}`?"

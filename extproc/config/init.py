@@ -116,7 +116,7 @@ def write(path: Path, name: str) -> None:
 
 
 def next_steps(path: Path, name: str) -> str:
-    """What a person does with the file."""
+    """Returns instructions for using the file."""
     kind = KINDS[name]
     edits = [word for word in ("RESOURCE", "DEPLOYMENT") if word in f"{kind.base_url} {kind.model}"]
     rows = [f"{path} is written: clients talk to {name}. {path.parent / 'keys'}/ holds a lab's keys to try it with."]

@@ -32,7 +32,7 @@ class Invalid(Exception):
         super().__init__("\n".join(lines))
         self.lines = lines
         self.rest = rest
-        """What is left without the faulty keys, where that is enough to look for faults of another kind."""
+        """The configuration without its faulty keys, where that is enough to look for faults of another kind."""
 
 
 class Source:
@@ -46,7 +46,7 @@ class Source:
         files: Files | None = None,
         ignored: Sequence[Where] = (),
     ) -> None:
-        """`ignored`: keys of which nothing is to be said, since they are faulty or made up."""
+        """`ignored`: keys whose faults are not reported, since they are known to be faulty or are placeholders."""
         self.path = path
         self.config = config
         self.files = files or Files()
@@ -56,12 +56,12 @@ class Source:
     def replaced(self, config: Config) -> "Source":
         return Source(self.path, config, self._lines, self.files, self._ignored)
 
-    def workers(self, wanted: int | None = None) -> int:
-        """How many processes: as many as are wanted, else as the file says, else one for each core."""
-        return wanted or self.config.workers or os.cpu_count() or 1
+    def workers(self, requested: int | None = None) -> int:
+        """Returns the number of worker processes: as requested, else as the file says, else one for each core."""
+        return requested or self.config.workers or os.cpu_count() or 1
 
     def resolve(self, path: Path) -> Path:
-        """Paths in the file are relative to the file. What is asked for here is watched for changes."""
+        """Returns the absolute path of one that is relative to the file, and watches it for changes."""
         resolved = (self.path.parent / path).absolute()
         self.files.note(resolved)
         return resolved
@@ -79,14 +79,14 @@ class Source:
         return f"{self.path}:{_line(self._lines, where)}"
 
     def explain(self, faults: list[Fault]) -> Invalid:
-        told = [fault for fault in faults if not any(fault.where[: len(key)] == key for key in self._ignored)]
+        reported = [fault for fault in faults if not any(fault.where[: len(key)] == key for key in self._ignored)]
         # A provider's fault is found once for each of its models.
-        return Invalid(list(dict.fromkeys(_place(self.path, self._lines, fault) for fault in told)))
+        return Invalid(list(dict.fromkeys(_place(self.path, self._lines, fault) for fault in reported)))
 
 
 def load(path: Path, environ: Mapping[str, str] | None = None, files: Files | None = None) -> Source:
     """Read and check the file. Raises Invalid with every fault of form at once.
-    `files`: knows afterwards what was read, also if that was in vain."""
+    `files`: holds afterwards what was read, also after a failure."""
     files = files or Files()
     lines: dict[Where, int] = {}
     faults: list[Fault] = []
@@ -117,7 +117,8 @@ def read(path: Path, files: Files, lines: dict[Where, int], faults: list[Fault],
 
 
 def _rest(path: Path, value: Any, faults: list[Fault], lines: dict[Where, int], files: Files) -> "Source | None":
-    """What is left without the faulty keys, with something in the place of those that must be there."""
+    """Returns the configuration without its faulty keys, with placeholders for required ones; None if that is no
+    configuration either."""
     faulty = [fault.where for fault in faults]
     without = _without(value, faulty)
     made_up = placeholders.fill(without)
@@ -194,7 +195,7 @@ def _place(path: Path, lines: Mapping[Where, int], fault: Fault) -> str:
 
 
 def _line(lines: Mapping[Where, int], where: Where) -> int:
-    """Its own, or that of what it stands in."""
+    """Returns the line of a key, or of the mapping that it is missing in."""
     while where and where not in lines:
         where = where[:-1]
     return lines.get(where, 1)
@@ -204,7 +205,7 @@ _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
 MAX_REPEATED = 100_000
-"""More than aliases are good for; a few aliases of aliases can stand for billions of values."""
+"""Most values that aliases may repeat. A few aliases of aliases can stand for billions of values."""
 
 
 class _TooMany(Exception):
@@ -234,7 +235,7 @@ class _Reader:
         try:
             value = self._scalars.construct_object(node)
         except (ValueError, yaml.YAMLError):
-            self._faults.append(Fault(where, "YAML makes no value of this; put it in quotes"))
+            self._faults.append(Fault(where, "YAML cannot read this value; put it in quotes"))
             return None
         return self._fill_in(value, where) if isinstance(value, str) else value
 
@@ -251,7 +252,7 @@ class _Reader:
             inner = (*where, key)
             self._lines[inner] = key_node.start_mark.line + 1
             if key in seen:
-                self._faults.append(Fault(inner, "this key stands here twice"))
+                self._faults.append(Fault(inner, "this key occurs twice"))
             seen.add(key)
             yield key, self.read(value_node, inner)
 

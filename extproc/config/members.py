@@ -41,15 +41,15 @@ _KINDS: tuple[tuple[str, Check, tuple[str, ...]], ...] = (
 
 
 def typed(members: dict[str, Any]) -> dict[str, Any]:
-    """Members that are not known here go to the provider as they are. A number may come from a variable of the
-    environment, as text. Raises ValueError."""
+    """Returns the members, with numbers that came as text from a variable of the environment. Unknown members go to the
+    provider as they are. Raises ValueError."""
     found = dict(members)
-    for wanted, check, names in _KINDS:
+    for expected, check, names in _KINDS:
         for name in names:
             if name in found and found[name] is not None:
-                found[name] = _from_variable(found[name]) if "number" in wanted else found[name]
+                found[name] = _from_variable(found[name]) if "number" in expected else found[name]
                 if not check(found[name]):
-                    raise ValueError(f"{name}: expected {wanted}")
+                    raise ValueError(f"{name}: expected {expected}")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Certificates between Envoy and a processor on TCP, and where plaintext may be spoken."""
+"""Certificates between Envoy and a processor on TCP, and where plaintext is allowed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ PAIR = "expected a certificate in PEM and the key that belongs to it"
 
 @dataclass(frozen=True)
 class ServerTls:
-    """PEM: what the processor presents, and the authorities whose clients it takes."""
+    """What the processor presents, and the authorities whose clients it accepts, in PEM."""
 
     certificate: bytes
     key: bytes = field(repr=False)
@@ -22,7 +22,7 @@ class ServerTls:
 
 
 def load(source: Source, faults: list[Fault]) -> ServerTls | None:
-    """`processor.tls` with its files; None where it is absent or has a fault."""
+    """Returns the files of `processor.tls`; None where it is absent or has a fault, which is added to `faults`."""
     settings = source.config.processor.tls
     if settings is None:
         return None
@@ -84,19 +84,20 @@ def _is_loopback(address: str) -> bool:
 
 
 def in_plaintext(source: Source, addresses: Sequence[str]) -> list[str]:
-    """Those of the processor's addresses that are plaintext beyond loopback, because the configuration allows it."""
+    """Returns the addresses beyond loopback on which the configuration allows plaintext."""
     return _exposed(addresses) if source.config.processor.insecure else []
 
 
 def check_server(source: Source, addresses: Sequence[str]) -> None:
-    """Raises config.Invalid, with what to add, where the processor would speak plaintext beyond loopback."""
+    """Raises config.Invalid, with what to add, if the processor would use plaintext beyond loopback."""
     settings = source.config.processor
     if settings.tls is None and not settings.insecure:
         _refuse(source, _exposed(addresses), [_TLS, _CLIENT])
 
 
 def check_client(source: Source, addresses: Sequence[str]) -> None:
-    """The same for an Envoy whose files are rendered here; and where it could not speak to the processor."""
+    """Raises config.Invalid if the Envoy whose files are rendered here would use plaintext beyond loopback, or has no
+    certificate although the processor requires one."""
     settings = source.config.processor
     if settings.client is not None or settings.insecure:
         return
@@ -107,7 +108,8 @@ def check_client(source: Source, addresses: Sequence[str]) -> None:
 
 
 def check_both(source: Source, addresses: Sequence[str]) -> None:
-    """`check_server` and `check_client`, where Envoy's files and the processor have the same configuration."""
+    """Does `check_server` and `check_client`, where Envoy's files and the processor have the same configuration. Raises
+    config.Invalid."""
     check_server(source, addresses)
     check_client(source, addresses)
     settings = source.config.processor
@@ -123,7 +125,9 @@ def _exposed(addresses: Sequence[str]) -> list[str]:
 def _refuse(source: Source, exposed: Sequence[str], missing: Sequence[str]) -> None:
     if not exposed:
         return
-    reached = f"{exposed[0]} can be reached by other machines, and whoever reaches it is handed the providers' keys"
+    reached = (
+        f"{exposed[0]} can be reached by other machines, and everybody who reaches it can obtain the providers' keys"
+    )
     raise Invalid(
         [
             f"{source.path}: processor: {reached}. It needs mutual TLS: add",

@@ -17,13 +17,13 @@ from pydantic import (
 
 from extproc.config import members
 from extproc.config.schema_auto_mode import AutoMode
+from extproc.config.schema_dialects import PASSTHROUGH, Dialect, Preference, Served
 from extproc.config.schema_limits import Limits
 from extproc.config.schema_records import Health, Metrics, Records, Tracing
 from extproc.config.schema_sign_in import Settings, SignIn, Store, Web
 from extproc.config.schema_telemetry import Telemetry
 from extproc.config.schema_tls import STRICT, ListenTls, Processor
 from extproc.config.schema_values import BaseUrl, Expressions, KeyUrl, Secret
-from extproc.wire import Dialect
 
 
 class _Strict(BaseModel):
@@ -34,7 +34,7 @@ class Listen(_Strict):
     """Envoy's listener for clients."""
 
     address: str = "127.0.0.1"
-    """IP address that Envoy listens on; `0.0.0.0` and `::` are all of the machine's."""
+    """IP address that Envoy listens on; `0.0.0.0` and `::` mean all addresses of the machine."""
     port: int = Field(8080, ge=0, le=65535)
     """0: any free port."""
     tls: ListenTls | None = None
@@ -53,10 +53,10 @@ class Jwks(_Strict):
     discovery: KeyUrl | None = None
     """The issuer's URL, or that of its `/.well-known/openid-configuration`."""
     refresh: float = Field(300, ge=1, le=86400)
-    """Seconds between two fetches at most; a shorter `max-age` of the answer is followed, down to 10 s."""
+    """Most seconds between two fetches. A shorter `max-age` of the answer is followed, down to 10 s."""
     max_stale: float = Field(86400, ge=0, le=30 * 86400)
-    """Seconds beyond that for which keys are used that cannot be fetched again; of a file, seconds for which its keys
-    are used after it has been deleted."""
+    """Seconds beyond `refresh` for which keys stay in use when they cannot be fetched again. For a file: seconds for
+    which its keys stay in use after it has been deleted."""
     ca_file: Path | None = None
     """Trusted roots instead of the public ones, for a private certificate authority."""
 
@@ -91,11 +91,12 @@ class Issuer(_Strict):
     algorithms: list[Algorithm] = Field(["RS256"], min_length=1)
     """Signatures that are accepted. HMAC and `none` are not supported."""
     leeway: int = Field(30, ge=0, le=600)
-    """Seconds by which clocks may differ."""
+    """Seconds by which the issuer's clock may differ from ours."""
     required_claims: list[str] = []
-    """Besides `iss`, `aud` and `exp`, which every token must have."""
+    """Claims that a token must have besides `iss`, `aud` and `exp`, which are always required."""
     token_types: list[str] = ["JWT", "at+jwt", "JOSE"]
-    """What `typ` may be where a token has one: other kinds, such as `logout+jwt`, are signed by the same keys."""
+    """Values of `typ` that are accepted, if a token has one. Other kinds, such as `logout+jwt`, are signed by the same
+    keys but do not say who calls."""
 
     @cached_property
     def media_types(self) -> frozenset[str]:
@@ -107,7 +108,7 @@ class HeaderLocation(_Strict):
     """A header that carries the credential."""
 
     header: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
-    """In lower case; its whole value is the credential."""
+    """Its name in lower case. Its whole value is the credential."""
 
 
 class CookieLocation(_Strict):
@@ -137,7 +138,7 @@ class ApiKeys(_Strict):
     file: Path
     """A YAML list of keys as SHA-256 digests, with their claims."""
     max_stale: float = Field(86400, ge=0, le=30 * 86400)
-    """Seconds for which its keys are good after the file has been deleted."""
+    """Seconds for which its keys stay in use after the file has been deleted."""
 
 
 class Certificates(_Strict):
@@ -165,12 +166,13 @@ class Authentication(_Strict):
     max_token_bytes: int = Field(16 * 1024, ge=256, le=48 * 1024)
     """A longer credential is refused unread."""
     token_cache_bytes: int = Field(16 * 1024 * 1024, ge=0)
-    """Memory of a worker for tokens that have been verified, some 10,000 of usual size. What does not fit is verified
-    again, which takes about 0.1 ms."""
+    """Memory of each worker for verified tokens; the default holds about 10,000 of usual size. Other tokens are
+    verified again with each call, which takes about 0.1 ms."""
 
 
 class Ruled(_Strict):
-    """CEL. Any deny wins; every `require` must hold; of `allow`, if there are any, one must."""
+    """Rules in CEL. One `deny` that holds refuses the call; every `require` must hold; if there are `allow` rules, one
+    of them must hold."""
 
     allow: Expressions = []
     """If there are any, one of these must be true."""
@@ -181,29 +183,30 @@ class Ruled(_Strict):
 
 
 class Timeouts(_Strict):
-    """Seconds."""
+    """Limits of time for a call to the provider, in seconds."""
 
     connect: float = Field(5, gt=0)
-    """Until a connection is established, TLS included."""
+    """Time until a connection is established, TLS included."""
     first_byte: float | None = Field(None, gt=0)
-    """Of each attempt, from the end of the request to the headers of the answer, those of 100 and 103 included; absent:
-    `idle` decides."""
+    """Time of each attempt from the end of the request to the headers of the answer, those of status 100 and 103
+    included. Absent: `idle` applies."""
     idle: float = Field(900, gt=0)
-    """Without a byte of the provider's. A plain answer of ten minutes is silent until it is there."""
+    """Time without a byte of the provider. Keep it long: an answer that is not streamed sends nothing until it is
+    complete, which can take ten minutes."""
     total: float | None = Field(None, gt=0)
-    """For the whole answer; absent: as long as it flows."""
+    """Time for the whole answer. Absent: not limited."""
 
 
 class Retries(_Strict):
-    """Before the client got a byte: where there was no connection, where it broke off before the answer, and where
-    the provider itself said with a 429, 503 or 529 when to come again. `off` is one attempt."""
+    """When a call is sent to the provider again: before the client has received a byte, if there was no connection, if
+    it broke before the answer, or if a 429, 503 or 529 says when to retry. `off` means one attempt."""
 
     attempts: int = Field(2, ge=1, le=10)
-    """In all, the first one included."""
+    """All attempts, the first one included."""
     longest_wait: int = Field(2, ge=0, le=60)
-    """Seconds: a longer `retry-after` is the client's business; 0: all are."""
+    """Longest `retry-after` that is waited for, in seconds. A longer one goes to the client; with 0 each does."""
     budget: float = Field(20, gt=0, le=100)
-    """Percent of the calls to this provider that may be repetitions, three in any case."""
+    """Percent of the calls in progress to this provider that may be retries; three are always allowed."""
 
 
 def _off(value: Any) -> Any:
@@ -212,7 +215,7 @@ def _off(value: Any) -> Any:
 
 
 class ProviderLimits(_Strict):
-    """At once; what is beyond them is refused as overloaded."""
+    """Limits at one time. Calls beyond them are refused as overloaded."""
 
     connections: int = Field(10_000, ge=1)
     """Connections to the provider."""
@@ -223,14 +226,15 @@ class ProviderLimits(_Strict):
 
 
 class Outliers(_Strict):
-    """An address of a provider's that fails is left alone for a while, as long as there are others."""
+    """Outlier detection: an address of the provider that fails gets no calls for a while, as long as there are
+    others."""
 
     failures: int = Field(5, ge=1)
-    """Failures in a row, without a success between: no connection, a connection that breaks, silence."""
+    """Failures in a row after which an address is taken out: no connection, a broken connection, or no answer."""
     pause: float = Field(30, gt=0)
-    """Seconds, the first time; longer each time."""
+    """Seconds for which it is taken out the first time; longer each time."""
     share: int = Field(50, ge=0, le=100)
-    """Percent of the addresses at most; 0: none. A single address is never left alone."""
+    """Most percent of the addresses that are taken out; 0: none. A single address never is."""
 
 
 KeyHeader = Literal["authorization", "x-api-key"]
@@ -241,30 +245,32 @@ class Provider(_Strict):
 
     dialects: list[Dialect] = Field(min_length=1)
     """The APIs that it speaks."""
+    prefer: Preference | None = None
+    """Which of `dialects` comes first where the client's own is none of them, or the model cannot do in it what is
+    asked. Those that are not named follow, in the order responses, messages, chat, any other."""
     base_url: BaseUrl
     """The address below which its paths are, with or without `/v1`."""
     api_key: Secret | None = None
     """Its key; absent: calls go out without one."""
     key_header: KeyHeader | None = None
-    """Which header carries the key: `x-api-key`, or `authorization` with `Bearer`. Else it follows from the dialect of
-    the call: `x-api-key` for Messages."""
+    """The header that carries the key: `x-api-key`, or `authorization` with `Bearer`. Absent: by the dialect of the
+    call, `x-api-key` for Messages."""
     profile: str | dict[str, Any] | None = None
-    """What is particular about its server: the name of a profile, or keys of one. Absent: chosen by the address and the
-    model."""
+    """The quirks of its server: the name of a profile, or keys of one. Absent: chosen by the address and the model."""
     version: str = Field("2023-06-01", pattern=r"^(client|\d{4}-\d{2}-\d{2})$")
-    """`anthropic-version` sent to it; `client`: the client's own, where it sent one."""
+    """The `anthropic-version` that is sent. `client`: the client's own, if it sent one."""
     ca_file: Path | None = None
     """Trusted roots instead of the system's, for a private certificate authority."""
     timeouts: Timeouts = Timeouts()
-    """How long it may take."""
+    """Limits of time."""
     retries: Annotated[Retries, BeforeValidator(_off, json_schema_input_type=Retries | Literal[False, "off"])] = (
         Retries()
     )
-    """When it is asked again."""
+    """When a call is sent to it again."""
     limits: ProviderLimits = ProviderLimits()
-    """How much it is asked at once."""
+    """Limits at one time."""
     outliers: Outliers = Outliers()
-    """When one of its addresses is left alone."""
+    """When one of its addresses gets no calls for a while."""
 
 
 Members = Annotated[dict[str, Any], AfterValidator(members.typed)]
@@ -276,13 +282,15 @@ class Model(Ruled):
     name: str
     """The name that clients ask for; `*` in it stands for any text. The first match counts."""
     aliases: list[Annotated[str, Field(pattern=r"^[^*]+$", max_length=256)]] = []
-    """Further names of it. `GET /v1/models` lists them, also those that a `*` in `name` stands for."""
+    """Further names of the model. `GET /v1/models` lists them, also those that match a `*` in `name`."""
     provider: str
     """Key of the provider that serves it."""
     model: str | None = None
     """Its name at the provider; absent: the name that the client sent."""
+    prefer: Preference | None = None
+    """As in `providers`, for this model."""
     profile: str | dict[str, Any] | None = None
-    """What is particular about the model, in addition to the provider's profile."""
+    """The quirks of the model, in addition to the provider's profile."""
     context_window: int | None = Field(None, gt=0)
     """Tokens that it takes: `GET /v1/models` says so, and `extproc claude` sets the client accordingly."""
     max_output_tokens: int | None = Field(None, gt=0)
@@ -297,28 +305,29 @@ class Route(Ruled):
     """A path, what is served there, and its own rules."""
 
     path: str = Field(pattern=r"^(/[^*?#]*\*?|\*)$")
-    """As it is, or all that begins so when it ends in `*`."""
-    serve: Literal["messages", "chat", "responses", "passthrough"]
+    """The exact path, or with `*` at its end all paths that begin so."""
+    serve: Served
     """The API at this path, or `passthrough`: to the provider as it is."""
     provider: str | None = None
-    """Who answers here: required for `passthrough`, else for models that `models` has no rule for."""
+    """The provider that answers here. Required for `passthrough`; otherwise for models that match no rule of
+    `models`."""
 
     @model_validator(mode="after")
     def _complete(self) -> "Route":
-        if self.serve == "passthrough" and self.provider is None:
+        if self.serve == PASSTHROUGH and self.provider is None:
             raise ValueError("passthrough needs a provider")
-        if self.serve != "passthrough" and self.path.endswith("*"):
+        if self.serve != PASSTHROUGH and self.path.endswith("*"):
             raise ValueError(f"{self.serve} is served at a path and below it, without `*`")
         return self
 
 
 class Streaming(_Strict):
-    """Seconds."""
+    """Streamed answers; times in seconds."""
 
     first_event_hold: float = Field(10, gt=0)
-    """How long a stream's status is held back, waiting for its first event."""
+    """How long the status of a stream is held back until its first event arrives."""
     ping_interval: float = Field(15, gt=0)
-    """After so much silence a streaming client gets a sign of life."""
+    """Time without output after which a streaming client gets a keep-alive event."""
 
 
 class Config(_Strict):
@@ -335,13 +344,13 @@ class Config(_Strict):
     routes: list[Route] = []
     """Paths besides those that are always served."""
     models_shape: Literal["client", "merged"] = "client"
-    """`merged`: `GET /v1/models` answers with the members of both dialects, whoever asks."""
+    """`merged`: `GET /v1/models` answers with the members of both dialects to every client."""
     translation: dict[str, Any] = {}
     """Profile keys for every provider and model, such as `strictness`."""
     streaming: Streaming = Streaming()
     """Streamed answers."""
     records: Records = Records()
-    """What the log has besides its usual fields."""
+    """Further fields of the log."""
     metrics: Metrics | None = None
     """Prometheus metrics; absent: none."""
     health: Health | None = None

@@ -5,7 +5,7 @@ from pydantic import BaseModel, Field
 from extproc.config.schema_tls import STRICT
 
 REFUSALS_BURST = 20
-"""So many times `limits.refusals_logged` may be logged at once."""
+"""A burst of refusals may be this many times `limits.refusals_logged`."""
 
 
 class BodyLimits(BaseModel):
@@ -29,7 +29,7 @@ class BodyLimits(BaseModel):
 
 
 class Limits(BaseModel):
-    """What is in progress at one time. Calls beyond it get 503 and `retry-after`."""
+    """Limits that protect the gateway. Calls beyond `calls` and `body_bytes` get 503 with `retry-after`."""
 
     model_config = STRICT
 
@@ -39,30 +39,30 @@ class Limits(BaseModel):
     """Bytes of bodies in one worker; a body counts from its arrival until the provider answers."""
     caller_share: float = Field(25, gt=0, le=100)
     """Percent of `calls` and `body_bytes` that one caller may have, one call and one body in any case; calls beyond
-    that get 429. Otherwise one caller could lock out all others. Callers without a credential are told apart by their
-    address. 100: no share."""
+    that get 429. Otherwise one caller could lock out all others. Callers without a credential are distinguished by
+    their address. 100: no limit for one caller."""
     body_min_rate: float = Field(8192, gt=0)
-    """Bytes a second, by which a body must be whole `body_idle_seconds` after its headers at the latest. Low enough for
-    a mobile network: 1 MB may take 158 s."""
+    """Bytes a second. A body must be complete within `body_idle_seconds` plus its size divided by this rate. Low enough
+    for a mobile network: 1 MB may take 158 s."""
     body_idle_seconds: float = Field(30, gt=0)
-    """How long a body may stop before it is complete. Keep it above 5: the processor may take that long to decide."""
+    """Longest pause in a body that is not complete. Keep it above 5: the processor may take that long to decide."""
     connections: int = Field(20_000, ge=1)
     """Client connections to one Envoy; further ones are closed."""
     idle_connection_seconds: float = Field(60, gt=0)
-    """How long a connection may be without a request; less when more than 90 % of `connections` are open. Behind a load
+    """How long a connection may have no request; less when more than 90 % of `connections` are open. Behind a load
     balancer set this above its own idle timeout, or connections close just as it uses them."""
     streams_per_connection: int = Field(100, ge=1)
     """Concurrent HTTP/2 streams of one connection."""
     early_resets: int = Field(500, ge=1)
     """HTTP/2: streams of a connection that its client may reset in their first second without having got an answer, if
-    they are more than half of all its streams; then the connection is closed. An editor that cancels completions as
-    somebody types stays below; an attack comes there within a second."""
+    they are more than half of all its streams; then the connection is closed. An editor that cancels completions while
+    somebody types stays below it; an attack exceeds it within a second."""
     memory_bytes: int = Field(1024 * 1024 * 1024, ge=128 * 1024 * 1024)
-    """Memory of one Envoy. From 30 % on new calls are refused, from 35 % on those that hold most are reset."""
+    """Memory of one Envoy. Above 30 % of it new calls are refused; above 35 % the calls that hold most are reset."""
     request_seconds: float = Field(600, gt=0)
     """How long a whole request may take to arrive."""
     refusals_logged: float = Field(10, gt=0)
     """Refusals of callers without a credential that each worker, and Envoy, writes into the log in a second; twenty
-    times as many at once. Strangers cannot fill a disk; what is left out is counted."""
+    times as many in a burst. So nobody without a credential can fill a disk; what is not logged is counted."""
     body: BodyLimits = BodyLimits()
     """What one body may hold."""

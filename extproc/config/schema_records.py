@@ -42,16 +42,16 @@ def label_of(claim: str) -> str:
 
 
 class Tracing(BaseModel):
-    """One span a call, by OTLP over HTTP."""
+    """One span for each call, sent by OTLP over HTTP."""
 
     model_config = STRICT
 
     endpoint: BaseUrl
-    """A collector, such as http://localhost:4318; `/v1/traces` below it unless it names a path of its own."""
+    """URL of a collector, such as http://localhost:4318. `/v1/traces` is added unless it has a path of its own."""
     headers: dict[str, Secret] = {}
     """Headers sent with the spans, such as the collector's key."""
     sample: float = Field(1.0, ge=0, le=1)
-    """The share of calls that are traced where the caller has not decided."""
+    """The share of calls that are traced if the caller has not decided."""
 
 
 class Records(BaseModel):

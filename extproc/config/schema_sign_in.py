@@ -48,7 +48,9 @@ class Exchange(BaseModel):
     model_config = STRICT
 
     issuer: Annotated[str, AfterValidator(_issuer)]
+    """Who signs the workloads' tokens, as in their `iss`."""
     audiences: list[str] = Field(min_length=1)
+    """One of them must be in a token's `aud`."""
     when: str = "true"
     """CEL over the workload's claims, as `jwt`."""
     claims: dict[str, Any] = {}
@@ -56,7 +58,9 @@ class Exchange(BaseModel):
     keys: KeyUrl | None = None
     """The URL of its JWKS; absent: found by discovery at the issuer."""
     ca_file: Path | None = None
+    """Trusted roots instead of the public ones, for an issuer with a private certificate authority."""
     token_ttl: int = Field(900, ge=60, le=86400)
+    """Seconds for which the gateway's token is good."""
 
     @field_validator("claims")
     @classmethod
@@ -74,12 +78,15 @@ class SignIn(BaseModel):
     public_url: Annotated[str, AfterValidator(_public_url)]
     """Where developers and browsers reach this gateway; the issuer of its tokens."""
     issuer: Annotated[str, AfterValidator(_issuer)]
+    """URL of the identity provider, as in `iss` of its tokens."""
     client_id: str = Field(min_length=1)
+    """As which the gateway is registered there."""
     client_secret: Secret | None = None
     """Absent: PKCE alone."""
     ca_file: Path | None = None
     """Trusted roots instead of the public ones, for an identity provider with a private certificate authority."""
     scopes: list[str] = ["openid", "profile", "email", "offline_access"]
+    """What the gateway asks the provider for."""
     allow: Expressions = []
     """CEL over the id_token's claims, as `jwt`; one must hold. None: everybody who can sign in."""
     claims: list[str] = ["sub", "email", "name", "groups"]
@@ -96,6 +103,7 @@ class SignIn(BaseModel):
     """Sign-ins that one address may begin in ten minutes, and codes that it may try. Behind a load balancer all
     developers have one address."""
     exchange: list[Exchange] = []
+    """Whose tokens of workloads are exchanged for the gateway's own."""
 
     @field_validator("scopes")
     @classmethod
@@ -120,6 +128,7 @@ class Settings(BaseModel):
     when: str = "true"
     """CEL over the caller's claims, as `jwt`."""
     settings: dict[str, Any]
+    """A managed-settings document of Claude Code, or a part of one."""
 
 
 class Redis(BaseModel):
@@ -128,8 +137,11 @@ class Redis(BaseModel):
     model_config = STRICT
 
     url: Annotated[str, AfterValidator(_store_url)]
+    """redis://HOST:PORT/NUMBER, or rediss:// for TLS."""
     username: str | None = None
+    """Absent: the default user."""
     password: Secret | None = None
+    """Absent: none."""
     ca_file: Path | None = None
     """Trusted roots instead of the system's."""
     prefix: str = Field("extproc:", max_length=64)

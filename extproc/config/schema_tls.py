@@ -36,33 +36,33 @@ class ListenTls(Tls):
 
 
 class ProcessorTls(Tls):
-    """What the processor presents on TCP."""
+    """The certificate that the processor presents on TCP."""
 
     client_ca: Path
-    """The authorities whose certificates it asks its peers for."""
+    """PEM file: the authorities that issue the certificates of its peers."""
 
 
 class ProcessorClient(Tls):
-    """What the Envoy that is rendered here presents to the processor."""
+    """The certificate that Envoy presents to the processor, where its files are rendered."""
 
     ca_file: Path
-    """The authorities by which it verifies the processor."""
+    """PEM file: the authorities by which Envoy verifies the processor."""
 
 
 class Processor(BaseModel):
-    """Between Envoy and a processor on TCP: mutual TLS. A Unix socket needs none of it."""
+    """Mutual TLS between Envoy and a processor on TCP. A Unix socket needs none of it."""
 
     model_config = STRICT
 
     tls: ProcessorTls | None = None
-    """On the processor's machine: what it presents, and whom it lets in."""
+    """For the processor's machine: its certificate, and the authorities of its peers."""
     client: ProcessorClient | None = None
-    """Where Envoy's files are rendered: what Envoy presents."""
+    """For the machine where Envoy's files are rendered: Envoy's certificate, and the processor's authorities."""
     insecure: bool = False
-    """Plaintext on addresses that other machines can reach."""
+    """Allows plaintext on addresses that other machines can reach."""
 
     @model_validator(mode="after")
     def _one_way(self) -> "Processor":
         if self.insecure and (self.tls is not None or self.client is not None):
-            raise ValueError("`insecure` is plaintext: it goes with neither `tls` nor `client`")
+            raise ValueError("`insecure` allows plaintext, so `tls` and `client` must be absent")
         return self

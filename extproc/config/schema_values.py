@@ -78,7 +78,7 @@ def _base_url(url: str) -> str:
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise ValueError("a base URL has no credential, query or fragment")
     if not url.isascii() or not url.isprintable() or " " in url:
-        raise ValueError("a base URL is ASCII without blanks")
+        raise ValueError("a base URL has ASCII characters only, and no blanks")
     return url.rstrip("/")
 
 

@@ -44,7 +44,7 @@ def ensure_certificates(processor: Path, envoy: Path, hosts: list[str]) -> bool:
 
 
 def _are_good(*folders: Path) -> bool:
-    """They are there, and will be good for a while."""
+    """Returns whether the files are there and valid for a month."""
     try:
         ends = [x509.load_pem_x509_certificate((folder / CERTIFICATE).read_bytes()) for folder in folders]
     except (OSError, ValueError):
@@ -94,7 +94,7 @@ def _pem(certificate: x509.Certificate) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Whole, and for the owner alone."""
+    """Writes the whole file at once, readable by its owner only."""
     partial = path.with_suffix(".partial")
     partial.unlink(missing_ok=True)
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

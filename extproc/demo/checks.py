@@ -1,4 +1,4 @@
-"""What the gateway's answers must be: each check names what differs, and nothing when all is well. Pure."""
+"""Checks of the gateway's answers. Each returns the differences, an empty list if there are none. Pure."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -33,8 +33,8 @@ Check = Callable[[Answer], list[str]]
 
 
 def expected(**pairs: tuple[object, object]) -> list[str]:
-    """Each pair is what came and what should have come."""
-    return [f"{name} is {came!r:.60}, not {wanted!r}" for name, (came, wanted) in pairs.items() if came != wanted]
+    """Returns the pairs that differ. Each pair: the actual and the expected value."""
+    return [f"{name} is {came!r:.60}, not {right!r}" for name, (came, right) in pairs.items() if came != right]
 
 
 def unauthenticated(answer: Answer) -> list[str]:
@@ -49,12 +49,12 @@ def forbidden(answer: Answer) -> list[str]:
 def _refused(answer: Answer, status: int, kind: str) -> list[str]:
     body = answer.json()
     error = body.get("error")
-    said = error.get("type") if isinstance(error, dict) else None
+    found = error.get("type") if isinstance(error, dict) else None
     named = isinstance(body.get("request_id"), str)
     return expected(
         status=(answer.status, status),
         type=(body.get("type"), "error"),
-        error_type=(said, kind),
+        error_type=(found, kind),
         request_id=(named, True),
     )
 

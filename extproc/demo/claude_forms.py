@@ -24,7 +24,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     plan: Plan
     model: str
     nonce: str
-    asked: int
+    request_bytes: int
     """Bytes of the request."""
     thinking: str = ""
     """`shown`, `omitted`, or nothing."""
@@ -33,13 +33,13 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def sign(thought: str) -> str:
-    """Only what this model has thought carries its signature; the thought travels in it, shown or not."""
+    """Returns the signature of a thought of this model. It contains the thought, whether that is shown or not."""
     raw = thought.encode()
     return MARK + base64.b64encode(hashlib.sha256(b"demo" + raw).digest() + raw).decode()
 
 
 def signed(signature: object) -> str | None:
-    """The thought behind a signature of ours."""
+    """Returns the thought in a signature of this model; None if it is not one."""
     if not isinstance(signature, str) or not signature.startswith(MARK):
         return None
     try:
@@ -50,16 +50,16 @@ def signed(signature: object) -> str | None:
 
 
 def usage(answer: Answer) -> Json:
-    """Tokens as bytes by four."""
+    """Returns token counts: bytes divided by four."""
     plan = answer.plan
     thought = len(plan.thought.encode()) // 4 if answer.thinking else 0
-    said = len(plan.text.encode()) + sum(len(call.name) + len(call.arguments.encode()) for call in plan.calls)
+    output = len(plan.text.encode()) + sum(len(call.name) + len(call.arguments.encode()) for call in plan.calls)
     return {
-        "input_tokens": max(1, answer.asked // 4),
+        "input_tokens": max(1, answer.request_bytes // 4),
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": 0,
         "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
-        "output_tokens": max(1, thought + said // 4),
+        "output_tokens": max(1, thought + output // 4),
         "output_tokens_details": {"thinking_tokens": thought},
         "service_tier": "standard",
     }
@@ -102,11 +102,11 @@ def _block_events(index: int, block: Json) -> list[bytes]:
 
 
 def _parts(block: Json) -> tuple[Json, list[Json]]:
-    """How a block begins, and what is added to it."""
+    """Returns the first form of a block and the deltas that complete it."""
     if block["type"] == "thinking":
-        said = [{"type": "thinking_delta", "thinking": piece} for piece in pieces(block["thinking"])]
+        deltas = [{"type": "thinking_delta", "thinking": piece} for piece in pieces(block["thinking"])]
         signature = {"type": "signature_delta", "signature": block["signature"]}
-        return {"type": "thinking", "thinking": "", "signature": ""}, [*said, signature]
+        return {"type": "thinking", "thinking": "", "signature": ""}, [*deltas, signature]
     if block["type"] == "text":
         cites = [{"type": "citations_delta", "citation": citation} for citation in block.get("citations", ())]
         first = {"type": "text", "text": "", **({"citations": []} if cites else {})}
@@ -120,7 +120,7 @@ def _tool_use(answer: Answer, index: int, call: Call) -> Json:
         arguments = msgspec.json.decode(call.arguments)
     except msgspec.DecodeError:
         arguments = None
-    # Claude's input is always an object; a script that wants otherwise gets it said.
+    # Claude's input is always an object; a script that has another value is answered with an error.
     given = arguments if isinstance(arguments, dict) else {"unreadable": call.arguments}
     return {"type": "tool_use", "id": f"toolu_{answer.nonce}{index}", "name": call.name, "input": given}
 

@@ -1,4 +1,4 @@
-"""A request to the demo Claude -> what goes over the wire."""
+"""Answers of the demo Claude: from a request to the bytes of its reply."""
 
 import re
 from urllib.parse import parse_qs
@@ -10,7 +10,7 @@ from extproc.demo import claude_rules as rules
 from extproc.demo.claude_view import cited, document_text, thinking, view
 from extproc.demo.http1 import Headers, Request
 from extproc.demo.plan import plan
-from extproc.demo.reply import Faults, Reply, said, spoilt, streamed, timed
+from extproc.demo.reply import Faults, Reply, message_of, spoilt, streamed, timed
 from extproc.demo.script import Fault, step
 
 MODELS = ("claude-opus-5", "claude-sonnet-5", "claude-haiku-4-5", "demo-claude")
@@ -18,7 +18,7 @@ VERSION = re.compile(r"20\d\d-\d\d-\d\d")
 
 
 class Claude:
-    """Stateless but for its faults."""
+    """The demo Claude. Stateless except for the faults that it counts."""
 
     root = ""
 
@@ -48,7 +48,8 @@ class Claude:
         return refusal(status, message, "unread")
 
     def headers(self, nonce: str, milliseconds: int) -> Headers:
-        """As Anthropic's answers carry them; a gateway passes on some and must keep the rest to itself."""
+        """Returns the headers of Anthropic's answers. A gateway passes on some of them and must hold back the
+        others."""
         limits = {"requests": (4000, 3999), "input-tokens": (2000000, 1999000), "output-tokens": (400000, 399000)}
         return [
             ("request-id", f"req_{nonce}"),
@@ -86,7 +87,7 @@ class Claude:
             plan=plan(view(body), played),
             model=body["model"],
             nonce=nonce,
-            asked=len(request.body),
+            request_bytes=len(request.body),
             thinking=thinking(body),
             cited=None if document is None else document_text(document),
         )
@@ -102,11 +103,11 @@ def refusal(status: int, message: str, nonce: str, *, code: str = "", headers: H
 def _failing(fault: Fault, nonce: str) -> Reply:
     headers: Headers = [("retry-after", fault.retry_after)] if fault.retry_after else []
     headers += [("x-should-retry", "true")] if fault.status in (429, 529) else []
-    return refusal(fault.status, said(fault), nonce, code=fault.code, headers=headers)
+    return refusal(fault.status, message_of(fault), nonce, code=fault.code, headers=headers)
 
 
 def _broken(fault: Fault) -> bytes:
-    return forms.error_event(fault.status, said(fault), code=fault.code)
+    return forms.error_event(fault.status, message_of(fault), code=fault.code)
 
 
 def _models(request: Request, nonce: str) -> Reply:
@@ -123,7 +124,7 @@ def _models(request: Request, nonce: str) -> Reply:
 
 
 def page(names: list[str], limit: int, query: dict[str, str]) -> tuple[list[str], bool]:
-    """The names after or before one, and whether there are more in that direction."""
+    """Returns the names after or before one, and whether there are more in that direction."""
     if (before := query.get("before_id")) in names:
         rest = names[: names.index(before)]
         return rest[-limit:], len(rest) > limit

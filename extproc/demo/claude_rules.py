@@ -1,4 +1,4 @@
-"""What Anthropic refuses in a Messages body, in its words, as far as a translator or a client can get it wrong."""
+"""Refuses the mistakes in a Messages body that Anthropic refuses and a translator or client can make, in its words."""
 
 import re
 from collections import Counter
@@ -40,7 +40,7 @@ REQUIRED = "Field required"
 
 
 def decode(raw: bytes, *, counting: bool = False) -> Json | str:
-    """The body, or what is wrong with it. `counting`: only tokens are asked for."""
+    """Returns the body, or a sentence about its mistake. `counting`: the request is for a token count."""
     try:
         body = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -60,8 +60,8 @@ def _shape(body: Json) -> Iterator[str]:
             yield f"{name}: Extra inputs are not permitted"
     yield from _typed("", body, TYPES)
     yield from (f"tools.{at}: Input should be an object" for at, tool in _others(body.get("tools")))
-    wanted = (body.get("output_config") or {}).get("format") or {}
-    if not isinstance(wanted, dict) or not usable(wanted.get("schema") or {}):
+    output_format = (body.get("output_config") or {}).get("format") or {}
+    if not isinstance(output_format, dict) or not usable(output_format.get("schema") or {}):
         yield "output_config.format: JSON schema is invalid"
     if not isinstance(body.get("model"), str):
         yield f"model: {'Input should be a valid string' if 'model' in body else REQUIRED}"
@@ -74,14 +74,14 @@ def _shape(body: Json) -> Iterator[str]:
 
 
 def _typed(path: str, found: Json, types: dict[str, type | tuple[type, ...]]) -> Iterator[str]:
-    for name, wanted in types.items():
-        if found.get(name) is not None and not isinstance(found[name], wanted):
-            names = [one.__name__ for one in (wanted if isinstance(wanted, tuple) else (wanted,))]
+    for name, expected in types.items():
+        if found.get(name) is not None and not isinstance(found[name], expected):
+            names = [one.__name__ for one in (expected if isinstance(expected, tuple) else (expected,))]
             yield f"{path}{name}: Input should be a valid {' or '.join(names)}"
 
 
 def _others(found: Any) -> Iterator[tuple[int, Any]]:
-    """What is no object in a list of objects."""
+    """Yields the items of a list of objects that are not objects, with their index."""
     for at, item in enumerate(found if isinstance(found, list) else []):
         if not isinstance(item, dict):
             yield at, item
@@ -189,7 +189,7 @@ def _ids(message: Json, kind: str, member: str) -> list[str]:
 
 
 def _pairs(body: Json) -> Iterator[str]:
-    """Every call is answered by the next message, and nothing else is."""
+    """Yields mistakes: a call without a result in the next message, or a result without a call."""
     turns = [(at, message) for at, message in enumerate(body["messages"]) if message["role"] != "system"]
     waiting: list[str] = []
     for at, message in turns:
@@ -218,7 +218,7 @@ def _unanswered(at: int, ids: list[str]) -> str:
 
 
 def _begins_with_thinking(body: Json) -> Iterator[str]:
-    """With a budget, the calls that are being answered come after their thinking."""
+    """Yields mistakes: with a thinking budget, a turn whose calls are answered must begin with its thinking."""
     if (body.get("thinking") or {}).get("type") != "enabled":
         return
     turns = list(enumerate(body["messages"]))

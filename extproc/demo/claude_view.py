@@ -1,4 +1,4 @@
-"""A Messages request as the plan sees requests (`plan.py`): turns, tools and formats in Chat's words."""
+"""Converts a Messages request to the form that `plan.py` reads: turns, tools and formats as in Chat Completions."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
 
 def view(body: Json) -> Json:
-    wanted = (body.get("output_config") or {}).get("format") or {}
-    schema = {"schema": wanted.get("schema")}
+    output_format = (body.get("output_config") or {}).get("format") or {}
+    schema = {"schema": output_format.get("schema")}
     return {
         "model": body["model"],
         "messages": [turn for message in body["messages"] for turn in _turns(message)],
         "tools": [_function(tool) for tool in body.get("tools") or [] if "input_schema" in tool],
         "tool_choice": _choice(body.get("tool_choice") or {"type": "auto"}),
-        "response_format": {"type": "json_schema", "json_schema": schema} if wanted else {},
+        "response_format": {"type": "json_schema", "json_schema": schema} if output_format else {},
     }
 
 
@@ -47,14 +47,14 @@ def _choice(choice: Json) -> Any:
 
 
 def cited(body: Json) -> Json | None:
-    """The first document that wants to be cited."""
+    """Returns the first document with citations enabled."""
     blocks = [b for m in body["messages"] if isinstance(m["content"], list) for b in m["content"]]
     return next((block for block in blocks if block["type"] == "document" and _wants_citations(block)), None)
 
 
 def _wants_citations(document: Json) -> bool:
-    wanted = document.get("citations")
-    return isinstance(wanted, dict) and wanted.get("enabled") is True
+    citations = document.get("citations")
+    return isinstance(citations, dict) and citations.get("enabled") is True
 
 
 def document_text(document: Json) -> str:
@@ -63,13 +63,13 @@ def document_text(document: Json) -> str:
 
 
 def thinking(body: Json) -> str:
-    """`shown`, `omitted`, or nothing."""
-    wanted = body.get("thinking") or {}
-    if wanted.get("type") not in ("enabled", "adaptive"):
+    """Returns whether thinking is to be `shown` or `omitted`; an empty string without thinking."""
+    setting = body.get("thinking") or {}
+    if setting.get("type") not in ("enabled", "adaptive"):
         return ""
-    return "omitted" if wanted.get("display") == "omitted" else "shown"
+    return "omitted" if setting.get("display") == "omitted" else "shown"
 
 
 def size(body: Json) -> int:
-    """Bytes of a request."""
+    """Returns the bytes of a request."""
     return len(msgspec.json.encode(body))

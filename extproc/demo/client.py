@@ -1,4 +1,4 @@
-"""What `make demo` shows: three calls and a streamed tool call to a running gateway, each with its reason."""
+"""`make demo`: three calls and a streamed tool call to a running gateway, each explained."""
 
 import http.client
 from pathlib import Path
@@ -18,14 +18,14 @@ WEATHER = {
     "description": "Current weather of a city",
     "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
 }
-# A real model is held to the tool by tool_choice; the demo model follows the directive.
+# A real model has to call the tool because of tool_choice; the demo model follows the directive.
 QUESTION = 'What is the weather in Zurich?\n\ndemo: call get_weather {"city": "Zurich"}'
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     team: str | None
-    """Whose token goes along; None: no token."""
+    """Team of the token that is sent; None: no token."""
     body: dict[str, Any]
     check: checks.Check
     why: str
@@ -73,7 +73,7 @@ def cases(model: str) -> list[Case]:
 
 
 def run(base_url: str, keys_folder: Path, out: TextIO, *, model: str = MODEL) -> int:
-    """0: all as expected. 1: something differs, or nobody answers; `out` says which."""
+    """Returns the exit status: 0 if all is as expected, 1 if something differs or the gateway does not answer."""
     idp.ensure_keys(keys_folder)
     failed = []
     for number, case in enumerate(cases(model), 1):

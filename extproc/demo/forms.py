@@ -17,18 +17,18 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     plan: Plan
     model: str
     nonce: str
-    """Ids are unique across turns, as clients need it."""
+    """Makes ids unique across turns, which clients require."""
     created: int
-    asked: int
+    request_bytes: int
     """Bytes of the request."""
 
 
 def usage(answer: Answer) -> Json:
-    """Tokens as bytes by four."""
+    """Returns token counts: bytes divided by four."""
     plan = answer.plan
     thought = len(plan.thought.encode()) // 4
-    said = len(plan.text.encode()) + sum(len(call.name) + len(call.arguments.encode()) for call in plan.calls)
-    prompt, completion = max(1, answer.asked // 4), max(1, thought + said // 4)
+    output = len(plan.text.encode()) + sum(len(call.name) + len(call.arguments.encode()) for call in plan.calls)
+    prompt, completion = max(1, answer.request_bytes // 4), max(1, thought + output // 4)
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
@@ -50,7 +50,7 @@ def whole(answer: Answer) -> bytes:
 
 
 def frames(answer: Answer, *, include_usage: bool) -> list[bytes]:
-    """SSE frames, the last is `[DONE]`."""
+    """Returns SSE frames; the last is `[DONE]`."""
     deltas: list[Json] = [{"role": "assistant", "content": "", "refusal": None}]
     deltas += [{"reasoning_content": piece} for piece in pieces(answer.plan.thought)]
     deltas += [{"content": piece} for piece in pieces(answer.plan.text)]
@@ -67,7 +67,7 @@ def frames(answer: Answer, *, include_usage: bool) -> list[bytes]:
 
 
 def half(frames: list[bytes]) -> list[bytes]:
-    """A stream cut short: the beginning, and neither finish_reason nor `[DONE]`."""
+    """Returns the beginning of a stream, without finish_reason and `[DONE]`."""
     return frames[: max(1, (len(frames) - 1) // 2)]
 
 

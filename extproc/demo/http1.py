@@ -40,7 +40,7 @@ def _header(headers: Headers, name: str) -> str:
 
 
 async def read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Request | None:
-    """None: the client is done with this connection."""
+    """Returns the next request; None if the client has closed the connection."""
     try:
         head = await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError:

@@ -1,4 +1,4 @@
-"""What the demo model answers: the step of the script, or something short and friendly."""
+"""Decides what the demo model answers: the step of the script, or a short friendly sentence."""
 
 import re
 from typing import Any
@@ -37,7 +37,7 @@ def plan(body: dict[str, Any], step: Step | None) -> Plan:
 
 
 def declared(body: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Callable functions by name."""
+    """Returns the functions that may be called, by name."""
     if body.get("tool_choice") == "none":
         return {}
     functions = [tool["function"] for tool in body.get("tools") or [] if tool.get("type") == "function"]
@@ -47,11 +47,11 @@ def declared(body: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def default_text(model: str, messages: list[Message]) -> str:
     if result := last_result(messages):
         return f"Tool result: {result[:500]}"
-    asked = next((text_of(m.get("content")) for m in reversed(messages) if m["role"] == "user"), "")
-    if "<severity>N</severity>" in asked:
-        grade = SEVERITY.search(asked)
+    prompt = next((text_of(m.get("content")) for m in reversed(messages) if m["role"] == "user"), "")
+    if "<severity>N</severity>" in prompt:
+        grade = SEVERITY.search(prompt)
         return f"<severity>{grade[1] if grade else 1}</severity>"
-    own = REMINDER.sub("", asked).strip()
+    own = REMINDER.sub("", prompt).strip()
     quoted = f' You wrote: "{own[-200:]}"' if own else ""
     return f"Hello from the demo model, called as {model}.{quoted}"
 
@@ -71,7 +71,7 @@ def last_result(messages: list[Message]) -> str:
 
 
 def _forced(body: dict[str, Any]) -> tuple[Call, ...]:
-    """A client may insist on a tool; a model then fills in the blanks."""
+    """Returns the call that a forced tool choice demands, with example arguments."""
     choice, functions = body.get("tool_choice"), declared(body)
     if isinstance(choice, dict):
         function = functions.get(str((choice.get("function") or {}).get("name")))
@@ -84,13 +84,13 @@ def _forced(body: dict[str, Any]) -> tuple[Call, ...]:
 
 
 def _formatted(body: dict[str, Any], text: str) -> str:
-    """Text that fits `response_format`: a script's own when it is JSON, else an example of the schema."""
-    wanted = body.get("response_format") or {}
-    if wanted.get("type") not in ("json_schema", "json_object") or not text:
+    """Returns text that fits `response_format`: the script's own if it is JSON, else an example of the schema."""
+    response_format = body.get("response_format") or {}
+    if response_format.get("type") not in ("json_schema", "json_object") or not text:
         return text
     try:
         msgspec.json.decode(text)
     except msgspec.DecodeError:
-        schema = (wanted.get("json_schema") or {}).get("schema") or {"type": "object"}
+        schema = (response_format.get("json_schema") or {}).get("schema") or {"type": "object"}
         return msgspec.json.encode(example(schema)).decode()
     return text

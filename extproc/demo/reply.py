@@ -1,4 +1,4 @@
-"""A request to the demo model -> what goes over the wire, in which pieces, and how it ends. Pure but for the count."""
+"""Answers of the demo model: from a request to the pieces of its reply and how they end. Pure except for a count."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -30,13 +30,13 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Faults:
-    """How often each fault of a script has struck, by its line, for `times=K`."""
+    """Counts how often each fault of a script has occurred, by its line, for `times=K`."""
 
     def __init__(self) -> None:
         self.struck: Counter[str] = Counter()
 
     def next(self, played: Step | None) -> Fault | None:
-        """The first fault that is not used up."""
+        """Returns the first fault that has not occurred as often as it shall, or None."""
         for fault in played.faults if played else ():
             if fault.times is None or self.struck[fault.line] < fault.times:
                 self.struck[fault.line] += 1
@@ -45,7 +45,7 @@ class Faults:
 
 
 class Model:
-    """Stateless but for its faults."""
+    """The demo model. Stateless except for the faults that it counts."""
 
     root = "/v1"
 
@@ -57,7 +57,7 @@ class Model:
         return refusal(status, message)
 
     def headers(self, nonce: str, milliseconds: int) -> Headers:
-        """As OpenAI's answers carry them; a gateway passes on some and must keep the rest to itself."""
+        """Returns the headers of OpenAI's answers. A gateway passes on some of them and must hold back the others."""
         return [
             ("x-request-id", f"req_{nonce}"),
             ("openai-organization", "demo"),
@@ -87,7 +87,7 @@ class Model:
             return refusal(400, body.message, param=body.param, code=body.code)
         played = step(body["messages"])
         answer = forms.Answer(
-            plan=plan(body, played), model=body["model"], nonce=nonce, created=now, asked=len(request.body)
+            plan=plan(body, played), model=body["model"], nonce=nonce, created=now, request_bytes=len(request.body)
         )
         stream = body.get("stream") is True
         fault = self.faults.next(played)
@@ -107,7 +107,7 @@ def timed(reply: Reply, played: Step | None) -> Reply:
 
 
 def spoilt(reply: Reply, fault: Fault, failing: Callable[[Fault], Reply], broken: Callable[[Fault], bytes]) -> Reply:
-    """`failing`: the dialect's error answer; `broken`: its error within a stream."""
+    """Returns the reply with a fault in it. `failing`: the dialect's error answer; `broken`: its error in a stream."""
     if fault.kind == "fail" or (fault.kind == "break" and not reply.chunked):
         return failing(fault)
     if fault.kind == "html":
@@ -118,17 +118,17 @@ def spoilt(reply: Reply, fault: Fault, failing: Callable[[Fault], Reply], broken
     return msgspec.structs.replace(reply, pieces=tuple(half), chunked=True, cut=fault.kind == "reset")
 
 
-def said(fault: Fault) -> str:
+def message_of(fault: Fault) -> str:
     return fault.message or f"The demo model fails with {fault.status}, as the script says."
 
 
 def failing(fault: Fault) -> Reply:
     headers: Headers = [("retry-after", fault.retry_after)] if fault.retry_after else []
-    return refusal(fault.status, said(fault), code=fault.code or forms.CODES.get(fault.status), headers=headers)
+    return refusal(fault.status, message_of(fault), code=fault.code or forms.CODES.get(fault.status), headers=headers)
 
 
 def broken(fault: Fault) -> bytes:
-    error = forms.error(fault.status, said(fault), code=fault.code or forms.CODES.get(fault.status))
+    error = forms.error(fault.status, message_of(fault), code=fault.code or forms.CODES.get(fault.status))
     return b"data: %s\n\n" % error
 
 

@@ -1,4 +1,4 @@
-"""What OpenAI refuses in a Chat Completions body, as far as a translator can get it wrong."""
+"""Refuses the mistakes in a Chat Completions body that OpenAI refuses and a translator can make."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -28,7 +28,7 @@ FOREIGN = frozenset(
 )
 """Members of Anthropic's dialect. Others that OpenAI does not know pass: engines add their own."""
 DEEPSEEK_THINKING = ({"type": "enabled"}, {"type": "disabled"})
-"""DeepSeek's member of that name knows no budget."""
+"""DeepSeek's member of that name has no budget."""
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -102,7 +102,7 @@ def _not_one_of(path: str, value: object, allowed: Iterable[str]) -> Problem:
 
 
 def _pairs(body: dict[str, Any]) -> Iterator[Problem]:
-    """Every call is answered right behind the message that made it, and nothing else is."""
+    """Yields mistakes: a call without a result right after its message, or a result without a call."""
     waiting: set[str] = set()
     for index, message in enumerate(body["messages"]):
         path = f"messages[{index}]"

@@ -27,10 +27,10 @@ class Fault(msgspec.Struct, frozen=True):
 
     kind: str
     line: str
-    """As written; `times` is counted by it."""
+    """The line as written, by which `times` is counted."""
     status: int = 0
     times: int | None = None
-    """How many requests it hits; None: all."""
+    """Number of requests that it affects; None: all."""
     retry_after: str = ""
     code: str = ""
     message: str = ""
@@ -47,7 +47,7 @@ class Step(msgspec.Struct):
 
 
 def text_of(content: object) -> str:
-    """Text of a message's content; other parts show as `[type]`, as `[image_url]`."""
+    """Returns the text of a message's content, with `[type]` for other parts, such as `[image_url]`."""
     if isinstance(content, str):
         return content
     parts = content if isinstance(content, list) else []
@@ -59,7 +59,7 @@ def _part(part: Message) -> str:
 
 
 def step(messages: Sequence[Message]) -> Step | None:
-    """The step to play now; None: there is no script, or it is over."""
+    """Returns the step to play now; None if there is no script, or if it is over."""
     played = 0
     for message in reversed(messages):
         if message.get("role") == "assistant":

@@ -1,4 +1,4 @@
-"""What the demo models share: an HTTP server on loopback, the record of its requests, a command line."""
+"""Common parts of the demo models: an HTTP server on loopback, the record of its requests, a command line."""
 
 import argparse
 import asyncio
@@ -24,7 +24,7 @@ Announce = Callable[[str], None]
 
 
 class Model(Protocol):
-    """A dialect: what it answers, and the headers its vendor sends with everything."""
+    """A dialect of the demo models: its answers, and the headers that its vendor sends with each."""
 
     root: str
     """Path of its base URL."""
@@ -37,14 +37,14 @@ class Model(Protocol):
 class Server:
     def __init__(self, model: Model, *, record: Path | None = None) -> None:
         self.model = model
-        # Unbuffered: a request is on file before its answer is on its way. It holds credentials.
+        # Unbuffered, so that a request is in the file before its answer is sent. The file holds credentials.
         self.record = None if record is None else os.open(record, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self.connections: set[asyncio.Task[None]] = set()
         self.answering: set[asyncio.Task[None]] = set()
         self.leaving = False
 
     async def run(self, host: str, port: int, announce: Announce, stop: asyncio.Event, grace: float = 0) -> None:
-        """`grace`: so many seconds has an answer that runs when it is told to stop."""
+        """Serves until `stop`. `grace`: seconds that answers in progress then have to end."""
         server = await asyncio.start_server(self.accept, host, port, limit=http1.HEAD_LIMIT, backlog=1024)
         address, bound = server.sockets[0].getsockname()[:2]
         announce(f"http://{address}:{bound}{self.model.root}")
@@ -69,7 +69,7 @@ class Server:
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # the client left
         except asyncio.CancelledError:
-            writer.transport.abort()  # the server stops; unread answers must not keep it
+            writer.transport.abort()  # the server stops, and unread answers must not delay it
         finally:
             self.connections.discard(task)
             self.answering.discard(task)
@@ -80,7 +80,7 @@ class Server:
     async def exchange(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, task: asyncio.Task[None]
     ) -> bool:
-        """Whether the connection can carry another one."""
+        """Returns whether the connection can carry another request."""
         began, nonce = time.time(), uuid.uuid4().hex[:24]
         try:
             request = await http1.read_request(reader, writer)
@@ -184,14 +184,15 @@ def running(model: Model, *, record: Path | None = None, host: str = "127.0.0.1"
 
 
 def write_whole(path: Path, text: str) -> None:
-    """A reader sees all of it or nothing."""
+    """Writes a file so that a reader sees all of it or nothing."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     partial.write_text(text)
     partial.replace(path)
 
 
 def main(make: Callable[[str], Model], prog: str, description: str, argv: Sequence[str] | None) -> int:
-    """The provider's key comes from DEMO_MODEL_KEY; without it any will do."""
+    """Runs a demo model by its command line. DEMO_MODEL_KEY holds the key that it requires; without it any is
+    accepted."""
     parser = argparse.ArgumentParser(prog=prog, description=description)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0: any free one")

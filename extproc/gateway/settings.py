@@ -1,14 +1,14 @@
-"""What an exchange needs of the configuration."""
+"""The part of the configuration that an exchange needs."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class BodyTime:
-    """How long a request's body may take to arrive."""
+    """The time that a request's body may take to arrive."""
 
     idle: float
-    """Seconds without a byte; a body may take as long, and longer for its size."""
+    """Seconds without a byte. A body may take this long, and longer by its size."""
     min_rate: float
     """Bytes a second."""
     largest: int

@@ -1,4 +1,4 @@
-"""What the configuration sets in clients' bodies for one model."""
+"""The members that the configuration sets in requests for one model."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,13 +10,13 @@ Json = dict[str, Any]
 
 class ModelSettings(msgspec.Struct, frozen=True):
     defaults: Json = {}
-    """Members that a client which did not name them is given."""
+    """Members that are set where the client has not set them."""
     overrides: Json = {}
     limits: tuple[str, ...] = ()
-    """What `max_tokens` of the configuration is to clients; the first where one names none."""
+    """The dialect's names for `max_tokens`; the first is used if the client names none."""
 
     def for_body(self, sent: Mapping[str, Any]) -> Json:
-        """The members that are set in this body."""
+        """Returns the members to set in this body."""
         defaults = _spelled(self.defaults, self.limits, sent)
         absent = {name: value for name, value in defaults.items() if name not in sent}
         return absent | _spelled(self.overrides, self.limits, sent)

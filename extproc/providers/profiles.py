@@ -17,11 +17,12 @@ UnknownMembers = Literal["pass", "drop", "refuse"]
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Every rule that says "if the profile supports" reads one of these."""
+    """The quirks of a provider's server or a model. Rules of translation read these keys (mapping 0.2)."""
 
     name: str = "custom"
     dialect: Dialect | None = None
-    """Spoken with the model where the client's own is not to be had, also when the provider does not list it."""
+    """The dialect to use with this model where the client's own is not available, also if the provider does not list
+    it."""
 
     # limits and parameters
     max_tokens_field: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
@@ -37,21 +38,21 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     stop: bool = True
     """Stop sequences are accepted."""
     stop_max: int = 4
-    """How many of them."""
+    """Most stop sequences that are accepted."""
     local_stop: bool = False
-    """Search the answer's text for stop sequences ourselves."""
+    """Find stop sequences in the answer's text here instead of sending them."""
     top_k: bool = False
     """`top_k` is accepted."""
     stream_usage: bool = True
     """`stream_options.include_usage` is accepted."""
     meter_usage: bool = True
-    """Ask for a stream's usage also where a Chat client did not, and keep its chunk from the client."""
+    """Ask for the usage of a stream even if a Chat client did not, and leave the chunk with it out of the answer."""
     stream_obfuscation_off: bool = False
-    """Send stream_options.include_obfuscation=false (OpenAI proper)."""
+    """Send `stream_options.include_obfuscation: false` (OpenAI's own API)."""
     service_tier: bool = True
     """`service_tier` is accepted."""
     verbosity: bool = False
-    """The Chat dialect's `verbosity` is known."""
+    """`verbosity` of Chat Completions is accepted."""
     user_field: Literal["safety_identifier", "user", "none"] = "safety_identifier"
     """The member that carries a Messages client's `metadata.user_id`."""
     geos: tuple[str, ...] = ()
@@ -59,9 +60,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     extra: dict[str, Any] = {}
     """Fixed members merged into the request."""
     unknown_members: UnknownMembers = "drop"
-    """Top-level members of a client of the provider's own dialect that are neither the dialect's nor an extension of a
-    well-known server (wire/members.py). Rules do not see what they bring, so by default they are left out, with a
-    warning, as they are where a request is translated. Those that name another model or address never pass."""
+    """What becomes of unknown top-level members of a request that passes in its own dialect. Rules do not see their
+    content, so by default they are left out with a warning. Members that name another model or address never pass."""
 
     # messages
     system_role: Literal["system", "developer"] = "system"
@@ -80,7 +80,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     map_cache_control: bool = False
     """`cache_control` becomes OpenAI's cache breakpoints."""
     prompt_cache_key: Literal["none", "session"] = "none"
-    """`session`: prompt_cache_key from the client's x-claude-code-session-id header."""
+    """`session`: `prompt_cache_key` is taken from Claude Code's header `x-claude-code-session-id`."""
     image_url: bool = True
     """Images by URL are accepted; otherwise only those that the request contains."""
     files: bool = False
@@ -94,7 +94,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     tool_choice_any: Literal["required", "any"] = "required"
     """The word for a choice of any tool; Mistral's is `any`."""
     forced_tool_choice: bool = True
-    """False (Fable 5.1 and later): the model is asked in the system prompt, since a forced choice is refused."""
+    """false: the model refuses a forced choice (Fable 5.1 and later), so the system prompt names the tool instead."""
     parallel_tool_calls: bool = True
     """`parallel_tool_calls` is accepted."""
     tool_name_max: int = 64
@@ -112,9 +112,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     adaptive_effort: Effort | None = "medium"
     """The effort for a client that leaves it to the model (`thinking: {type: adaptive}`)."""
     responses_efforts: tuple[Effort, ...] = ()
-    """Further ones, which only the Responses API takes."""
+    """Further efforts, which only the Responses API accepts."""
     chat_tools: bool = True
-    """Chat Completions takes function tools of this model (gpt-6-astra: only the Responses API does)."""
+    """Function tools are accepted on Chat Completions (for gpt-6-astra only on the Responses API)."""
     chat_tools_force_effort_none: bool = False
     """With tools on Chat Completions the only effort is `none` (gpt-5.4 and gpt-5.5)."""
     reasoning_style: Literal["effort", "openrouter", "deepseek", "template"] = "effort"
@@ -151,48 +151,49 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     filter_as_refusal: bool = False
     """A provider's content filter ends the answer with `refusal`, instead of a 400."""
     hide_upstream_auth: bool = False
-    """The provider's credential is the gateway's own: its 401 is a 500 to the client, who can do nothing about it."""
+    """A 401 of the provider becomes a 500: the refused key is the gateway's, and the client can do nothing about it."""
     max_event_bytes: int = 16 * 1024 * 1024
     """Bytes of one event of a stream; beyond that the answer is an error."""
     ping: Literal["ping", "delta"] = "ping"
-    """`delta`: an empty delta of the open block; Claude Code up to 2.1.197 counts no ping as a sign of life."""
+    """The keep-alive event. `delta`: an empty delta of the open block, for Claude Code up to 2.1.197, which ignores
+    pings."""
 
     # Messages upstreams
     version_from: Literal["profile", "client"] = "client"
-    """Whose `anthropic-version` is sent when a Messages client names one."""
+    """The `anthropic-version` that is sent if a Messages client names one: the client's or the profile's."""
 
     # Anthropic upstreams (mapping 4)
     anthropic_version: str = "2023-06-01"
     """`anthropic-version` that is sent."""
     betas: tuple[str, ...] = ()
-    """Always sent in `anthropic-beta`, besides those the client asks for."""
+    """Betas that are always sent in `anthropic-beta`, besides the client's."""
     default_max_tokens: int = 8192
-    """Where the client named no limit, which Anthropic must be told."""
+    """`max_tokens` for clients that set no limit; Anthropic requires one."""
     thinking: Literal["adaptive", "enabled"] = "adaptive"
-    """`enabled`: by a budget of tokens."""
+    """How thinking is switched on; `enabled`: with a budget of tokens."""
     thinking_always_on: bool = False
     """Thinking cannot be switched off."""
     block_binding: Literal["default", "drop_block"] = "default"
-    """`drop_block`: thinking is bound to the conversation it was part of; of thinking that we hand back the upstream
-    shall drop what no longer fits, instead of refusing the request."""
+    """`drop_block`: thinking is bound to its conversation, so the provider is asked to drop thinking that no longer
+    fits instead of refusing the request."""
     forced_choice_with_thinking: bool = True
-    """False (Bedrock): thinking must be off where a tool is forced."""
+    """false: thinking must be off when a tool is forced (Bedrock)."""
     expose_reasoning: bool = True
     """Chat clients get Claude's thinking as `reasoning_content`."""
     strict_tools: bool = True
     """Tools with `strict: true` are accepted."""
     repair_interrupted: bool = False
-    """A call without a result counts as aborted instead of refusing the request."""
+    """A tool call without a result counts as aborted; otherwise it refuses the request."""
     tools_for_history: bool = True
-    """Declare the tools of the history where the request declares none."""
+    """Declare the tools that occur in the history if the request declares none."""
     web_search: bool = False
     """The provider searches the web itself."""
     mcp: bool = False
-    """MCP servers are reached by the upstream (where either side speaks Responses: other pairs have no place for
-    them). Anthropic wants its beta for that in `betas`."""
+    """The provider calls MCP servers itself; only if the client or the provider speaks Responses. Anthropic requires
+    its beta for it in `betas`."""
     compaction: bool = False
-    """The upstream compacts the conversation itself, for Responses upstreams and clients. Anthropic wants its beta
-    for that in `betas`."""
+    """The provider compacts the conversation itself; for Responses providers and clients. Anthropic requires its beta
+    for it in `betas`."""
     url_sources: bool = True
     """Images and documents by URL are accepted."""
     auto_cache: bool = False
@@ -202,13 +203,13 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     # Responses upstreams (mapping 6)
     include_encrypted: bool = False
-    """Ask for `reasoning.encrypted_content`; OpenAI itself always sends it, Azure and older gateways do not."""
+    """Ask for `reasoning.encrypted_content`, which Azure and older gateways send only on request."""
     phase: bool = False
     """Mark earlier answers as `commentary` or `final_answer` (gpt-5.3-codex and later)."""
 
     # counting tokens
     count_tokens: Literal["estimate", "responses", "vllm", "off"] = "estimate"
-    """`responses`, `vllm`: the upstream counts, at its `/v1/responses/input_tokens` or `/tokenize`."""
+    """`responses`, `vllm`: the provider counts, at `/v1/responses/input_tokens` or `/tokenize`."""
     estimate_factor: float = 1.0
     """Multiplies an estimated count."""
 
@@ -305,3 +306,15 @@ def for_claude(model: str) -> str:
     if generation < (4, 5):
         return "claude-extended-unstructured"
     return "claude-extended" if generation == (4, 5) else "claude-adaptive"
+
+
+# Of dialects whose name says enough of the vendor.
+_BY_DIALECT = {"messages": for_claude, "responses": for_responses}
+
+
+def by_name(model: str, dialect: Dialect, *, openai: bool) -> str:
+    """Name of the profile that suits a model, by its name and the dialect that it is asked in. `openai`: by OpenAI
+    itself."""
+    if dialect in _BY_DIALECT:
+        return _BY_DIALECT[dialect](model)
+    return for_model(model) if openai else "generic"

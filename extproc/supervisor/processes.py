@@ -15,16 +15,16 @@ log = logging.getLogger("extproc")
 
 START_SECONDS = 30.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
-# A child that has run this long has recovered; its next crash starts with the short pause again.
+# After a child has run this long, its next crash is followed by the short pause again.
 RECOVERED_SECONDS = 30.0
 LINE_LIMIT = 1024 * 1024
 
 
 class NotStarted(Exception):
-    """A child ended or hung before it was ready; `str()` is what it said."""
+    """A child ended or hung before it was ready; `str()` is what it wrote to standard error."""
 
-    def __init__(self, name: str, said: str, code: int) -> None:
-        super().__init__(said or f"{name} did not start")
+    def __init__(self, name: str, output: str, code: int) -> None:
+        super().__init__(output or f"{name} did not start")
         self.code = code
 
 
@@ -52,7 +52,7 @@ class Child:
         self._on_line = on_line
         self._greeting = greeting
         self._process: asyncio.subprocess.Process | None = None
-        self._said: list[str] = []
+        self._output: list[str] = []
         self._readers: list[asyncio.Task[None]] = []
 
     @property
@@ -61,7 +61,7 @@ class Child:
 
     async def start(self) -> None:
         """Returns when the child is ready. Raises NotStarted."""
-        self._said.clear()
+        self._output.clear()
         self._process = await asyncio.create_subprocess_exec(
             *self._argv,
             stdin=asyncio.subprocess.DEVNULL if self._greeting is None else asyncio.subprocess.PIPE,
@@ -70,7 +70,7 @@ class Child:
             env=self._environ,
             cwd=self._folder,
             limit=LINE_LIMIT,
-            # Who can open a worker's socket is handed providers' keys; nobody else reads what children write.
+            # A worker's socket gives access to providers' keys, so files of children are closed to other users.
             umask=0o077,
             # Ctrl-C goes to the supervisor alone, which stops its children in their order.
             start_new_session=True,
@@ -96,11 +96,11 @@ class Child:
         if not line:
             code = await self._process.wait()
             await errors
-            raise NotStarted(self.name, "\n".join(self._said), code)
+            raise NotStarted(self.name, "\n".join(self._output), code)
         self.first_line = line.decode().rstrip()
 
     def send(self, message: bytes) -> None:
-        """To its standard input, in the background. One that has ended gets nothing."""
+        """Writes to its standard input in the background; does nothing after it has ended."""
         if self._process is not None and self._process.returncode is None and self._process.stdin is not None:
             self._process.stdin.write(message)
 
@@ -119,7 +119,7 @@ class Child:
                 await self.start()
 
     async def stop(self, grace: float) -> None:
-        """SIGTERM, and SIGKILL after `grace` seconds."""
+        """Sends SIGTERM, and SIGKILL after `grace` seconds. Returns when the process has ended."""
         if self._process is not None and self._process.returncode is None:
             self._signal(signal.SIGTERM if grace else signal.SIGKILL)
             try:
@@ -138,22 +138,22 @@ class Child:
     async def _relay(self, output: asyncio.StreamReader) -> None:
         async for line in _lines(output):
             if self._on_line is not None:
-                # Nobody may be reading any more, but a full pipe would stop the child.
+                # The reader of our output may have gone, but a full pipe would stop the child.
                 with contextlib.suppress(OSError):
                     self._on_line(line)
 
     async def _relay_errors(self, errors: asyncio.StreamReader, ready: asyncio.Event) -> None:
-        """Until the child is ready its words are kept for NotStarted, afterwards they are ours."""
+        """Keeps lines for NotStarted until the child is ready, and writes later ones to our own standard error."""
         async for text in _lines(errors):
             if ready.is_set():
                 with contextlib.suppress(OSError):
                     sys.stderr.write(text + "\n")
             else:
-                self._said.append(text)
+                self._output.append(text)
 
 
 async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
-    """What does not fit into LINE_LIMIT is left out, and reading goes on: a full pipe would stop the child."""
+    """Yields lines. Longer ones than LINE_LIMIT are skipped, since a pipe that is not read would stop the child."""
     while True:
         try:
             line = await stream.readline()
@@ -174,8 +174,8 @@ def worker(  # noqa: PLR0913 - named
     on_line: Callable[[str], None] | None = None,
     greeting: Callable[[], bytes] | None = None,
 ) -> Child:
-    """One processor on `unix:PATH` or `HOST:PORT`. `leave`: seconds between saying that it leaves and leaving.
-    `probe`: a Unix socket on which it answers for its health, too."""
+    """Returns a processor on `unix:PATH` or `HOST:PORT`. `leave`: seconds between its notice that it is shutting down
+    and the end. `probe`: a further Unix socket for health checks."""
     argv = [
         sys.executable,
         "-m",
@@ -192,7 +192,7 @@ Group = Sequence[Child]
 
 
 async def start(groups: Sequence[Group]) -> None:
-    """All at once. Raises the first NotStarted when all have come to an end of starting."""
+    """Starts all at once. Raises the first NotStarted when each has started or failed."""
     starts = (child.start() for group in groups for child in group)
     for result in await asyncio.gather(*starts, return_exceptions=True):
         if isinstance(result, BaseException):
@@ -210,17 +210,18 @@ async def _at_once() -> None:
 async def supervise(
     begin: Begin, grace: float, *, hung_up: Callable[[], None] | None = None, leave: Leave = _at_once
 ) -> None:
-    """Runs `begin`, which starts groups of children, names them in its argument, and may give what else is to run
-    beside them; keeps them up until SIGTERM or SIGINT, and while `leave` runs; then stops them in their order, `grace`
-    seconds for each. Another signal cuts short whichever of the two is waited for. SIGHUP calls `hung_up`; it ends
-    everything where there is none, or where it is a closed terminal's, which reaches no child. Nothing stays behind,
-    however it ends."""
+    """Keeps groups of children running until SIGTERM or SIGINT.
+
+    `begin` starts the groups, adds them to its argument, and may return a further coroutine to run beside them. After
+    the signal the children stay up while `leave` runs; then the groups are stopped in order, `grace` seconds for each.
+    A second signal ends whichever of the two is waited for. SIGHUP calls `hung_up`. Without `hung_up`, or when the
+    terminal was closed, SIGHUP ends everything, because it reaches no child. No process is left behind."""
     groups: list[Group] = []
-    told, hurried = asyncio.Event(), asyncio.Event()
+    stopping, hurried = asyncio.Event(), asyncio.Event()
     at_terminal = _has_terminal()
 
     def end() -> None:
-        (hurried if told.is_set() else told).set()
+        (hurried if stopping.is_set() else stopping).set()
 
     def hangup() -> None:
         if hung_up is None or (at_terminal and not _has_terminal()):
@@ -229,10 +230,10 @@ async def supervise(
             hung_up()
 
     loop = asyncio.get_running_loop()
-    for number, obey in ((signal.SIGTERM, end), (signal.SIGINT, end), (signal.SIGHUP, hangup)):
-        loop.add_signal_handler(number, obey)
+    for number, handler in ((signal.SIGTERM, end), (signal.SIGINT, end), (signal.SIGHUP, hangup)):
+        loop.add_signal_handler(number, handler)
     running = asyncio.create_task(_begin_and_watch(begin, groups))
-    waiting = asyncio.create_task(told.wait())
+    waiting = asyncio.create_task(stopping.wait())
     try:
         await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if running.done():
@@ -247,9 +248,9 @@ async def supervise(
         await stop(groups, 0)
 
 
-async def _ended(way: Coroutine[Any, Any, None], hurried: asyncio.Event) -> bool:
-    """Whether it came to its end before somebody hurried."""
-    tasks = asyncio.create_task(way), asyncio.create_task(hurried.wait())
+async def _ended(work: Coroutine[Any, Any, None], hurried: asyncio.Event) -> bool:
+    """Returns whether the work was finished before `hurried` was set; cancels it otherwise."""
+    tasks = asyncio.create_task(work), asyncio.create_task(hurried.wait())
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         return tasks[0].done()
@@ -260,7 +261,7 @@ async def _ended(way: Coroutine[Any, Any, None], hurried: asyncio.Event) -> bool
 
 
 def _has_terminal() -> bool:
-    """A closed terminal is nobody's any more; a daemon never had one."""
+    """Returns whether the process has a terminal; a daemon has none, nor has one whose terminal was closed."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
     except OSError:
@@ -275,6 +276,6 @@ async def _begin_and_watch(begin: Begin, groups: list[Group]) -> None:
 
 
 async def stop(groups: Sequence[Group], grace: float) -> None:
-    """Group after group."""
+    """Stops one group after the other."""
     for group in groups:
         await asyncio.gather(*(child.stop(grace) for child in group))

@@ -197,16 +197,16 @@ class Reloader:
         self.crew.tell(orders.encoded(news))
 
     async def watch(self) -> None:
-        """Until cancelled."""
-        seen = self._files.looks
+        """Reloads when a file changes or a reload is requested, until cancelled."""
+        before = self._files.digests
         while True:
-            asked = await self._asked_soon()
-            looks = await asyncio.to_thread(self._files.look_again)
+            requested = await self._asked_soon()
+            present = await asyncio.to_thread(self._files.current_digests)
             await self._look_for_deleted()
-            # A file may be in the midst of being written: it is read when it has come to rest.
-            if asked or seen == looks != self._files.looks:
+            # A file may still be being written, so it is read once two checks have found the same content.
+            if requested or before == present != self._files.digests:
                 await self.reload()
-            seen = looks
+            before = present
             await self._forget()
 
     async def reload(self) -> None:
@@ -236,7 +236,7 @@ class Reloader:
         )
         for path, seconds in left.items():
             if str(path) not in known:
-                log.warning("%s is gone; its keys count for another %.0f s", path, seconds)
+                log.warning("%s was deleted; its keys stay in use for another %.0f s", path, seconds)
         counts = self._deleted.counts(files)
         if any(counts[path] != files.contents[path] for path in left):
             await self._bring_contents(Files({**files.contents, **counts}))
@@ -248,7 +248,7 @@ class Reloader:
             await self._bring(Generation(self._current.number + 1, self._in_place(source), files, fetched), source)
         except Exception as error:  # noqa: BLE001 - what serves goes on serving, and this is tried again in a moment
             why = str(error) if isinstance(error, Invalid | NotTaken) else type(error).__name__
-            log.error("keys of files that are gone still count: %s", why)
+            log.error("keys of deleted files are still in use: %s", why)
 
     def _load(self, files: Files) -> tuple[Source, list[Plan]]:
         made = gateway.load(self._path, self._environ, files=files, remote=self._keys)
@@ -295,7 +295,7 @@ class Reloader:
         if self._front is not None:
             await self._front.show(new.source, [one.source for one in older])
         elif self._static(new.source) != self._static(self._current.source):
-            log.warning("Envoy needs to be told of this change: see `extproc envoy-config`")
+            log.warning("Envoy's configuration has to be rendered again: see `extproc envoy-config`")
         self._older, self._current = older, new
         self._sign_in.use(new.source)
         self._keys.use(new.fetched)
@@ -324,7 +324,7 @@ class Reloader:
             try:
                 await self._front.show(self._current.source, [one.source for one in needed])
             except (NotTaken, OSError) as error:
-                log.error("what Envoy no longer needs is still there: %s", error)
+                log.error("Envoy's files still have parts that are no longer needed: %s", error)
 
     async def _asked_soon(self) -> bool:
         with contextlib.suppress(TimeoutError):

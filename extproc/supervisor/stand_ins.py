@@ -9,7 +9,7 @@ from extproc.config import loading, schema
 
 @dataclass(frozen=True)
 class Demo:
-    """`url` is not the variable that clients read: theirs may point at this very gateway."""
+    """`url` is not the variable that clients read: that one may point at this gateway."""
 
     key: str
     url: str
@@ -20,7 +20,7 @@ class Demo:
 class StandIn:
     demo: Demo
     providers: tuple[str, ...]
-    """Names of those it stands for."""
+    """Names of the providers that it replaces."""
 
 
 DEMOS = (
@@ -30,18 +30,19 @@ DEMOS = (
 
 
 def stand_ins(path: Path, environ: Mapping[str, str]) -> list[StandIn]:
-    """None where one of the keys is there that the configuration wants, or where it cannot be read.
+    """Returns the demo models to start: none if a key that the configuration names is set, or if it cannot be read.
 
-    A demo model answers for every provider whose URL follows its variable. So it is started only if all of these take
-    their key from its variable, and nobody else does: it must not get another provider's key, nor another provider its.
+    A demo model answers for every provider whose URL is taken from its variable. So it is started only if exactly
+    these providers take their key from its variable, too: it must not receive the key of another provider, and no
+    other provider must receive its key.
     """
     places = {demo.url: f"http://demo-{number}.invalid" for number, demo in enumerate(DEMOS)}
     try:
         settings = loading.load(path, {**environ, **places}).config
     except loading.Invalid:
         return []
-    wanted = [(demo, _followers(settings, demo, places[demo.url])) for demo in DEMOS]
-    found = [StandIn(demo, names) for demo, names in wanted if names]
+    followers = [(demo, _followers(settings, demo, places[demo.url])) for demo in DEMOS]
+    found = [StandIn(demo, names) for demo, names in followers if names]
     return [] if any(environ.get(one.demo.key) for one in found) else found
 
 

@@ -16,7 +16,7 @@ class Status(IntEnum):
 
 
 class Receiver(Protocol):
-    """Handles the messages of one call. What these methods raise ends this call and no other."""
+    """Handles the messages of one call. An exception of these methods ends this call and no other."""
 
     def received(self, message: bytes) -> None: ...
     def finished(self) -> None:
@@ -42,6 +42,6 @@ Method = Callable[[Call], Receiver]
 
 
 def where(error: Exception) -> str:
-    """Type and place only: the text of an exception may quote what a client sent."""
+    """Returns the type and the place of an exception, without its text, which may quote what a client sent."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__} at {frame.filename.rpartition('extproc/')[2]}:{frame.lineno}"

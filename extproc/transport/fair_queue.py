@@ -1,4 +1,4 @@
-"""One thing at a time, in turns: a caller with many waiting calls does not hold up the others."""
+"""A lock for one call at a time, given to callers in turns: one with many waiting calls does not hold up the others."""
 
 import asyncio
 import contextlib
@@ -6,19 +6,19 @@ from collections import OrderedDict, deque
 
 
 class Full(Exception):
-    """Nobody else may wait now."""
+    """As many calls wait as may."""
 
 
 class FairQueue:
     def __init__(self, for_caller: int, in_all: int) -> None:
-        """How many calls may wait."""
+        """`for_caller`, `in_all`: how many calls may wait."""
         self._for_caller = for_caller
         self._in_all = in_all
         self._taken = False
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
     async def acquire(self, caller: str) -> None:
-        """Raises Full."""
+        """Returns when it is this call's turn. Raises Full."""
         if not self._taken:
             self._taken = True
             return
@@ -34,7 +34,7 @@ class FairQueue:
             raise
 
     def release(self) -> None:
-        """The next caller's oldest call has its turn; the caller goes to the end."""
+        """Gives the turn to the oldest call of the next caller, who then goes to the end of the queue."""
         while self._waiting:
             caller, own = next(iter(self._waiting.items()))
             turn = own.popleft()

@@ -1,8 +1,8 @@
 """gRPC over TCP, by grpcio (https://grpc.github.io/grpc/python/grpc_asyncio.html): the methods of
 builtin/grpc.py.
 
-The built-in server has one peer, our own Envoy on a Unix socket. On a network anybody may connect, so the server there
-is one that has been attacked for years, and it asks each peer for a certificate.
+The built-in server has one peer, our own Envoy on a Unix socket. On a network anybody can connect, so the server there
+is one that has been exposed to attacks for years, and it requires a certificate of each peer.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from extproc.transport.gateways import MESSAGE_MARGIN_BYTES
 log = logging.getLogger("extproc")
 
 UNSENT_MESSAGES = 64
-"""As many replies may wait for a slow peer; until they are sent no further message of that call is read."""
+"""Most replies that wait for a slow peer; while there are as many, no further message of that call is read."""
 HANDSHAKE_MILLISECONDS = 10_000
 CONNECTION_MILLISECONDS = 600_000
 CONNECTIONS = 1_000
@@ -66,7 +66,7 @@ class Call:
 
 
 async def serve(method: Method, context: Context) -> None:
-    """One call. grpcio would send the text of an exception to the peer and log its traceback, so none leaves here."""
+    """Serves one call. No exception leaves here: grpcio would send its text to the peer and log its traceback."""
     call = Call()
     receiver: Receiver | None = None
     reading: asyncio.Task[None] | None = None
@@ -148,7 +148,7 @@ class GrpcioServer:
         self._tls = tls
 
     async def listen(self, address: str) -> int:
-        """`HOST:PORT`; returns the port. With mutual TLS where there are certificates. Raises OSError."""
+        """Listens on `HOST:PORT`, with mutual TLS where there are certificates. Returns the port. Raises OSError."""
         try:
             if self._tls is None:
                 port = self._server.add_insecure_port(address)
@@ -157,12 +157,12 @@ class GrpcioServer:
         except RuntimeError:
             raise OSError(f"no server can be started on {address}") from None
         finally:
-            # One that has never been started complains when it is collected.
+            # grpcio reports an error when a server is garbage-collected that was never started.
             await self._server.start()
         return port
 
     async def stop(self, grace: float) -> None:
-        """No new calls; those that run have `grace` seconds."""
+        """Takes no new calls; those in progress have `grace` seconds to end."""
         await self._server.stop(grace)
 
     def _credentials(self, first: ServerTls) -> grpc.ServerCredentials:
@@ -176,7 +176,7 @@ class GrpcioServer:
             seen = tls
             return _certificates(tls)
 
-        # The stubs lack None, which means: as before.
+        # The stubs lack None, which means that the certificates have not changed.
         fetch = cast("Callable[[], grpc.ServerCertificateConfiguration]", renewed)
         return grpc.dynamic_ssl_server_credentials(_certificates(first), fetch, require_client_authentication=True)
 
@@ -193,14 +193,14 @@ def _options(message_bytes: int, calls: int) -> list[tuple[str, int]]:
         ("grpc.max_concurrent_streams", calls),
         ("grpc.compression_enabled_algorithms_bitset", 1),  # none: a small message cannot become a large one
         ("grpc.so_reuseport", 0),
-        # Strangers hold a connection for no longer than it takes to show a certificate, and so many at a time.
+        # Bounds how long a peer may take to present a certificate, and how many connections there are.
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_MILLISECONDS),
         ("grpc.max_allowed_incoming_connections", CONNECTIONS),
-        # The calls of an Envoy whose machine has gone end within a minute and a half.
+        # If the machine of an Envoy is gone, its calls end within a minute and a half.
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
         # An Envoy may ping every ten seconds; the default takes more than one in five minutes for an attack.
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-        # A peer proves who it is again: a withdrawn certificate is of no use for longer. What runs is finished.
+        # Each peer has to present its certificate again, so a withdrawn one stops working. Calls run to their end.
         ("grpc.max_connection_age_ms", CONNECTION_MILLISECONDS),
     ]

@@ -11,7 +11,7 @@ _SERVING, _NOT_SERVING = b"\x08\x01", b"\x08\x02"
 
 class Health:
     def __init__(self, ready: Callable[[], bool]) -> None:
-        """`ready`: asked each time; calls could be decided now."""
+        """`ready`: called for each check; returns whether calls could be decided now."""
         self.serving = False
         self._ready = ready
 

@@ -1,4 +1,4 @@
-"""Asks a worker how it is, as Envoy does: https://github.com/grpc/grpc/blob/master/doc/health-checking.md
+"""Checks the health of a worker, as Envoy does: https://github.com/grpc/grpc/blob/master/doc/health-checking.md
 
 One call on one connection is a few fixed bytes of HTTP/2 (https://www.rfc-editor.org/rfc/rfc9113), so the supervisor
 needs no gRPC client.
@@ -19,7 +19,7 @@ _SERVING = b"\0\0\0\0\2\x08\x01"
 
 
 async def serving(address: str, tls: ssl.SSLContext | None = None) -> bool:
-    """Whether the worker on `unix:PATH` or `HOST:PORT` says that it serves; no answer in time is a no."""
+    """Returns whether the worker on `unix:PATH` or `HOST:PORT` reports SERVING within SECONDS."""
     with contextlib.suppress(OSError, EOFError, TimeoutError):
         async with asyncio.timeout(SECONDS):
             return await _ask(address, tls)
@@ -27,12 +27,13 @@ async def serving(address: str, tls: ssl.SSLContext | None = None) -> bool:
 
 
 def mutual_tls(source: Source) -> ssl.SSLContext | None:
-    """As Envoy does it, by `processor.client`; None where there is none. Raises OSError if its files cannot be used."""
+    """Returns TLS with the certificate of `processor.client`, as Envoy uses it; None without that section. Raises
+    OSError if its files cannot be used."""
     client = source.config.processor.client
     if client is None:
         return None
     context = ssl.create_default_context(cafile=source.resolve(client.ca_file))
-    # Python 3.13 wants extensions of certificates that Envoy does without.
+    # Python 3.13 requires certificate extensions that Envoy does not.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_cert_chain(source.resolve(client.certificate), source.resolve(client.key), password="")
@@ -56,7 +57,7 @@ async def _ask(address: str, tls: ssl.SSLContext | None) -> bool:
             elif stream and kind in (_DATA, _HEADERS) and flags & _END_STREAM:
                 return False
     finally:
-        writer.transport.abort()  # the answer is here, or none will come; a tidy end of TLS would be waited for
+        writer.transport.abort()  # without this, closing would wait for the peer to end TLS
 
 
 async def _connect(address: str, tls: ssl.SSLContext | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -71,7 +72,7 @@ def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
 
 
 def _headers() -> bytes:
-    """HPACK without a table of our own (https://www.rfc-editor.org/rfc/rfc7541): indexes are of the static one."""
+    """Returns a header block in HPACK (https://www.rfc-editor.org/rfc/rfc7541) that refers to the static table only."""
     named = [(b"\x04", "/grpc.health.v1.Health/Check"), (b"\x01", "worker"), (b"\x0f\x10", "application/grpc")]
     named.append((b"\0" + _text("te"), "trailers"))
     return b"\x83\x86" + b"".join(name + _text(value) for name, value in named)

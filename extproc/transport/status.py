@@ -1,4 +1,4 @@
-"""How the configuration is doing, for whoever asks: a person, a probe, Prometheus."""
+"""The state of the configuration, for people, probes and Prometheus."""
 
 import time
 from dataclasses import asdict, dataclass, field
@@ -9,14 +9,14 @@ from extproc.version import version
 
 @dataclass
 class Status:
-    """Names, places and numbers only; nothing in it is secret."""
+    """Holds names, places and numbers only, so nothing in it is secret."""
 
     generation: int = 1
-    """Counts what has been taken since the start."""
+    """Number of configurations that have been in force since the start."""
     since: float = field(default_factory=time.time)
-    """Unix seconds at which that was taken."""
+    """Unix seconds since when the present one is in force."""
     refused: list[str] = field(default_factory=list)
-    """Why the newest files have not been taken: file, line, key. Empty: they are in force."""
+    """Why the newest files are not in force: file, line, key. Empty: they are."""
     at_next_start: list[str] = field(default_factory=list)
     """Keys whose new values wait for a restart."""
     deleted_key_files: dict[str, float] = field(default_factory=dict)
@@ -32,6 +32,6 @@ class Status:
         self.refused = why
         self.reloads["refused"] += 1
 
-    def told(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         state = "refused" if self.refused else "in force"
         return {"version": version(), "configuration": state, **asdict(self)}

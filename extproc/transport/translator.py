@@ -1,6 +1,6 @@
-"""Heavy bodies are read and translated in a process of their own, so that a worker's event loop goes on meanwhile.
+"""Reads and translates heavy bodies in a process of their own, so that they do not block a worker's event loop.
 
-A thread would not do: a decoder written in C keeps the interpreter's lock until the whole body is read.
+A thread would not help: a decoder written in C keeps the interpreter's lock until the whole body is read.
 """
 
 import asyncio
@@ -24,13 +24,13 @@ PATIENCE_SECONDS = 4.0
 HANGING_SECONDS = 15.0
 WAITING_OF_CALLER, WAITING = 8, 64
 _CHUNK = 1 << 20
-# What Python needs to find itself; secrets of the environment stay in the worker.
+# What Python needs to start. Other variables may hold secrets, so the process does not get them.
 _ENVIRONMENT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONPATH", "SYSTEMROOT")
 _MODULE = "extproc.transport.translator_process"
 
 
 class Translator:
-    """A `preparation.Prepare`. The process starts when it is first needed, and again after it has ended."""
+    """Implements `preparation.Prepare`. The process starts with the first heavy body, and again after it has ended."""
 
     def __init__(self, patience: float = PATIENCE_SECONDS) -> None:
         self._patience = patience
@@ -39,7 +39,7 @@ class Translator:
         self._running: set[asyncio.Task[Prepared]] = set()
 
     async def __call__(self, raw: bytes, task: Task, caller: str) -> Prepared:
-        """Refuses what takes more than `task.seconds`, and calls for which there is no room."""
+        """Returns the prepared body, or a rejection if it takes more than `task.seconds` or too many calls wait."""
         try:
             async with asyncio.timeout(self._patience):
                 await self._queue.acquire(caller)
@@ -63,7 +63,7 @@ class Translator:
             process = await self._started()
             result = await self._ask(process, task, raw)
         except (TimeoutError, asyncio.IncompleteReadError) as error:
-            log.error("a body was given up: %s", type(error).__name__)
+            log.error("a heavy body took too long: %s", type(error).__name__)
             await self._end()
             return Prepared(rejection=_TOO_COSTLY)
         except OSError as error:

@@ -7,14 +7,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from extproc.config.endpoints import BUILT_IN
+from extproc.config.endpoints import built_in
 from extproc.events import Headers
 from extproc.policy import facts
 from extproc.policy.facts import Accepted, Caller
 from extproc.web.callers import address_of, caller_of
 from extproc.web.context import Context
+from extproc.wire import dialects
+from extproc.wire.safeguards import DIALECT
 
-_MESSAGES = "/v1/messages"
+_MESSAGES = dialects.row(DIALECT).path
 
 
 def routes(context: Context) -> list[Route]:
@@ -37,4 +39,4 @@ def _as_model_call(request: Request, caller: Caller, now: float) -> Accepted:
     seen = facts.Request(
         started=now, method="POST", path=_MESSAGES, headers=Headers(headers), source=address_of(request)
     )
-    return Accepted(request=seen, endpoint=BUILT_IN[_MESSAGES], caller=caller)
+    return Accepted(request=seen, endpoint=built_in()[_MESSAGES], caller=caller)

@@ -1,4 +1,4 @@
-"""OpenAI's Chat Completions dialect: what an answer is decoded into, and its errors."""
+"""Types of an answer in OpenAI's Chat Completions dialect, and its errors."""
 
 from typing import Any
 
@@ -43,14 +43,14 @@ class ToolCall(msgspec.Struct):
 
     @property
     def given(self) -> Any:
-        """The arguments, or the input of a custom tool."""
+        """Returns the arguments, or the input of a custom tool."""
         if self.is_custom:
             return self.custom.input if self.custom else None
         return self.function.arguments if self.function else None
 
 
 class Said(msgspec.Struct):
-    """A `message`, or the `delta` of one."""
+    """A `message` of an answer, or the `delta` of one."""
 
     content: Any = None
     """Text; Mistral sends a list of typed chunks."""
@@ -78,7 +78,7 @@ class Choice(msgspec.Struct):
 
 
 class Completion(msgspec.Struct):
-    """A whole answer or a chunk of one."""
+    """A whole answer or a chunk of a stream."""
 
     id: str | None = None
     object: str | None = None
@@ -92,7 +92,7 @@ class Completion(msgspec.Struct):
 
     @property
     def counts(self) -> dict[str, Any] | None:
-        """The usage, wherever it stands."""
+        """Returns the usage, from `usage` or Groq's `x_groq`."""
         inner = self.x_groq.get("usage") if self.x_groq and not self.usage else None
         return self.usage or (inner if isinstance(inner, dict) else None)
 
@@ -114,7 +114,7 @@ _WORDING: dict[Kind, tuple[int, str, str | None]] = {
 
 
 def error_body(message: str, type: str, param: str | None = None, code: str | None = None) -> bytes:
-    """All four members are always there."""
+    """Returns the body of an error; OpenAI always sends all four members."""
     return msgspec.json.encode({"error": {"message": message, "type": type, "param": param, "code": code}})
 
 

@@ -12,7 +12,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 Frame = tuple[bytes, bytes]
-"""What stands around a text in a delta."""
+"""The bytes before and after the text of a delta."""
 
 CONTENT: Frame = (b'{"content":', b"}")
 REASONING: Frame = (b'{"reasoning_content":', b"}")
@@ -24,7 +24,7 @@ def call_arguments(index: int) -> Frame:
 
 
 class Chunks:
-    """All chunks of an answer share their head; built once, since text is the hot path."""
+    """Writes the chunks of one answer. Their common part is encoded once, since text deltas are the hot path."""
 
     __slots__ = ("_head", "_open", "_tail", "_usage")
 
@@ -43,7 +43,7 @@ class Chunks:
         return self._open + _encode(delta) + self._tail
 
     def logprobs(self, found: Sequence[Any]) -> bytes:
-        """A chunk with the log probabilities of the text so far, and no text of its own."""
+        """Returns a chunk with the log probabilities of the text so far, and without text."""
         choice = b'{"index":0,"delta":{},"logprobs":{"content":%b,"refusal":null},"finish_reason":null}]' % _encode(
             found
         )

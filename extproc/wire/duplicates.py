@@ -1,4 +1,5 @@
-"""Names that stand twice in one JSON object. Parsers disagree on which of the values counts (RFC 8259, section 4)."""
+"""Finds names that occur twice in one JSON object. Parsers disagree on which of the values counts (RFC 8259, section
+4)."""
 
 import json
 from collections.abc import Callable
@@ -14,11 +15,9 @@ class _Found(Exception):
 
 
 def at_any_depth(raw: bytes, body: Any) -> str | None:
-    """The first such name. `body`: what msgspec has decoded from `raw`, with the last value of each name.
-
-    Each member has one colon, those within strings aside, and these are the same in `raw` as in `body` written again
-    unless some are escaped. So as many colons mean that nothing was lost. Raises RecursionError.
-    """
+    """Returns the first such name, or None. `body`: what msgspec has decoded from `raw`, with the last value of each
+    name.  Each member has one colon, those within strings aside, and these are the same in `raw` as in `body` written
+    again unless some are escaped. So as many colons mean that nothing was lost. Raises RecursionError."""
     if b"\\u003" not in raw and raw.count(b":") == msgspec.json.encode(body).count(b":"):
         return None
 
@@ -35,7 +34,7 @@ def at_any_depth(raw: bytes, body: Any) -> str | None:
 
 
 def at_top(raw: bytes) -> str | None:
-    """Like `at_any_depth`, for the outermost object only. Raises RecursionError."""
+    """Returns the first such name of the outermost object, or None. Raises RecursionError."""
     last: Pairs = []
 
     def keep(pairs: Pairs) -> None:
@@ -47,7 +46,7 @@ def at_top(raw: bytes) -> str | None:
 
 
 def _load(raw: bytes, hook: Callable[[Pairs], Any]) -> None:
-    """Numbers do not matter, and long ones would take long."""
+    """Parses without converting numbers, which are not needed here and are slow when long."""
     json.loads(raw.decode(), object_pairs_hook=hook, parse_int=len, parse_float=len, parse_constant=len)
 
 

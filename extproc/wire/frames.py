@@ -14,14 +14,14 @@ _BLANK = re.compile(_LINE_END + _LINE_END)
 
 
 class Frames:
-    """Gives out bytes up to the last end of an event, and keeps the rest."""
+    """Cuts a stream between events: returns bytes up to the last end of an event, and keeps the rest."""
 
     __slots__ = ("_searched", "_tail")
 
     def __init__(self) -> None:
         self._tail = bytearray()
         self._searched = 0
-        """How much of the tail holds no end of an event."""
+        """Bytes of the tail that are known to hold no end of an event."""
 
     def feed(self, data: bytes) -> bytes:
         if not self._tail and data.endswith(b"\n\n"):
@@ -34,7 +34,7 @@ class Frames:
         return whole
 
     def rest(self) -> bytes:
-        """At the end of the body: an event that lacks its blank line, or part of one."""
+        """Returns what is left at the end of the body: an event without its blank line, or a part of one."""
         rest = bytes(self._tail)
         self._tail.clear()
         return rest
@@ -51,7 +51,7 @@ def _last_end(data: bytearray, start: int) -> int:
 
 
 def split(whole: bytes) -> Iterator[bytes]:
-    """One event each, with the blank line that ends it; together they are `whole`."""
+    """Yields each event with the blank line that ends it; joined they are `whole`."""
     if b"\r" not in whole:
         *events, rest = whole.split(b"\n\n")
         yield from (event + b"\n\n" for event in events)
@@ -67,7 +67,7 @@ def split(whole: bytes) -> Iterator[bytes]:
 
 
 def fields(event: bytes) -> tuple[bytes, bytes]:
-    """Name and data of an event; empty where it has none. A line `error: {...}` (llama.cpp) is an error event."""
+    """Returns name and data of an event, each may be empty. A line `error: {...}` (llama.cpp) is an error event."""
     name, data = b"", []
     for line in event.splitlines():
         field, _, value = line.partition(b":")
@@ -80,7 +80,7 @@ def fields(event: bytes) -> tuple[bytes, bytes]:
 
 
 def is_data(data: bytes) -> bool:
-    """Whether it is whole: JSON, or the word that ends a Chat stream."""
+    """Returns whether the data is complete: JSON, or `[DONE]`."""
     if data.startswith(b"[DONE]"):
         return True
     try:

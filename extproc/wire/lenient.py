@@ -19,7 +19,7 @@ class Undecodable(ValueError):
 
 
 def decode(data: bytes, decoder: msgspec.json.Decoder[S]) -> S:
-    """Raises Undecodable."""
+    """Returns the decoded Struct. Raises Undecodable."""
     try:
         return decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -42,11 +42,11 @@ def loads(data: bytes | str) -> Any:
 
 
 MAX_TOKENS = 10**9
-"""More than any model can read or write in one call."""
+"""More tokens than any model can read or write in one call."""
 
 
 def count(value: Any) -> int | None:
-    """A number of tokens, however it is written; None where it cannot be one."""
+    """Returns a number of tokens, which may be written as text or with a fraction; None if the value cannot be one."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -61,7 +61,7 @@ def _nothing(_: str) -> None:
 
 
 def salvage(raw: Any, into: type[S]) -> S:
-    """Member by member. Raises Undecodable when it is no object at all."""
+    """Returns a Struct with the members that fit. Raises Undecodable if `raw` is not an object."""
     if not isinstance(raw, dict):
         raise Undecodable("not an object")
     kept: dict[str, Any] = {}

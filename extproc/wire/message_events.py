@@ -33,7 +33,7 @@ class StopDetails(msgspec.Struct, gc=False):
 
 
 class Delta(msgspec.Struct):
-    """Of a block, or of the message."""
+    """A change of a block or of the message."""
 
     type: str | None = None
     text: str | None = None

@@ -39,7 +39,8 @@ def block_stop(index: int) -> bytes:
 
 
 def delta_prefix(index: int, kind: str) -> bytes:
-    """What precedes the encoded text in every delta of a block; built once, since deltas are the hot path."""
+    """Returns the bytes before the encoded text in every delta of a block. Built once, since deltas are the hot
+    path."""
     head = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":"%b","%b":'
     return head % (index, kind.encode(), DELTA_MEMBER[kind].encode())
 
@@ -52,7 +53,7 @@ def message_delta(delta: Mapping[str, Any], usage: Mapping[str, Any]) -> bytes:
     return event("message_delta", {"delta": delta, "usage": usage})
 
 
-# Codes that a client acts upon: the SDK's tool runner sends the whole conversation again.
+# Codes that clients react to: the SDK's tool runner sends the whole conversation again.
 DETAILED = frozenset({"thread_unsupported_request"})
 
 

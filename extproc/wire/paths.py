@@ -24,13 +24,14 @@ def canonical(path: str) -> str:
 
 
 def known_query(query: str) -> str:
-    """What of a client's query goes to a provider of its own dialect, with the `?`: no parameter that names a model."""
+    """Returns the part of a client's query that goes to a provider of its own dialect, with the `?`. Parameters that
+    could name a model are left out."""
     kept = "&".join(part for part in query.split("&") if _PARAMETER.fullmatch(part))
     return f"?{kept}" if kept else ""
 
 
 def routed(target: str) -> str:
-    """`target`: of a request, with its query if there is one."""
+    """Returns the path as Envoy routes it. `target`: of a request, with its query if there is one."""
     path, mark, query = target.partition("?")
     return _without_dots(_ESCAPED.sub(_unescaped, path).replace("\\", "/")) + mark + query
 

@@ -18,12 +18,12 @@ def event(kind: str, sequence: int, members: Mapping[str, Any]) -> bytes:
 
 
 class Frame:
-    """All deltas of a part share what stands around the text; built once, since text is the hot path."""
+    """Writes the text deltas of one part. Their common part is encoded once, since they are the hot path."""
 
     __slots__ = ("_head", "_middle", "_tail")
 
     def __init__(self, kind: str, place: Mapping[str, Any], more: Mapping[str, Any]) -> None:
-        """`place`: which item and part it belongs to; `more`: what every delta says besides."""
+        """`place`: the item and part that the deltas belong to; `more`: further members of each delta."""
         self._head = b'event: %b\ndata: {"type":"%b","sequence_number":' % (kind.encode(), kind.encode())
         self._middle = b"," + _encode(place)[1:-1] + b',"delta":'
         self._tail = (b"," + _encode(more)[1:-1] if more else b"") + b"}\n\n"
@@ -36,11 +36,11 @@ _CODES = {Kind.RATE_LIMIT: "rate_limit_exceeded", Kind.INVALID_REQUEST: "invalid
 
 
 def error(rejection: Rejection) -> dict[str, str]:
-    """The `error` of a response that failed; everything is one of a few codes."""
+    """Returns the `error` of a failed response. OpenAI has a closed list of codes for it."""
     return {"code": _CODES.get(rejection.kind, "server_error"), "message": rejection.message}
 
 
-# What every response has; a failed one may have nothing else to say.
+# Members of every response, failed ones included.
 _EMPTY: dict[str, Any] = {
     "id": "resp_0",
     "object": "response",
@@ -60,6 +60,6 @@ _EMPTY: dict[str, Any] = {
 
 
 def failed(rejection: Rejection, sequence: int, known: Mapping[str, Any] | None = None) -> bytes:
-    """The last event of a stream that cannot be completed; `known`: members of the response so far."""
+    """Returns the last event of a stream that cannot be completed. `known`: members of the response so far."""
     response = {**_EMPTY, **(known or {}), "status": "failed", "error": error(rejection)}
     return event("response.failed", sequence, {"response": response})

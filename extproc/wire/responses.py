@@ -1,4 +1,4 @@
-"""OpenAI's Responses dialect: what an answer and its events are decoded into.
+"""Types of an answer in OpenAI's Responses dialect, and of the events of its stream.
 
 https://platform.openai.com/docs/api-reference/responses
 """
@@ -11,7 +11,7 @@ import msgspec
 
 
 class Part(msgspec.Struct):
-    """A piece of a message's content, or of the reasoning that an item tells."""
+    """A part of a message's content or of the reasoning in an item."""
 
     type: str | None = None
     text: str | None = None
@@ -21,7 +21,7 @@ class Part(msgspec.Struct):
 
 
 class Item(msgspec.Struct):
-    """One of an answer's output."""
+    """An item of an answer's output."""
 
     type: str | None = None
     id: str | None = None
@@ -34,7 +34,7 @@ class Item(msgspec.Struct):
     arguments: Any = None
     """A string of JSON."""
     input: str | None = None
-    """A custom tool's."""
+    """The input of a custom tool."""
     status: str | None = None
 
 
@@ -55,7 +55,7 @@ class Response(msgspec.Struct):
 
 
 class Event(msgspec.Struct):
-    """Of a stream; which members there are depends on the type."""
+    """An event of a stream. Its members depend on its type."""
 
     type: str | None = None
     response: Response | None = None

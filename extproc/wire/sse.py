@@ -1,6 +1,6 @@
 """Server-sent events, decoded from bytes (https://html.spec.whatwg.org/multipage/server-sent-events.html).
 
-However the bytes are cut, the same events come out.
+The events do not depend on how the bytes are cut into pieces.
 """
 
 from enum import Enum
@@ -14,7 +14,7 @@ class SseKind(Enum):
     EVENT = "event"
     COMMENT = "comment"
     OVERFLOW = "overflow"
-    """A line or an event over the limit; the decoder says nothing after it."""
+    """Name of the last event after a line or an event over the limit; the decoder returns nothing after it."""
 
 
 class SseEvent(msgspec.Struct, frozen=True, gc=False):
@@ -27,12 +27,12 @@ OVERFLOW = SseEvent(b"", kind=SseKind.OVERFLOW)
 
 
 class SseDecoder:
-    """Feed it bytes, read events. An event without data is none, whatever its name."""
+    """Decodes bytes into events. As the standard demands, an event without data is not dispatched."""
 
     def __init__(self, limit: int = 16 * 1024 * 1024) -> None:
         self._limit = limit
         self._pieces: list[bytes] = []
-        """The line that is not at its end yet; joined once, so that long lines stay linear."""
+        """Pieces of the line that has not ended yet. They are joined once, so that a long line takes linear time."""
         self._pieces_size = 0
         self._data: list[bytes] = []
         self._data_size = 0
@@ -60,7 +60,7 @@ class SseDecoder:
         return events
 
     def close(self) -> list[SseEvent]:
-        """The end of the body ends the line and dispatches the event in hand."""
+        """Ends the last line at the end of the body, and returns the events that it completes."""
         rest = b"".join(self._pieces)
         self._pieces.clear()
         return [] if self._dead else self._lines([rest, b""] if rest else [b""])
@@ -100,7 +100,7 @@ class SseDecoder:
     def _field(self, line: bytes) -> None:
         name, _, value = line.partition(b":")
         if name in (b"data", b"error"):
-            # llama.cpp writes `error: {...}` in the place of an event with data.
+            # llama.cpp sends an error as a line `error: {...}` without data.
             self._name = name if name == b"error" else self._name
             value = value[1:] if value[:1] == b" " else value
             self._data.append(value)

@@ -28,11 +28,11 @@ def _finite(number: str) -> float:
 _decoder = msgspec.json.Decoder(float_hook=_finite)
 
 decode = _decoder.decode
-"""Any JSON value. Raises msgspec.DecodeError, UnicodeError or RecursionError."""
+"""Returns any JSON value. Raises msgspec.DecodeError, UnicodeError or RecursionError."""
 
 
 def decoder(into: type[T]) -> msgspec.json.Decoder[T]:
-    """For JSON of a known form; see above for members that are numbers."""
+    """Returns a decoder for JSON of a known form; see above for members that are numbers."""
     return msgspec.json.Decoder(into, float_hook=_finite)
 
 

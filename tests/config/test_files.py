@@ -56,9 +56,9 @@ def test_a_change_of_content_is_seen(
     path, files = tmp_path / "key", Files()
     path.write_text(SECRET)
     ask(files, path)
-    assert files.look_again() == files.looks
+    assert files.current_digests() == files.digests
     change(path)
-    assert (files.look_again() != files.looks) == seen
+    assert (files.current_digests() != files.digests) == seen
 
 
 def test_a_link_above_the_file_is_swapped(tmp_path: Path) -> None:
@@ -71,16 +71,16 @@ def test_a_link_above_the_file_is_swapped(tmp_path: Path) -> None:
     assert files.read(tmp_path / "key") == b"1"
     (tmp_path / "new").symlink_to("2")
     (tmp_path / "new").replace(tmp_path / "..data")
-    assert files.look_again() != files.looks
+    assert files.current_digests() != files.digests
 
 
 def test_one_that_comes_later_is_seen(tmp_path: Path) -> None:
     files = Files()
     with pytest.raises(FileNotFoundError):
         files.read(tmp_path / "key")
-    assert files.look_again() == files.looks
+    assert files.current_digests() == files.digests
     (tmp_path / "key").write_text(SECRET)
-    assert files.look_again() != files.looks
+    assert files.current_digests() != files.digests
 
 
 def test_all_see_the_same(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_pipe_is_left_alone(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     files = Files()
     files.note(tmp_path / "pipe")
-    assert files.look_again() == files.looks
+    assert files.current_digests() == files.digests
 
 
 def test_nothing_is_shown(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_the_key_that_was_meant(name: str, hint: str) -> None:
         ("a:\n\tb: 1", "indented with blanks"),
         ("a: @b", "a value that begins with this character needs quotes"),
         ("a: b: c", "a value with a colon and a blank in it needs quotes"),
-        ('allow: "a" in jwt.b', "goes on behind its quotes needs quotes around all of it"),
+        ('allow: "a" in jwt.b', "put quotes around the whole value"),
         ("a: 1\nb: 'x\nc: 2", "the quote that begins in line 2 does not end"),
         ("a: 1\nb: [x\nc: 2", "the bracket in line 2 is not closed"),
     ],

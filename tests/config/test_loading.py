@@ -72,15 +72,21 @@ def test_the_safe_mode_is_the_default(tmp_path: Path) -> None:
             "3: providers.openai.timeouts.first_byte: Input should be greater than 0"]),
         (MINIMAL + "workers: 0", ["6: workers: Input should be greater than or equal to 1"]),
         (MINIMAL + "streaming: {ping_interval: 0}", ["6: streaming.ping_interval: Input should be greater than 0"]),
-        (MINIMAL + "workers: 1\nworkers: 2", ["7: workers: this key stands here twice"]),
-        (MINIMAL + "  - name: a\n    name: b\n    provider: p", ["7: models.1.name: this key stands here twice"]),
+        (MINIMAL + "workers: 1\nworkers: 2", ["7: workers: this key occurs twice"]),
+        (MINIMAL + "  - name: a\n    name: b\n    provider: p", ["7: models.1.name: this key occurs twice"]),
         (MINIMAL + "records: {claims: [!foo x]}", [
-            "6: records.claims.0: Input should be a valid string", "6: records.claims.0: YAML makes no value of this"]),
+            "6: records.claims.0: Input should be a valid string", "6: records.claims.0: YAML cannot read this value"]),
         (MINIMAL + "records: {claims: [2020-99-99]}", [
-            "6: records.claims.0: Input should be a valid string", "6: records.claims.0: YAML makes no value of this"]),
+            "6: records.claims.0: Input should be a valid string", "6: records.claims.0: YAML cannot read this value"]),
         (MINIMAL + "<<: {workers: 1}", ["6: <<: unknown key"]),
         (changed("[chat]", "[]"), ["3: providers.openai.dialects: List should have at least 1 item"]),
-        (changed("[chat]", "[smtp]"), ["3: providers.openai.dialects.0: Input should be"]),
+        (changed("[chat]", "[smtp]"), [
+            "3: providers.openai.dialects.0: Input should be 'messages', 'chat' or 'responses'"]),
+        (changed("[chat]", "[chat], prefer: [caht]"), [
+            "3: providers.openai.prefer.0: Input should be 'messages', 'chat' or 'responses'; did you mean 'chat'?"]),
+        (changed("[chat]", "[chat], prefer: [chat, chat]"), [
+            "3: providers.openai.prefer: the same dialect stands here twice"]),
+        (changed("[chat]", "[chat], prefer: []"), ["3: providers.openai.prefer: List should have at least 1 item"]),
         (changed("{mode: optional}", "{jwt: [{issuer: '', audiences: [a], jwks: {file: f}}]}"), [
             "1: authentication.jwt.0.issuer: String should have at least 1 character"]),
         (changed("{mode: optional}", "{jwt: [{issuer: i, audiences: [], jwks: {file: f}}]}"), [
@@ -380,7 +386,7 @@ def test_files_that_the_configuration_names_are_remembered(tmp_path: Path) -> No
     made.resolve(Path("keys/a.json"))
     (tmp_path / "b").write_text("b")
     assert made.read(Path("b")) == b"b"
-    assert set(made.files.looks) == {tmp_path / name for name in ("gateway.yaml", "keys/a.json", "b")}
+    assert set(made.files.digests) == {tmp_path / name for name in ("gateway.yaml", "keys/a.json", "b")}
     assert set(made.files.contents) == {tmp_path / name for name in ("gateway.yaml", "b")}
     assert made.replaced(made.config).files is made.files
 
@@ -390,4 +396,4 @@ def test_files_are_remembered_when_there_are_faults(tmp_path: Path) -> None:
     path.write_text(changed("/v1}", "/v1, api_key: {file: key}}"))
     with pytest.raises(Invalid):
         gateway.load(path, {}, files=files)
-    assert set(files.looks) == {path, tmp_path / "key"}
+    assert set(files.digests) == {path, tmp_path / "key"}

@@ -24,7 +24,7 @@ def authority(tmp_path: Path) -> Authority:
 def test_certificates_are_read_when_the_configuration_is(authority: Authority) -> None:
     made = gateway(authority.folder, GATEWAY + TLS)
     assert made.tls is not None and made.tls.client_ca == authority.pem
-    assert authority.folder / "server.key" in made.source.files.looks
+    assert authority.folder / "server.key" in made.source.files.digests
     assert "PRIVATE" not in repr(made.tls)
 
 
@@ -70,7 +70,7 @@ def test_a_key_in_the_place_of_its_files_name_is_not_quoted(authority: Authority
 )
 def test_plaintext_and_certificates_exclude_each_other(tmp_path: Path, more: str) -> None:
     [found] = faults(tmp_path, f"{GATEWAY}processor: {{insecure: true, {more}}}\n")
-    assert "`insecure` is plaintext" in found
+    assert "`insecure` allows plaintext" in found
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ CALLS = (Call("get_weather", '{"city": "Zürich 🏔", "days": 3}'), Call("get_t
 
 def answer(*calls: Call, text: str = "Hello from the demo model", thought: str = "") -> forms.Answer:
     plan = Plan(text, thought, calls, "tool_calls" if calls else "stop")
-    return forms.Answer(plan=plan, model="gpt-4o", nonce="n", created=1, asked=400)
+    return forms.Answer(plan=plan, model="gpt-4o", nonce="n", created=1, request_bytes=400)
 
 
 def chunks(frames: list[bytes]) -> list[dict[str, Any]]:

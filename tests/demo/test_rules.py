@@ -102,6 +102,6 @@ def test_what_passes_can_be_answered(body: dict[str, Any]) -> None:
     checked = decode(msgspec.json.encode(body))
     if isinstance(checked, dict):
         said = plan(checked, step(checked["messages"]))
-        answer = Answer(plan=said, model="m", nonce="n", created=0, asked=1)
+        answer = Answer(plan=said, model="m", nonce="n", created=0, request_bytes=1)
         assert whole(answer)
         assert frames(answer, include_usage=True)

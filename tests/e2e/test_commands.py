@@ -46,7 +46,7 @@ MALFORMED_SAYS = [
     "6: providers.openai.api_key: a secret is {env: NAME} or {file: PATH}, never the value itself",
     "8: models.0.provider: this key is required",
     "9: models.1.max_output_tokens: ",
-    "11: workers: this key stands here twice",
+    "11: workers: this key occurs twice",
     "11: workers: the environment variable NOWHERE is not set",
 ]
 MEANINGLESS = """\

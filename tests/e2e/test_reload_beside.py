@@ -105,7 +105,7 @@ def test_an_envoy_of_its_own_has_to_be_told(model: Model) -> None:
             # Rather no answer than the key at another place.
             setup.path.write_text(text.replace("${MODEL_URL}", "http://127.0.0.1:1/v1"))
             reloads.now()
-            err.first(lambda line: "Envoy needs to be told of this change" in line or None)
+            err.first(lambda line: "Envoy's configuration has to be rendered again" in line or None)
             with never_asked(model):
                 assert stack.call(prompt("demo: say hello")).status_code == 529
 

@@ -158,7 +158,7 @@ def test_mutual_tls_to_a_processor(tmp_path: Path, address: str, expected: Json,
     assert common["validation_context"]["match_typed_subject_alt_names"] == [expected]
     assert common["validation_context"]["trusted_ca"] == {"filename": str(tmp_path / "their.pem")}
     assert common["tls_params"]["tls_minimum_protocol_version"] == "TLSv1_3"
-    assert {tmp_path / name for name in ("envoy.pem", "envoy.key", "their.pem")} <= made.files.looks.keys()
+    assert {tmp_path / name for name in ("envoy.pem", "envoy.key", "their.pem")} <= made.files.digests.keys()
 
 
 def test_a_socket_needs_no_tls(tmp_path: Path) -> None:

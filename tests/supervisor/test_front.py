@@ -204,4 +204,4 @@ def test_certificates(tmp_path: Path, text: str, found: list[tuple[str, ...]]) -
     certificate(tmp_path, "localhost")
     made = source(tmp_path, text)
     assert [fault.where for fault in front.faults(made)] == found
-    assert tmp_path / ("server.pem" if "tls" in text else "gateway.yaml") in made.files.looks
+    assert tmp_path / ("server.pem" if "tls" in text else "gateway.yaml") in made.files.digests

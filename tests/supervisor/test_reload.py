@@ -99,7 +99,7 @@ def test_nobody_is_told_of_what_is_broken(scene: Scene, text: str, caplog: pytes
     scene.reload(text)
     assert (scene.book, scene.in_force) == ([], ["openai"])
     assert "configuration not taken, 1 stays in force:\n" + str(scene.path) in caplog.text
-    assert scene.reloader.status.told()["configuration"] == "refused"
+    assert scene.reloader.status.as_dict()["configuration"] == "refused"
     assert KEY not in caplog.text + str(scene.reloader.status)
 
 
@@ -139,7 +139,7 @@ def test_an_envoy_out_of_sight(tmp_path: Path, caplog: pytest.LogCaptureFixture,
     scene = Scene(tmp_path, front=False)
     scene.reload(text)
     assert scene.book == ["worker: 2"]
-    assert ("Envoy needs to be told of this change" in caplog.text) == told
+    assert ("Envoy's configuration has to be rendered again" in caplog.text) == told
 
 
 def test_a_worker_that_does_not_follow_is_named(
@@ -166,7 +166,7 @@ def test_a_file_is_read_when_it_has_come_to_rest(scene: Scene, monkeypatch: pyte
     monkeypatch.setattr("extproc.supervisor.reload.LOOK_SECONDS", 0.001)
     files, looks, found = scene.reloader._files, [], []
 
-    def look_again() -> dict[Path, bytes]:
+    def current_digests() -> dict[Path, bytes]:
         looks.append(scene.path.read_bytes())
         if len(looks) == 2:
             scene.path.write_text("half: [")
@@ -174,8 +174,8 @@ def test_a_file_is_read_when_it_has_come_to_rest(scene: Scene, monkeypatch: pyte
             scene.path.write_text(MORE)
         return {scene.path: looks[-1]}
 
-    monkeypatch.setattr(files, "look_again", look_again)
-    monkeypatch.setattr(type(files), "looks", {scene.path: GATEWAY.encode()})
+    monkeypatch.setattr(files, "current_digests", current_digests)
+    monkeypatch.setattr(type(files), "digests", {scene.path: GATEWAY.encode()})
 
     async def reload() -> None:
         found.append(len(looks))

@@ -13,7 +13,7 @@ from extproc.config.loading import Fault, Source, Where
 from extproc.config.schema import Issuer
 
 MIN_RSA_BITS = 2048
-# What a key of such a type or curve may be used with; anything else is refused, HMAC first of all.
+# The algorithms of each type and curve. All others are refused, HMAC among them.
 _RSA = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
 _CURVES = {
     "EC": {"P-256": frozenset({"ES256"}), "P-384": frozenset({"ES384"}), "P-521": frozenset({"ES512"})},
@@ -23,7 +23,7 @@ _TYPES = ("RSA", *_CURVES)
 
 
 class NoKeySet(Exception):
-    """What should be a JWKS is none; `str()` says what was expected."""
+    """A document is not a JWKS; `str()` says what was expected."""
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -31,7 +31,7 @@ class Key(msgspec.Struct, frozen=True):
     algorithms: frozenset[str]
     public: Any
     fingerprint: bytes
-    """Of the public key alone, whatever the set says of it."""
+    """SHA-256 of the public key alone."""
 
     @property
     def identity(self) -> tuple[str | None, frozenset[str], bytes]:
@@ -50,32 +50,32 @@ class Keys:
         return len(self._keys)
 
     def find(self, kid: str | None, algorithm: str) -> Key | None:
-        """The one key that fits, by its id where both token and key have one; None if there is none, or more."""
-        wanted = kid if kid in self._ids else None
-        fitting = [key for key in self._keys if kid is None or key.id == wanted if algorithm in key.algorithms]
+        """Returns the one key that fits, by its id where both token and key have one; None if none or several fit."""
+        identifier = kid if kid in self._ids else None
+        fitting = [key for key in self._keys if kid is None or key.id == identifier if algorithm in key.algorithms]
         return fitting[0] if len(fitting) == 1 else None
 
     def knows(self, kid: str) -> bool:
-        """A key without an id may be of any."""
+        """Returns whether a key can have this id; a key without an id can have any."""
         return kid in self._ids or None in self._ids
 
     def holds(self, key: Key) -> bool:
-        """A key that the issuer no longer has is no proof."""
+        """Returns whether the issuer still has this key."""
         return key.identity in self._identities
 
 
 class KeySource(Protocol):
-    """Where an issuer's keys come from."""
+    """Provides an issuer's keys, which may change."""
 
     def current(self) -> Keys | None:
-        """None: there are none to be trusted at the moment."""
+        """Returns the keys; None if none can be trusted at the moment."""
 
     async def newer(self) -> None:
         """A token names a key that is not there: look again, if that may be done now."""
 
 
 class Fixed:
-    """Keys of a file; another file makes another gateway."""
+    """Keys of a file. When the file changes, a new gateway is made."""
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
@@ -88,8 +88,8 @@ class Fixed:
 
 
 def load(source: Source, issuer: Issuer, where: Where) -> Fixed | Fault:
-    """From the file or the configuration itself, where every key must be fit for use. A set without keys is no fault:
-    somebody has taken them back."""
+    """Reads keys from a file or the configuration itself, where every key must be usable. A set without keys is not a
+    fault: its keys were taken back."""
     raw = issuer.jwks.inline
     if raw is None:
         assert issuer.jwks.file is not None
@@ -109,12 +109,12 @@ def load(source: Source, issuer: Issuer, where: Where) -> Fixed | Fault:
 
 
 def read(document: bytes) -> Any:
-    """The JSON of a JWKS; an empty document is a set without keys. Raises ValueError, RecursionError."""
+    """Returns the JSON of a JWKS; an empty document is a set without keys. Raises ValueError, RecursionError."""
     return json.loads(document) if document.strip() else {"keys": []}
 
 
 def parse(raw: Any) -> tuple[Keys, list[str]]:
-    """The usable keys, and what is wrong with each of the others, by its number. Raises NoKeySet."""
+    """Returns the usable keys, and what is wrong with each of the others, by its number. Raises NoKeySet."""
     entries = raw.get("keys") if isinstance(raw, dict) else None
     if not isinstance(entries, list):
         raise NoKeySet('expected a JWKS: {"keys": [...]}')
@@ -134,13 +134,13 @@ def parse(raw: Any) -> tuple[Keys, list[str]]:
             keys[same] = msgspec.structs.replace(key, algorithms=key.algorithms | keys[same].algorithms)
             continue
         if key.id is not None and any(key.id == other.id and key.algorithms & other.algorithms for other in keys):
-            problems.append(f"keys.{index}: the kid {key.id!r} stands here twice")
+            problems.append(f"keys.{index}: the kid {key.id!r} occurs twice")
         keys.append(key)
     return Keys(keys), problems
 
 
 def _for_signatures(entry: dict[str, Any]) -> bool:
-    """An identity provider may have other keys, for secrets that are sent to it."""
+    """Returns whether a key is for signatures; an identity provider may have others, for encryption."""
     operations = entry.get("key_ops", ["verify"])
     if "d" in entry:
         return True  # a private key is a mistake, whatever it is for

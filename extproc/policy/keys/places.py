@@ -1,4 +1,4 @@
-"""Where an issuer's keys are fetched from. Fetching is apart: who fetches nothing loads no HTTP client."""
+"""The location of an issuer's keys. Fetching is in a module of its own, so that workers load no HTTP client."""
 
 import ssl
 
@@ -9,14 +9,14 @@ from extproc.config.schema import Issuer
 
 
 class NotFetched(Exception):
-    """`str()` says why, without a host name or a byte of what was answered."""
+    """Keys could not be fetched; `str()` says why, without a host name or content of the answer."""
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where keys are, and whose."""
+    """Where the keys of an issuer are."""
 
     url: str
-    """Of the JWKS; with `discovers`, of the issuer or of its discovery document."""
+    """URL of the JWKS; with `discovers`, of the issuer or of its discovery document."""
     issuer: str
     discovers: bool = False
     roots: str | None = None
@@ -24,8 +24,8 @@ class Place(msgspec.Struct, frozen=True):
 
 
 def trusting(roots: str) -> ssl.SSLContext:
-    """Raises ssl.SSLError where there are none in it."""
-    # Without a character of them, Python would trust the system's.
+    """Returns TLS that trusts these certificates alone. Raises ssl.SSLError if there are none."""
+    # With an empty string Python would trust the system's.
     return ssl.create_default_context(cadata=roots or "-")
 
 

@@ -1,4 +1,4 @@
-"""How many frames that carry no message a peer may send: floods of them end the connection."""
+"""Bounds the frames without a message that a peer may send: a flood of them ends the connection."""
 
 import time
 from collections.abc import Callable

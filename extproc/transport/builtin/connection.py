@@ -23,14 +23,14 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DEFAULT_WINDOW = 65_535
 STREAM_WINDOW = 1 << 20
 CONNECTION_WINDOW = 512 << 20
-"""What a peer may have sent that is not consumed yet. Twice the bodies that a worker admits by default
+"""Most bytes of a peer that are not consumed yet. Twice the bodies that a worker admits by default
 (`limits.body_bytes`), so that bodies which arrive side by side cannot block each other."""
 _CREDIT_FROM = CONNECTION_WINDOW // 2
 MAX_CONCURRENT_STREAMS = 4096
 """Envoy opens 1,024 on one connection, and then another connection."""
 BACKLOG_BYTES = 256 << 10
-"""A peer that leaves so much of a stream unread gets no credit to send more on it. This and STREAM_WINDOW are what a
-slow reader makes us hold."""
+"""A peer that leaves this much of a stream unread gets no credit to send more on it. A slow reader makes us hold this
+much and STREAM_WINDOW."""
 
 
 class Connection:
@@ -43,7 +43,7 @@ class Connection:
         self._preface = b""
         self._blocks = BlockReader()
         self._block: tuple[Frame, bytearray] | None = None
-        """A header block that CONTINUATION frames go on with."""
+        """A header block that is continued by CONTINUATION frames."""
         self._expected: int | None = frames.SETTINGS
         """The kind that the next frame must have, if only one is allowed."""
         self._streams: dict[int, Stream] = {}
@@ -106,7 +106,7 @@ class Connection:
         self._out += frames.goaway(MAX_STREAM, Code.NO_ERROR)
 
     def send_goaway(self) -> None:
-        """Open streams go on, new ones are refused from here on."""
+        """Tell the peer the last stream that is served; later ones are refused, open ones continue."""
         self._last_served = self._goaway_stream()
         self._out += frames.goaway(self._last_served, Code.NO_ERROR)
 
@@ -202,7 +202,7 @@ class Connection:
             return None
         self._block = self._expected = None
         self._allowance.spend_on_block(len(block))
-        # Blocks that nobody wants are read, too: the peer's later ones refer to them.
+        # Blocks of closed streams must be decoded, too: later blocks refer to their entries in the HPACK table.
         read = self._blocks.read(bytes(block))
         end = bool(first.flags & frames.END_STREAM)
         state = self._streams.get(first.stream)
@@ -242,7 +242,7 @@ class Connection:
         return Received(state.id, b"", end=True)
 
     def _on_closed_stream(self, found: Frame) -> Event | None:
-        """A frame that was on its way when a stream ended is no mistake."""
+        """Accepts a frame that was on its way when its stream ended."""
         if not found.stream % 2 or found.stream > self._last:
             raise ConnectionFailed(Code.PROTOCOL_ERROR)
         self._allowance.spend(CHEAP)

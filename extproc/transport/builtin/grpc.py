@@ -104,7 +104,7 @@ class _OpenCall:
 
 
 class Peer(asyncio.Protocol):
-    """One connection. What is sent while its bytes are read goes out in one write."""
+    """One connection. Replies to bytes that arrived together go out in one write."""
 
     def __init__(self, server: "Server") -> None:
         self.http = Connection()
@@ -146,7 +146,7 @@ class Peer(asyncio.Protocol):
             self._flush()
 
     def pause_writing(self) -> None:
-        """The peer does not read: what it sends waits, so that replies to it do not pile up here."""
+        """Stops reading while the peer does not read, so that replies do not pile up."""
         self._write_paused = True
         if self._transport is not None:
             self._transport.pause_reading()
@@ -282,7 +282,7 @@ class Server:
         self._listener = await loop.create_unix_server(self._peer, address.removeprefix("unix:"))
 
     async def stop(self, grace: float) -> None:
-        """Drain: no new calls; those that run have `grace` seconds."""
+        """Drains: takes no new calls; those in progress have `grace` seconds to end."""
         assert self._listener is not None
         self._listener.close()
         for peer in self.peers:

@@ -21,7 +21,7 @@ class Received(msgspec.Struct, frozen=True):
 
 
 class Closed(msgspec.Struct, frozen=True):
-    """The stream was reset, by the peer or for a mistake of the peer's; nothing more can be sent on it."""
+    """The stream was reset, by the peer or because of its mistake; nothing more can be sent on it."""
 
     stream: int
 
@@ -33,16 +33,16 @@ Event = Opened | Received | Closed
 class Stream:
     id: int
     window: int
-    """What the peer still takes."""
+    """Bytes that the peer has room for."""
     missing: int | None
-    """What `content-length` announced and has not come; None if nothing was announced."""
+    """Bytes that `content-length` announced and that have not arrived; None if nothing was announced."""
     done: bool = False
     """The peer's half has ended."""
     uncredited: int = 0
-    """What it sent since it last got credit."""
+    """Bytes received since the peer last got credit."""
     held: int = 0
-    """What it sent and the consumer has not consumed."""
+    """Bytes received that the consumer has not consumed."""
     queue: bytearray = field(default_factory=bytearray)
-    """What waits for the window."""
+    """Bytes to send that wait for the window."""
     trailers: bytes | None = None
     """They follow the queue and end our half."""

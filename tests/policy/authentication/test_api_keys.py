@@ -85,7 +85,7 @@ ONE = f"- {{id: a, sha256: '{SHA}'}}\n"
         (f"{ONE}- {{id: b, sha256: '{SHA.upper()}'}}", ["2: 1.sha256: String should match pattern"]),
         (f"{ONE}- {{id: b, sha256: 12}}", ["2: 1.sha256: Input should be a valid string"]),
         (f"{ONE}{ONE}", ["2: 1.id: this stands in the file twice", "2: 1.sha256: this stands in the file twice"]),
-        (f"- {{id: a, id: b, sha256: '{SHA}'}}", ["1: 0.id: this key stands here twice"]),
+        (f"- {{id: a, id: b, sha256: '{SHA}'}}", ["1: 0.id: this key occurs twice"]),
         (f"- {{id: a, sha256: '{SHA}', claim: {{}}}}", ["1: 0.claim: Extra inputs are not permitted"]),
         (f"- {{id: a, sha256: '{SHA}', claims: {{iss: x}}}}", ["1: 0.claims: iss cannot be set for a key"]),
         (f"- {{id: a, sha256: '{SHA}', expires: soon}}", ["1: 0.expires: expected a date such as 2027-01-31"]),

@@ -84,7 +84,7 @@ def another(**members: Any) -> dict[str, Any]:
         (lambda: {"kty": "EC", "crv": "P-256"}, "keys.1: not a usable key"),
         (lambda: jwk("EC", kid="other", crv="P-0"), "keys.1: not a usable key"),
         (lambda: jwk("RSA", kid={"a": 1}), "keys.1: kid and alg are strings"),
-        (lambda: another(kid="EC-1"), "keys.1: the kid 'EC-1' stands here twice"),
+        (lambda: another(kid="EC-1"), "keys.1: the kid 'EC-1' occurs twice"),
         (lambda: jwk("RSA", alg="ES256"), "keys.1: not a usable key"),
         (lambda: jwk("RSA", alg="RSA-OAEP"), "keys.1: not a usable key"),
         (lambda: jwk("OKP", crv="X25519"), "keys.1: not a usable key"),

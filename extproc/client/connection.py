@@ -87,16 +87,16 @@ def origin(url: str) -> tuple[str, str | None, int | None]:
     return parts.scheme, parts.hostname, parts.port or {"https": 443, "http": 80}.get(parts.scheme)
 
 
-def get(url: str) -> Reply:
-    return _send("GET", url, None)
+def get(url: str, headers: Mapping[str, str] | None = None) -> Reply:
+    return _send("GET", url, None, headers or {})
 
 
 def post(url: str, form: Mapping[str, str]) -> Reply:
-    return _send("POST", url, form)
+    return _send("POST", url, form, {})
 
 
-def _send(method: str, url: str, form: Mapping[str, str] | None) -> Reply:
-    headers = {"accept": "application/json", "user-agent": f"llm-extproc/{version()}"}
+def _send(method: str, url: str, form: Mapping[str, str] | None, more: Mapping[str, str]) -> Reply:
+    headers = {"accept": "application/json", "user-agent": f"llm-extproc/{version()}", **more}
     loopback = is_loopback(urlsplit(url).hostname or "")
     place = f"{urlsplit(url).scheme}://{urlsplit(url).netloc}"
     try:
@@ -108,7 +108,7 @@ def _send(method: str, url: str, form: Mapping[str, str] | None) -> Reply:
             for piece in answer.iter_bytes():
                 body += piece
                 if len(body) > MAX_BYTES:
-                    raise ClientError(f"{place} sent an answer that is too long for a sign-in")
+                    raise ClientError(f"{place} sent an answer that is too long")
             return Reply(answer.status_code, _object(body), _clock_offset(answer.headers.get("date")))
     except httpx.TimeoutException as error:
         raise Unreachable(f"{place} did not answer within {TIMEOUT_SECONDS:.0f} seconds") from error

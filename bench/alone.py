@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.stack import ENVOY, answers, free_port
-from extproc import up
+from extproc.supervisor import up
 
 _BOOTSTRAP = """
 static_resources:

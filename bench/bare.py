@@ -25,7 +25,7 @@ from extproc.events import (
     ResponseBody,
     ResponseHeaders,
 )
-from extproc.server.messages import to_event, to_responses
+from extproc.transport.messages import to_event, to_responses
 
 VERDICT: Record = {"verdict": "allow"}
 OPTIONS = (

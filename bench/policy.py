@@ -9,12 +9,12 @@ from pathlib import Path
 import msgspec
 
 from bench import bodies
-from extproc import config
+from extproc.config import loading
 from extproc.demo import idp
 from extproc.errors import Rejection
 from extproc.events import Headers, RequestBody, RequestHeaders
-from extproc.facts import Facts
-from extproc.gateway import Gateway, _note
+from extproc.gateway.gateway import Gateway, _note
+from extproc.policy.facts import Facts
 
 CONFIG = """
 authentication:
@@ -40,7 +40,7 @@ FIELDS = {f"x-{n}": "value" for n in range(20)} | {"content-type": "application/
 def measure(name: str, rules: list[str], body: bytes, calls: int, token: str, folder: Path) -> str:
     """A line of the table, in microseconds of CPU."""
     (folder / "gateway.yaml").write_text(CONFIG.format(rules=msgspec.json.encode({"require": rules}).decode()))
-    gateway = Gateway(config.load(folder / "gateway.yaml"))
+    gateway = Gateway(loading.load(folder / "gateway.yaml"))
     fields = {":method": "POST", ":path": "/v1/messages", "authorization": f"Bearer {token}", **FIELDS}
     headers = RequestHeaders(Headers(fields.items()), end=False, source="10.0.0.1:4711")
     at_headers = gateway._steps[RequestHeaders]

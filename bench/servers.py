@@ -16,9 +16,9 @@ import psutil
 
 from bench.rows import Row, cost, rows
 from bench.stack import CONFIG, ENVOY, Stack, answers, free_port, gateway, mock_model
-from extproc import up
 from extproc.demo import idp
 from extproc.demo.certificates import ensure_certificates
+from extproc.supervisor import up
 
 NAMES = ("translated call, 1 KB", "streamed chunk", "passthrough, 1 KB")
 TLS = """

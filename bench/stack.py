@@ -15,9 +15,11 @@ from pathlib import Path
 import psutil
 
 from bench import bodies, load
-from extproc import config, envoy, up
+from extproc.config import loading
 from extproc.demo import idp
-from extproc.providers import cluster
+from extproc.envoy import configuration
+from extproc.providers.providers import cluster
+from extproc.supervisor import up
 
 CONFIG = """
 listen: {{address: 127.0.0.1, port: {port}}}
@@ -74,7 +76,7 @@ def gateway(folder: Path, mock: int, workers: int = 1) -> Iterator[Stack]:
                 time.sleep(0.005)
             seconds = time.perf_counter() - began
             children = psutil.Process(process.pid).children()
-            processors = [child for child in children if "extproc.server.worker" in child.cmdline()]
+            processors = [child for child in children if "extproc.transport.worker" in child.cmdline()]
             [front] = [child for child in children if child not in processors]
             yield Stack(port, idp.mint(folder / "keys"), processors, front, seconds, process.pid)
         finally:
@@ -88,7 +90,7 @@ def bare_gateway(folder: Path, mock: int) -> Iterator[Stack]:
     port = free_port()
     (folder / "gateway.yaml").write_text(CONFIG.format(port=port, mock=mock))
     address = f"unix:{folder}/bare.sock"
-    envoy.write(config.load(folder / "gateway.yaml"), [address], folder)
+    configuration.write(loading.load(folder / "gateway.yaml"), [address], folder)
     processor = subprocess.Popen(
         [sys.executable, "-m", "bench.bare", address, cluster("mock", f"http://127.0.0.1:{mock}/v1")]
     )

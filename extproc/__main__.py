@@ -2,7 +2,7 @@
 
 import sys
 
-from extproc.cli import main
+from extproc.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -21,7 +21,7 @@ with atheris.instrument_imports(include=["extproc", "hpack"]):
 
 import msgspec
 
-from extproc.profiles import shipped
+from extproc.providers.profiles import shipped
 from tests.translate import answers, chat_answers, responses_answers, responses_client
 
 TESTS = Path(__file__).resolve().parents[1] / "tests"

@@ -7,14 +7,14 @@ from typing import Any
 
 import hpack
 
-from extproc.server.calls import Call
-from extproc.server.grpc import Peer, Server
-from extproc.server.http2 import frames
-from extproc.server.http2.connection import DEFAULT_WINDOW, Connection
-from extproc.server.http2.frames import Code, ConnectionFailed, Frame, FrameReader, frame
-from extproc.server.http2.headers import BlockReader
-from extproc.server.http2.streams import Closed, Event, Opened, Received
-from tests.server.http2.peer import GREETING, REQUEST, block, data, headers, indexing_block, request
+from extproc.transport.builtin import frames
+from extproc.transport.builtin.connection import DEFAULT_WINDOW, Connection
+from extproc.transport.builtin.frames import Code, ConnectionFailed, Frame, FrameReader, frame
+from extproc.transport.builtin.grpc import Peer, Server
+from extproc.transport.builtin.headers import BlockReader
+from extproc.transport.builtin.streams import Closed, Event, Opened, Received
+from extproc.transport.calls import Call
+from tests.transport.builtin.peer import GREETING, REQUEST, block, data, headers, indexing_block, request
 
 KINDS = 12
 PATH = b"/p"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from prometheus_client import Counter, Histogram
 
-from extproc import envoy_listener
-from extproc.config import Source
-from extproc.server.metrics import CLAIMS, METRICS, Metric
+from extproc.config.loading import Source
+from extproc.envoy import listener
+from extproc.transport.metrics import CLAIMS, METRICS, Metric
 from tests.settings import GATEWAY, source
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "observability.md"
@@ -63,7 +63,7 @@ def labels(metric: Metric) -> list[str]:
 
 
 def logged(where: Source) -> list[str]:
-    log, _ = envoy_listener.listener(where)["filter_chains"][0]["filters"][0]["typed_config"]["access_log"]
+    log, _ = listener.listener(where)["filter_chains"][0]["filters"][0]["typed_config"]["access_log"]
     return list(log["typed_config"]["log_format"]["json_format"])
 
 

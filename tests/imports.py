@@ -18,7 +18,7 @@ def sources() -> dict[str, Path]:
 
 
 def unit(module: str) -> str:
-    """The part of the house that a module belongs to: `extproc.policy.keys` is in `policy`."""
+    """The part of the house that a module belongs to: `extproc.policy.keys.keys` is in `policy`."""
     return f"{module}.".split(".")[1]
 
 

@@ -22,8 +22,8 @@ from extproc.events import (
     ResponseHeaders,
     Silence,
 )
-from extproc.exchange import Exchange
-from extproc.gateway import Gateway
+from extproc.gateway.exchange import Exchange
+from extproc.gateway.gateway import Gateway
 
 Json = dict[str, Any]
 T = TypeVar("T")

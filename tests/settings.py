@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from extproc import config
-from extproc.config import Source
-from extproc.gateway import Gateway
-from extproc.providers import cluster
+from extproc.config import loading
+from extproc.config.loading import Source
+from extproc.gateway.gateway import Gateway
+from extproc.providers.providers import cluster
 from tests.issuing import AUDIENCE, ISSUER, jwk
 
 KEY = "sk-provider-key-0123456789"
@@ -35,7 +35,7 @@ GATEWAY = f"{AUTHENTICATION}\n{PROVIDERS}\n{MODELS}"
 def source(folder: Path, text: str, environ: dict[str, str] | None = None) -> Source:
     path = folder / "gateway.yaml"
     path.write_text(text, "utf-8")
-    return config.load(path, ENVIRON if environ is None else environ)
+    return loading.load(path, ENVIRON if environ is None else environ)
 
 
 def gateway(folder: Path, text: str = GATEWAY, environ: dict[str, str] | None = None) -> Gateway:
@@ -46,7 +46,7 @@ def faults(folder: Path, text: str, environ: dict[str, str] | None = None) -> li
     """What is wrong with a configuration, without the file's name in front; of form or of meaning."""
     try:
         gateway(folder, text, environ)
-    except config.Invalid as invalid:
+    except loading.Invalid as invalid:
         return [line.removeprefix(f"{folder / 'gateway.yaml'}:") for line in str(invalid).splitlines()]
     return []
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from extproc import claude, config
-from extproc.gateway import Gateway
+from extproc.cli import claude
+from extproc.config import loading
+from extproc.gateway.gateway import Gateway
 from tests.certificates import certificate
 from tests.issuing import jwk
 from tests.settings import AUTHENTICATION, ENVIRON, MODELS, PROVIDERS, gateway
@@ -26,12 +27,12 @@ def test_examples_of_authentication(tmp_path: Path, example: str) -> None:
     certificate(tmp_path, "idp.example.com")
     (tmp_path / "ca.pem").rename(tmp_path / "keys/company-ca.pem")
     (tmp_path / "gateway.yaml").write_text(f"{example}\n{PROVIDERS}\n{MODELS}")
-    Gateway(config.load(tmp_path / "gateway.yaml", ENVIRON), ENVIRON)
+    Gateway(loading.load(tmp_path / "gateway.yaml", ENVIRON), ENVIRON)
 
 
 def test_every_code_of_a_refusal_is_explained() -> None:
     explained = set(re.findall(r"^\| `([a-z]+_\w+)` \| (?:401|503) \|", TEXT, re.MULTILINE))
-    policy = ROOT / "extproc" / "policy"
+    policy = ROOT / "extproc" / "policy" / "authentication"
     source = "".join(
         (policy / f"{name}.py").read_text() for name in ("tokens", "credential", "api_keys", "authenticate")
     )

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from extproc import schema
+from extproc.config import schema
+from extproc.config.schema_limits import BodyLimits, Limits
 from extproc.errors import Reason
-from extproc.schema_limits import BodyLimits, Limits
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "faults.md").read_text("utf-8")

@@ -11,47 +11,14 @@ from tests.imports import graph, imported, sources, unit
 
 # Top to bottom. What stands on one floor may import its neighbours, but never in a circle.
 FLOORS: list[set[str]] = [
-    {
-        "__main__",
-        "cli",
-        "up",
-        "reload",
-        "front",
-        "envoy_admin",
-        "claude",
-        "claude_checks",
-        "init",
-        "advice",
-        "reach",
-        "dryrun",
-        "explain",
-        "lines",
-        "stand_ins",
-    },
-    {"server", "envoy", "envoy_limits", "envoy_listener", "envoy_replies"},
+    {"__main__", "cli"},
+    {"supervisor"},
+    {"transport", "envoy"},
     {"gateway"},
-    {"exchange", "answer", "passed", "policy", "preparation", "tracing"},
-    {"translate", "record"},
-    {"facts"},
-    {"credentials", "endpoints", "model_paths", "model_settings", "providers", "processor_tls"},
-    {
-        "wire",
-        "events",
-        "errors",
-        "config",
-        "files",
-        "schema",
-        "schema_limits",
-        "schema_tls",
-        "settings",
-        "profiles",
-        "printable",
-        "version",
-        "hints",
-        "placeholders",
-        "members",
-        "",
-    },
+    {"policy", "translate"},
+    {"providers"},
+    {"config"},
+    {"wire", "events", "errors", "printable", "version", ""},
 ]
 APART = {"demo", "pb"}
 
@@ -60,26 +27,26 @@ _HTTP = r"(httpx|aiohttp|requests|urllib3)(\.|$)|urllib\.request$|http\.client$"
 
 # What some may not import, who they are, and why.
 BANS: list[tuple[str, Callable[[str], bool], str]] = [
-    (_GRPC, lambda module: unit(module) not in {"server", "pb"}, "only server speaks gRPC"),
-    (r"extproc\.pb(\.|$)", lambda module: unit(module) not in {"server", "pb"}, "only server knows protobuf"),
-    (r"google\.protobuf", lambda module: unit(module) not in {"server", "pb"}, "only server knows protobuf"),
+    (_GRPC, lambda module: unit(module) not in {"transport", "pb"}, "only transport speaks gRPC"),
+    (r"extproc\.pb(\.|$)", lambda module: unit(module) not in {"transport", "pb"}, "only transport knows protobuf"),
+    (r"google\.protobuf", lambda module: unit(module) not in {"transport", "pb"}, "only transport knows protobuf"),
     (
-        r"extproc\.(config|schema|schema_tls)$|logging(\.|$)",
+        r"extproc\.config(\.|$)|logging(\.|$)",
         lambda module: unit(module) in {"wire", "translate"},
         "wire and translate are pure",
     ),
     (
         _HTTP,
         lambda module: (
-            module != "extproc.policy.fetch"
-            and unit(module) not in {"demo", "cli", "claude_checks", "reach", "envoy_admin"}
+            module not in {"extproc.policy.keys.fetch", "extproc.supervisor.envoy_admin"}
+            and unit(module) not in {"demo", "cli"}
         ),
-        "only policy.fetch speaks HTTP outwards",
+        "only the fetcher of keys and the commands speak HTTP outwards",
     ),
-    (r"opentelemetry(\.|$)", lambda module: module != "extproc.tracing", "off unless configured, and an extra"),
+    (r"opentelemetry(\.|$)", lambda module: module != "extproc.gateway.tracing", "off unless configured, and an extra"),
     (
         r"prometheus_client(\.|$)",
-        lambda module: module not in {"extproc.server.metrics", "extproc.server.monitor"},
+        lambda module: module not in {"extproc.transport.metrics", "extproc.supervisor.monitor"},
         "off unless configured",
     ),
     (r"extproc\.(?!demo(\.|$))", lambda module: unit(module) == "demo", "the demo shares nothing with what it shows"),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from extproc.schema_limits import Limits
+from extproc.config.schema_limits import Limits
 from tests.manifests import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from kubernetes_validate.utils import ValidationError, validate
 
-from extproc import gateway
+from extproc.gateway import gateway
 from tests.certificates import Authority
 from tests.issuing import jwk
 from tests.manifests import ALL, FILES, ROOT, Json, containers, documents, only, pod

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from extproc.profiles import Profile
+from extproc.providers.profiles import Profile
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "mapping.md").read_text()

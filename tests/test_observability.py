@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from extproc.errors import Reason
-from extproc.server.metrics import METRICS
+from extproc.transport.metrics import METRICS
 from tests import documented
 from tests.settings import ENVIRON, GATEWAY, gateway
 

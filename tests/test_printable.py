@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from extproc import cli
+from extproc.cli import main
 from extproc.printable import log_to_stderr, printable, printable_json, printable_lines
 from tests.issuing import claims, token
 from tests.settings import ENVIRON, GATEWAY
@@ -41,7 +41,7 @@ def test_json_stays_what_it_is() -> None:
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    cli.main(list(words))
+    main.main(list(words))
     out, err = capsys.readouterr()
     assert out + err
     return out + err
@@ -76,7 +76,7 @@ def test_translate(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monke
     answered = {"id": ODD, "choices": [{"message": {"content": ODD}, "finish_reason": "stop"}], "usage": {}}
     given = {"request": asked, "answer": answered}[what]
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(json.dumps(given).encode())))
-    assert cli.main(["translate", what, "--model", "claude-x"]) == 0
+    assert main.main(["translate", what, "--model", "claude-x"]) == 0
     out, err = capsys.readouterr()
     assert harmless(out + err)
     shown = json.loads(out)

@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from extproc.policy import variables
+from extproc.policy.authorization import variables
 from tests import documented
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "authorization.md"

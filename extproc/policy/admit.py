@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from ipaddress import IPv6Network
 
-from extproc.endpoints import READS_BODY
+from extproc.config.endpoints import READS_BODY
+from extproc.config.schema import Config
 from extproc.errors import Kind, Reason, Rejection
-from extproc.facts import Facts
-from extproc.schema import Config
+from extproc.policy.facts import Facts
 
 RETRY_AFTER_SECONDS = 2
 IPV6_PREFIX = 64

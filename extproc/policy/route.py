@@ -4,12 +4,12 @@ from collections.abc import Mapping
 
 import msgspec
 
-from extproc.endpoints import READS_BODY, Endpoints, Operation, dialect_of
+from extproc.config.endpoints import READS_BODY, Endpoints, Operation, dialect_of
 from extproc.errors import Kind, Reason, Rejection, invalid, unknown_model
-from extproc.facts import Facts
-from extproc.model_paths import endpoint_upstream
-from extproc.policy import body
-from extproc.providers import Catalogue, Provider
+from extproc.policy.authorization import body
+from extproc.policy.facts import Facts
+from extproc.providers.model_paths import endpoint_upstream
+from extproc.providers.providers import Catalogue, Provider
 from extproc.translate.model_lists import is_list
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")

@@ -6,7 +6,7 @@ A job holds no secret and can be carried out in another process, which knows not
 import msgspec
 
 from extproc.errors import Kind, Reason, Rejection
-from extproc.model_settings import ModelSettings
+from extproc.providers.model_settings import ModelSettings
 from extproc.translate import count
 from extproc.translate.counters import counted, counter_for
 from extproc.translate.pair import Json, Pair, Target, Translated

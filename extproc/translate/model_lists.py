@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, unquote
 import msgspec
 
 from extproc.errors import Rejection
-from extproc.profiles import Profile
+from extproc.providers.profiles import Profile
 from extproc.translate import models
 from extproc.translate.failures import failure
 from extproc.translate.on_messages import errors as of_anthropic

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, unquote
 import msgspec
 
 from extproc.errors import Rejection, invalid, unknown_model
-from extproc.providers import Resolved
+from extproc.providers.providers import Resolved
 from extproc.wire import Dialect
 
 # The SDK's own text allows an epoch value where the release date is unknown.

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from extproc.errors import Rejection
-from extproc.profiles import Profile
+from extproc.providers.profiles import Profile
 from extproc.translate.openai_upstream import errors
 from extproc.translate.openai_upstream.overflow import is_overflow
 from extproc.translate.openai_upstream.scrub import scrubbed

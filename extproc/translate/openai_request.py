@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from extproc.profiles import Profile
+from extproc.providers.profiles import Profile
 from extproc.translate import asked_choice, names, schema
 from extproc.translate.conversation import (
     Base64Data,

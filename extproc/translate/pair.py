@@ -6,7 +6,7 @@ from typing import Any, Protocol, Self
 import msgspec
 
 from extproc.errors import Rejection
-from extproc.profiles import Profile
+from extproc.providers.profiles import Profile
 
 Json = dict[str, Any]
 Headers = Mapping[str, str]

@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from extproc.errors import Rejection
-from extproc.profiles import Profile
+from extproc.providers.profiles import Profile
 from extproc.translate import want
 from extproc.translate.answer_events import (
     AnswerEvent,

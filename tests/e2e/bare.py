@@ -12,9 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from extproc import config, envoy, up
+from extproc.config import loading
 from extproc.demo import idp
-from extproc.front import Front
+from extproc.envoy import configuration
+from extproc.supervisor import up
+from extproc.supervisor.front import Front
 from tests.e2e.stack import GATEWAY, PROVIDER_KEY, SECONDS, Lines, Stack, free_port
 
 
@@ -46,7 +48,7 @@ def configured(model_url: str, config: str = GATEWAY) -> Iterator[Setup]:
 @contextlib.contextmanager
 def bare_envoy(setup: Setup, processors: Sequence[str], *, healthy: int, timeout: str = "5s") -> Iterator[Stack]:
     """`healthy`: so many processors must be found before it begins. `timeout`: for each of a processor's replies."""
-    envoy.write(config.load(setup.path, setup.environ), processors, setup.folder)
+    configuration.write(loading.load(setup.path, setup.environ), processors, setup.folder)
     _set_timeout(setup.folder / "listeners.json", timeout)
     with envoy_in(setup, healthy=healthy) as stack:
         yield stack
@@ -107,7 +109,7 @@ def processor(setup: Setup, address: str, *more: str) -> Iterator[tuple[subproce
 
 
 @contextlib.contextmanager
-def worker(setup: Setup, address: str, program: Sequence[str] = ("-m", "extproc.server.worker")) -> Iterator[Lines]:
+def worker(setup: Setup, address: str, program: Sequence[str] = ("-m", "extproc.transport.worker")) -> Iterator[Lines]:
     """One without a supervisor; what it says on standard error."""
     argv = [sys.executable, *program, str(setup.path), address, "0"]
     with started(argv, setup.folder, setup.environ) as (_, _, err):

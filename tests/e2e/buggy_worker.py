@@ -3,8 +3,8 @@
 import sys
 
 from extproc.events import Action, Event
-from extproc.exchange import Exchange
-from extproc.server.worker import main
+from extproc.gateway.exchange import Exchange
+from extproc.transport.worker import main
 
 HEADER = "x-bug"
 SECRET = "sk-quoted-by-a-bug"

@@ -8,8 +8,8 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from extproc import pb
-from extproc.providers import cluster
-from extproc.record import ALLOWED, CLUSTER, VERDICT
+from extproc.gateway.record import ALLOWED, CLUSTER, VERDICT
+from extproc.providers.providers import cluster
 
 Reply = pb.ProcessingResponse | bytes
 Behaviour = Callable[[Iterator[pb.ProcessingRequest], grpc.ServicerContext], Iterator[Reply]]

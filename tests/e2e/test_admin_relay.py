@@ -9,7 +9,9 @@ import httpx
 import pytest
 import yaml
 
-from extproc import config, envoy, up
+from extproc.config import loading
+from extproc.envoy import configuration
+from extproc.supervisor import up
 from tests.e2e.bare import configured, started
 from tests.e2e.stack import SECONDS, Model, free_port
 from tests.manifests import ROOT
@@ -25,7 +27,7 @@ def relay(model: Model) -> Iterator[tuple[str, Path]]:
     added = added.replace("9901", address.rpartition(":")[2])
     assert yaml.safe_load(added)
     with configured(model.url) as setup:
-        envoy.write(config.load(setup.path, setup.environ), [f"unix:{setup.folder}/p"], setup.folder)
+        configuration.write(loading.load(setup.path, setup.environ), [f"unix:{setup.folder}/p"], setup.folder)
         argv = [up.binary_path(), "-c", "bootstrap.json", "--config-yaml", added, "--disable-hot-restart"]
         with started([*argv, "--log-level", "error", "--concurrency", "1"], setup.folder, {}) as (process, _, err):
             wait_until_it_answers(f"http://{address}")

@@ -6,8 +6,8 @@ import grpc
 import pytest
 
 from extproc import pb
-from extproc.record import READ
-from extproc.server.messages import _READ_ANSWER
+from extproc.gateway.record import READ
+from extproc.transport.messages import _READ_ANSWER
 from tests.e2e import fake_processor as fake
 from tests.e2e.bare import bare_envoy, configured
 from tests.e2e.fake_processor import Behaviour, FakeProcessor, Reply

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from extproc.up import binary_path
+from extproc.supervisor.up import binary_path
 from extproc.version import version
 from tests.e2e.bare import Setup, configured, started
 from tests.e2e.stack import PROVIDER_KEY, SECONDS, Json, Lines, Model, free_port

@@ -16,9 +16,12 @@ from typing import Any
 import pytest
 import yaml
 
-from extproc import config, envoy, envoy_listener, providers, up
-from extproc.record import ALLOWED, CLUSTER, VERDICT
-from extproc.schema_tls import Processor
+from extproc.config import loading
+from extproc.config.schema_tls import Processor
+from extproc.envoy import configuration, listener
+from extproc.gateway.record import ALLOWED, CLUSTER, VERDICT
+from extproc.providers import providers
+from extproc.supervisor import up
 from tests.certificates import Authority
 from tests.e2e.bare import Setup, configured, processor, started, wait_for_processors
 from tests.e2e.fake_processor import closes, fake_processor, lets_through
@@ -38,7 +41,7 @@ PLAINTEXT: Json = {
 LISTENER, ROUTES = f"{TYPES}.config.listener.v3.Listener", f"{TYPES}.config.route.v3.RouteConfiguration"
 
 
-def listener(port: int) -> Json:
+def bare_listener(port: int) -> Json:
     manager = {
         "@type": f"{TYPES}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "http-10080",
@@ -172,17 +175,17 @@ def tls(folder: Path, *, client: bool = True) -> Json:
 @contextlib.contextmanager
 def gateway(setup: Setup, address: str, wanted: list[Json], transport: Json | None = None) -> Iterator[Stack]:
     """Envoy Gateway's Envoy with its processor on `address`; `transport`: to the processor, if not plaintext."""
-    source = config.load(setup.path, setup.environ)
+    source = loading.load(setup.path, setup.environ)
     plain = source.replaced(source.config.model_copy(update={"processor": Processor()}))
-    known = {cluster["name"]: cluster for cluster in envoy.clusters(plain, [address])}
+    known = {cluster["name"]: cluster for cluster in configuration.clusters(plain, [address])}
     if transport is not None:
         known["extproc"]["transport_socket"] = transport
         del known["extproc"]["health_checks"]  # it has none of its own
     provider = known[providers.cluster("openai", source.config.providers["openai"].base_url)]
-    boot = envoy.bootstrap(source)
+    boot = configuration.bootstrap(source)
     del boot["dynamic_resources"]
     boot["static_resources"] = {
-        "listeners": [patched(LISTENER, listener(setup.port), wanted)],
+        "listeners": [patched(LISTENER, bare_listener(setup.port), wanted)],
         "clusters": [known["extproc"], {**provider, "name": ROUTE}],
     }
     made = {"@type": ROUTES, **patched(ROUTES, routes(), wanted)}
@@ -233,8 +236,8 @@ def asked(made: Json) -> Json:
 
 
 def test_the_processor_is_asked_as_everywhere_else(setup: Setup) -> None:
-    everywhere = envoy_listener.listener(config.load(setup.path, setup.environ))
-    assert asked(patched(LISTENER, listener(1), patches())) == asked(everywhere)
+    everywhere = listener.listener(loading.load(setup.path, setup.environ))
+    assert asked(patched(LISTENER, bare_listener(1), patches())) == asked(everywhere)
 
 
 def test_who_may_call_and_what_comes_back(stack: Stack) -> None:

@@ -29,7 +29,7 @@ def await_status(port: int, said: str) -> tuple[int, Json]:
 
 
 def workers(of: int) -> list[int]:
-    return [pid for pid, line in children(of).items() if "extproc.server.worker" in line]
+    return [pid for pid, line in children(of).items() if "extproc.transport.worker" in line]
 
 
 @pytest.fixture

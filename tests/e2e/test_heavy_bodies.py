@@ -56,7 +56,7 @@ def test_a_long_conversation_is_translated(gateway: Stack, model: Model) -> None
     assert [message["content"] for message in asked["messages"]] == [turn["content"] for turn in sent["messages"]]
     assert gateway.record(answer)["gen_ai.request.model"] == "claude-x"
     processes = children(gateway.process.pid).values()
-    assert 1 <= sum("extproc.server.translator" in command for command in processes) <= WORKERS
+    assert 1 <= sum("extproc.transport.translator" in command for command in processes) <= WORKERS
 
 
 def test_rules_see_what_a_heavy_body_asks_for(gateway: Stack, model: Model) -> None:

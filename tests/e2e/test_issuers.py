@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from extproc.policy import api_keys
+from extproc.policy.authentication import api_keys
 from tests.e2e import forge, wire
 from tests.e2e.providers import ANTHROPIC_KEY, Providers, headers_of, line_of
 from tests.e2e.reloading import Reloads

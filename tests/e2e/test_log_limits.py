@@ -65,7 +65,7 @@ def test_a_callers_names(stack: Stack, claims: Json, name: str, status: int) -> 
 def test_the_path_is_on_record_without_the_processor(stack: Stack) -> None:
     """And without its query, which may hold a secret."""
     children = psutil.Process(stack.process.pid).children()
-    workers = [process for process in children if "extproc.server.worker" in process.cmdline()]
+    workers = [process for process in children if "extproc.transport.worker" in process.cmdline()]
     assert workers
     for process in workers:
         process.suspend()

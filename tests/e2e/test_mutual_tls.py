@@ -18,9 +18,11 @@ import grpc
 import httpx
 import pytest
 
-from extproc import config, envoy, pb
-from extproc.schema_tls import Processor
-from extproc.server import probe
+from extproc import pb
+from extproc.config import loading
+from extproc.config.schema_tls import Processor
+from extproc.envoy import configuration
+from extproc.transport import probe
 from tests.certificates import Authority
 from tests.e2e.bare import Setup, configured, envoy_in, processor
 from tests.e2e.processes import children
@@ -130,7 +132,7 @@ def test_nobody_but_envoy_is_handed_the_providers_key(model: Model, encrypted: b
 def test_calls_fail_where_envoy_and_processor_do_not_trust_each_other(model: Model, wrong: str) -> None:
     """Closed, as without a processor."""
     with prepared(model) as (setup, authority):
-        source = config.load(setup.path, setup.environ)
+        source = loading.load(setup.path, setup.environ)
         if wrong == "of another name":
             authority.issue("processor", "elsewhere.test")
         elif wrong == "no certificate":
@@ -139,7 +141,7 @@ def test_calls_fail_where_envoy_and_processor_do_not_trust_each_other(model: Mod
             if wrong == "another authority's certificate":
                 authority.folder.rename(setup.folder / "former")
                 issue(Authority(authority.folder, name="another"))
-            envoy.write(source, [address], setup.folder)
+            configuration.write(source, [address], setup.folder)
             with envoy_in(setup, healthy=0) as stack, never_asked(model):
                 wait_for_a_failed_connection(setup)
                 assert stack.call(prompt("hello")).status_code == 503

@@ -19,7 +19,7 @@ def modes(folder: Path) -> Iterator[tuple[Path, int]]:
 def sockets(pid: int) -> list[Path]:
     """Of the workers of a supervisor, from their command lines."""
     lines = [child.cmdline() for child in psutil.Process(pid).children(recursive=True)]
-    words = [word for line in lines if "extproc.server.worker" in line for word in line]
+    words = [word for line in lines if "extproc.transport.worker" in line for word in line]
     return [Path(word.removeprefix("unix:")) for word in words if word.startswith("unix:")]
 
 

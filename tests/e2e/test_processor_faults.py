@@ -95,7 +95,7 @@ def single(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Iterator[S
 
 
 def kill_worker(stack: Stack) -> None:
-    [worker] = [pid for pid, command in children(stack.process.pid).items() if "extproc.server.worker" in command]
+    [worker] = [pid for pid, command in children(stack.process.pid).items() if "extproc.transport.worker" in command]
     os.kill(worker, signal.SIGKILL)
 
 

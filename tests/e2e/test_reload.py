@@ -172,7 +172,9 @@ def test_what_is_broken_changes_nothing_and_is_complained_of(tmp_path: Path, mod
         assert "extproc_config_last_reload_successful 0.0" in scraped
         assert f'extproc_config_reloads_total{{result="refused"}} {len(BROKEN)}.0' in scraped
         # A worker that crashes now starts with what is in force.
-        [worker] = [pid for pid, command in children(stack.process.pid).items() if "extproc.server.worker" in command]
+        [worker] = [
+            pid for pid, command in children(stack.process.pid).items() if "extproc.transport.worker" in command
+        ]
         os.kill(worker, signal.SIGKILL)
         stack.err.first(lambda line: "starting it again" in line or None)
         while stack.call(HELLO).status_code == 503:
@@ -192,7 +194,7 @@ def test_what_needs_a_restart_is_named_and_the_rest_taken(growing: tuple[Stack, 
     reloads.now()
     stack.err.first(lambda line: "these keys wait for the next start: listen.port, workers" in line or None)
     assert stack.call(prompt("demo: say hello", model="more")).status_code == 200
-    assert len([one for one in children(stack.process.pid).values() if "extproc.server.worker" in one]) == 2
+    assert len([one for one in children(stack.process.pid).values() if "extproc.transport.worker" in one]) == 2
 
 
 def test_what_envoy_refuses_is_not_taken_by_the_workers_either(growing: tuple[Stack, Reloads]) -> None:

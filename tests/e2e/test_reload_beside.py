@@ -10,7 +10,7 @@ from typing import Self
 import httpx
 import pytest
 
-from extproc.providers import cluster
+from extproc.providers.providers import cluster
 from tests.e2e.bare import Setup, bare_envoy, configured, envoy_in, processor
 from tests.e2e.refusals import never_asked
 from tests.e2e.reloading import Reloads

@@ -39,7 +39,7 @@ def serves(stack: Stack, number: int) -> bool:
 
 def resident(stack: Stack) -> dict[int, int]:
     """Bytes of the supervisor and of each worker."""
-    workers = [pid for pid, command in children(stack.process.pid).items() if "extproc.server.worker" in command]
+    workers = [pid for pid, command in children(stack.process.pid).items() if "extproc.transport.worker" in command]
     return {pid: psutil.Process(pid).memory_info().rss for pid in (stack.process.pid, *workers)}
 
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from jwt.algorithms import RSAAlgorithm
 
-from extproc.policy.fetch import MAX_BYTES, WELL_KNOWN
+from extproc.policy.keys.fetch import MAX_BYTES, WELL_KNOWN
 from tests.certificates import certificate
 from tests.e2e import forge
 from tests.e2e.issuer import AUDIENCE, BODY, CONFIG, ISSUER, Signer, gateway, until
@@ -50,7 +50,7 @@ def test_one_fetch_serves_all_workers(tmp_path: Path, model: Model, server: KeyS
             assert stack.call(BODY, token=token).status_code == (401 if number % 2 else 200)
         assert server.asked == ["/jwks"] * 2
         server.answers.clear()
-        workers = [pid for pid, line in children(stack.process.pid).items() if "extproc.server.worker" in line]
+        workers = [pid for pid, line in children(stack.process.pid).items() if "extproc.transport.worker" in line]
         assert len(workers) == 3
         for pid in workers:
             os.kill(pid, signal.SIGKILL)

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from extproc.policy import api_keys
+from extproc.policy.authentication import api_keys
 from tests.e2e.issuer import BODY, CONFIG, ISSUER, Signer, gateway, until
 from tests.e2e.prometheus import Scrape
 from tests.e2e.stack import Model, Stack, free_port, up

@@ -36,7 +36,7 @@ def large_tokens(stack: Stack) -> Iterator[str]:
 
 def memory(stack: Stack) -> int:
     family = psutil.Process(stack.process.pid).children(recursive=True)
-    return sum(one.memory_info().rss for one in family if "extproc.server.worker" in one.cmdline())
+    return sum(one.memory_info().rss for one in family if "extproc.transport.worker" in one.cmdline())
 
 
 def test_large_tokens_do_not_make_a_worker_grow(one_worker: Stack) -> None:

@@ -19,7 +19,7 @@ import httpx
 import pytest
 import yaml
 
-from extproc import up
+from extproc.supervisor import up
 from tests.e2e.bare import Setup, bare_envoy, configured, envoy_in, processor, started, wait_for_processors
 from tests.e2e.processes import children
 from tests.e2e.stack import GATEWAY, SECONDS, Json, Lines, Model, Stack, free_port, prompt

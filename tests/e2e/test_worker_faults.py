@@ -46,7 +46,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory, model: Model, provider: RawPr
 
 def workers(stack: Stack) -> list[int]:
     found = children(stack.process.pid).items()
-    return sorted(pid for pid, command in found if "extproc.server.worker" in command)
+    return sorted(pid for pid, command in found if "extproc.transport.worker" in command)
 
 
 @pytest.mark.parametrize("path", ["/v1/messages", "/raw/x"])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from extproc.gateway import Gateway
+from extproc.gateway.gateway import Gateway
 from extproc.policy.admit import InFlight
 from tests.issuing import claims, token
 from tests.playbook import Playbook, awaits, forwards, rejects, request_body, request_headers, response_headers

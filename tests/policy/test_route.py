@@ -3,13 +3,13 @@ from typing import Any
 
 import pytest
 
-from extproc import providers
-from extproc.endpoints import Endpoints
+from extproc.config.endpoints import Endpoints
+from extproc.config.schema import Route
 from extproc.errors import Reason, Rejection
 from extproc.events import Headers
-from extproc.facts import Facts
+from extproc.policy.facts import Facts
 from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, ReadBody
-from extproc.schema import Route
+from extproc.providers import providers
 from tests.playbook import done
 from tests.settings import GATEWAY, source
 

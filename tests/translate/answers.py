@@ -9,7 +9,7 @@ from anthropic.types import RawMessageStreamEvent
 from pydantic import TypeAdapter
 from pydantic_core import from_json
 
-from extproc.profiles import Profile, shipped, with_overrides
+from extproc.providers.profiles import Profile, shipped, with_overrides
 from extproc.translate.for_messages.asked import Asked
 from extproc.translate.messages_on_chat import messages_on_chat
 from extproc.translate.pair import Reply, Target

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from extproc.errors import Rejection
-from extproc.profiles import Profile, shipped, with_overrides
+from extproc.providers.profiles import Profile, shipped, with_overrides
 from extproc.translate.chat_on_messages.asked import Asked
 from extproc.translate.chat_on_messages.request import translate
 from extproc.translate.pair import Target

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from extproc.profiles import shipped, with_overrides
+from extproc.providers.profiles import shipped, with_overrides
 from extproc.translate.identity.asked import Passed
 from extproc.translate.pair import Outcome, Pair, Target
 from extproc.translate.table import PAIRS

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from extproc.errors import Rejection
-from extproc.profiles import shipped, with_overrides
+from extproc.providers.profiles import shipped, with_overrides
 from extproc.translate.for_messages.asked import Asked
 from extproc.translate.messages_on_responses import messages_on_responses
 from extproc.translate.pair import Outcome, Reply, Target

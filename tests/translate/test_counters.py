@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from extproc.errors import Kind, Rejection
-from extproc.profiles import shipped
+from extproc.providers.profiles import shipped
 from extproc.translate.counters import COUNTERS
 from extproc.translate.pair import Target, Translated
 from tests.translate.answers import JSON, MINIMAL, SSE, play

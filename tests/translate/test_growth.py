@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from extproc.errors import Rejection
-from extproc.policy import asked
-from extproc.profiles import Profile
+from extproc.policy.authorization import asked
+from extproc.providers.profiles import Profile
 from extproc.translate.count import estimate
 from extproc.translate.counters import COUNTERS
 from extproc.translate.pair import Json, Target, Translated

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from extproc.config.schema import Model
 from extproc.errors import Rejection
-from extproc.profiles import Profile
-from extproc.providers import Provider, Resolved, Rule, _pattern
-from extproc.schema import Model
+from extproc.providers.profiles import Profile
+from extproc.providers.providers import Provider, Resolved, Rule, _pattern
 from extproc.translate.models import listing
 from extproc.wire import Dialect
 

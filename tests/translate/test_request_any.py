@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extproc.errors import Rejection
-from extproc.profiles import Profile, shipped, with_overrides
+from extproc.providers.profiles import Profile, shipped, with_overrides
 from extproc.translate.count import estimate
 from extproc.translate.counters import COUNTERS
 from extproc.translate.for_messages.asked import Asked

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from extproc.errors import Rejection
-from extproc.profiles import shipped
+from extproc.providers.profiles import shipped
 from extproc.translate.count import estimate
 from extproc.translate.counters import COUNTERS
 from extproc.translate.for_messages.asked import Asked

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from extproc.errors import Rejection
-from extproc.profiles import Profile, shipped, with_overrides
+from extproc.providers.profiles import Profile, shipped, with_overrides
 from extproc.translate.for_messages.asked import Asked
 from extproc.translate.messages_on_chat.request import translate
 from extproc.translate.pair import Target

@@ -15,7 +15,7 @@ from extproc.wire import untrusted
 from tests.imports import sources, unit
 
 # Who else may decode, and whose JSON that is.
-DIRECTLY = {"extproc.wire.untrusted": "the place", "extproc.server.orders": "a worker's own lines"}
+DIRECTLY = {"extproc.wire.untrusted": "the place", "extproc.transport.orders": "a worker's own lines"}
 COSTLY = ["9e307", "1.7976931348623157e308", "9e-308", "4.9e-324", "2.2250738585072011e-308", "0." + "1" * 300]
 
 

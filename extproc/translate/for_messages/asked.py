@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from extproc.profiles import Profile
+from extproc.providers.profiles import Profile
 from extproc.translate.pair import Translated
 
 ShowThinking = Literal["yes", "omitted", "no"]

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, NamedTuple
 
-from extproc.profiles import Profile
+from extproc.providers.profiles import Profile
 from extproc.translate import names
 from extproc.translate.pair import Target
 from extproc.translate.want import Json

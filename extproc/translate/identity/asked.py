@@ -1,6 +1,6 @@
 """A request that passed, and what reading its answer will need."""
 
-from extproc.profiles import Profile
+from extproc.providers.profiles import Profile
 from extproc.translate.pair import Translated
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from extproc.errors import STATUS, Kind, Reason, Rejection
-from extproc.profiles import Profile
+from extproc.providers.profiles import Profile
 from extproc.translate.openai_upstream.errors import refused
 from extproc.translate.openai_upstream.scrub import MAX_CHARS, hidden
 from extproc.translate.pair import Json

@@ -1,7 +1,7 @@
 """A whole ChatCompletion as a Messages answer (mapping 2)."""
 
 from extproc.errors import Reason, Rejection
-from extproc.profiles import Profile
+from extproc.providers.profiles import Profile
 from extproc.translate.arguments import tool_input
 from extproc.translate.failures import failure, truncated
 from extproc.translate.messages_on_chat.answer_state import AnswerState

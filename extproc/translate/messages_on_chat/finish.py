@@ -3,7 +3,7 @@
 from typing import Any
 
 from extproc.errors import Kind, Reason, Rejection
-from extproc.profiles import Profile
+from extproc.providers.profiles import Profile
 from extproc.translate.for_messages.ending import Ending, refused
 from extproc.translate.openai_upstream.errors import reported
 from extproc.wire.chat import Choice

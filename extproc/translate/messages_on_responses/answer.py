@@ -1,7 +1,7 @@
 """A whole response as a Messages answer (mapping 6.3)."""
 
 from extproc.errors import Reason, Rejection
-from extproc.profiles import Profile
+from extproc.providers.profiles import Profile
 from extproc.translate.failures import failure
 from extproc.translate.messages_on_responses import errors
 from extproc.translate.messages_on_responses.answer_state import AnswerState

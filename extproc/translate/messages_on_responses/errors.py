@@ -3,7 +3,7 @@
 from typing import Any
 
 from extproc.errors import Kind, Rejection
-from extproc.profiles import Profile
+from extproc.providers.profiles import Profile
 from extproc.translate.for_messages import ending
 from extproc.translate.for_messages.ending import Ending
 from extproc.translate.openai_upstream.errors import SPOKEN, coded, reported

@@ -1,7 +1,7 @@
 """A whole Messages answer, read (mapping 4.6)."""
 
 from extproc.errors import Reason, Rejection
-from extproc.profiles import Profile
+from extproc.providers.profiles import Profile
 from extproc.translate.failures import failure
 from extproc.translate.on_messages.answer_state import AnswerState
 from extproc.translate.on_messages.errors import reported

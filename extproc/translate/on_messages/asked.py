@@ -1,6 +1,6 @@
 """A translated request, and what reading its answer will need."""
 
-from extproc.profiles import Profile
+from extproc.providers.profiles import Profile
 from extproc.translate.pair import Translated
 
 

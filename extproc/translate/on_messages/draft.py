@@ -1,6 +1,6 @@
 """What one translation knows while it runs."""
 
-from extproc.profiles import Profile
+from extproc.providers.profiles import Profile
 from extproc.translate import names
 from extproc.translate.pair import Json, Target
 from extproc.translate.warnings import Warnings

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from extproc.errors import Kind, Reason, Rejection
-from extproc.profiles import Profile
+from extproc.providers.profiles import Profile
 from extproc.translate.openai_upstream.scrub import scrubbed
 from extproc.translate.openai_upstream.told import Told, told_by
 

@@ -3,7 +3,7 @@
 from typing import Any, Protocol
 
 from extproc.errors import Reason, Rejection
-from extproc.profiles import Profile
+from extproc.providers.profiles import Profile
 from extproc.translate.event_stream import EventStream, Out, loads_or_none
 from extproc.translate.failures import failure, truncated
 from extproc.translate.on_messages.answer_state import AnswerState

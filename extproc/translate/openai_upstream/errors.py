@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Any
 
 from extproc.errors import Kind, Reason, Rejection
-from extproc.profiles import Profile
+from extproc.providers.profiles import Profile
 from extproc.translate.capability import rejected
 from extproc.translate.failures import failure
 from extproc.translate.openai_upstream.media import refused_block

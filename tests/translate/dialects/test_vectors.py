@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from extproc.errors import Rejection
-from extproc.profiles import Profile
+from extproc.providers.profiles import Profile
 from extproc.translate.pair import Pair, Reply, Target, Translated
 from extproc.translate.table import PAIRS
 from extproc.wire.rejections import rejection_body, rejection_status

@@ -1,7 +1,7 @@
 """Why a Chat answer ended (docs/mapping.md 2.3)."""
 
 from extproc.errors import Kind, Reason, Rejection
-from extproc.profiles import Profile
+from extproc.providers.profiles import Profile
 from extproc.translate import openai_errors
 from extproc.translate.answer_events import FinishReason
 from extproc.wire.chat import Choice

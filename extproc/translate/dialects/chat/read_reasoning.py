@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from extproc.profiles import ReasoningField
+from extproc.providers.profiles import ReasoningField
 from extproc.translate.part_queue import PartQueue, ReasoningPart
 from extproc.wire.chat import Said, ToolCall
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from extproc.profiles import Profile
+from extproc.providers.profiles import Profile
 from extproc.translate.conversation import Reasoning
 from extproc.translate.names import client_id
 from extproc.translate.want import Json

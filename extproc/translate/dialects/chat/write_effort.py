@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from extproc.profiles import Profile
+from extproc.providers.profiles import Profile
 from extproc.translate.conversation import Thinking
 from extproc.translate.openai_request import check_tools_of_chat, clamped_effort
 from extproc.translate.want import Json

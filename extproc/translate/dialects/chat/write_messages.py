@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from extproc.profiles import Profile
+from extproc.providers.profiles import Profile
 from extproc.translate import names
 from extproc.translate import openai_request as openai
 from extproc.translate.conversation import (

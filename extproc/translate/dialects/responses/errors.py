@@ -3,7 +3,7 @@
 from typing import Any
 
 from extproc.errors import Kind, Rejection
-from extproc.profiles import Profile
+from extproc.providers.profiles import Profile
 from extproc.translate import openai_errors
 from extproc.translate.answer_events import AnswerFinished
 from extproc.translate.openai_upstream.errors import SPOKEN, coded

@@ -1,0 +1,144 @@
+"""`extproc claude`: starts Claude Code on the gateway, with a token that renews itself."""
+
+import json
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from extproc.cli.claude_checks import ClaudeError, check_destination, listens, window_of
+
+TOKEN_SECONDS = 3600
+RENEW_MS = TOKEN_SECONDS * 1000 // 2
+
+# Each would send the client past the gateway, or take the place of the token.
+REMOVED = (
+    "ANTHROPIC_API_KEY",
+    "ANTHROPIC_AUTH_TOKEN",
+    "ANTHROPIC_UNIX_SOCKET",
+    "CLAUDE_CODE_OAUTH_TOKEN",
+    "CLAUDE_CODE_USE_ANTHROPIC_AWS",
+    "CLAUDE_CODE_USE_ANTHROPIC_GOOGLE_CLOUD",
+    "CLAUDE_CODE_USE_BEDROCK",
+    "CLAUDE_CODE_USE_FOUNDRY",
+    "CLAUDE_CODE_USE_GATEWAY",
+    "CLAUDE_CODE_USE_MANTLE",
+    "CLAUDE_CODE_USE_VERTEX",
+)
+# Auto mode asks the server to check each action, and a translated model cannot; 0 makes the client check by ordinary
+# calls instead. Whoever sets it knows better.
+AUTO_MODE = {"CLAUDE_CODE_AUTO_MODE_SERVER": "0"}
+# The first holds for models that the client does not know, the second for all. The client takes no less than that.
+WINDOWS = ("CLAUDE_CODE_MAX_CONTEXT_TOKENS", "CLAUDE_CODE_AUTO_COMPACT_WINDOW")
+DEFAULT_MODEL = "claude-opus-5-5"
+"""What the client asks for where nobody has chosen a model."""
+ALIASES = ("fable", "haiku", "opus", "sonnet")
+
+
+def command(  # noqa: PLR0913 - named
+    argv: Sequence[str],
+    base_url: str,
+    keys_folder: Path,
+    environ: Mapping[str, str],
+    *,
+    window: int | None = None,
+    skip_preflight: bool = False,
+) -> tuple[list[str], dict[str, str]]:
+    """The command line and the environment of Claude Code; `argv` are the user's arguments. `window`: tokens that the
+    model takes."""
+    program = shutil.which("claude", path=environ.get("PATH"))
+    if program is None:
+        raise ClaudeError(
+            "claude is not installed (or not on PATH). Install it: npm install -g @anthropic-ai/claude-code"
+        )
+    rest, settings = split_settings(argv)
+    chosen = {**AUTO_MODE, **(dict.fromkeys(WINDOWS, str(window)) if window else {})}
+    env = {**chosen, **{name: value for name, value in environ.items() if name not in REMOVED}}
+    env["ANTHROPIC_BASE_URL"] = base_url
+    env["CLAUDE_CODE_API_KEY_HELPER_TTL_MS"] = str(RENEW_MS)
+    settings["apiKeyHelper"] = helper(keys_folder)
+    if skip_preflight:
+        settings["skipWebFetchPreflight"] = True
+    # Settings of user and project set variables, too, even over the environment; the command line's come last.
+    settings["env"] = {**settings.get("env", {}), **dict.fromkeys(REMOVED, ""), "ANTHROPIC_BASE_URL": base_url}
+    return [program, "--settings", json.dumps(settings), *rest], env
+
+
+def helper(keys_folder: Path) -> str:
+    """A line for `sh`. -P: the folder Claude Code works in must not be searched for modules."""
+    python = [sys.executable, "-P", "-m", "extproc"]
+    return shlex.join([*python, "token", "--keys", str(keys_folder.resolve()), "--ttl", str(TOKEN_SECONDS)])
+
+
+def split_settings(argv: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """Takes the user's own `--settings` out of the arguments: of several, Claude Code heeds only the last."""
+    rest, given = [], ""
+    words = iter(argv)
+    for word in words:
+        if word == "--":
+            rest += [word, *words]
+        elif word == "--settings":
+            given = next(words, "")
+        elif word.startswith("--settings="):
+            given = word.removeprefix("--settings=")
+        else:
+            rest.append(word)
+    return rest, _load(given) if given else {}
+
+
+def _load(given: str) -> dict[str, Any]:
+    try:
+        loaded = json.loads(given if given.lstrip().startswith("{") else Path(given).read_text())
+    except (OSError, ValueError) as error:
+        raise ClaudeError(f"--settings {given}: {error}") from error
+    if not isinstance(loaded, dict) or not isinstance(loaded.get("env", {}), dict):
+        raise ClaudeError(f"--settings {given}: expected an object of settings")
+    return loaded
+
+
+def model_of(argv: Sequence[str], environ: Mapping[str, str]) -> str:
+    """The name that Claude Code will ask for first."""
+    rest, settings = split_settings(argv)
+    words = iter(rest)
+    given = ""
+    for word in words:
+        if word == "--model":
+            given = next(words, "")
+        elif word.startswith("--model="):
+            given = word.removeprefix("--model=")
+        elif word == "--":
+            break
+    name = (given or environ.get("ANTHROPIC_MODEL") or str(settings.get("model", ""))).removesuffix("[1m]")
+    if name in ALIASES:
+        return environ.get(f"ANTHROPIC_DEFAULT_{name.upper()}_MODEL") or DEFAULT_MODEL.replace("opus", name)
+    return name if name and name not in ("default", "opusplan") else DEFAULT_MODEL
+
+
+def run(
+    argv: Sequence[str],
+    base_url: str,
+    keys_folder: Path,
+    environ: Mapping[str, str] | None = None,
+    *,
+    skip_preflight: bool = False,
+) -> int:
+    """Becomes Claude Code, so it returns only when that is impossible."""
+    environ = os.environ if environ is None else environ
+    try:
+        command(argv, base_url, keys_folder, environ)  # its complaints come first
+        if not (keys_folder / "private.pem").is_file():
+            # New ones would not be those that the gateway trusts.
+            raise ClaudeError(f"there are no lab keys in {keys_folder}; name the gateway's folder with --keys")
+        if not listens(base_url):
+            raise ClaudeError(f"no gateway listens at {base_url}. Start one in another shell: make up")
+        window = window_of(model_of(argv, environ), base_url, keys_folder)
+        line, env = command(argv, base_url, keys_folder, environ, window=window, skip_preflight=skip_preflight)
+        if not check_destination(line, env, base_url):
+            print("extproc claude: cannot tell whether Claude Code will talk to the gateway", file=sys.stderr)
+        os.execvpe(line[0], line, env)  # noqa: S606  # no shell on purpose
+    except (ClaudeError, OSError) as error:
+        print(f"extproc claude: {error}", file=sys.stderr)
+    return 1

@@ -1,0 +1,240 @@
+"""`extproc check --token T`: what the gateway says to a call and why, by the code that says it.
+
+No network but for issuers' keys that are fetched.
+"""
+
+import asyncio
+import dataclasses
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from extproc.config import loading, schema
+from extproc.config.endpoints import Endpoints, Operation
+from extproc.config.files import Files
+from extproc.errors import Kind, Reason, Rejection
+from extproc.events import Action, AwaitBody, Headers, RequestBody, RequestHeaders, Respond
+from extproc.gateway.gateway import Gateway
+from extproc.policy.authentication import tokens
+from extproc.policy.authentication.credential import placed
+from extproc.policy.authorization.asked import READINGS
+from extproc.policy.authorization.rules import RuleSet, Seen
+from extproc.policy.authorization.variables import AT_HEADERS, Part
+from extproc.policy.facts import Facts
+from extproc.policy.keys.remote_keys import RemoteKeys
+from extproc.printable import printable, show
+from extproc.providers import model_paths
+from extproc.providers.providers import Resolved
+from extproc.supervisor.lines import IN_PLAINTEXT
+from extproc.wire import untrusted
+from extproc.wire.paths import routed
+
+VARIABLE = "EXTPROC_TOKEN"
+# Envoy's own verdict, which no step of the gateway's comes to.
+_TOO_LARGE = Rejection(
+    kind=Kind.TOO_LARGE, message="the request is too large", reason=Reason.REQUEST_TOO_LARGE, detail="max_body_bytes"
+)
+_UNBOUND = re.compile(r'.*No value with name "(.*)" found.*')
+
+
+class Unusable(Exception):
+    """`str()` says what is missing or wrong."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    token: str
+    model: str | None
+    path: str | None
+    """Also with a method in front."""
+    body: Path | None
+    source: str | None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Lower-case names; `:authority` is the host."""
+
+
+def token(given: str | None) -> str:
+    """`@FILE` and `-` (standard input) keep it out of the list of processes. Raises Unusable."""
+    if given is None:
+        return os.environ.get(VARIABLE, "").strip()
+    if given == "-":
+        return sys.stdin.read().strip()
+    return _read(Path(given[1:])).strip() if given.startswith("@") else given
+
+
+def header(given: str) -> tuple[str, str]:
+    """`name: value`. Raises Unusable."""
+    name, colon, value = given.partition(":")
+    if not colon or not name.strip():
+        raise Unusable(f"{given!r} is not NAME:VALUE")
+    name = name.strip().lower()
+    return ":authority" if name == "host" else name, value.strip()
+
+
+def remarks(gateway: Gateway) -> Iterator[str]:
+    """Points that are valid but easily overlooked, one line each."""
+    settings = gateway.source.config
+    endpoints = Endpoints(settings.routes)
+    for index, route in enumerate(settings.routes):
+        ruled = any("request.operation" in rule for rule in _rules_of(settings.authorization, route))
+        paths = [] if route.serve != "passthrough" or ruled else model_paths.unruled(endpoints, index)
+        if paths:
+            yield (
+                f"{gateway.source.place(('routes', index))}: routes.{index} passes calls to {route.provider} through:"
+                f" rules of models do not apply to {', '.join(paths)}; a rule on request.operation can refuse them"
+            )
+    if settings.processor.insecure:
+        where = gateway.source.place(("processor", "insecure"))
+        yield f"{where}: processor.insecure: plaintext is spoken on TCP: {IN_PLAINTEXT}"
+
+
+def _rules_of(*ruled: schema.Ruled) -> Iterator[str]:
+    for one in ruled:
+        yield from (*one.allow, *one.deny, *one.require)
+
+
+def without_keys(path: Path) -> tuple[dict[str, str], Files]:
+    """An environment and files in which no provider's key is missing: a decision needs none."""
+    try:
+        source = loading.load(path)
+    except loading.Invalid:  # and gateway.load will say why
+        return dict(os.environ), Files()
+    secrets = [provider.api_key for provider in source.config.providers.values() if provider.api_key]
+    secrets += list(source.config.tracing.headers.values()) if source.config.tracing else []
+    missing = {secret.env: "missing" for secret in secrets if secret.env and not os.environ.get(secret.env)}
+    files = [source.resolve(secret.file) for secret in secrets if secret.file]
+    return {**os.environ, **missing}, Files({file: b"missing" for file in files if not _readable(file)})
+
+
+def _readable(file: Path) -> bool:
+    try:
+        return bool(file.read_bytes().strip())
+    except OSError:
+        return False
+
+
+def run(gateway: Gateway, remote: RemoteKeys, asked: Asked) -> int:
+    """Prints caller, rules and verdict. `remote`: that of the gateway. Returns 1 when the call would be refused.
+    Raises Unusable."""
+    facts, action = asyncio.run(_call(gateway, remote, asked))
+    show(printable(f"{facts.method} {facts.path}"))
+    if isinstance(action, Respond) and action.record.get("reason") == Reason.JWT_AUTH:
+        show(f"token    not accepted: {action.record['error']}")
+        return _verdict(action)
+    # A rule may have several lines; a name may not, or it could pose as a verdict.
+    lines = [*map(printable, _caller(facts, asked.token)), *map(printable, _model(facts.resolved))]
+    for rules in gateway.rules.sets(facts, facts.resolved):
+        lines += _rules(gateway, rules, Seen(facts, facts.resolved))
+    show("\n".join(lines))
+    return _verdict(action)
+
+
+async def _call(gateway: Gateway, remote: RemoteKeys, asked: Asked) -> tuple[Facts, Action]:
+    """The call as the server would see it, and the last thing that is done about it."""
+    await asyncio.gather(*(remote.at(plan).newer() for plan in gateway.fetched))
+    now = time.time()
+    method, path = _where(asked.path)
+    fields = {":method": method, ":path": routed(path), ":authority": "localhost", "content-type": "application/json"}
+    fields |= asked.headers
+    if asked.token:
+        fields |= [placed(asked.token, gateway.source.config.authentication.locations[0])]
+    exchange = gateway.exchange(now)
+    facts = exchange.facts
+    headers = RequestHeaders(Headers(fields.items()), end=False, source=f"{asked.source}:0" if asked.source else "")
+    [action] = await gateway.handle(exchange, headers, now)
+    raw = _body(asked, facts)
+    if isinstance(action, AwaitBody) and len(raw) > gateway.source.config.max_body_bytes:
+        action = exchange.reject(_TOO_LARGE)
+    elif isinstance(action, AwaitBody):
+        [action] = await gateway.handle(exchange, RequestBody(raw), now)
+    return _known(gateway, facts, raw), action
+
+
+def _where(path: str | None) -> tuple[str, str]:
+    method, _, rest = (path or "/v1/messages").rpartition(" ")
+    return method.upper() or ("GET" if "/v1/models" in rest else "POST"), rest
+
+
+def _body(asked: Asked, facts: Facts) -> bytes:
+    reading = READINGS[facts.dialect]
+    least = {reading.limits[0]: 1024, reading.turns: [{"role": "user", "content": "?"}]}
+    text = "" if asked.body is None else _read(asked.body)
+    try:
+        body = least if asked.body is None else untrusted.decode(text)
+    except msgspec.DecodeError as error:
+        raise Unusable(f"{asked.body} is not valid JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise Unusable(f"{asked.body} is not a JSON object")
+    if asked.model is None and asked.body is not None:
+        return text.encode()  # its size counts
+    return msgspec.json.encode(body if asked.model is None else {**body, "model": asked.model})
+
+
+def _known(gateway: Gateway, facts: Facts, raw: bytes) -> Facts:
+    """With what the rules for the body would see, had it come to that."""
+    if facts.endpoint is None or facts.endpoint.operation not in (Operation.GENERATE, Operation.COUNT_TOKENS):
+        return facts
+    body: dict[str, Any] = untrusted.decode(raw)
+    model: Resolved | None = facts.resolved
+    if model is None and isinstance(name := body.get("model", ""), str):
+        model = gateway.catalogue.resolve(name, facts.endpoint.provider)
+    return dataclasses.replace(facts, body=body, heavy=False, raw_body=raw, resolved=model)
+
+
+def _caller(facts: Facts, token: str) -> Iterator[str]:
+    proven = facts.caller.kind != "anonymous"
+    remark = "; the token is not accepted" if token and not proven else ""
+    yield f"caller   {facts.caller.kind} {facts.caller.subject}".rstrip() + remark
+    # A caller keeps only the claims that are read.
+    claims = tokens.claims(tokens.parse(token)) if token and facts.caller.kind == "jwt" else facts.caller.claims
+    for name, value in claims.items():
+        yield f"claim    {name}: {json.dumps(value, ensure_ascii=False)}"
+
+
+def _model(model: Resolved | None) -> Iterator[str]:
+    if model is not None:
+        yield f"model    {model.name}: {model.upstream} of {model.provider.name}"
+
+
+def _rules(gateway: Gateway, rules: RuleSet, seen: Seen) -> Iterator[str]:
+    endpoint = seen.facts.endpoint
+    listing = endpoint is not None and endpoint.operation is Operation.LIST_MODELS
+    for rule in rules.rules:
+        if listing and not rule.reads <= AT_HEADERS:
+            value, why = "later", "left out of lists" if Part.LLM in rule.reads else "asked of each model"
+        else:
+            answer = rule.answer(seen.activation(rule.reads))
+            value, why = (str(answer).lower(), "") if isinstance(answer, bool) else ("fails", answer)
+        yield f"{value:<8} {rule.text}   ({'.'.join(map(str, rule.where))}, {gateway.source.place(rule.where)})"
+        if why:
+            yield " " * 9 + _UNBOUND.sub(r"\1 is not known here", why)
+
+
+def _verdict(action: Action) -> int:
+    if not isinstance(action, Respond) or action.status < 400:
+        show("allowed" + _listed(action))
+        return 0
+    message = json.loads(action.body)["error"]["message"]
+    why = f"({action.record['reason']}, {action.record['error']})"
+    show(printable(f"refused  {action.status}: {message}   {why}"))
+    return 1
+
+
+def _listed(action: Action) -> str:
+    answer = json.loads(action.body) if isinstance(action, Respond) and action.body else {}
+    return "".join(f"\n         {printable(entry['id'])}" for entry in answer.get("data", ()))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Unusable(f"{path}: {getattr(error, 'strerror', None) or 'is not UTF-8 text'}") from None

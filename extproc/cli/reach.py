@@ -1,0 +1,82 @@
+"""`extproc check --probe`: asks each provider for its models, with its key, as a call would."""
+
+import asyncio
+import ssl
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+
+from extproc.config import schema
+from extproc.config.loading import Source
+from extproc.envoy.configuration import system_roots
+from extproc.gateway.gateway import Gateway
+from extproc.printable import show
+from extproc.providers.providers import Provider
+from extproc.wire import Dialect
+
+SECONDS = 10.0
+SHOWN = 5
+
+
+def run(gateway: Gateway) -> int:
+    """Prints a line for each provider, and one for each model that it does not list. 1: some did not answer well."""
+    return asyncio.run(_run(gateway))
+
+
+async def _run(gateway: Gateway) -> int:
+    names = list(gateway.providers)
+    settings = gateway.source.config.providers
+    asked = (_models(gateway.source, gateway.providers[name], settings[name]) for name in names)
+    failed = False
+    for name, found in zip(names, await asyncio.gather(*asked), strict=True):
+        if isinstance(found, str):
+            failed = True
+            show(f"{name}: {found}")
+            continue
+        show(f"{name}: answers, {len(found)} models")
+        for model in _unlisted(gateway, name, found):
+            shown = ", ".join(found[:SHOWN]) + (", ..." if len(found) > SHOWN else "")
+            show(f"{name}: {model!r} is not among them: {shown}")
+    return 1 if failed else 0
+
+
+async def _models(source: Source, provider: Provider, settings: schema.Provider) -> list[str] | str:
+    """Their ids, or what went wrong, in words without the key."""
+    dialect: Dialect = "messages" if set(provider.dialects) == {"messages"} else "chat"
+    below = "/v1/models" if dialect == "messages" else "/models"
+    url = f"{settings.base_url.partition('://')[0]}://{provider.authority}{provider.path(below)}"
+    headers = {**provider.credential_headers(dialect), "anthropic-version": "2023-06-01"}
+    try:
+        async with httpx.AsyncClient(verify=_trusted(source, settings), timeout=SECONDS) as client:
+            answer = await client.get(url, headers=headers)
+    except (httpx.HTTPError, OSError) as error:
+        return f"cannot be reached at {url}: {str(error) or type(error).__name__}"
+    if answer.status_code in (401, 403):
+        return f"{url} refuses the key ({answer.status_code})"
+    if answer.status_code != 200:
+        return f"{url} answers {answer.status_code}; is base_url right?"
+    return _ids(answer) or f"{url} answers, but not with a list of models; is base_url right?"
+
+
+def _ids(answer: httpx.Response) -> list[str]:
+    try:
+        listed: Any = answer.json()
+    except ValueError:
+        return []
+    entries = listed.get("data") if isinstance(listed, dict) else None
+    return [str(entry["id"]) for entry in entries or () if isinstance(entry, dict) and "id" in entry]
+
+
+def _trusted(source: Source, settings: schema.Provider) -> ssl.SSLContext:
+    """As Envoy trusts: the provider's own roots, else the system's."""
+    roots = source.resolve(settings.ca_file) if settings.ca_file is not None else system_roots()
+    return ssl.create_default_context(cafile=str(roots))
+
+
+def _unlisted(gateway: Gateway, provider: str, listed: list[str]) -> Iterator[str]:
+    """Names that the configuration asks this provider for; those with a wildcard are the client's."""
+    for rule in gateway.catalogue.rules:
+        name = rule.settings.model or rule.settings.name
+        if rule.provider.name == provider and "*" not in name and name not in listed:
+            yield name

@@ -1,0 +1,1 @@
+"""gateway.yaml, read and checked."""

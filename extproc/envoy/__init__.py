@@ -1,0 +1,1 @@
+"""From gateway.yaml to Envoy's configuration."""

@@ -1,0 +1,135 @@
+"""Envoy's own words in the caller's dialect."""
+
+from typing import Any
+
+from extproc.errors import Kind, Reason, Rejection
+from extproc.gateway import record
+from extproc.wire import chat, untrusted
+
+Json = dict[str, Any]
+
+NAMESPACE = "extproc"
+_FILTERS = "type.googleapis.com/envoy.extensions.access_loggers.filters"
+_DETAILS = "response.code_details"
+
+# CEL over Envoy's code details, which tell apart what a status does not.
+OVERLOADED = f"{_DETAILS} == 'overload'"
+TIMED_OUT = (
+    f"({_DETAILS}.contains('_idle_timeout') || {_DETAILS}.endsWith('response_timeout')"
+    f" || {_DETAILS} == 'upstream_per_try_timeout')"
+)
+UNREACHABLE = (
+    f"({_DETAILS}.startsWith('upstream_reset_before')"
+    f" || {_DETAILS} == 'no_healthy_upstream' && xds.cluster_name.startsWith('provider:'))"
+)
+# What HTTP allows and this gateway does not serve, or what is no HTTP.
+CLIENTS_FAULT = (
+    "(response.code >= 500 || response.code in [403, 426])"
+    f" && ({_DETAILS} in ['low_version', 'upgrade_failed'] || {_DETAILS}.startsWith('http1.')"
+    f" || {_DETAILS}.startsWith('http2.') || {_DETAILS}.contains('missing_required_header'))"
+)
+SAID = f"metadata.filter_metadata['{NAMESPACE}']"
+# As the log has it: the processor's, where it has seen the call.
+_REQUEST_ID = (
+    f"%CEL('{NAMESPACE}' in metadata.filter_metadata && 'request_id' in {SAID}"
+    f" ? {SAID}['request_id'] : request.headers['x-request-id'])%"
+)
+
+
+def _told(kind: Kind, message: str, status: int = 0, headers: tuple[tuple[str, str], ...] = ()) -> Rejection:
+    # The reason on record is found where the log is written.
+    return Rejection(kind=kind, message=message, reason=Reason.INTERNAL, status=status, headers=headers)
+
+
+_AFTER = (("retry-after", "1"),)
+_BY_DETAILS: dict[str, Rejection] = {
+    CLIENTS_FAULT: _told(Kind.INVALID_REQUEST, "the HTTP request is malformed", 400),
+    OVERLOADED: _told(Kind.OVERLOADED, "the gateway has too much to do at the moment", 503, _AFTER),
+    f"response.code == 504 && {TIMED_OUT}": _told(Kind.TIMEOUT, "the model did not answer in time"),
+    f"response.code == 503 && {UNREACHABLE}": _told(Kind.OVERLOADED, "the model cannot be reached at the moment"),
+}
+# A 403 is the guard's: no verdict was given.
+_UNABLE = _told(Kind.API, "the gateway cannot process requests at the moment", 503)
+_BY_STATUS: dict[int, Rejection] = {
+    400: _told(Kind.INVALID_REQUEST, "the HTTP request is malformed"),
+    403: _UNABLE,
+    404: _told(Kind.NOT_FOUND, "there is no such endpoint"),
+    408: _told(Kind.INVALID_REQUEST, "the request did not arrive in time", 408),
+    413: _told(Kind.TOO_LARGE, "the request is too large"),
+    431: _told(Kind.INVALID_REQUEST, "the request's headers are too large", 431),
+    503: _UNABLE,
+    504: _told(Kind.TIMEOUT, "the gateway did not answer in time"),
+}
+_OTHERWISE = _told(Kind.API, "the model's answer broke off", 502)
+
+
+def local_replies() -> Json:
+    """First match wins. The processor's own answers pass as they are: they bear its mark."""
+    ours = metadata_filter(flag_is(record.ANSWERED, True), if_missing=False)
+    verbatim = {"content_type": "application/json", "text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"}}
+    told = [
+        *((_expression(cel), rejection) for cel, rejection in _BY_DETAILS.items()),
+        *((_status(status), rejection) for status, rejection in _BY_STATUS.items()),
+        (_status(400, "GE"), _OTHERWISE),
+    ]
+    mappers: list[Json] = [{"filter": ours, "body_format_override": verbatim}]
+    for spoken in (True, False):
+        mappers += [_mapper(_all_of(condition, spoken), rejection, spoken) for condition, rejection in told]
+    return {"mappers": mappers}
+
+
+def request_id(name: str, action: str) -> Json:
+    return {"header": {"key": name, "value": _REQUEST_ID}, "append_action": action}
+
+
+def metadata_is(key: str, value: str) -> Json:
+    return {"filter": NAMESPACE, "path": [{"key": key}], "value": {"string_match": {"exact": value}}}
+
+
+def _mapper(condition: Json, rejection: Rejection, to_chat: bool) -> Json:
+    more = [{"header": {"key": name, "value": value}} for name, value in rejection.headers]
+    return {
+        "filter": condition,
+        "status_code": chat.status(rejection) if to_chat else rejection.http_status,
+        "headers_to_add": [request_id("request-id", "OVERWRITE_IF_EXISTS_OR_ADD"), *more],
+        "body_format_override": {"json_format": _envelope(rejection, to_chat)},
+    }
+
+
+def _envelope(rejection: Rejection, to_chat: bool) -> Json:
+    if to_chat:
+        envelope: Json = untrusted.decode(chat.from_rejection(rejection))
+        return envelope
+    error = {"type": str(rejection.kind), "message": rejection.message}
+    return {"type": "error", "error": error, "request_id": _REQUEST_ID}
+
+
+def flag_is(key: str, value: bool) -> Json:
+    return {"filter": NAMESPACE, "path": [{"key": key}], "value": {"bool_match": value}}
+
+
+def metadata_filter(matcher: Json, *, if_missing: bool) -> Json:
+    return {"metadata_filter": {"matcher": matcher, "match_if_key_not_found": if_missing}}
+
+
+def _status(status: int, comparison: str = "EQ") -> Json:
+    value = {"default_value": status, "runtime_key": "extproc.never_set"}
+    return {"status_code_filter": {"comparison": {"op": comparison, "value": value}}}
+
+
+def _expression(cel: str) -> Json:
+    typed = {"@type": f"{_FILTERS}.cel.v3.ExpressionFilter", "expression": cel}
+    return {"extension_filter": {"name": "envoy.access_loggers.extension_filters.cel", "typed_config": typed}}
+
+
+def _all_of(condition: Json, to_chat: bool) -> Json:
+    if not to_chat:
+        return condition
+    # The processor knows the client's dialect; where it was not reached, the path is still the client's own.
+    unknown = metadata_filter(metadata_is(record.DIALECT, "chat"), if_missing=True)
+    known = [
+        metadata_filter(metadata_is(record.DIALECT, dialect), if_missing=False) for dialect in ("chat", "responses")
+    ]
+    path = {"name": ":path", "string_match": {"safe_regex": {"regex": "/v1/(chat|responses).*"}}}
+    guessed = {"and_filter": {"filters": [unknown, {"header_filter": {"header": path}}]}}
+    return {"and_filter": {"filters": [condition, {"or_filter": {"filters": [*known, guessed]}}]}}

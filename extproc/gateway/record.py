@@ -1,0 +1,173 @@
+"""The fields of an exchange's record: flat dynamic metadata that Envoy's access log shows (docs/observability.md)."""
+
+import json
+import re
+
+from extproc.config.endpoints import Operation
+from extproc.errors import Rejection
+from extproc.events import Record
+from extproc.policy.facts import Facts
+from extproc.printable import printable
+from extproc.providers.providers import Provider
+from extproc.translate.pair import Outcome, Translated, Usage
+from extproc.translate.warnings import header_value
+from extproc.wire.lenient import MAX_TOKENS
+
+VERDICT, ALLOWED = "verdict", "allow"
+CLUSTER = "cluster"
+ANSWERED = "answered"
+DIALECT = "dialect"
+READ = "gen_ai.request.stream"
+"""Set where the answer will be read; that it came to an end is said by ENDED."""
+OPERATION = "gen_ai.operation.name"
+UPSTREAM_REQUEST = "upstream_request_id"
+FIRST = "gen_ai.server.time_to_first_token"
+PACE = "gen_ai.server.time_per_output_token"
+
+CALLER = "caller."
+"""Before the name of a claim."""
+_PLAIN = re.compile(r"[\w./@-]+", re.ASCII)
+_MAX_NUMBER = 2.0**53
+
+MAX_NAME = 200
+MAX_PATH = 300
+_MAX_WARNINGS = 1100
+# Bytes of a string in UTF-8: what a stranger may write into one line of the log stays below 4 KB.
+_LIMITS = {"http.path": MAX_PATH, "warnings": _MAX_WARNINGS}
+
+# OpenTelemetry GenAI semantic conventions: https://opentelemetry.io/docs/specs/semconv/gen-ai/
+_OPERATIONS = {
+    Operation.GENERATE: "chat",
+    Operation.COUNT_TOKENS: "count_tokens",
+    Operation.LIST_MODELS: "list_models",
+    Operation.PROBE: "probe",
+    Operation.PASSTHROUGH: "passthrough",
+}
+
+
+def of_request(facts: Facts, claims: list[str]) -> Record:
+    """Who asks for what; known when the caller is."""
+    record: Record = {"request_id": facts.request_id, "http.path": facts.path, "protocol": "llm"}
+    record[DIALECT] = facts.dialect
+    if facts.endpoint is not None:
+        record["endpoint"] = facts.endpoint.name
+        record[OPERATION] = _OPERATIONS[facts.endpoint.operation]
+    if facts.caller.claims:
+        record["jwt.sub"] = facts.caller.subject
+        record["jwt.iss"] = facts.caller.issuer
+        for claim in claims:
+            if (value := facts.caller.claims.get(claim)) is not None:
+                record[f"{CALLER}{claim}"] = _shown(value)
+    return record
+
+
+def _shown(value: object) -> str | float | bool:
+    """A claim that is a list or an object is written as JSON; what no number of Envoy's can hold, as a word."""
+    if isinstance(value, str | bool):
+        return value
+    if isinstance(value, int | float):
+        return value if abs(value) < _MAX_NUMBER else str(value)
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def presentable(record: Record) -> Record:
+    """The record with its strings cut and made printable, as it may be logged."""
+    return {
+        name: printable(cut(value, _LIMITS.get(name, MAX_NAME))) if isinstance(value, str) else value
+        for name, value in record.items()
+    }
+
+
+def cut(text: str, limit: int) -> str:
+    """At most so many bytes of UTF-8."""
+    if len(text) <= limit and text.isascii():
+        return text
+    return text[:limit].encode("utf-8", "replace")[:limit].decode("utf-8", "ignore")
+
+
+def metadata_key(name: str) -> str:
+    """Envoy's log format has meanings of its own for `:` and `%`, which claims are free to use."""
+    return name if _PLAIN.fullmatch(name) else CALLER + name.encode().hex()
+
+
+def of_model(facts: Facts) -> Record:
+    record: Record = {"gen_ai.request.model": facts.model[:MAX_NAME]} if facts.model else {}
+    if facts.resolved is not None:
+        record |= of_provider(facts.resolved.provider)
+        record["gen_ai.upstream.model"] = facts.resolved.upstream[:MAX_NAME]
+    return record
+
+
+def of_provider(provider: Provider) -> Record:
+    return {"gen_ai.provider.name": provider.name}
+
+
+def of_upstream_request(identifier: str) -> Record:
+    """What the provider calls the request; `request_id` is ours, whatever it says."""
+    return {UPSTREAM_REQUEST: identifier[:MAX_NAME]} if identifier else {}
+
+
+def verdict(provider: Provider) -> Record:
+    """What the guard wants to see, and where the request goes; set once, with the last word on the request."""
+    return {VERDICT: ALLOWED, CLUSTER: provider.cluster}
+
+
+def of_translation(asked: Translated) -> Record:
+    record: Record = {READ: asked.stream}
+    if asked.max_tokens is not None:
+        record["gen_ai.request.max_tokens"] = asked.max_tokens
+    if asked.warnings:
+        record["warnings"] = header_value(asked.warnings)
+    return record
+
+
+def of_outcome(outcome: Outcome) -> Record:
+    """What is known of the answer so far; later calls replace earlier ones key by key."""
+    record: Record = {}
+    if outcome.model:
+        record["gen_ai.response.model"] = outcome.model[:MAX_NAME]
+    if outcome.finish_reason:
+        record["gen_ai.response.finish_reasons"] = outcome.finish_reason
+    if outcome.usage is not None:
+        record |= _of_usage(outcome.usage)
+    if outcome.failure is not None:
+        record |= of_rejection(outcome.failure)
+    if outcome.complete:
+        record[ENDED] = True
+    return record
+
+
+def _of_usage(usage: Usage) -> Record:
+    """`input_tokens` is all of the input, as OpenTelemetry's conventions mean it; Anthropic's leaves out the cache.
+    Budgets and bills are made of these counts, so what no model can have used is left out."""
+    read, created = usage.cache_read_input_tokens, usage.cache_creation_input_tokens
+    parts = (usage.input_tokens, read, created)
+    counts = {
+        "gen_ai.usage.input_tokens": sum(parts) if min(parts) >= 0 else -1,
+        "gen_ai.usage.output_tokens": usage.output_tokens,
+        "gen_ai.usage.cache_read.input_tokens": read,
+        "gen_ai.usage.cache_creation.input_tokens": created,
+    }
+    return {name: count for name, count in counts.items() if 0 <= count <= MAX_TOKENS}
+
+
+def of_rejection(rejection: Rejection) -> Record:
+    return {"reason": str(rejection.reason), "error": rejection.detail or str(rejection.kind), ENDED: True}
+
+
+def reason(record: Record) -> str:
+    """Why the call did not succeed; empty when it did. `record` is all that was put on record of the call."""
+    # What passes through is not watched to its end.
+    ended = ENDED in record or record.get(OPERATION) == _OPERATIONS[Operation.PASSTHROUGH]
+    return str(record.get("reason", "")) if ended else ABORTED
+
+
+ABORTED = "Aborted"
+"""Instead of a Reason where Envoy ended the call, for its log alone knows why: the client left (ClientClosed), or the
+provider's connection broke (Truncated). Both look the same from here."""
+
+# Set when the answer is over, whatever it was. Without it Envoy knows better why the call ended (envoy_listener).
+ENDED = "ended"
+
+LEFT_OUT = "left_out"
+"""Set on a refusal that is counted and not logged."""

@@ -1,0 +1,1 @@
+"""What the caller may do: rules in CEL."""

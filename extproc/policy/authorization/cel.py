@@ -1,0 +1,123 @@
+"""CEL rules (https://cel.dev): compiled and type-checked once, against the variables of `variables`."""
+
+import re
+from typing import Any
+
+from cel_expr_python import cel
+
+from extproc.config import hints
+from extproc.config.loading import Fault, Where
+from extproc.policy.authorization.variables import EVERYTHING, VARIABLES, Part, Values
+
+Activation = cel.Activation
+
+# CEL lets the name of a variable hold dots. So each member has a type of its own, and an unknown one is a fault.
+_TYPES = {variable.name: (variable.part, cel.Type(variable.type)) for variable in VARIABLES}
+
+
+def _environment(parts: frozenset[Part]) -> cel.Env:
+    return cel.NewEnv(variables={name: kind for name, (part, kind) in _TYPES.items() if part in parts})
+
+
+_WHOLE = _environment(EVERYTHING)
+_WITHOUT = {part: _environment(EVERYTHING - {part}) for part in Part}
+
+# Of a variable that is no map CEL would take `has(llm.stream)` for `llm.stream`.
+_HAS = re.compile(rf"\bhas\s*\(\s*({'|'.join(re.escape(name) for name in _TYPES if '.' in name)})\s*\)")
+
+
+def activation(values: Values) -> Activation:
+    """For any number of rules; values are read when a rule asks for them."""
+    return _WHOLE.Activation(values)
+
+
+class Rule:
+    """One boolean expression."""
+
+    __slots__ = ("_program", "claims", "reads", "text", "where")
+
+    def __init__(self, text: str, where: Where, program: cel.Expression, reads: frozenset[Part]) -> None:
+        self.text = text
+        self.where = where
+        self.reads = reads
+        """The parts whose variables it names."""
+        self.claims = claims_named(text) if Part.CALLER in reads else frozenset()
+        """The claims it can read; None: any."""
+        self._program = program
+
+    def evaluate(self, seen: Activation) -> bool | None:
+        """None: the expression failed, for instance because a claim it names is not there."""
+        answer = self.answer(seen)
+        return answer if isinstance(answer, bool) else None
+
+    def answer(self, seen: Activation) -> bool | str:
+        """As `evaluate`, or why it failed."""
+        try:
+            value = self._program.eval(seen)
+        except RuntimeError as error:  # a value that CEL cannot hold, such as half a surrogate pair
+            return str(error)
+        kind: Any = value.type()
+        if kind == cel.Type.BOOL:
+            return bool(value.value())
+        return str(value.value()) if kind == cel.Type.ERROR else f"gives {kind.name()}, expected bool"
+
+
+def compile_rule(text: str, where: Where) -> Rule | Fault:
+    if asked := _HAS.search(text):
+        return Fault(where, f"has() is for claims and headers, and {asked[1]} is neither")
+    program = _compile(_WHOLE, text)
+    if isinstance(program, str):
+        return Fault(where, f"not a valid CEL expression: {program}{hints.for_cel(text, program, _TYPES)}")
+    result = program.return_type()
+    if result not in (cel.Type.BOOL, cel.Type.DYN):
+        return Fault(where, f"the expression gives {result.name()}, expected bool")
+    # What it does not read, it can do without.
+    reads = frozenset(part for part, rest in _WITHOUT.items() if isinstance(_compile(rest, text), str))
+    return Rule(text, where, program, reads)
+
+
+def _compile(environment: cel.Env, text: str) -> cel.Expression | str:
+    try:
+        return environment.compile(text)
+    except RuntimeError as error:
+        first = str(error).splitlines()[0]
+        return first.removeprefix("INVALID_ARGUMENT: ERROR: <input>:").removesuffix(" (in container '')")
+
+
+# Raw and triple-quoted strings, comments and quoted identifiers are not read here, and might hide a `jwt`.
+_UNREAD = r"""[rR][bB]?["']|[bB][rR]["']|"{3}|'{3}|//|`"""
+_STRING = r""""(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'"""
+_TOKEN = re.compile(rf"(?P<unread>{_UNREAD})|{_STRING}|[A-Za-z_]\w*|\S", re.ASCII)
+
+
+def claims_named(text: str) -> frozenset[str] | None:
+    """The claims that a valid expression can read; None where that cannot be told, so that it may be any.
+
+    `jwt.NAME`, `jwt["NAME"]` and `"NAME" in jwt` are understood."""
+    matches = list(_TOKEN.finditer(text))
+    if any(match["unread"] for match in matches):
+        return None
+    words = ["(", "(", "(", *(match.group() for match in matches)]
+    names = [_claim_named(words[at - 3 : at], words[at + 1 : at + 4]) for at, word in enumerate(words) if word == "jwt"]
+    known = frozenset(name for name in names if name is not None)
+    return known if None not in names else None
+
+
+def _claim_named(before: list[str], after: list[str]) -> str | None:
+    """The claim that is read where `jwt` stands between these words."""
+    match after:
+        case [".", name, *rest] if name.isidentifier() and rest[:1] != ["("]:
+            return name if before[-1] != "." else None
+        case ["[", literal, "]"] if before[-1] != ".":
+            return _plain(literal)
+        case [("." | "["), *_]:
+            return None
+        case _:
+            # Before the string nothing may bind closer than `in` does.
+            stands_alone = before[-1] == "in" and before[-3] in ("(", "[", "{", ",", "?", ":", "&", "|")
+            return _plain(before[-2]) if stands_alone else None
+
+
+def _plain(literal: str) -> str | None:
+    """The value of a string literal without escapes; None for any other token."""
+    return literal[1:-1] if literal[0] in "\"'" and len(literal) > 1 and "\\" not in literal else None

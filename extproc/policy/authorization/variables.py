@@ -1,0 +1,143 @@
+"""What rules can name. docs/authorization.md shows this table (`python -m tests.write_docs`)."""
+
+import re
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from extproc.config.endpoints import Operation
+from extproc.events import Headers
+from extproc.policy.authorization import asked
+from extproc.policy.facts import Caller, Facts
+from extproc.providers import model_paths
+from extproc.providers.providers import Resolved
+
+Values = dict[str, Any]
+
+
+class Part(StrEnum):
+    """Variables that become known together."""
+
+    CALLER = "caller"
+    REQUEST = "request"
+    SOURCE = "source"
+    PROVIDER = "provider"
+    MODEL = "model"
+    LLM = "llm"
+
+
+AT_HEADERS = frozenset({Part.CALLER, Part.REQUEST, Part.SOURCE})
+BUT_FOR_THE_BODY = frozenset(Part) - {Part.LLM}
+EVERYTHING = frozenset(Part)
+
+
+class Variable(NamedTuple):
+    name: str
+    type: str
+    """In CEL's words."""
+    part: Part
+    meaning: str
+
+
+VARIABLES = (
+    Variable("jwt", "map<string, dyn>", Part.CALLER, "the claims of the token; empty for a caller without one"),
+    Variable(
+        "caller.id", "string", Part.CALLER,
+        'the subject (`sub`); `""` for an anonymous caller; two issuers may give the same: compare `jwt.iss`, too',
+    ),
+    Variable("caller.kind", "string", Part.CALLER, "`jwt`, `key` or `anonymous`"),
+    Variable("request.method", "string", Part.REQUEST, "`POST`"),
+    Variable("request.path", "string", Part.REQUEST, "the path that is routed, without its query"),
+    Variable(
+        "request.operation", "string", Part.REQUEST,
+        "`generate`, `count_tokens` or `list_models`; for a call that passes through, which kind of API it reaches",
+    ),
+    Variable("request.host", "string", Part.REQUEST, "as the client named it: lower case, without the port"),
+    Variable(
+        "request.headers", "map<string, string>", Part.REQUEST,
+        "names in lower case; one that came twice is joined by a comma; no credentials, no cookies",
+    ),
+    Variable("request.time", "timestamp", Part.REQUEST, "when the request came"),
+    Variable("source.address", "string", Part.SOURCE, "the IP address of the peer that is connected to Envoy"),
+    Variable("provider", "string", Part.PROVIDER, "its name in `providers`"),
+    Variable("model", "string", Part.MODEL, "the name the client asked for"),
+    Variable("upstream_model", "string", Part.MODEL, "the name the provider knows it by"),
+    Variable("llm.stream", "bool", Part.LLM, "the answer is to be streamed"),
+    Variable("llm.max_tokens", "int", Part.LLM, "limit of the answer; where none is set, a rule that reads it fails"),
+    Variable("llm.tools", "list<string>", Part.LLM, "names of all tools that are offered, the provider's own included"),
+    Variable("llm.has_images", "bool", Part.LLM, "an image is in some message, or in the result of a tool"),
+    Variable("llm.messages", "int", Part.LLM, "how many messages"),
+    Variable("llm.bytes", "int", Part.LLM, "size of the body as it came"),
+)  # fmt: skip
+
+# Credentials prove who calls, and that has been seen to; rules need not touch them.
+_HIDDEN = frozenset({"authorization", "proxy-authorization", "x-api-key", "cookie"})
+_PORT = re.compile(r":\d*$")
+
+
+def values(part: Part, facts: Facts, model: Resolved | None) -> Values:
+    """What is not known is not there: a rule that needs it fails."""
+    match part:
+        case Part.CALLER:
+            return _caller(facts.caller)
+        case Part.REQUEST:
+            return _request(facts)
+        case Part.SOURCE:
+            return {"source.address": facts.source} if facts.source else {}
+        case Part.PROVIDER:
+            provider = model.provider if model else facts.provider
+            return {"provider": provider.name} if provider else {}
+        case Part.MODEL:
+            return {"model": model.name, "upstream_model": model.upstream} if model else {}
+        case Part.LLM:
+            return _llm(facts, model) if model else {}
+
+
+def _caller(caller: Caller) -> Values:
+    return {"jwt": caller.claims, "caller.id": caller.subject, "caller.kind": caller.kind}
+
+
+def _request(facts: Facts) -> Values:
+    return {
+        "request.method": facts.method,
+        "request.path": facts.path,
+        "request.operation": model_paths.operation(facts.endpoint, facts.path),
+        "request.host": _PORT.sub("", facts.headers.get(":authority")).lower(),
+        "request.headers": _headers(facts.headers, _HIDDEN | facts.hidden),
+        "request.time": datetime.fromtimestamp(facts.started, UTC),
+    }
+
+
+def _llm(facts: Facts, model: Resolved) -> Values:
+    """As the model will be asked: with what the configuration fills in and replaces."""
+    if facts.heavy:
+        assert facts.features is not None, "a heavy body is prepared before rules are asked"
+        read = dict(facts.features)
+    else:
+        read = asked.read(facts.dialect, {**facts.body, **model.configured(facts.dialect, facts.body)})
+    if facts.endpoint is not None and facts.endpoint.operation is Operation.COUNT_TOKENS:
+        read["max_tokens"] = 0  # nothing is written
+    return {f"llm.{name}": value for name, value in read.items()} | {"llm.bytes": len(facts.raw_body)}
+
+
+def _headers(headers: Headers, hidden: frozenset[str]) -> dict[str, str]:
+    """A field that came more than once is one list, so that no rule sees only the last of it."""
+    seen: dict[str, str] = {}
+    for name, value in headers:
+        if name[:1] != ":" and name not in hidden:
+            seen[name] = f"{seen[name]},{value}" if name in seen else value
+    return seen
+
+
+def table() -> str:
+    """For docs/authorization.md."""
+    rows = [f"| `{one.name}` | `{one.type}` | {_KNOWN[one.part]} | {one.meaning} |" for one in VARIABLES]
+    return "\n".join(["| variable | type | known | meaning |", "|---|---|---|---|", *rows])
+
+
+_KNOWN = {
+    **dict.fromkeys(AT_HEADERS, "at the headers"),
+    Part.PROVIDER: "with the model; on a passthrough route always",
+    Part.MODEL: "with the body",
+    Part.LLM: "with the body",
+}

@@ -1,0 +1,100 @@
+"""Sets of keys that change while the configuration stays: what is common to those who fetch them (`remote_keys`, once
+for all workers) and those who are given them (`given_keys`)."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+import msgspec
+
+from extproc.policy.keys.keys import Keys
+from extproc.policy.keys.places import Place
+
+UNKNOWN_KEY_SECONDS = 60.0
+"""Tokens can make us look for a new key once in this time."""
+WAIT_SECONDS = 3.0
+"""How long a call waits for that. Envoy gives it 5."""
+NEVER = float("-inf")
+
+Clock = Callable[[], float]
+Name = tuple[str, str, bool]
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """How a set is kept."""
+
+    place: Place
+    refresh: float
+    """Seconds between two fetches at most; a server may ask for more frequent ones."""
+    max_stale: float
+    """Seconds for which keys are used that cannot be fetched again."""
+
+    @property
+    def name(self) -> Name:
+        """By what a set is known again when everything else about it has changed."""
+        return self.place.url, self.place.issuer, self.place.discovers
+
+
+class News(msgspec.Struct, tag=True):
+    """How a set is, told after each fetch, good or bad."""
+
+    name: Name
+    jwks: bytes | None
+    """JSON; None: it has never been fetched."""
+    fetched: float
+    """Unix seconds at which that was fetched."""
+    asked: float
+    """Unix seconds at which a token last caused a fetch."""
+
+
+class KeySet(ABC):
+    """The keys at one URL; a `keys.KeySource`."""
+
+    def __init__(self, plan: Plan, clock: Clock) -> None:
+        self.plan = plan
+        self._clock = clock
+        self._keys: Keys | None = None
+        self._fetched = self._asked = NEVER
+
+    def current(self) -> Keys | None:
+        return self._keys if self._clock() < self._fetched + self.plan.refresh + self.plan.max_stale else None
+
+    @abstractmethod
+    async def newer(self) -> None:
+        """At most one fetch a minute, whatever tokens name, and all calls wait for the same one."""
+
+    def _may_ask(self) -> bool:
+        return self._clock() >= self._asked + UNKNOWN_KEY_SECONDS
+
+
+S = TypeVar("S", bound=KeySet)
+
+
+class KeySets(ABC, Generic[S]):
+    """All sets of one process. A gateway asks for those it needs; what no gateway uses any more is given up."""
+
+    def __init__(self) -> None:
+        self._sets: dict[Name, S] = {}
+        self._coming: dict[Name, S] = {}
+        self._ready = False
+
+    def at(self, plan: Plan) -> S:
+        """This issuer's set at this URL: the one in use, keys and all, else one that will be."""
+        found = self._sets.get(plan.name) or self._coming.get(plan.name)
+        if found is None:
+            found = self._coming[plan.name] = self._new(plan)
+        return found
+
+    def use(self, plans: Sequence[Plan]) -> None:
+        """These sets and no others from now on."""
+        self._sets, self._coming = {plan.name: self.at(plan) for plan in plans}, {}
+        for plan in plans:
+            self._sets[plan.name].plan = plan
+
+    def ready(self) -> bool:
+        """Every set in use has been fetched, once; what happens to a running gateway later concerns single issuers."""
+        self._ready = self._ready or all(one.current() is not None for one in self._sets.values())
+        return self._ready
+
+    @abstractmethod
+    def _new(self, plan: Plan) -> S: ...

@@ -1,0 +1,177 @@
+"""Public keys of token issuers (JWKS, https://www.rfc-editor.org/rfc/rfc7517), and which of them fits a token."""
+
+import hashlib
+import json
+from typing import Any, Protocol
+
+import jwt
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from extproc.config.loading import Fault, Source, Where
+from extproc.config.schema import Issuer
+
+MIN_RSA_BITS = 2048
+# What a key of such a type or curve may be used with; anything else is refused, HMAC first of all.
+_RSA = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
+_CURVES = {
+    "EC": {"P-256": frozenset({"ES256"}), "P-384": frozenset({"ES384"}), "P-521": frozenset({"ES512"})},
+    "OKP": {"Ed25519": frozenset({"EdDSA"})},
+}
+_TYPES = ("RSA", *_CURVES)
+
+
+class NoKeySet(Exception):
+    """What should be a JWKS is none; `str()` says what was expected."""
+
+
+class Key(msgspec.Struct, frozen=True):
+    id: str | None
+    algorithms: frozenset[str]
+    public: Any
+    fingerprint: bytes
+    """Of the public key alone, whatever the set says of it."""
+
+    @property
+    def identity(self) -> tuple[str | None, frozenset[str], bytes]:
+        return self.id, self.algorithms, self.fingerprint
+
+
+class Keys:
+    """The keys of one issuer at one time."""
+
+    def __init__(self, keys: list[Key]) -> None:
+        self._keys = keys
+        self._ids = {key.id for key in keys}
+        self._identities = {key.identity for key in keys}
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def find(self, kid: str | None, algorithm: str) -> Key | None:
+        """The one key that fits, by its id where both token and key have one; None if there is none, or more."""
+        wanted = kid if kid in self._ids else None
+        fitting = [key for key in self._keys if kid is None or key.id == wanted if algorithm in key.algorithms]
+        return fitting[0] if len(fitting) == 1 else None
+
+    def knows(self, kid: str) -> bool:
+        """A key without an id may be of any."""
+        return kid in self._ids or None in self._ids
+
+    def holds(self, key: Key) -> bool:
+        """A key that the issuer no longer has is no proof."""
+        return key.identity in self._identities
+
+
+class KeySource(Protocol):
+    """Where an issuer's keys come from."""
+
+    def current(self) -> Keys | None:
+        """None: there are none to be trusted at the moment."""
+
+    async def newer(self) -> None:
+        """A token names a key that is not there: look again, if that may be done now."""
+
+
+class Fixed:
+    """Keys of a file; another file makes another gateway."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+
+    def current(self) -> Keys | None:
+        return self._keys
+
+    async def newer(self) -> None:
+        return
+
+
+def load(source: Source, issuer: Issuer, where: Where) -> Fixed | Fault:
+    """From the file or the configuration itself, where every key must be fit for use. A set without keys is no fault:
+    somebody has taken them back."""
+    raw = issuer.jwks.inline
+    if raw is None:
+        assert issuer.jwks.file is not None
+        try:
+            raw = read(source.read_keys(issuer.jwks.file, issuer.jwks.max_stale))
+        except OSError as error:
+            return Fault((*where, "jwks", "file"), f"{issuer.jwks.file} cannot be read: {error.strerror}")
+        except (ValueError, RecursionError):
+            return Fault((*where, "jwks", "file"), f"{issuer.jwks.file} is not JSON")
+    try:
+        keys, problems = parse(raw)
+    except NoKeySet as error:
+        return Fault((*where, "jwks"), str(error))
+    if problems:
+        return Fault((*where, "jwks"), problems[0])
+    return Fixed(keys)
+
+
+def read(document: bytes) -> Any:
+    """The JSON of a JWKS; an empty document is a set without keys. Raises ValueError, RecursionError."""
+    return json.loads(document) if document.strip() else {"keys": []}
+
+
+def parse(raw: Any) -> tuple[Keys, list[str]]:
+    """The usable keys, and what is wrong with each of the others, by its number. Raises NoKeySet."""
+    entries = raw.get("keys") if isinstance(raw, dict) else None
+    if not isinstance(entries, list):
+        raise NoKeySet('expected a JWKS: {"keys": [...]}')
+    keys: list[Key] = []
+    problems: list[str] = []
+    for index, entry in enumerate(entries):
+        if isinstance(entry, dict) and not _for_signatures(entry):
+            continue
+        key = _key(entry)
+        if isinstance(key, str):
+            problems.append(f"keys.{index}: {key}")
+            continue
+        same = next(
+            (n for n, other in enumerate(keys) if (key.id, key.fingerprint) == (other.id, other.fingerprint)), None
+        )
+        if same is not None:  # an entry for each algorithm, or the same twice
+            keys[same] = msgspec.structs.replace(key, algorithms=key.algorithms | keys[same].algorithms)
+            continue
+        if key.id is not None and any(key.id == other.id and key.algorithms & other.algorithms for other in keys):
+            problems.append(f"keys.{index}: the kid {key.id!r} stands here twice")
+        keys.append(key)
+    return Keys(keys), problems
+
+
+def _for_signatures(entry: dict[str, Any]) -> bool:
+    """An identity provider may have other keys, for secrets that are sent to it."""
+    operations = entry.get("key_ops", ["verify"])
+    if "d" in entry:
+        return True  # a private key is a mistake, whatever it is for
+    return entry.get("use", "sig") == "sig" and isinstance(operations, list) and "verify" in operations
+
+
+def _key(entry: Any) -> Key | str:
+    if not isinstance(entry, dict) or entry.get("kty") not in _TYPES:
+        return f"expected a public key of type {', '.join(_TYPES)}"
+    if "d" in entry:
+        return "this is a private key; only the public one belongs here"
+    identifier, algorithm = entry.get("kid"), entry.get("alg")
+    if not isinstance(identifier, str | None) or not isinstance(algorithm, str | None):
+        return "kid and alg are strings"
+    try:
+        public = jwt.PyJWK(entry).key
+    except (jwt.PyJWTError, ValueError, KeyError, TypeError) as error:
+        return f"not a usable key ({type(error).__name__})"
+    if isinstance(public, RSAPublicKey) and public.key_size < MIN_RSA_BITS:
+        return f"an RSA key of {public.key_size} bits; at least {MIN_RSA_BITS} are required"
+    fitting = _fitting(entry)
+    if algorithm is not None:
+        fitting &= {algorithm}
+    if not fitting:
+        return f"a key of this type and curve is not used with {algorithm or 'any algorithm here'}"
+    content = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return Key(identifier, fitting, public, hashlib.sha256(content).digest())
+
+
+def _fitting(entry: dict[str, Any]) -> frozenset[str]:
+    curve = entry.get("crv")
+    if entry["kty"] == "RSA":
+        return _RSA
+    return _CURVES[entry["kty"]].get(curve, frozenset()) if isinstance(curve, str) else frozenset()

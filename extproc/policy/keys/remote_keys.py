@@ -1,0 +1,169 @@
+"""Key sets that are fetched: kept fresh in the background, and kept from one configuration to the next."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from extproc.policy.keys import keys
+from extproc.policy.keys.key_sets import WAIT_SECONDS, Clock, KeySet, KeySets, Name, News, Plan
+from extproc.policy.keys.keys import Keys
+from extproc.policy.keys.places import NotFetched, Place
+
+log = logging.getLogger("extproc")
+
+MIN_REFRESH_SECONDS = 10.0
+"""Whatever a Cache-Control says; a shorter `refresh` in the configuration is followed."""
+FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 1.0, 30.0
+
+Fetch = Callable[[Place], Awaitable[tuple[Any, float | None]]]
+Tell = Callable[[News], None]
+
+
+async def _over_http(place: Place) -> tuple[Any, float | None]:
+    from extproc.policy.keys.fetch import fetch
+
+    return await fetch(place)
+
+
+def _to_nobody(news: News) -> None:
+    """For a process that has no workers."""
+
+
+class RemoteSet(KeySet):
+    def __init__(self, plan: Plan, fetch: Fetch, clock: Clock, tell: Tell) -> None:
+        super().__init__(plan, clock)
+        self._fetch = fetch
+        self._tell = tell
+        self._jwks: bytes | None = None
+        self._max_age: float | None = None
+        self._failures = 0
+        self._complaint = ""
+        self._fetching: asyncio.Task[None] | None = None
+        self.tried = asyncio.Event()
+
+    def news(self) -> News:
+        return News(self.plan.name, self._jwks, self._fetched, self._asked)
+
+    async def newer(self) -> None:
+        if self._looks():
+            assert self._fetching is not None
+            await asyncio.wait({self._fetching}, timeout=WAIT_SECONDS)
+
+    def wanted(self) -> None:
+        """Somebody else's token names a key that was not there; news will follow, whatever comes of it."""
+        if not self._looks():
+            self._tell(self.news())
+
+    def _looks(self) -> bool:
+        """Whether a fetch runs, if need be from now on."""
+        if self._fetching is None and self._may_ask():
+            self._asked = self._clock()
+            self._begin()
+        return self._fetching is not None
+
+    async def keep_fresh(self) -> None:
+        """Until cancelled."""
+        while True:
+            await asyncio.wait({self._fetching or self._begin()})
+            await asyncio.sleep(self.pause())
+
+    def pause(self) -> float:
+        """Seconds until the next fetch."""
+        if self._failures:
+            retry: float = min(FIRST_RETRY_SECONDS * 2 ** min(self._failures - 1, 10), LAST_RETRY_SECONDS)
+            return min(retry, self.plan.refresh)
+        if self._max_age is None:
+            return self.plan.refresh
+        return min(max(self._max_age, MIN_REFRESH_SECONDS), self.plan.refresh)
+
+    def _begin(self) -> asyncio.Task[None]:
+        self._fetching = asyncio.create_task(self._fetch_once())
+        return self._fetching
+
+    async def _fetch_once(self) -> None:
+        try:
+            raw, self._max_age = await self._fetch(self.plan.place)
+            found, problems = keys.parse(raw)
+            jwks = json.dumps(raw).encode()
+        except (NotFetched, keys.NoKeySet) as error:
+            self._failed(str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next try must come
+            self._failed(type(error).__name__)
+        else:
+            self._jwks = jwks
+            self._succeeded(found, problems)
+        finally:
+            self._fetching = None
+            self.tried.set()
+            self._tell(self.news())
+
+    def _failed(self, problem: str) -> None:
+        self._failures += 1
+        issuer = self.plan.place.issuer
+        if self.current() is None:
+            log.error("issuer %r: its keys cannot be fetched (%s); its tokens are refused until they are",
+                      issuer, problem)  # fmt: skip
+        else:
+            log.warning("issuer %r: its keys cannot be fetched (%s); the ones at hand stay in use", issuer, problem)
+
+    def _succeeded(self, found: Keys, problems: list[str]) -> None:
+        if self._keys is None or self._failures:
+            log.info("issuer %r: its keys are here, %d in number", self.plan.place.issuer, len(found))
+        complaint = "; ".join(problems or ([] if found else ["there is none for signatures"]))
+        if complaint and complaint != self._complaint:
+            log.warning("issuer %r: not all of its keys can be used: %s", self.plan.place.issuer, complaint)
+        self._keys, self._fetched, self._failures, self._complaint = found, self._clock(), 0, complaint
+
+
+class RemoteKeys(KeySets[RemoteSet]):
+    """Nothing is fetched before `use` and `run`."""
+
+    def __init__(self, fetch: Fetch = _over_http, clock: Clock = time.time, tell: Tell = _to_nobody) -> None:
+        super().__init__()
+        self._fetch = fetch
+        self._clock = clock
+        self._tell = tell
+        self._told = asyncio.Event()
+
+    def _new(self, plan: Plan) -> RemoteSet:
+        return RemoteSet(plan, self._fetch, self._clock, self._tell)
+
+    def use(self, plans: Sequence[Plan]) -> None:
+        super().use(plans)
+        self._told.set()
+
+    def news(self) -> list[News]:
+        """Of all sets in use."""
+        return [one.news() for one in self._sets.values()]
+
+    def wanted(self, name: Name) -> None:
+        """See RemoteSet."""
+        if (found := self._sets.get(name)) is not None:
+            found.wanted()
+
+    async def first_fetches(self) -> None:
+        """Returns when no set in use is still to be fetched for the first time, or after WAIT_SECONDS."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(WAIT_SECONDS):
+                for one in self._sets.values():
+                    await one.tried.wait()
+
+    async def run(self) -> None:
+        """Keeps all sets fresh until cancelled."""
+        tasks: dict[tuple[int, Plan], asyncio.Task[None]] = {}
+        try:
+            while True:
+                self._told.clear()
+                wanted = {(id(one), one.plan): one for one in self._sets.values()}
+                for gone in tasks.keys() - wanted.keys():
+                    tasks.pop(gone).cancel()
+                for new in wanted.keys() - tasks.keys():
+                    tasks[new] = asyncio.create_task(wanted[new].keep_fresh())
+                await self._told.wait()
+        finally:
+            for task in tasks.values():
+                task.cancel()

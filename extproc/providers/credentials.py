@@ -1,0 +1,56 @@
+"""Keys of providers: where they come from, and that nothing shows them."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from extproc.config import schema
+from extproc.config.loading import Fault, Source, Where
+
+_MIN_PATH = 12
+
+
+class Credential:
+    """A provider's key. Only `reveal` shows it; neither `repr` nor an error message does."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Credential(***)"
+
+
+def _shown(source: Source, file: Path) -> str:
+    """`file: "${KEY}"` is easily written for `env: KEY`: what does not look like a path is not quoted."""
+    named = file.suffix or len(str(file)) < _MIN_PATH or (len(file.parts) > 1 and source.resolve(file).parent.is_dir())
+    return f"the file {file}" if named else "the file of that name"
+
+
+def load(
+    source: Source, secret: schema.Secret, where: Where, environ: Mapping[str, str], faults: list[Fault]
+) -> Credential | None:
+    """The secret that the configuration points at. Adds to `faults` where there is none, or none that is usable."""
+    if secret.env is not None:
+        value, origin = environ.get(secret.env, ""), f"the environment variable {secret.env}"
+    else:
+        assert secret.file is not None
+        try:
+            value, origin = source.read(secret.file).decode("utf-8"), f"the file {secret.file}"
+        except PermissionError:
+            problem = f"{_shown(source, secret.file)} cannot be read by user {os.getuid()}, as whom this runs"
+            faults.append(Fault(where, f"{problem}: give it the file (chown) or the right to read it (chmod)"))
+            return None
+        except (OSError, UnicodeDecodeError):
+            faults.append(Fault(where, f"{_shown(source, secret.file)} cannot be read"))
+            return None
+    value = value.strip()
+    if not value:
+        faults.append(Fault(where, f"{origin} is not set or empty"))
+    elif not value.isascii() or not value.isprintable():
+        faults.append(Fault(where, f"{origin} holds characters that no header can carry"))
+    return Credential(value)

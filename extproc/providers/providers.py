@@ -1,0 +1,334 @@
+"""Who answers: providers, the model names clients may ask for, and the profile of each pair of the two."""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
+from typing import Any
+from urllib.parse import urlsplit
+from weakref import proxy
+
+import msgspec
+
+from extproc.config import hints, schema
+from extproc.config.loading import Fault, Source, Where
+from extproc.providers import credentials, profiles
+from extproc.providers.credentials import Credential
+from extproc.providers.model_settings import ModelSettings
+from extproc.providers.profiles import Profile
+from extproc.wire import Dialect
+
+_MIN_KEY = 8
+
+
+class Provider(msgspec.Struct, frozen=True):
+    name: str
+    dialects: tuple[Dialect, ...]
+    base_url: str
+    credential: Credential | None
+    timeouts: schema.Timeouts = schema.Timeouts()
+    key_header: schema.KeyHeader | None = None
+
+    @property
+    def cluster(self) -> str:
+        """Envoy's name for it; routes match on it."""
+        return cluster(self.name, self.base_url)
+
+    @property
+    def authority(self) -> str:
+        return urlsplit(self.base_url).netloc
+
+    def path(self, below: str, *, root: bool = False) -> str:
+        """`below` its base URL. People write that URL with `/v1` or without; the segment is not doubled.
+        `root`: beside that segment."""
+        base = urlsplit(self.base_url).path
+        if root:
+            return base.removesuffix("/v1") + below
+        return base + (below.removeprefix("/v1") if base.endswith("/v1") and below.startswith("/v1/") else below)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Its key and its host's name in lower case; what holds neither needs no concealing."""
+        host = urlsplit(self.base_url).hostname or ""
+        return (host,) if self.credential is None else (host, self.credential.reveal().lower())
+
+    def concealed(self, text: bytes) -> bytes:
+        """Without its key and its address, whatever they look like: a provider may quote them in an error."""
+        if self.credential is not None and len(key := self.credential.reveal()) >= _MIN_KEY:
+            text = text.replace(key.encode(), b"[key]")
+        names = {self.authority, urlsplit(self.base_url).hostname or ""}
+        # A name of one plain word may be any word.
+        for name in sorted((name for name in names if re.search(r"[.:\d-]", name)), key=len, reverse=True):
+            text = re.sub(rb"(?i)(?<![\w.-])%b(?![\w-])" % re.escape(name.encode()), b"[address]", text)
+        return text
+
+    def credential_headers(self, dialect: Dialect) -> dict[str, str]:
+        """`dialect`: the call's, as it is sent; where the provider speaks no other vendor's, that vendor's form is
+        used for all calls, unless the configuration says which."""
+        if self.credential is None:
+            return {}
+        key = self.credential.reveal()
+        if (self.key_header or self._usual_header(dialect, key)) == "x-api-key":
+            return {"x-api-key": key}
+        return {"authorization": f"Bearer {key}"}
+
+    def _usual_header(self, dialect: Dialect, key: str) -> schema.KeyHeader:
+        vendors = {name == "messages" for name in self.dialects}
+        anthropic = dialect == "messages" if len(vendors) > 1 else True in vendors
+        # Anthropic's OAuth tokens are no API keys: https://platform.claude.com/docs/en/api/overview
+        return "x-api-key" if anthropic and not key.startswith("sk-ant-oat") else "authorization"
+
+
+def cluster(name: str, base_url: str) -> str:
+    """A provider that moves gets another cluster: no verdict of before, with its key, is sent to the new place."""
+    return f"provider:{name}:{hashlib.sha256(base_url.encode()).hexdigest()[:8]}"
+
+
+class Destination(msgspec.Struct, frozen=True):
+    """A provider as Envoy must know it."""
+
+    source: Source
+    name: str
+    settings: schema.Provider
+
+
+def destinations(sources: Sequence[Source]) -> dict[str, Destination]:
+    """By cluster, all that some of these configurations send calls to; later settings replace earlier ones."""
+    return {
+        cluster(name, settings.base_url): Destination(source, name, settings)
+        for source in sources
+        for name, settings in source.config.providers.items()
+    }
+
+
+class Resolved(msgspec.Struct, frozen=True):
+    """One name a client asked for, resolved."""
+
+    name: str
+    upstream: str
+    provider: Provider
+    profile: Profile
+    rule: "Rule"
+
+    @property
+    def dialects(self) -> tuple[Dialect, ...]:
+        """What can be spoken about this model, the preferred first: as the profile says, Chat, as the provider does."""
+        listed = self.provider.dialects
+        if not self.profile.chat_tools and "responses" in listed:
+            # Chat clients, too, reach by Responses what takes no tools on Chat.
+            listed = ("responses", *(one for one in listed if one not in ("chat", "responses")))
+        preferred = self.profile.dialect or ("chat" if "chat" in listed else listed[0])
+        return tuple(dict.fromkeys((preferred, *listed)))
+
+    def configured(self, dialect: Dialect, sent: Mapping[str, Any]) -> dict[str, Any]:
+        """Members that the configuration sets in a client's body: defaults it did not name, and overrides."""
+        return self.settings(dialect).for_body(sent)
+
+    def settings(self, dialect: Dialect) -> ModelSettings:
+        return ModelSettings(self.rule.settings.defaults, self.rule.settings.overrides, self._limits(dialect))
+
+    def _limits(self, dialect: Dialect) -> tuple[str, ...]:
+        match dialect:
+            case "messages":
+                return ("max_tokens",)
+            case "chat":
+                return self.profile.max_tokens_field, "max_completion_tokens", "max_tokens"
+            case "responses":
+                return ("max_output_tokens",)
+
+
+OF_A_ROUTE = -1
+CLIENTS_OWN = "client"
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """One entry of `models`, or what a route's provider stands for."""
+
+    index: int
+    pattern: re.Pattern[str]
+    settings: schema.Model
+    provider: Provider
+
+    def matches(self, name: str) -> bool:
+        return self.pattern.fullmatch(name) is not None or name in self.settings.aliases
+
+    def upstream(self, name: str) -> str:
+        """What the provider calls the model that the client knows by a name which matches."""
+        return self.settings.model or (name if self.pattern.fullmatch(name) else self.settings.name)
+
+    def names(self) -> list[str]:
+        """Names that can be listed."""
+        own = [self.settings.name] if self.settings.name and "*" not in self.settings.name else []
+        return [*own, *self.settings.aliases]
+
+
+MAX_MODEL_NAME = 256
+
+
+class Catalogue:
+    """The `models` of the configuration in their order; the first match answers."""
+
+    def __init__(self, rules: list[Rule], of_routes: Mapping[str, Rule], settings: schema.Config) -> None:
+        self.rules = rules
+        self._of_routes = of_routes
+        self._settings = settings
+        # A cache that refers to its owner would keep an old configuration, provider keys included, until the collector
+        # looks.
+        self._known = lru_cache(maxsize=1024)(partial(Catalogue._resolve, proxy(self)))
+
+    def resolve(self, name: str, provider: str | None = None) -> Resolved | None:
+        """`provider`: the route's, which answers where no rule does. Longer names are no model's; kept by the
+        thousand they would fill the memory."""
+        return self._known(name, provider) if len(name) <= MAX_MODEL_NAME else None
+
+    def _resolve(self, name: str, provider: str | None) -> Resolved | None:
+        rule = next((rule for rule in self.rules if rule.matches(name)), self._of_routes.get(provider or ""))
+        if rule is None:
+            return None
+        upstream = rule.upstream(name)
+        return Resolved(name, upstream, rule.provider, profile_of(rule, upstream, self._settings), rule)
+
+    def names(self) -> list[str]:
+        """Names that can be listed: those without a wildcard, and aliases."""
+        return list(dict.fromkeys(name for rule in self.rules for name in rule.names()))
+
+
+def load(source: Source, environ: Mapping[str, str]) -> tuple[Catalogue, dict[str, Provider], list[Fault]]:
+    faults: list[Fault] = []
+    providers = {name: _provider(source, name, environ, faults) for name in source.config.providers}
+    rules = []
+    for index, settings in enumerate(source.config.models):
+        where: Where = ("models", index)
+        if settings.provider not in providers:
+            faults.append(Fault((*where, "provider"), _no_provider(settings.provider, providers)))
+            continue
+        rules.append(Rule(index, _pattern(settings.name), settings, providers[settings.provider]))
+    faults.extend(_shadowed(rules))
+    of_routes, found = _of_routes(source.config, providers)
+    faults.extend(found)
+    faults.extend(_profile_faults([*rules, *of_routes.values()], source.config))
+    if not rules and not of_routes and not faults:
+        faults.append(Fault(("models",), "no model can be asked for: add one, or a route with a provider"))
+    return Catalogue(rules, of_routes, source.config), providers, faults
+
+
+def _of_routes(settings: schema.Config, providers: Mapping[str, Provider]) -> tuple[dict[str, Rule], list[Fault]]:
+    """For each provider that a route names, a rule that matches every model."""
+    rules: dict[str, Rule] = {}
+    faults: list[Fault] = []
+    for index, route in enumerate(settings.routes):
+        if route.provider is None:
+            continue
+        if route.provider not in providers:
+            faults.append(Fault(("routes", index, "provider"), _no_provider(route.provider, providers)))
+            continue
+        every = schema.Model(name="*", provider=route.provider)
+        rules[route.provider] = Rule(OF_A_ROUTE, _pattern("*"), every, providers[route.provider])
+    return rules, faults
+
+
+def _no_provider(name: str, providers: Mapping[str, Provider]) -> str:
+    return f"no provider is named {name!r}; there are: {', '.join(providers)}"
+
+
+def profile_of(rule: Rule, upstream: str, settings: schema.Config) -> Profile:
+    """Later wins: the base profile, `translation`, the provider's keys, the model's keys.
+    Raises KeyError for an unknown base, msgspec.ValidationError for an unknown or unfit key."""
+    of_provider = _keys(settings.providers[rule.provider.name].profile)
+    of_model = _keys(rule.settings.profile)
+    chosen = of_model.pop("base", None) or of_provider.pop("base", None)
+    of_provider.pop("base", None)
+    base = chosen or _by_name(rule.provider, upstream)
+    own = profiles.of_model(upstream, profiles.shipped()[base])
+    if (urlsplit(rule.provider.base_url).hostname or "").endswith("api.openai.com"):
+        own["stream_obfuscation_off"] = True
+    limits = {
+        key: value
+        for key in ("context_window", "max_output_tokens")
+        if (value := getattr(rule.settings, key)) is not None
+    }
+    version = _version(settings.providers[rule.provider.name].version)
+    changes = {**own, **version, **settings.translation, **of_provider, **of_model, **limits}
+    return profiles.with_overrides(profiles.shipped()[base], changes)
+
+
+def _version(version: str) -> dict[str, str]:
+    if version == CLIENTS_OWN:
+        return {"version_from": "client", "anthropic_version": Profile().anthropic_version}
+    return {"version_from": "profile", "anthropic_version": version}
+
+
+def _by_name(provider: Provider, upstream: str) -> str:
+    if "chat" not in provider.dialects:
+        messages = "messages" in provider.dialects
+        return profiles.for_claude(upstream) if messages else profiles.for_responses(upstream)
+    openai = provider.name == "openai" or provider.authority.endswith(".openai.com")
+    return profiles.for_model(upstream) if openai else "generic"
+
+
+def _keys(profile: str | dict[str, Any] | None) -> dict[str, Any]:
+    if profile is None:
+        return {}
+    if isinstance(profile, str):
+        return {"base": profile}
+    keys = dict(profile)
+    if "name" in keys:
+        keys.setdefault("base", keys.pop("name"))
+    return keys
+
+
+def _provider(source: Source, name: str, environ: Mapping[str, str], faults: list[Fault]) -> Provider:
+    settings = source.config.providers[name]
+    credential = None
+    if settings.api_key is not None:
+        credential = credentials.load(source, settings.api_key, ("providers", name, "api_key"), environ, faults)
+    dialects = tuple(settings.dialects)
+    return Provider(name, dialects, settings.base_url, credential, settings.timeouts, settings.key_header)
+
+
+def _pattern(name: str) -> re.Pattern[str]:
+    return re.compile(".*".join(re.escape(part) for part in name.split("*")), re.DOTALL)
+
+
+def _shadowed(rules: list[Rule]) -> list[Fault]:
+    """Entries that no name can reach, because an earlier pattern matches all that theirs does."""
+    faults = []
+    for at, rule in enumerate(rules):
+        # A `*` of the later pattern stands for any text, so it is covered only by a `*` of the earlier one.
+        if (earlier := _first(rules[:at], rule.settings.name)) is not None:
+            faults.append(Fault(("models", rule.index, "name"), _never(earlier)))
+        for n, alias in enumerate(rule.settings.aliases):
+            where: Where = ("models", rule.index, "aliases", n)
+            if (earlier := _first(rules[:at], alias)) is not None:
+                faults.append(Fault(where, _never(earlier)))
+            elif "*" in rule.upstream(alias):
+                problem = f"{alias!r} does not fit {rule.settings.name!r}, and `model` does not say what it stands for"
+                faults.append(Fault(where, problem))
+    return faults
+
+
+_UNKNOWN_FIELD = re.compile(r"unknown field `(\w+)`")
+
+
+def _first(rules: list[Rule], name: str) -> Rule | None:
+    return next((rule for rule in rules if rule.matches(name)), None)
+
+
+def _never(earlier: Rule) -> str:
+    return f"never reached: {earlier.settings.name!r} (models.{earlier.index}) matches first"
+
+
+def _profile_faults(rules: list[Rule], settings: schema.Config) -> list[Fault]:
+    found: dict[tuple[Where, str], None] = {}
+    for rule in rules:
+        where: Where = ("models", rule.index) if rule.settings.profile else ("providers", rule.provider.name)
+        try:
+            profile_of(rule, rule.settings.model or rule.settings.name, settings)
+        except (KeyError, TypeError) as error:
+            named = f"is named {error}" if isinstance(error, KeyError) else "has such a name"
+            found[(*where, "profile"), f"no profile {named}; there are: {', '.join(profiles.shipped())}"] = None
+        except msgspec.ValidationError as error:
+            unknown = _UNKNOWN_FIELD.search(str(error))
+            hint = hints.meant(unknown[1], Profile.__struct_fields__) if unknown else ""
+            found[(*where, "profile"), f"{error}{hint}"] = None
+    return [Fault(place, problem) for place, problem in found]

@@ -1,0 +1,1 @@
+"""Processes and files: starts Envoy and the workers, reloads, and watches both."""

@@ -1,0 +1,90 @@
+"""What is no mistake in a configuration, but what an operator will want to know: `extproc check` prints it, and a start
+logs it."""
+
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel
+
+from extproc.config import schema
+from extproc.config.loading import Where
+from extproc.config.schema_tls import Tls
+from extproc.gateway.gateway import Gateway
+
+ENDPOINTS = ("/chat/completions", "/completions", "/embeddings", "/messages", "/responses", "/models")
+_CALLER_ID = re.compile(r"\bcaller\s*\.\s*id\b")
+
+
+def warnings(gateway: Gateway) -> list[str]:
+    """One a line: file, line, key, and what is unwise about it."""
+    source = gateway.source
+    found = [*_misaddressed(gateway), *_exposed(gateway), *_without_keys(gateway), *_ambiguous(gateway)]
+    return [f"{source.place(where)}: {'.'.join(map(str, where))}: {text}" for where, text in found]
+
+
+def _misaddressed(gateway: Gateway) -> Iterator[tuple[Where, str]]:
+    for name, provider in gateway.source.config.providers.items():
+        problem = _base_url(provider.base_url, only_messages=set(provider.dialects) == {"messages"})
+        if problem:
+            yield ("providers", name, "base_url"), problem
+
+
+def _base_url(url: str, *, only_messages: bool) -> str:
+    path = urlsplit(url).path
+    endpoint = next((end for end in ENDPOINTS if path.endswith(end)), None)
+    if endpoint is not None:
+        return f"ends in an endpoint, and {endpoint} would be added once more; probably {url.removesuffix(endpoint)}"
+    if not path and not only_messages:
+        return f"most servers serve below /v1; probably {url}/v1"
+    return ""
+
+
+def _exposed(gateway: Gateway) -> Iterator[tuple[Where, str]]:
+    for where, path in _secret_files(gateway.source.config, ()):
+        if _is_world_readable(gateway.source.resolve(path)):
+            yield where, f"every user of this machine can read {path}; take that away: chmod o= {path}"
+
+
+def _secret_files(value: object, where: Where) -> Iterator[tuple[Where, Path]]:
+    """Files that hold secrets, hashes of static keys included."""
+    match value:
+        case schema.Secret(file=Path() as path) | schema.ApiKeys(file=path):
+            yield (*where, "file"), path
+        case Tls(key=path):
+            yield (*where, "key"), path
+        case BaseModel():
+            for name in type(value).model_fields:
+                yield from _secret_files(getattr(value, name), (*where, name))
+        case dict():
+            for name, inner in value.items():
+                yield from _secret_files(inner, (*where, name))
+        case list():
+            for index, inner in enumerate(value):
+                yield from _secret_files(inner, (*where, index))
+        case _:
+            pass
+
+
+def _is_world_readable(path: Path) -> bool:
+    """Others may read it, and may enter all folders above it."""
+    try:
+        folders = [folder.stat().st_mode & stat.S_IXOTH for folder in path.resolve().parents]
+        return bool(path.stat().st_mode & stat.S_IROTH) and all(folders)
+    except OSError:
+        return False
+
+
+def _without_keys(gateway: Gateway) -> Iterator[tuple[Where, str]]:
+    for where in gateway.without_keys:
+        yield where, "there is no key in it: every credential that it is for is refused"
+
+
+def _ambiguous(gateway: Gateway) -> Iterator[tuple[Where, str]]:
+    if len(gateway.source.config.authentication.jwt) < 2:
+        return
+    for rule in gateway.rules.every():
+        if _CALLER_ID.search(rule.text) and "jwt.iss" not in rule.text:
+            yield rule.where, "two issuers may give the same caller.id; compare jwt.iss, too"

@@ -1,0 +1,288 @@
+"""A changed configuration, brought into force in the right order by the one process that decides.
+
+Look at the files, check them, show Envoy what is needed by the old and the new, have the workers take it, and when no
+exchange of the old is left, show Envoy the new alone. Whatever fails on the way, the old stays.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from extproc.config import processor_tls
+from extproc.config.files import DeletedFiles, Files
+from extproc.config.loading import Fault, Invalid, Source
+from extproc.envoy import configuration
+from extproc.gateway import gateway
+from extproc.policy.keys.key_sets import Name, News, Plan
+from extproc.policy.keys.remote_keys import RemoteKeys
+from extproc.supervisor import advice, front
+from extproc.supervisor.front import Front, NotTaken
+from extproc.supervisor.processes import Child, worker
+from extproc.transport import orders
+from extproc.transport.status import Status
+
+log = logging.getLogger("extproc")
+
+LOOK_SECONDS = 0.5
+TAKE_SECONDS = 30.0
+AT_NEXT_START = (
+    "listen.address",
+    "listen.port",
+    "workers",
+    "metrics",
+    "health",
+    "limits.connections",
+    "limits.early_resets",
+    "limits.memory_bytes",
+    "limits.refusals_logged",
+)
+
+
+@dataclass(frozen=True)
+class Generation:
+    number: int
+    source: Source
+    files: Files
+    fetched: list[Plan]
+
+    def order(self) -> bytes:
+        return orders.order(self.number, self.files.contents)
+
+
+class Crew:
+    """The workers, and which generations each of them uses."""
+
+    def __init__(self, greeting: Callable[[], bytes], wanted: Callable[[Name], None]) -> None:
+        """`greeting`: what a worker is told that starts now. `wanted`: a key is missing in a set."""
+        self._greeting = greeting
+        self._wanted = wanted
+        self._workers: dict[str, Child] = {}
+        self._using: dict[str, list[int]] = {}
+        self._spoken = asyncio.Event()
+
+    def worker(self, config: Path, address: str, leave: float, environ: Mapping[str, str], probe: str = "") -> Child:
+        """One more, not yet started."""
+
+        def hear(line: str) -> None:
+            if (numbers := orders.using(line)) is not None:
+                self._using[address] = numbers
+                self._spoken.set()
+            elif (name := orders.wanted(line)) is not None:
+                self._wanted(name)
+
+        child = worker(
+            config, address, leave=leave, probe=probe, environ=environ, on_line=hear, greeting=self._greeting
+        )
+        self._workers[address] = child
+        return child
+
+    def uses(self, number: int) -> bool:
+        return any(number in numbers for numbers in self._using.values())
+
+    def tell(self, message: bytes) -> None:
+        """Whoever starts later hears it from its greeting."""
+        for child in self._workers.values():
+            child.send(message)
+
+    async def take(self, new: Generation) -> None:
+        """Returns when all have taken it. One that has crashed starts with it."""
+        self.tell(new.order())
+        number = new.number
+        try:
+            async with asyncio.timeout(TAKE_SECONDS):
+                while self._behind(number):
+                    self._spoken.clear()
+                    await self._spoken.wait()
+        except TimeoutError:
+            log.error("not all workers have taken configuration %s: %s", number, ", ".join(self._behind(number)))
+
+    def _behind(self, number: int) -> list[str]:
+        return [address for address in self._workers if number not in self._using.get(address, ())]
+
+
+class Reloader:
+    def __init__(  # noqa: PLR0913 - the last two have a default
+        self,
+        path: Path,
+        environ: Mapping[str, str],
+        front: Front | None,
+        now: asyncio.Event,
+        narrow: Callable[[Source], Source] = lambda source: source,
+        *,
+        processors: Sequence[str] = (),
+    ) -> None:
+        """`now`: set when there is to be a reload at once. `narrow`: what the command line changes of the file.
+        `processors`: addresses of the workers. Raises config.Invalid."""
+        self._path = path
+        self._environ = environ
+        self._front = front
+        self._now = now
+        self._processors = processors
+        self._keys = RemoteKeys(tell=self._tell)
+        self._fetching: asyncio.Task[None] | None = None
+        self.crew = Crew(self._greeting, self._keys.wanted)
+        self.status = Status()
+        self._files = Files()
+        self._deleted = DeletedFiles()
+        self._warnings: list[str] = []
+        self._at_start, fetched = self._load(self._files)
+        self._current = Generation(1, narrow(self._at_start), self._files, fetched)
+        self._older: list[Generation] = []
+
+    def fetch_keys(self) -> None:
+        """From now on, for all workers."""
+        self._keys.use(self._current.fetched)
+        self._fetching = asyncio.create_task(self._keys.run())
+
+    @property
+    def source(self) -> Source:
+        return self._current.source
+
+    def _greeting(self) -> bytes:
+        return b"".join([*map(orders.encoded, self._keys.news()), self._current.order()])
+
+    def _tell(self, news: News) -> None:
+        self.crew.tell(orders.encoded(news))
+
+    async def watch(self) -> None:
+        """Until cancelled."""
+        seen = self._files.looks
+        while True:
+            asked = await self._asked_soon()
+            looks = await asyncio.to_thread(self._files.look_again)
+            await self._look_for_deleted()
+            # A file may be in the midst of being written: it is read when it has come to rest.
+            if asked or seen == looks != self._files.looks:
+                await self.reload()
+            seen = looks
+            await self._forget()
+
+    async def reload(self) -> None:
+        """Brings the files' present content into force, or says why not."""
+        files = Files(deleted=self._deleted.counts(self._current.files))
+        try:
+            source, fetched = await asyncio.to_thread(self._load, files)
+            self._check_transport(source)
+            await self._bring(Generation(self._current.number + 1, self._in_place(source), files, fetched), source)
+        except Invalid as error:
+            self._refuse(error.lines)
+        except NotTaken as error:
+            self._refuse([str(error)])
+        except Exception as error:  # noqa: BLE001 - what serves goes on serving; the text might quote a secret
+            self._refuse([f"{type(error).__name__}: see that its files can be read, and Envoy's written"])
+        finally:
+            self._files = files
+
+    async def _look_for_deleted(self) -> None:
+        """Keys of a file that has been gone for too long end here, also where the newest files are refused."""
+        files = self._current.files
+        await asyncio.to_thread(self._deleted.look, files)
+        left, now = self._deleted.left(files), time.time()
+        known, self.status.deleted_key_files = (
+            self.status.deleted_key_files,
+            {str(path): round(now + seconds, 1) for path, seconds in left.items()},
+        )
+        for path, seconds in left.items():
+            if str(path) not in known:
+                log.warning("%s is gone; its keys count for another %.0f s", path, seconds)
+        counts = self._deleted.counts(files)
+        if any(counts[path] != files.contents[path] for path in left):
+            await self._bring_contents(Files({**files.contents, **counts}))
+
+    async def _bring_contents(self, files: Files) -> None:
+        """Brings contents into force that have not been read from the files just now."""
+        try:
+            source, fetched = await asyncio.to_thread(self._load, files)
+            await self._bring(Generation(self._current.number + 1, self._in_place(source), files, fetched), source)
+        except Exception as error:  # noqa: BLE001 - what serves goes on serving, and this is tried again in a moment
+            why = str(error) if isinstance(error, Invalid | NotTaken) else type(error).__name__
+            log.error("keys of files that are gone still count: %s", why)
+
+    def _load(self, files: Files) -> tuple[Source, list[Plan]]:
+        made = gateway.load(self._path, self._environ, files=files, remote=self._keys)
+        if self._front is None:
+            processor_tls.check_server(made.source, self._processors)
+        else:
+            processor_tls.check_both(made.source, self._processors)
+            if faults := front.faults(made.source):
+                raise made.source.explain(faults)
+        known, self._warnings = self._warnings, advice.warnings(made)
+        for warning in self._warnings:
+            if warning not in known:
+                log.warning("%s", warning)
+        return made.source, made.fetched
+
+    @property
+    def _on_tcp(self) -> bool:
+        return any(map(processor_tls.is_tcp, self._processors))
+
+    def _check_transport(self, source: Source) -> None:
+        """A port that is open stays with or without TLS. Raises config.Invalid."""
+        before, now = (one.config.processor.tls is None for one in (self._at_start, source))
+        if self._on_tcp and before != now:
+            raise source.explain([Fault(("processor", "tls"), "is switched on or off by a restart only")])
+
+    def _in_place(self, source: Source) -> Source:
+        """What cannot change while Envoy and the workers run stays as it is."""
+        place = self._current.source.config
+        listen = source.config.listen.model_copy(update={"address": place.listen.address, "port": place.listen.port})
+        changes: dict[str, object] = {"listen": listen}
+        if self._on_tcp:  # grpcio's limit for messages is set once
+            changes["max_body_bytes"] = min(source.config.max_body_bytes, self._at_start.config.max_body_bytes)
+        return source.replaced(source.config.model_copy(update=changes))
+
+    async def _bring(self, new: Generation, as_written: Source) -> None:
+        waiting = [key for key in AT_NEXT_START if _value(as_written, key) != _value(self._at_start, key)]
+        if as_written.config.max_body_bytes > new.source.config.max_body_bytes:
+            waiting.append("max_body_bytes")
+        older = [*self._older, self._current]
+        if self._front is not None:
+            await self._front.show(new.source, [one.source for one in older])
+        elif self._static(new.source) != self._static(self._current.source):
+            log.warning("Envoy needs to be told of this change: see `extproc envoy-config`")
+        self._older, self._current = older, new
+        self._keys.use(new.fetched)
+        # An issuer's calls go on while its keys come from a new place.
+        await self._keys.first_fetches()
+        await self.crew.take(new)
+        self.status.taken(new.number, waiting)
+        log.info("configuration %s is in force", new.number)
+        if waiting:
+            log.warning("these keys wait for the next start: %s", ", ".join(waiting))
+
+    def _static(self, source: Source) -> object:
+        return configuration.static(source, self._processors)
+
+    def _refuse(self, why: list[str]) -> None:
+        self.status.not_taken(why)
+        log.error("configuration not taken, %s stays in force:\n%s", self._current.number, "\n".join(why))
+
+    async def _forget(self) -> None:
+        """What only ended exchanges needed, Envoy needs no more."""
+        needed = [one for one in self._older if self.crew.uses(one.number)]
+        if len(needed) == len(self._older):
+            return
+        self._older = needed
+        if self._front is not None:
+            try:
+                await self._front.show(self._current.source, [one.source for one in needed])
+            except (NotTaken, OSError) as error:
+                log.error("what Envoy no longer needs is still there: %s", error)
+
+    async def _asked_soon(self) -> bool:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._now.wait(), LOOK_SECONDS)
+        asked = self._now.is_set()
+        self._now.clear()
+        return asked
+
+
+def _value(source: Source, key: str) -> object:
+    found: object = source.config
+    for part in key.split("."):
+        found = getattr(found, part)
+    return found

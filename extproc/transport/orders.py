@@ -1,0 +1,62 @@
+"""What supervisor and workers say to each other: messages down a worker's standard input, lines up its output."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from extproc.policy.keys.key_sets import Name, News
+
+_LENGTH_BYTES = 4
+_USING, _WANTS = "using", "wants"
+
+
+class Order(msgspec.Struct, tag=True):
+    """Take this configuration."""
+
+    number: int
+    contents: dict[str, bytes]
+
+    def __repr__(self) -> str:
+        return f"Order({self.number})"
+
+
+def order(number: int, contents: Mapping[Path, bytes]) -> bytes:
+    return encoded(Order(number, {str(path): content for path, content in contents.items()}))
+
+
+def encoded(message: Order | News) -> bytes:
+    data = msgspec.msgpack.encode(message)
+    return len(data).to_bytes(_LENGTH_BYTES, "big") + data
+
+
+async def read(stream: asyncio.StreamReader) -> Order | News | None:
+    """None when there will be no more."""
+    try:
+        length = int.from_bytes(await stream.readexactly(_LENGTH_BYTES), "big")
+        return msgspec.msgpack.decode(await stream.readexactly(length), type=Order | News)
+    except asyncio.IncompleteReadError:
+        return None
+
+
+def say_using(numbers: list[int]) -> None:
+    """These configurations are in use."""
+    print(_USING, *numbers, flush=True)
+
+
+def say_wanted(name: Name) -> None:
+    """A key is missing in this set."""
+    print(_WANTS, msgspec.json.encode(name).decode(), flush=True)
+
+
+def using(line: str) -> list[int] | None:
+    """The numbers in a worker's line; None if it says something else."""
+    word, *numbers = line.split()
+    return [int(number) for number in numbers] if word == _USING else None
+
+
+def wanted(line: str) -> Name | None:
+    """The set in a worker's line; None if it says something else."""
+    word, _, name = line.partition(" ")
+    return msgspec.json.decode(name, type=Name) if word == _WANTS else None

@@ -1,0 +1,141 @@
+"""One gRPC stream is one exchange. Whatever goes wrong here, the call does not pass."""
+
+import asyncio
+import logging
+import time
+from collections import deque
+
+from extproc import pb
+from extproc.events import Action, Event, Record, Silence
+from extproc.transport.calls import Call, Status, where
+from extproc.transport.gateways import Gateways
+from extproc.transport.messages import to_event, to_responses
+from extproc.transport.observe import Observer
+
+log = logging.getLogger("extproc")
+
+PROCESS = b"/envoy.service.ext_proc.v3.ExternalProcessor/Process"
+MAX_WAITING = 16
+"""Messages that may wait for a decision. Envoy sends hardly any before it has the reply to headers or body."""
+
+
+class Stream:
+    """Ends when Envoy has closed its half: a clean end before that would let the request pass unchecked."""
+
+    def __init__(self, gateways: Gateways, observer: Observer, call: Call) -> None:
+        observer.begin()
+        self._observer = observer
+        self._call = call
+        self._clock_offset = time.time() - time.monotonic()
+        self._gateways = gateways
+        self._configuration = gateways.acquire()
+        self._gateway = self._configuration.gateway
+        self._exchange = self._gateway.exchange(self._now())
+        self._waiting: deque[bytes] = deque()
+        """What came while policy makes up its mind."""
+        self._deciding: asyncio.Task[None] | None = None
+        self._finished = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+        self._record: Record = {}
+
+    def received(self, message: bytes) -> None:
+        if len(self._waiting) >= MAX_WAITING:
+            self._call.end(Status.RESOURCE_EXHAUSTED, "too many messages before a reply")
+            return
+        self._waiting.append(message)
+        if self._deciding is None:
+            self._go_on()
+
+    def finished(self) -> None:
+        self._finished = True
+        if self._deciding is None:
+            self._call.end()
+
+    def closed(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._deciding is not None:
+            self._deciding.cancel()
+        try:
+            self._gateway.ended(self._exchange)
+            self._observer.end(self._exchange.facts, self._record, self._now())
+        finally:
+            self._gateways.release(self._configuration)
+
+    def _now(self) -> float:
+        """Unix seconds by the clock as it stood when the stream began: a step of the clock moves no deadline."""
+        return self._clock_offset + time.monotonic()
+
+    def _go_on(self) -> None:
+        while self._waiting and self._deciding is None and not self._call.ended:
+            try:
+                self._take(pb.ProcessingRequest.FromString(self._waiting.popleft()))
+            except Exception as error:  # noqa: BLE001 - whatever it is, the call must not pass
+                self._abort(error)
+        if self._finished and self._deciding is None:
+            self._call.end()
+
+    def _take(self, request: pb.ProcessingRequest) -> None:
+        event = to_event(request)
+        if self._gateway.decides(event):
+            self._deciding = asyncio.create_task(self._decide(event, request))
+            return
+        self._carry_out(self._handled(event), request)
+
+    def _handled(self, event: Event) -> list[Action]:
+        try:
+            return self._gateway.go_on(self._exchange, event, self._now())
+        except Exception as error:  # noqa: BLE001 - a bug ends one exchange, in the client's dialect
+            return self._failed(error)
+
+    async def _decide(self, event: Event, request: pb.ProcessingRequest) -> None:
+        """Policy may wait, for instance for an issuer's keys."""
+        try:
+            try:
+                actions = await self._gateway.handle(self._exchange, event, self._now())
+            except Exception as error:  # noqa: BLE001 - as in `_handled`
+                actions = self._failed(error)
+            self._carry_out(actions, request)
+        except Exception as error:  # noqa: BLE001 - as in `_go_on`
+            self._abort(error)
+        self._deciding = None
+        self._go_on()
+
+    def _failed(self, error: Exception) -> list[Action]:
+        log.error("exchange failed: %s", where(error))
+        return self._exchange.fail()
+
+    def _abort(self, error: Exception) -> None:
+        log.error("exchange failed: %s", where(error))
+        self._call.end(Status.INTERNAL, "processor failed")
+
+    def _carry_out(self, actions: list[Action], request: pb.ProcessingRequest | None) -> None:
+        for action in actions:
+            self._observer.refusals.mark(self._exchange.facts, action)
+            self._record |= action.record
+        for response in to_responses(actions, request):
+            self._call.write(response.SerializeToString())
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        """A deadline moves with every piece of an answer. A timer that is too early looks again; only one that would
+        be too late is replaced."""
+        deadline = self._exchange.deadline
+        if deadline is None or (self._timer is not None and self._due <= deadline):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._due = deadline
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, deadline - self._now()), self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        deadline = self._exchange.deadline
+        if deadline is None or deadline > self._now():
+            self._set_timer()
+            return
+        try:
+            self._carry_out(self._handled(Silence()), None)
+        except Exception as error:  # noqa: BLE001 - as in `_go_on`
+            self._abort(error)

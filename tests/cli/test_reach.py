@@ -1,0 +1,89 @@
+"""`extproc check --probe`, before servers that answer what the test says."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from extproc.cli import main
+from tests.certificates import certificate
+from tests.e2e.stack import free_port
+from tests.key_server import Answer, KeyServer, key_server
+from tests.settings import ENVIRON, GATEWAY, KEY
+
+URL = "https://api.openai.example/v1"
+
+
+@pytest.fixture
+def provider() -> Iterator[KeyServer]:
+    with key_server() as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def environ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, value in ENVIRON.items():
+        monkeypatch.setenv(name, value)
+
+
+def probe(capsys: pytest.CaptureFixture[str], base_url: str, config: str = GATEWAY) -> tuple[int, list[str]]:
+    Path("gateway.yaml").write_text(config.replace(URL, base_url))
+    status = main.main(["check", "--probe"])
+    out, err = capsys.readouterr()
+    assert err == "" and KEY not in out
+    first, *rest = out.splitlines()
+    assert first == "gateway.yaml: no mistakes found"
+    return status, rest
+
+
+def listed(*names: str) -> Answer:
+    return Answer(json.dumps({"data": [{"id": name} for name in names]}).encode())
+
+
+def test_a_provider_that_answers(capsys: pytest.CaptureFixture[str], provider: KeyServer) -> None:
+    provider.answers["/v1/models"] = listed("gpt-4o", "gpt-4o-mini")
+    assert probe(capsys, f"{provider.url}/v1") == (0, ["openai: answers, 2 models"])
+
+
+def test_a_model_that_it_does_not_have(capsys: pytest.CaptureFixture[str], provider: KeyServer) -> None:
+    provider.answers["/v1/models"] = listed(*"abcdef")
+    status, said = probe(capsys, f"{provider.url}/v1")
+    assert (status, said[1]) == (0, "openai: 'gpt-4o-mini' is not among them: a, b, c, d, e, ...")
+
+
+def test_a_claude_provider_is_asked_in_its_own_way(capsys: pytest.CaptureFixture[str], provider: KeyServer) -> None:
+    provider.answers["/v1/models"] = listed("gpt-4o-mini")
+    config = GATEWAY.replace("[chat]", "[messages]")
+    assert probe(capsys, provider.url, config) == (0, ["openai: answers, 1 models"])
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (Answer(status=401), "refuses the key (401)"),
+        (Answer(status=404), "answers 404; is base_url right?"),
+        (Answer(b"<html>"), "answers, but not with a list of models; is base_url right?"),
+        (Answer(b"[]"), "answers, but not with a list of models; is base_url right?"),
+    ],
+)
+def test_a_provider_that_answers_badly(
+    capsys: pytest.CaptureFixture[str], provider: KeyServer, answer: Answer, said: str
+) -> None:
+    provider.answers["/v1/models"] = answer
+    assert probe(capsys, f"{provider.url}/v1") == (1, [f"openai: {provider.url}/v1/models {said}"])
+
+
+def test_a_provider_that_cannot_be_reached(capsys: pytest.CaptureFixture[str]) -> None:
+    status, [said] = probe(capsys, f"http://127.0.0.1:{free_port()}/v1")
+    assert status == 1 and said.startswith("openai: cannot be reached at http://127.0.0.1:")
+
+
+def test_a_private_authority(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with key_server(certificate(tmp_path, "localhost")) as provider:
+        provider.answers["/v1/models"] = listed("gpt-4o-mini")
+        status, [said] = probe(capsys, f"{provider.url}/v1")
+        assert status == 1 and "certificate" in said.lower()
+        trusting = GATEWAY.replace('/v1"', '/v1", ca_file: ca.pem')
+        assert probe(capsys, f"{provider.url}/v1", trusting) == (0, ["openai: answers, 1 models"])

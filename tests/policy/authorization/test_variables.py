@@ -1,0 +1,137 @@
+"""What each variable holds, and that the documentation shows them as they are."""
+
+from typing import Any
+
+import pytest
+
+from extproc.config import schema
+from extproc.config.endpoints import Endpoint, Operation
+from extproc.events import Headers
+from extproc.policy.authorization.cel import Rule, activation, compile_rule
+from extproc.policy.authorization.variables import VARIABLES, Part, values
+from extproc.policy.facts import ANONYMOUS, Caller, Facts
+from extproc.providers.profiles import Profile
+from extproc.providers.providers import Provider, Resolved
+from extproc.providers.providers import Rule as ModelRule
+from tests.write_docs import DOCUMENT, written
+
+FIELDS = [
+    (":path", "/x?y"),
+    (":authority", "Gateway.Example:8080"),
+    ("x-a", "1"),
+    ("authorization", "Bearer t"),
+    ("x-api-key", "t"),
+    ("cookie", "c"),
+    ("x-a", "2"),
+]
+PROVIDER = Provider("p", ("chat",), "http://x", None)
+
+
+def resolved(**settings: Any) -> Resolved:
+    model = schema.Model(name="*", provider="p", **settings)
+    return Resolved("m", "u", PROVIDER, Profile(), ModelRule(0, Any, model, PROVIDER))  # type: ignore[arg-type]
+
+
+def facts(**changes: Any) -> Facts:
+    known: dict[str, Any] = {
+        "method": "POST",
+        "path": "/x",
+        "headers": Headers(FIELDS),
+        "source": "10.0.0.7",
+        "endpoint": Endpoint("e", Operation.GENERATE, "messages", "POST"),
+        "caller": Caller({"sub": "ann", "n": 1}),
+        "raw_body": b"12345",
+        "body": {"stream": True, "max_tokens": 7, "messages": [{}], "tools": [{"name": "t"}]},
+    }
+    return Facts(1_767_605_400.5, **(known | changes))
+
+
+def holds(text: str, asked: Facts, model: Resolved | None) -> bool | None:
+    compiled = compile_rule(text, ())
+    assert isinstance(compiled, Rule), compiled.problem
+    return compiled.evaluate(activation({k: v for part in Part for k, v in values(part, asked, model).items()}))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'jwt == {"sub": "ann", "n": 1}',
+        'caller.id == "ann" && caller.kind == "jwt"',
+        'request.method == "POST" && request.path == "/x" && request.host == "gateway.example"',
+        'request.headers == {"x-a": "1,2"}',
+        'request.time == timestamp("2026-01-05T09:30:00.5Z")',
+        'source.address == "10.0.0.7"',
+        'provider == "p" && model == "m" && upstream_model == "u"',
+        'llm.stream && llm.max_tokens == 7 && llm.tools == ["t"] && !llm.has_images',
+        "llm.messages == 1 && llm.bytes == 5",
+    ],
+)
+def test_a_whole_request(text: str) -> None:
+    assert holds(text, facts(), resolved()) is True
+
+
+def test_no_rule_reads_a_credential() -> None:
+    fields = Headers([*FIELDS, ("x-company-token", "t")])
+    seen = values(Part.REQUEST, facts(headers=fields, hidden=frozenset({"x-company-token"})), None)
+    assert seen["request.headers"] == {"x-a": "1,2"}
+
+
+def test_every_variable_has_its_type_and_place() -> None:
+    found = {name: part for part in Part for name in values(part, facts(), resolved())}
+    assert found == {variable.name: variable.part for variable in VARIABLES}
+    for variable in VARIABLES:
+        assert holds(f"{variable.name} == {variable.name}", facts(), resolved()) is True
+
+
+def test_nobody() -> None:
+    assert holds('caller.id == "" && caller.kind == "anonymous" && jwt == {}', facts(caller=ANONYMOUS), None) is True
+
+
+@pytest.mark.parametrize(
+    ("authority", "host"),
+    [("a.b", "a.b"), ("A.B:80", "a.b"), ("[::1]", "[::1]"), ("[::1]:80", "[::1]"), ("", "")],
+)
+def test_the_host(authority: str, host: str) -> None:
+    assert holds(f'request.host == "{host}"', facts(headers=Headers([(":authority", authority)])), None) is True
+
+
+def test_of_a_call_that_passes_through_the_provider_is_known_and_no_more() -> None:
+    passing = facts(provider=PROVIDER, endpoint=Endpoint("e", Operation.PASSTHROUGH, None, "", "p"), body={})
+    assert holds('provider == "p"', passing, None) is True
+    for text in ('model != "x"', 'upstream_model != "x"', "!llm.stream", "llm.bytes >= 0"):
+        assert holds(text, passing, None) is None
+
+
+def test_an_unknown_peer() -> None:
+    assert holds('source.address != "10.0.0.7"', facts(source=""), None) is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "limit"),
+    [
+        ({}, 7),
+        ({"defaults": {"max_tokens": 5}}, 7),
+        ({"overrides": {"max_tokens": 5}}, 5),
+    ],
+)
+def test_a_body_is_seen_as_it_will_be_sent(settings: dict[str, Any], limit: int) -> None:
+    assert holds(f"llm.max_tokens == {limit}", facts(), resolved(**settings)) is True
+
+
+@pytest.mark.parametrize("settings", [{"defaults": {"max_tokens": 5}}, {"overrides": {"max_tokens": 5}}])
+def test_a_limit_of_the_configuration_is_seen_in_every_dialect(settings: dict[str, Any]) -> None:
+    asked = facts(body={"input": "q"}, endpoint=Endpoint("e", Operation.GENERATE, "responses", "POST"))
+    assert holds("llm.max_tokens == 5", asked, resolved(**settings)) is True
+
+
+def test_a_limit_that_nobody_set() -> None:
+    unlimited = facts(body={"messages": []})
+    assert holds("llm.max_tokens < 100", unlimited, resolved()) is None
+    assert holds("llm.max_tokens < 100", unlimited, resolved(defaults={"max_tokens": 5})) is True
+    counting = facts(body={"messages": []}, endpoint=Endpoint("e", Operation.COUNT_TOKENS, "messages", "POST"))
+    assert holds("llm.max_tokens == 0", counting, resolved()) is True
+
+
+def test_the_documentation_shows_the_table() -> None:
+    text = DOCUMENT.read_text()
+    assert text == written(text), "python -m tests.write_docs writes it anew"

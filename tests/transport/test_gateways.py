@@ -1,0 +1,168 @@
+import asyncio
+import gc
+import json
+import time
+import weakref
+from pathlib import Path
+
+import pytest
+
+from extproc.config.loading import Invalid
+from extproc.gateway.gateway import Gateway
+from extproc.policy.keys.key_sets import News
+from extproc.transport import gateways, orders
+from extproc.transport.gateways import Gateways
+from tests.issuing import ISSUER, jwk
+from tests.settings import GATEWAY, KEY, MODELS, PROVIDERS, authenticating
+
+OTHER = GATEWAY.replace("claude-*", "other-*")
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    found = tmp_path / "gateway.yaml"
+    found.write_text(GATEWAY)
+    return found
+
+
+async def begun(path: Path, *orders: bytes) -> Gateways:
+    """Whose supervisor has sent these."""
+    held = Gateways(path)
+    reader = asyncio.StreamReader()
+    for order in orders:
+        reader.feed_data(order)
+    reader.feed_eof()
+
+    async def given() -> asyncio.StreamReader:
+        return reader
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gateways, "_standard_input", given)
+        await held.begin()
+    return held
+
+
+def models(gateway: Gateway) -> list[str]:
+    return [model.name for model in gateway.source.config.models]
+
+
+def order(path: Path, number: int, text: str) -> bytes:
+    return orders.order(number, {path: text.encode()})
+
+
+def test_without_a_supervisor_the_files_count(path: Path) -> None:
+    async def scene() -> None:
+        assert models((await begun(path)).current()) == ["claude-*"]
+
+    asyncio.run(scene())
+
+
+def test_what_the_supervisor_sends_counts_and_not_the_files(path: Path) -> None:
+    path.write_text("broken: [")
+
+    async def scene() -> None:
+        assert models((await begun(path, order(path, 7, OTHER))).current()) == ["other-*"]
+
+    asyncio.run(scene())
+
+
+def test_a_bad_first_one_is_an_error(path: Path) -> None:
+    async def scene() -> None:
+        with pytest.raises(Invalid):
+            await begun(path, order(path, 1, "broken: ["))
+
+    asyncio.run(scene())
+
+
+def test_a_stream_keeps_the_configuration_it_began_with(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is in use until its last stream has ended."""
+
+    async def scene() -> None:
+        held = await begun(path, order(path, 1, GATEWAY), order(path, 2, OTHER))
+        streams = [held.acquire(), held.acquire()]
+        await held.follow()
+        later = held.acquire()
+        assert [models(one.gateway) for one in streams] == [["claude-*"]] * 2
+        assert models(later.gateway) == models(held.current()) == ["other-*"]
+        assert capsys.readouterr().out == "using 1\nusing 1 2\n"
+        held.release(streams[0])
+        held.release(later)
+        assert capsys.readouterr().out == ""
+        held.release(streams[1])
+        assert capsys.readouterr().out == "using 2\n"
+
+    asyncio.run(scene())
+
+
+def test_a_configuration_without_streams_is_replaced_at_once(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async def scene() -> None:
+        held = await begun(path, order(path, 1, GATEWAY), order(path, 2, OTHER), order(path, 3, GATEWAY))
+        held.release(held.acquire())
+        former = weakref.ref(held.current())
+        gc.disable()
+        try:
+            await held.follow()
+            assert former() is None
+        finally:
+            gc.enable()
+
+    asyncio.run(scene())
+    assert capsys.readouterr().out == "using 1\nusing 2\nusing 3\n"
+
+
+def test_messages_may_be_as_large_as_bodies_and_a_little_more(path: Path) -> None:
+    async def scene() -> None:
+        text = f"{GATEWAY}\nmax_body_bytes: 5000000\n"
+        held = await begun(path, order(path, 1, GATEWAY), order(path, 2, text))
+        assert held.max_message_bytes() == (32 << 20) + gateways.MESSAGE_MARGIN_BYTES
+        await held.follow()
+        assert held.max_message_bytes() == 5_000_000 + gateways.MESSAGE_MARGIN_BYTES
+
+    asyncio.run(scene())
+
+
+def test_a_bad_later_one_changes_nothing(
+    path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scene() -> None:
+        held = await begun(path, order(path, 1, GATEWAY), order(path, 2, f"{KEY}: ["), order(path, 3, OTHER))
+        await held.follow()
+        assert models(held.current()) == ["other-*"]
+
+    asyncio.run(scene())
+    assert capsys.readouterr().out.splitlines()[:2] == ["using 1", "using 1"]
+    assert "configuration 2 could not be taken: Invalid" in caplog.text
+    assert KEY not in caplog.text
+
+
+def test_issuers_keys_come_from_the_supervisor(path: Path) -> None:
+    """Before the configuration that names their place, and again whenever they were fetched."""
+    url = "https://idp.example/jwks"
+    text = f"{authenticating(jwks={'url': url})}\n{PROVIDERS}\n{MODELS}"
+
+    def told(*kids: str) -> bytes:
+        now = time.time()
+        return orders.encoded(
+            News((url, ISSUER, False), json.dumps({"keys": [jwk(kid=kid) for kid in kids]}).encode(), now, now)
+        )
+
+    async def scene() -> None:
+        held = await begun(path, told("EC-1"), order(path, 1, text), told("EC-1", "EC-2"), order(path, 2, text))
+        assert held.ready()
+        [plan] = held.current().fetched
+        sets = held._keys.at(plan)
+        assert len(sets.current() or []) == 1
+        await held.follow()
+        assert held._keys.at(plan) is sets and len(sets.current() or []) == 2
+
+    asyncio.run(scene())
+
+
+def test_without_an_issuers_keys_nothing_is_ready(path: Path) -> None:
+    text = f"{authenticating(jwks={'url': 'https://idp.example/jwks'})}\n{PROVIDERS}\n{MODELS}"
+
+    async def scene() -> None:
+        assert not (await begun(path, order(path, 1, text))).ready()
+
+    asyncio.run(scene())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from extproc.cli import claude
+from extproc.client import claude, launch
 from extproc.config import loading
 from extproc.gateway.gateway import Gateway
 from tests.certificates import certificate
@@ -51,6 +51,7 @@ def test_settings_for_claude_code_are_those_that_the_command_sets(tmp_path: Path
     shown = json.loads(example)
     environ = {"PATH": str(tmp_path)}
     (tmp_path / "claude").touch(0o755)
-    line, env = claude.command([], "https://llm.example.com", tmp_path, environ, window=131072, skip_preflight=True)
+    target = launch.stored("https://llm.example.com")
+    line, env = claude.command([], target, environ, window=131072, skip_preflight=True)
     assert env.items() >= shown["env"].items()
     assert json.loads(line[2]).keys() >= shown.keys()

@@ -20,7 +20,7 @@ FLOORS: list[set[str]] = [
     {"config"},
     {"wire", "events", "errors", "printable", "version", ""},
 ]
-APART = {"demo", "pb"}
+APART = {"client", "demo", "pb"}
 
 _GRPC = r"grpc(\.|$)|grpc_health\."
 _HTTP = r"(httpx|aiohttp|requests|urllib3)(\.|$)|urllib\.request$|http\.client$"
@@ -39,7 +39,7 @@ BANS: list[tuple[str, Callable[[str], bool], str]] = [
         _HTTP,
         lambda module: (
             module not in {"extproc.policy.keys.fetch", "extproc.supervisor.envoy_admin"}
-            and unit(module) not in {"demo", "cli"}
+            and unit(module) not in {"demo", "cli", "client"}
         ),
         "only the fetcher of keys and the commands speak HTTP outwards",
     ),
@@ -50,6 +50,16 @@ BANS: list[tuple[str, Callable[[str], bool], str]] = [
         "off unless configured",
     ),
     (r"extproc\.(?!demo(\.|$))", lambda module: unit(module) == "demo", "the demo shares nothing with what it shows"),
+    (
+        r"extproc\.(?!(client|printable|version)(\.|$))",
+        lambda module: unit(module) == "client",
+        "the developer's half installs without the gateway",
+    ),
+    (
+        r"extproc\.client(\.|$)",
+        lambda module: unit(module) not in {"cli", "client"},
+        "only the commands know the developer's half",
+    ),
     (r"extproc\.(?!pb(\.|$))", lambda module: unit(module) == "pb", "generated"),
 ]
 

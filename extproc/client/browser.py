@@ -9,7 +9,7 @@ import threading
 import webbrowser
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Final
+from typing import Final, Self
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from extproc.client import oauth
@@ -21,7 +21,8 @@ SCOPE: Final = "openid profile email offline_access"
 PATH: Final = "/callback"
 WAIT_SECONDS: Final = 600.0
 SOCKET_SECONDS: Final = 10.0
-PAGE: Final = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+PAGE: Final = """<!doctype html><html lang="en"><meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
 <title>{title}</title><style>body{{font:1.1rem sans-serif;max-width:34rem;margin:4rem auto;padding:0 1rem}}</style>
 <h1>{title}</h1><p>{text}</p></html>
 """
@@ -33,7 +34,7 @@ Answer = dict[str, str]
 def sign_in(
     server: Server,
     show: Callable[[str], None],
-    open_browser: Callable[[str], bool] = webbrowser.open,
+    open_browser: Callable[[str], bool] | None = None,
     wait: float = WAIT_SECONDS,
 ) -> Tokens:
     """Sends the browser to the server's sign-in and waits until it comes back with a code.
@@ -46,7 +47,7 @@ def sign_in(
     with _Listener(state) as listener:
         page = _authorization_url(server, listener.redirect_uri, state, verifier)
         show(f"To sign in, finish in the browser. If none opens, open this address on this machine:\n  {page}")
-        open_browser(page)
+        (open_browser or webbrowser.open)(page)
         answer = listener.wait(wait)
     # RFC 9207: an answer that another server gave must not be taken to this one.
     if server.issuer is not None and answer.get("iss") != server.issuer:
@@ -81,7 +82,7 @@ class _Listener:
         self._server.daemon_threads = True  # browsers open connections that they never use
         self.redirect_uri = f"http://127.0.0.1:{self._server.server_address[1]}{PATH}"
 
-    def __enter__(self) -> "_Listener":
+    def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
         return self
 
@@ -100,7 +101,7 @@ def _handler(state: str, answers: "queue.SimpleQueue[Answer]") -> type[BaseHTTPR
     class Handler(BaseHTTPRequestHandler):
         timeout = SOCKET_SECONDS
 
-        def do_GET(self) -> None:  # noqa: N802  # http.server's name
+        def do_GET(self) -> None:
             where = urlsplit(self.path)
             found = {name: values[0] for name, values in parse_qs(where.query).items()}
             if where.path != PATH or not secrets.compare_digest(found.get("state", "").encode(), state.encode()):

@@ -16,9 +16,7 @@ from extproc.client.launch import Target, quoted
 PROVIDER: Final = "extproc"
 
 
-def command(
-    argv: Sequence[str], target: Target, environ: Mapping[str, str], window: int | None = None
-) -> list[str]:
+def command(argv: Sequence[str], target: Target, environ: Mapping[str, str], window: int | None = None) -> list[str]:
     """The command line of Codex; `argv` are the user's arguments, which come last and therefore win. `window`: tokens
     that the model takes."""
     program = launch.find_program("codex", "@openai/codex", environ)

@@ -27,16 +27,15 @@ class Login:
     client_id: str | None = None
 
 
-def run(command: Callable[[], None]) -> int:
-    """The exit status of a command, with its complaint on stderr."""
+def run(command: Callable[[], int | None]) -> int:
+    """The exit status of a command (None is success), with its complaint on stderr."""
     try:
-        command()
+        return command() or 0
     except ClientError as error:
         show(f"extproc: {error}", sys.stderr)
         return 1
     except KeyboardInterrupt:
         return INTERRUPTED
-    return 0
 
 
 def login(options: Login) -> None:
@@ -113,7 +112,7 @@ def _describe(sign_in: SignIn, now: float) -> str:
 
 def _claims(access_token: str) -> dict[str, Any]:
     """What the token says of its owner. The gateway checks it; here it is only shown. Empty where it is no JWT."""
-    import jwt  # noqa: PLC0415  # `token --stored` does not need it
+    import jwt
 
     try:
         claims: dict[str, Any] = jwt.decode(access_token, options={"verify_signature": False})

@@ -16,6 +16,7 @@ from extproc.client import connection
 from extproc.client.connection import ClientError
 from extproc.printable import printable
 
+PRIVATE_KEY: Final = "private.pem"
 LAB_TOKEN_SECONDS: Final = 3600
 STORED_TOKEN_SECONDS: Final = 240.0
 """How often clients ask for a stored token, which is good for five minutes at least."""
@@ -73,7 +74,7 @@ def stored(gateway: str) -> Target:
 def lab(url: str, keys: Path) -> Target:
     """A gateway that trusts the lab's keys in a folder. Raises ClientError where there are none: new ones would not be
     those that the gateway trusts."""
-    if not (keys / "private.pem").is_file():
+    if not (keys / PRIVATE_KEY).is_file():
         raise ClientError(f"there are no lab keys in {keys}; name the gateway's folder with --keys")
     words = ["token", "--keys", str(keys.resolve()), "--ttl", str(LAB_TOKEN_SECONDS)]
     return Target(url.rstrip("/"), [*_extproc(), *words], LAB_TOKEN_SECONDS / 2)
@@ -91,7 +92,7 @@ def become(line: Sequence[str], environ: Mapping[str, str]) -> int:
     if os.name == "nt":
         return subprocess.run(line, env=dict(environ), check=False).returncode  # noqa: S603  # the user's own client
     try:
-        os.execve(line[0], line, environ)  # noqa: S606  # no shell on purpose
+        os.execve(line[0], list(line), environ)  # noqa: S606  # no shell on purpose
     except OSError as error:
         raise ClientError(f"{line[0]} does not start: {printable(str(error.strerror))}") from error
 

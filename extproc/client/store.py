@@ -1,7 +1,7 @@
 """Where sign-ins are kept: one file for each gateway, with the tokens in the system's keyring where there is one.
 
-`keyring` loads where it is used: it takes its time, and a token that is in a file comes without it. A file says which gateway it belongs to and how long the token lasts. Without a keyring (CI, servers) it holds the tokens
-too. It is readable by its owner only.
+A file says which gateway it belongs to and how long the token lasts. Without a keyring (CI, servers) it has the tokens
+too. It is readable by its owner only. The package `keyring` takes its time to load, so it loads where it is used.
 """
 
 import contextlib
@@ -111,8 +111,8 @@ def delete(gateway: str) -> None:
 
 def choose_place() -> Place:
     """`keyring` where this session has one that keeps what it is given."""
-    import keyring  # noqa: PLC0415
-    from keyring.errors import KeyringError, KeyringLocked  # noqa: PLC0415
+    import keyring
+    from keyring.errors import KeyringError, KeyringLocked
 
     try:
         keyring.set_password(SERVICE, "test", "kept")
@@ -165,7 +165,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _read_keyring(gateway: str) -> str:
-    import keyring  # noqa: PLC0415
+    import keyring
 
     pieces = list[str]()
     with _keyring_errors():
@@ -176,7 +176,7 @@ def _read_keyring(gateway: str) -> str:
 
 def _write_keyring(gateway: str, text: str) -> None:
     """Replaces all entries of the gateway; an empty text removes them."""
-    import keyring  # noqa: PLC0415
+    import keyring
 
     pieces = [text[start : start + PIECE] for start in range(0, len(text), PIECE)]
     if len(pieces) > MAX_PIECES:
@@ -192,7 +192,7 @@ def _write_keyring(gateway: str, text: str) -> None:
 
 @contextlib.contextmanager
 def _keyring_errors() -> Iterator[None]:
-    from keyring.errors import KeyringError, KeyringLocked  # noqa: PLC0415
+    from keyring.errors import KeyringError, KeyringLocked
 
     try:
         yield

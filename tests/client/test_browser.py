@@ -16,7 +16,7 @@ class Browser:
     """Opens a page as `webbrowser` does: somewhere else, so that the caller can wait."""
 
     def __init__(self, visit: Visit) -> None:
-        self.visit, self.errors = visit, list[BaseException]()
+        self.visit, self.errors = visit, list[Exception]()
 
     def open(self, page: str) -> bool:
         query = {name: values[0] for name, values in parse_qs(urlsplit(page).query).items()}
@@ -25,7 +25,7 @@ class Browser:
             try:
                 with httpx.Client(timeout=10) as client:
                     self.visit(client, page, query)
-            except BaseException as error:
+            except (AssertionError, httpx.HTTPError) as error:
                 self.errors.append(error)
 
         self.thread = threading.Thread(target=run)

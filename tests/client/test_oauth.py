@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from extproc.client import oauth
+from extproc.client import connection, oauth
 from extproc.client.connection import ClientError, Unreachable
 from tests.client.oauth_server import OAuthServer
 from tests.key_server import Answer, key_server
@@ -55,14 +55,14 @@ def test_polling_follows_the_server(gateway: OAuthServer) -> None:
 def test_a_gateway_that_is_away_for_a_moment(gateway: OAuthServer, monkeypatch: pytest.MonkeyPatch) -> None:
     server, code = signing_in(gateway)
     gateway.approve()
-    failures, post = [Unreachable("away")], oauth.connection.post
+    failures, post = [Unreachable("away")], connection.post
 
     def flaky(url: str, form: dict[str, str]) -> Any:
         if failures:
             raise failures.pop()
         return post(url, form)
 
-    monkeypatch.setattr(oauth.connection, "post", flaky)
+    monkeypatch.setattr(connection, "post", flaky)
     assert poll(server, code, Pauses()).access_token
 
 
@@ -107,7 +107,10 @@ def test_an_endpoint_elsewhere_gets_nothing(gateway: OAuthServer) -> None:
     gateway.metadata = {f"{name}_endpoint": f"https://elsewhere.example/{name}" for name in names}
     server = oauth.gateway_server(gateway.url)
     assert (server.token, server.device) == (f"{gateway.url}/oauth/token", f"{gateway.url}/oauth/device_authorization")
-    assert (server.authorization, server.revocation) == (f"{gateway.url}/oauth/authorize", f"{gateway.url}/oauth/revoke")
+    assert (server.authorization, server.revocation) == (
+        f"{gateway.url}/oauth/authorize",
+        f"{gateway.url}/oauth/revoke",
+    )
 
 
 def test_endpoints_that_are_not_there(gateway: OAuthServer) -> None:

@@ -1,7 +1,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +75,7 @@ def test_a_gateway_that_gives_no_refresh_token(home: Path, gateway: OAuthServer)
     tokens = oauth.Tokens("access", None, 3600)
     session.begin(gateway.url, oauth.gateway_server(gateway.url), tokens, "file", NOW)
     assert session.fresh_token(gateway.url, lambda: NOW + 3500) == "access"
-    with pytest.raises(ClientError, match="nothing to renew it with. Sign in again"):
+    with pytest.raises(ClientError, match=r"nothing to renew it with\. Sign in again"):
         session.fresh_token(gateway.url, lambda: NOW + 3600)
 
 
@@ -92,11 +91,11 @@ def test_processes_at_once_renew_once(home: Path, gateway: OAuthServer) -> None:
 
 
 @pytest.fixture
-def two(home: Path, gateway: OAuthServer) -> Iterator[list[str]]:
+def two(home: Path, gateway: OAuthServer) -> list[str]:
     other = "https://other.example"
     signed_in(gateway)
     session.begin(other, oauth.Server(other, f"{other}/token"), oauth.Tokens("b", None, 60), "file", NOW)
-    yield [gateway.url, other]
+    return [gateway.url, other]
 
 
 def test_which_gateway_is_meant(two: list[str]) -> None:
@@ -110,7 +109,7 @@ def test_which_gateway_is_meant(two: list[str]) -> None:
 
 
 def test_nobody_is_signed_in(home: Path) -> None:
-    with pytest.raises(ClientError, match="not signed in to any gateway. Sign in: extproc login --gateway URL"):
+    with pytest.raises(ClientError, match=r"not signed in to any gateway\. Sign in: extproc login --gateway URL"):
         session.choose(None, {})
     with pytest.raises(ClientError, match=r"not signed in to https://a\.example\. Sign in: .* https://a\.example"):
         session.fresh_token("https://a.example")

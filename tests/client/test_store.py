@@ -19,10 +19,10 @@ MODE = 0o777
 class MemoryKeyring(KeyringBackend):
     """As strict about lengths as that of Windows."""
 
-    priority = 1  # type: ignore[assignment]
+    priority = 1
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.entries = dict[tuple[str, str], str]()
         self.locked = False
 
@@ -142,7 +142,7 @@ def test_tokens_that_vanished_from_the_keyring(memory: MemoryKeyring) -> None:
     with store.locked(URL):
         store.save(sign_in("keyring"))
     memory.entries.clear()
-    with pytest.raises(ClientError, match="is damaged. Sign in again"):
+    with pytest.raises(ClientError, match=r"is damaged\. Sign in again"):
         store.load(URL)
 
 

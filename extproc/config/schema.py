@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     Discriminator,
     Field,
     Tag,
@@ -19,7 +18,9 @@ from pydantic import (
 
 from extproc.config import members
 from extproc.config.schema_limits import Limits
+from extproc.config.schema_sign_in import Settings, SignIn, Store, Web
 from extproc.config.schema_tls import STRICT, Processor, Tls
+from extproc.config.schema_values import Expressions, KeyUrl, Secret
 from extproc.wire import Dialect
 
 
@@ -27,52 +28,10 @@ class _Strict(BaseModel):
     model_config = STRICT
 
 
-def _variable(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise ValueError("expected the name of an environment variable")  # not quoted: it may be the secret itself
-    return name
-
-
-class Secret(_Strict):
-    """Where a secret is read from; never the secret itself."""
-
-    env: Annotated[str, AfterValidator(_variable)] | None = None
-    file: Path | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_source(cls, value: Any) -> Any:
-        if isinstance(value, Mapping) and len(value.keys() & {"env", "file"}) == 1:
-            return value
-        raise ValueError("a secret is {env: NAME} or {file: PATH}, never the value itself")
-
-
 class Listen(_Strict):
     address: str = "127.0.0.1"
     port: int = Field(8080, ge=0, le=65535)
     tls: Tls | None = None
-
-
-_KEY_URL = "expected an HTTPS URL; plain HTTP is for this machine alone (localhost, 127.0.0.1, [::1])"
-_LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
-
-
-def key_url(url: str) -> str:
-    """Where keys may be fetched from. Raises ValueError."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise ValueError(_KEY_URL) from None
-    host = parts.hostname or ""
-    if not host or port == 0 or "@" in parts.netloc or parts.fragment or not url.isascii() or not url.isprintable():
-        raise ValueError(_KEY_URL)
-    if parts.scheme != "https" and not (parts.scheme == "http" and _LOOPBACK.fullmatch(host)):
-        raise ValueError(_KEY_URL)
-    return url
-
-
-KeyUrl = Annotated[str, AfterValidator(key_url)]
 
 
 class Jwks(_Strict):
@@ -168,13 +127,6 @@ class Authentication(_Strict):
     token_cache_bytes: int = Field(16 * 1024 * 1024, ge=0)
     """Memory of a worker for tokens that have been verified, some 10,000 of usual size. What does not fit is verified
     again, which takes about 0.1 ms."""
-
-
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-Expressions = Annotated[list[str], BeforeValidator(_listed)]
 
 
 class Ruled(_Strict):
@@ -376,6 +328,10 @@ class Config(_Strict):
     limits: Limits = Limits()
     workers: int | None = Field(None, ge=1, le=64)
     processor: Processor = Processor()
+    sign_in: SignIn | None = None
+    managed_settings: list[Settings] = []
+    store: Store = Store()
+    web: Web = Web()
 
     @model_validator(mode="after")
     def _room(self) -> "Config":

@@ -20,6 +20,7 @@ from extproc.envoy.listener import (
     CERTIFICATE,
     SAMPLE,
     SAMPLE_FILE,
+    WEB,
     certificate,
     listener,
     routes,
@@ -28,6 +29,7 @@ from extproc.envoy.listener import (
 )
 from extproc.providers import providers
 from extproc.providers.providers import Destination
+from extproc.web import topics
 
 Json = dict[str, Any]
 
@@ -46,6 +48,8 @@ def clusters(
     """`processors`: addresses of the workers, `unix:PATH` or `HOST:PORT`. `older`: whose providers are still needed.
     `live`: roots of a provider's certificate come from a file that Envoy watches."""
     found = [_provider(name, to, live) for name, to in providers.destinations([*older, source]).items()]
+    if topics.in_use(source.config):
+        found.append(_web(source, processors, live))
     return [_processor(source, processors, live), {"name": NOWHERE, "type": "STATIC"}, *found]
 
 
@@ -170,6 +174,21 @@ def _processor(source: Source, addresses: Sequence[str], live: bool) -> Json:
                 "explicit_http_config": {"http2_protocol_options": {}},
             }
         },
+    }
+
+
+def _web(source: Source, processors: Sequence[str], live: bool) -> Json:
+    address = topics.address(source, processors)
+    client = _client(source, [address])
+    secured = {} if client is None else {"transport_socket": _mutual_tls(source, client, host_of(address), live)}
+    return {
+        **secured,
+        "name": WEB,
+        "type": "STRICT_DNS" if _needs_dns([address]) else "STATIC",
+        "connect_timeout": "1s",
+        # All calls may wait for a process that starts again.
+        "circuit_breakers": {"thresholds": [{"max_retries": 1000, "max_pending_requests": 1000}]},
+        "load_assignment": _endpoints(WEB, [_address(address)]),
     }
 
 

@@ -116,6 +116,20 @@ def outliers(outliers: schema.Outliers) -> Json:
     }
 
 
+def of_web() -> Json:
+    """Limits of a route to the web process. A call waits while the process starts again: Claude Code takes a token
+    endpoint that fails for a second for the end of its session."""
+    return {
+        "timeout": "35s",
+        "idle_timeout": "35s",
+        "retry_policy": {
+            "retry_on": "connect-failure",
+            "num_retries": 20,
+            "retry_back_off": {"base_interval": "0.05s", "max_interval": "0.5s"},
+        },
+    }
+
+
 def streams(limits: Limits) -> Json:
     """Of the listener: what one connection may ask for at once, and may send ahead."""
     megabyte = 1024 * 1024

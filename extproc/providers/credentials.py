@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from extproc.config import schema
+from extproc.config import schema_values
 from extproc.config.loading import Fault, Source, Where
 
 _MIN_PATH = 12
@@ -32,7 +32,7 @@ def _shown(source: Source, file: Path) -> str:
 
 
 def load(
-    source: Source, secret: schema.Secret, where: Where, environ: Mapping[str, str], faults: list[Fault]
+    source: Source, secret: schema_values.Secret, where: Where, environ: Mapping[str, str], faults: list[Fault]
 ) -> Credential | None:
     """The secret that the configuration points at. Adds to `faults` where there is none, or none that is usable."""
     if secret.env is not None:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
-from extproc.config import schema
+from extproc.config import schema, schema_values
 from extproc.config.loading import Where
 from extproc.config.schema_tls import Tls
 from extproc.gateway.gateway import Gateway
@@ -51,7 +51,7 @@ def _exposed(gateway: Gateway) -> Iterator[tuple[Where, str]]:
 def _secret_files(value: object, where: Where) -> Iterator[tuple[Where, Path]]:
     """Files that hold secrets, hashes of static keys included."""
     match value:
-        case schema.Secret(file=Path() as path) | schema.ApiKeys(file=path):
+        case schema_values.Secret(file=Path() as path) | schema.ApiKeys(file=path):
             yield (*where, "file"), path
         case Tls(key=path):
             yield (*where, "key"), path

@@ -29,6 +29,7 @@ from extproc.supervisor.front import KEYS_SECONDS, Front, NotTaken
 from extproc.supervisor.processes import Child, Group, NotStarted, start, supervise
 from extproc.supervisor.stand_ins import DEMOS, Demo, stand_ins
 from extproc.transport.status import Status
+from extproc.web import topics
 
 if TYPE_CHECKING:
     from extproc.supervisor.monitor import Monitor
@@ -107,6 +108,10 @@ async def serve(options: Options, processor: str, envoy_folder: Path | None = No
             reloader.crew.worker(options.config, address, LEAVE_SECONDS, environ, probe)
             for address, probe in zip(addresses, probes, strict=True)
         ]
+        if topics.in_use(source.config):
+            address = topics.address(source, addresses)
+            processor_tls.check_server(source, [address])
+            workers.append(reloader.crew.web(options.config, address, environ))
         groups.append(workers)
         reloader.fetch_keys()
         await start(groups)
@@ -166,6 +171,8 @@ async def _start(options: Options, environ: dict[str, str], beside: "_Beside", g
         await front.begin(reloader.source)
     environ |= beside.start(source, addresses, reloader.status, front)
     workers = [reloader.crew.worker(options.config, address, 0, environ) for address in addresses]
+    if topics.in_use(source.config):
+        workers.append(reloader.crew.web(options.config, topics.address(source, addresses), environ))
     proxy = _envoy(folder, environ, raw=options.json or not sys.stdout.isatty())
     beside.front = front
     groups[:0] = [[proxy], workers]

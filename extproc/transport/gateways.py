@@ -14,6 +14,7 @@ from extproc.gateway import gateway
 from extproc.gateway.gateway import Gateway
 from extproc.gateway.preparation import Prepare, prepare_here
 from extproc.policy.admit import InFlight
+from extproc.policy.authentication.revocations import Revoked
 from extproc.policy.keys.given_keys import GivenKeys
 from extproc.policy.keys.key_sets import News
 from extproc.transport import orders
@@ -45,7 +46,8 @@ class Gateways:
         self.supervised = False
         """The first configuration came from a supervisor."""
         self._in_flight = InFlight()
-        self._keys = GivenKeys(orders.say_wanted)
+        self.keys = GivenKeys(orders.say_wanted)
+        """Key sets that the supervisor fetches."""
 
     def current(self) -> Gateway:
         return self._newest().gateway
@@ -68,7 +70,7 @@ class Gateways:
 
     def ready(self) -> bool:
         """All keys have been here, once; what happens to them later concerns single issuers."""
-        return self._keys.ready()
+        return self.keys.ready()
 
     async def begin(self) -> None:
         """Takes the first one, from the supervisor if there is one, else from the files. Raises config.Invalid."""
@@ -89,19 +91,22 @@ class Gateways:
             self._say()
 
     async def _next(self) -> Order | None:
-        """Takes all news that come before it."""
+        """Takes all news and revocations that come before it."""
         if self._supervisor is None:
             return None
-        while isinstance(message := await orders.read(self._supervisor), News):
-            self._keys.take(message)
-        return message
+        while True:
+            match message := await orders.read(self._supervisor):
+                case News():
+                    self.keys.take(message)
+                case Revoked():
+                    self.keys.revocations.replace(message)
+                case _:
+                    return message
 
     def _made(self, order: Order) -> Gateway:
         files = Files({Path(path): content for path, content in order.contents.items()})
-        made = gateway.load(
-            self._path, files=files, in_flight=self._in_flight, remote=self._keys, prepare=self._prepare
-        )
-        self._keys.use(made.fetched)
+        made = gateway.load(self._path, files=files, in_flight=self._in_flight, remote=self.keys, prepare=self._prepare)
+        self.keys.use(made.fetched)
         return made
 
     def _install(self, number: int, made: Gateway) -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from extproc.config import schema
+from extproc.config import schema_values
 from extproc.config.files import Files
 from extproc.config.loading import Fault
 from extproc.providers import credentials
@@ -21,9 +21,9 @@ SECRETS: list[tuple[str, str | None]] = [
 ]
 
 
-def secret(place: str) -> schema.Secret:
+def secret(place: str) -> schema_values.Secret:
     name, _, value = place.partition(": ")
-    return schema.Secret(env=value) if name == "env" else schema.Secret(file=Path(value))
+    return schema_values.Secret(env=value) if name == "env" else schema_values.Secret(file=Path(value))
 
 
 @pytest.mark.parametrize(("value", "problem"), SECRETS)
@@ -56,7 +56,7 @@ def test_equality_of_credentials_is_identity() -> None:
 def test_a_key_in_the_place_of_its_file_is_not_quoted(tmp_path: Path) -> None:
     for key in ("sk-proj-0123456789abcdef", "ab/cd0123456789/+=="):
         found: list[Fault] = []
-        where = schema.Secret(file=Path(key))
+        where = schema_values.Secret(file=Path(key))
         assert credentials.load(source(tmp_path, GATEWAY), where, ("x",), {}, found) is None
         assert [fault.problem for fault in found] == ["the file of that name cannot be read"]
 

@@ -151,10 +151,10 @@ def test_issuers_keys_come_from_the_supervisor(path: Path) -> None:
         held = await begun(path, told("EC-1"), order(path, 1, text), told("EC-1", "EC-2"), order(path, 2, text))
         assert held.ready()
         [plan] = held.current().fetched
-        sets = held._keys.at(plan)
+        sets = held.keys.at(plan)
         assert len(sets.current() or []) == 1
         await held.follow()
-        assert held._keys.at(plan) is sets and len(sets.current() or []) == 2
+        assert held.keys.at(plan) is sets and len(sets.current() or []) == 2
 
     asyncio.run(scene())
 

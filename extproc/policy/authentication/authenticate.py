@@ -2,29 +2,22 @@
 
 from typing import Any
 
-import msgspec
-
 from extproc.config.endpoints import Operation
 from extproc.config.loading import Fault, Source, Where
 from extproc.config.schema import Issuer
 from extproc.errors import Kind, Reason, Rejection
-from extproc.policy.authentication import api_keys, tokens
+from extproc.policy.authentication import api_keys, own_tokens
 from extproc.policy.authentication import credential as credentials
 from extproc.policy.authentication.credential import credential
+from extproc.policy.authentication.proof import UNAVAILABLE, Trusted, prove
 from extproc.policy.authentication.token_cache import TokenCache, Verified
-from extproc.policy.authentication.tokens import Token, Unproven
+from extproc.policy.authentication.tokens import Unproven
 from extproc.policy.facts import Caller, Facts
 from extproc.policy.keys import keys, places
 from extproc.policy.keys.key_sets import KeySets, Plan
-from extproc.policy.keys.keys import Key, KeySource
+from extproc.policy.keys.keys import KeySource
 
 _ALWAYS_KEPT = frozenset({"iss", "sub"})
-_UNAVAILABLE = "keys_unavailable"
-
-
-class _Trusted(msgspec.Struct, frozen=True):
-    settings: Issuer
-    keys: KeySource
 
 
 class Authenticate:
@@ -39,19 +32,25 @@ class Authenticate:
         self._locations = settings.locations
         self._hidden = credentials.headers(settings.locations)
         self._most = settings.max_token_bytes
-        self._issuers: dict[str, _Trusted] = {}
+        self._issuers: dict[str, Trusted] = {}
         self._verified = TokenCache(settings.token_cache_bytes)
         self._claims = None if claims is None else claims | _ALWAYS_KEPT
         self.fetched: list[Plan] = []
         """For KeySets.use."""
         self.without_keys: list[Where] = []
         """Files and sets that hold no key, so that nobody gets in by them."""
-        if settings.mode == "strict" and not settings.jwt and settings.api_keys is None:
-            faults.append(Fault(("authentication", "jwt"), "strict mode needs at least one issuer, or api_keys"))
+        if settings.mode == "strict" and not (settings.jwt or settings.api_keys or source.config.sign_in):
+            problem = "strict mode needs at least one issuer, or api_keys, or sign_in"
+            faults.append(Fault(("authentication", "jwt"), problem))
         faults += credentials.faults(settings.locations)
         self._api_keys = api_keys.load(source, faults)
         if settings.api_keys is not None and not len(self._api_keys):
             self.without_keys.append(("authentication", "api_keys"))
+        if source.config.sign_in is not None:
+            ourselves = own_tokens.issuer(source.config.sign_in)
+            plan = own_tokens.plan(source.config)
+            self.fetched.append(plan)
+            self._issuers[ourselves.issuer] = Trusted(ourselves, remote.at(plan), remote.revocations)
         for index, issuer in enumerate(settings.jwt):
             where = ("authentication", "jwt", index)
             if issuer.issuer in self._issuers:
@@ -60,7 +59,7 @@ class Authenticate:
             if isinstance(found, Fault):
                 faults.append(found)
             else:
-                self._issuers[issuer.issuer] = _Trusted(issuer, found)
+                self._issuers[issuer.issuer] = Trusted(issuer, found)
 
     def _keys(self, source: Source, issuer: Issuer, where: Where, remote: KeySets[Any]) -> KeySource | Fault:
         if not issuer.jwks.fetched:
@@ -99,54 +98,22 @@ class Authenticate:
         return verified.caller
 
     async def _check(self, text: str, now: float) -> Verified:
-        """Nothing that the token claims is decoded before its signature is verified. Raises Unproven."""
-        token = tokens.parse(text)
-        trusted = self._issuers.get(token.issuer)
-        if trusted is None:
-            raise Unproven("wrong_issuer")
-        if token.algorithm not in trusted.settings.algorithms:
-            raise Unproven("algorithm_not_allowed")
-        if token.type and token.type not in trusted.settings.media_types:
-            raise Unproven("wrong_token_type")
-        key = await _proving_key(token, trusted.keys)
-        claims = tokens.claims(token)
-        if wrong := tokens.wrong_claim(claims, trusted.settings, now):
-            raise Unproven(wrong)
-        until = claims["exp"] + trusted.settings.leeway
-        return Verified(Caller(self._kept(claims)), until, key, trusted.keys)
+        """Raises Unproven."""
+        proof = await prove(text, self._issuers, now)
+        until = proof.claims["exp"] + proof.trusted.settings.leeway
+        caller = Caller(self._kept(proof.claims))
+        revocations = proof.trusted.revocations
+        if revocations is None:
+            return Verified(caller, until, proof.key, proof.trusted.keys)
+        revoked = revocations.check_of(proof.claims)
+        if revoked():
+            raise Unproven("token_revoked")
+        return Verified(caller, until, proof.key, proof.trusted.keys, revoked)
 
     def _kept(self, claims: dict[str, Any]) -> dict[str, Any]:
         if self._claims is None:
             return claims
         return {name: value for name, value in claims.items() if name in self._claims}
-
-
-async def _proving_key(token: Token, source: KeySource) -> Key:
-    """The key that signed the token. Raises Unproven."""
-    key = await _find(source, token.key_id, token.algorithm)
-    proven = tokens.is_proven(token, key, token.algorithm)
-    if not proven and token.key_id is not None and key.id is None:
-        # A key without an id may be of any; it was not, so this one may be new.
-        await source.newer()
-        key = await _find(source, token.key_id, token.algorithm)
-        proven = tokens.is_proven(token, key, token.algorithm)
-    if not proven:
-        raise Unproven("bad_signature")
-    return key
-
-
-async def _find(source: KeySource, kid: str | None, algorithm: str) -> Key:
-    """Raises Unproven."""
-    current = source.current()
-    if current is not None and kid is not None and not current.knows(kid):
-        await source.newer()
-        current = source.current()
-    if current is None:
-        raise Unproven(_UNAVAILABLE)
-    key = current.find(kid, algorithm)
-    if key is None:
-        raise Unproven("unknown_key")
-    return key
 
 
 _FINAL = (("x-should-retry", "false"),)
@@ -158,7 +125,7 @@ def _message(problem: str) -> str:
 
 
 def _refusal(message: str, detail: str) -> Rejection:
-    if detail == _UNAVAILABLE:
+    if detail == UNAVAILABLE:
         # That nobody can tell is no fault of the caller's, whose client would throw a good token away at a 401.
         message = "credentials cannot be verified at the moment"
         return Rejection(kind=Kind.API, status=503, message=message, reason=Reason.JWT_AUTH, detail=detail)

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from extproc.config.schema import key_url
+from extproc.config.schema_values import key_url
 from extproc.policy.keys import keys
 from extproc.policy.keys.places import NotFetched, Place, trusting
 

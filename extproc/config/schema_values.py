@@ -1,0 +1,62 @@
+"""Kinds of values that several sections of `gateway.yaml` share: secrets, URLs, CEL expressions."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, model_validator
+
+from extproc.config.schema_tls import STRICT
+
+
+def _variable(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError("expected the name of an environment variable")  # not quoted: it may be the secret itself
+    return name
+
+
+class Secret(BaseModel):
+    """Where a secret is read from; never the secret itself."""
+
+    model_config = STRICT
+
+    env: Annotated[str, AfterValidator(_variable)] | None = None
+    file: Path | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_source(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and len(value.keys() & {"env", "file"}) == 1:
+            return value
+        raise ValueError("a secret is {env: NAME} or {file: PATH}, never the value itself")
+
+
+_KEY_URL = "expected an HTTPS URL; plain HTTP is for this machine alone (localhost, 127.0.0.1, [::1])"
+_LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
+
+
+def key_url(url: str) -> str:
+    """The URL, if keys may be fetched from it: HTTPS, or HTTP on loopback. Raises ValueError."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValueError(_KEY_URL) from None
+    host = parts.hostname or ""
+    if not host or port == 0 or "@" in parts.netloc or parts.fragment or not url.isascii() or not url.isprintable():
+        raise ValueError(_KEY_URL)
+    if parts.scheme != "https" and not (parts.scheme == "http" and _LOOPBACK.fullmatch(host)):
+        raise ValueError(_KEY_URL)
+    return url
+
+
+KeyUrl = Annotated[str, AfterValidator(key_url)]
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Expressions = Annotated[list[str], BeforeValidator(_listed)]

@@ -1,0 +1,76 @@
+"""Whether a token is proven by an issuer that is trusted for a purpose: to make calls, to sign in, to be exchanged."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from extproc.config.schema import Issuer
+from extproc.policy.authentication import tokens
+from extproc.policy.authentication.revocations import Revocations
+from extproc.policy.authentication.tokens import Token, Unproven
+from extproc.policy.keys.keys import Key, KeySource
+
+UNAVAILABLE = "keys_unavailable"
+
+
+class Trusted(msgspec.Struct, frozen=True):
+    """An issuer, what its tokens must be like, and its keys."""
+
+    settings: Issuer
+    keys: KeySource
+    revocations: Revocations | None = None
+    """Of the gateway's own tokens; other issuers have none here."""
+
+
+class Proof(msgspec.Struct, frozen=True):
+    claims: dict[str, Any]
+    """All of them."""
+    key: Key
+    trusted: Trusted
+
+
+async def prove(text: str, issuers: Mapping[str, Trusted], now: float) -> Proof:
+    """Nothing that the token claims is decoded before its signature is verified. `issuers`: by the `iss` of their
+    tokens. `now`: Unix seconds. Raises Unproven."""
+    token = tokens.parse(text)
+    trusted = issuers.get(token.issuer)
+    if trusted is None:
+        raise Unproven("wrong_issuer")
+    if token.algorithm not in trusted.settings.algorithms:
+        raise Unproven("algorithm_not_allowed")
+    if token.type and token.type not in trusted.settings.media_types:
+        raise Unproven("wrong_token_type")
+    key = await _proving_key(token, trusted.keys)
+    claims = tokens.claims(token)
+    if wrong := tokens.wrong_claim(claims, trusted.settings, now):
+        raise Unproven(wrong)
+    return Proof(claims, key, trusted)
+
+
+async def _proving_key(token: Token, source: KeySource) -> Key:
+    """The key that signed the token. Raises Unproven."""
+    key = await _find(source, token.key_id, token.algorithm)
+    proven = tokens.is_proven(token, key, token.algorithm)
+    if not proven and token.key_id is not None and key.id is None:
+        # A key without an id may be of any; it was not, so this one may be new.
+        await source.newer()
+        key = await _find(source, token.key_id, token.algorithm)
+        proven = tokens.is_proven(token, key, token.algorithm)
+    if not proven:
+        raise Unproven("bad_signature")
+    return key
+
+
+async def _find(source: KeySource, kid: str | None, algorithm: str) -> Key:
+    """Raises Unproven."""
+    current = source.current()
+    if current is not None and kid is not None and not current.knows(kid):
+        await source.newer()
+        current = source.current()
+    if current is None:
+        raise Unproven(UNAVAILABLE)
+    key = current.find(kid, algorithm)
+    if key is None:
+        raise Unproven("unknown_key")
+    return key

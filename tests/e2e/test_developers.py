@@ -1,0 +1,215 @@
+"""A developer's day through the real Envoy: `extproc login` without a browser, then Claude Code, Codex and SDKs with its
+tokens, renewal, a person who is disabled at the identity provider, and the end."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import anthropic
+import jwt
+import openai
+import pytest
+
+from tests.e2e import claude_code, signing_in
+from tests.e2e.claude_runs import QUIET
+from tests.e2e.codex import Codex, binary
+from tests.e2e.signing_in import Browser, Idp
+from tests.e2e.stack import Json, Model, Stack, free_port, prompt, up
+from tests.e2e.terminal import terminal
+from tests.e2e.test_sign_in import CONFIG
+from tests.manifests import ROOT
+
+SECONDS = 60.0
+EXTPROC = [sys.executable, "-m", "extproc"]
+
+
+@dataclass(frozen=True)
+class Developer:
+    """A person's account on a machine without a keyring, with hardly any environment."""
+
+    home: Path
+    gateway: str
+    """As the person knows it."""
+
+    @property
+    def environ(self) -> dict[str, str]:
+        bare = {"PATH": f"{self.home / 'bin'}{os.pathsep}{os.environ['PATH']}", "HOME": str(self.home)}
+        python = {"PYTHONPATH": str(ROOT), "PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring"}
+        return {**bare, **python, **dict.fromkeys(QUIET, "1")}
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*EXTPROC, *words], env=self.environ, cwd=self.home, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        process = self.start(*words)
+        try:
+            out, err = process.communicate(timeout=SECONDS)
+        finally:
+            process.kill()
+        return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+    def token(self) -> str:
+        done = self.run("token", "--stored")
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout.strip()
+
+    def age(self, seconds: float) -> None:
+        """Lets the kept token be older, so that so many seconds are left."""
+        [path] = (self.home / ".local/share/llm-extproc").glob("*.json")
+        record = json.loads(path.read_text())
+        record |= {"obtained_at": time.time() - 3600, "expires_at": time.time() + seconds}
+        path.write_text(json.dumps(record))
+
+    def install(self, name: str, program: Path) -> None:
+        (self.home / "bin").mkdir(exist_ok=True)
+        (self.home / "bin" / name).symlink_to(program)
+
+
+@pytest.fixture(scope="module")
+def idp() -> Iterator[Idp]:
+    with signing_in.idp() as running:
+        running.user("alice")
+        running.user("mallory", groups=["visitors"])
+        yield running
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, idp: Idp, model: Model) -> Iterator[Stack]:
+    port = free_port()
+    config = CONFIG.replace("PORT", str(port)).replace("ISSUER", idp.url)
+    environ = {"MODEL_URL": model.url, "OIDC_SECRET": "s3cr3t-of-oidc"}
+    with up(tmp_path_factory.mktemp("developers"), environ=environ, config=config, port=port) as running:
+        yield running
+
+
+def log_in(home: Path, gateway: str, sub: str) -> tuple[Developer, str]:
+    """Signs in with a terminal here and a browser elsewhere; also what the terminal shows in the end."""
+    found = Developer(home, gateway)
+    browser = Browser(gateway)
+    with terminal([*EXTPROC, "login", "--gateway", gateway], found.environ, home) as screen:
+        shown = screen.shows("It must show the code ")
+        user_code = shown.partition("It must show the code ")[2].split()[0]
+        assert f"{gateway}/device?user_code={user_code}" in shown
+        browser.sign_in(user_code, sub)
+        shown = screen.shows("ended with ")
+    browser.close()
+    return found, shown
+
+
+@pytest.fixture(scope="module")
+def alice(tmp_path_factory: pytest.TempPathFactory, stack: Stack) -> Developer:
+    home = tmp_path_factory.mktemp("alice")
+    found, shown = log_in(home, stack.url.replace("127.0.0.1", "localhost"), "alice")
+    assert "Notice from" in shown and "Calls are recorded." in shown
+    assert f"Signed in to {found.gateway} as alice@corp.example." in shown and "ended with 0" in shown
+    return found
+
+
+def record_of_alice(stack: Stack, model: Model, asked: int) -> Json:
+    """What is on record of the first call that a model was asked for."""
+    wanted = dict(model.since(asked)[0]["headers"])["x-request-id"]
+    record = stack.record_where(lambda line: line["x-request-id"] == wanted)
+    assert (record["jwt.sub"], record["caller.email"]) == ("alice", "alice@corp.example")
+    return record
+
+
+def test_a_person_who_is_not_admitted(tmp_path: Path, stack: Stack, alice: Developer) -> None:
+    mallory, shown = log_in(tmp_path, alice.gateway, "mallory")
+    assert "was denied in the browser, or you are not admitted" in shown and "ended with 1" in shown
+    assert "not signed in" in mallory.run("token", "--stored").stderr
+
+
+def test_who_is_signed_in(alice: Developer) -> None:
+    out = alice.run("whoami").stdout
+    assert f"gateway: {alice.gateway}" in out and "email: alice@corp.example" in out and "groups: developers" in out
+    assert "renews itself: yes" in out and "token: good for 60 minutes" in out
+
+
+def test_sdks(alice: Developer, stack: Stack, model: Model) -> None:
+    asked = model.asked()
+    with anthropic.Anthropic(base_url=stack.url, auth_token=alice.token()) as client:
+        message = client.messages.create(**prompt("demo: say welcome"))
+    [block] = message.content
+    assert block.type == "text" and block.text == "welcome"
+    record_of_alice(stack, model, asked)
+    with openai.OpenAI(base_url=f"{stack.url}/v1", api_key=alice.token()) as client:
+        answer = client.chat.completions.create(
+            model="claude-x", messages=[{"role": "user", "content": "demo: say welcome"}]
+        )
+    assert answer.choices[0].message.content == "welcome"
+
+
+def test_claude_code(alice: Developer, stack: Stack, model: Model) -> None:
+    """Started by `extproc claude`, whose apiKeyHelper is `extproc token --stored`."""
+    alice.install("claude", claude_code.install()[claude_code.NEWEST])
+    asked = model.asked()
+    run = alice.run("claude", "-p", "demo: say welcome")
+    assert (run.returncode, run.stdout) == (0, "welcome\n"), run.stderr
+    record_of_alice(stack, model, asked)
+
+
+def test_codex(alice: Developer, stack: Stack, model: Model) -> None:
+    """Started by `extproc codex`, whose auth.command is `extproc token --stored`, whatever config.toml has."""
+    alice.install("codex", binary())
+    (alice.home / ".codex").mkdir()
+    (alice.home / ".codex" / "config.toml").write_text('model = "claude-x"\nmodel_provider = "openai"\n')
+    asked = model.asked()
+    run = alice.run("codex", "exec", "--json", "--skip-git-repo-check", "demo: say welcome")
+    events = [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
+    texts = [event["item"]["text"] for event in events if event.get("item", {}).get("type") == "agent_message"]
+    assert (run.returncode, texts) == (0, ["welcome"]), run.stderr
+    record_of_alice(stack, model, asked)
+
+
+def test_codex_with_a_configuration_of_its_own(alice: Developer, stack: Stack, model: Model, tmp_path: Path) -> None:
+    """As docs/rollout.md has it: nothing but `extproc token --stored` is ours."""
+    run = Codex(stack, model, tmp_path)
+    variables = [f"{name}={value}" for name, value in alice.environ.items()]
+    run.configure("/usr/bin/env", [*variables, *EXTPROC, "token", "--stored"])
+    done = run.exec("-m", "claude-x", "demo: say welcome")
+    assert (done.status, done.says()) == (0, ["welcome"]), done.err
+    assert {record["jwt.sub"] for record in done.records} == {"alice"}
+
+
+def test_two_processes_renew_a_token_once(alice: Developer, stack: Stack) -> None:
+    before = alice.token()
+    alice.age(seconds=200)
+    both = [alice.start("token", "--stored") for _ in range(2)]
+    first, second = (process.communicate(timeout=SECONDS)[0].strip() for process in both)
+    assert first == second != before
+    assert jwt.decode(first, options={"verify_signature": False})["sub"] == "alice"
+    assert stack.call(prompt("hello"), token=first).status_code == 200
+    assert alice.token() == first
+
+
+def test_a_person_who_is_disabled(alice: Developer, idp: Idp) -> None:
+    """The token that is there serves to its end; there is no other."""
+    before = alice.token()
+    idp.disable("alice")
+    alice.age(seconds=200)
+    assert alice.token() == before
+    alice.age(seconds=0)
+    run = alice.run("token", "--stored")
+    assert (run.returncode, run.stdout) == (1, "")
+    assert "has ended this sign-in" in run.stderr and f"extproc login --gateway {alice.gateway}" in run.stderr
+
+
+def test_the_end(alice: Developer, stack: Stack, tmp_path: Path) -> None:
+    again, _ = log_in(tmp_path, alice.gateway, "alice")
+    token = again.token()
+    assert stack.call(prompt("hello"), token=token).status_code == 200
+    done = again.run("logout")
+    assert (done.returncode, done.stderr) == (0, f"Signed out of {alice.gateway}. Its tokens are revoked.\n")
+    assert "not signed in" in again.run("token", "--stored").stderr
+    deadline = time.monotonic() + SECONDS
+    while stack.call(prompt("hello"), token=token).status_code != 401:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

@@ -1,5 +1,5 @@
-"""A developer's day through the real Envoy: `extproc login` without a browser, then Claude Code, Codex and SDKs with its
-tokens, renewal, a person who is disabled at the identity provider, and the end."""
+"""A developer's day through the real Envoy: `extproc login` without a browser, then Claude Code, Codex and SDKs with
+its tokens, renewal, a person who is disabled at the identity provider, and the end."""
 
 import json
 import os

@@ -3,8 +3,10 @@
 import html
 import re
 import socket
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,16 +23,57 @@ DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 CLAIMS = {"email": "alice@corp.example", "name": "Alice", "groups": ["developers"]}
 
 
+class _Gate(socketserver.ThreadingTCPServer):
+    """Passes bytes on to a port of loopback, or closes connections."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int) -> None:
+        super().__init__(("127.0.0.1", free_port()), _Passage)
+        self.port = port
+        self.closed = False
+        self.open: set[socket.socket] = set()
+
+    def close(self) -> None:
+        self.closed = True
+        for one in list(self.open):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+
+class _Passage(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        assert isinstance(self.server, _Gate)
+        if self.server.closed:
+            return
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.server.port), SECONDS) as behind:
+            answers = threading.Thread(target=_pump, args=(behind, self.request), daemon=True)
+            answers.start()
+            self.server.open.add(self.request)
+            _pump(self.request, behind)
+            answers.join()
+            self.server.open.discard(self.request)
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+
+
 class Idp:
     """The package oidc-provider-mock on plain HTTP of loopback, in a process of its own."""
 
     def __init__(self) -> None:
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self._gate = _Gate(self.port)
+        self.url = f"http://127.0.0.1:{self._gate.server_address[1]}"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         command = [sys.executable, "-m", "oidc_provider_mock", "--port", str(self.port), "--host", "127.0.0.1"]
+        threading.Thread(target=self._gate.serve_forever, args=(0.05,), daemon=True).start()
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
         deadline = time.monotonic() + SECONDS
         while True:
@@ -40,10 +83,19 @@ class Idp:
             time.sleep(0.05)
 
     def stop(self) -> None:
+        self._gate.shutdown()
+        self._gate.server_close()
         if self._process is not None:
             self._process.kill()
             self._process.wait(SECONDS)
             self._process = None
+
+    def pause(self) -> None:
+        """Every connection is closed until `resume`; what it knows stays."""
+        self._gate.close()
+
+    def resume(self) -> None:
+        self._gate.closed = False
 
     def user(self, sub: str, **claims: Any) -> None:
         httpx.put(f"{self.url}/users/{sub}", json=CLAIMS | claims).raise_for_status()

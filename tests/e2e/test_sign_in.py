@@ -1,12 +1,20 @@
 """Company sign-in through the real Envoy, with a real OpenID provider."""
 
-from collections.abc import Iterator
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import httpx
+import psutil
 import pytest
 
 from tests.e2e import signing_in
-from tests.e2e.signing_in import Browser, Idp, begin, poll, words
-from tests.e2e.stack import Model, Stack, free_port, prompt, up
+from tests.e2e.signing_in import Browser, Idp, begin, poll, signed_in, token, words
+from tests.e2e.stack import Json, Model, Stack, free_port, prompt, up
 
 CONFIG = """
 sign_in:
@@ -63,3 +71,133 @@ def test_first_sign_in_to_first_answer(stack: Stack, browser: Browser) -> None:
     assert answer.status_code == 200, answer.text
     record = stack.record(answer)
     assert record["jwt.sub"] == "alice" and record["caller.email"] == "alice@corp.example"
+
+
+def until(fits: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not fits():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def works(stack: Stack, tokens: Json) -> bool:
+    return stack.call(prompt("hello"), token=tokens["access_token"]).status_code == 200
+
+
+def refreshed(stack: Stack, tokens: Json) -> httpx.Response:
+    return token(stack, grant_type="refresh_token", refresh_token=tokens["refresh_token"])
+
+
+def test_the_gateway_trusts_its_own_tokens_and_no_id_token(stack: Stack, browser: Browser, idp: Idp) -> None:
+    tokens = signed_in(stack, browser)
+    parts = tokens["access_token"].split(".")
+    for bad in (".".join([*parts[:2], parts[2][:-2] + "AA"]), tokens["refresh_token"], "extproc"):
+        answer = stack.call(prompt("hello"), token=bad)
+        assert answer.status_code == 401
+        assert answer.headers["x-should-retry"] == "false" and "Bearer" in answer.headers["www-authenticate"]
+
+
+def test_a_refresh_and_a_disabled_user(stack: Stack, browser: Browser, idp: Idp) -> None:
+    idp.user("carol")
+    first = signed_in(stack, browser, "carol")
+    second = refreshed(stack, first).json()
+    assert works(stack, second)
+    assert refreshed(stack, first).json() == second
+    idp.disable("carol")
+    answer = refreshed(stack, second)
+    assert (answer.status_code, answer.json()["error"]) == (401, "invalid_grant")
+    assert works(stack, second), "until the access token expires"
+
+
+def test_logout_ends_the_access_token_too(stack: Stack, browser: Browser) -> None:
+    tokens, others = signed_in(stack, browser), signed_in(stack, browser)
+    assert works(stack, tokens)
+    time.sleep(1 - time.time() % 1)  # a token of the same second as its end is void
+    assert httpx.post(f"{stack.url}/oauth/revoke", data={"token": tokens["access_token"]}).status_code == 200
+    until(lambda: not works(stack, tokens))
+    assert refreshed(stack, tokens).status_code == 401
+    assert works(stack, others)
+
+
+def test_the_command_that_ends_a_persons_tokens(stack: Stack, browser: Browser, idp: Idp) -> None:
+    idp.user("dave")
+    tokens, others = signed_in(stack, browser, "dave"), signed_in(stack, browser)
+    assert works(stack, tokens)
+    command = [
+        sys.executable,
+        "-m",
+        "extproc",
+        "revoke",
+        "--sub",
+        "dave",
+        "--config",
+        str(stack.folder / "gateway.yaml"),
+    ]
+    environ = {"PATH": os.environ["PATH"], "MODEL_URL": "http://x/v1", "MODEL_KEY": "k", "OIDC_SECRET": "s"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environ, check=True)
+    assert "all tokens of 'dave' are void" in done.stdout
+    until(lambda: not works(stack, tokens))
+    answer = stack.call(prompt("hello"), token=tokens["access_token"])
+    assert answer.status_code == 401 and stack.record(answer)["error"] == "token_revoked"
+    assert refreshed(stack, tokens).status_code == 401
+    assert works(stack, others)
+    until(lambda: time.time() % 1 < 0.9)
+    assert works(stack, signed_in(stack, browser, "dave"))
+
+
+def web_process(stack: Stack) -> psutil.Process:
+    [found] = [one for one in psutil.Process(stack.process.pid).children() if "extproc.web.process" in one.cmdline()]
+    return found
+
+
+def test_a_killed_web_process_loses_nothing(stack: Stack, browser: Browser) -> None:
+    codes = begin(stack)
+    location = browser.confirm(codes["user_code"])
+    os.kill(web_process(stack).pid, signal.SIGKILL)
+    done = browser.open(browser.log_in(location, "alice"))  # waits at Envoy until the process is back
+    assert "You're signed in." in words(done)
+    os.kill(web_process(stack).pid, signal.SIGKILL)
+    assert works(stack, poll(stack, codes["device_code"]).json())
+
+
+def test_calls_go_on_without_the_web_process(stack: Stack, browser: Browser) -> None:
+    tokens = signed_in(stack, browser)
+    process = web_process(stack)
+    process.suspend()
+    try:
+        assert works(stack, tokens)
+    finally:
+        process.resume()
+
+
+def test_only_its_owner_reaches_the_socket(stack: Stack) -> None:
+    path = Path(web_process(stack).cmdline()[-1].removeprefix("unix:"))
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert (stack.folder / "state").stat().st_mode & 0o777 == 0o700
+
+
+def test_the_address_is_envoys_not_the_clients(stack: Stack) -> None:
+    claimed = {"x-extproc-client-address": "198.51.100.9", "x-forwarded-for": "198.51.100.9"}
+    answer = httpx.post(f"{stack.url}/oauth/device_authorization", headers=claimed)
+    page = httpx.get(f"{stack.url}/device?user_code={answer.json()['user_code']}")
+    assert "127.0.0.1" in words(page) and "198.51.100.9" not in page.text
+
+
+def test_nothing_secret_is_logged(stack: Stack, browser: Browser) -> None:
+    tokens = signed_in(stack, browser)
+    refreshed(stack, tokens)
+    printed = stack.printed
+    for secret in (*tokens.values(), "s3cr3t-of-oidc"):
+        assert str(secret) not in printed or secret in {"Bearer", 3600}
+
+
+def test_a_second_gateway_trusts_the_first(stack: Stack, browser: Browser, tmp_path: Path, model: Model) -> None:
+    """By its published keys, as it would any issuer's."""
+    issuer = browser.public_url
+    config = f"""
+authentication:
+  jwt:
+    - {{issuer: "{issuer}", audiences: ["{issuer}"], algorithms: [ES256], jwks: {{discovery: "{issuer}"}}}}
+""" + CONFIG.partition("authentication: {}")[2]
+    with up(tmp_path, environ={"MODEL_URL": model.url}, config=config) as second:
+        assert works(second, signed_in(stack, browser))

@@ -98,7 +98,7 @@ def _add_what_serves(command: AddCommand, config: AddArgument) -> None:
     command("serve", text, "extproc serve --workers 2", _serve, config, processor, workers, folder)
     text = "Ask a processor whether it serves; the exit status says it."
     command("health", text, "extproc health --processor 127.0.0.1:9000", _health, config, processor)
-    subject = _argument("--sub", required=True, metavar="SUBJECT", help="as in the log's jwt.sub")
+    subject = argument("--sub", required=True, metavar="SUBJECT", help="as in the log's jwt.sub")
     text = "End all tokens of a person who signed in, now and on all machines."
     command("revoke", text, "extproc revoke --sub alice", _revoke, config, subject)
     text = "Print Envoy's configuration as one static file."
@@ -278,7 +278,7 @@ def _revoke(options: argparse.Namespace) -> int:
     try:
         return revoke.run(options.config, options.sub)
     except (Invalid, revoke.Unusable) as error:
-        return _complain(error, USAGE)
+        return complain(error, USAGE)
 
 
 def _translate(options: argparse.Namespace) -> int:

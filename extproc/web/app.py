@@ -23,7 +23,9 @@ ANSWER_SECONDS = 30.0
 _HEADERS = {
     b"x-content-type-options": b"nosniff",
     b"x-frame-options": b"DENY",
-    b"referrer-policy": b"no-referrer",
+    # With `no-referrer` browsers send `Origin: null` along with our own forms:
+    # https://fetch.spec.whatwg.org/#append-a-request-origin-header
+    b"referrer-policy": b"same-origin",
     b"cache-control": b"no-store",
 }
 

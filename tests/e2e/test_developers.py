@@ -14,10 +14,13 @@ import anthropic
 import jwt
 import openai
 import pytest
+from playwright.sync_api import Page
 
 from tests.e2e import claude_code, signing_in
+from tests.e2e.chromium import chromium
 from tests.e2e.claude_runs import QUIET
 from tests.e2e.codex import Codex, binary
+from tests.e2e.issuer import until
 from tests.e2e.signing_in import Browser, Idp
 from tests.e2e.stack import Json, Model, Stack, free_port, prompt, up
 from tests.e2e.terminal import terminal
@@ -42,10 +45,10 @@ class Developer:
         python = {"PYTHONPATH": str(ROOT), "PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring"}
         return {**bare, **python, **dict.fromkeys(QUIET, "1")}
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
+    def start(self, *words: str, **variables: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [*EXTPROC, *words], env=self.environ, cwd=self.home, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True,
+            [*EXTPROC, *words], env={**self.environ, **variables}, cwd=self.home, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -202,6 +205,45 @@ def test_a_person_who_is_disabled(alice: Developer, idp: Idp) -> None:
     assert "has ended this sign-in" in run.stderr and f"extproc login --gateway {alice.gateway}" in run.stderr
 
 
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    with chromium() as opened:
+        yield opened
+
+
+def log_in_at_the_provider(page: Page, sub: str) -> None:
+    page.get_by_role("button", name="Yes, sign in with my company account").click()
+    page.locator("input[name=sub]").fill(sub)
+    page.get_by_role("button", name="Authorize").click()
+
+
+def test_a_sign_in_with_this_machines_browser(alice: Developer, page: Page, stack: Stack, tmp_path: Path) -> None:
+    """The pages' own policies let Chromium through the whole chain of redirects, back to the command."""
+    opener, opened = tmp_path / "opener", tmp_path / "opened"
+    opener.write_text(f'#!/bin/sh\nprintf %s "$1" > {opened}.new && mv {opened}.new {opened}\n')
+    opener.chmod(0o755)
+    bob = Developer(tmp_path, alice.gateway)
+    process = bob.start("login", "--browser", "--gateway", bob.gateway, BROWSER=str(opener))
+    try:
+        until(opened.exists)
+        page.goto(opened.read_text())
+        log_in_at_the_provider(page, "alice")
+        page.get_by_role("heading", name="Go on in the terminal").wait_for()
+        _, err = process.communicate(timeout=SECONDS)
+    finally:
+        process.kill()
+    assert process.returncode == 0 and f"Signed in to {bob.gateway} as alice@corp.example." in err
+    assert stack.call(prompt("hello"), token=bob.token()).status_code == 200
+
+
+def test_a_code_in_a_browser(stack: Stack, page: Page) -> None:
+    codes = signing_in.begin(stack)
+    page.goto(codes["verification_uri_complete"])
+    assert page.get_by_text(codes["user_code"]).is_visible()
+    log_in_at_the_provider(page, "alice")
+    page.get_by_role("heading", name="You're signed in.").wait_for()
+
+
 def test_the_end(alice: Developer, stack: Stack, tmp_path: Path) -> None:
     again, _ = log_in(tmp_path, alice.gateway, "alice")
     token = again.token()
@@ -209,7 +251,4 @@ def test_the_end(alice: Developer, stack: Stack, tmp_path: Path) -> None:
     done = again.run("logout")
     assert (done.returncode, done.stderr) == (0, f"Signed out of {alice.gateway}. Its tokens are revoked.\n")
     assert "not signed in" in again.run("token", "--stored").stderr
-    deadline = time.monotonic() + SECONDS
-    while stack.call(prompt("hello"), token=token).status_code != 401:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until(lambda: stack.call(prompt("hello"), token=token).status_code == 401)

@@ -39,7 +39,7 @@ def test_headers_of_a_page(site: Site) -> None:
     assert policy.startswith("default-src 'none'; style-src 'sha256-")
     assert f"form-action 'self' {ISSUER}; frame-ancestors 'none'" in policy
     assert page.headers["cache-control"] == "no-store"
-    assert page.headers["x-frame-options"] == "DENY" and page.headers["referrer-policy"] == "no-referrer"
+    assert page.headers["x-frame-options"] == "DENY" and page.headers["referrer-policy"] == "same-origin"
     assert "width=device-width" in page.text
 
 

@@ -212,14 +212,24 @@ def _check(options: argparse.Namespace) -> int:
     from extproc.gateway import gateway
     from extproc.policy.keys.remote_keys import RemoteKeys
     from extproc.supervisor import advice
+    from extproc.supervisor.sign_in import SignInState
 
     words = options.token, options.model, options.path, options.body, options.source, options.header
-    deciding, remote = any(words), RemoteKeys()
+    deciding = any(words)
+    own: list[SignInState] = []
+
+    async def fetch(place: Any) -> tuple[Any, float | None]:
+        """Also the gateway's own keys, from its store; nothing is fetched before there is a configuration."""
+        return await own[0].fetch(place)
+
+    remote = RemoteKeys(fetch)
     try:
         environ, files = explain.without_keys(options.config) if deciding else (None, None)
         made = gateway.load(options.config, environ, files=files, remote=remote)
     except Invalid as error:
         return complain(error, USAGE)
+    own.append(SignInState(made.source, os.environ if environ is None else environ))
+    own[0].use(made.source)
     if deciding:
         return _decide(options, made, remote)
     for warning in advice.warnings(made):

@@ -132,6 +132,15 @@ class Provider:
         self._keys = OnDemandKeys(Place(found.jwks_uri, self._settings.issuer), self._fetch_keys)
         return found
 
+    async def check(self) -> Metadata:
+        """Asks for all that a sign-in will need. Raises Refusal, whose reason says what is wrong."""
+        found = await self.metadata()
+        assert self._keys is not None
+        await self._keys.refresh()
+        if self._keys.current() is None:
+            raise unavailable(f"issuer's keys: {self._keys.problem}")
+        return found
+
     async def authorization_url(self, state: str, nonce: str, verifier: str) -> str:
         """Where a browser goes to sign in. Raises Refusal."""
         endpoint = (await self.metadata()).authorization_endpoint

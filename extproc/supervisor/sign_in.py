@@ -24,7 +24,9 @@ WHOLE_LOOK_SECONDS = 60.0
 
 
 class SignInState:
-    def __init__(self, source: Source, environ: Mapping[str, str], tell: Callable[[Revoked], None]) -> None:
+    def __init__(
+        self, source: Source, environ: Mapping[str, str], tell: Callable[[Revoked], None] = lambda _: None
+    ) -> None:
         """`tell`: sends a snapshot to all processes."""
         self._environ = environ
         self._at_start = source

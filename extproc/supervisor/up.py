@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("extproc")
 
 LAB_ISSUER = "claude-code-lab"
+LAB_LOGIN_URL = "LAB_LOGIN_URL"
+PORT = 8080
 GRACE_SECONDS = 10.0
 FINISH_SECONDS = 30.0
 SERVE_GRACE_SECONDS = 605.0
@@ -76,7 +78,7 @@ async def run(options: Options, environ: Mapping[str, str] | None = None) -> Non
     with _folder() as folder:
         beside = _Beside(Path(folder), options.notes)
         if options.demo:
-            options = replace(options, config=_demo_configuration(Path(folder)))
+            options = replace(options, config=_demo_configuration(Path(folder), options.port or PORT))
             environ = {name: value for name, value in environ.items() if name not in {demo.key for demo in DEMOS}}
         begin = partial(_start, options, environ, beside)
         await supervise(begin, GRACE_SECONDS, hung_up=beside.reload_now.set, leave=beside.leave)
@@ -161,6 +163,8 @@ async def _start(options: Options, environ: dict[str, str], beside: "_Beside", g
     demos = stand_ins(options.config, environ)
     for one in demos:
         await _start_demo(one.demo, environ, groups)
+    if options.demo:
+        await _start_lab_login(environ, groups)
     source = _narrowed(options, loading.load(options.config, environ))
     _make_lab_keys(source)
     addresses = [f"unix:{folder}/worker-{n}.sock" for n in range(source.workers(options.workers))]
@@ -200,13 +204,34 @@ async def _start_demo(demo: Demo, environ: dict[str, str], groups: list[Group]) 
     environ[demo.url] = child.first_line.removeprefix("demo model: ")
 
 
-def _demo_configuration(folder: Path) -> Path:
-    """The lab's keys stay in the folder where other commands look for them."""
+async def _start_lab_login(environ: dict[str, str], groups: list[Group]) -> None:
+    """The child has our working folder, where the lab's keys are."""
+    argv = [sys.executable, "-m", "extproc.demo.login"]
+    child = Child("lab login", argv, environ={**environ, "LAB_KEYS": str(_LAB_KEYS)})
+    groups.append([child])
+    await child.start()
+    environ[LAB_LOGIN_URL] = child.first_line.removeprefix("demo model: ")
+
+
+_LAB_KEYS = Path("keys")
+_LAB_SIGN_IN = """
+sign_in:
+  public_url: "http://localhost:{port}"
+  issuer: "${{{variable}:-http://127.0.0.1:9}}"
+  client_id: llm-gateway
+  allow: ['"developers" in jwt.groups']
+  claims: [sub, email, name, groups, org, team]
+"""
+
+
+def _demo_configuration(folder: Path, port: int) -> Path:
+    """The lab's keys stay in the folder where other commands look for them; sign-ins end with the demo."""
     from extproc.config import init
 
     path = folder / "gateway.yaml"
+    text = init.text("openai", json.dumps(str((_LAB_KEYS / "jwks.json").absolute())))
     with _writing("the demo's configuration", folder):
-        path.write_text(init.text("openai", json.dumps(str(Path("keys/jwks.json").absolute()))), "utf-8")
+        path.write_text(text + _LAB_SIGN_IN.format(port=port, variable=LAB_LOGIN_URL), "utf-8")
     return path
 
 

@@ -83,7 +83,7 @@ def server(tmp_path: Path) -> Iterator[KeyServer]:
         yield running
 
 
-@pytest.fixture(params=sorted(VERSIONS))
+@pytest.fixture(params=VERSIONS)
 def claude(request: pytest.FixtureRequest, claudes_stack: Stack, model: Model, tmp_path: Path) -> Claude:
     """Every pinned version of the real Claude Code."""
     return Claude(request.param, install()[request.param], claudes_stack, model, tmp_path)

@@ -36,8 +36,9 @@ class Package:
         return found
 
     @property
-    def versions(self) -> set[str]:
-        return {self.locked[f"node_modules/{name}"]["version"] for name in self.locked[""]["dependencies"]}
+    def versions(self) -> list[str]:
+        """Sorted, because tests are numbered by them and every process must come to the same order."""
+        return sorted({self.locked[f"node_modules/{name}"]["version"] for name in self.locked[""]["dependencies"]})
 
     def install(self) -> None:
         lock, stamp = self.folder / "package-lock.json", self.modules / ".installed"
@@ -53,7 +54,7 @@ def package(name: str) -> Package:
     return Package(Path(os.environ.get("CLIENTS") or HERE) / name)
 
 
-def newest(versions: set[str]) -> str:
+def newest(versions: list[str]) -> str:
     return max(versions, key=lambda version: tuple(map(int, version.split("."))))
 
 

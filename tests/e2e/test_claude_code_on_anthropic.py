@@ -36,7 +36,7 @@ def check_message(body: Json, headers: dict[str, str], line: Json) -> None:
     assert line["gen_ai.response.model"] == body["model"] and line["gen_ai.server.time_to_first_token"] > 0
 
 
-@pytest.fixture(params=sorted(VERSIONS))
+@pytest.fixture(params=VERSIONS)
 def claude(request: pytest.FixtureRequest, passing: Stack, providers: Providers, tmp_path: Path) -> OnAnthropic:
     return OnAnthropic(request.param, install()[request.param], passing, providers.anthropic, tmp_path)
 

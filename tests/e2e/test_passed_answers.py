@@ -187,7 +187,9 @@ def test_an_error_that_quotes_the_key(gate: Stack, recording: RecordingProvider,
 
 
 @pytest.mark.parametrize(
-    ("encoding", "body"), [("br", b"\x8b\x02\x80"), ("gzip", b"\x1f\x8b no"), ("gzip", gzip.compress(b"x" * 100)[:-9])]
+    ("encoding", "body"),
+    [("br", b"\x8b\x02\x80"), ("gzip", b"\x1f\x8b no"), ("gzip", gzip.compress(b"x" * 100)[:-9])],
+    ids=["brotli", "no gzip", "cut gzip"],
 )
 def test_an_error_that_can_not_be_read_is_replaced(
     gate: Stack, recording: RecordingProvider, encoding: str, body: bytes

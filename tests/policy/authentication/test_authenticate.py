@@ -270,7 +270,7 @@ def test_a_token_is_verified_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ask(made, ("x-api-key", text[:-1]))
 
 
-@pytest.mark.parametrize("exp", [NOW + 1000, NOW + 1000.9])
+@pytest.mark.parametrize("exp", [NOW + 1000, NOW + 1000.9], ids=["whole", "fraction"])
 def test_what_is_known_of_a_token_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exp: float) -> None:
     made, text = step(tmp_path), token(claims(exp=exp))
     assert ask(made, ("x-api-key", text))[0] == ""

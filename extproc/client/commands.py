@@ -50,7 +50,7 @@ def login(options: Login) -> None:
     by_redirect = options.browser or options.issuer is not None
     tokens = browser.sign_in(server, _report) if by_redirect else _by_device(server)
     sign_in = session.begin(gateway, server, tokens, place, time.time())
-    who = _name(_claims(sign_in.access_token))
+    who = _name(oauth.claims(sign_in.access_token))
     where = "the system's keyring" if place == "keyring" else f"a file that only you can read, in {store.folder()}"
     _report(f"Signed in to {gateway}{f' as {who}' if who else ''}. The tokens are in {where}.")
     if abs(offset := tokens.clock_offset or 0.0) > CLOCK_WARNING_SECONDS:
@@ -104,21 +104,10 @@ def _describe(sign_in: SignIn, now: float) -> str:
     lines = {"gateway": sign_in.gateway, "token": f"good {lasts}"}
     lines["renews itself"] = "yes" if sign_in.refresh_token else "no"
     lines["kept in"] = "keyring" if sign_in.place == "keyring" else "file"
-    claims = _claims(sign_in.access_token)
+    claims = oauth.claims(sign_in.access_token)
     ordered = [name for name in FIRST_CLAIMS if name in claims] + sorted(set(claims) - set(FIRST_CLAIMS))
     lines |= {name: _text(claims[name]) for name in ordered}
     return "\n".join(f"{printable(name)}: {printable(value)}" for name, value in lines.items())
-
-
-def _claims(access_token: str) -> dict[str, Any]:
-    """What the token says of its owner. The gateway checks it; here it is only shown. Empty where it is no JWT."""
-    import jwt
-
-    try:
-        claims: dict[str, Any] = jwt.decode(access_token, options={"verify_signature": False})
-    except jwt.PyJWTError:
-        return {}
-    return claims
 
 
 def _name(claims: dict[str, Any]) -> str:

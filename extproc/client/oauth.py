@@ -209,7 +209,21 @@ def _tokens(reply: Reply, server: Server) -> Tokens:
         raise ClientError(f"{server.name} gave no token: {reply.describe()}")
     refresh_token = fields.get("refresh_token")
     lifetime = _seconds(fields.get("expires_in"), DEFAULT_LIFETIME)
+    if server.bearer == "id_token":  # `expires_in` is the access token's
+        known = claims(access)
+        lifetime = _seconds(known.get("exp", 0) - known.get("iat", 0), lifetime)
     return Tokens(access, refresh_token if isinstance(refresh_token, str) else None, lifetime, reply.clock_offset)
+
+
+def claims(token: str) -> dict[str, Any]:
+    """What a token says of its owner. The gateway checks it; here it is only shown. Empty where it is no JWT."""
+    import jwt
+
+    try:
+        found: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
+    except jwt.PyJWTError:
+        return {}
+    return found
 
 
 def _named_issuer(reply: Reply) -> str | None:

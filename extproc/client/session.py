@@ -95,14 +95,20 @@ def _renew(sign_in: SignIn, clock: Clock) -> SignIn:
     if sign_in.refresh_token is None:
         raise ClientError(
             f"the sign-in at {sign_in.gateway} has expired, and the gateway gave nothing to renew it with. "
-            f"Sign in again: {store.login(sign_in.gateway)}"
+            f"Sign in again: {_again(sign_in)}"
         )
     try:
         tokens = oauth.refresh(sign_in.server, sign_in.refresh_token)
     except oauth.Refused as error:
-        raise ClientError(f"{error}. Sign in again: {store.login(sign_in.gateway)}") from error
+        raise ClientError(f"{error}. Sign in again: {_again(sign_in)}") from error
     except Unreachable as error:
         raise ClientError(f"the token has expired and cannot be renewed: {error}") from error
     renewed = sign_in.renewed(tokens, clock())
     store.save(renewed)
     return renewed
+
+
+def _again(sign_in: SignIn) -> str:
+    command, server = store.login(sign_in.gateway), sign_in.server
+    at_gateway = server.client_id == oauth.CLIENT_ID and server.name == sign_in.gateway
+    return command if at_gateway else f"{command} --issuer {server.name} --client-id {server.client_id}"

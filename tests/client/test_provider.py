@@ -46,8 +46,10 @@ def test_a_sign_in_at_the_provider(provider: IdentityProvider, monkeypatch: pyte
     assert (claims["iss"], claims["aud"], claims["sub"]) == (provider.issuer, ["extproc"], "ann")
     kept = session.current(GATEWAY)
     assert kept.expires_at - kept.obtained_at == claims["exp"] - claims["iat"]
-    renewed = session.fresh_token(GATEWAY, lambda: kept.expires_at)
-    assert jwt.decode(renewed, options={"verify_signature": False})["sub"] == "ann"
+    # This one renews nothing for public clients.
+    again = f"extproc login --gateway {GATEWAY} --issuer {provider.issuer} --client-id extproc$"
+    with pytest.raises(ClientError, match=f"has ended this sign-in .* Sign in again: {again}"):
+        session.fresh_token(GATEWAY, lambda: kept.expires_at)
 
 
 def test_what_is_no_provider(home: Path) -> None:

@@ -34,10 +34,10 @@ def test_every_code_of_a_refusal_is_explained() -> None:
     explained = set(re.findall(r"^\| `([a-z]+_\w+)` \| (?:401|503) \|", TEXT, re.MULTILINE))
     policy = ROOT / "extproc" / "policy" / "authentication"
     source = "".join(
-        (policy / f"{name}.py").read_text() for name in ("tokens", "credential", "api_keys", "authenticate")
+        (policy / f"{name}.py").read_text() for name in ("tokens", "credential", "api_keys", "authenticate", "proof")
     )
     # A code is two words or more; `return "..."` and `raise Unproven("...")` give them.
-    given = re.findall(r'(?:Unproven\(|return |credential", |else |_UNAVAILABLE = )"([a-z]+(?:_[a-z]+)+)"', source)
+    given = re.findall(r'(?:Unproven\(|return |credential", |else |UNAVAILABLE = )"([a-z]+(?:_[a-z]+)+)"', source)
     assert explained == set(given)
 
 

@@ -48,8 +48,7 @@ def clusters(
     """`processors`: addresses of the workers, `unix:PATH` or `HOST:PORT`. `older`: whose providers are still needed.
     `live`: roots of a provider's certificate come from a file that Envoy watches."""
     found = [_provider(name, to, live) for name, to in providers.destinations([*older, source]).items()]
-    if topics.in_use(source.config):
-        found.append(_web(source, processors, live))
+    found += [_web(source, address, live) for address in _web_addresses(source, processors)]
     return [_processor(source, processors, live), {"name": NOWHERE, "type": "STATIC"}, *found]
 
 
@@ -118,7 +117,7 @@ def _secrets(sources: Sequence[Source], processors: Sequence[str]) -> dict[str, 
     newest = sources[-1]
     tls = newest.config.listen.tls
     found = {} if tls is None else {CERTIFICATE: {"tls_certificate": certificate(newest, tls) | _READ_AGAIN}}
-    if (client := _client(newest, processors)) is not None:
+    if (client := _client(newest, [*processors, *_web_addresses(newest, processors)])) is not None:
         found[CLIENT_CERTIFICATE] = {"tls_certificate": certificate(newest, client) | _READ_AGAIN}
         authority = _roots(newest.resolve(client.ca_file)) | _READ_AGAIN
         found[PROCESSOR_AUTHORITY] = {"validation_context": authority}
@@ -177,8 +176,12 @@ def _processor(source: Source, addresses: Sequence[str], live: bool) -> Json:
     }
 
 
-def _web(source: Source, processors: Sequence[str], live: bool) -> Json:
-    address = topics.address(source, processors)
+def _web_addresses(source: Source, processors: Sequence[str]) -> list[str]:
+    """Where the web process is, if there is one."""
+    return [topics.address(source, processors)] if topics.in_use(source.config) else []
+
+
+def _web(source: Source, address: str, live: bool) -> Json:
     client = _client(source, [address])
     secured = {} if client is None else {"transport_socket": _mutual_tls(source, client, host_of(address), live)}
     return {

@@ -113,6 +113,8 @@ async def serve(options: Options, processor: str, envoy_folder: Path | None = No
         if topics.in_use(source.config):
             address = topics.address(source, addresses)
             processor_tls.check_server(source, [address])
+            if envoy_folder:
+                processor_tls.check_client(source, [address])
             workers.append(reloader.crew.web(options.config, address, environ))
         groups.append(workers)
         reloader.fetch_keys()

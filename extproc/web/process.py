@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from extproc.config.loading import Invalid
+from extproc.config.loading import Invalid, Source
 from extproc.config.processor_tls import host_of, is_tcp
 from extproc.policy.authentication.authenticate import Authenticate
 from extproc.printable import log_to_stderr, show
@@ -75,6 +76,8 @@ async def serve(config: Path, address: str) -> None:
     settings: dict[str, Any] = {"lifespan": "off", "ws": "none", "log_config": None, "access_log": False}
     settings |= {"server_header": False, "proxy_headers": False, "limit_concurrency": MAX_REQUESTS}
     settings |= {"timeout_keep_alive": KEEP_ALIVE_SECONDS, "timeout_graceful_shutdown": GRACE_SECONDS}
+    if is_tcp(address):
+        settings |= _mutual_tls(gateways.current().source)
     server = _Server(uvicorn.Config(Application(gateways, store), **settings))
     print(READY, flush=True)
 
@@ -91,6 +94,19 @@ async def serve(config: Path, address: str) -> None:
     finally:
         following.cancel()
         await store.close()
+
+
+def _mutual_tls(source: Source) -> dict[str, Any]:
+    """As between Envoy and a processor on TCP: only a peer with a certificate of our authority is served."""
+    tls = source.config.processor.tls
+    if tls is None:
+        return {}
+    return {
+        "ssl_certfile": source.resolve(tls.certificate),
+        "ssl_keyfile": source.resolve(tls.key),
+        "ssl_ca_certs": str(source.resolve(tls.client_ca)),
+        "ssl_cert_reqs": ssl.CERT_REQUIRED,
+    }
 
 
 def _listen(address: str) -> socket.socket:

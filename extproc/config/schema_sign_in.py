@@ -80,6 +80,8 @@ class SignIn(BaseModel):
     ca_file: Path | None = None
     """Trusted roots instead of the public ones, for an identity provider with a private certificate authority."""
     scopes: list[str] = ["openid", "profile", "email", "offline_access"]
+    authorization_parameters: dict[str, str] = {}
+    """Further parameters for the provider's authorization endpoint, such as Google's access_type: offline."""
     allow: Expressions = []
     """CEL over the id_token's claims, as `jwt`; one must hold. None: everybody who can sign in."""
     claims: list[str] = ["sub", "email", "name", "groups"]

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import html
 import re
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -145,6 +146,14 @@ def test_the_terminal_hears_why_not(site: Site) -> None:
     back = fields(come_back(site, site.client()).headers["location"])
     assert back["error"] == "access_denied" and "may not use this gateway" in back["error_description"]
     assert back["state"] == "state-of-the-program"
+
+
+def test_parameters_of_a_provider(tmp_path: Path) -> None:
+    """Google gives no refresh token without some. They replace none of the protocol's own."""
+    more = {"access_type": "offline", "state": "fixed"}
+    with Site(tmp_path, {"authorization_parameters": more}) as site:
+        query = fields(confirm(site, site.client()).headers["location"])
+    assert query["access_type"] == "offline" and query["state"] != "fixed"
 
 
 def test_another_browser_cannot_finish(site: Site) -> None:

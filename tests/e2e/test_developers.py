@@ -1,8 +1,11 @@
 """A developer's day through the real Envoy: `extproc login` without a browser, then Claude Code, Codex and SDKs with
 its tokens, renewal, a person who is disabled at the identity provider, and the end."""
 
+import contextlib
+import html
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -16,6 +19,7 @@ import openai
 import pytest
 from playwright.sync_api import Page
 
+from tests import issuing
 from tests.e2e import claude_code, signing_in
 from tests.e2e.chromium import chromium
 from tests.e2e.claude_runs import QUIET
@@ -25,9 +29,14 @@ from tests.e2e.signing_in import Browser, Idp
 from tests.e2e.stack import Json, Model, Stack, free_port, prompt, up
 from tests.e2e.terminal import terminal
 from tests.e2e.test_sign_in import CONFIG
+from tests.key_server import KeyServer, key_server
 from tests.manifests import ROOT
 
 SECONDS = 60.0
+EXCHANGE = """
+  exchange:
+    - {issuer: "CI", keys: "CI/jwks", audiences: [llm-gateway], when: 'jwt.repository == "corp/app"', claims: {team: ci}}
+authentication:"""
 EXTPROC = [sys.executable, "-m", "extproc"]
 
 
@@ -85,9 +94,18 @@ def idp() -> Iterator[Idp]:
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory, idp: Idp, model: Model) -> Iterator[Stack]:
+def ci() -> Iterator[KeyServer]:
+    """The issuer of workloads' tokens."""
+    with key_server() as server:
+        server.serve(issuing.jwk())
+        yield server
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, idp: Idp, ci: KeyServer, model: Model) -> Iterator[Stack]:
     port = free_port()
-    config = CONFIG.replace("PORT", str(port)).replace("ISSUER", idp.url)
+    rows = EXCHANGE.replace("CI", ci.url)
+    config = CONFIG.replace("PORT", str(port)).replace("ISSUER", idp.url).replace("authentication:", rows, 1)
     environ = {"MODEL_URL": model.url, "OIDC_SECRET": "s3cr3t-of-oidc"}
     with up(tmp_path_factory.mktemp("developers"), environ=environ, config=config, port=port) as running:
         yield running
@@ -107,6 +125,34 @@ def log_in(home: Path, gateway: str, sub: str) -> tuple[Developer, str]:
     return found, shown
 
 
+def log_in_by_redirect(home: Path, gateway: str, sub: str) -> tuple[Developer, int, str]:
+    """Signs in with a browser on the same machine; also the command's exit status and what it says."""
+    found, browser = Developer(home, gateway), Browser(gateway)
+    with logging_in(found) as (process, page):
+        form = dict(re.findall(r'type="hidden" name="([^"]*)" value="([^"]*)"', browser.open(page).text))
+        answer = browser.post("/oauth/authorize", {name: html.unescape(value) for name, value in form.items()})
+        back = browser.client.get(browser.log_in(answer.headers["location"], sub), follow_redirects=True)
+        assert back.status_code == 200 and str(back.url).startswith("http://127.0.0.1:")
+        _, err = process.communicate(timeout=SECONDS)
+    browser.close()
+    return found, process.returncode, err
+
+
+@contextlib.contextmanager
+def logging_in(developer: Developer) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`extproc login --browser`, and the page that it opens."""
+    opener, opened = developer.home / "opener", developer.home / "opened"
+    opener.write_text(f'#!/bin/sh\nprintf %s "$1" > {opened}.new && mv {opened}.new {opened}\n')
+    opener.chmod(0o755)
+    process = developer.start("login", "--browser", "--gateway", developer.gateway, BROWSER=str(opener))
+    try:
+        until(opened.exists)
+        yield process, opened.read_text()
+    finally:
+        process.kill()
+        process.wait(SECONDS)
+
+
 @pytest.fixture(scope="module")
 def alice(tmp_path_factory: pytest.TempPathFactory, stack: Stack) -> Developer:
     home = tmp_path_factory.mktemp("alice")
@@ -124,9 +170,9 @@ def record_of_alice(stack: Stack, model: Model, asked: int) -> Json:
     return record
 
 
-def test_a_person_who_is_not_admitted(tmp_path: Path, stack: Stack, alice: Developer) -> None:
-    mallory, shown = log_in(tmp_path, alice.gateway, "mallory")
-    assert "was denied in the browser, or you are not admitted" in shown and "ended with 1" in shown
+def test_a_person_who_is_not_admitted(tmp_path: Path, alice: Developer) -> None:
+    mallory, status, err = log_in_by_redirect(tmp_path, alice.gateway, "mallory")
+    assert status == 1 and "refused the sign-in (access_denied: your account may not use this gateway" in err
     assert "not signed in" in mallory.run("token", "--stored").stderr
 
 
@@ -219,19 +265,12 @@ def log_in_at_the_provider(page: Page, sub: str) -> None:
 
 def test_a_sign_in_with_this_machines_browser(alice: Developer, page: Page, stack: Stack, tmp_path: Path) -> None:
     """The pages' own policies let Chromium through the whole chain of redirects, back to the command."""
-    opener, opened = tmp_path / "opener", tmp_path / "opened"
-    opener.write_text(f'#!/bin/sh\nprintf %s "$1" > {opened}.new && mv {opened}.new {opened}\n')
-    opener.chmod(0o755)
     bob = Developer(tmp_path, alice.gateway)
-    process = bob.start("login", "--browser", "--gateway", bob.gateway, BROWSER=str(opener))
-    try:
-        until(opened.exists)
-        page.goto(opened.read_text())
+    with logging_in(bob) as (process, address):
+        page.goto(address)
         log_in_at_the_provider(page, "alice")
         page.get_by_role("heading", name="Go on in the terminal").wait_for()
         _, err = process.communicate(timeout=SECONDS)
-    finally:
-        process.kill()
     assert process.returncode == 0 and f"Signed in to {bob.gateway} as alice@corp.example." in err
     assert stack.call(prompt("hello"), token=bob.token()).status_code == 200
 
@@ -244,8 +283,38 @@ def test_a_code_in_a_browser(stack: Stack, page: Page) -> None:
     page.get_by_role("heading", name="You're signed in.").wait_for()
 
 
+def test_a_person_who_has_left(alice: Developer, stack: Stack, tmp_path: Path) -> None:
+    """Disabled or not: the operator ends all tokens now."""
+    left, status, _ = log_in_by_redirect(tmp_path, alice.gateway, "alice")
+    token = left.token()
+    assert status == 0 and stack.call(prompt("hello"), token=token).status_code == 200
+    command = [*EXTPROC, "revoke", "--sub", "alice", "--config", str(stack.folder / "gateway.yaml")]
+    environ = {**os.environ, "OIDC_SECRET": "s3cr3t-of-oidc"}
+    assert subprocess.run(command, cwd=stack.folder, env=environ, check=False).returncode == 0
+    until(lambda: stack.call(prompt("hello"), token=token).status_code == 401)
+    left.age(seconds=0)
+    assert "has ended this sign-in" in left.run("token", "--stored").stderr
+
+
+def test_a_workload(alice: Developer, stack: Stack, ci: KeyServer, tmp_path: Path) -> None:
+    """A job's own token, exchanged; nothing is kept on its machine."""
+    claims = issuing.claims(
+        iss=ci.url, aud="llm-gateway", sub="repo:corp/app:ref:refs/heads/main", repository="corp/app"
+    )
+    job = Developer(tmp_path, alice.gateway)
+    (job.home / "token").write_text(issuing.token(claims))
+    done = job.run("token", "--token-file", "token", "--gateway", job.gateway)
+    assert (done.returncode, done.stderr) == (0, "")
+    answer = stack.call(prompt("hello"), token=done.stdout.strip())
+    assert answer.status_code == 200 and stack.record(answer)["jwt.sub"].endswith("repo:corp/app:ref:refs/heads/main")
+    (job.home / "token").write_text(issuing.token(claims | {"repository": "corp/other"}))
+    done = job.run("token", "--token-file", "token", "--gateway", job.gateway)
+    assert done.returncode == 1 and "gave no token" in done.stderr
+    assert not list(job.home.rglob("*.json"))
+
+
 def test_the_end(alice: Developer, stack: Stack, tmp_path: Path) -> None:
-    again, _ = log_in(tmp_path, alice.gateway, "alice")
+    again, _, _ = log_in_by_redirect(tmp_path, alice.gateway, "alice")
     token = again.token()
     assert stack.call(prompt("hello"), token=token).status_code == 200
     done = again.run("logout")

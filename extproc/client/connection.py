@@ -4,6 +4,7 @@ import email.utils
 import ipaddress
 import json
 import os
+import re
 import ssl
 import time
 from collections.abc import Mapping
@@ -43,14 +44,18 @@ class Reply:
     @property
     def error(self) -> str:
         """The `error` of an OAuth error response (RFC 6749, section 5.2), or an empty string."""
-        return printable(str(self.fields.get("error", "")))
+        return self._text("error")
 
     def describe(self) -> str:
         """What the server said was wrong, in one line."""
         if self.status == 200:
             return "HTTP 200, but without the members that belong there"
-        detail = printable(str(self.fields.get("error_description", "")))
-        return ": ".join(part for part in (f"HTTP {self.status}", self.error, detail) if part)
+        parts = f"HTTP {self.status}", self.error, self._text("error_description")
+        return ": ".join(part for part in parts if part)
+
+    def _text(self, member: str) -> str:
+        value = self.fields.get(member)
+        return printable(value) if isinstance(value, str) else ""
 
 
 def gateway_url(text: str) -> str:
@@ -91,6 +96,11 @@ def get(url: str, headers: Mapping[str, str] | None = None) -> Reply:
     return _send("GET", url, None, headers or {})
 
 
+def probe(url: str) -> None:
+    """Raises Unreachable where nobody answers; any answer will do."""
+    _send("HEAD", url, None, {})
+
+
 def post(url: str, form: Mapping[str, str]) -> Reply:
     return _send("POST", url, form, {})
 
@@ -125,7 +135,7 @@ def _trust() -> ssl.SSLContext:
 
 
 def _reason(error: httpx.HTTPError) -> str:
-    text = printable(str(error)) or type(error).__name__
+    text = re.sub(r"^\[Errno -?\d+\] ", "", printable(str(error))) or type(error).__name__
     if "CERTIFICATE_VERIFY_FAILED" not in text:
         return text
     detail = text.partition("certificate verify failed: ")[2].partition(" (_ssl")[0] or text

@@ -50,7 +50,7 @@ class Target:
     def check(self) -> None:
         """Raises ClientError where the gateway does not answer or there is no token for it."""
         try:
-            connection.get(f"{self.url}/")
+            connection.probe(f"{self.url}/")
         except connection.Unreachable as error:
             raise ClientError(f"no gateway answers at {self.url} ({error})") from error
         _ = self.token

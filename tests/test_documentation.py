@@ -8,6 +8,7 @@ import pytest
 
 from extproc.client import claude, launch
 from extproc.config import loading
+from extproc.config.schema_sign_in import SignIn
 from extproc.gateway.gateway import Gateway
 from tests.certificates import certificate
 from tests.issuing import jwk
@@ -15,6 +16,7 @@ from tests.settings import AUTHENTICATION, ENVIRON, MODELS, PROVIDERS, gateway
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "docs" / "authentication.md").read_text()
+SIGN_IN = (ROOT / "docs" / "sign-in.md").read_text()
 CLIENTS = (ROOT / "docs" / "clients.md").read_text()
 EXAMPLES = re.findall(r"```yaml\n(authentication:.*?)```", TEXT, re.DOTALL)
 
@@ -39,6 +41,21 @@ def test_every_code_of_a_refusal_is_explained() -> None:
     # A code is two words or more; `return "..."` and `raise Unproven("...")` give them.
     given = re.findall(r'(?:Unproven\(|return |credential", |else |UNAVAILABLE = )"([a-z]+(?:_[a-z]+)+)"', source)
     assert explained == set(given)
+
+
+@pytest.mark.parametrize("example", re.findall(r"```yaml\n(sign_in:.*?)```", SIGN_IN, re.DOTALL))
+def test_examples_of_the_sign_in(tmp_path: Path, example: str) -> None:
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "oidc").write_text("secret")
+    assert gateway(tmp_path, f"{AUTHENTICATION}\n{PROVIDERS}\n{MODELS}\n{example}", ENVIRON).sign_in is not None
+
+
+def test_defaults_of_the_sign_in_are_those_of_the_code() -> None:
+    shown = dict(re.findall(r"^\| `sign_in\.(\w+)` \| (?:`?(\d+|\[.*?\])`?) \|", SIGN_IN, re.MULTILINE))
+    fields = {name: field.default for name, field in SignIn.model_fields.items()}
+    assert len(shown) >= 4
+    for name, value in shown.items():
+        assert str(fields[name]).replace("'", "") == value
 
 
 @pytest.mark.parametrize("example", re.findall(r"```yaml\n(providers:.*?)```", CLIENTS, re.DOTALL))

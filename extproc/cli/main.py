@@ -275,9 +275,10 @@ def _envoy_config(options: argparse.Namespace) -> int:
         source = loading.load(options.config)
         addresses = configuration.processor_addresses(options.processor, source.workers(options.workers))
         check_client(source, addresses)
+        rendered = configuration.static(source, addresses)
     except loading.Invalid as error:
         return complain(error, USAGE)
-    print(json.dumps(configuration.static(source, addresses), indent=2))
+    print(json.dumps(rendered, indent=2))
     return 0
 
 

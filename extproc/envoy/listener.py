@@ -239,6 +239,8 @@ _ERROR = (
 _REASON = (
     "response.code_details == 'via_upstream' && response.code < 400"
     f" ? ({_UNREAD} ? '{Reason.INTERNAL}' : {SAID}['reason'])"
+    f" : response.code_details == 'via_upstream' && xds.cluster_name == '{WEB}'"
+    f" ? (response.code < 500 ? '{Reason.INVALID_REQUEST}' : '{Reason.INTERNAL}')"
     f" : response.code_details == 'via_upstream' ? '{Reason.UPSTREAM}'"
     f" : response.code_details.startsWith('downstream_local') ? '{Reason.INTERNAL}'"  # Envoy was told to leave
     " : response.code_details.startsWith('downstream') || response.code_details.contains('remote_re')"

@@ -27,7 +27,9 @@ _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode(
 
 def page(title: str, *parts: str, status: int = 200, form_to: str = "") -> HTMLResponse:
     """`parts`: HTML. `form_to`: an origin to which the answer to a form may redirect, besides our own."""
-    forms = f"'self' {form_to}".strip()
+    # Browsers hold the whole chain of redirects against this list, and a provider may hand on to another at once:
+    # https://www.w3.org/TR/CSP3/#directive-form-action
+    forms = f"'self' {form_to} https:" if form_to else "'self'"
     policy = (
         f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; form-action {forms}; frame-ancestors 'none'; "
         "base-uri 'none'"
@@ -98,7 +100,6 @@ def confirm_program(request: AuthorizationRequest, provider: str) -> HTMLRespons
         text(warning),
         f'<form method="post" action="/oauth/authorize">{hidden}'
         "<button>Yes, sign in with my company account</button></form>",
-        # Browsers hold the whole chain of redirects that answers a form against this list.
         form_to=f"{provider} {request.origin}",
     )
 

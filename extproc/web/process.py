@@ -25,6 +25,7 @@ from extproc.store.opening import open_store
 from extproc.transport.gateways import Configuration, Gateways
 from extproc.web.app import application
 from extproc.web.context import Clients, Context
+from extproc.web.rate import LogLimit
 
 READY = "ready"
 OWNER_ONLY, OWNERS_SOCKET = 0o077, 0o177
@@ -72,6 +73,7 @@ async def serve(config: Path, address: str) -> None:
     gateways = Gateways(config)
     await gateways.begin()
     store = open_store(gateways.current().source, os.environ)
+    logging.getLogger("extproc").addFilter(LogLimit(gateways.current().source.config.limits.refusals_logged))
     listening = _listen(address)
     settings: dict[str, Any] = {"lifespan": "off", "ws": "none", "log_config": None, "access_log": False}
     settings |= {"server_header": False, "proxy_headers": False, "limit_concurrency": MAX_REQUESTS}

@@ -1,9 +1,12 @@
-"""A limit of attempts by address, in the memory of the one process that serves pages."""
+"""Limits in the memory of the one process that serves pages: of attempts by address, and of lines in the log."""
 
 import ipaddress
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+
+from extproc.config.schema_limits import REFUSALS_BURST
 
 MAX_ADDRESSES = 20_000
 
@@ -32,6 +35,35 @@ class RateLimit:
         """Whether there may be another, without counting it."""
         begun, count = self._counts.get(_network(address), (0.0, 0))
         return count < self._limit or self._clock() - begun >= self._seconds
+
+
+class LogLimit(logging.Filter):
+    """Lets so many warnings a second pass, since strangers can cause them. The next one that passes says how many were
+    left out."""
+
+    def __init__(self, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._per_second = per_second
+        self._most = max(1.0, per_second * REFUSALS_BURST)
+        self._tokens = self._most
+        self._clock = clock
+        self._filled = clock()
+        self._left_out = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno != logging.WARNING:
+            return True
+        now = self._clock()
+        self._tokens = min(self._most, self._tokens + (now - self._filled) * self._per_second)
+        self._filled = now
+        if self._tokens < 1:
+            self._left_out += 1
+            return False
+        self._tokens -= 1
+        if self._left_out:
+            record.msg = f"{record.getMessage()} ({self._left_out} such lines were left out before)"
+            record.args, self._left_out = (), 0
+        return True
 
 
 def _network(address: str) -> str:

@@ -35,6 +35,13 @@ def test_other_paths_stay_behind_the_verdict(stack: Stack, path: str) -> None:
     assert answer.status_code == 401
 
 
+def test_a_page_is_on_record(stack: Stack) -> None:
+    answer = stack.call({"grant_type": "password"}, path="/oauth/token", token=None)
+    line = stack.record_where(lambda line: line["http.path"] == "/oauth/token")
+    assert (answer.status_code, line["http.status"], line["reason"]) == (400, 400, "InvalidRequest")
+    assert line["x-request-id"] == answer.headers["x-request-id"]
+
+
 def test_a_call_to_a_model_is_as_ever(stack: Stack) -> None:
     body = {"model": "claude-x", "max_tokens": 10, "messages": [{"role": "user", "content": "hello"}]}
     assert stack.call(body).status_code == 200

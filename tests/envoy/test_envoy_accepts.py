@@ -29,6 +29,9 @@ CONFIGURATIONS = {
     "compose": (ROOT / "deploy/compose/gateway.yaml").read_text(),
     "kubernetes": only("sidecar.yaml", "ConfigMap")["data"]["gateway.yaml"],
     "tls": SMALL + "listen: {address: '::', port: 8443, tls: {certificate: server.pem, key: server.pem}}\n",
+    "sign-in": SMALL
+    + "sign_in: {public_url: 'https://a.example', issuer: 'https://b.example', client_id: x}\n"
+    + "web: {address: '127.0.0.1:9100'}\n",
     "own authority": SMALL.replace('"http://127.0.0.1:11434/v1"', '"https://model.example", ca_file: ca.pem'),
 }
 PROCESSORS = {

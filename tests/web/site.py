@@ -129,10 +129,13 @@ class Site:
         self._app: ASGIApp = self.application()
         self._clients: list[httpx.AsyncClient] = []
 
+    def context(self) -> Context:
+        authenticate = Authenticate(self.gateway.source, [], RemoteKeys())
+        return Context(self.gateway, authenticate, self.store, _Clients(self.idp), self.now)
+
     def application(self) -> ASGIApp:
         """As another process, or one that has started again, has it."""
-        authenticate = Authenticate(self.gateway.source, [], RemoteKeys())
-        return application(Context(self.gateway, authenticate, self.store, _Clients(self.idp), self.now))
+        return application(self.context())
 
     def now(self) -> float:
         return time.time() + self.ahead

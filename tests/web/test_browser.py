@@ -37,7 +37,7 @@ def test_headers_of_a_page(site: Site) -> None:
     page = site.get(f"/device?user_code={site.begin()['user_code']}")
     policy = page.headers["content-security-policy"]
     assert policy.startswith("default-src 'none'; style-src 'sha256-")
-    assert f"form-action 'self' {ISSUER}; frame-ancestors 'none'" in policy
+    assert f"form-action 'self' {ISSUER} https:; frame-ancestors 'none'" in policy
     assert page.headers["cache-control"] == "no-store"
     assert page.headers["x-frame-options"] == "DENY" and page.headers["referrer-policy"] == "same-origin"
     assert "width=device-width" in page.text

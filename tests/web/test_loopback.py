@@ -70,7 +70,7 @@ def test_the_page_asks_first(site: Site) -> None:
     page = ask(site)
     assert page.status_code == 200 and "extproc login --browser" in page.text and "<script" not in page.text
     policy = page.headers["content-security-policy"]
-    assert f"form-action 'self' {ISSUER} http://127.0.0.1:50123; frame-ancestors 'none'" in policy
+    assert f"form-action 'self' {ISSUER} http://127.0.0.1:50123 https:; frame-ancestors 'none'" in policy
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:50123"])

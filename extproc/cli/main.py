@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     ours = developer.own_words(words)
-    options = _parser().parse_args(words[:ours])
+    options = parser().parse_args(words[:ours])
     options.rest = words[ours:]
     run: Run = options.run
     try:
@@ -56,10 +56,11 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="extproc", description="Identity, policy and translation before models.")
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    made = argparse.ArgumentParser(prog="extproc", description="Identity, policy and translation before models.")
+    made.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    commands = made.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, text: str, example: str, run: Run, *arguments: AddArgument) -> None:
         added = commands.add_parser(name, help=text, description=text, epilog=f"example: {example}")
@@ -72,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_what_serves(command, config)
     _add_what_explains(command, config)
     _add_the_lab(command)
-    return parser
+    return made
 
 
 def _add_init(command: AddCommand) -> None:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, Field, field_validator, model_va
 from extproc.config.schema_tls import STRICT
 from extproc.config.schema_values import Expressions, KeyUrl, Secret, key_url
 
-RESERVED_CLAIMS = frozenset({"iss", "aud", "exp", "iat", "nbf", "jti", "sid", "client_id"})
+RESERVED_CLAIMS = frozenset({"iss", "aud", "exp", "iat", "nbf", "jti", "sid", "idp", "client_id"})
 """Claims that the gateway's own tokens set themselves."""
 
 
@@ -152,7 +152,7 @@ class Store(BaseModel):
     model_config = STRICT
 
     folder: Path | None = None
-    """Of the embedded store; made with mode 0700. Relative to this file; `state` if nothing is configured."""
+    """Folder of the embedded store, relative to this file and made with mode 0700; `state` if nothing is configured."""
     redis: Redis | None = None
     """Instead of a folder, where several machines share what they keep."""
     when_down: Literal["closed"] = "closed"

@@ -20,7 +20,6 @@ from extproc.envoy.listener import (
     CERTIFICATE,
     SAMPLE,
     SAMPLE_FILE,
-    WEB,
     certificate,
     listener,
     routes,
@@ -186,12 +185,12 @@ def _web(source: Source, address: str, live: bool) -> Json:
     secured = {} if client is None else {"transport_socket": _mutual_tls(source, client, host_of(address), live)}
     return {
         **secured,
-        "name": WEB,
+        "name": topics.CLUSTER,
         "type": "STRICT_DNS" if _needs_dns([address]) else "STATIC",
         "connect_timeout": "1s",
         # All calls may wait for a process that starts again.
         "circuit_breakers": {"thresholds": [{"max_retries": 1000, "max_pending_requests": 1000}]},
-        "load_assignment": _endpoints(WEB, [_address(address)]),
+        "load_assignment": _endpoints(topics.CLUSTER, [_address(address)]),
     }
 
 

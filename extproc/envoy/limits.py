@@ -124,7 +124,8 @@ def of_web() -> Json:
         "idle_timeout": "35s",
         "retry_policy": {
             "retry_on": "connect-failure",
-            "num_retries": 20,
+            # With the jitter of the back-off some fifteen seconds, which a busy machine may need.
+            "num_retries": 60,
             "retry_back_off": {"base_interval": "0.05s", "max_interval": "0.5s"},
         },
     }

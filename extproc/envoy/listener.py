@@ -32,7 +32,6 @@ _FILTERS = f"{_TYPE}.filters.http"
 
 CERTIFICATE = "listener"
 SECRETS = "secret."
-WEB = "web"
 SAMPLE, SAMPLE_FILE = "unseen", "sample.json"
 
 
@@ -187,7 +186,7 @@ def _pages(source: Source) -> list[Json]:
     return [
         {
             "match": {"path": path},
-            "route": {"cluster": WEB, **limits.of_web()},
+            "route": {"cluster": topics.CLUSTER, **limits.of_web()},
             "typed_per_filter_config": passed,
             "request_headers_to_add": [{"header": address, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}],
         }
@@ -239,7 +238,7 @@ _ERROR = (
 _REASON = (
     "response.code_details == 'via_upstream' && response.code < 400"
     f" ? ({_UNREAD} ? '{Reason.INTERNAL}' : {SAID}['reason'])"
-    f" : response.code_details == 'via_upstream' && xds.cluster_name == '{WEB}'"
+    f" : response.code_details == 'via_upstream' && xds.cluster_name == '{topics.CLUSTER}'"
     f" ? (response.code < 500 ? '{Reason.INVALID_REQUEST}' : '{Reason.INTERNAL}')"
     f" : response.code_details == 'via_upstream' ? '{Reason.UPSTREAM}'"
     f" : response.code_details.startsWith('downstream_local') ? '{Reason.INTERNAL}'"  # Envoy was told to leave

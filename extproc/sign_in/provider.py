@@ -166,7 +166,7 @@ class Provider:
         identity = await self._identity(answer)
         if identity.claims is None:
             raise Refusal("server_error", _FLAW, reason="no id_token; is `openid` among the scopes?")
-        if not hmac.compare_digest(str(identity.claims.get("nonce")), nonce):
+        if not hmac.compare_digest(str(identity.claims.get("nonce")).encode(), nonce.encode()):
             raise Refusal("access_denied", _FLAW, reason="id_token: wrong nonce")
         return identity
 

@@ -23,6 +23,7 @@ from extproc.policy.authentication.revocations import Revoked
 from extproc.policy.keys.key_sets import Name, News, Plan
 from extproc.policy.keys.places import Place
 from extproc.policy.keys.remote_keys import RemoteKeys
+from extproc.providers import credentials
 from extproc.supervisor import advice, front
 from extproc.supervisor.front import Front, NotTaken
 from extproc.supervisor.processes import Child, worker
@@ -57,39 +58,51 @@ class Generation:
     files: Files
     fetched: list[Plan]
 
-    def order(self) -> bytes:
-        return orders.order(self.number, self.files.contents)
+    def order(self, *, without_keys: bool = False) -> bytes:
+        """`without_keys`: with something else in the place of the providers' keys."""
+        hidden = credentials.withheld_files(self.source) if without_keys else set()
+        place = credentials.WITHHELD.encode()
+        contents = {path: place if path in hidden else content for path, content in self.files.contents.items()}
+        return orders.order(self.number, contents)
 
 
 class Crew:
     """The workers and the web process, and which generations each of them uses."""
 
-    def __init__(self, greeting: Callable[[], bytes], wanted: Callable[[Name], None]) -> None:
-        """`greeting`: what a worker is told that starts now. `wanted`: a key is missing in a set."""
+    def __init__(self, greeting: Callable[[bool], bytes], wanted: Callable[[Name], None]) -> None:
+        """`greeting`: what a process is sent that starts now, with or without the providers' keys. `wanted`: a key is
+        missing in a set."""
         self._greeting = greeting
         self._wanted = wanted
         self._workers: dict[str, Child] = {}
         self._using: dict[str, list[int]] = {}
         self._spoken = asyncio.Event()
-        self.has_web = False
+        self._web = ""
 
     def worker(self, config: Path, address: str, leave: float, environ: Mapping[str, str], probe: str = "") -> Child:
         """One more, not yet started."""
 
         hear = partial(self._hear, address)
         child = worker(
-            config, address, leave=leave, probe=probe, environ=environ, on_line=hear, greeting=self._greeting
+            config,
+            address,
+            leave=leave,
+            probe=probe,
+            environ=environ,
+            on_line=hear,
+            greeting=partial(self._greeting, False),
         )
         self._workers[address] = child
         return child
 
     def web(self, config: Path, address: str, environ: Mapping[str, str]) -> Child:
-        """The process of the pages, not yet started. It takes configurations and keys as the workers do."""
+        """The process of the pages, not yet started. It takes configurations and key sets as the workers do, but gets
+        no key of a provider."""
         argv = [sys.executable, "-m", "extproc.web.process", str(config), address]
         hear = partial(self._hear, address)
-        child = Child(f"web {address}", argv, environ=environ, on_line=hear, greeting=self._greeting)
+        child = Child(f"web {address}", argv, environ=environ, on_line=hear, greeting=partial(self._greeting, True))
         self._workers[address] = child
-        self.has_web = True
+        self._web = address
         return child
 
     def _hear(self, address: str, line: str) -> None:
@@ -98,6 +111,10 @@ class Crew:
             self._spoken.set()
         elif (name := orders.wanted(line)) is not None:
             self._wanted(name)
+
+    @property
+    def has_web(self) -> bool:
+        return bool(self._web)
 
     def uses(self, number: int) -> bool:
         return any(number in numbers for numbers in self._using.values())
@@ -109,7 +126,8 @@ class Crew:
 
     async def take(self, new: Generation) -> None:
         """Returns when all have taken it. One that has crashed starts with it."""
-        self.tell(new.order())
+        for address, child in self._workers.items():
+            child.send(new.order(without_keys=address == self._web))
         number = new.number
         try:
             async with asyncio.timeout(TAKE_SECONDS):
@@ -165,12 +183,12 @@ class Reloader:
     def source(self) -> Source:
         return self._current.source
 
-    def _greeting(self) -> bytes:
+    def _greeting(self, without_keys: bool) -> bytes:
         known: list[News | Revoked] = [
             *self._keys.news(),
             *([self._sign_in.revoked] if self._sign_in.revoked.until else []),
         ]
-        return b"".join([*map(orders.encoded, known), self._current.order()])
+        return b"".join([*map(orders.encoded, known), self._current.order(without_keys=without_keys)])
 
     async def _fetch(self, place: Place) -> tuple[object, float | None]:
         return await self._sign_in.fetch(place)

@@ -24,6 +24,7 @@ from extproc.config import loading, processor_tls
 from extproc.config.loading import Invalid, Source
 from extproc.envoy import configuration
 from extproc.printable import show
+from extproc.providers import credentials
 from extproc.supervisor import lines
 from extproc.supervisor.front import KEYS_SECONDS, Front, NotTaken
 from extproc.supervisor.processes import Child, Group, NotStarted, start, supervise
@@ -115,7 +116,7 @@ async def serve(options: Options, processor: str, envoy_folder: Path | None = No
             processor_tls.check_server(source, [address])
             if envoy_folder:
                 processor_tls.check_client(source, [address])
-            workers.append(reloader.crew.web(options.config, address, environ))
+            workers.append(reloader.crew.web(options.config, address, environ | credentials.withheld_variables(source)))
         groups.append(workers)
         reloader.fetch_keys()
         await start(groups)
@@ -178,7 +179,8 @@ async def _start(options: Options, environ: dict[str, str], beside: "_Beside", g
     environ |= beside.start(source, addresses, reloader.status, front)
     workers = [reloader.crew.worker(options.config, address, 0, environ) for address in addresses]
     if topics.in_use(source.config):
-        workers.append(reloader.crew.web(options.config, topics.address(source, addresses), environ))
+        withheld = credentials.withheld_variables(source)
+        workers.append(reloader.crew.web(options.config, topics.address(source, addresses), environ | withheld))
     proxy = _envoy(folder, environ, raw=options.json or not sys.stdout.isatty())
     beside.front = front
     groups[:0] = [[proxy], workers]

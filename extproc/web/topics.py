@@ -7,6 +7,8 @@ from typing import NamedTuple
 from extproc.config.loading import Fault, Source
 from extproc.config.schema import Config
 
+CLUSTER = "web"
+"""Envoy's name for the web process."""
 ADDRESS_HEADER = "x-extproc-client-address"
 """The client's address, set by Envoy's route to the web process over whatever a client sent."""
 

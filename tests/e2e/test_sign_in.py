@@ -14,8 +14,9 @@ import pytest
 
 from tests.e2e import signing_in
 from tests.e2e.signing_in import Browser, Idp, begin, poll, signed_in, token, words
-from tests.e2e.stack import Json, Model, Stack, free_port, prompt, up
+from tests.e2e.stack import PROVIDER_KEY, Json, Model, Stack, free_port, prompt, up
 
+DISCOVERY = "/.well-known/oauth-authorization-server"
 CONFIG = """
 sign_in:
   public_url: "http://localhost:PORT"
@@ -170,6 +171,12 @@ def test_calls_go_on_without_the_web_process(stack: Stack, browser: Browser) -> 
         process.resume()
 
 
+def test_the_web_process_has_no_key_of_a_provider(stack: Stack) -> None:
+    environ = web_process(stack).environ()
+    assert environ["MODEL_KEY"] == "withheld" and PROVIDER_KEY not in environ.values()
+    assert environ["OIDC_SECRET"] == "s3cr3t-of-oidc"
+
+
 def test_only_its_owner_reaches_the_socket(stack: Stack) -> None:
     path = Path(web_process(stack).cmdline()[-1].removeprefix("unix:"))
     assert path.stat().st_mode & 0o777 == 0o600
@@ -201,3 +208,59 @@ authentication:
 """ + CONFIG.partition("authentication: {}")[2]
     with up(tmp_path, environ={"MODEL_URL": model.url}, config=config) as second:
         assert works(second, signed_in(stack, browser))
+
+
+def test_a_changed_section_is_taken_while_it_runs(stack: Stack, browser: Browser) -> None:
+    path = stack.folder / "gateway.yaml"
+    before = path.read_text()
+    codes = begin(stack)
+    path.write_text(before.replace("client_id:", "token_ttl: 1200\n  client_id:"))
+    try:
+        until(lambda: "configuration 2 is in force" in stack.err.text)
+        assert "signed in" in browser.sign_in(codes["user_code"]).text  # begun before
+        assert poll(stack, codes["device_code"]).json()["expires_in"] == 1200
+    finally:
+        path.write_text(before)
+    until(lambda: "configuration 3 is in force" in stack.err.text)
+
+
+def test_check_explains_our_own_token(stack: Stack, browser: Browser) -> None:
+    token_ = signed_in(stack, browser)["access_token"]
+    argv = [sys.executable, "-m", "extproc", "check", "--token", token_, "--model", "claude-x"]
+    environ = {"PATH": os.environ["PATH"], "MODEL_URL": "http://127.0.0.1:1/v1", "OIDC_SECRET": "s"}
+    done = subprocess.run(argv, cwd=stack.folder, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "alice" in done.stdout
+
+
+def test_a_start_without_a_place_to_keep_things(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file")
+    (tmp_path / "gateway.yaml").write_text(
+        CONFIG.replace("PORT", "18099").replace("ISSUER", "https://idp.corp.example")
+    )
+    argv = [sys.executable, "-m", "extproc", "up", "--port", str(free_port())]
+    environ = {"PATH": os.environ["PATH"], "MODEL_URL": "http://127.0.0.1:1/v1", "MODEL_KEY": "k", "OIDC_SECRET": "s"}
+    done = subprocess.run(argv, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1 and "the store cannot be used: its folder cannot be used" in done.stderr
+
+
+def test_discovery_needs_no_credential(stack: Stack, browser: Browser) -> None:
+    answer = stack.call(path=DISCOVERY, method="GET", token=None)
+    assert answer.status_code == 200 and answer.json()["issuer"] == browser.public_url
+    assert answer.headers["x-content-type-options"] == "nosniff" and answer.headers["x-request-id"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [f"{DISCOVERY}/", DISCOVERY.upper(), f"{DISCOVERY}/x", "/oauth", "/oauth/tokens", "/device/../v1/messages"],
+)
+def test_other_paths_stay_behind_the_verdict(stack: Stack, path: str) -> None:
+    answer = stack.call(path=path, method="GET", token=None)
+    assert answer.status_code == 401
+
+
+def test_a_page_is_on_record(stack: Stack) -> None:
+    answer = stack.call({"grant_type": "password"}, path="/oauth/token", token=None)
+    line = stack.record(answer)
+    assert (answer.status_code, line["http.path"]) == (400, "/oauth/token")
+    assert (line["http.status"], line["reason"]) == (400, "InvalidRequest")

@@ -12,7 +12,11 @@ from tests.certificates import Authority
 from tests.e2e.bare import Setup, configured, envoy_in, processor, started
 from tests.e2e.stack import GATEWAY, Model, Stack, free_port
 from tests.e2e.test_mutual_tls import TLS, issue
-from tests.e2e.test_web import DISCOVERY, SIGN_IN
+from tests.e2e.test_sign_in import DISCOVERY
+
+SIGN_IN = """
+sign_in: {public_url: "http://localhost:18099", issuer: "http://127.0.0.1:9", client_id: gateway}
+"""
 
 
 @contextlib.contextmanager

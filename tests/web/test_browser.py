@@ -185,6 +185,7 @@ def test_somebody_who_is_not_allowed(site: Site) -> None:
 ID_TOKENS: list[tuple[Json, str, str]] = [
     ({"aud": "another-client"}, "does not accept", "wrong_audience"),
     ({"aud": ["llm-gateway", "other"], "azp": "other"}, "does not accept", "another client's"),
+    ({"nonce": "\N{SNOWMAN}"}, "does not accept", "wrong nonce"),
     ({"nonce": "another"}, "does not accept", "wrong nonce"),
     ({"nonce": None}, "does not accept", "wrong nonce"),
     ({"iss": "https://evil.example"}, "does not accept", "wrong_issuer"),

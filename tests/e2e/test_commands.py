@@ -225,7 +225,6 @@ def test_a_written_configuration_serves_anywhere(tmp_path: Path) -> None:
         out.first(lambda line: "THE DEMO MODEL ANSWERS" in line or None)
         done = run(setup, "demo", "--url", f"http://127.0.0.1:{port}")
         assert done.stdout.splitlines()[-1] == "All as expected.", done.stdout + err.text
-        sign_in_at_the_lab(port, out.text)
         process.send_signal(signal.SIGTERM)
         assert process.wait(SECONDS) == 0
     again = run(setup, "init")

@@ -4,7 +4,6 @@ All of them but the lab's `token` run without the gateway's dependencies.
 """
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -44,13 +43,12 @@ def add(command: AddCommand, claim: AddArgument) -> None:
 
 
 def _add_sign_in(command: AddCommand, gateway: AddArgument) -> None:
-    where = argument("--gateway", metavar="URL", help="such as https://llm.example.com; default: $EXTPROC_GATEWAY")
     browser = argument("--browser", action="store_true", help="sign in with this machine's browser, without a code")
     keep = argument("--keep-in", choices=("keyring", "file"), help="default: the system's keyring, where there is one")
     issuer = argument("--issuer", metavar="URL", help="sign in at an OpenID provider that the gateway trusts instead")
     client_id = argument("--client-id", metavar="ID", help="as which this command is registered with --issuer")
     text = "Sign in to a gateway."
-    command("login", text, "extproc login --gateway URL", _login, where, browser, keep, issuer, client_id)
+    command("login", text, "extproc login --gateway URL", _login, gateway, browser, keep, issuer, client_id)
     command("logout", "Sign out, and revoke the tokens.", "extproc logout", _logout, gateway)
     command("whoami", "Show who is signed in, and for how long.", "extproc whoami", _whoami, gateway)
 
@@ -67,12 +65,9 @@ def _add_token(command: AddCommand, gateway: AddArgument, keys: AddArgument, cla
 
 
 def _login(options: argparse.Namespace) -> int:
-    from extproc.client import commands, session
+    from extproc.client import commands
 
-    gateway = options.gateway or os.environ.get(session.VARIABLE)
-    if not gateway:
-        return complain("extproc: which gateway? Name it: extproc login --gateway https://llm.example.com", USAGE)
-    login = commands.Login(gateway, options.browser, options.keep_in, options.issuer, options.client_id)
+    login = commands.Login(options.gateway, options.browser, options.keep_in, options.issuer, options.client_id)
     return commands.run(lambda: commands.login(login))
 
 

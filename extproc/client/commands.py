@@ -20,7 +20,7 @@ FIRST_CLAIMS: Final = ("sub", "email", "name", "groups")
 
 @dataclass(frozen=True)
 class Login:
-    gateway: str
+    gateway: str | None
     browser: bool = False
     keep_in: Place | None = None
     issuer: str | None = None
@@ -39,7 +39,7 @@ def run(command: Callable[[], int | None]) -> int:
 
 
 def login(options: Login) -> None:
-    gateway = gateway_url(options.gateway)
+    gateway = session.choose(options.gateway)
     place = options.keep_in or store.choose_place()  # before anybody signs in for nothing
     if options.issuer is not None:
         if options.client_id is None:

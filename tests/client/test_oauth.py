@@ -136,6 +136,8 @@ def test_a_page_that_is_none(gateway: OAuthServer, page: str) -> None:
         ((400, {"error": "invalid_grant"}), oauth.Refused),
         ((503, {}), Unreachable),
         ((429, {}), Unreachable),
+        ((404, {}), Unreachable),
+        ((403, {"error": {"type": "permission_error"}}), Unreachable),
     ],
 )
 def test_a_refresh_that_fails(

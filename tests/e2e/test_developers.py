@@ -33,6 +33,7 @@ from tests.key_server import KeyServer, key_server
 from tests.manifests import ROOT
 
 SECONDS = 60.0
+WINDOW = 131072
 EXCHANGE = """
   exchange:
     - {issuer: "CI", keys: "CI/jwks", audiences: [llm-gateway], when: 'jwt.repository == "corp/app"'}
@@ -106,6 +107,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, idp: Idp, ci: KeyServer, mod
     port = free_port()
     rows = EXCHANGE.replace("CI", ci.url)
     config = CONFIG.replace("PORT", str(port)).replace("ISSUER", idp.url).replace("authentication:", rows, 1)
+    config = config.replace("gpt-4o-mini", f"gpt-4o-mini, context_window: {WINDOW}")
     environ = {"MODEL_URL": model.url, "OIDC_SECRET": "s3cr3t-of-oidc"}
     with up(tmp_path_factory.mktemp("developers"), environ=environ, config=config, port=port) as running:
         yield running
@@ -216,6 +218,8 @@ def test_codex(alice: Developer, stack: Stack, model: Model) -> None:
     texts = [event["item"]["text"] for event in events if event.get("item", {}).get("type") == "agent_message"]
     assert (run.returncode, texts) == (0, ["welcome"]), run.stderr
     record_of_alice(stack, model, asked)
+    kept = "".join(path.read_text() for path in (alice.home / ".codex" / "sessions").rglob("*.jsonl"))
+    assert f'"model_context_window":{WINDOW * 95 // 100}' in kept  # of which Codex leaves a twentieth free
 
 
 def test_codex_with_a_configuration_of_its_own(alice: Developer, stack: Stack, model: Model, tmp_path: Path) -> None:

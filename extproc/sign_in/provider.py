@@ -33,6 +33,19 @@ METADATA_SECONDS = 3600.0
 MAX_BYTES = 512 * 1024
 LEEWAY_SECONDS = 60
 _ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
+# Errors of the token endpoint that are the operator's or pass by. Any other means that this sign-in is over: providers
+# say it of a disabled person by invalid_grant, but also by access_denied, login_required or even invalid_request.
+_NOT_THE_PERSONS = frozenset(
+    {
+        "invalid_client",
+        "invalid_scope",
+        "server_error",
+        "slow_down",
+        "temporarily_unavailable",
+        "unauthorized_client",
+        "unsupported_grant_type",
+    }
+)
 _CLOCKS = "the clocks of the gateway and of the company's login differ; the gateway's operator can help"
 _FLAWS = {"token_not_yet_valid": _CLOCKS, "token_expired": _CLOCKS}
 _FLAW = "the company's login sent something that this gateway does not accept; its operator finds the reason in the log"
@@ -240,12 +253,7 @@ class Provider:
             return answer
         error = answer.get("error") if isinstance(answer, dict) else None
         reason = f"identity provider's token endpoint: status {status}, {str(error)[:60]!r}"
-        if 400 <= status < 500 and error in {
-            "invalid_grant",
-            "access_denied",
-            "interaction_required",
-            "login_required",
-        }:
+        if 400 <= status < 500 and isinstance(error, str) and error not in _NOT_THE_PERSONS:
             raise Refusal("invalid_grant", "the company's login no longer accepts this sign-in", reason=reason)
         log.error("sign-in: %s", reason)
         raise unavailable(reason)

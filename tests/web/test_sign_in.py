@@ -181,6 +181,8 @@ def test_two_processes_that_refresh_at_once_cause_one_refresh(site: Site) -> Non
 DISABLED: list[tuple[int, Json, tuple[int, str]]] = [
     (400, {"error": "invalid_grant"}, (401, "invalid_grant")),
     (401, {"error": "access_denied"}, (401, "invalid_grant")),
+    (400, {"error": "invalid_request"}, (401, "invalid_grant")),
+    (400, {}, (503, "temporarily_unavailable")),
     (400, {"error": "invalid_client"}, (503, "temporarily_unavailable")),
     (500, {}, (503, "temporarily_unavailable")),
     (429, {}, (503, "temporarily_unavailable")),

@@ -37,7 +37,6 @@ def begin(gateway: str, server: oauth.Server, tokens: oauth.Tokens, place: Place
     end = now + tokens.lifetime
     sign_in = SignIn(gateway, server, tokens.access_token, tokens.refresh_token, now, end, place)
     with store.locked(gateway):
-        store.delete(gateway)  # the older ones may be in the other place
         store.save(sign_in)
     return sign_in
 

@@ -91,14 +91,19 @@ def load(gateway: str) -> SignIn | None:
 
 
 def save(sign_in: SignIn) -> None:
-    """The caller holds the gateway's lock."""
+    """Replaces what is kept for the gateway. The caller holds its lock."""
+    path = _path(sign_in.gateway)
+    older = _read(path)
     record = asdict(sign_in)
     secrets = {name: record.pop(name) for name in ("access_token", "refresh_token")}
     if sign_in.place == "keyring":
         _write_keyring(sign_in.gateway, json.dumps(secrets))
     else:
         record["secrets"] = secrets
-    _write(_path(sign_in.gateway), json.dumps(record, indent=2))
+    _write(path, json.dumps(record, indent=2))
+    if sign_in.place == "file" and older is not None and older.get("place") == "keyring":
+        with contextlib.suppress(ClientError):  # whoever chooses the file may be locked out of the keyring
+            _write_keyring(sign_in.gateway, "")
 
 
 def delete(gateway: str) -> None:
@@ -143,10 +148,12 @@ def _read(path: Path) -> dict[str, Any] | None:
             record = json.load(file)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        raise ClientError(f"cannot read {path}: {printable(str(error))}") from error
+    except OSError as error:
+        raise ClientError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError:
+        record = None
     if not isinstance(record, dict) or "gateway" not in record:
-        raise ClientError(f"{path} is no sign-in of extproc; remove it")
+        raise ClientError(f"{path} is damaged; remove it, and sign in again")
     return record
 
 

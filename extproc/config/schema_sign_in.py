@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, Field, field_validator, model_va
 from extproc.config.schema_tls import STRICT
 from extproc.config.schema_values import Expressions, KeyUrl, Secret, key_url
 
-RESERVED_CLAIMS = frozenset({"iss", "aud", "exp", "iat", "nbf", "jti", "sid", "idp", "client_id"})
+RESERVED_CLAIMS = frozenset({"iss", "aud", "exp", "iat", "nbf", "jti", "sid", "idp", "auth_time", "client_id"})
 """Claims that the gateway's own tokens set themselves."""
 
 

@@ -222,6 +222,14 @@ def _web(source: Source, address: str, live: bool) -> Json:
         # All calls may wait for a process that starts again.
         "circuit_breakers": {"thresholds": [{"max_retries": 1000, "max_pending_requests": 1000}]},
         "load_assignment": _endpoints(topics.CLUSTER, [_address(address)]),
+        "typed_extension_protocol_options": {
+            _HTTP_OPTIONS: {
+                "@type": f"type.googleapis.com/{_HTTP_OPTIONS}",
+                # The process closes idle connections later, so none closes under a request.
+                "common_http_protocol_options": {"idle_timeout": "60s"},
+                "explicit_http_config": {"http_protocol_options": {}},
+            }
+        },
     }
 
 

@@ -123,7 +123,7 @@ def of_web() -> Json:
         "timeout": "35s",
         "idle_timeout": "35s",
         "retry_policy": {
-            "retry_on": "connect-failure",
+            "retry_on": "connect-failure,reset-before-request",
             # With the jitter of the back-off some fifteen seconds, which a busy machine may need.
             "num_retries": 60,
             "retry_back_off": {"base_interval": "0.05s", "max_interval": "0.5s"},

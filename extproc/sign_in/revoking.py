@@ -1,5 +1,7 @@
 """What ends sessions before their time: entries in the store, which all machines look at each second."""
 
+import math
+
 from extproc.policy.authentication.revocations import Revoked, of_session, of_subject
 from extproc.store.interface import Store
 
@@ -11,28 +13,29 @@ ACCESS_SECONDS = 86400 + 3600.0
 
 
 async def end_subject(store: Store, subject: str, now: float) -> None:
-    """All tokens of this person that were issued up to now are void. Raises StoreDown."""
-    await _end(store, of_subject(subject), now)
+    """All sessions of this person that began up to now are over. Raises StoreDown."""
+    await _end(store, of_subject(subject), now, now)
 
 
 async def end_session(store: Store, session: str, now: float) -> None:
-    await _end(store, of_session(session), now)
+    """Raises StoreDown."""
+    await _end(store, of_session(session), math.inf, now)
 
 
-async def is_revoked(store: Store, subject: str, session: str, issued: float) -> bool:
-    """Whether a refresh token with these is void. Raises StoreDown."""
+async def is_revoked(store: Store, subject: str, session: str, began: float) -> bool:
+    """Whether the session is over. Raises StoreDown."""
     for name in (of_subject(subject), of_session(session)):
         until = await store.get(f"{PREFIX}long/{name}")
-        if until is not None and issued <= float(until):
+        if until is not None and began <= float(until):
             return True
     return False
 
 
-async def _end(store: Store, name: str, now: float) -> None:
-    value = repr(now).encode()
+async def _end(store: Store, name: str, until: float, now: float) -> None:
+    value = repr(until).encode()
     await store.put(f"{PREFIX}long/{name}", value, REFRESH_SECONDS)
     await store.put(f"{PREFIX}short/{name}", value, ACCESS_SECONDS)
-    await store.put(VERSION, value, ACCESS_SECONDS)
+    await store.put(VERSION, f"{now} {name}".encode(), ACCESS_SECONDS)
 
 
 async def version(store: Store) -> bytes:

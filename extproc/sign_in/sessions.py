@@ -5,8 +5,10 @@ sealed, so that each refresh asks the provider whether this person may still com
 """
 
 import asyncio
+import contextlib
 import hashlib
 import logging
+import math
 import os
 import secrets
 import time
@@ -23,7 +25,7 @@ from extproc.sign_in.provider import Identity, Provider
 from extproc.sign_in.refusals import Refusal
 from extproc.sign_in.sealing import KEY_BYTES, NotSealed, Seal
 from extproc.sign_in.signing_keys import SigningKeys
-from extproc.store.interface import Store
+from extproc.store.interface import Store, StoreDown
 
 log = logging.getLogger("extproc")
 
@@ -119,7 +121,8 @@ class Sessions:
                     # Another process may have finished between the look and the lock.
                     return await self._known(entry, grant) or await self._refresh(grant, entry)
                 finally:
-                    await self._store.take(f"sign-in/refreshing/{entry}")
+                    with contextlib.suppress(StoreDown):  # it ends by itself
+                        await self._store.take(f"sign-in/refreshing/{entry}")
             if self._clock() > deadline:
                 raise Refusal("temporarily_unavailable", "another refresh takes too long; try again", status=503)
             await asyncio.sleep(LOOK_SECONDS)
@@ -162,7 +165,7 @@ class Sessions:
             raise Refusal("invalid_grant", _OVER, status=401, reason="not a refresh token of this gateway") from None
         if self._clock() > grant.renewed + SESSION_SECONDS:
             raise Refusal("invalid_grant", _OVER, status=401, reason="the refresh token is too old")
-        if await revoking.is_revoked(self._store, grant.claims["sub"], grant.session, grant.renewed):
+        if await revoking.is_revoked(self._store, grant.claims["sub"], grant.session, grant.began):
             raise Refusal("invalid_grant", _OVER, status=401, reason="the session has been revoked")
         return grant
 
@@ -191,12 +194,18 @@ class Sessions:
         renewed = Grant(grant.session, grant.began, now, claims, identity.refresh_token or grant.provider_token)
         answer = await self._answer(renewed)
         sealed = (await self.seal()).close(_ANSWER, answer)
-        await self._store.put(f"sign-in/refreshed/{entry}", sealed.encode(), REUSE_SECONDS)
-        await self._store.put(f"sign-in/used/{entry}", b"", SESSION_SECONDS)
+        try:
+            await self._store.put(f"sign-in/refreshed/{entry}", sealed.encode(), REUSE_SECONDS)
+            await self._store.put(f"sign-in/used/{entry}", b"", SESSION_SECONDS)
+        except StoreDown as error:
+            # The provider has replaced its token by now: without this answer the session would be lost.
+            log.error("sign-in: a refresh cannot be remembered: %s", error)
         return answer
 
     async def _access_token(self, grant: Grant) -> str:
-        claims = {**grant.claims, "sid": grant.session, "idp": self._settings.issuer}
+        # With milliseconds, so that a revocation tells the sessions of before and after it within one second.
+        began = math.floor(grant.began * 1000) / 1000
+        claims = {**grant.claims, "sid": grant.session, "auth_time": began, "idp": self._settings.issuer}
         return await self.issue(claims, self._settings.token_ttl)
 
     async def _answer(self, grant: Grant) -> Answer:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from extproc.config.loading import Fault, Source
 from extproc.providers import credentials
-from extproc.store.embedded import EmbeddedStore
 from extproc.store.interface import Store
 
 FOLDER = Path("state")
@@ -26,10 +25,10 @@ def faults(source: Source, environ: Mapping[str, str]) -> list[Fault]:
 
 
 def open_store(source: Source, environ: Mapping[str, str]) -> Store:
-    """Raises StoreDown where the embedded store's folder cannot be used; a shared store connects when it is used."""
+    """Loads the library of the one that is configured. A shared store connects when it is used. Raises StoreDown where
+    the embedded store's folder cannot be used."""
     settings = source.config.store
     if settings.redis is not None:
-        # Redis is loaded only where it is configured.
         from extproc.store.shared import SharedStore
 
         secret = settings.redis.password
@@ -37,5 +36,7 @@ def open_store(source: Source, environ: Mapping[str, str]) -> Store:
         roots = settings.redis.ca_file
         ca_file = str(source.resolve(roots)) if roots is not None else None
         return SharedStore(settings.redis, password.reveal() if password is not None else None, ca_file)
+    from extproc.store.embedded import EmbeddedStore
+
     # Not `resolve`: what is kept there changes all the time, and is no part of the configuration.
     return EmbeddedStore((source.path.parent / (settings.folder or FOLDER)).absolute())

@@ -32,7 +32,7 @@ OWNER_ONLY, OWNERS_SOCKET = 0o077, 0o177
 MAX_REQUESTS = 1000
 """At once; further ones get 503."""
 KEEP_ALIVE_SECONDS = 75
-"""Longer than Envoy keeps a connection that it does not use."""
+"""Longer than Envoy keeps a connection that it does not use (`envoy.configuration`)."""
 GRACE_SECONDS = 10
 
 

@@ -42,8 +42,8 @@ class RateLimit:
 
 
 class LogLimit(logging.Filter):
-    """Lets so many warnings a second pass, since strangers can cause them. The next one that passes says how many were
-    left out."""
+    """Lets so many warnings and errors a second pass, since strangers can cause them. The next one that passes says how
+    many were left out."""
 
     def __init__(self, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class LogLimit(logging.Filter):
         self._left_out = 0
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.levelno != logging.WARNING:
+        if record.levelno < logging.WARNING:
             return True
         now = self._clock()
         self._tokens = min(self._most, self._tokens + (now - self._filled) * self._per_second)

@@ -168,7 +168,8 @@ def test_a_keyring_that_is_locked_asks_nobody_to_sign_in(approved: OAuthServer, 
     found.locked = True
     status, _, err = run("login", "--gateway", approved.url)
     assert status == 1 and "keyring is locked" in err and "QWYB" not in err
-    assert run("login", "--gateway", approved.url, "--keep-in", "file")[0] == 1  # the old one cannot be removed
+    assert run("login", "--gateway", approved.url, "--keep-in", "file")[0] == 0  # as the message says
+    assert session.current(approved.url).place == "file"
     found.locked = False
-    assert run("login", "--gateway", approved.url, "--keep-in", "file")[0] == 0
-    assert not found.entries and session.current(approved.url).place == "file"
+    assert run("login", "--gateway", approved.url)[0] == 0 and found.entries
+    assert run("login", "--gateway", approved.url, "--keep-in", "file")[0] == 0 and not found.entries

@@ -101,7 +101,7 @@ def test_a_file_that_is_damaged(home: Path, text: str) -> None:
         store.save(sign_in("file"))
     [path] = store.folder().glob("*.json")
     path.write_text(text)
-    with pytest.raises(ClientError, match=str(path)):
+    with pytest.raises(ClientError, match=f"{path} is damaged; remove it, and sign in again"):
         store.load(URL)
 
 

@@ -113,7 +113,6 @@ def test_a_refresh_and_a_disabled_user(stack: Stack, browser: Browser, idp: Idp)
 def test_logout_ends_the_access_token_too(stack: Stack, browser: Browser) -> None:
     tokens, others = signed_in(stack, browser), signed_in(stack, browser)
     assert works(stack, tokens)
-    time.sleep(1 - time.time() % 1)  # a token of the same second as its end is void
     assert httpx.post(f"{stack.url}/oauth/revoke", data={"token": tokens["access_token"]}).status_code == 200
     until(lambda: not works(stack, tokens))
     assert refreshed(stack, tokens).status_code == 401
@@ -142,7 +141,6 @@ def test_the_command_that_ends_a_persons_tokens(stack: Stack, browser: Browser, 
     assert answer.status_code == 401 and stack.record(answer)["error"] == "token_revoked"
     assert refreshed(stack, tokens).status_code == 401
     assert works(stack, others)
-    until(lambda: time.time() % 1 < 0.9)
     assert works(stack, signed_in(stack, browser, "dave"))
 
 

@@ -75,7 +75,7 @@ def test_a_workloads_token(site: Site, keys: KeyServer, claims: Json, team: str,
     assert answer["expires_in"] == seconds and answer["token_type"] == "Bearer" and "refresh_token" not in answer
     found = jwt.decode(answer["access_token"], options={"verify_signature": False})
     assert (found["sub"], found["team"], found["idp"]) == (claims["sub"], team, keys.url)
-    assert found["exp"] - found["iat"] == seconds
+    assert found["exp"] - int(found["iat"]) == seconds
 
 
 REFUSED: list[tuple[Json, str]] = [

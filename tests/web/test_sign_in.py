@@ -6,6 +6,10 @@ import httpx
 import jwt
 import pytest
 
+from extproc.policy.authentication.revocations import Revocations
+from extproc.sign_in import revoking
+from extproc.store.embedded import EmbeddedStore
+from extproc.store.interface import StoreDown
 from extproc.web.topics import ADDRESS_HEADER
 from tests.web.site import ADDRESS, CLIENT, DEVICE_GRANT, ISSUER, URL, Json, Site, fields
 
@@ -49,7 +53,7 @@ def test_the_tokens_of_a_sign_in(site: Site) -> None:
     claims = payload(tokens["access_token"])
     assert claims["iss"] == claims["aud"] == URL and claims["idp"] == ISSUER
     assert (claims["sub"], claims["email"], claims["groups"]) == ("alice", "alice@corp.example", ["developers"])
-    assert claims["exp"] - claims["iat"] == tokens["expires_in"] == 3600
+    assert claims["exp"] - int(claims["iat"]) == tokens["expires_in"] == 3600
     [key] = site.get("/.well-known/jwks.json").json()["keys"]
     assert "d" not in key and key["alg"] == "ES256"
     verified = jwt.decode(tokens["access_token"], jwt.PyJWK(key).key, ["ES256"], audience=URL)
@@ -226,11 +230,20 @@ def test_a_provider_that_is_down(site: Site) -> None:
 def test_revocation_ends_the_session(site: Site, ends: str) -> None:
     site.idp.metadata["revocation_endpoint"] = f"{ISSUER}/revoke"
     tokens, others = site.sign_in(), site.sign_in()
-    site.ahead += 1
     assert site.post("/oauth/revoke", {"token": tokens[ends], "token_type_hint": ends}).status_code == 200
     assert error(site.refresh(tokens["refresh_token"])) == (401, "invalid_grant")
     assert site.refresh(others["refresh_token"]).status_code == 200
     assert len(site.idp.requests("/revoke")) == (ends == "refresh_token")
+
+
+def test_a_sign_in_right_after_a_revocation_counts(site: Site) -> None:
+    before = payload(site.sign_in()["access_token"])
+    site.run(revoking.end_subject(site.store, "alice", site.now()))
+    after = site.sign_in()
+    known = Revocations()
+    known.replace(site.run(revoking.snapshot(site.store)))
+    assert known.check_of(before)() and not known.check_of(payload(after["access_token"]))()
+    assert site.refresh(after["refresh_token"]).status_code == 200
 
 
 def test_revocation_of_nothing(site: Site) -> None:
@@ -275,3 +288,43 @@ def test_a_store_that_is_down(site: Site) -> None:
     page = site.get(f"/device?user_code={codes['user_code']}")
     assert page.status_code == 503 and page.text.startswith("<!doctype html>")
     assert ADDRESS not in page.text
+
+
+def test_a_refresh_during_a_revocation_revives_nothing(site: Site) -> None:
+    tokens, others = site.sign_in(), site.sign_in()
+    site.idp.pause = 0.2
+
+    async def both() -> tuple[httpx.Response, httpx.Response]:
+        async def refresh(refresh_token: str) -> httpx.Response:
+            form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+            return await site.client().post("/oauth/token", data=form)
+
+        refreshes = [asyncio.create_task(refresh(one["refresh_token"])) for one in (tokens, others)]
+        await asyncio.sleep(0.1)
+        session = payload(tokens["access_token"])["sid"]
+        await revoking.end_session(site.store, session, site.now())
+        await revoking.end_subject(site.store, "alice", site.now())
+        return await refreshes[0], await refreshes[1]
+
+    known = Revocations()
+    answers = [answer.json() for answer in site.run(both())]
+    known.replace(site.run(revoking.snapshot(site.store)))
+    for answer in answers:
+        assert known.check_of(payload(answer["access_token"]))()
+        assert error(site.refresh(answer["refresh_token"])) == (401, "invalid_grant")
+
+
+class _Forgetful(EmbeddedStore):
+    """Cannot remember refreshes."""
+
+    async def put(self, key: str, value: bytes, ttl: float) -> None:
+        if "/refreshed/" in key:
+            raise StoreDown("the disk is full")
+        await super().put(key, value, ttl)
+
+
+def test_a_refresh_that_cannot_be_remembered_is_not_lost(tmp_path: Path) -> None:
+    with Site(tmp_path, store=_Forgetful(tmp_path / "state")) as site:
+        answer = site.refresh(site.sign_in()["refresh_token"])
+        assert answer.status_code == 200
+        assert site.refresh(answer.json()["refresh_token"]).status_code == 200

@@ -10,7 +10,7 @@ class Revoked(msgspec.Struct, tag=True):
     """All revocations that can still concern a token, sent by the supervisor whenever there is a new one."""
 
     until: dict[str, float]
-    """`sub:SUBJECT` or `sid:SESSION`, and the Unix second up to which tokens that were issued are void."""
+    """`sub:SUBJECT` or `sid:SESSION`; tokens of sessions that began up to this Unix second are void."""
 
 
 def of_subject(subject: str) -> str:
@@ -33,5 +33,6 @@ class Revocations:
     def check_of(self, claims: dict[str, Any]) -> Callable[[], bool]:
         """Returns what tells, each time it is called, whether a token with these claims is void by then."""
         names = of_subject(str(claims.get("sub"))), of_session(str(claims.get("sid")))
-        issued = claims.get("iat", 0)
-        return lambda: any(issued <= self._until.get(name, -1) for name in names)
+        # A refresh during a revocation issues a later token of the same session.
+        began = claims.get("auth_time", claims.get("iat", 0))
+        return lambda: any(began <= self._until.get(name, -1) for name in names)

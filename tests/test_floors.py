@@ -45,8 +45,8 @@ BANS: list[tuple[str, Callable[[str], bool], str]] = [
     ),
     (
         r"(starlette|uvicorn)(\.|$)|extproc\.web\.(?!topics$)",
-        lambda module: unit(module) != "web",
-        "only the web process loads a web framework",
+        lambda module: unit(module) != "web" and module != "extproc.supervisor.monitor",
+        "a web framework is for the web process and the supervisor's pages",
     ),
     (r"redis(\.|$)", lambda module: unit(module) != "store", "only the store knows Redis"),
     (r"opentelemetry(\.|$)", lambda module: module != "extproc.gateway.tracing", "off unless configured, and an extra"),

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from extproc.wire.safeguards import Verdict
+
 Record = dict[str, str | int | float | bool]
 
 
@@ -76,7 +78,14 @@ class Silence(msgspec.Struct, frozen=True):
     """The client has heard nothing for until the deadline the exchange had set."""
 
 
-Event = RequestHeaders | RequestBody | ResponseHeaders | ResponseBody | Silence
+class Judged(msgspec.Struct, frozen=True):
+    """The judge has been asked about the calls of an answer whose end is held back."""
+
+    verdicts: dict[str, Verdict]
+    """By the calls' ids; a call that is not there has not been judged."""
+
+
+Event = RequestHeaders | RequestBody | ResponseHeaders | ResponseBody | Silence | Judged
 
 
 class AwaitBody(msgspec.Struct, frozen=True):

@@ -47,6 +47,9 @@ FIELDS = {
     "gen_ai.server.time_per_output_token": "seconds, on the average of a stream, after the first piece",
     "jwt.sub": "who called",
     "jwt.iss": "who vouches for that",
+    "auto_mode.outcome": "the strictest verdict on the answer's calls of tools, where the client asked for verdicts: "
+    "`allow`, `unavailable`, `deny`",
+    "auto_mode.rule": "who gave it: `auto_mode.rules.N`, `judge`, `provider`, `otherwise`",
     "caller.<claim>": "each claim of `records.claims`; a list or an object as JSON in a string",
 }
 

@@ -29,7 +29,11 @@ _HTTP = r"(httpx|aiohttp|requests|urllib3)(\.|$)|urllib\.request$|http\.client$"
 BANS: list[tuple[str, Callable[[str], bool], str]] = [
     (_GRPC, lambda module: unit(module) not in {"transport", "pb"}, "only transport speaks gRPC"),
     (r"extproc\.pb(\.|$)", lambda module: unit(module) not in {"transport", "pb"}, "only transport knows protobuf"),
-    (r"google\.protobuf", lambda module: unit(module) not in {"transport", "pb"}, "only transport knows protobuf"),
+    (
+        r"google\.protobuf",
+        lambda module: unit(module) not in {"transport", "pb"} and module != "extproc.web.otlp",
+        "only transport knows protobuf, and what reads OTLP",
+    ),
     (
         r"extproc\.config(\.|$)|logging(\.|$)",
         lambda module: unit(module) in {"wire", "translate"},
@@ -38,10 +42,10 @@ BANS: list[tuple[str, Callable[[str], bool], str]] = [
     (
         _HTTP,
         lambda module: (
-            module not in {"extproc.policy.keys.fetch", "extproc.supervisor.envoy_admin"}
+            module not in {"extproc.policy.keys.fetch", "extproc.supervisor.envoy_admin", "extproc.gateway.judge"}
             and unit(module) not in {"demo", "cli", "client", "web", "sign_in"}
         ),
-        "only the fetcher of keys, the web process and the commands speak HTTP outwards",
+        "only the fetcher of keys, the judge of tool calls, the web process and the commands speak HTTP outwards",
     ),
     (
         r"(starlette|uvicorn)(\.|$)|extproc\.web\.(?!topics$)",
@@ -49,7 +53,11 @@ BANS: list[tuple[str, Callable[[str], bool], str]] = [
         "a web framework is for the web process and the supervisor's pages",
     ),
     (r"redis(\.|$)", lambda module: unit(module) != "store", "only the store knows Redis"),
-    (r"opentelemetry(\.|$)", lambda module: module != "extproc.gateway.tracing", "off unless configured, and an extra"),
+    (
+        r"opentelemetry(\.|$)",
+        lambda module: module not in {"extproc.gateway.tracing", "extproc.web.otlp"},
+        "off unless configured, and an extra",
+    ),
     (
         r"prometheus_client(\.|$)",
         lambda module: module not in {"extproc.transport.metrics", "extproc.supervisor.monitor"},

@@ -16,10 +16,12 @@ from pydantic import (
 )
 
 from extproc.config import members
+from extproc.config.schema_auto_mode import AutoMode
 from extproc.config.schema_dialects import PASSTHROUGH, Dialect, Preference, Served
 from extproc.config.schema_limits import Limits
 from extproc.config.schema_records import Health, Metrics, Records, Tracing
 from extproc.config.schema_sign_in import Settings, SignIn, Store, Web
+from extproc.config.schema_telemetry import Telemetry
 from extproc.config.schema_tls import STRICT, ListenTls, Processor
 from extproc.config.schema_values import BaseUrl, Expressions, KeyUrl, Secret
 
@@ -363,14 +365,18 @@ class Config(_Strict):
     """Processes that answer Envoy; absent: one for each core."""
     processor: Processor = Processor()
     """Certificates between Envoy and a processor on TCP."""
+    auto_mode: AutoMode | None = None
+    """Verdicts on tool calls for clients in auto mode; absent: none."""
     sign_in: SignIn | None = None
-    """Developers sign in with the company's identity provider and get tokens of the gateway's own."""
+    """Company login; absent: none."""
     managed_settings: list[Settings] = []
-    """Claude Code's settings for those who signed in. The first entry that holds is merged over the base."""
+    """Settings of Claude Code for callers who are signed in."""
+    telemetry: Telemetry | None = None
+    """Intake of clients' telemetry; absent: none."""
     store: Store = Store()
-    """Where pending sign-ins, keys and revocations are kept."""
+    """Where what outlives a call is kept."""
     web: Web = Web()
-    """The process that serves the sign-in's pages."""
+    """The process that serves pages and other paths beside the models'."""
 
     @model_validator(mode="after")
     def _room(self) -> "Config":

@@ -123,7 +123,7 @@ class SignIn(BaseModel):
 
 
 class Settings(BaseModel):
-    """Managed settings of Claude Code, for the callers for whom `when` holds."""
+    """Managed settings of Claude Code, for the callers for whom `when` holds. `true` makes the base for everybody."""
 
     model_config = STRICT
 

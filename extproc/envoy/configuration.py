@@ -23,7 +23,7 @@ from extproc.envoy.listener import (
     SAMPLE_FILE,
     certificate,
     client_authority,
-    listener,
+    listeners,
     routes,
     secret_file,
     watched_secret,
@@ -66,7 +66,7 @@ def static(source: Source, processors: Sequence[str], roots: Path | None = None)
     """Returns Envoy's whole configuration as one file, for an Envoy that is started and changed by somebody else.
     `roots`: as for `clusters`."""
     boot = bootstrap(source)
-    resources = {"listeners": [listener(source)], "clusters": clusters(source, processors, roots=roots)}
+    resources = {"listeners": listeners(source), "clusters": clusters(source, processors, roots=roots)}
     return {
         "node": boot["node"],
         "admin": boot["admin"],
@@ -114,7 +114,7 @@ def live(source: Source, processors: Sequence[str], older: Sequence[Source] = ()
         SAMPLE_FILE: _sample(source.config.limits),
         "clusters.json": _discovery("config.cluster.v3.Cluster", clusters(source, processors, older, live=True)),
         "routes.json": _discovery("config.route.v3.RouteConfiguration", [routes(source, older)]),
-        "listeners.json": _discovery("config.listener.v3.Listener", [listener(source, live=True)]),
+        "listeners.json": _discovery("config.listener.v3.Listener", listeners(source, live=True)),
     }
 
 

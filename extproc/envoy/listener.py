@@ -37,6 +37,8 @@ CLIENT_AUTHORITY = "clients"
 # A certificate counts for as long as its connection, and those of workloads often last an hour.
 _VERIFIED_SECONDS = 3600
 SECRETS = "secret."
+OWN_SOCKET = "gateway.sock"
+"""Where Envoy accepts the gateway's own calls, in the folder that it is started in."""
 SAMPLE, SAMPLE_FILE = "unseen", "sample.json"
 
 
@@ -53,12 +55,31 @@ def secret_file(name: str) -> str:
     return f"{SECRETS}{name}.json"
 
 
+def listeners(source: Source, *, live: bool = False) -> list[Json]:
+    """The one for callers, and, where the gateway itself has something to ask, one of its own."""
+    return [listener(source, live=live), *_own_listener(source, live)]
+
+
+def _own_listener(source: Source, live: bool) -> list[Json]:
+    """A Unix socket that leads to the same filters and routes: the gateway's own calls are calls like any other."""
+    auto_mode = source.config.auto_mode
+    if auto_mode is None or auto_mode.judge is None:
+        return []
+    path = auto_mode.judge.socket or OWN_SOCKET
+    return [
+        {
+            "name": "own",
+            "address": {"pipe": {"path": str(path), "mode": 0o600}},
+            "filter_chains": [{"filters": [_http(source, live)]}],
+        }
+    ]
+
+
 def listener(source: Source, *, live: bool = False) -> Json:
     """`live`: routes and certificate come from files that Envoy watches. A change of the listener itself would let
     every connection end soon; a change of theirs does not."""
     settings = source.config.listen
-    manager = {"name": "envoy.filters.network.http_connection_manager", "typed_config": _manager(source, live)}
-    chain: Json = {"filters": [manager]}
+    chain: Json = {"filters": [_http(source, live)]}
     if (tls := settings.tls) is not None:
         # The timeouts of HTTP begin after the handshake.
         chain |= {"transport_socket": _tls(source, tls, live), "transport_socket_connect_timeout": "10s"}
@@ -72,6 +93,10 @@ def listener(source: Source, *, live: bool = False) -> Json:
         "per_connection_buffer_limit_bytes": 64 * 1024,
         "filter_chains": [chain],
     }
+
+
+def _http(source: Source, live: bool) -> Json:
+    return {"name": "envoy.filters.network.http_connection_manager", "typed_config": _manager(source, live)}
 
 
 def _manager(source: Source, live: bool) -> Json:
@@ -250,7 +275,7 @@ _RECORDED = (
     "gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens",
     "gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_creation.input_tokens",
     "gen_ai.response.finish_reasons", record.FIRST, record.PACE,
-    "jwt.sub", "jwt.iss", "warnings",
+    "jwt.sub", "jwt.iss", "warnings", record.AUTO_MODE_OUTCOME, record.AUTO_MODE_RULE,
 )  # fmt: skip
 # The processor was to read this answer, and left before its end.
 _UNREAD = f"'{record.READ}' in {SAID}"

@@ -8,22 +8,25 @@ event of a stream. So HTML with 200 and a stream that dies at once still become 
     CollectedError                                CollectedError         Over                Over                Over
     Held                                          Held, Flowing or Over  Over     Flowing,   Over                Over
     Flowing                                       Flowing or Over        Over     Flowing,   Over                Over
+    AwaitsVerdicts                                                       AwaitsVerdicts,      -                   Over
     Over                                          Over                   Over
 
-A piece leads from Held to Flowing with the first thing that the client can get, and to Over with a failure. Each
-state's handler returns what to do and the next state, which is entered last: after an exception the state still says
-what the client has got.
+A piece leads from Held to Flowing with the first thing that the client can get, and to Over with a failure. Both lead
+to AwaitsVerdicts where a judge is to be asked about calls of tools, and its answer leads from there to Flowing or Over.
+Each state's handler returns what to do and the next state, which is entered last: after an exception the state still
+says what the client has got.
 """
 
 from typing import Protocol
 
 from extproc.errors import Rejection
-from extproc.events import Action, AnswerBody, Record, ResponseBody, ResponseHeaders
+from extproc.events import Action, AnswerBody, Judged, Record, ResponseBody, ResponseHeaders
 from extproc.gateway import record
 from extproc.gateway.client_answer import Attempt, ClientAnswer, envoys_own
 from extproc.gateway.reading import NEVER, Reading, Timing, provider_deadline
 from extproc.gateway.settings import Settings
 from extproc.policy.facts import Located
+from extproc.wire.safeguards import PING
 
 MAX_ERROR_BYTES = 1024 * 1024
 DRAIN_SECONDS = 1.0
@@ -87,6 +90,10 @@ class Answer:
 
     def on_deadline(self, now: float) -> list[Action]:
         return self._enter(self.state.on_deadline(now))
+
+    def on_verdicts(self, event: Judged, now: float) -> list[Action]:
+        """The judge has been asked."""
+        return self._enter(self.state.on_verdicts(event, now)) if isinstance(self.state, AwaitsVerdicts) else []
 
     def fail(self, rejection: Rejection) -> list[Action]:
         return self._enter(self.state.on_failure(rejection))
@@ -191,6 +198,8 @@ class Held:
         failure = reading.outcome.failure
         if failure is not None and not (reading.outcome.begun and reading.streams):
             return reading.refuse(failure), Over()
+        if reading.awaits_verdicts and not out:
+            return [], AwaitsVerdicts(reading, begun=False, at_end=event.end)
         assert out or not event.end, "a reply at its end is complete or failed"
         if not out:
             return [], self
@@ -210,8 +219,8 @@ class Held:
 
     def _begin(self, out: bytes, now: float, *, end: bool = False, extra: Record | None = None) -> Step:
         begin = self._reading.begin(now)
-        actions, over = self._reading.write(out, now, end=end, extra=extra)
-        return [begin, *actions], Over() if over else Flowing(self._reading)
+        actions, state = _written(self._reading, out, now, end=end, extra=extra)
+        return [begin, *actions], state
 
 
 class Flowing:
@@ -233,7 +242,10 @@ class Flowing:
     def on_body(self, event: ResponseBody, now: float) -> Step:
         reading = self._reading
         out = reading.feed(event, now)
-        actions, over = reading.write(out, now, end=event.end, extra=reading.timing.first(now) if out else None)
+        extra = reading.timing.first(now) if out else None
+        if reading.awaits_verdicts:
+            return _written(reading, out, now, end=event.end, extra=extra)
+        actions, over = reading.write(out, now, end=event.end, extra=extra)
         # What keeps the provider's connection awake keeps the client's (mapping 3.2).
         if not actions and reading.outcome.stirred and now >= reading.quiet_since + KEEPALIVE_SECONDS:
             actions, over = reading.write(reading.reply.ping(), now)
@@ -253,3 +265,49 @@ class Flowing:
 
     def on_failure(self, rejection: Rejection) -> Step:
         return self._reading.break_off(rejection), Over()
+
+
+class AwaitsVerdicts:
+    """The end of the answer is held back until a judge has been asked about its calls of tools. Nothing of the
+    provider's comes meanwhile: it waits in transport/service.py."""
+
+    def __init__(self, reading: Reading, *, begun: bool, at_end: bool) -> None:
+        """`begun`: the headers have gone to the client. `at_end`: the provider's answer has come to its end."""
+        self._reading = reading
+        self._begun = begun
+        self._at_end = at_end
+
+    @property
+    def deadline(self) -> float:
+        reading = self._reading
+        return reading.quiet_since + reading.settings.ping_interval if self._begun and reading.streams else NEVER
+
+    def on_body(self, event: ResponseBody, now: float) -> Step:
+        return [], self
+
+    def on_deadline(self, now: float) -> Step:
+        self._reading.quiet_since = now
+        return [AnswerBody(PING, False, {})], self
+
+    def on_verdicts(self, event: Judged, now: float) -> Step:
+        reading = self._reading
+        reading.last_byte_at = now
+        out = reading.settle(event)
+        begin = [] if self._begun else [reading.begin(now)]
+        actions, state = _written(reading, out, now, end=self._at_end, extra=reading.timing.first(now))
+        return [*begin, *actions], state
+
+    def on_failure(self, rejection: Rejection) -> Step:
+        """What is held back is not sent."""
+        self._reading.give_up_verdicts()
+        failed = self._reading.break_off if self._begun else self._reading.refuse
+        return failed(rejection), Over()
+
+
+def _written(reading: Reading, out: bytes, now: float, *, end: bool, extra: Record | None) -> Step:
+    """A piece goes to the client, after its headers."""
+    if reading.awaits_verdicts:
+        actions, _ = reading.write(out, now, extra=extra)
+        return actions, AwaitsVerdicts(reading, begun=True, at_end=end)
+    actions, over = reading.write(out, now, end=end, extra=extra)
+    return actions, Over() if over else Flowing(reading)

@@ -7,6 +7,7 @@ import msgspec
 from extproc.errors import NO_BODY, Kind, Reason, Rejection
 from extproc.events import Action, AnswerBody, BeginAnswer, Headers, Record, Respond, ResponseHeaders
 from extproc.gateway import record
+from extproc.gateway.verdicts import Verdicts
 from extproc.providers.providers import Provider
 from extproc.translate.pair import Outcome, Reader, Refusal, Translated
 from extproc.translate.warnings import header_value
@@ -29,6 +30,8 @@ class Attempt(msgspec.Struct, frozen=True):
     provider: Provider
     sent_at: float
     """Unix seconds."""
+    verdicts: Verdicts | None = None
+    """Those on the answer's calls of tools; None: the client has not asked for any."""
 
 
 class ClientAnswer:

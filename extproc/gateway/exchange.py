@@ -5,13 +5,14 @@ from typing import TypeVar
 
 import msgspec
 
-from extproc.config.endpoints import dialect_of
+from extproc.config.endpoints import Operation, dialect_of
 from extproc.errors import NO_BODY, Kind, Reason, Rejection
 from extproc.events import (
     Action,
     AwaitBody,
     Event,
     Forward,
+    Judged,
     Pass,
     PassAnswer,
     Record,
@@ -28,7 +29,10 @@ from extproc.gateway.client_answer import Attempt, ids, other_names
 from extproc.gateway.passed import PassedAnswer, accept_encoding
 from extproc.gateway.preparation import job_of
 from extproc.gateway.settings import Settings
+from extproc.gateway.verdicts import Verdicts
 from extproc.policy.authentication.credential import REQUEST_HEADERS
+from extproc.policy.authorization.variables import Subject
+from extproc.policy.auto_mode import AutoMode
 from extproc.policy.facts import (
     ANONYMOUS,
     Accepted,
@@ -53,6 +57,7 @@ from extproc.translate.same_dialect.reply import EVENTS
 from extproc.wire import dialects
 from extproc.wire.paths import known_query
 from extproc.wire.rejections import rejection_body, rejection_status
+from extproc.wire.safeguards import WARNING, read_question
 
 # Everything else a client sends stays here; what the provider needs is set anew.
 UPSTREAM_HEADERS = frozenset({"traceparent", "tracestate", "x-request-id"})
@@ -91,6 +96,7 @@ NEXT: dict[type[Event], frozenset[Phase]] = {
     ResponseHeaders: frozenset({Phase.ADMITTED, Phase.SENT, Phase.PASSED}),
     ResponseBody: frozenset({Phase.ANSWERING, Phase.PASSED_ERROR}),
     Silence: frozenset({Phase.ADMITTED, Phase.ANSWERING}),
+    Judged: frozenset({Phase.ANSWERING}),
 }
 
 
@@ -99,8 +105,9 @@ class OutOfOrder(Exception):
 
 
 class Exchange:
-    def __init__(self, request: Request, settings: Settings) -> None:
-        """`request`: what is known before its headers are here, which is when it began."""
+    def __init__(self, request: Request, settings: Settings, auto_mode: AutoMode | None = None) -> None:
+        """`request`: what is known before its headers are here, which is when it began. `auto_mode`: what judges the
+        calls of tools for a client that asks for it; None: nothing does."""
         self.call: Located = Located(request=request)
         """The stage that it has reached at the headers."""
         self.phase = Phase.NEW
@@ -108,6 +115,9 @@ class Exchange:
         """The stage that it has reached at the body; gone when the request is, for an answer may take minutes."""
         self._body_deadline: float | None = None
         self._settings = settings
+        self._auto_mode = auto_mode
+        self.verdicts: Verdicts | None = None
+        """Those on the answer's calls of tools; None: the client has not asked for any."""
         self._attempt: Attempt | None = None
         self.answer = Answer(self.call, settings, None)
         self._passed: PassedAnswer | None = None
@@ -191,6 +201,8 @@ class Exchange:
                 return [self.reject(_SLOW_BODY)]
             case Silence():
                 return self.answer.on_deadline(now)
+            case Judged():
+                return self.answer.on_verdicts(event, now)
             case RequestHeaders() | RequestBody():
                 raise OutOfOrder(f"{type(event).__name__} without policy")
 
@@ -271,7 +283,11 @@ class Exchange:
         request, provider = call.request, resolved.provider
         pair = pair_of(job, translated.dialect)
         assert pair is not None and not isinstance(pair, Rejection), "what is translated has a translator"
-        self._attempt = Attempt(pair, translated.without_body(), provider, now)
+        self.verdicts = _verdicts(asked, self._auto_mode) if self._auto_mode is not None else None
+        if self.verdicts is not None:
+            kept = tuple(warning for warning in translated.warnings if warning != WARNING)
+            translated = msgspec.structs.replace(translated, warnings=kept)
+        self._attempt = Attempt(pair, translated.without_body(), provider, now, self.verdicts)
         self._body = None
         self.phase = Phase.SENT
         # Our translations know no query.
@@ -314,6 +330,17 @@ def _translated(asked: Examined) -> tuple[Job, Outcome]:
             return job, request_for(job, members)
         case PreparedBody(outcome=outcome):
             return job_of(asked.call, asked.model, asked.resolved), outcome
+
+
+def _verdicts(asked: Examined, auto_mode: AutoMode) -> Verdicts | None:
+    """Those that the client asks for."""
+    call, body = asked.call, asked.body
+    light = isinstance(body, LightBody) and "safeguards" not in body.members
+    if light or call.endpoint.operation is not Operation.GENERATE or not dialects.row(call.dialect).has_verdicts:
+        return None
+    question = read_question(body.raw, with_turns=auto_mode.judged)
+    # Not the body itself, for an answer may take minutes.
+    return Verdicts(auto_mode, Subject(call, asked.resolved), question) if question is not None else None
 
 
 def _is_foreign_list(call: ToProvider, *, end: bool) -> bool:

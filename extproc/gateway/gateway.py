@@ -3,7 +3,7 @@
 import os
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,29 +15,35 @@ from extproc.config.files import Files
 from extproc.config.loading import Fault, Invalid, Source
 from extproc.config.schema import Config
 from extproc.errors import Rejection
-from extproc.events import Action, Event, RequestBody, RequestHeaders, ResponseHeaders
+from extproc.events import Action, Event, Judged, RequestBody, RequestHeaders, ResponseHeaders
 from extproc.gateway.exchange import Exchange
 from extproc.gateway.preparation import Examine, Prepare, prepare_here
 from extproc.gateway.settings import BodyTime, Settings
 from extproc.policy.admit import AdmissionControl, InFlight
+from extproc.policy.authentication import credential
 from extproc.policy.authentication.authenticate import Authenticate
 from extproc.policy.authorization.authorize import Authorize, AuthorizeModel
 from extproc.policy.authorization.body import Bounds
 from extproc.policy.authorization.rules import Rules
+from extproc.policy.auto_mode import AutoMode, check_judge
 from extproc.policy.facts import Accepted, Admitted, Examined, Listing, Located, Request
 from extproc.policy.keys.key_sets import KeySets
 from extproc.policy.keys.remote_keys import RemoteKeys
 from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, ReadBody
-from extproc.providers import credentials, model_paths, providers
-from extproc.providers.providers import Catalogue
+from extproc.providers import collectors, credentials, model_paths, providers
+from extproc.providers.providers import Catalogue, Resolved
 from extproc.sign_in import configuration as sign_in
+from extproc.sign_in.managed_settings import ManagedSettings
 from extproc.store import opening
 from extproc.translate import models
 from extproc.wire.paths import canonical
 
 if TYPE_CHECKING:
+    from extproc.gateway.judge import Judge
     from extproc.gateway.tracing import Trace
 
+GATEWAY_SOCKET = "EXTPROC_GATEWAY_SOCKET"
+"""The variable that tells a worker where Envoy accepts the gateway's own calls."""
 _UUID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -78,15 +84,20 @@ class Gateway:
         loading.Invalid with every fault at once."""
         faults: list[Fault] = []
         settings = source.config
-        catalogue, self.providers, found = providers.load(source, os.environ if environ is None else environ)
+        environ = os.environ if environ is None else environ
+        catalogue, self.providers, found = providers.load(source, environ)
         faults += [*found, *model_paths.faults(settings, self.providers)]
         self.rules = Rules(source, catalogue, faults)
         authorize_model = AuthorizeModel(self.rules)
-        authenticate = Authenticate(source, faults, remote or RemoteKeys(), _claims_read(self.rules, settings))
-        self.sign_in = sign_in.load(source, os.environ if environ is None else environ, faults)
+        self._auto_mode = _auto_mode(source, catalogue, faults)
+        claims = _claims_read(settings, self.rules, self._auto_mode)
+        authenticate = Authenticate(source, faults, remote or RemoteKeys(), claims)
+        self.sign_in = sign_in.load(source, environ, faults)
         """The section `sign_in` with its secrets and rules; None where there is none."""
-        faults += opening.faults(source, os.environ if environ is None else environ)
-        trace = _trace(source, os.environ if environ is None else environ, faults)
+        self.managed_settings = ManagedSettings(source, faults)
+        self.collectors = collectors.load(source, environ, faults)
+        faults += opening.faults(source, environ)
+        trace = _trace(source, environ, faults)
         self.tls = processor_tls.load(source, faults)
         if faults:
             raise source.explain(faults)
@@ -94,13 +105,13 @@ class Gateway:
         self.without_keys = authenticate.without_keys
         self.source = source
         self.catalogue = catalogue
-        endpoints = Endpoints(settings.routes)
         self._settings = _settings(settings)
+        self._judge = _judge(settings, environ)
         limits = settings.limits.body
         bounds = Bounds(limits.tools, limits.turns, limits.parts, limits.values, limits.depth)
         # The steps, in their order: at the headers, at the body.
         self._trace = trace
-        self._find_endpoint = FindEndpoint(endpoints, self.providers)
+        self._find_endpoint = FindEndpoint(Endpoints(settings.routes), self.providers)
         self._authenticate = authenticate
         self._authorize = Authorize(self.rules)
         self._check_request = CheckRequest(settings.max_body_bytes)
@@ -112,8 +123,12 @@ class Gateway:
         self._examine = Examine(self.rules, bounds, limits.seconds, prepare)
         self._authorize_model = authorize_model
 
+    def usable_models(self, call: Accepted) -> Sequence[Resolved]:
+        """The models that can be listed and that the caller may use, as far as can be said without a body."""
+        return self._list_models(call).models if self._authorize(call) is None else ()
+
     def exchange(self, now: float) -> Exchange:
-        return Exchange(Request(started=now), self._settings)
+        return Exchange(Request(started=now), self._settings, self._auto_mode)
 
     def ended(self, exchange: Exchange) -> None:
         """Called once, when nothing more will come."""
@@ -138,6 +153,13 @@ class Gateway:
                 return [exchange.reject(examined) if isinstance(examined, Rejection) else exchange.send(examined, now)]
             case _:
                 return self.go_on(exchange, event, now)
+
+    async def judge(self, exchange: Exchange) -> Judged:
+        """What the judge says of the calls that `exchange.verdicts` holds open."""
+        verdicts = exchange.verdicts
+        if self._judge is None or verdicts is None:
+            return Judged({})
+        return Judged(await self._judge(exchange.call.request, verdicts.question, verdicts.open))
 
     def go_on(self, exchange: Exchange, event: Event, now: float) -> list[Action]:
         """What follows without asking policy. Raises exchange.OutOfOrder."""
@@ -214,10 +236,29 @@ def _trace(source: Source, environ: Mapping[str, str], faults: list[Fault]) -> "
     return Trace(settings, {name: value.reveal() for name, value in found.items() if value is not None})
 
 
-def _claims_read(rules: Rules, settings: Config) -> frozenset[str] | None:
+def _auto_mode(source: Source, catalogue: Catalogue, faults: list[Fault]) -> AutoMode | None:
+    settings = source.config.auto_mode
+    if settings is None:
+        return None
+    if settings.judge is not None:
+        check_judge(settings.judge, catalogue, faults)
+    return AutoMode(settings, faults)
+
+
+def _judge(settings: Config, environ: Mapping[str, str]) -> "Judge | None":
+    if settings.auto_mode is None or settings.auto_mode.judge is None:
+        return None
+    from extproc.gateway.judge import Judge
+
+    hidden = credential.headers(settings.authentication.locations)
+    return Judge(settings.auto_mode.judge, environ.get(GATEWAY_SOCKET), hidden)
+
+
+def _claims_read(settings: Config, rules: Rules, auto_mode: AutoMode | None) -> frozenset[str] | None:
     """Names of the claims that rules, records or metrics read. None: they may read any."""
-    named = rules.claims()
-    return None if named is None else named.union(_claims(settings))
+    of_rules = rules.claims()
+    of_calls = auto_mode.claims() if auto_mode is not None else frozenset[str]()
+    return None if of_rules is None or of_calls is None else of_rules.union(of_calls, _claims(settings))
 
 
 def _claims(settings: Config) -> list[str]:

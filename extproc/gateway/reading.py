@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from extproc.errors import Kind, Reason, Rejection
-from extproc.events import Action, AnswerBody, Record, ResponseBody, ResponseHeaders
+from extproc.events import Action, AnswerBody, Judged, Record, ResponseBody, ResponseHeaders
 from extproc.gateway import record
 from extproc.gateway.client_answer import Attempt, ClientAnswer, warnings_of
 from extproc.gateway.settings import Settings
@@ -104,7 +104,26 @@ class Reading:
         self.last_byte_at = now
         self.takes_body = True
         out = self.reply.feed(event.body) if event.body else b""
-        return out + self.reply.close() if event.end else out
+        out = out + self.reply.close() if event.end else out
+        verdicts = self.attempt.verdicts
+        if verdicts is None:
+            return out
+        out = verdicts.feed(out, end=event.end)
+        return out + verdicts.give_up() if self.outcome.failure is not None else out
+
+    @property
+    def awaits_verdicts(self) -> bool:
+        """The answer's end is held back until a judge has been asked."""
+        return self.attempt.verdicts is not None and bool(self.attempt.verdicts.open)
+
+    def settle(self, judged: Judged) -> bytes:
+        """Returns the answer's end with its verdicts."""
+        assert self.attempt.verdicts is not None
+        return self.attempt.verdicts.settle(judged.verdicts)
+
+    def give_up_verdicts(self) -> None:
+        if self.attempt.verdicts is not None:
+            self.attempt.verdicts.give_up()
 
     def provider_deadline(self) -> tuple[float, Rejection]:
         """When the provider's time is over, and what is said then; NEVER for an answer that is complete."""
@@ -125,6 +144,10 @@ class Reading:
         actions: list[Action] = []
         if out or over:
             fields = (extra or {}) | self.timing.progress(self.attempt, self.outcome, now, over=over)
+            if self.attempt.verdicts is not None:
+                fields |= self.attempt.verdicts.record
+                if self.awaits_verdicts:
+                    fields.pop(record.ENDED, None)
             actions.append(AnswerBody(out, over, fields))
         if out:
             self.quiet_since = now

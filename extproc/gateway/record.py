@@ -23,6 +23,8 @@ OPERATION = "gen_ai.operation.name"
 UPSTREAM_REQUEST = "upstream_request_id"
 FIRST = "gen_ai.server.time_to_first_token"
 PACE = "gen_ai.server.time_per_output_token"
+AUTO_MODE_OUTCOME = "auto_mode.outcome"
+AUTO_MODE_RULE = "auto_mode.rule"
 
 CALLER = "caller."
 """Before the name of a claim."""

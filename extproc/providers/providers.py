@@ -106,6 +106,7 @@ class Resolved(msgspec.Struct, frozen=True):
     """One name a client asked for, resolved."""
 
     name: str
+    """As the configuration has it; managed settings may have given the client another one."""
     upstream: str
     provider: Provider
     profile: Profile
@@ -163,6 +164,12 @@ class Rule(msgspec.Struct, frozen=True):
 
 
 MAX_MODEL_NAME = 256
+_CLAUDE = "claude"
+
+
+def published_name(name: str) -> str:
+    """A model's name in managed settings: Claude Code puts `claude-` before any other name, whoever set it."""
+    return name if name.startswith(_CLAUDE) else f"{_CLAUDE}-{name}"
 
 
 class Catalogue:
@@ -172,6 +179,9 @@ class Catalogue:
         self.rules = rules
         self._of_routes = of_routes
         self._settings = settings
+        published = {published_name(name): name for name in self.names()} if settings.managed_settings else {}
+        self._published = {name: model for name, model in published.items() if name not in self.names()}
+        """Names that managed settings give to models, and their own."""
         # A cache that refers to its owner would keep an old configuration, provider keys included, until the collector
         # looks.
         self._known = lru_cache(maxsize=1024)(partial(Catalogue._resolve, proxy(self)))
@@ -182,6 +192,7 @@ class Catalogue:
         return self._known(name, provider, dialect) if len(name) <= MAX_MODEL_NAME else None
 
     def _resolve(self, name: str, provider: str | None, dialect: Dialect | None) -> Resolved | None:
+        name = self._published.get(name, name)
         rule = next((rule for rule in self.rules if rule.matches(name)), self._of_routes.get(provider or ""))
         if rule is None:
             return None

@@ -23,7 +23,7 @@ def warnings(gateway: Gateway) -> list[str]:
     """One a line: file, line, key, and what is unwise about it."""
     source = gateway.source
     found = [*_misaddressed(gateway), *_exposed(gateway), *_without_keys(gateway), *_ambiguous(gateway)]
-    found += _of_sign_in(source)
+    found += [*_of_sign_in(source), *gateway.managed_settings.unknown, *_unlisted(gateway)]
     return [f"{source.place(where)}: {'.'.join(map(str, where))}: {text}" for where, text in found]
 
 
@@ -109,6 +109,18 @@ def _is_world_readable(path: Path) -> bool:
 def _without_keys(gateway: Gateway) -> Iterator[tuple[Where, str]]:
     for where in gateway.without_keys:
         yield where, "there is no key in it: every credential that it is for is refused"
+
+
+def _unlisted(gateway: Gateway) -> Iterator[tuple[Where, str]]:
+    """Patterns of models, where managed settings list the models that a caller may use."""
+    if not gateway.managed_settings.lists_models:
+        return
+    for rule in gateway.catalogue.rules:
+        if "*" in rule.settings.name and not rule.settings.aliases:
+            problem = (
+                "managed settings cannot list what `*` stands for: give the names that clients are to see as aliases"
+            )
+            yield ("models", rule.index, "name"), problem
 
 
 def _ambiguous(gateway: Gateway) -> Iterator[tuple[Where, str]]:

@@ -34,7 +34,7 @@ _WARMING = ("cluster_manager.warming_clusters", "listener_manager.total_listener
 _HEALTHY = f"cluster.{configuration.PROCESSOR}.membership_healthy"
 _ACTIVE = "http.gateway.downstream_rq_active"
 _LEFT_OUT = "access_log.process_ratelimit.denied"
-_LISTENING = {"listener_manager.total_listeners_active": "1"}
+_LISTENERS = "listener_manager.total_listeners_active"
 _COUNTS = ("total_listeners_active", _HEALTHY, _ACTIVE, _LEFT_OUT)
 
 
@@ -98,8 +98,9 @@ class Front:
             await self._reached({_HEALTHY: str(len(self._processors))}, KEYS_SECONDS if fetching else SECONDS)
 
     async def listening(self) -> None:
-        """Return when Envoy accepts connections. Raises NotTaken."""
-        await self._reached(_LISTENING, SECONDS)
+        """Return when Envoy accepts connections, on all of its listeners if we have begun it. Raises NotTaken."""
+        shown = self._shown.get("listeners.json", {"resources": [None]})
+        await self._reached({_LISTENERS: str(len(shown["resources"]))}, SECONDS)
 
     async def _reached(self, wanted: Stats, seconds: float) -> None:
         deadline = time.monotonic() + seconds

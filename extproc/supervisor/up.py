@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, TextIO
 from extproc.config import loading, processor_tls
 from extproc.config.loading import Invalid, Source
 from extproc.envoy import configuration
+from extproc.envoy.listener import OWN_SOCKET
+from extproc.gateway.gateway import GATEWAY_SOCKET
 from extproc.printable import show
 from extproc.providers import credentials
 from extproc.supervisor import lines
@@ -95,6 +97,7 @@ async def serve(options: Options, processor: str, envoy_folder: Path | None = No
         environ = dict(os.environ)
         source = loading.load(options.config)
         addresses = configuration.processor_addresses(processor, source.workers(options.workers))
+        environ |= own_socket(source, envoy_folder)
         front = Front(envoy_folder, addresses) if envoy_folder else None
         reloader = Reloader(options.config, environ, front, beside.reload_now, processors=addresses)
         if envoy_folder and front:
@@ -176,7 +179,7 @@ async def _start(options: Options, environ: dict[str, str], beside: "_Beside", g
     _check_port(source)  # after the file's mistakes, which are to be mended first
     with _writing("Envoy's files", folder):
         await front.begin(reloader.source)
-    environ |= beside.start(source, addresses, reloader.status, front)
+    environ |= beside.start(source, addresses, reloader.status, front) | own_socket(source, folder)
     workers = [reloader.crew.worker(options.config, address, 0, environ) for address in addresses]
     if topics.in_use(source.config):
         withheld = credentials.withheld_variables(source)
@@ -206,6 +209,16 @@ async def _start_demo(demo: Demo, environ: dict[str, str], groups: list[Group]) 
     groups.append([child])
     await child.start()
     environ[demo.url] = child.first_line.removeprefix("demo model: ")
+
+
+def own_socket(source: Source, envoy_folder: Path | None) -> dict[str, str]:
+    """For the workers' environment: where Envoy accepts the gateway's own calls. Raises CannotStart."""
+    if envoy_folder is not None:
+        return {GATEWAY_SOCKET: str((envoy_folder / OWN_SOCKET).absolute())}
+    auto_mode = source.config.auto_mode
+    if auto_mode is not None and auto_mode.judge is not None and auto_mode.judge.socket is None:
+        raise CannotStart("auto_mode.judge needs `socket`, since this gateway does not know the folder of its Envoy")
+    return {}
 
 
 async def _start_lab_login(environ: dict[str, str], groups: list[Group]) -> None:

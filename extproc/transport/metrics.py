@@ -6,6 +6,7 @@ buckets are OpenTelemetry's, as Prometheus spells them: https://opentelemetry.io
 
 import re
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -76,6 +77,12 @@ PER_TOKEN = Metric(
 WARNINGS = Metric(
     "translation_warnings", Counter, "What was not carried over, or only nearly.", ("action", "field"), claims=False
 )
+VERDICTS = Metric(
+    "extproc_auto_mode_verdicts", Counter,
+    "Answers whose calls of tools were judged for the client (`auto_mode`), by the strictest verdict, `allow`, "
+    "`unavailable` or `deny`, and by who gave it: `rule`, `judge`, `provider`, `otherwise`.",
+    ("outcome", "by"), claims=False,
+)  # fmt: skip
 LEFT_OUT = Metric(
     "extproc_log_left_out", Counter, "Refusals of callers without a credential that were counted and not logged.",
     claims=False,
@@ -105,13 +112,21 @@ DELETED = Metric(
     "extproc_deleted_key_files", Gauge, "Files of keys that are gone; their keys count for `max_stale` at most.",
     claims=False,
 )  # fmt: skip
+TELEMETRY = Metric(
+    "extproc_telemetry_requests", Counter,
+    "Telemetry of signed-in clients (`telemetry`), for each collector by what became of it. `result`: sent; "
+    "queue_full, failed (the collector is down) and refused (by the collector) are lost; unreadable and no_collector "
+    "are counted once.",
+    ("signal", "result"), claims=False,
+)  # fmt: skip
 READY = Metric("extproc_ready", Gauge, "1: calls are served, as `/readyz` says; 0: they are not.", claims=False)
 WITHOUT_KEYS = Metric(
     "extproc_keys_unavailable", Counter, "Calls refused because an issuer's keys could not be fetched.", claims=False
 )
 METRICS = (
-    REQUESTS, TOKENS, DURATION, FIRST, PER_TOKEN, WARNINGS, LEFT_OUT, LEFT_OUT_BY_ENVOY, IN_FLIGHT,
+    REQUESTS, TOKENS, DURATION, FIRST, PER_TOKEN, WARNINGS, VERDICTS, LEFT_OUT, LEFT_OUT_BY_ENVOY, IN_FLIGHT,
     IN_FORCE, SINCE, GENERATION, RELOADS, DELETED, READY, WITHOUT_KEYS,
+    TELEMETRY,
 )  # fmt: skip
 
 _TOKEN_FIELDS = {
@@ -162,6 +177,7 @@ class Metrics:
         self._first = _histogram(FIRST, own, registry)
         self._per_token = _histogram(PER_TOKEN, own, registry)
         self._warnings = Counter(WARNINGS.name, WARNINGS.meaning, WARNINGS.labels, registry=registry)
+        self._verdicts = Counter(VERDICTS.name, VERDICTS.meaning, VERDICTS.labels, registry=registry)
         self._left_out = Counter(LEFT_OUT.name, LEFT_OUT.meaning, registry=registry)
         self._without_keys = Counter(WITHOUT_KEYS.name, WITHOUT_KEYS.meaning, registry=registry)
         # A worker that is gone serves nothing: `live`.
@@ -189,6 +205,8 @@ class Metrics:
             self._used(seen, common, claims)
         if not reason and seen.get("gen_ai.request.stream"):
             self._paced(seen, (*common, *claims))
+        if outcome := seen.get(record.AUTO_MODE_OUTCOME):
+            self._judged(str(outcome), str(seen.get(record.AUTO_MODE_RULE)))
         for warning in str(seen.get("warnings", "")).split(","):
             if warning:
                 self._warned(warning)
@@ -219,11 +237,25 @@ class Metrics:
             if isinstance(seconds := seen.get(name), int | float):
                 histogram.labels(*labels).observe(seconds)
 
+    def _judged(self, outcome: str, by: str) -> None:
+        self._verdicts.labels(outcome, "rule" if by.startswith("auto_mode.rules.") else by).inc()
+
     def _warned(self, warning: str) -> None:
         """Positions are no label: `tools.3.input_schema` counts as `tools.input_schema`, and an id does not count."""
         action, _, path = warning.partition(":")
         field = self._fields.learn(_INDEX.sub("", path)) if action in _ACTIONS else ""
         self._warnings.labels(action, field).inc()
+
+
+def count_telemetry(signal: str, result: str) -> None:
+    """In the process that takes telemetry of clients."""
+    _telemetry_requests().labels(signal, result).inc()
+
+
+@cache
+def _telemetry_requests() -> Counter:
+    """One for the process: a changed configuration goes on counting."""
+    return Counter(TELEMETRY.name, TELEMETRY.meaning, TELEMETRY.labels)
 
 
 def _histogram(metric: Metric, claims: tuple[str, ...], registry: CollectorRegistry | None) -> Histogram:

@@ -81,7 +81,13 @@ class Stream:
         if self._gateway.decides(event):
             self._deciding = asyncio.create_task(self._decide(event, request))
             return
-        self._carry_out(self._handled(event), request)
+        actions = self._handled(event)
+        if self._exchange.verdicts is not None and self._exchange.verdicts.open:
+            # What `request` wants to have replied last waits for the verdicts, as all that Envoy sends meanwhile.
+            self._carry_out(actions, None)
+            self._deciding = asyncio.create_task(self._judge(request))
+            return
+        self._carry_out(actions, request)
 
     def _handled(self, event: Event) -> list[Action]:
         try:
@@ -94,6 +100,19 @@ class Stream:
         try:
             try:
                 actions = await self._gateway.handle(self._exchange, event, self._now())
+            except Exception as error:  # noqa: BLE001 - as in `_handled`
+                actions = self._failed(error)
+            self._carry_out(actions, request)
+        except Exception as error:  # noqa: BLE001 - as in `_go_on`
+            self._abort(error)
+        self._deciding = None
+        self._go_on()
+
+    async def _judge(self, request: pb.ProcessingRequest) -> None:
+        """The end of an answer waits for a verdict on its calls of tools."""
+        try:
+            try:
+                actions = self._handled(await self._gateway.judge(self._exchange))
             except Exception as error:  # noqa: BLE001 - as in `_handled`
                 actions = self._failed(error)
             self._carry_out(actions, request)

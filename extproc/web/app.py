@@ -12,7 +12,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from extproc.store.interface import StoreDown
-from extproc.web import sign_in, topics
+from extproc.web import managed_settings, sign_in, topics
 from extproc.web.callers import Refused
 from extproc.web.context import Context
 
@@ -30,8 +30,20 @@ _HEADERS = {
 }
 
 Routes = Callable[[Context], list[Route]]
+
+
+def _telemetry(context: Context) -> list[Route]:
+    from extproc.web import telemetry  # it needs an extra
+
+    return telemetry.routes(context)
+
+
 # A topic's routes have exactly the paths of its row in `topics`.
-ROUTES: Mapping[str, Routes] = {"sign_in": sign_in.routes}
+ROUTES: Mapping[str, Routes] = {
+    "sign_in": sign_in.routes,
+    "managed_settings": managed_settings.routes,
+    "telemetry": _telemetry,
+}
 
 
 def application(context: Context) -> ASGIApp:

@@ -5,8 +5,8 @@ from starlette.responses import Response
 
 from extproc.errors import Kind, Reason, Rejection
 from extproc.events import Headers
-from extproc.policy.facts import Caller, Located
-from extproc.policy.facts import Request as Facts
+from extproc.policy import facts
+from extproc.policy.facts import Caller
 from extproc.web.context import Context
 from extproc.web.topics import ADDRESS_HEADER
 from extproc.wire import rejections
@@ -33,14 +33,13 @@ class Refused(Exception):
 
 async def caller_of(request: Request, context: Context) -> Caller:
     """Raises Refused, also where the configuration lets anonymous calls through to models."""
-    now = context.clock()
-    call = Located(request=Facts(started=now, headers=Headers(request.headers.items())))
-    found = await context.authenticate(call, now)
-    if isinstance(found, Rejection):
-        raise Refused(found)
-    if found.caller.kind == "anonymous":
+    seen = facts.Request(started=context.clock(), headers=Headers(request.headers.items()))
+    identified = await context.authenticate(facts.Located(request=seen), seen.started)
+    if isinstance(identified, Rejection):
+        raise Refused(identified)
+    if identified.caller.kind == "anonymous":
         raise Refused(_MISSING)
-    return found.caller
+    return identified.caller
 
 
 def address_of(request: Request) -> str:

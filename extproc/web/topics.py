@@ -40,10 +40,17 @@ TOPICS: tuple[Topic, ...] = (
             "/device/deny",
         ),
     ),
+    Topic("managed_settings", lambda config: bool(config.managed_settings), ("/managed/settings",), max_body_bytes=0),
+    Topic(
+        "telemetry",
+        lambda config: config.telemetry is not None,
+        ("/v1/metrics", "/v1/logs", "/v1/traces"),
+        max_body_bytes=4 * 1024 * 1024,
+    ),
 )
 
 
-OFF: dict[str, object] = {"sign_in": None, "managed_settings": []}
+OFF: dict[str, object] = {"sign_in": None, "managed_settings": [], "telemetry": None}
 """What a configuration without any topic has."""
 
 

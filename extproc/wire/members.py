@@ -32,7 +32,7 @@ OF_MESSAGES = _EXTENSIONS | _names(
     """
     model max_tokens messages system stream temperature top_p stop_sequences metadata tools tool_choice
     output_config output_format service_tier cache_control container context_management compaction diagnostics
-    inference_geo speed thread
+    inference_geo safeguards speed thread
     """
 )
 OF_CHAT = _EXTENSIONS | _names(

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from tests.certificates import certificate
+from tests.e2e import judging
 from tests.e2e.claude_code import VERSIONS, install
 from tests.e2e.claude_runs import GATEWAY, Claude
 from tests.e2e.providers import ANTHROPIC_KEY, Providers, Special, demo_claude, example
@@ -73,6 +74,20 @@ def one_claude(tmp_path_factory: pytest.TempPathFactory, providers: Providers) -
 @pytest.fixture(scope="session")
 def special(tmp_path_factory: pytest.TempPathFactory, providers: Providers) -> Iterator[Special]:
     with started(tmp_path_factory.mktemp("special"), providers) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def judge() -> Iterator[RawProvider]:
+    """The model that is asked about calls of tools."""
+    with RawProvider().serving() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def judged(tmp_path_factory: pytest.TempPathFactory, model: Model, judge: RawProvider) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("auto-mode")
+    with up(folder, environ={"MODEL_URL": model.url, "JUDGE_URL": judge.url}, config=judging.CONFIG) as running:
         yield running
 
 

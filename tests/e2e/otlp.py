@@ -1,8 +1,8 @@
-"""A collector on loopback: takes what OTLP exporters send and keeps the spans."""
+"""A collector on loopback: takes what OTLP exporters send, and keeps the spans and the requests as they came."""
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -20,6 +20,9 @@ class Collector:
         self.headers: list[dict[str, str]] = []
         self.raw = b""
         self.services: set[str] = set()
+        self.requests: list[tuple[str, bytes]] = []
+        """Paths and bodies."""
+        self.status = 200
         self._spans: list[Span] = []
         self._arrived = threading.Condition()
 
@@ -31,6 +34,17 @@ class Collector:
             for resource in request.resource_spans:
                 self.services.add(str(attributes(resource.resource)["service.name"]))
                 self._spans += [span for scope in resource.scope_spans for span in scope.spans]
+            self._arrived.notify_all()
+
+    def arrived(self, fits: Callable[[tuple[str, bytes]], bool]) -> tuple[str, bytes]:
+        """The first request that fits, when it is there."""
+        with self._arrived:
+            assert self._arrived.wait_for(lambda: any(map(fits, self.requests)), SECONDS), self.requests
+            return next(filter(fits, self.requests))
+
+    def keep(self, path: str, body: bytes) -> None:
+        with self._arrived:
+            self.requests.append((path, body))
             self._arrived.notify_all()
 
     def spans(self, count: int) -> list[Span]:
@@ -47,9 +61,11 @@ def collector() -> Iterator[Collector]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
-            assert self.path == "/v1/traces"
-            found.take(dict(self.headers), body)
-            self.send_response(200)
+            assert self.path in ("/v1/traces", "/v1/metrics", "/v1/logs")
+            if self.path == "/v1/traces":
+                found.take(dict(self.headers), body)
+            found.keep(self.path, body)
+            self.send_response(found.status)
             self.send_header("content-type", "application/x-protobuf")
             self.send_header("content-length", "0")
             self.end_headers()

@@ -334,3 +334,18 @@ def test_one_static_file(made: Source) -> None:
     assert [one["name"] for one in found["static_resources"]["listeners"]] == ["gateway"]
     assert len(found["static_resources"]["clusters"]) == 5
     assert "dynamic_resources" not in found
+
+
+JUDGE = "auto_mode: {{judge: {{model: any{}}}}}\n"
+
+
+@pytest.mark.parametrize(("more", "path"), [("", "gateway.sock"), (", socket: /run/own.sock", "/run/own.sock")])
+def test_the_gateways_own_calls_go_through_the_same_filters(tmp_path: Path, more: str, path: str) -> None:
+    made = source(tmp_path, TEXT + JUDGE.format(more))
+    [callers, own] = configuration.live(made, UDS)["listeners.json"]["resources"]
+    assert own["address"] == {"pipe": {"path": path, "mode": 0o600}}
+    assert own["filter_chains"][0]["filters"] == callers["filter_chains"][0]["filters"]
+
+
+def test_without_a_judge_there_is_one_listener(made: Source) -> None:
+    assert len(configuration.live(made, UDS)["listeners.json"]["resources"]) == 1

@@ -29,6 +29,7 @@ CONFIGURATIONS = {
     "compose": (ROOT / "deploy/compose/gateway.yaml").read_text(),
     "kubernetes": only("sidecar.yaml", "ConfigMap")["data"]["gateway.yaml"],
     "tls": SMALL + "listen: {address: '::', port: 8443, tls: {certificate: server.pem, key: server.pem}}\n",
+    "a judge": SMALL + "auto_mode: {judge: {model: any}}\n",
     "client certificates": SMALL.replace("authentication: {", "authentication: {certificates: {}, ")
     + "listen: {tls: {certificate: server.pem, key: server.pem, client_ca: ca.pem}}\n",
     "sign-in": SMALL

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from extproc.events import Event, RequestBody, RequestHeaders, ResponseBody, ResponseHeaders, Silence
+from extproc.events import Event, Judged, RequestBody, RequestHeaders, ResponseBody, ResponseHeaders, Silence
 from extproc.gateway.client_answer import ClientAnswer
 from extproc.gateway.exchange import NEXT, OutOfOrder, Phase
 from extproc.gateway.gateway import Gateway
@@ -43,6 +43,7 @@ EVENTS: dict[type[Event], Event] = {
     ResponseHeaders: response_headers(),
     ResponseBody: response_body(b"{"),
     Silence: SILENCE,
+    Judged: Judged({}),
 }
 ALLOWED = {
     (Phase.NEW, RequestHeaders): Phase.ADMITTED,
@@ -52,6 +53,7 @@ ALLOWED = {
     (Phase.SENT, ResponseHeaders): Phase.ANSWERING,
     (Phase.ANSWERING, ResponseBody): Phase.ANSWERING,
     (Phase.ANSWERING, Silence): Phase.ANSWERING,
+    (Phase.ANSWERING, Judged): Phase.ANSWERING,
     (Phase.PASSED, ResponseHeaders): Phase.DONE,
     (Phase.PASSED_ERROR, ResponseBody): Phase.DONE,
 }

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from extproc import pb
+from extproc.events import Judged
 from extproc.transport.calls import Status
 from extproc.transport.gateways import Gateways
 from extproc.transport.observe import Observer
 from extproc.transport.service import MAX_WAITING, Stream
+from extproc.wire.safeguards import Outcome, Verdict
 from tests.gateway.test_answer import CHUNK, DONE, FINISH
 from tests.issuing import claims, token
 from tests.settings import GATEWAY, KEY
@@ -65,8 +67,9 @@ def request_headers() -> pb.ProcessingRequest:
     return pb.ProcessingRequest(request_headers=headers(fields | {"authorization": f"Bearer {token(known)}"}))
 
 
-def request_body() -> pb.ProcessingRequest:
-    asked = {"model": "claude-x", "max_tokens": 9, "stream": True, "messages": [{"role": "user", "content": "hi"}]}
+def request_body(**members: object) -> pb.ProcessingRequest:
+    turns = [{"role": "user", "content": "hi"}]
+    asked = {"model": "claude-x", "max_tokens": 9, "stream": True, "messages": turns, **members}
     return pb.ProcessingRequest(request_body=pb.HttpBody(body=json.dumps(asked).encode(), end_of_stream=True))
 
 
@@ -78,10 +81,12 @@ def body_of(response: pb.ProcessingResponse) -> bytes:
     return response.response_body.response.body_mutation.streamed_response.body
 
 
-def play(folder: Path, scene: Callable[[Scene], Awaitable[None]], monkeypatch: pytest.MonkeyPatch) -> None:
+def play(
+    folder: Path, scene: Callable[[Scene], Awaitable[None]], monkeypatch: pytest.MonkeyPatch, config: str = QUICK
+) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     path = folder / "gateway.yaml"
-    path.write_text(QUICK)
+    path.write_text(config)
 
     async def run() -> None:
         async with asyncio.timeout(SECONDS):
@@ -90,11 +95,11 @@ def play(folder: Path, scene: Callable[[Scene], Awaitable[None]], monkeypatch: p
     asyncio.run(run())
 
 
-async def streaming(scene: Scene) -> None:
+async def streaming(scene: Scene, **members: object) -> None:
     """To the first piece of an answer."""
     scene.send(request_headers())
     assert (await scene.reply()).WhichOneof("response") == "request_headers"
-    scene.send(request_body())
+    scene.send(request_body(**members))
     assert (await scene.reply()).WhichOneof("response") == "request_body"
     scene.send(pb.ProcessingRequest(response_headers=headers({":status": "200", "content-type": "text/event-stream"})))
     scene.send(response_body(CHUNK))
@@ -148,3 +153,72 @@ def test_a_stream_that_fails_at_its_end_gives_back_what_it_took(
         assert scene.gateways.acquire().streams == 1, "the next one is alone"
 
     play(tmp_path, scene, monkeypatch)
+
+
+CALLS = (
+    b'data: {"id":"c","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"a","type":"function","function":'
+)
+CALLS += b'{"name":"Bash","arguments":"{}"}}]}}]}\n\n'
+JUDGED = f"{QUICK}\nauto_mode: {{judge: {{model: claude-judge}}}}\n"
+
+
+@pytest.mark.parametrize("bug", [False, True])
+def test_what_envoy_sends_while_the_judge_is_asked_waits_for_the_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bug: bool
+) -> None:
+    """The reply to trailers ends the body, so it must come last."""
+
+    async def scene(scene: Scene) -> None:
+        asked, answer = asyncio.Event(), asyncio.Event()
+
+        async def judge(_: object) -> Judged:
+            asked.set()
+            await answer.wait()
+            if bug:
+                raise ValueError
+            return Judged({"a": Verdict(Outcome.ALLOW)})
+
+        monkeypatch.setattr(scene.gateways.current(), "judge", judge)
+        await streaming(
+            scene, safeguards=[{"type": "dangerous_tool_use"}], tools=[{"name": "Bash", "input_schema": {}}]
+        )
+        scene.send(response_body(CALLS + FINISH.replace(b"stop", b"tool_calls") + DONE))
+        scene.send(pb.ProcessingRequest(response_trailers=pb.HttpTrailers()))
+        await asked.wait()
+        assert b"tool_use" in body_of(await scene.reply())
+        assert b"event: ping" in body_of(await scene.reply())
+        scene.stream.finished()
+        answer.set()
+        while b"event: ping" in (end := body_of(await scene.reply())):
+            pass
+        assert (b"event: error" if bug else b"not_flagged") in end
+        while (last := await scene.reply()).WhichOneof("response") == "response_body":
+            pass
+        assert last.WhichOneof("response") == "response_trailers" and scene.call.status is Status.OK
+        scene.stream.closed()
+
+    play(tmp_path, scene, monkeypatch, JUDGED)
+
+
+def test_a_client_that_leaves_ends_the_question(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(scene: Scene) -> None:
+        over = asyncio.Event()
+
+        async def judge(_: object) -> Judged:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                over.set()
+            return Judged({})
+
+        monkeypatch.setattr(scene.gateways.current(), "judge", judge)
+        await streaming(
+            scene, safeguards=[{"type": "dangerous_tool_use"}], tools=[{"name": "Bash", "input_schema": {}}]
+        )
+        scene.send(response_body(CALLS + FINISH.replace(b"stop", b"tool_calls") + DONE))
+        await scene.reply()
+        await asyncio.sleep(0)
+        scene.stream.closed()
+        await over.wait()
+
+    play(tmp_path, scene, monkeypatch, JUDGED)

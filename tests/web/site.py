@@ -123,7 +123,7 @@ class Site:
         self.idp = Idp()
         self.idp.now = self.now
         self.store = store or EmbeddedStore(folder / "state", self.now)
-        text = f"{GATEWAY}\nsign_in: {json.dumps(SIGN_IN | (settings or {}))}\n"
+        text = f"{GATEWAY}\nsign_in: {json.dumps(SIGN_IN | (settings or {}))}\ntelemetry: {{}}\n"
         self.gateway = gateway(folder, text)
         self._loop = asyncio.new_event_loop()
         self._app: ASGIApp = self.application()

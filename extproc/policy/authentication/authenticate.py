@@ -34,9 +34,8 @@ class Authenticate:
         self._mode = settings.mode
         self._locations = settings.locations
         self._max_bytes = settings.max_token_bytes
-        if settings.mode == "strict" and not (
-            settings.jwt or settings.api_keys or settings.certificates or source.config.sign_in
-        ):
+        known = settings.jwt or settings.api_keys or settings.certificates or source.config.sign_in
+        if settings.mode == "strict" and not known:
             problem = "strict mode needs at least one issuer, or api_keys, or certificates, or sign_in"
             faults.append(Fault(("authentication", "jwt"), problem))
         faults += credentials.faults(settings.locations)

@@ -24,6 +24,8 @@ class Trusted(msgspec.Struct, frozen=True):
 
 
 class Proof(msgspec.Struct, frozen=True):
+    """What a token says, and who vouches for it."""
+
     claims: dict[str, Any]
     """All of them."""
     key: Key

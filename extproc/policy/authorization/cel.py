@@ -1,34 +1,16 @@
 """CEL rules (https://cel.dev): compiled and type-checked once, against the variables of `variables`."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from cel_expr_python import cel
 
 from extproc.config import hints
 from extproc.config.loading import Fault, Where
-from extproc.policy.authorization.variables import EVERYTHING, VARIABLES, Part, Values
+from extproc.policy.authorization.variables import VARIABLES, Part, Values, Variable
 
 Activation = cel.Activation
-
-# CEL lets the name of a variable hold dots. So each member has a type of its own, and an unknown one is a fault.
-_TYPES = {variable.name: (variable.part, cel.Type(variable.type)) for variable in VARIABLES}
-
-
-def _environment(parts: frozenset[Part]) -> cel.Env:
-    return cel.NewEnv(variables={name: kind for name, (part, kind) in _TYPES.items() if part in parts})
-
-
-_WHOLE = _environment(EVERYTHING)
-_WITHOUT = {part: _environment(EVERYTHING - {part}) for part in Part}
-
-# Of a variable that is no map CEL would take `has(llm.stream)` for `llm.stream`.
-_HAS = re.compile(rf"\bhas\s*\(\s*({'|'.join(re.escape(name) for name in _TYPES if '.' in name)})\s*\)")
-
-
-def activation(values: Values) -> Activation:
-    """For any number of rules; values are read when a rule asks for them."""
-    return _WHOLE.Activation(values)
 
 
 class Rule:
@@ -62,18 +44,44 @@ class Rule:
         return str(value.value()) if kind == cel.Type.ERROR else f"gives {kind.name()}, expected bool"
 
 
-def compile_rule(text: str, where: Where) -> Rule | Fault:
-    if asked := _HAS.search(text):
-        return Fault(where, f"has() is for claims and headers, and {asked[1]} is neither")
-    program = _compile(_WHOLE, text)
-    if isinstance(program, str):
-        return Fault(where, f"not a valid CEL expression: {program}{hints.for_cel(text, program, _TYPES)}")
-    result = program.return_type()
-    if result not in (cel.Type.BOOL, cel.Type.DYN):
-        return Fault(where, f"the expression gives {result.name()}, expected bool")
-    # What it does not read, it can do without.
-    reads = frozenset(part for part, rest in _WITHOUT.items() if isinstance(_compile(rest, text), str))
-    return Rule(text, where, program, reads)
+class Language:
+    """CEL with the variables that the rules of one section of `gateway.yaml` may name."""
+
+    def __init__(self, variables: Sequence[Variable]) -> None:
+        # CEL lets a variable's name hold dots. So each member has a type of its own, and an unknown one is a fault.
+        self._types = {variable.name: (variable.part, cel.Type(variable.type)) for variable in variables}
+        self._whole = self._environment()
+        parts = {variable.part for variable in variables}
+        self._without = {part: self._environment(without=part) for part in parts}
+        # Of a variable that is no map CEL would take `has(llm.stream)` for `llm.stream`.
+        dotted = "|".join(re.escape(name) for name in self._types if "." in name)
+        self._has = re.compile(rf"\bhas\s*\(\s*({dotted})\s*\)")
+
+    def activation(self, values: Values) -> Activation:
+        """For any number of rules; values are read when a rule asks for them."""
+        return self._whole.Activation(values)
+
+    def compile(self, text: str, where: Where) -> Rule | Fault:
+        """The rule, or what is wrong with its text. `where`: its place in `gateway.yaml`."""
+        if asked := self._has.search(text):
+            return Fault(where, f"has() is for a member of a map, such as jwt.team; {asked[1]} is none")
+        program = _compile(self._whole, text)
+        if isinstance(program, str):
+            return Fault(where, f"not a valid CEL expression: {program}{hints.for_cel(text, program, self._types)}")
+        result = program.return_type()
+        if result not in (cel.Type.BOOL, cel.Type.DYN):
+            return Fault(where, f"the expression gives {result.name()}, expected bool")
+        # What it does not read, it can do without.
+        reads = frozenset(part for part, rest in self._without.items() if isinstance(_compile(rest, text), str))
+        return Rule(text, where, program, reads)
+
+    def _environment(self, without: Part | None = None) -> cel.Env:
+        return cel.NewEnv(variables={name: kind for name, (part, kind) in self._types.items() if part is not without})
+
+
+_AUTHORIZATION = Language(VARIABLES)
+activation = _AUTHORIZATION.activation
+compile_rule = _AUTHORIZATION.compile
 
 
 def _compile(environment: cel.Env, text: str) -> cel.Expression | str:

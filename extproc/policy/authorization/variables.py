@@ -24,11 +24,13 @@ class Part(StrEnum):
     PROVIDER = "provider"
     MODEL = "model"
     LLM = "llm"
+    ANSWER = "answer"
 
 
 AT_HEADERS = frozenset({Part.CALLER, Part.REQUEST, Part.SOURCE})
-BUT_FOR_THE_BODY = frozenset(Part) - {Part.LLM}
-EVERYTHING = frozenset(Part)
+EVERYTHING = frozenset(Part) - {Part.ANSWER}
+"""All that is known when a call is admitted."""
+BUT_FOR_THE_BODY = EVERYTHING - {Part.LLM}
 
 
 class Variable(NamedTuple):
@@ -104,6 +106,8 @@ def values(part: Part, subject: Subject, hidden: frozenset[str] = frozenset()) -
             return {"model": model.name, "upstream_model": model.upstream} if model else {}
         case Part.LLM:
             return _llm(call, model, body) if model and body else {}
+        case Part.ANSWER:
+            return {}
 
 
 def _caller(caller: Caller) -> Values:

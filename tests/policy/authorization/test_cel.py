@@ -11,7 +11,7 @@ from extproc.config.loading import Fault
 from extproc.policy.authorization.cel import Rule, activation, compile_rule
 from extproc.policy.authorization.variables import Part
 
-CALLER, REQUEST, SOURCE, PROVIDER, MODEL, LLM = Part
+CALLER, REQUEST, SOURCE, PROVIDER, MODEL, LLM, _ = Part
 
 VALUES: dict[str, Any] = {
     "jwt": {
@@ -173,8 +173,11 @@ def test_knows_what_it_reads(text: str, reads: set[Part]) -> None:
         ("caller.team == ''", "undeclared reference to 'caller.team'"),
         ("source.port == 1", "undeclared reference to 'source.port'"),
         ("has(llm.temperature)", "undeclared reference to 'llm.temperature'"),
-        ("has(llm.stream)", "has() is for claims and headers, and llm.stream is neither"),
-        ("has( request.headers ) || true", "has() is for claims and headers, and request.headers is neither"),
+        ("has(llm.stream)", "has() is for a member of a map, such as jwt.team; llm.stream is none"),
+        (
+            "has( request.headers ) || true",
+            "has() is for a member of a map, such as jwt.team; request.headers is none",
+        ),
         ("jwt.org.matches(1)", "no matching overload"),
         ("now() > request.time", "undeclared reference to 'now'"),
         ("'acme'", "gives STRING, expected bool"),

@@ -19,7 +19,10 @@ def _public_url(url: str) -> str:
         raise ValueError("expected a URL without a query, such as https://llm.corp.example")
     if parts.path not in ("", "/"):
         raise ValueError("expected a URL without a path: the gateway's pages have fixed paths below its host")
-    return url.rstrip("/")
+    # As browsers write it into `Origin`, which is compared: https://www.rfc-editor.org/rfc/rfc6454#section-6.1
+    host = (parts.hostname or "").lower()
+    port = f":{parts.port}" if parts.port not in (None, {"https": 443, "http": 80}[parts.scheme]) else ""
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}"
 
 
 def _issuer(url: str) -> str:

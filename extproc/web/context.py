@@ -25,7 +25,10 @@ class Clients:
         if roots not in self._clients:
             verify = httpx.create_ssl_context() if roots is None else trusting(roots)
             self._clients[roots] = httpx.AsyncClient(
-                verify=verify, timeout=HTTP_SECONDS, headers={"user-agent": "llm-extproc"}
+                verify=verify,
+                timeout=HTTP_SECONDS,
+                headers={"user-agent": "llm-extproc"},
+                mounts={"http://": None},  # the environment's proxies are for HTTPS; plain HTTP stays on our networks
             )
         return self._clients[roots]
 

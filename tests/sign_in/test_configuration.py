@@ -106,6 +106,21 @@ def test_our_own_issuer_needs_no_row(tmp_path: Path) -> None:
     assert faults(tmp_path, f"authentication: {{}}\n{PROVIDERS}\n{MODELS}\nsign_in: {json.dumps(GOOD)}\n") == []
 
 
+@pytest.mark.parametrize(
+    ("written", "origin"),
+    [
+        ("https://LLM.Corp.Example/", "https://llm.corp.example"),
+        ("https://llm.corp.example:443", "https://llm.corp.example"),
+        ("HTTPS://llm.corp.example:8443", "https://llm.corp.example:8443"),
+        ("http://localhost:80", "http://localhost"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+    ],
+)
+def test_our_url_is_kept_as_browsers_write_it(tmp_path: Path, written: str, origin: str) -> None:
+    made = gateway(tmp_path, sign_in(public_url=written)).sign_in
+    assert made is not None and made.settings.public_url == origin
+
+
 def test_a_whole_section(tmp_path: Path) -> None:
     private = ec.generate_private_key(ec.SECP256R1())
     pem = private.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())

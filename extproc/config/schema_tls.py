@@ -17,14 +17,14 @@ class Tls(BaseModel):
 
 
 class ListenTls(Tls):
-    """What the listener presents, and whose certificates it asks its clients for."""
+    """The listener's own certificate, and the authorities of its clients' certificates."""
 
     client_ca: Path | None = None
     """The authorities that issue clients' certificates; absent: none is asked for."""
     client_certificate: Literal["required", "optional"] = "required"
     """`optional`: a client without one may connect; one of another authority may not."""
     connection_seconds: float = Field(3600, ge=1, le=86400)
-    """So long a certificate counts on a connection, which is then drained: those of workloads often last an hour."""
+    """Seconds after which a connection is drained: its certificate is not verified again while it lasts."""
 
     @model_validator(mode="after")
     def _with_authority(self) -> "ListenTls":

@@ -1,4 +1,4 @@
-"""Metrics and spans of calls, and the sampling of refusals for the log. What is off is not imported and costs nothing."""
+"""Metrics and spans of calls, and the sampling of refusals for the log. What is off is not imported."""
 
 import asyncio
 import logging

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from extproc.demo import idp
+from extproc.wire.dialects import LIST_PATH
 
 ANSWER_SECONDS = 5.0
 STATUS_SECONDS = 30.0
@@ -35,7 +36,7 @@ def window_of(model: str, base_url: str, keys_folder: Path) -> int | None:
     """The `context_window` that the gateway has for a model, or None where it says none."""
     headers = {"authorization": f"Bearer {idp.mint(keys_folder)}", "anthropic-version": "2023-06-01"}
     # The scheme is the user's own: --url says where the gateway is.
-    request = urllib.request.Request(f"{base_url}/v1/models/{quote(model, safe='')}", headers=headers)  # noqa: S310
+    request = urllib.request.Request(f"{base_url}{LIST_PATH}/{quote(model, safe='')}", headers=headers)  # noqa: S310
     try:
         with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:  # noqa: S310
             found = json.loads(answer.read())

@@ -16,9 +16,10 @@ from extproc.errors import Rejection
 from extproc.printable import printable_json, show
 from extproc.providers import providers
 from extproc.providers.providers import Resolved
+from extproc.translate.job import dialect_for
 from extproc.translate.pair import Outcome, Pair, Target, Translated
-from extproc.translate.table import pair_for
-from extproc.wire import Dialect, untrusted
+from extproc.translate.table import PAIRS
+from extproc.wire import Dialect, dialects, untrusted
 from extproc.wire.rejections import rejection_body
 
 NONCE = "0" * 24
@@ -26,10 +27,6 @@ NONCE = "0" * 24
 
 class Unusable(Exception):
     """`str()` says what is missing."""
-
-
-_ASKED: dict[str, Any] = {"model": "", "max_tokens": 1024, "messages": [{"role": "user", "content": "?"}]}
-_LEAST: dict[Dialect, dict[str, Any]] = {"responses": {"model": "", "input": "?"}}
 
 
 @dataclass(frozen=True)
@@ -48,13 +45,15 @@ def run(options: Options, data: bytes) -> int:
     Returns 1 for a rejection. Raises Unusable, loading.Invalid."""
     body = _body(options, data)
     resolved = _resolve(options.config, str(body.get("model", "")))
-    pair = pair_for(options.dialect, resolved.dialects)
     raw = data if options.what == "request" and options.model is None else msgspec.json.encode(body)
     settings = resolved.configured(options.dialect, body)
     target = Target(
         profile=resolved.profile, model=resolved.upstream, nonce=NONCE, now=time.time(), raw=raw, settings=settings
     )
-    asked = pair.request({**body, **settings}, target)
+    body |= settings
+    spoken = dialect_for(options.dialect, resolved.dialects, resolved.profile, body)
+    pair = PAIRS[options.dialect, spoken]
+    asked = pair.request(body, target)
     if isinstance(asked, Rejection):
         return _refused(options.dialect, asked)
     if options.what == "request":
@@ -87,7 +86,7 @@ def _body(options: Options, data: bytes) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise Unusable("the request is not a JSON object")
     if options.what != "request":
-        body = {**_LEAST.get(options.dialect, _ASKED), **body, "stream": options.what == "stream"}
+        body = {"model": "", **dialects.row(options.dialect).example, **body, "stream": options.what == "stream"}
     return body if options.model is None else {**body, "model": options.model}
 
 

@@ -23,7 +23,6 @@ from extproc.events import Action, AwaitBody, Headers, RequestBody, RequestHeade
 from extproc.gateway.gateway import Gateway
 from extproc.policy.authentication import tokens
 from extproc.policy.authentication.credential import placed
-from extproc.policy.authorization.asked import READINGS
 from extproc.policy.authorization.rules import RuleSet, Seen
 from extproc.policy.authorization.variables import AT_HEADERS, Part, Subject
 from extproc.policy.facts import Caller, Identified, LightBody, Located
@@ -32,7 +31,7 @@ from extproc.printable import printable, show
 from extproc.providers import model_paths
 from extproc.providers.providers import Resolved
 from extproc.supervisor.lines import IN_PLAINTEXT
-from extproc.wire import Dialect, untrusted
+from extproc.wire import Dialect, dialects, untrusted
 from extproc.wire.paths import routed
 
 VARIABLE = "EXTPROC_TOKEN"
@@ -158,13 +157,12 @@ async def _call(gateway: Gateway, remote: RemoteKeys, asked: Asked) -> tuple[Loc
 
 
 def _where(path: str | None) -> tuple[str, str]:
-    method, _, rest = (path or "/v1/messages").rpartition(" ")
-    return method.upper() or ("GET" if "/v1/models" in rest else "POST"), rest
+    method, _, rest = (path or dialects.row(dialects.DEFAULT).path).rpartition(" ")
+    return method.upper() or ("GET" if dialects.LIST_PATH in rest else "POST"), rest
 
 
 def _body(asked: Asked, dialect: Dialect) -> bytes:
-    reading = READINGS[dialect]
-    least = {reading.limits[0]: 1024, reading.turns: [{"role": "user", "content": "?"}]}
+    least = dialects.row(dialect).example
     text = "" if asked.body is None else _read(asked.body)
     try:
         body = least if asked.body is None else untrusted.decode(text)
@@ -221,7 +219,8 @@ def _verdict(action: Action) -> int:
     if not isinstance(action, Respond) or action.status < 400:
         show("allowed" + _listed(action))
         return 0
-    message = json.loads(action.body)["error"]["message"]
+    error = json.loads(action.body).get("error")
+    message = error["message"] if isinstance(error, dict) and "message" in error else action.body.decode()
     why = f"({action.record['reason']}, {action.record['error']})"
     show(printable(f"refused  {action.status}: {message}   {why}"))
     return 1

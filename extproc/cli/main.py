@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from extproc.config import init
+from extproc.gateway import plugins
 from extproc.printable import log_to_stderr, show
+from extproc.wire import dialects
 
 Run = Callable[[argparse.Namespace], int]
 
@@ -34,6 +36,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
+    try:
+        plugins.load()
+    except plugins.Unusable as error:
+        show(error, sys.stderr)
+        return 1
     ours = _before_claudes(words)
     options = _parser().parse_args(words[:ours])
     options.rest = words[ours:]
@@ -124,7 +131,7 @@ def _add_what_explains(command: Command, config: Callable[[Any], object]) -> Non
     what = _argument("what", choices=("request", "answer", "stream"), help="what is read from standard input")
     model = _argument("--model", help="instead of the request's")
     client = _argument(
-        "--client", choices=("messages", "chat", "responses"), default="messages", help="default: messages"
+        "--client", choices=dialects.names(), default=dialects.DEFAULT, help=f"default: {dialects.DEFAULT}"
     )
     request = _argument("--request", type=Path, help="the client's request that an answer belongs to")
     text = "Show what would be sent, or what a client would get, without any network."
@@ -163,7 +170,9 @@ def _decision() -> tuple[Callable[[argparse.ArgumentParser], object], ...]:
     return (
         _argument("--token", metavar="T", help="@FILE, - for standard input, or a token; default: $EXTPROC_TOKEN"),
         _argument("--model", metavar="NAME", help="the model that is asked for"),
-        _argument("--path", metavar="P", help="where, also 'GET /v1/files'; default: /v1/messages"),
+        _argument(
+            "--path", metavar="P", help=f"where, also 'GET /v1/files'; default: {dialects.row(dialects.DEFAULT).path}"
+        ),
         _argument("--body", type=Path, metavar="FILE", help="what is sent; default: the least there is"),
         _argument("--source", metavar="ADDRESS", help="where the call comes from"),
         _argument("--header", metavar="NAME:VALUE", action="append", default=[], help="more headers; also host:NAME"),

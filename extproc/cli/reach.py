@@ -13,7 +13,7 @@ from extproc.envoy.configuration import system_roots
 from extproc.gateway.gateway import Gateway
 from extproc.printable import show
 from extproc.providers.providers import Provider
-from extproc.wire import Dialect
+from extproc.wire import dialects
 
 SECONDS = 10.0
 SHOWN = 5
@@ -43,10 +43,13 @@ async def _run(gateway: Gateway) -> int:
 
 async def _models(source: Source, provider: Provider, settings: schema.Provider) -> list[str] | str:
     """Their ids, or what went wrong, in words without the key."""
-    dialect: Dialect = "messages" if set(provider.dialects) == {"messages"} else "chat"
-    below = "/v1/models" if dialect == "messages" else "/models"
-    url = f"{settings.base_url.partition('://')[0]}://{provider.authority}{provider.path(below)}"
-    headers = {**provider.credential_headers(dialect), "anthropic-version": "2023-06-01"}
+    rows = [dialects.row(name) for name in provider.dialects]
+    # A gateway that speaks several vendors' dialects lists its models as most servers do.
+    row = next((row for row in rows if row.key_header == dialects.AUTHORIZATION), rows[0])
+    url = f"{settings.base_url.partition('://')[0]}://{provider.authority}{provider.path(row.provider_list_path)}"
+    headers = {**provider.credential_headers(row.name)}
+    for one in rows:
+        headers |= one.provider_headers
     try:
         async with httpx.AsyncClient(verify=_trusted(source, settings), timeout=SECONDS) as client:
             answer = await client.get(url, headers=headers)

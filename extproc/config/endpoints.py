@@ -6,8 +6,10 @@ from enum import StrEnum
 import msgspec
 
 from extproc.config.schema import Route
+from extproc.config.schema_dialects import PASSTHROUGH
 from extproc.events import Headers
-from extproc.wire import Dialect
+from extproc.wire import Dialect, dialects
+from extproc.wire.dialects import LIST_PATH, DialectRow
 from extproc.wire.paths import canonical
 
 
@@ -35,28 +37,23 @@ class Endpoint(msgspec.Struct, frozen=True):
     """Which of `routes` made it; None: built in."""
 
 
-_MESSAGES = Endpoint("messages", Operation.GENERATE, "messages", "POST")
-_COUNT_TOKENS = Endpoint("count_tokens", Operation.COUNT_TOKENS, "messages", "POST")
-_CHAT = Endpoint("chat", Operation.GENERATE, "chat", "POST")
-_RESPONSES = Endpoint("responses", Operation.GENERATE, "responses", "POST")
-_INPUT_TOKENS = Endpoint("input_tokens", Operation.COUNT_TOKENS, "responses", "POST")
 _MODELS = Endpoint("models", Operation.LIST_MODELS, None, "GET")
-_PROBE = Endpoint("probe", Operation.PROBE, "messages", "HEAD")
 _PASSTHROUGH = Endpoint("passthrough", Operation.PASSTHROUGH, None, "")
-
-BUILT_IN: dict[str, Endpoint] = {
-    "/v1/messages": _MESSAGES,
-    "/v1/messages/count_tokens": _COUNT_TOKENS,
-    "/v1/chat/completions": _CHAT,
-    "/v1/responses": _RESPONSES,
-    "/v1/responses/input_tokens": _INPUT_TOKENS,
-}
-_MAIN: dict[str, Endpoint] = {"messages": _MESSAGES, "chat": _CHAT, "responses": _RESPONSES}
-"""What a route serves at its own path."""
-_LISTS = "/v1/models"
 
 # Claude Code asks these before anything else, without a credential, and only wants an answer.
 PROBES = frozenset({"/", "/api/hello"})
+_PROBE = Endpoint("probe", Operation.PROBE, dialects.DEFAULT, "HEAD")
+
+
+def built_in() -> dict[str, Endpoint]:
+    """Returns the endpoints of all dialects by path."""
+    found: dict[str, Endpoint] = {}
+    for row in dialects.rows():
+        found[row.path] = Endpoint(row.name, Operation.GENERATE, row.name, "POST")
+        if row.count_path:
+            name = row.count_path.strip("/")
+            found[row.path + row.count_path] = Endpoint(name, Operation.COUNT_TOKENS, row.name, "POST")
+    return found
 
 
 class Endpoints:
@@ -65,8 +62,11 @@ class Endpoints:
     def __init__(self, routes: Sequence[Route]) -> None:
         self._exact: dict[str, Endpoint] = {}
         self._prefixes: dict[str, Endpoint] = {}
-        self._mount("", _MESSAGES)
-        self._mount("/anthropic", _MESSAGES)
+        self._built_in = built_in()
+        self._mount("", dialects.DEFAULT)
+        for row in dialects.rows():
+            if row.base:
+                self._mount(row.base, row.name)
         for index, route in enumerate(routes):
             self._add(index, route)
         # Longest first: the one that says most about the path.
@@ -81,15 +81,15 @@ class Endpoints:
             return found
         return (
             None
-            if _in_disguise(path)
+            if self._is_disguised(path)
             else next((endpoint for prefix, endpoint in self._by_prefix if path.startswith(prefix)), None)
         )
 
     def _add(self, index: int, route: Route) -> None:
         path = route.path.removesuffix("*")
         path = canonical(path) if "%" in path else path
-        if route.serve != "passthrough":
-            self._mount(path.rstrip("/"), _MAIN[route.serve], route.provider, index)
+        if route.serve != PASSTHROUGH:
+            self._mount(path.rstrip("/"), route.serve, route.provider, index)
             return
         endpoint = msgspec.structs.replace(_PASSTHROUGH, provider=route.provider, route=index)
         if not route.path.endswith("*"):
@@ -98,36 +98,51 @@ class Endpoints:
         self._prefixes[path] = endpoint
         if route.path == "*":
             # Who passes on whatever is asked wants the provider's own list of models, too.
-            self._exact[_LISTS] = endpoint
-            self._prefixes[f"{_LISTS}/"] = endpoint
+            self._exact[LIST_PATH] = endpoint
+            self._prefixes[f"{LIST_PATH}/"] = endpoint
 
-    def _mount(self, base: str, alone: Endpoint, provider: str | None = None, route: int | None = None) -> None:
-        """`base` itself is the dialect's main endpoint; below it are all of them."""
-        for path, endpoint in BUILT_IN.items():
+    def _mount(self, base: str, dialect: Dialect, provider: str | None = None, route: int | None = None) -> None:
+        """`base` itself is the dialect's main endpoint; below it are those of all dialects."""
+        for path, endpoint in self._built_in.items():
             self._exact[base + path] = msgspec.structs.replace(endpoint, provider=provider, route=route)
         if base:
-            self._exact[base] = msgspec.structs.replace(alone, provider=provider, route=route)
+            main = self._built_in[dialects.row(dialect).path]
+            self._exact[base] = msgspec.structs.replace(main, provider=provider, route=route)
         models = msgspec.structs.replace(_MODELS, route=route)
-        self._exact[base + _LISTS] = models
-        self._prefixes[f"{base}{_LISTS}/"] = models
+        self._exact[base + LIST_PATH] = models
+        self._prefixes[f"{base}{LIST_PATH}/"] = models
 
-
-def _in_disguise(path: str) -> bool:
-    """`/V1/messages`, `/v1/messages;a=b`: a lax provider may take it for the real one, which has rules for models."""
-    lower = path.lower()
-    return any(lower.startswith(known) and not path.startswith(f"{known}/") for known in BUILT_IN)
+    def _is_disguised(self, path: str) -> bool:
+        """`/V1/messages`, `/v1/messages;a=b`: a lax provider may take it for the real one, which has rules for
+        models."""
+        lower = path.lower()
+        return any(lower.startswith(known) and not path.startswith(f"{known}/") for known in self._built_in)
 
 
 def dialect_of(path: str, headers: Headers) -> Dialect:
     """The dialect of a caller where no endpoint says it: as the path, else the headers suggest."""
-    if path.removeprefix("/anthropic").startswith("/v1/responses"):
-        return "responses"
-    if path.startswith(("/v1/chat/", "/v1/embeddings")):
-        return "chat"
-    if path.startswith(("/v1/messages", "/anthropic")) or headers.get("anthropic-version"):
-        return "messages"
-    if path.startswith(_LISTS):
-        only_api_key = headers.get("x-api-key") and not headers.get("authorization")
-        return "messages" if only_api_key else "chat"
-    openai = "openai" in headers.get("user-agent").lower() or headers.get("openai-organization")
-    return "chat" if openai else "messages"
+    found = _by_path(path) or _by_headers(headers)
+    if found is None and path.startswith(LIST_PATH):
+        found = _by_key(headers)
+    agent = headers.get("user-agent").lower()
+    found = found or next((row for row in dialects.rows() if row.user_agent and row.user_agent in agent), None)
+    return found.name if found else dialects.DEFAULT
+
+
+def _by_path(path: str) -> DialectRow | None:
+    rows = dialects.rows()
+    base = next((row for row in rows if row.base and path.startswith(row.base)), None)
+    bare = path.removeprefix(base.base) if base else path
+    return next((row for row in rows if row.owns(bare)), base)
+
+
+def _by_headers(headers: Headers) -> DialectRow | None:
+    return next((row for row in dialects.rows() if any(map(headers.get, row.client_headers))), None)
+
+
+def _by_key(headers: Headers) -> DialectRow:
+    """The first dialect whose clients carry their key so; `authorization` counts before all others."""
+    rows = dialects.rows()
+    names = (dialects.AUTHORIZATION, *(row.key_header for row in rows))
+    carried = next(filter(headers.get, names), dialects.AUTHORIZATION)
+    return next(row for row in rows if row.key_header == carried)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from extproc.wire import dialects
+
 Where = tuple[str | int, ...]
 
 
@@ -16,12 +18,12 @@ def fill(config: dict[str, Any]) -> list[Where]:
         _default(issuer, where, found, issuer=f"placeholder-{index}", audiences=["placeholder"], jwks=inline)
     _default(config, (), found, providers={name: {} for name in _named(config) or ["placeholder"]})
     for name, provider in _mapping(config["providers"]).items():
-        _default(provider, ("providers", name), found, dialects=["chat"], base_url="http://placeholder")
+        _default(provider, ("providers", name), found, dialects=[dialects.DEFAULT], base_url="http://placeholder")
     anyone = next(iter(_mapping(config["providers"])), "placeholder")
     for index, model in enumerate(_list(config.get("models"))):
         _default(model, ("models", index), found, name=f"placeholder-{index}", provider=anyone)
     for index, route in enumerate(_list(config.get("routes"))):
-        _default(route, ("routes", index), found, path=f"/placeholder-{index}", serve="chat")
+        _default(route, ("routes", index), found, path=f"/placeholder-{index}", serve=dialects.DEFAULT)
     for key in ("metrics", "health"):
         _default(config.get(key), (key,), found, port=1)
     return found

@@ -16,11 +16,11 @@ from pydantic import (
 )
 
 from extproc.config import members
+from extproc.config.schema_dialects import PASSTHROUGH, Dialect, Preference, Served
 from extproc.config.schema_limits import Limits
 from extproc.config.schema_records import Health, Metrics, Records, Tracing
 from extproc.config.schema_tls import STRICT, ListenTls, Processor
 from extproc.config.schema_values import BaseUrl, Expressions, KeyUrl, Secret
-from extproc.wire import Dialect
 
 
 class _Strict(BaseModel):
@@ -242,6 +242,9 @@ class Provider(_Strict):
 
     dialects: list[Dialect] = Field(min_length=1)
     """The APIs that it speaks."""
+    prefer: Preference | None = None
+    """Which of `dialects` comes first where the client's own is none of them, or the model cannot do in it what is
+    asked. Those that are not named follow, in the order responses, messages, chat, any other."""
     base_url: BaseUrl
     """The address below which its paths are, with or without `/v1`."""
     api_key: Secret | None = None
@@ -281,6 +284,8 @@ class Model(Ruled):
     """Key of the provider that serves it."""
     model: str | None = None
     """Its name at the provider; absent: the name that the client sent."""
+    prefer: Preference | None = None
+    """As in `providers`, for this model."""
     profile: str | dict[str, Any] | None = None
     """The quirks of the model, in addition to the provider's profile."""
     context_window: int | None = Field(None, gt=0)
@@ -298,7 +303,7 @@ class Route(Ruled):
 
     path: str = Field(pattern=r"^(/[^*?#]*\*?|\*)$")
     """The exact path, or with `*` at its end all paths that begin so."""
-    serve: Literal["messages", "chat", "responses", "passthrough"]
+    serve: Served
     """The API at this path, or `passthrough`: to the provider as it is."""
     provider: str | None = None
     """The provider that answers here. Required for `passthrough`; otherwise for models that match no rule of
@@ -306,9 +311,9 @@ class Route(Ruled):
 
     @model_validator(mode="after")
     def _complete(self) -> "Route":
-        if self.serve == "passthrough" and self.provider is None:
+        if self.serve == PASSTHROUGH and self.provider is None:
             raise ValueError("passthrough needs a provider")
-        if self.serve != "passthrough" and self.path.endswith("*"):
+        if self.serve != PASSTHROUGH and self.path.endswith("*"):
             raise ValueError(f"{self.serve} is served at a path and below it, without `*`")
         return self
 

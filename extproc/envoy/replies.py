@@ -1,10 +1,12 @@
 """Envoy's own words in the caller's dialect."""
 
+import re
 from typing import Any
 
 from extproc.errors import Kind, Reason, Rejection
 from extproc.gateway import record
-from extproc.wire import chat, untrusted
+from extproc.wire import dialects, untrusted
+from extproc.wire.dialects import DialectRow, Envelope
 
 Json = dict[str, Any]
 
@@ -73,9 +75,19 @@ def local_replies() -> Json:
         (_status(400, "GE"), _OTHERWISE),
     ]
     mappers: list[Json] = [{"filter": ours, "body_format_override": verbatim}]
-    for spoken in (True, False):
-        mappers += [_mapper(_all_of(condition, spoken), rejection, spoken) for condition, rejection in told]
+    for envelope, rows in _by_envelope():
+        mappers += [_mapper(_all_of(condition, rows), rejection, envelope) for condition, rejection in told]
     return {"mappers": mappers}
+
+
+def _by_envelope() -> list[tuple[Envelope, list[DialectRow]]]:
+    """Dialects by the form of their errors; last, with no dialects named, the form for any other call."""
+    default = dialects.row(dialects.DEFAULT).envelope
+    found: dict[Envelope, list[DialectRow]] = {}
+    for row in dialects.rows():
+        found.setdefault(row.envelope, []).append(row)
+    found.pop(default)
+    return [*found.items(), (default, [])]
 
 
 def request_id(name: str, action: str) -> Json:
@@ -86,22 +98,14 @@ def metadata_is(key: str, value: str) -> Json:
     return {"filter": NAMESPACE, "path": [{"key": key}], "value": {"string_match": {"exact": value}}}
 
 
-def _mapper(condition: Json, rejection: Rejection, to_chat: bool) -> Json:
+def _mapper(condition: Json, rejection: Rejection, envelope: Envelope) -> Json:
     more = [{"header": {"key": name, "value": value}} for name, value in rejection.headers]
     return {
         "filter": condition,
-        "status_code": chat.status(rejection) if to_chat else rejection.http_status,
+        "status_code": envelope.status(rejection),
         "headers_to_add": [request_id("request-id", "OVERWRITE_IF_EXISTS_OR_ADD"), *more],
-        "body_format_override": {"json_format": _envelope(rejection, to_chat)},
+        "body_format_override": {"json_format": untrusted.decode(envelope.body(rejection, _REQUEST_ID))},
     }
-
-
-def _envelope(rejection: Rejection, to_chat: bool) -> Json:
-    if to_chat:
-        envelope: Json = untrusted.decode(chat.from_rejection(rejection))
-        return envelope
-    error = {"type": str(rejection.kind), "message": rejection.message}
-    return {"type": "error", "error": error, "request_id": _REQUEST_ID}
 
 
 def flag_is(key: str, value: bool) -> Json:
@@ -122,14 +126,15 @@ def _expression(cel: str) -> Json:
     return {"extension_filter": {"name": "envoy.access_loggers.extension_filters.cel", "typed_config": typed}}
 
 
-def _all_of(condition: Json, to_chat: bool) -> Json:
-    if not to_chat:
+def _all_of(condition: Json, rows: list[DialectRow]) -> Json:
+    """`condition`, and that the client speaks one of these dialects; if any are named."""
+    if not rows:
         return condition
     # The processor knows the client's dialect; where it was not reached, the path is still the client's own.
-    unknown = metadata_filter(metadata_is(record.DIALECT, "chat"), if_missing=True)
-    known = [
-        metadata_filter(metadata_is(record.DIALECT, dialect), if_missing=False) for dialect in ("chat", "responses")
-    ]
-    path = {"name": ":path", "string_match": {"safe_regex": {"regex": "/v1/(chat|responses).*"}}}
+    unknown = metadata_filter(metadata_is(record.DIALECT, rows[0].name), if_missing=True)
+    known = [metadata_filter(metadata_is(record.DIALECT, row.name), if_missing=False) for row in rows]
+    beginnings = (beginning for row in rows for beginning in (row.path, *row.prefixes))
+    regex = f"({'|'.join(map(re.escape, dict.fromkeys(beginnings)))}).*"
+    path = {"name": ":path", "string_match": {"safe_regex": {"regex": regex}}}
     guessed = {"and_filter": {"filters": [unknown, {"header_filter": {"header": path}}]}}
     return {"and_filter": {"filters": [condition, {"or_filter": {"filters": [*known, guessed]}}]}}

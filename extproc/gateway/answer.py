@@ -52,7 +52,7 @@ Step = tuple[list[Action], State]
 
 
 class Answer:
-    def __init__(self, call: Located, settings: Settings, attempt: Attempt | None = None) -> None:
+    def __init__(self, call: Located, settings: Settings, attempt: Attempt | None) -> None:
         """`attempt`: None where nothing has gone to a provider, so that the answer can only be Envoy's own."""
         self._client = ClientAnswer(call.dialect, call.request.request_id, attempt)
         self._settings = settings

@@ -14,6 +14,7 @@ from extproc.wire import Dialect
 from extproc.wire.rejections import rejection_body, rejection_event, rejection_status
 
 JSON, SSE = "application/json", "text/event-stream; charset=utf-8"
+_NOTHING = ResponseHeaders(0, Headers(), end=True)
 # Envoy's own: framing is its codecs' business, `host` follows from the cluster, and without `x-forwarded-proto`
 # it finds no route (the route removes it afterwards).
 _ENVOYS = frozenset({"connection", "transfer-encoding", "host", "x-forwarded-proto"})
@@ -38,7 +39,7 @@ class ClientAnswer:
         self._dialect = dialect
         self._request_id = request_id
         self._attempt = attempt
-        self._upstream = ResponseHeaders(0, Headers(), end=True)
+        self._upstream = _NOTHING
 
     def replaces(self, upstream: ResponseHeaders) -> None:
         """These headers came, and do not go on as they are."""

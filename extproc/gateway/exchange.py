@@ -45,12 +45,12 @@ from extproc.policy.facts import (
     Request,
     ToProvider,
 )
-from extproc.providers.profiles import Profile
 from extproc.translate import model_lists, models
 from extproc.translate.dialects.messages.write_answer import own_answer
 from extproc.translate.job import Counted, Job, Outcome, Said, pair_of, request_for
 from extproc.translate.pair import Translated
 from extproc.translate.same_dialect.reply import EVENTS
+from extproc.wire import dialects
 from extproc.wire.paths import known_query
 from extproc.wire.rejections import rejection_body, rejection_status
 
@@ -108,7 +108,8 @@ class Exchange:
         """The stage that it has reached at the body; gone when the request is, for an answer may take minutes."""
         self._body_deadline: float | None = None
         self._settings = settings
-        self.answer = Answer(self.call, settings)
+        self._attempt: Attempt | None = None
+        self.answer = Answer(self.call, settings, None)
         self._passed: PassedAnswer | None = None
 
     @property
@@ -182,6 +183,7 @@ class Exchange:
                 return [self._passed.on_body(event)]
             case ResponseHeaders():
                 self.phase = Phase.ANSWERING
+                self.answer = Answer(self.call, self._settings, self._attempt)
                 return self.answer.on_headers(event, now)
             case ResponseBody():
                 return self.answer.on_body(event, now)
@@ -213,7 +215,6 @@ class Exchange:
 
     def _await_body(self, call: Admitted, now: float) -> AwaitBody:
         self.phase = Phase.ADMITTED
-        self.answer = Answer(call, self._settings)
         seconds = self._settings.body_time.seconds(call.request.headers.get("content-length"))
         self._body_deadline = now + seconds
         return AwaitBody(record.of_request(call, self._settings.claims))
@@ -239,18 +240,17 @@ class Exchange:
 
     def _list_models(self, call: ToProvider, now: float) -> Pass:
         request, provider = call.request, call.provider
-        lists = model_lists.ModelLists(call.dialect, request.path, request.query)
-        self.answer = Answer(call, self._settings, Attempt(lists, _NOTHING_ASKED, provider, now))
+        asked = dialects.row(provider.dialects[0])
+        lists = model_lists.ModelLists(call.dialect, asked.name, request.path, request.query)
+        self._attempt = Attempt(lists, _NOTHING_ASKED, provider, now)
         self.phase = Phase.SENT
-        query = model_lists.query_for(call.dialect, request.path)
-        version = {} if call.dialect == "messages" else {"anthropic-version": Profile().anthropic_version}
         headers = {
-            ":path": provider.path(request.path) + (f"?{query}" if query else ""),
+            ":path": provider.path(request.path) + (f"?{lists.query}" if lists.query else ""),
             "accept": "application/json",
             "accept-encoding": "identity",
             "user-agent": USER_AGENT,
-            **version,
-            **provider.credential_headers(provider.dialects[0]),
+            **asked.provider_headers,
+            **provider.credential_headers(asked.name),
         }
         remove = other_names(request.headers, headers.keys() | UPSTREAM_HEADERS)
         return Pass(headers, remove, self._record_of_passed(call), read_answer=True)
@@ -269,14 +269,13 @@ class Exchange:
     def _forward(self, asked: Examined, job: Job, translated: Translated, now: float) -> Forward:
         call, resolved = asked.call, asked.resolved
         request, provider = call.request, resolved.provider
-        pair = pair_of(job)
+        pair = pair_of(job, translated.dialect)
         assert pair is not None and not isinstance(pair, Rejection), "what is translated has a translator"
-        attempt = Attempt(pair, translated.without_body(), provider, now)
-        self.answer = Answer(call, self._settings, attempt)
+        self._attempt = Attempt(pair, translated.without_body(), provider, now)
         self._body = None
         self.phase = Phase.SENT
         # Our translations know no query.
-        query = known_query(request.query) if call.dialect in resolved.dialects else ""
+        query = known_query(request.query) if call.dialect == translated.dialect else ""
         headers = {
             ":path": provider.path(translated.path, root=translated.root) + query,
             "content-type": "application/json",
@@ -286,7 +285,7 @@ class Exchange:
             "user-agent": USER_AGENT,
             **translated.headers,
             **_trace(request),
-            **provider.credential_headers("messages" if translated.path.startswith("/v1/messages") else "chat"),
+            **provider.credential_headers(dialects.at_provider(translated.path) or translated.dialect),
         }
         fields = record.of_model(asked) | record.of_translation(translated) | record.verdict(provider)
         remove = other_names(request.headers, headers.keys() | UPSTREAM_HEADERS)
@@ -321,8 +320,7 @@ def _is_foreign_list(call: ToProvider, *, end: bool) -> bool:
     """A list of models that comes in another shape than the caller reads."""
     if call.request.method != "GET" or not end or not model_lists.is_list(call.request.path):
         return False
-    # All that the provider speaks is of the other vendor.
-    return {dialect == "messages" for dialect in call.provider.dialects} == {call.dialect != "messages"}
+    return model_lists.is_foreign(call.dialect, call.provider.dialects)
 
 
 def _trace(request: Request) -> dict[str, str]:

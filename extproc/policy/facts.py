@@ -15,7 +15,7 @@ from extproc.errors import Rejection
 from extproc.events import Headers, PeerCertificate, Record
 from extproc.providers.providers import Provider, Resolved
 from extproc.translate.job import Outcome
-from extproc.wire import Dialect
+from extproc.wire import Dialect, dialects
 
 Json = dict[str, Any]
 
@@ -87,7 +87,7 @@ class Located(msgspec.Struct, frozen=True, kw_only=True):
     """What the path asks for is known. Each later stage at the headers is one of these, too."""
 
     request: Request
-    dialect: Dialect = "messages"
+    dialect: Dialect = dialects.DEFAULT
     endpoint: Endpoint | None = None
     """None: there is no such endpoint, which only a proven caller is told."""
     provider: Provider | None = None

@@ -118,7 +118,7 @@ class FindModel:
         model = read.model
         if not isinstance(model, str):
             return invalid("model", "Input should be a valid string")
-        resolved = self._catalogue.resolve(model, read.call.endpoint.provider)
+        resolved = self._catalogue.resolve(model, read.call.endpoint.provider, read.call.dialect)
         if not (resolved.upstream if resolved else model):
             return invalid("model", "Field required", code="missing_required_parameter")
         return ModelFound(read.call, read.body, model, resolved) if resolved else unknown_model(model)

@@ -6,15 +6,16 @@ under the rules for models, one that only resembles it is refused, and others th
 
 import re
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from urllib.parse import unquote, urlsplit
 
 import msgspec
 
 from extproc.config import schema
-from extproc.config.endpoints import BUILT_IN, Endpoint, Endpoints, Operation
+from extproc.config.endpoints import Endpoint, Endpoints, Operation, built_in
 from extproc.config.loading import Fault
 from extproc.providers.providers import Provider
+from extproc.wire import dialects
 
 Segments = tuple[str, ...]
 
@@ -25,9 +26,6 @@ _DECODINGS = 4
 """Proxies in front of a server may each decode once."""
 _END = re.compile(r"[?#\x00]")
 _BLANKS = "".join(map(chr, range(0x21))) + "\x7f\xa0"
-_TAILS = [tuple(path.removeprefix("/v1/").split("/")) for path in BUILT_IN]
-# No server takes a path without one of these for another one, unless something in it is still encoded.
-_SUSPECT = re.compile(r"messages|completions|responses|%|\.\.", re.IGNORECASE)
 
 # Segments by which vendors' APIs reach a model, or prepare a call of one -> the name that rules know them by.
 _REACHING: dict[str, str] = {
@@ -84,11 +82,11 @@ def endpoint_upstream(endpoint: Endpoint, path: str, provider: Provider) -> Endp
     if len(path) > MAX_PATH:
         return None
     upstream = provider.path(path)
-    if not _SUSPECT.search(upstream):
+    if not _suspect().search(upstream):
         return endpoint
     if served := _served(provider.base_url).get(upstream.rstrip("/")):
         # Its models are those of `models`: a route for everything adds none that has no rules.
-        return msgspec.structs.replace(BUILT_IN[served], route=endpoint.route)
+        return msgspec.structs.replace(built_in()[served], route=endpoint.route)
     # `/x/..;/messages`, which some servers resolve: no rule has seen what they make of it.
     disguised = ".." in _names(upstream) or _resembles(segments(upstream), provider.base_url)
     return None if disguised else endpoint
@@ -114,24 +112,45 @@ def faults(settings: schema.Config, providers: Mapping[str, Provider]) -> Iterat
         if route.serve != "passthrough" or route.path.endswith("*") or provider is None:
             continue
         if served := _served(provider.base_url).get(provider.path(route.path).rstrip("/")):
-            name = BUILT_IN[served].dialect
+            name = built_in()[served].dialect
             yield Fault(("routes", index, "serve"), f"this path reaches models at {provider.name}: write serve: {name}")
 
 
 @lru_cache(maxsize=256)
 def _served(base_url: str) -> dict[str, str]:
     """Path at the provider -> ours."""
-    provider = Provider("", ("chat",), base_url, None)
-    found = {provider.path(path.removeprefix("/v1")): path for path in BUILT_IN}
-    return found | {provider.path(path): path for path in BUILT_IN}
+    provider = Provider("", (), base_url, None)
+    found = {provider.path(path.removeprefix("/v1")): path for path in built_in()}
+    return found | {provider.path(path): path for path in built_in()}
+
+
+@cache
+def _suspect() -> re.Pattern[str]:
+    """No server takes a path without one of these for another one, unless something in it is still encoded."""
+    ends = {path.rpartition("/")[2] for path in (row.path for row in dialects.rows())}
+    return re.compile("|".join([*map(re.escape, sorted(ends)), "%", r"\.\."]), re.IGNORECASE)
+
+
+@cache
+def _tails() -> tuple[Segments, ...]:
+    """What the paths of built-in endpoints end in."""
+    return tuple(tuple(path.removeprefix("/v1/").casefold().split("/")) for path in built_in())
+
+
+@cache
+def _unmistakable() -> tuple[Segments, ...]:
+    """Of these, those that are two words of one dialect wherever they stand: `chat/completions`."""
+    mains = (tuple(row.path.removeprefix("/v1/").casefold().split("/")) for row in dialects.rows())
+    return tuple(tail for tail in mains if len(tail) > 1)
 
 
 def _resembles(found: Segments, base_url: str) -> bool:
     base = segments(urlsplit(base_url).path)
     root = base[:-1] if base[-1:] == ("v1",) else base
     places = (base, root)
-    return found[-2:] == ("chat", "completions") or any(
-        found[-len(tail) - 1 :] == ("v1", *tail) or any(found == (*place, *tail) for place in places) for tail in _TAILS
+    return any(found[-len(tail) :] == tail for tail in _unmistakable()) or any(
+        found[-len(tail) - 1 :] == ("v1", *tail) or any(found == (*place, *tail) for place in places)
+        for tail in _tails()
     )
 
 

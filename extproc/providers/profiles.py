@@ -306,3 +306,15 @@ def for_claude(model: str) -> str:
     if generation < (4, 5):
         return "claude-extended-unstructured"
     return "claude-extended" if generation == (4, 5) else "claude-adaptive"
+
+
+# Of dialects whose name says enough of the vendor.
+_BY_DIALECT = {"messages": for_claude, "responses": for_responses}
+
+
+def by_name(model: str, dialect: Dialect, *, openai: bool) -> str:
+    """Name of the profile that suits a model, by its name and the dialect that it is asked in. `openai`: by OpenAI
+    itself."""
+    if dialect in _BY_DIALECT:
+        return _BY_DIALECT[dialect](model)
+    return for_model(model) if openai else "generic"

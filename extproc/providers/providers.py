@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,7 +16,7 @@ from extproc.providers import credentials, profiles
 from extproc.providers.credentials import Credential
 from extproc.providers.model_settings import ModelSettings
 from extproc.providers.profiles import Profile
-from extproc.wire import Dialect
+from extproc.wire import Dialect, dialects
 
 _MIN_KEY = 8
 
@@ -28,6 +28,7 @@ class Provider(msgspec.Struct, frozen=True):
     credential: Credential | None
     timeouts: schema.Timeouts = schema.Timeouts()
     key_header: schema.KeyHeader | None = None
+    prefer: Sequence[Dialect] | None = None
 
     @property
     def cluster(self) -> str:
@@ -68,15 +69,15 @@ class Provider(msgspec.Struct, frozen=True):
         if self.credential is None:
             return {}
         key = self.credential.reveal()
-        if (self.key_header or self._usual_header(dialect, key)) == "x-api-key":
-            return {"x-api-key": key}
-        return {"authorization": f"Bearer {key}"}
+        header = self.key_header or self._usual_header(dialect, key)
+        return {header: f"Bearer {key}" if header == dialects.AUTHORIZATION else key}
 
-    def _usual_header(self, dialect: Dialect, key: str) -> schema.KeyHeader:
-        vendors = {name == "messages" for name in self.dialects}
-        anthropic = dialect == "messages" if len(vendors) > 1 else True in vendors
+    def _usual_header(self, dialect: Dialect, key: str) -> str:
+        usual = {dialects.row(name).key_header for name in self.dialects}
         # Anthropic's OAuth tokens are no API keys: https://platform.claude.com/docs/en/api/overview
-        return "x-api-key" if anthropic and not key.startswith("sk-ant-oat") else "authorization"
+        if key.startswith("sk-ant-oat"):
+            return dialects.AUTHORIZATION
+        return usual.pop() if len(usual) == 1 else dialects.row(dialect).key_header
 
 
 def cluster(name: str, base_url: str) -> str:
@@ -112,13 +113,9 @@ class Resolved(msgspec.Struct, frozen=True):
 
     @property
     def dialects(self) -> tuple[Dialect, ...]:
-        """What can be spoken about this model, the preferred first: as the profile says, Chat, as the provider does."""
-        listed = self.provider.dialects
-        if not self.profile.chat_tools and "responses" in listed:
-            # Chat clients, too, reach by Responses what takes no tools on Chat.
-            listed = ("responses", *(one for one in listed if one not in ("chat", "responses")))
-        preferred = self.profile.dialect or ("chat" if "chat" in listed else listed[0])
-        return tuple(dict.fromkeys((preferred, *listed)))
+        """What can be spoken about this model, the preferred first: as the profile says, then as `prefer` does."""
+        listed = self.rule.dialects
+        return tuple(dict.fromkeys((self.profile.dialect, *listed) if self.profile.dialect else listed))
 
     def configured(self, dialect: Dialect, sent: Mapping[str, Any]) -> dict[str, Any]:
         """Members that the configuration sets in a client's body: defaults it did not name, and overrides."""
@@ -128,13 +125,9 @@ class Resolved(msgspec.Struct, frozen=True):
         return ModelSettings(self.rule.settings.defaults, self.rule.settings.overrides, self._limits(dialect))
 
     def _limits(self, dialect: Dialect) -> tuple[str, ...]:
-        match dialect:
-            case "messages":
-                return ("max_tokens",)
-            case "chat":
-                return self.profile.max_tokens_field, "max_completion_tokens", "max_tokens"
-            case "responses":
-                return ("max_output_tokens",)
+        """Where a dialect has several names for it, the one that the provider knows comes first."""
+        known = self.profile.max_tokens_field
+        return tuple(sorted(dialects.row(dialect).limits, key=lambda name: name != known))
 
 
 OF_A_ROUTE = -1
@@ -148,6 +141,13 @@ class Rule(msgspec.Struct, frozen=True):
     pattern: re.Pattern[str]
     settings: schema.Model
     provider: Provider
+
+    @property
+    def dialects(self) -> tuple[Dialect, ...]:
+        """The provider's: first as `prefer` says, the rest in the default's order."""
+        spoken = self.provider.dialects
+        order = (*(self.settings.prefer or self.provider.prefer or ()), *dialects.PREFERENCE, *spoken)
+        return tuple(dict.fromkeys(name for name in order if name in spoken))
 
     def matches(self, name: str) -> bool:
         return self.pattern.fullmatch(name) is not None or name in self.settings.aliases
@@ -176,17 +176,17 @@ class Catalogue:
         # looks.
         self._known = lru_cache(maxsize=1024)(partial(Catalogue._resolve, proxy(self)))
 
-    def resolve(self, name: str, provider: str | None = None) -> Resolved | None:
-        """`provider`: the route's, which answers where no rule does. Longer names are no model's; kept by the
-        thousand they would fill the memory."""
-        return self._known(name, provider) if len(name) <= MAX_MODEL_NAME else None
+    def resolve(self, name: str, provider: str | None = None, dialect: Dialect | None = None) -> Resolved | None:
+        """`provider`: the route's, which answers where no rule does. `dialect`: the client's. Longer names are no
+        model's; kept by the thousand they would fill the memory."""
+        return self._known(name, provider, dialect) if len(name) <= MAX_MODEL_NAME else None
 
-    def _resolve(self, name: str, provider: str | None) -> Resolved | None:
+    def _resolve(self, name: str, provider: str | None, dialect: Dialect | None) -> Resolved | None:
         rule = next((rule for rule in self.rules if rule.matches(name)), self._of_routes.get(provider or ""))
         if rule is None:
             return None
         upstream = rule.upstream(name)
-        return Resolved(name, upstream, rule.provider, profile_of(rule, upstream, self._settings), rule)
+        return Resolved(name, upstream, rule.provider, profile_of(rule, upstream, self._settings, dialect), rule)
 
     def names(self) -> list[str]:
         """Names that can be listed: those without a wildcard, and aliases."""
@@ -207,6 +207,7 @@ def load(source: Source, environ: Mapping[str, str]) -> tuple[Catalogue, dict[st
     of_routes, found = _of_routes(source.config, providers)
     faults.extend(found)
     faults.extend(_profile_faults([*rules, *of_routes.values()], source.config))
+    faults.extend(_preference_faults(source.config))
     if not rules and not of_routes and not faults:
         faults.append(Fault(("models",), "no model can be asked for: add one, or a route with a provider"))
     return Catalogue(rules, of_routes, source.config), providers, faults
@@ -231,14 +232,14 @@ def _no_provider(name: str, providers: Mapping[str, Provider]) -> str:
     return f"no provider is named {name!r}; there are: {', '.join(providers)}"
 
 
-def profile_of(rule: Rule, upstream: str, settings: schema.Config) -> Profile:
-    """Later wins: the base profile, `translation`, the provider's keys, the model's keys.
+def profile_of(rule: Rule, upstream: str, settings: schema.Config, client: Dialect | None = None) -> Profile:
+    """Later wins: the base profile, `translation`, the provider's keys, the model's keys. `client`: its dialect.
     Raises KeyError for an unknown base, msgspec.ValidationError for an unknown or unfit key."""
     of_provider = _keys(settings.providers[rule.provider.name].profile)
     of_model = _keys(rule.settings.profile)
     chosen = of_model.pop("base", None) or of_provider.pop("base", None)
     of_provider.pop("base", None)
-    base = chosen or _by_name(rule.provider, upstream)
+    base = chosen or _by_name(rule, upstream, client)
     own = profiles.of_model(upstream, profiles.shipped()[base])
     if (urlsplit(rule.provider.base_url).hostname or "").endswith("api.openai.com"):
         own["stream_obfuscation_off"] = True
@@ -258,12 +259,12 @@ def _version(version: str) -> dict[str, str]:
     return {"version_from": "profile", "anthropic_version": version}
 
 
-def _by_name(provider: Provider, upstream: str) -> str:
-    if "chat" not in provider.dialects:
-        messages = "messages" in provider.dialects
-        return profiles.for_claude(upstream) if messages else profiles.for_responses(upstream)
+def _by_name(rule: Rule, upstream: str, client: Dialect | None) -> str:
+    """Name of the profile that suits the model where none is named: it depends on the dialect it is asked in."""
+    provider = rule.provider
+    spoken = client if client in provider.dialects else rule.dialects[0]
     openai = provider.name == "openai" or provider.authority.endswith(".openai.com")
-    return profiles.for_model(upstream) if openai else "generic"
+    return profiles.by_name(upstream, spoken, openai=openai)
 
 
 def _keys(profile: str | dict[str, Any] | None) -> dict[str, Any]:
@@ -282,8 +283,15 @@ def _provider(source: Source, name: str, environ: Mapping[str, str], faults: lis
     credential = None
     if settings.api_key is not None:
         credential = credentials.load(source, settings.api_key, ("providers", name, "api_key"), environ, faults)
-    dialects = tuple(settings.dialects)
-    return Provider(name, dialects, settings.base_url, credential, settings.timeouts, settings.key_header)
+    return Provider(
+        name,
+        tuple(settings.dialects),
+        settings.base_url,
+        credential,
+        settings.timeouts,
+        settings.key_header,
+        settings.prefer,
+    )
 
 
 def _pattern(name: str) -> re.Pattern[str]:
@@ -318,12 +326,31 @@ def _never(earlier: Rule) -> str:
     return f"never reached: {earlier.settings.name!r} (models.{earlier.index}) matches first"
 
 
+def _preference_faults(settings: schema.Config) -> Iterator[Fault]:
+    """Dialects that are preferred where they are not spoken."""
+    for name, provider in settings.providers.items():
+        yield from _not_spoken(("providers", name), provider.prefer, provider)
+    for index, model in enumerate(settings.models):
+        if asked := settings.providers.get(model.provider):
+            yield from _not_spoken(("models", index), model.prefer, asked)
+
+
+def _not_spoken(where: Where, prefer: Sequence[Dialect] | None, provider: schema.Provider) -> Iterator[Fault]:
+    for n, name in enumerate(prefer or ()):
+        if name not in provider.dialects:
+            problem = f"the provider does not speak {name!r}; its dialects: {', '.join(provider.dialects)}"
+            yield Fault((*where, "prefer", n), problem)
+
+
 def _profile_faults(rules: list[Rule], settings: schema.Config) -> list[Fault]:
     found: dict[tuple[Where, str], None] = {}
     for rule in rules:
         where: Where = ("models", rule.index) if rule.settings.profile else ("providers", rule.provider.name)
         try:
-            profile_of(rule, rule.settings.model or rule.settings.name, settings)
+            spoken = profile_of(rule, rule.settings.model or rule.settings.name, settings).dialect
+            if spoken is not None and spoken not in dialects.names():
+                problem = f"no dialect is named {spoken!r}; there are: {', '.join(dialects.names())}"
+                found[(*where, "profile"), problem] = None
         except (KeyError, TypeError) as error:
             named = f"is named {error}" if isinstance(error, KeyError) else "has such a name"
             found[(*where, "profile"), f"no profile {named}; there are: {', '.join(profiles.shipped())}"] = None

@@ -13,8 +13,8 @@ from extproc.config import schema, schema_values
 from extproc.config.loading import Where
 from extproc.config.schema_tls import Tls
 from extproc.gateway.gateway import Gateway
+from extproc.wire import dialects
 
-ENDPOINTS = ("/chat/completions", "/completions", "/embeddings", "/messages", "/responses", "/models")
 _CALLER_ID = re.compile(r"\bcaller\s*\.\s*id\b")
 
 
@@ -27,17 +27,28 @@ def warnings(gateway: Gateway) -> list[str]:
 
 def _misaddressed(gateway: Gateway) -> Iterator[tuple[Where, str]]:
     for name, provider in gateway.source.config.providers.items():
-        problem = _base_url(provider.base_url, only_messages=set(provider.dialects) == {"messages"})
+        problem = _base_url(provider.base_url, below_v1=_serve_below_v1(provider))
         if problem:
             yield ("providers", name, "base_url"), problem
 
 
-def _base_url(url: str, *, only_messages: bool) -> str:
+def _endpoints() -> tuple[str, ...]:
+    """What people copy along with a base URL."""
+    served = (row.provider_path.removeprefix("/v1") for row in dialects.rows())
+    return (*served, "/completions", "/embeddings", "/models")
+
+
+def _serve_below_v1(provider: schema.Provider) -> bool:
+    """Whether a dialect of the provider's leaves `/v1` to the base URL."""
+    return any(not dialects.row(name).provider_path.startswith("/v1/") for name in provider.dialects)
+
+
+def _base_url(url: str, *, below_v1: bool) -> str:
     path = urlsplit(url).path
-    endpoint = next((end for end in ENDPOINTS if path.endswith(end)), None)
+    endpoint = next((end for end in _endpoints() if path.endswith(end)), None)
     if endpoint is not None:
         return f"ends in an endpoint, and {endpoint} would be added once more; probably {url.removesuffix(endpoint)}"
-    if not path and not only_messages:
+    if not path and below_v1:
         return f"most servers serve below /v1; probably {url}/v1"
     return ""
 

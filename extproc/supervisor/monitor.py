@@ -1,19 +1,23 @@
 """The supervisor's HTTP pages for Prometheus, Kubernetes and people: `/metrics`, `/livez`, `/readyz`, `/status`."""
 
 import asyncio
-import io
-import json
 import os
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
-from socketserver import TCPServer, ThreadingMixIn
 from threading import Thread
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from prometheus_client import CollectorRegistry, make_wsgi_app
+import uvicorn
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from extproc.config.schema import Config
 from extproc.config.schema_records import HttpListener
@@ -26,8 +30,18 @@ SECONDS = 5.0
 
 Check = Callable[[], Awaitable[bool]]
 Ask = Callable[[], Coroutine[Any, Any, tuple[bool, dict[str, Any]]]]
-Start = Callable[..., Any]
-App = Callable[[dict[str, Any], Start], Iterable[bytes]]
+_UNCACHED = {"cache-control": "no-store"}
+_SERVER: dict[str, Any] = {
+    "lifespan": "off",
+    "ws": "none",
+    "access_log": False,
+    "server_header": False,
+    "proxy_headers": False,
+    "timeout_keep_alive": int(SECONDS),
+    # Unhandled errors become a bare 500; the traceback is not logged.
+    "log_config": None,
+    "log_level": "critical",
+}
 
 
 class CannotListen(Exception):
@@ -49,13 +63,14 @@ class Monitor:
         self._loop = asyncio.get_running_loop()
         self._checks = {**({"envoy": front} if front is not None else {}), **workers}
         self._leaving = False
+        self._servers: list[uvicorn.Server] = []
         self._left_out = left_out
         self._status = status
 
     def start(self, settings: Config, folder: Path) -> dict[str, str]:
         """Starts to listen. Returns variables for the environment of the workers. Raises CannotListen."""
         if settings.health is not None:
-            _listen(settings.health, "health", self._health)
+            self._listen(settings.health, "health", self._pages())
         if settings.metrics is None:
             return {}
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -64,28 +79,49 @@ class Monitor:
         registry.register(OfConfiguration(self._status))
         registry.register(OfEnvoy(self._ask_left_out))
         registry.register(OfReadiness(lambda: self._answer(self._ready)[0]))
-        scrape: App = make_wsgi_app(registry)
-
-        def metrics(environ: dict[str, Any], start: Start) -> Iterable[bytes]:
-            if environ["PATH_INFO"] not in ("/metrics", "/"):
-                return self._health(environ, start)
-            _forget_dead(folder)
-            return scrape(environ, start)
-
-        _listen(settings.metrics, "metrics", metrics)
+        self._listen(settings.metrics, "metrics", self._pages(Scrape(registry, folder)))
         return {FOLDER: str(folder)}
 
     def leave(self) -> None:
         """Makes `/readyz` answer 503 from now on."""
         self._leaving = True
 
-    def _health(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
-        """Answers a health check in a thread of its own, because the event loop may be stuck."""
-        ask = {"/livez": self._live, "/readyz": self._ready, "/status": self._state}.get(environ["PATH_INFO"])
-        if ask is None:
-            return _answer(start, "404 Not Found", {"status": "not found"})
-        good, detail = self._answer(ask)
-        return _answer(start, "200 OK" if good else "503 Service Unavailable", detail)
+    def close(self) -> None:
+        """Answers no more."""
+        for server in self._servers:
+            server.should_exit = True
+
+    def _listen(self, where: HttpListener, key: str, pages: Starlette) -> None:
+        """Raises CannotListen."""
+        family = socket.AF_INET6 if ":" in where.address else socket.AF_INET
+        try:
+            listening = socket.create_server((where.address, where.port), family=family)
+        except OSError as error:
+            why = os.strerror(error.errno) if error.errno else error  # its own text names the address once more
+            problem = f"cannot listen on {where.address}:{where.port}: {why}; see `{key}` in the file"
+            raise CannotListen(problem) from None
+        server = uvicorn.Server(uvicorn.Config(pages, **_SERVER))
+        self._servers.append(server)
+        Thread(target=server.run, args=([listening],), daemon=True, name=key).start()
+
+    def _pages(self, scrape: "Scrape | None" = None) -> Starlette:
+        """Each is made in a thread of its own: the loop may be stuck, and then this says so."""
+
+        def page(ask: Ask) -> Callable[[object], JSONResponse]:
+            def answer(_request: object) -> JSONResponse:
+                good, detail = self._answer(ask)
+                return JSONResponse(detail, 200 if good else 503, _UNCACHED)
+
+            return answer
+
+        def not_found(_request: object, _error: Exception) -> JSONResponse:
+            return JSONResponse({"status": "not found"}, 404, _UNCACHED)
+
+        checks = {"/livez": self._live, "/readyz": self._ready, "/status": self._state}
+        routes = [Route(path, page(ask)) for path, ask in checks.items()]
+        routes += [Route(path, scrape.page) for path in ("/metrics", "/")] if scrape is not None else []
+        gzip = Middleware(GZipMiddleware, minimum_size=500)
+        return Starlette(routes=routes, middleware=[gzip], exception_handlers={404: not_found})
 
     def _answer(self, ask: Ask) -> tuple[bool, dict[str, Any]]:
         """Returns what `ask` gives in the event loop, for a thread; a loop that is stuck is a failed check."""
@@ -128,11 +164,20 @@ class Monitor:
         return good, detail
 
 
-def _answer(start: Start, status: str, detail: dict[str, Any]) -> Iterable[bytes]:
-    body = json.dumps(detail).encode() + b"\n"
-    fields = {"content-type": "application/json", "cache-control": "no-store", "content-length": str(len(body))}
-    start(status, list(fields.items()))
-    return [body]
+class Scrape:
+    """What Prometheus gets: all workers' counts, added up."""
+
+    def __init__(self, registry: CollectorRegistry, folder: Path) -> None:
+        self._registry = registry
+        self._folder = folder
+
+    def page(self, request: Request) -> Response:
+        """https://prometheus.io/docs/instrumenting/content_negotiation/; `name[]` picks metrics."""
+        _forget_dead(self._folder)
+        encoder, media = choose_encoder(request.headers.get("accept", ""))
+        names = request.query_params.getlist("name[]")
+        registry = self._registry.restricted_registry(names) if names else self._registry
+        return Response(encoder(registry), headers={"content-type": media})
 
 
 def _forget_dead(folder: Path) -> None:
@@ -143,42 +188,3 @@ def _forget_dead(folder: Path) -> None:
             os.kill(pid, 0)
         except (ProcessLookupError, PermissionError):  # the process has ended, or its id belongs to another user's
             mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
-
-
-class _Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-
-    def server_bind(self) -> None:
-        """Binds without looking up our own host name, which may take as long as the name server takes."""
-        TCPServer.server_bind(self)
-        self.server_name, self.server_port = "extproc", int(self.server_address[1])
-        self.setup_environ()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignores clients that leave before their answer."""
-
-
-class _Server6(_Server):
-    address_family = socket.AF_INET6
-
-
-class _Quiet(WSGIRequestHandler):
-    timeout = SECONDS
-
-    def get_stderr(self) -> Any:
-        """Discards tracebacks: an unhandled error is a bare 500 to the client."""
-        return io.StringIO()
-
-    def log_message(self, format: str, *arguments: Any) -> None:
-        pass
-
-
-def _listen(where: HttpListener, key: str, app: App) -> None:
-    kind = _Server6 if ":" in where.address else _Server
-    try:
-        server = kind((where.address, where.port), _Quiet)
-    except OSError as error:
-        problem = f"cannot listen on {where.address}:{where.port}: {error.strerror}; see `{key}` in the file"
-        raise CannotListen(problem) from None
-    server.set_app(app)
-    Thread(target=server.serve_forever, daemon=True, name=key).start()

@@ -5,7 +5,7 @@ that it had in the client's body, so that a warning or a 400 names what the clie
 conversation may be written several times. They hold no cycles, so the collector need not watch them.
 """
 
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 import msgspec
 
@@ -13,6 +13,8 @@ T = TypeVar("T")
 Json = dict[str, Any]
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+LEVELS: tuple[str, ...] = get_args(Effort)
+"""Of effort, from the least to the most."""
 Loss = Literal["drop", "warn", "reject"]
 """What becomes of a member that the other side has no place for: nothing is said, a warning, or a 400."""
 
@@ -98,11 +100,15 @@ class Audio(msgspec.Struct, frozen=True, gc=False):
     path: str
 
 
+ANTHROPIC, OPENAI_RESPONSES = "anthropic", "openai_responses"
+"""Carriers of reasoning that is no member of a Chat message: who made it, and in which form (docs/mapping.md 0.3)."""
+
+
 class Reasoning(msgspec.Struct, frozen=True, gc=False):
     """Earlier reasoning that the client sends back. Only the vendor that made it can use `data`."""
 
     carrier: str
-    """Who made it and in which form: `anthropic`, `openai_responses`, or the member of a Chat message."""
+    """ANTHROPIC, OPENAI_RESPONSES, or the member of a Chat message."""
     text: str
     data: Any
     """What the vendor wants back besides the text, such as a signature; opaque to everybody else."""
@@ -307,6 +313,8 @@ class Unmapped(msgspec.Struct, frozen=True, gc=False):
     loss: Loss
     """Where the provider's dialect has no place for it."""
     problem: str = "not supported by the upstream model"
+    is_anthropic: bool = False
+    """It is a member of Anthropic's that an OpenAI client sent, as the SDK's `extra_body` allows."""
 
 
 class AnswerShape(msgspec.Struct, frozen=True, gc=False):

@@ -17,11 +17,6 @@ from extproc.translate.want import Json
 from extproc.translate.warnings import Warnings
 from extproc.wire import Dialect
 
-# What can be counted of a request; all else says what to do with it.
-INPUT = frozenset(
-    ("messages", "system", "tools", "tool_choice", "thinking", "output_config", "cache_control", "context_management",
-     "compaction", "mcp_servers", "speed")
-)  # fmt: skip
 BYTES_PER_TOKEN = 4
 PER_MESSAGE = 4
 IMAGE_MAX = 1600

@@ -3,15 +3,20 @@
 A job holds no secret and can be carried out in another process, which knows nothing else of the call.
 """
 
+from collections.abc import Sequence
+
 import msgspec
 
 from extproc.errors import Kind, Reason, Rejection
 from extproc.providers.model_settings import ModelSettings
+from extproc.providers.profiles import Profile
 from extproc.translate import count
 from extproc.translate.counters import counted, counter_for
+from extproc.translate.dialects.messages.write_request import COUNTED
+from extproc.translate.dialects.registry import halves
 from extproc.translate.pair import Json, Pair, Target, Translated
-from extproc.translate.table import pair_for
-from extproc.wire import Dialect
+from extproc.translate.table import PAIRS
+from extproc.wire import Dialect, dialects
 
 _NO_COUNT = Rejection(
     kind=Kind.NOT_FOUND,
@@ -19,10 +24,8 @@ _NO_COUNT = Rejection(
     reason=Reason.INVALID_REQUEST,
     detail="count_tokens_off",
 )
-# Where tokens are counted, below the path at which answers are given.
-_COUNTS: dict[Dialect, str] = {"messages": "/count_tokens", "responses": "/input_tokens"}
 # What can be counted, in either API that counts. Anthropic refuses to count beside a limit, for instance.
-_COUNTED = count.INPUT | {"input", "instructions", "parallel_tool_calls", "reasoning", "text"}
+_COUNTED = COUNTED | {"input", "instructions", "parallel_tool_calls", "reasoning", "text"}
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,15 +60,23 @@ class Said(msgspec.Struct, frozen=True):
 Outcome = Translated | Counted | Said | Rejection
 
 
-def pair_of(job: Job) -> Pair | Rejection | None:
-    """The translator of request and answer. None: the tokens are estimated here."""
+def dialect_for(client: Dialect, spoken: Sequence[Dialect], profile: Profile, sent: Json) -> Dialect:
+    """The client's own dialect, if the provider speaks it and the model does in it what is asked; else the first that
+    it does. `spoken`: the provider's, the preferred first; `sent`: the client's body."""
+    able = [name for name in spoken if halves(name).provider.accepts(sent, profile, name == client)] or spoken
+    return client if client in able else able[0]
+
+
+def pair_of(job: Job, dialect: Dialect) -> Pair | Rejection | None:
+    """The translator of request and answer. None: the tokens are estimated here. `dialect`: what is spoken with the
+    provider."""
     strategy = job.target.profile.count_tokens
     if job.counting and strategy == "off":
         return _NO_COUNT
     if job.counting and job.dialect not in job.provider:
         counter = counter_for(job.dialect, strategy, job.provider)
-        return counter or (None if job.dialect == "messages" else _NO_COUNT)
-    return pair_for(job.dialect, job.provider)
+        return counter or (None if dialects.row(job.dialect).estimates_tokens else _NO_COUNT)
+    return PAIRS[job.dialect, dialect]
 
 
 def request_for(job: Job, sent: Json) -> Outcome:
@@ -75,16 +86,18 @@ def request_for(job: Job, sent: Json) -> Outcome:
         settings = {name: value for name, value in settings.items() if name in _COUNTED}
     body = {**sent, **settings, "model": job.model or job.target.model}
     target = msgspec.structs.replace(job.target, settings=settings)
-    pair = pair_of(job)
+    dialect = dialect_for(job.dialect, job.provider, job.target.profile, body)
+    pair = pair_of(job, dialect)
     if isinstance(pair, Rejection):
         return pair
     if pair is None:
-        tokens = count.estimate(body, target, job.provider[0])
+        tokens = count.estimate(body, target, dialect)
         return tokens if isinstance(tokens, Rejection) else Counted(tokens, counted(tokens, body))
     asked = pair.request(body, target)
     if asked.answer and not job.counting:
         return Said(asked.answer, sent.get("stream") is True)
     if isinstance(asked, Rejection):
         return asked
-    below = _COUNTS[job.dialect] if job.counting and job.dialect in job.provider else ""
-    return msgspec.structs.replace(asked, path=asked.path + below, silent=target.profile.strictness == "silent")
+    below = dialects.row(dialect).count_path if job.counting and job.dialect in job.provider else ""
+    silent = target.profile.strictness == "silent"
+    return msgspec.structs.replace(asked, path=asked.path + below, dialect=dialect, silent=silent)

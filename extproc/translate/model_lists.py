@@ -1,99 +1,80 @@
 """A provider's list of models, or one of them, in the shape of the other dialect (mapping 5.7)."""
 
-import math
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from typing import Any
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs
 
 import msgspec
 
 from extproc.errors import Rejection
 from extproc.providers.profiles import Profile
-from extproc.translate import models, openai_headers
-from extproc.translate.dialects.messages import errors as of_anthropic
-from extproc.translate.failures import failure
-from extproc.translate.openai_upstream import errors as of_openai
-from extproc.translate.openai_upstream import headers_out as from_openai
+from extproc.translate.dialects.registry import halves
+from extproc.translate.list_shapes import ListShape
 from extproc.translate.pair import Headers, Json, Outcome, Refusal, Reply, Translated
+from extproc.translate.provider_error import failure
 from extproc.translate.sniff import Collected
 from extproc.wire import Dialect
+from extproc.wire.dialects import LIST_PATH
 from extproc.wire.lenient import Undecodable, loads
-
-PATH = "/v1/models"
-# One call is all that can be made; Anthropic gives this many at most.
-_ALL = "limit=1000"
-_WINDOWS = ("max_model_len", "context_length", "context_window")
 
 
 def is_list(path: str) -> bool:
-    return path == PATH or path.startswith(f"{PATH}/")
+    return path == LIST_PATH or path.startswith(f"{LIST_PATH}/")
 
 
-def query_for(client: Dialect, path: str) -> str:
-    """What the provider is asked; pages are cut from OpenAI's whole list here."""
-    return "" if client == "messages" or path != PATH else _ALL
-
-
-def to_openai(entry: Json) -> Json:
-    """One entry of Anthropic's."""
-    return {"id": entry["id"], "object": "model", "created": _seconds(entry.get("created_at")), "owned_by": "anthropic"}
-
-
-def to_anthropic(entry: Json) -> Json:
-    """One entry of OpenAI's, or of a server that adds members of its own."""
-    window = next((n for name in _WINDOWS if type(n := entry.get(name)) is int and n > 0), None)
-    found = {
-        "type": "model",
-        "id": entry["id"],
-        "display_name": entry["id"],
-        "created_at": _moment(entry.get("created")),
-        "lifecycle": "active",
-        "max_input_tokens": window,
-    }
-    return {name: value for name, value in found.items() if value is not None}
+def is_foreign(client: Dialect, provider: Sequence[Dialect]) -> bool:
+    """Whether a provider of these dialects lists its models in another shape than the client reads."""
+    return all(halves(name).model_list is not halves(client).model_list for name in provider)
 
 
 class ModelLists:
     """Reads the answer for a client that speaks another dialect than the provider."""
 
-    def __init__(self, client: Dialect, path: str, query: str) -> None:
+    def __init__(self, client: Dialect, provider: Dialect, path: str, query: str) -> None:
+        """`query`: the client's."""
         self._client = client
-        self._one = unquote(path.removeprefix(PATH).removeprefix("/"))
+        self._provider = halves(provider)
+        self._is_list = path.removeprefix(LIST_PATH) in ("", "/")
         self._query = query
+
+    @property
+    def query(self) -> str:
+        """What the provider is asked: for its whole list, since pages are cut from it here."""
+        return self._provider.model_list.query_for_all if self._is_list else ""
 
     def reply(self, asked: Translated, content_type: str) -> Reply:
         return _Reply(self)
 
     def error(self, asked: Translated, status: int, headers: Headers, body: bytes, now: float) -> Refusal:
-        rejection = (
-            of_openai.refused(status, body, Profile())
-            if self._client == "messages"
-            else of_anthropic.by_status(status, body, Profile())
-        )
+        read = self._provider.provider.read_error(status, body, Profile())
+        rejection = halves(self._client).client.own_words(read)
         return Refusal(rejection=rejection, headers=self.headers(headers, now) | dict(rejection.headers))
 
     def headers(self, headers: Headers, now: float) -> dict[str, str]:
-        if self._client == "messages":
-            return from_openai.client_headers(headers, now)
-        return openai_headers.client_headers(headers, now)
+        return halves(self._client).client.client_headers(headers, now)
 
     def translated(self, listed: Any, outcome: Outcome) -> bytes | Rejection:
         if not isinstance(listed, dict):
             return _unreadable()
-        one = to_anthropic if self._client == "messages" else to_openai
-        if self._one:
-            return msgspec.json.encode(one(listed)) if isinstance(listed.get("id"), str) else _unreadable()
+        shape = halves(self._client).model_list
+        if not self._is_list:
+            return msgspec.json.encode(self._entry(listed)) if isinstance(listed.get("id"), str) else _unreadable()
         data = listed.get("data")
         if not isinstance(data, list):
             return _unreadable()
-        entries = [one(entry) for entry in data if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
-        if self._client == "messages":
-            return models.page(entries, self._query)
+        entries = [self._entry(one) for one in data if isinstance(one, dict) and isinstance(one.get("id"), str)]
         if listed.get("has_more"):
             outcome.warnings.append("approx:data")
-        # Codex, which alone says its version, reads `models` and reports an error where it is missing.
-        codex: Json = {"models": []} if "client_version" in parse_qs(self._query) else {}
-        return msgspec.json.encode({"object": "list", **codex, "data": entries})
+        return shape.page(entries, self._query, _members(shape, self._query))
+
+    def _entry(self, entry: Json) -> Json:
+        return halves(self._client).model_list.write(self._provider.model_list.read(entry))
+
+
+def _members(shape: ListShape, query: str) -> Json:
+    """Only Codex says its version; only for it is `models` needed."""
+    codex = "client_version" in parse_qs(query)
+    return {name: value for name, value in shape.members.items() if codex or value}
 
 
 class _Reply:
@@ -128,20 +109,3 @@ class _Reply:
 
 def _unreadable() -> Rejection:
     return failure("the upstream's list of models cannot be read", "unreadable_answer")
-
-
-def _seconds(moment: Any) -> int:
-    """Of an RFC 3339 moment; 0 where there is none."""
-    try:
-        at = datetime.fromisoformat(moment)
-        return max(0, math.floor((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()))
-    except (TypeError, ValueError, OverflowError):
-        return 0
-
-
-def _moment(created: Any) -> str:
-    try:
-        at = datetime.fromtimestamp(created, UTC) if created else None
-    except (TypeError, ValueError, OverflowError, OSError):
-        at = None
-    return models.EPOCH if at is None else at.strftime("%Y-%m-%dT%H:%M:%SZ")

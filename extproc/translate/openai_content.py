@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from extproc.providers.profiles import Profile
-from extproc.translate.capability import rejected
+from extproc.translate.capability_errors import rejected
 from extproc.translate.conversation import (
     Base64Data,
     CacheHint,
@@ -36,29 +36,37 @@ def with_placed_instructions(
 ) -> tuple[list[Turn], list[Text]]:
     """The turns with instructions as the provider takes them in their midst: in place, or as a reminder of the user's;
     and the instructions that must stand before all turns. Those at the very beginning stay turns."""
-    turns: list[Turn] = []
+    runs: list[list[Turn]] = []
+    """Turns that become one."""
     hoisted: list[Text] = []
     is_leading = True
     for turn in conversation.turns:
         is_leading = is_leading and isinstance(turn, SystemTurn)
         if not isinstance(turn, SystemTurn) or is_leading or profile.mid_system == "native":
-            _append(turns, turn, merges=profile.mid_system == "user")
+            _append(runs, turn, merges=profile.mid_system != "native")
         elif profile.mid_system == "hoist":
             if turn.if_moved != "drop":
                 warnings.add("reordered", turn.path, "instructions must come before the conversation")
             hoisted += turn.parts
         else:
             reminder = f"<system-reminder>\n{joined(turn.parts)}\n</system-reminder>"
-            _append(turns, UserTurn((), (Text(reminder, turn.path),), turn.path), merges=True)
-    return turns, hoisted
+            _append(runs, UserTurn((), (Text(reminder, turn.path),), turn.path), merges=True)
+    return [_merged(run) for run in runs], hoisted
 
 
-def _append(turns: list[Turn], turn: Turn, *, merges: bool) -> None:
-    last = turns[-1] if turns else None
-    if merges and isinstance(turn, UserTurn) and isinstance(last, UserTurn):
-        turns[-1] = UserTurn(last.results + turn.results, last.parts + turn.parts, last.path)
+def _append(runs: list[list[Turn]], turn: Turn, *, merges: bool) -> None:
+    if merges and isinstance(turn, UserTurn) and runs and isinstance(runs[-1][-1], UserTurn):
+        runs[-1].append(turn)
     else:
-        turns.append(turn)
+        runs.append([turn])
+
+
+def _merged(run: list[Turn]) -> Turn:
+    if len(run) == 1:
+        return run[0]
+    users = [turn for turn in run if isinstance(turn, UserTurn)]
+    results = tuple(result for turn in users for result in turn.results)
+    return UserTurn(results, tuple(part for turn in users for part in turn.parts), run[0].path)
 
 
 def image_url(image: Image, profile: Profile) -> str:
@@ -98,7 +106,8 @@ def unreadable(document: Document, warnings: Warnings, *, is_attached: bool) -> 
     if is_attached:
         raise unsupported(document.path, rejected(problem, "document_block"))
     warnings.add("approx", document.part_path or document.path, problem)
-    what = "PDF" if isinstance(document.source, Base64Data) and document.source.media_type == PDF else "file"
+    is_other = isinstance(document.source, Base64Data) and document.source.media_type != PDF
+    what = "file" if is_other or isinstance(document.source, FileId) else "PDF"
     note = f"[{what} {document.title or 'document'}: this model cannot read {what} files]"
     return f"{document.context}\n{note}" if document.context else note
 

@@ -10,10 +10,9 @@ import msgspec
 
 from extproc.errors import Rejection
 from extproc.providers.profiles import Profile
-from extproc.translate.openai_upstream import errors
-from extproc.translate.openai_upstream.overflow import is_overflow
-from extproc.translate.openai_upstream.scrub import scrubbed
-from extproc.translate.openai_upstream.told import Told, told_by
+from extproc.translate import openai_error_kinds as kinds
+from extproc.translate.capability_errors import is_overflow
+from extproc.translate.provider_error import ProviderError, parse_error, scrubbed
 
 OVERFLOW = "context_length_exceeded"
 
@@ -31,37 +30,37 @@ def in_anthropic_words(rejection: Rejection) -> Rejection:
 
 def by_status(status: int, body: bytes, profile: Profile) -> Rejection:
     """An answer whose status says that it is an error."""
-    return _in_own_words(errors.refused(status, body, profile), told_by(body), status)
+    return _in_own_words(kinds.refused(status, body, profile), parse_error(body), status)
 
 
 def in_answer(value: Any, profile: Profile, otherwise: str = "the upstream reported an error") -> Rejection:
     """An error object in an answer of status 200; its own code may be a status."""
-    rejection = errors.reported(value, profile, otherwise)
-    return _in_own_words(rejection, told_by(value), rejection.http_status)
+    rejection = kinds.reported(value, profile, otherwise)
+    return _in_own_words(rejection, parse_error(value), rejection.http_status)
 
 
 def unreadable(body: bytes, profile: Profile) -> Rejection:
     """An answer of status 200 that is no answer; it may still say why."""
-    return errors.unreadable(body, profile)
+    return kinds.unreadable(body, profile)
 
 
 def coded(value: Any, profile: Profile, rejection: Rejection | None) -> Rejection:
     """An error whose kind is known by its code."""
-    found = rejection or errors.reported(value, profile)
-    return _in_own_words(found, told_by(value), found.http_status)
+    found = rejection or kinds.reported(value, profile)
+    return _in_own_words(found, parse_error(value), found.http_status)
 
 
-def _in_own_words(rejection: Rejection, told: Told, status: int) -> Rejection:
+def _in_own_words(rejection: Rejection, error: ProviderError, status: int) -> Rejection:
     if rejection.detail == "upstream_credential_rejected":
         return rejection
-    code = told.code if not told.code.isdecimal() else ""
-    if is_overflow(told, status):
+    code = error.code if not error.code.isdecimal() else ""
+    if is_overflow(error, status):
         code = OVERFLOW
     own_words = msgspec.structs.replace(
         rejection,
-        message=scrubbed(told.message) or rejection.message,
+        message=scrubbed(error.message) or rejection.message,
         code=code or rejection.code,
-        type=told.type,
-        path=told.param if told.param.isascii() and told.param.isprintable() else "",
+        type=error.type,
+        path=error.param if error.param.isascii() and error.param.isprintable() else "",
     )
     return UpstreamError(**msgspec.structs.asdict(own_words), plain=rejection)

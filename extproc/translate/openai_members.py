@@ -6,8 +6,7 @@ from typing import Any
 import msgspec
 
 from extproc.translate import want
-from extproc.translate.conversation import CacheHint, Grammar, Loss, Setting, Unmapped
-from extproc.translate.levels import LEVELS
+from extproc.translate.conversation import LEVELS, CacheHint, Grammar, Loss, Setting, Unmapped
 from extproc.translate.want import Json, refused, unsupported
 from extproc.translate.warnings import Warnings
 
@@ -92,21 +91,20 @@ def unmapped(body: Json, losses: Mapping[str, Loss]) -> Iterable[Unmapped]:
             yield Unmapped(name, value, name, loss)
 
 
-def is_anthropic(name: str) -> bool:
-    """A member of Anthropic's, which clients send in the SDK's `extra_body`."""
+def _is_anthropic(name: str) -> bool:
     return name in _ANTHROPIC or name.startswith("anthropic_")
 
 
 def anthropic(body: Json) -> Iterable[Unmapped]:
-    """Other providers have no place for these members; nothing is lost where they are empty."""
+    """Members of Anthropic's. Other providers have no place for them; nothing is lost where they are empty."""
     for name, value in body.items():
-        if value is not None and is_anthropic(name):
-            yield Unmapped(name, value, name, "warn" if value else "drop")
+        if value is not None and _is_anthropic(name):
+            yield Unmapped(name, value, name, "warn" if value else "drop", is_anthropic=True)
 
 
 def unknown(body: Json, known: frozenset[str], warnings: Warnings) -> None:
     """Reports top-level members that are neither known nor Anthropic's."""
-    found = {name: value for name, value in body.items() if value is not None and not is_anthropic(name)}
+    found = {name: value for name, value in body.items() if value is not None and not _is_anthropic(name)}
     warnings.unknown(found, known, "")
 
 

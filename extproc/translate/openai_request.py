@@ -1,22 +1,21 @@
 """Members of a request that both of OpenAI's dialects have alike (docs/mapping.md 1, 6.1, 6.6, 6.7)."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
 import msgspec
 
 from extproc.providers.profiles import Profile
-from extproc.translate import names, schema
+from extproc.translate import schema
 from extproc.translate.conversation import (
     Conversation,
     OutputFormat,
     Setting,
     Thinking,
-    Unmapped,
 )
-from extproc.translate.levels import nearest
-from extproc.translate.want import Json, unsupported
+from extproc.translate.provider_request import nearest
+from extproc.translate.want import Json
 from extproc.translate.warnings import Warnings
 
 _ID_MAX = 64
@@ -24,32 +23,6 @@ _SCHEMA_PROMPT = "Answer with JSON that fulfils this JSON schema, and with nothi
 _ANY_JSON = "Respond with a single valid JSON object and nothing else."
 _FOREIGN_TIERS = frozenset(("on_demand",))
 """Groq's own word, which OpenAI does not know."""
-
-
-class ToolNames:
-    """The provider's names of the client's tools; remembers them for the answer."""
-
-    def __init__(self, profile: Profile) -> None:
-        self._limit = profile.tool_name_max
-        self._known: dict[str, str] = {}
-        self.originals: dict[str, str] = {}
-
-    def upstream(self, name: str) -> str:
-        short = self._known.get(name)
-        if short is None:
-            short = self._known[name] = names.tool_name(name, self._limit)
-            self.originals.setdefault(short, name)
-        return short
-
-
-def lose_unmapped(unmapped: Iterable[Unmapped], known: Collection[str], warnings: Warnings) -> None:
-    """Reports or refuses the members that this provider has no place for."""
-    for member in unmapped:
-        if member.name in known or member.loss == "drop":
-            continue
-        if member.loss == "reject":
-            raise unsupported(member.path, member.problem)
-        warnings.add("dropped", member.path, member.problem)
 
 
 def bounded_limit(asked: Setting[int] | None, profile: Profile, warnings: Warnings, least: int = 1) -> int | None:

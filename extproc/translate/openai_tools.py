@@ -2,14 +2,14 @@
 so that what they become is remembered."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
 
 from extproc.providers.profiles import Profile
-from extproc.translate import asked_choice, names, schema
+from extproc.translate import names, schema
 from extproc.translate.conversation import (
     AssistantTurn,
     Conversation,
@@ -19,7 +19,8 @@ from extproc.translate.conversation import (
     ToolChoice,
     WebSearch,
 )
-from extproc.translate.want import Json, Refused, refused, unsupported
+from extproc.translate.provider_request import CALL_ONE, CALL_THIS, CUSTOM_PARAMETERS, custom_description
+from extproc.translate.want import Json, Refused, unsupported
 from extproc.translate.warnings import Strictness, Warnings
 from extproc.wire import untrusted
 
@@ -32,7 +33,6 @@ REMEMBERED_BYTES = 16 * 1024
 """Larger definitions are made anew each time, which bounds the memory."""
 
 _SENTENCE = re.compile(r"([.!?])\s")
-_INPUT = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
 _decoder = untrusted.decoder(Tool)
 
 Wrap = Callable[[Json], Json]
@@ -80,7 +80,7 @@ def _make(encoded: bytes, terms: _Terms) -> Function:
     found: Json = {"name": name}
     if shortened:
         found["description"] = shortened
-    found["parameters"] = _INPUT if tool.kind == "custom" else _parameters(tool, warnings)
+    found["parameters"] = CUSTOM_PARAMETERS if tool.kind == "custom" else _parameters(tool, warnings)
     found["strict"] = bool(tool.strict) and schema.fits_strict(found["parameters"])
     if tool.strict and not found["strict"]:
         warnings.add("dropped", f"{tool.path}.strict", "the schema does not suit the upstream's strict mode")
@@ -91,13 +91,7 @@ _remembered = lru_cache(maxsize=REMEMBERED)(_make)
 
 
 def _description(tool: Tool, warnings: Warnings) -> str:
-    if tool.kind != "custom":
-        return tool.description
-    warnings.add("emulated", tool.path.removesuffix(".custom"), "a custom tool takes JSON here")
-    grammar = tool.grammar
-    syntax = f" ({grammar.syntax})" if grammar is not None and grammar.syntax else ""
-    rule = f"The input must follow this grammar{syntax}:\n{grammar.definition}" if grammar is not None else ""
-    return "\n\n".join(text for text in (tool.description, rule) if text)
+    return custom_description(tool, warnings) if tool.kind == "custom" else tool.description
 
 
 def _shortened(text: str, limit: int | None) -> str:
@@ -158,15 +152,8 @@ def _possible_choice(choice: ToolChoice, profile: Profile, warnings: Warnings) -
     if profile.forced_tool_choice or (choice.mode != "required" and not choice.name):
         return choice, ""
     warnings.add("emulated", choice.path.partition(".")[0], "this model cannot be made to call a tool")
-    note = asked_choice.CALL_THIS.format(choice.name) if choice.name else asked_choice.CALL_ONE
+    note = CALL_THIS.format(choice.name) if choice.name else CALL_ONE
     return msgspec.structs.replace(choice, mode="auto", name=""), note
-
-
-def unique_names(sent: Iterable[str]) -> None:
-    """Names may have become equal by being shortened. Raises Refused."""
-    listed = list(sent)
-    if len(set(listed)) != len(listed):
-        raise refused("tools", "Tool names must be unique.")
 
 
 def check_lost_tools(

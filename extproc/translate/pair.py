@@ -7,6 +7,7 @@ import msgspec
 
 from extproc.errors import Rejection
 from extproc.providers.profiles import Profile
+from extproc.wire import Dialect
 
 Json = dict[str, Any]
 Headers = Mapping[str, str]
@@ -36,6 +37,8 @@ class Translated(msgspec.Struct, frozen=True, kw_only=True):
 
     path: str
     """Below the provider's base URL, with a leading slash."""
+    dialect: Dialect = ""
+    """Which one it is written in; job.request_for sets it."""
     root: bool = False
     """The path is beside the base URL's `/v1`, not below it."""
     body: bytes
@@ -153,6 +156,6 @@ class Reader(Protocol):
 
 
 class Pair(Reader, Protocol):
-    """Named by who is served and by whom: messages_on_chat = Messages client, Chat provider."""
+    """Translates between a client's dialect and a provider's."""
 
     def request(self, body: Json, to: Target) -> Translated | Rejection: ...

@@ -5,9 +5,8 @@ from typing import Any
 
 from extproc.errors import Rejection
 from extproc.translate.answer_events import AnswerEvent, AnswerFailed, AnswerFinished, Keepalive, Warned
-from extproc.translate.event_stream import listed_error
-from extproc.translate.failures import failure
-from extproc.wire.lenient import Undecodable
+from extproc.translate.provider_error import failure
+from extproc.wire.lenient import Undecodable, loads
 from extproc.wire.sse import SseDecoder, SseEvent, SseKind
 
 Data = Callable[[bytes, str], list[AnswerEvent]]
@@ -40,15 +39,13 @@ class SseReader:
     def _read(self, found: list[SseEvent]) -> list[AnswerEvent]:
         events: list[AnswerEvent] = []
         for event in found:
-            events += self._event(event)
+            events += self._try(event) if event.kind is SseKind.EVENT else self._other(event)
             if events and isinstance(events[-1], AnswerFinished | AnswerFailed):
                 self._over = True
                 break
         return events
 
-    def _event(self, event: SseEvent) -> list[AnswerEvent]:
-        if event.kind is SseKind.EVENT:
-            return self._try(event)
+    def _other(self, event: SseEvent) -> list[AnswerEvent]:
         if event.kind is SseKind.COMMENT:
             return [Keepalive()]
         return [AnswerFailed(failure("an event of the upstream's stream is too large", "event_limit"))]
@@ -69,3 +66,17 @@ class SseReader:
             return [AnswerFailed(self._failure_of(error))]
         self._unreadable = True
         return [Warned("unreadable_chunk")]
+
+
+def loads_or_none(data: bytes) -> Any:
+    try:
+        return loads(data)
+    except Undecodable:
+        return None
+
+
+def listed_error(data: bytes) -> Any:
+    """Gemini's errors come in a list of one."""
+    value = loads_or_none(data)
+    first = value[0] if isinstance(value, list) and value else None
+    return first if isinstance(first, dict) and first.get("error") else None

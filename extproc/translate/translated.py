@@ -25,9 +25,9 @@ from extproc.translate.answer_events import (
     Warned,
 )
 from extproc.translate.conversation import AnswerShape, CallKind, Conversation
-from extproc.translate.failures import failure
-from extproc.translate.openai_upstream.errors import is_filtered
+from extproc.translate.openai_error_kinds import is_filtered
 from extproc.translate.pair import Headers, Json, Outcome, Refusal, Reply, Target, Translated, Usage
+from extproc.translate.provider_error import failure
 from extproc.translate.sniff import MAX_ANSWER, Collected, Sniffer
 from extproc.translate.warnings import Warnings
 
@@ -133,6 +133,8 @@ class ProviderSide:
     """A JSON answer of status 200; ends as a reader does."""
     read_error: Callable[[int, bytes, Profile], Rejection]
     """An answer whose status says that it is an error."""
+    accepts: Callable[[Json, Profile, bool], bool] = lambda _sent, _profile, _passes: True
+    """Whether a model takes a client's call in this dialect; the last: the body goes on as it is."""
 
 
 class TranslatedPair:
@@ -236,6 +238,7 @@ class TranslatedReply:
         return b"" if self._over else self._writer.ping()
 
     def _stream(self) -> "_Stream":
+        self._meter.has_begun = True  # the provider works on it
         return _Stream(self._provider.reader(self._request), self._write)
 
     def _whole(self) -> Collected:
@@ -295,7 +298,9 @@ class TranslatedReply:
         if not self._meter.has_report:
             self._handle(Warned("usage_missing"))
         if not self._meter.is_settled:
-            self._writer.write(UsageReported(self._meter.usage or Usage()))
+            usage = UsageReported(self._meter.usage or Usage())
+            self._meter.report(usage)
+            self._writer.write(usage)
         self._over = True
         self._writer.write(event)
         self.outcome.finish_reason = self._writer.finish_reason

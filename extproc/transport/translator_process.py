@@ -16,6 +16,7 @@ from typing import BinaryIO
 import msgspec
 
 from extproc.errors import invalid
+from extproc.gateway import plugins
 from extproc.gateway.preparation import Prepared, Task, prepare
 
 MEMORY_BYTES = 2 << 30
@@ -45,6 +46,7 @@ def main() -> int:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     # Reading a body makes many objects and no circles: the collector would go through all of them time and again.
     gc.disable()
+    plugins.load()
     tasks, results = sys.stdin.buffer, sys.stdout.buffer
     decoder = msgspec.msgpack.Decoder(Task)
     while (data := _frame(tasks)) is not None and (raw := _frame(tasks)) is not None:

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from extproc.config.loading import Invalid
 from extproc.config.processor_tls import check_server, is_tcp
+from extproc.gateway import plugins
 from extproc.printable import log_to_stderr, show
 from extproc.transport import health, service
 from extproc.transport.builtin.grpc import Server
@@ -97,8 +98,9 @@ def main(argv: list[str]) -> int:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         os.umask(OWNER_ONLY)
+        plugins.load()
         asyncio.run(serve(Path(argv[0]), argv[1], float(argv[2]), *argv[3:4]))
-    except Invalid as error:
+    except (Invalid, plugins.Unusable) as error:
         show(error, sys.stderr)
         return 2
     except OSError as error:

@@ -1,6 +1,5 @@
 """Bytes of the dialects: codecs without behaviour."""
 
-from typing import Literal
-
-Dialect = Literal["messages", "chat", "responses"]
-"""A wire protocol: Anthropic Messages, OpenAI Chat Completions, OpenAI Responses."""
+Dialect = str
+"""The name of a wire protocol, such as `messages` (Anthropic Messages), `chat` (OpenAI Chat Completions) or `responses`
+(OpenAI Responses): one row in wire/dialects.py each."""

@@ -5,8 +5,6 @@ https://docs.vllm.ai/en/latest/serving/openai_compatible_server, https://docs.sg
 https://github.com/ggml-org/llama.cpp/tree/master/tools/server, https://openrouter.ai/docs/api-reference/parameters.
 """
 
-from extproc.wire import Dialect
-
 
 def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
@@ -30,35 +28,30 @@ _EXTENSIONS = _names(
     mcp_servers plugins search_parameters data_sources enable_search search_options web_search web_search_options
     """
 )
-KNOWN: dict[Dialect, frozenset[str]] = {
-    "messages": _EXTENSIONS
-    | _names(
-        """
-        model max_tokens messages system stream temperature top_p stop_sequences metadata tools tool_choice
-        output_config output_format service_tier cache_control container context_management compaction diagnostics
-        inference_geo speed thread
-        """
-    ),
-    "chat": _EXTENSIONS
-    | _names(
-        """
-        model messages stream stream_options max_tokens max_completion_tokens n temperature top_p stop seed
-        frequency_penalty presence_penalty logit_bias logprobs top_logprobs tools tool_choice parallel_tool_calls
-        functions function_call response_format modalities audio prediction metadata moderation service_tier store
-        user safety_identifier prompt_cache_key prompt_cache_options prompt_cache_retention
-        """
-    ),
-    "responses": _EXTENSIONS
-    | _names(
-        """
-        model input instructions stream stream_options max_output_tokens max_tool_calls temperature top_p
-        top_logprobs tools tool_choice parallel_tool_calls text include background background_options conversation
-        previous_response_id prompt context_management truncation metadata client_metadata moderation personality
-        service_tier store user image access_programs safety_identifier prompt_cache_key prompt_cache_options
-        prompt_cache_retention
-        """
-    ),
-}
+OF_MESSAGES = _EXTENSIONS | _names(
+    """
+    model max_tokens messages system stream temperature top_p stop_sequences metadata tools tool_choice
+    output_config output_format service_tier cache_control container context_management compaction diagnostics
+    inference_geo speed thread
+    """
+)
+OF_CHAT = _EXTENSIONS | _names(
+    """
+    model messages stream stream_options max_tokens max_completion_tokens n temperature top_p stop seed
+    frequency_penalty presence_penalty logit_bias logprobs top_logprobs tools tool_choice parallel_tool_calls
+    functions function_call response_format modalities audio prediction metadata moderation service_tier store
+    user safety_identifier prompt_cache_key prompt_cache_options prompt_cache_retention
+    """
+)
+OF_RESPONSES = _EXTENSIONS | _names(
+    """
+    model input instructions stream stream_options max_output_tokens max_tool_calls temperature top_p
+    top_logprobs tools tool_choice parallel_tool_calls text include background background_options conversation
+    previous_response_id prompt context_management truncation metadata client_metadata moderation personality
+    service_tier store user image access_programs safety_identifier prompt_cache_key prompt_cache_options
+    prompt_cache_retention
+    """
+)
 # By these gateways and clouds choose another model, or another address to ask.
 STEERING = _names(
     """

@@ -80,7 +80,13 @@ def test_the_safe_mode_is_the_default(tmp_path: Path) -> None:
             "6: records.claims.0: Input should be a valid string", "6: records.claims.0: YAML cannot read this value"]),
         (MINIMAL + "<<: {workers: 1}", ["6: <<: unknown key"]),
         (changed("[chat]", "[]"), ["3: providers.openai.dialects: List should have at least 1 item"]),
-        (changed("[chat]", "[smtp]"), ["3: providers.openai.dialects.0: Input should be"]),
+        (changed("[chat]", "[smtp]"), [
+            "3: providers.openai.dialects.0: Input should be 'messages', 'chat' or 'responses'"]),
+        (changed("[chat]", "[chat], prefer: [caht]"), [
+            "3: providers.openai.prefer.0: Input should be 'messages', 'chat' or 'responses'; did you mean 'chat'?"]),
+        (changed("[chat]", "[chat], prefer: [chat, chat]"), [
+            "3: providers.openai.prefer: the same dialect stands here twice"]),
+        (changed("[chat]", "[chat], prefer: []"), ["3: providers.openai.prefer: List should have at least 1 item"]),
         (changed("{mode: optional}", "{jwt: [{issuer: '', audiences: [a], jwks: {file: f}}]}"), [
             "1: authentication.jwt.0.issuer: String should have at least 1 character"]),
         (changed("{mode: optional}", "{jwt: [{issuer: i, audiences: [], jwks: {file: f}}]}"), [

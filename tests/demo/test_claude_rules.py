@@ -118,14 +118,16 @@ def test_counting_needs_no_limit() -> None:
 
 def test_real_clients_are_understood() -> None:
     """But for signatures that the recording model made up."""
-    for path in sorted(CORPUS.rglob("*.json")):
-        call = json.loads(path.read_text())
-        if (
-            call["method"] == "POST"
-            and call["path"].partition("?")[0] == "/v1/messages"
-            and "thread" not in call["body"]
-        ):
-            assert problem(call["body"]) == "" or "Invalid `" in problem(call["body"]), path.name
+    calls = {path.name: json.loads(path.read_text()) for path in sorted(CORPUS.rglob("*.json"))}
+    bodies = {
+        name: call["body"]
+        for name, call in calls.items()
+        if call["method"] == "POST" and call["path"].partition("?")[0] == "/v1/messages"
+        if "thread" not in call["body"]
+    }
+    assert len(bodies) > 50
+    for name, found in bodies.items():
+        assert problem(found) == "" or "Invalid `" in problem(found), name
 
 
 VALUES = st.recursive(

@@ -32,6 +32,8 @@ class Upstream:
     """The last request for each model."""
     paths: dict[str, str] = field(default_factory=dict)
     """Where it went."""
+    headers: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    """What it came with, in lower case."""
 
 
 @contextlib.contextmanager
@@ -45,6 +47,7 @@ def upstream(tls: ssl.SSLContext | None = None) -> Iterator[Upstream]:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
             found.received[body["model"]] = body
             found.paths[body["model"]] = self.path
+            found.headers[body["model"]] = {name.lower(): value for name, value in self.headers.items()}
             self._send(found.answers[body["model"]])
 
         def do_GET(self) -> None:

@@ -123,6 +123,16 @@ def test_what_takes_no_tools_on_chat_is_asked_by_the_other_api(client: openai.Op
     assert sent(provider, "gpt-6-astra")["reasoning"]["effort"] == "max"
 
 
+def test_what_has_no_tools_passes_on_chat(client: openai.OpenAI, provider: Upstream) -> None:
+    message = {"role": "assistant", "content": "Done."}
+    completion = {"id": "x", "object": "chat.completion", "created": 1, "model": "m"}
+    completion["choices"] = [{"index": 0, "message": message, "finish_reason": "stop"}]
+    provider.answers["gpt-6-plain"] = Canned(json.dumps(completion).encode())
+    done = client.chat.completions.create(**asking("gpt-6-plain", "w?", seed=3))
+    assert done.choices[0].message.content == "Done."
+    assert provider.paths["gpt-6-plain"] == "/v1/chat/completions" and provider.received["gpt-6-plain"]["seed"] == 3
+
+
 def test_parallel_calls(client: openai.OpenAI) -> None:
     with client.chat.completions.stream(**asking("two", "w?", tools=[WEATHER])) as running:
         message = running.get_final_completion().choices[0].message

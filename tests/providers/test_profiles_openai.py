@@ -73,12 +73,12 @@ def test_a_vendor_that_steers_thinking_in_its_own_way_keeps_it(tmp_path: Path) -
     assert not found.profile.chat_tools_force_effort_none
 
 
-def test_a_model_whose_tools_chat_refuses_is_asked_by_responses_where_its_provider_speaks_both(tmp_path: Path) -> None:
+def test_a_model_whose_tools_chat_refuses(tmp_path: Path) -> None:
     rules = "  - {name: gpt-6-astra, provider: openai}\n  - {name: gpt-6, provider: openai}"
     both = text(rules).replace("dialects: [chat]", "dialects: [chat, responses]", 1)
     made, _, _ = load(source(tmp_path, both), {})
     astra, sol = made.resolve("gpt-6-astra"), made.resolve("gpt-6")
-    assert astra and sol and (astra.dialects[0], sol.dialects[0]) == ("responses", "chat")
+    assert astra and sol and (astra.profile.chat_tools, sol.profile.chat_tools) == (False, True)
 
 
 def test_the_table_of_models_is_the_table_in_the_docs() -> None:

@@ -205,31 +205,6 @@ def test_the_profile_follows_from_url_and_model(tmp_path: Path, model: str, url:
 
 
 @pytest.mark.parametrize(
-    ("listed", "profile", "spoken", "named"),
-    [
-        ("responses", "", ("responses",), "openai-responses"),
-        ("responses, chat", "", ("chat", "responses"), "openai-reasoning"),
-        ("messages, chat", "", ("chat", "messages"), "openai-reasoning"),
-        ("messages, responses", "", ("messages", "responses"), "claude-adaptive"),
-        ("chat, responses", "openai-responses", ("responses", "chat"), "openai-responses"),
-        ("chat", "openai-responses", ("responses", "chat"), "openai-responses"),
-        ("responses", "{base: vllm}", ("responses",), "vllm"),
-        ("chat, responses", "{chat_tools: false}", ("responses",), "openai-reasoning"),
-        ("messages, chat, responses", "{chat_tools: false}", ("responses", "messages"), "openai-reasoning"),
-        ("chat", "{chat_tools: false}", ("chat",), "openai-reasoning"),
-    ],
-)
-def test_what_is_spoken_about_a_model(
-    tmp_path: Path, listed: str, profile: str, spoken: tuple[str, ...], named: str
-) -> None:
-    rule = f"  - {{name: gpt-5, provider: openai{', profile: ' + profile if profile else ''}}}"
-    made, _, found = load(source(tmp_path, text(rule).replace("[chat]", f"[{listed}]")), {})
-    resolved = made.resolve("gpt-5")
-    assert resolved and not found
-    assert (resolved.dialects, resolved.profile.name) == (spoken, named)
-
-
-@pytest.mark.parametrize(
     ("model", "profile"),
     [
         ("gpt-5.4", "openai-responses"),

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -39,9 +40,21 @@ def run(folder: Path, scene: Scene, front: bool | None = True, workers: tuple[bo
         watched = Monitor(None if front is None else check(front), checks, Status(7))
         settings = source(folder, f"{GATEWAY}\n{keys or 'health: {port: PORT}'}\n".replace("PORT", str(port))).config
         watched.start(settings, folder / "metrics")
-        await scene(watched, f"http://127.0.0.1:{port}")
+        try:
+            await scene(watched, f"http://127.0.0.1:{port}")
+        finally:
+            watched.close()
+            await asyncio.to_thread(ended, "health", "metrics")
 
     asyncio.run(begin())
+
+
+def ended(*names: str) -> None:
+    """The threads of these names have ended."""
+    for thread in threading.enumerate():
+        if thread.name in names:
+            thread.join(10)
+            assert not thread.is_alive()
 
 
 async def get(url: str) -> httpx.Response:

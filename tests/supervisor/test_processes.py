@@ -31,9 +31,9 @@ def run(coroutine: Coroutine[Any, Any, Any]) -> None:
 
 async def ended(one: Child) -> None:
     """It goes by itself, with all it has to say said and read."""
-    pid = one.pid
-    while not gone(pid):  # noqa: ASYNC110 - asyncio alone may wait for it
-        await asyncio.sleep(0.01)
+    process = one._process  # noqa: SLF001 - asyncio alone may wait for a child of its own
+    assert process is not None
+    await process.wait()
     await one.stop(GRACE)
 
 

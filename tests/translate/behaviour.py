@@ -56,8 +56,8 @@ def profile(named: str | Json) -> Profile:
 def job(client: str, provider: str, of: Profile, *, counting: bool = False) -> Job:
     target = Target(profile=of, model="gpt-x", nonce="n", now=NOW, headers=HEADERS)
     return Job(
-        dialect=client,  # type: ignore[arg-type]
-        provider=(provider,),  # type: ignore[arg-type]
+        dialect=client,
+        provider=(provider,),
         model="",
         settings=ModelSettings(),
         counting=counting,
@@ -145,7 +145,7 @@ def read(reply: Reply, *pieces: bytes) -> Json:
 
 
 def pair_for_test(found: Job) -> Pair:
-    pair = pair_of(found)
+    pair = pair_of(found, found.provider[0])
     assert pair is not None and not isinstance(pair, Rejection)
     return pair
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from extproc.translate.translated import TranslatedRequest
-from extproc.wire.rejections import messages_rejection
+from extproc.wire.rejections import rejection_body
 from tests.matching import same
 from tests.translate.answers import (
     JSON,
@@ -49,7 +49,7 @@ def test_answer(vector: dict[str, Any]) -> None:
     if "status" in expected:
         failure = reply.outcome.failure
         assert failure is not None and failure.http_status == expected["status"] and not out
-        assert same(json.loads(messages_rejection(failure, "req_1")), expected["body"]) == []
+        assert same(json.loads(rejection_body("messages", failure, "req_1")), expected["body"]) == []
         return
     assert same(json.loads(out), expected) == []
     assert sorted(reply.outcome.warnings) == sorted(vector["warnings"])
@@ -96,7 +96,7 @@ def test_error(vector: dict[str, Any]) -> None:
     body = json.dumps(given["body"]).encode() if "body" in given else given["raw_body"].encode()
     refusal = messages_on_chat.error(asked(vector["profile"]), given["status"], given["headers"], body, now)
     assert refusal.rejection.http_status == expected["status"]
-    assert same(json.loads(messages_rejection(refusal.rejection, "req_1")), expected["body"]) == []
+    assert same(json.loads(rejection_body("messages", refusal.rejection, "req_1")), expected["body"]) == []
     assert same({name: refusal.headers.get(name) for name in expected["headers"]}, expected["headers"]) == []
 
 

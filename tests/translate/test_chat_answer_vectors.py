@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from extproc.translate.translated import TranslatedRequest
-from extproc.wire.rejections import chat_rejection, rejection_status
+from extproc.wire.rejections import rejection_body, rejection_status
 from tests.matching import same
 from tests.translate.answers import JSON, SSE, play, vectors
 from tests.translate.chat_answers import asked, check_grammar, check_with_sdk, chunks, merged, whole
@@ -88,5 +88,5 @@ def test_error(vector: dict[str, Any]) -> None:
     body = json.dumps(given["body"]).encode()
     refusal = CHAT_ON_MESSAGES.error(asked(vector["profile"]), given["status"], given["headers"], body, now)
     assert rejection_status("chat", refusal.rejection) == expected["status"]
-    assert same(json.loads(chat_rejection(refusal.rejection, "")), expected["body"]) == []
+    assert same(json.loads(rejection_body("chat", refusal.rejection, "")), expected["body"]) == []
     assert same({name: refusal.headers.get(name) for name in expected["headers"]}, expected["headers"]) == []

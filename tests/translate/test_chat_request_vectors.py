@@ -8,7 +8,7 @@ import pytest
 
 from extproc.errors import Rejection
 from extproc.translate.translated import TranslatedRequest
-from extproc.wire.rejections import chat_rejection, rejection_status
+from extproc.wire.rejections import rejection_body, rejection_status
 from tests.anthropic_types import check_messages_request
 from tests.matching import same
 from tests.translate.answers import vectors
@@ -27,7 +27,7 @@ def test_vector(vector: dict[str, Any]) -> None:
     if "status" in expected:
         assert isinstance(asked, Rejection)
         assert rejection_status("chat", asked) == expected["status"]
-        assert same(json.loads(chat_rejection(asked, "")), expected["body"]) == []
+        assert same(json.loads(rejection_body("chat", asked, "")), expected["body"]) == []
     else:
         assert isinstance(asked, TranslatedRequest), asked
         assert same(json.loads(asked.body), expected) == []

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from extproc.translate.pair import Pair, Reply, Target, Translated
-from extproc.wire.rejections import messages_rejection
+from extproc.wire.rejections import rejection_body
 from tests.matching import same
 from tests.translate import answers, chat_answers, responses_answers
 from tests.translate.answers import JSON, SSE, messages_on_chat, messages_on_responses, play, vectors
@@ -86,7 +86,7 @@ def test_an_answer_for_a_messages_client(vector: Vector) -> None:
     if "status" in expected:
         failure = reply.outcome.failure
         assert failure is not None and failure.http_status == expected["status"] and not out
-        assert same(json.loads(messages_rejection(failure, "req_1")), expected["body"]) == []
+        assert same(json.loads(rejection_body("messages", failure, "req_1")), expected["body"]) == []
         return
     assert same(json.loads(out), expected) == []
     check_warnings(vector, reply)

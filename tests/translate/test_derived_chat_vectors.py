@@ -8,7 +8,7 @@ import pytest
 
 from extproc.errors import Rejection
 from extproc.translate.translated import TranslatedRequest
-from extproc.wire.rejections import chat_rejection, rejection_status
+from extproc.wire.rejections import rejection_body, rejection_status
 from tests.matching import same
 from tests.translate.answers import SSE, play, vectors
 from tests.translate.chat_answers import asked, check_grammar, check_with_sdk, chunks, merged, whole
@@ -36,7 +36,7 @@ def test_request(vector: dict[str, Any]) -> None:
     if "status" in expected:
         assert isinstance(found, Rejection)
         assert rejection_status("chat", found) == expected["status"]
-        assert same(json.loads(chat_rejection(found, "")), expected["body"]) == []
+        assert same(json.loads(rejection_body("chat", found, "")), expected["body"]) == []
         return
     assert isinstance(found, TranslatedRequest), found
     assert same(json.loads(found.body), expected) == []
@@ -71,5 +71,5 @@ def test_error(vector: dict[str, Any]) -> None:
         asked(vector["profile"]), given["status"], given["headers"], json.dumps(given["body"]).encode(), now
     )
     assert rejection_status("chat", refusal.rejection) == expected["status"]
-    assert same(json.loads(chat_rejection(refusal.rejection, "")), expected["body"]) == []
+    assert same(json.loads(rejection_body("chat", refusal.rejection, "")), expected["body"]) == []
     assert same({name: refusal.headers.get(name) for name in expected["headers"]}, expected["headers"]) == []

@@ -9,7 +9,7 @@ import pytest
 from extproc.errors import Rejection
 from extproc.translate.pair import Reply, Target
 from extproc.translate.translated import TranslatedRequest
-from extproc.wire.rejections import messages_rejection
+from extproc.wire.rejections import rejection_body
 from tests.matching import same
 from tests.openai_types import check_chat_request
 from tests.translate.answers import (
@@ -44,7 +44,7 @@ def named(vector: dict[str, Any]) -> str:
 
 
 def said(rejection: Rejection) -> Any:
-    return json.loads(messages_rejection(rejection, "req_1"))
+    return json.loads(rejection_body("messages", rejection, "req_1"))
 
 
 def reply_to(vector: dict[str, Any], media: str) -> Reply:

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from extproc.errors import Kind
-from extproc.translate.model_lists import ModelLists, is_list, query_for, to_anthropic, to_openai
+from extproc.translate.list_shapes import ANTHROPIC, OPENAI
+from extproc.translate.model_lists import ModelLists, is_foreign, is_list
 from extproc.translate.pair import Reply, Translated
 from extproc.wire import Dialect
 from tests.translate.answers import JSON, play, vectors
@@ -15,8 +16,21 @@ ASKED = Translated(path="", body=b"", stream=False, model="")
 LISTED = {"object": "list", "data": [{"id": "a", "created": 1735689600}, {"id": "b"}, {"id": 3}, "c"]}
 
 
+def lists(client: Dialect, path: str = "/v1/models", query: str = "") -> ModelLists:
+    """Of a provider of the other vendor."""
+    return ModelLists(client, "chat" if client == "messages" else "messages", path, query)
+
+
+def to_openai(entry: dict[str, Any]) -> dict[str, Any]:
+    return OPENAI.write(ANTHROPIC.read(entry))
+
+
+def to_anthropic(entry: dict[str, Any]) -> dict[str, Any]:
+    return ANTHROPIC.write(OPENAI.read(entry))
+
+
 def read(value: Any, client: Dialect, path: str = "/v1/models", query: str = "") -> tuple[Reply, Any]:
-    reply = ModelLists(client, path, query).reply(ASKED, JSON)
+    reply = lists(client, path, query).reply(ASKED, JSON)
     out = play(reply, value if isinstance(value, bytes) else json.dumps(value).encode())
     return reply, json.loads(out) if out else None
 
@@ -112,17 +126,30 @@ def test_what_is_no_list_is_a_failure(value: Any, client: Dialect) -> None:
     ],
 )
 def test_errors(client: Dialect, body: Any, code: str) -> None:
-    refusal = ModelLists(client, "/v1/models/x", "").error(
-        ASKED, 404, {"x-request-id": "r"}, json.dumps(body).encode(), 0
-    )
+    refusal = lists(client, "/v1/models/x").error(ASKED, 404, {"x-request-id": "r"}, json.dumps(body).encode(), 0)
     assert (refusal.rejection.kind, refusal.rejection.code) == (Kind.NOT_FOUND, code)
     assert refusal.headers["x-request-id"] == "r"
 
 
 def test_which_paths_and_what_is_asked() -> None:
     assert [is_list(path) for path in ("/v1/models", "/v1/models/a", "/v1/modelsx", "/x")] == [True, True, False, False]
-    assert query_for("chat", "/v1/models") == "limit=1000"
-    assert query_for("chat", "/v1/models/a") == query_for("messages", "/v1/models") == ""
+    assert lists("chat").query == "limit=1000"
+    assert lists("chat", "/v1/models/a").query == lists("messages").query == ""
+
+
+@pytest.mark.parametrize(
+    ("client", "provider", "foreign"),
+    [
+        ("messages", ["chat"], True),
+        ("messages", ["responses", "chat"], True),
+        ("messages", ["chat", "messages"], False),
+        ("chat", ["responses"], False),
+        ("responses", ["messages"], True),
+        ("chat", ["messages", "responses"], False),
+    ],
+)
+def test_which_lists_come_in_another_shape(client: Dialect, provider: list[Dialect], foreign: bool) -> None:
+    assert is_foreign(client, provider) is foreign
 
 
 def test_codex_finds_the_member_that_it_reads() -> None:

@@ -1,4 +1,4 @@
-"""What a body asks of a model, as rules see it. A dialect is one entry of READINGS.
+"""What a body asks of a model, as rules see it: read by the members that a dialect's row names (wire/dialects.py).
 
 Rules decide by this, so whatever a lax provider might take for a tool or an image is taken for one here, and what has
 not the type it should have is left out: a rule that reads it fails.
@@ -7,25 +7,12 @@ not the type it should have is left out: a rule that reads it fails.
 import re
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
+
+from extproc.wire import Dialect, dialects
+from extproc.wire.dialects import DialectRow
 
 Json = dict[str, Any]
-
-
-class Reading(NamedTuple):
-    turns: str
-    """The member with the conversation."""
-    limits: tuple[str, ...]
-    """Members that limit an answer; the highest counts."""
-    elsewhere: tuple[str, ...] = ()
-    """Members by which the provider adds what it has kept, and nobody here can see."""
-
-
-READINGS: dict[str, Reading] = {
-    "messages": Reading("messages", ("max_tokens",), elsewhere=("thread",)),
-    "chat": Reading("messages", ("max_completion_tokens", "max_tokens")),
-    "responses": Reading("input", ("max_output_tokens",), elsewhere=("conversation", "previous_response_id", "prompt")),
-}
 
 _ANSWERS = ("n", "best_of")
 """Members that say how many answers are written."""
@@ -56,15 +43,15 @@ _SHOWN = ("image/", "video/")
 _VERSION = re.compile(r"_(\d{8}|\d{4}_\d{2}_\d{2})$")
 
 
-def read(dialect: str, body: Json) -> Json:
+def read(dialect: Dialect, body: Json) -> Json:
     """stream, max_tokens, tools, has_images, messages; without those that cannot be told."""
-    reading = READINGS[dialect]
-    turns = _all(body, reading.turns)
-    limit = _limit(_all(body, *reading.limits), _all(body, *_ANSWERS))
+    row = dialects.row(dialect)
+    turns = _all(body, row.turns)
+    limit = _limit(_all(body, *row.limits), _all(body, *_ANSWERS))
     found: Json = {"stream": _stream(_all(body, "stream")), "max_tokens": limit}
-    if not (_is_elsewhere(_all(body, *reading.elsewhere)) or (dialect == "responses" and _refers(turns))):
+    if not (_is_elsewhere(_all(body, *row.elsewhere)) or (row.item_references and _refers(turns))):
         images = _has_image([*turns, *_all(body, *_PROMPTS)])
-        found |= {"tools": _tools(body, reading), "has_images": images, "messages": _count(turns)}
+        found |= {"tools": _tools(body, row), "has_images": images, "messages": _count(turns)}
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -100,11 +87,11 @@ def _count(turns: list[Any]) -> int | None:
     return len(turns[0]) if isinstance(turns[0], list) else 1
 
 
-def _tools(body: Json, reading: Reading) -> list[str] | None:
+def _tools(body: Json, row: DialectRow) -> list[str] | None:
     """None: something among them cannot be named, or there are more than anybody has."""
     names = [*_implied(body)]
     # `functions`: https://platform.openai.com/docs/api-reference/chat/create
-    waiting = deque([*_all(body, "tools", "functions"), *_added(_all(body, reading.turns))])
+    waiting = deque([*_all(body, "tools", "functions"), *_added(_all(body, row.turns))])
     while waiting:
         tools = waiting.popleft()
         if not isinstance(tools, list) or len(names) + len(tools) > MAX_TOOLS:

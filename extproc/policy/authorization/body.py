@@ -7,8 +7,7 @@ from typing import Any
 import msgspec
 
 from extproc.errors import Rejection, invalid
-from extproc.policy.authorization.asked import READINGS
-from extproc.wire import untrusted
+from extproc.wire import Dialect, dialects, untrusted
 
 Json = dict[str, Any]
 
@@ -50,7 +49,7 @@ def model_of(raw: bytes) -> Any:
     return untrusted.decode(found) if len(found) <= LIGHT_BYTES else None
 
 
-def read(raw: bytes, dialect: str, bounds: Bounds) -> Json | Rejection:
+def read(raw: bytes, dialect: Dialect, bounds: Bounds) -> Json | Rejection:
     """The body, or what is wrong with it."""
     if len(raw) > bounds.values and _most_values(raw) > bounds.values and _values(raw) > bounds.values:
         return invalid("", f"the body holds more than {bounds.values} values")
@@ -89,8 +88,8 @@ def _is_deeper(body: Json, levels: int) -> bool:
     return True
 
 
-def _counted(body: Json, dialect: str, bounds: Bounds) -> Rejection | None:
-    member = READINGS[dialect].turns
+def _counted(body: Json, dialect: Dialect, bounds: Bounds) -> Rejection | None:
+    member = dialects.row(dialect).turns
     turns = body.get(member)
     turns = turns if isinstance(turns, list) else []
     found = [

@@ -3,16 +3,15 @@
 from typing import Any
 
 from extproc.errors import Rejection, invalid
-from extproc.wire import Dialect
+from extproc.wire import Dialect, dialects
 from extproc.wire.duplicates import at_any_depth
-from extproc.wire.members import KNOWN
 
 _MAX_NAME = 64
 
 
 def refusal(raw: bytes, body: dict[str, Any], dialect: Dialect, *, every_depth: bool) -> Rejection | None:
     """`every_depth`: rules read more of the body than its model, so that no name within it may stand twice."""
-    known = KNOWN[dialect]
+    known = dialects.row(dialect).members
     for name in body:
         # Servers written in Go take `Tools` for `tools`: https://pkg.go.dev/encoding/json#Unmarshal
         if name not in known and (meant := name.casefold()) in known:

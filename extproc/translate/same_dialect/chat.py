@@ -6,12 +6,11 @@ from typing import Any
 import msgspec
 
 from extproc.errors import Rejection
+from extproc.translate.capability_errors import is_overflow
 from extproc.translate.dialects.chat.usage import read_usage
-from extproc.translate.failures import failure
-from extproc.translate.openai_upstream.errors import reported
-from extproc.translate.openai_upstream.overflow import is_overflow
-from extproc.translate.openai_upstream.told import told_by
+from extproc.translate.openai_error_kinds import reported
 from extproc.translate.pair import Json, Outcome, Target
+from extproc.translate.provider_error import failure, parse_error
 from extproc.translate.same_dialect.edit import Edit, limited
 from extproc.translate.same_dialect.errors import clean, is_concealed, passing
 from extproc.translate.same_dialect.pair import SameDialectPair
@@ -114,7 +113,7 @@ class ChatMeter:
         self.outcome.failure = self._reported(data)
         if is_concealed(self.outcome.failure):
             return self.failed(self.outcome.failure)
-        told = told_by(data)
+        told = parse_error(data)
         rebuilt = error_body(self.outcome.failure.message, told.type or "server_error", None, told.code or None)
         event = b"data: %b\n\n" % rebuilt
         # Clients skip a line `error: {...}`.
@@ -122,7 +121,7 @@ class ChatMeter:
 
     def _reported(self, data: bytes) -> Rejection:
         found = reported(data, self._asked.profile)
-        message = clean(told_by(data).message)
+        message = clean(parse_error(data).message)
         return msgspec.structs.replace(found, message=message) if message and not is_concealed(found) else found
 
 
@@ -132,7 +131,7 @@ def _has_error(chunk: Chunk) -> bool:
 
 def envelope(body: Json) -> bytes:
     """The vendors' other forms are put into OpenAI's."""
-    told = told_by(body)
+    told = parse_error(body)
     message = clean(told.message)
     if not message:
         return b""

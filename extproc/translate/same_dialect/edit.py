@@ -7,9 +7,9 @@ import msgspec
 from extproc.translate.pair import Json, Target
 from extproc.translate.want import refused
 from extproc.translate.warnings import Warnings
-from extproc.wire import Dialect, untrusted
+from extproc.wire import Dialect, dialects, untrusted
 from extproc.wire.duplicates import at_top
-from extproc.wire.members import KNOWN, steers
+from extproc.wire.members import steers
 
 Members = dict[str, msgspec.Raw]
 
@@ -57,7 +57,7 @@ _REFUSED = "Extra inputs are not permitted"
 
 def check_members(edit: Edit, body: Json, dialect: Dialect, to: Target, warnings: Warnings) -> None:
     """Drops or refuses them, as the profile says; those that the configuration sets stay. Raises Refused."""
-    known, mode = KNOWN[dialect], to.profile.unknown_members
+    known, mode = dialects.row(dialect).members, to.profile.unknown_members
     ours = to.settings.keys() | to.profile.extra.keys()
     unknown = [name for name in body if name not in known and name not in ours]
     for name in unknown:

@@ -8,9 +8,9 @@ import msgspec
 
 from extproc.errors import STATUS, Kind, Reason, Rejection
 from extproc.providers.profiles import Profile
-from extproc.translate.openai_upstream.errors import refused
-from extproc.translate.openai_upstream.scrub import MAX_CHARS, hidden
+from extproc.translate.openai_error_kinds import refused
 from extproc.translate.pair import Json
+from extproc.translate.provider_error import MAX_CHARS, hidden
 from extproc.wire.lenient import Undecodable, loads
 
 Envelope = Callable[[Json], bytes]

@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 
 from extproc.errors import Rejection
-from extproc.translate.failures import failure
 from extproc.translate.pair import Json, Outcome, Target, Usage
+from extproc.translate.provider_error import failure
 from extproc.translate.same_dialect.edit import Edit, limited
 from extproc.translate.same_dialect.errors import by_type, clean, is_concealed, passing
 from extproc.translate.same_dialect.pair import SameDialectPair

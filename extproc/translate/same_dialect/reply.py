@@ -8,12 +8,13 @@ from collections.abc import Callable
 import msgspec
 
 from extproc.errors import Reason, Rejection
-from extproc.translate.failures import failure
 from extproc.translate.pair import Usage, estimated_tokens
+from extproc.translate.provider_error import failure
 from extproc.translate.same_dialect.passed import Meter, Passed
 from extproc.translate.sniff import Collected, Reader, Sniffer
+from extproc.wire import Dialect, dialects
 from extproc.wire.frames import Frames, fields, is_data, split
-from extproc.wire.messages import KEEP_ALIVE, PING
+from extproc.wire.messages import KEEP_ALIVE
 
 
 class Events:
@@ -109,15 +110,14 @@ class Events:
 
 
 EVENTS, JSON = "text/event-stream; charset=utf-8", "application/json"
-_PINGS = {"messages": PING}
 
 
 class PassedReply:
-    def __init__(self, asked: Passed, content_type: str, meter: Meter, dialect: str) -> None:
+    def __init__(self, asked: Passed, content_type: str, meter: Meter, dialect: Dialect) -> None:
         self.outcome = meter.outcome
         self._asked = asked
         self._meter = meter
-        self._dialect = dialect
+        self._ping = dialects.row(dialect).ping
         self._reader = Sniffer(content_type, self._events, self._whole)
 
     def feed(self, data: bytes) -> bytes:
@@ -132,7 +132,7 @@ class PassedReply:
         over = self.outcome.complete or self.outcome.failure is not None
         if over or self.outcome.media == JSON or not self._asked.stream:
             return b""
-        return _PINGS.get(self._dialect, KEEP_ALIVE) if self._meter.begun else KEEP_ALIVE
+        return self._ping if self._meter.begun else KEEP_ALIVE
 
     def _events(self) -> Reader:
         self.outcome.media = EVENTS

@@ -7,9 +7,9 @@ import msgspec
 
 from extproc.errors import Rejection
 from extproc.translate.dialects.responses.usage import read_usage
-from extproc.translate.failures import failure
-from extproc.translate.openai_upstream.errors import reported
+from extproc.translate.openai_error_kinds import reported
 from extproc.translate.pair import Json, Outcome, Target, Usage
+from extproc.translate.provider_error import failure
 from extproc.translate.same_dialect.chat import envelope
 from extproc.translate.same_dialect.edit import Edit, limited
 from extproc.translate.same_dialect.errors import clean, is_concealed, passing

@@ -11,8 +11,7 @@ from extproc.errors import Rejection
 from extproc.translate.pair import Pair
 from extproc.translate.same_dialect.passed import Passed
 from extproc.translate.signature import seal
-from extproc.wire import Dialect
-from extproc.wire.members import KNOWN
+from extproc.wire import Dialect, dialects
 from tests.translate.passing import CHAT, HELLO, MESSAGES, ask, captured, target
 
 CALLS = [(MESSAGES, *call) for call in captured("/v1/messages")] + [
@@ -251,7 +250,7 @@ def test_any_json_passes_or_is_refused(body: dict[str, Any], pair: Pair, compact
     dialect: Dialect = "messages" if pair is MESSAGES else "chat"
     sent = json.loads(passed.body)
     untouched = (
-        (body.keys() & KNOWN[dialect])
+        (body.keys() & dialects.row(dialect).members)
         - {"model", "stream_options"}
         - ({"messages", "thinking"} if b"atr1." in raw else set())
     )

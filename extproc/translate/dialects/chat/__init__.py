@@ -3,9 +3,10 @@
 from extproc.translate import openai_errors
 from extproc.translate.dialects.chat.read_answer import StreamReader, read_whole
 from extproc.translate.dialects.chat.read_request import read_request
+from extproc.translate.dialects.chat.refused_tools import accepts
 from extproc.translate.dialects.chat.write_answer import ChatWriter
 from extproc.translate.dialects.chat.write_request import write_request
-from extproc.translate.openai_headers import client_headers
+from extproc.translate.response_headers import for_openai_client
 from extproc.translate.translated import ClientSide, ProviderSide
 
 CLIENT = ClientSide(
@@ -25,11 +26,12 @@ CLIENT = ClientSide(
     },
     read_request=read_request,
     writer=ChatWriter,
-    client_headers=client_headers,
+    client_headers=for_openai_client,
 )
 PROVIDER = ProviderSide(
     write_request=write_request,
     reader=StreamReader,
     read_whole=read_whole,
     read_error=openai_errors.by_status,
+    accepts=accepts,
 )

@@ -5,12 +5,10 @@ from typing import Any
 from extproc.errors import Reason, Rejection
 from extproc.translate import openai_errors
 from extproc.translate.answer_events import AnswerEvent, AnswerFailed
-from extproc.translate.dialects.chat.answer_state import AnswerState
-from extproc.translate.dialects.chat.finish import choice_failure
-from extproc.translate.event_stream import loads_or_none
-from extproc.translate.failures import failure, truncated
+from extproc.translate.dialects.chat.answer_state import AnswerState, choice_failure, ends_without_message
 from extproc.translate.part_queue import QueueOverflow
-from extproc.translate.sse_reader import SseReader
+from extproc.translate.provider_error import failure, truncated
+from extproc.translate.sse_reader import SseReader, loads_or_none
 from extproc.translate.translated import TranslatedRequest
 from extproc.wire import untrusted
 from extproc.wire.chat import Choice, Completion, Said
@@ -55,7 +53,8 @@ def _events(completion: Completion, choices: list[Choice], state: AnswerState) -
 def _first_choices(completion: Completion) -> list[Choice]:
     """Those of the lowest index: some proxies split text and calls over choices without one. A choice that a filter
     has emptied says so by its finish alone (Azure)."""
-    usable = [choice for choice in completion.choices or () if _said(choice) is not None or choice.finish_reason]
+    found = completion.choices or ()
+    usable = [choice for choice in found if _said(choice) is not None or ends_without_message(choice)]
     lowest = min((choice.index or 0 for choice in usable), default=0)
     return [choice for choice in usable if (choice.index or 0) == lowest]
 

@@ -6,14 +6,14 @@ from extproc.translate.dialects.messages.read_request import read_request
 from extproc.translate.dialects.messages.write_answer import MessagesWriter
 from extproc.translate.dialects.messages.write_request import write_request
 from extproc.translate.openai_errors import in_anthropic_words
-from extproc.translate.openai_upstream.headers_out import client_headers
+from extproc.translate.response_headers import for_messages_client
 from extproc.translate.translated import ClientSide, ProviderSide
 
 CLIENT = ClientSide(
     members={},
     read_request=read_request,
     writer=MessagesWriter,
-    client_headers=client_headers,
+    client_headers=for_messages_client,
     own_words=in_anthropic_words,
     answers_for_filters=True,
 )

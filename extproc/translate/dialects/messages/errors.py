@@ -8,8 +8,7 @@ import msgspec
 
 from extproc.errors import Kind, Reason, Rejection
 from extproc.providers.profiles import Profile
-from extproc.translate.openai_upstream.scrub import scrubbed
-from extproc.translate.openai_upstream.told import Told, told_by
+from extproc.translate.provider_error import ProviderError, parse_error, scrubbed
 
 NO_RETRY = (("x-should-retry", "false"),)
 _REFUSED_CREDENTIAL = "gateway credential rejected"
@@ -35,19 +34,19 @@ _PATH = re.compile(r"([a-z][a-z0-9_]*(?:\.[A-Za-z0-9_-]+)*): ")
 
 def by_status(status: int, body: bytes, profile: Profile) -> Rejection:
     """An answer whose status says that it is an error. The path is the provider's."""
-    error = told_by(body)
+    error = parse_error(body)
     return _rejection(error, status, profile, _kind(error, status), _phrase(status))
 
 
 def in_answer(value: Any, profile: Profile) -> Rejection:
     """An error inside an answer of status 200: its type is all there is."""
-    error = told_by(value)
+    error = parse_error(value)
     kind = _TYPES.get(error.type, Kind.API)
     rejection = _rejection(error, 0, profile, kind, "the upstream reported an error")
     return msgspec.structs.replace(rejection, path="")
 
 
-def _kind(error: Told, status: int) -> Kind:
+def _kind(error: ProviderError, status: int) -> Kind:
     """The kind by the error's type, where that says more than the status."""
     by_type = _TYPES.get(error.type)
     if by_type is not None and by_type not in _VAGUE:
@@ -57,7 +56,7 @@ def _kind(error: Told, status: int) -> Kind:
     return Kind.INVALID_REQUEST if 400 <= status < 500 else Kind.API
 
 
-def _rejection(error: Told, status: int, profile: Profile, kind: Kind, otherwise: str) -> Rejection:
+def _rejection(error: ProviderError, status: int, profile: Profile, kind: Kind, otherwise: str) -> Rejection:
     message = scrubbed(error.message) or otherwise
     if kind is Kind.AUTHENTICATION and profile.hide_upstream_auth:
         return Rejection(

@@ -6,10 +6,9 @@ from extproc.errors import Reason, Rejection
 from extproc.translate.answer_events import AnswerEvent, AnswerFailed, Keepalive
 from extproc.translate.dialects.messages import errors
 from extproc.translate.dialects.messages.read_blocks import AnswerState
-from extproc.translate.event_stream import loads_or_none
-from extproc.translate.failures import failure, truncated
 from extproc.translate.part_queue import QueueOverflow
-from extproc.translate.sse_reader import SseReader
+from extproc.translate.provider_error import failure, truncated
+from extproc.translate.sse_reader import SseReader, loads_or_none
 from extproc.translate.translated import TranslatedRequest
 from extproc.wire import untrusted
 from extproc.wire.lenient import Undecodable, decode, loads

@@ -16,8 +16,8 @@ from extproc.translate.answer_events import (
     Warned,
 )
 from extproc.translate.arguments import tool_input
+from extproc.translate.conversation import ANTHROPIC
 from extproc.translate.dialects.messages.usage import read_service_tier, read_usage
-from extproc.translate.dialects.messages.write_messages import CARRIER
 from extproc.translate.names import made_id
 from extproc.translate.pair import Json, Usage
 from extproc.translate.part_queue import CallPart, CompactionPart, PartQueue, QueueOverflow, ReasoningPart, TextPart
@@ -100,7 +100,7 @@ class AnswerState:
             if kind is None:
                 return
             block = self._open[index] = self._opened(Block(type=kind))
-        self._queue.advance(block.add(delta))
+        block.add(delta)
 
     def close(self, index: int) -> None:
         block = self._open.pop(index, None)
@@ -161,9 +161,8 @@ class AnswerState:
 class OpenBlock:
     """A block that has begun and not ended; this one means nothing to a client, as those of Anthropic's own tools."""
 
-    def add(self, delta: Delta) -> int:
-        """Returns the size of what was added, in characters."""
-        return 0
+    def add(self, delta: Delta) -> None:
+        """A piece of it."""
 
     def end(self) -> None:
         """Nothing more comes."""
@@ -171,15 +170,17 @@ class OpenBlock:
 
 class TextBlock(OpenBlock):
     def __init__(self, queue: PartQueue, block: Block) -> None:
+        self._queue = queue
         self._part = TextPart()
         self._length = 0
         self._citations: list[Citation] = list(block.citations or ())
-        queue.push(self._part, self._add(block.text))
+        queue.push(self._part)
+        self._add(block.text)
 
-    def add(self, delta: Delta) -> int:
+    def add(self, delta: Delta) -> None:
         if delta.citation is not None:
             self._citations.append(delta.citation)
-        return self._add(delta.text)
+        self._add(delta.text)
 
     def end(self) -> None:
         """Only pages of the web can be cited for an OpenAI client: files have other places."""
@@ -189,42 +190,41 @@ class TextBlock(OpenBlock):
             self._part.cite([{**span, "title": citation.title or "", "url": citation.url} for citation in cited])
         self._part.ended = True
 
-    def _add(self, text: str | None) -> int:
-        if not text:
-            return 0
-        self._part.add(text)
-        self._length += len(text)
-        return len(text)
+    def _add(self, text: str | None) -> None:
+        if text:
+            self._length += len(text)
+            self._queue.add_text(self._part, text)
 
 
 class ThinkingBlock(OpenBlock):
     def __init__(self, queue: PartQueue, block: Block) -> None:
+        self._queue = queue
         self._part = ReasoningPart("")
         self._signature = _Held(block.signature)
-        queue.push(self._part, self._add(block.thinking))
+        queue.push(self._part)
+        self._add(block.thinking)
 
-    def add(self, delta: Delta) -> int:
+    def add(self, delta: Delta) -> None:
         self._signature.add(delta.signature)
-        return self._add(delta.thinking)
+        self._add(delta.thinking)
 
     def end(self) -> None:
         """Without a signature Claude takes its thinking back as little as anybody else's."""
         if signature := self._signature.text:
-            self._part.carrier, self._part.data = CARRIER, {"signature": signature}
+            self._part.carrier, self._part.data = ANTHROPIC, {"signature": signature}
         self._part.ended = True
 
-    def _add(self, text: str | None) -> int:
-        if not text:
-            return 0
-        self._part.add(text)
-        return len(text)
+    def _add(self, text: str | None) -> None:
+        if text:
+            self._part.add(text)
+            self._queue.advance(len(text))
 
 
 class RedactedBlock(OpenBlock):
     """Thinking that Anthropic itself hides comes at once."""
 
     def __init__(self, queue: PartQueue, data: str) -> None:
-        part = ReasoningPart(CARRIER)
+        part = ReasoningPart(ANTHROPIC)
         part.data, part.ended = {"data": data}, True
         queue.push(part)
         queue.close_ended()
@@ -237,21 +237,21 @@ class CompactionBlock(OpenBlock):
         self._queue = queue
         self._text = _Held(block.content)
 
-    def add(self, delta: Delta) -> int:
+    def add(self, delta: Delta) -> None:
         self._text.add(delta.content)
-        return 0
 
     def end(self) -> None:
-        self._queue.push(CompactionPart(Compacted(self._text.text, CARRIER)))
+        self._queue.push(CompactionPart(Compacted(self._text.text, ANTHROPIC)))
 
 
 class CallBlock(OpenBlock):
     def __init__(self, queue: PartQueue, call: "ClaudeCall") -> None:
+        self._queue = queue
         self._call = call
         queue.push(call)
 
-    def add(self, delta: Delta) -> int:
-        return self._call.add(delta.partial_json or "")
+    def add(self, delta: Delta) -> None:
+        self._queue.advance(self._call.add(delta.partial_json or ""))
 
     def end(self) -> None:
         self._call.ended = True

@@ -6,7 +6,7 @@ Nothing is fetched here, and files that are stored at Anthropic mean nothing to 
 from typing import Any
 
 from extproc.translate import want
-from extproc.translate.capability import rejected
+from extproc.translate.capability_errors import rejected
 from extproc.translate.conversation import (
     Base64Data,
     CacheHint,

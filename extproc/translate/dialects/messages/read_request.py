@@ -261,7 +261,8 @@ def _context_management(body: Json, profile: Profile, warnings: Warnings) -> Ite
     config = want.mapping(body, path, "")
     warnings.unknown(config, frozenset(("edits",)), path)
     edits = want.optional_sequence(config, "edits", path)
-    if all(_compacts(want.item(edit, f"{path}.edits.{n}"), profile) for n, edit in enumerate(edits)):
+    compacts = [_compacts(want.item(edit, f"{path}.edits.{n}"), profile) for n, edit in enumerate(edits)]
+    if all(compacts):
         return []
     return [Unmapped(path, edits, path, "warn")]
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from extproc.translate import want
-from extproc.translate.capability import rejected
+from extproc.translate.capability_errors import rejected
 from extproc.translate.conversation import (
     AssistantPart,
     AssistantTurn,

@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 
-from extproc.translate.conversation import Compacting, Conversation, Setting, Unmapped
+from extproc.translate.conversation import Compacting, Conversation, Setting
 from extproc.translate.dialects.messages import enforced_schema
 from extproc.translate.dialects.messages.write_messages import MessageWriter
 from extproc.translate.dialects.messages.write_thinking import ThinkingWriter
 from extproc.translate.dialects.messages.write_tools import ToolWriter
-from extproc.translate.openai_request import ToolNames, lose_unmapped
 from extproc.translate.pair import Target
+from extproc.translate.provider_request import ToolNames, lose_unmapped
 from extproc.translate.translated import WrittenRequest
 from extproc.translate.want import Json, refused
 from extproc.translate.warnings import Warnings
@@ -24,8 +24,6 @@ COUNTED = frozenset((
     "compaction", "mcp_servers", "speed",
 ))  # fmt: skip
 """Members of a request whose tokens Anthropic counts; all others say what to do with them."""
-_OWN = frozenset(("betas", "cache_control", "output_config", "thinking"))
-"""Members of Anthropic's that OpenAI's clients send in `extra_body`: they pass unchanged and win."""
 _BETA = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", re.ASCII)
 _USER_ID_MAX = 256
 _TIERS = {
@@ -45,7 +43,7 @@ _BY_SCHEMA = "Respond with JSON that fulfils this JSON schema, and with nothing 
 
 
 def write_request(conversation: Conversation, target: Target, warnings: Warnings) -> WrittenRequest:
-    """Raises Refused, with the path of the fault in the client's body."""
+    """The request for the provider. Raises Refused, with the path of the fault in the client's body."""
     return _Writer(conversation, target, warnings).write()
 
 
@@ -124,9 +122,9 @@ class _Writer:
 
     def _write_rest(self, body: Json) -> None:
         conversation = self._conversation
-        lost = [member for member in conversation.unmapped if not _is_own(member)]
         self._write_compaction(body)
-        lose_unmapped(lost, (), self._warnings)
+        foreign = [member for member in conversation.unmapped if not member.is_anthropic]
+        lose_unmapped(foreign, (), self._warnings)
         for setting in (conversation.verbosity, conversation.logprobs):
             if setting is not None:
                 self._warnings.add("dropped", setting.path)
@@ -168,9 +166,12 @@ class _Writer:
         return _BY_SCHEMA + msgspec.json.encode(schema).decode() if schema else _ANY_JSON
 
     def _write_own(self, body: Json) -> None:
+        """Anthropic's own members pass unchanged, and win over what is derived from others."""
         if self._profile.auto_cache:
             body["cache_control"] = {"type": "ephemeral"}
-        for member in filter(_is_own, self._conversation.unmapped):
+        for member in self._conversation.unmapped:
+            if not member.is_anthropic:
+                continue
             if member.name == "betas":
                 self._betas += _betas(member.value)
             elif member.name == "output_config" and isinstance(member.value, dict):
@@ -196,10 +197,6 @@ class _Writer:
                 self._warnings.add("dropped", setting.path, problem)
             else:
                 body[name] = setting.value
-
-
-def _is_own(member: Unmapped) -> bool:
-    return member.name in _OWN or member.name.startswith("anthropic_")
 
 
 def _compaction(wanted: Compacting) -> Json:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from extproc.providers.profiles import Profile
 from extproc.translate.conversation import Conversation
 from extproc.translate.dialects.messages.write_messages import MessageTurn
-from extproc.translate.levels import nearest
+from extproc.translate.provider_request import nearest
 from extproc.translate.want import Json
 from extproc.translate.warnings import Warnings
 

@@ -5,18 +5,22 @@ from collections.abc import Sequence
 import msgspec
 
 from extproc.translate import schema
-from extproc.translate.asked_choice import CALL_ONE, CALL_THIS
 from extproc.translate.conversation import Conversation, HostedTool, McpServer, Tool, ToolChoice, WebSearch
 from extproc.translate.dialects.messages import enforced_schema
 from extproc.translate.dialects.messages.write_messages import MessageTurn, cache_control
-from extproc.translate.openai_request import ToolNames
-from extproc.translate.openai_tools import unique_names
 from extproc.translate.pair import Target
+from extproc.translate.provider_request import (
+    CALL_ONE,
+    CALL_THIS,
+    CUSTOM_PARAMETERS,
+    ToolNames,
+    custom_description,
+    unique_names,
+)
 from extproc.translate.want import Json, refused, unsupported
 from extproc.translate.warnings import Warnings
 
 SEARCH = "web_search"
-_INPUT = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
 _MODES = {"auto": "auto", "required": "any", "none": "none"}
 _ALTERNATIVES = ("anyOf", "oneOf", "allOf")
 _CHAT_SEARCH = "web_search_options"
@@ -77,14 +81,11 @@ class ToolWriter:
 
     def _tool(self, tool: Tool) -> Json:
         found: Json = {"name": self._declare(tool.name)}
-        described = [tool.description]
-        if tool.kind == "custom":
-            self._warnings.add("emulated", tool.path.removesuffix(".custom"), "a custom tool takes JSON here")
-            described.append(_grammar(tool))
-        if description := "\n\n".join(text for text in described if text):
+        is_custom = tool.kind == "custom"
+        if description := custom_description(tool, self._warnings) if is_custom else tool.description:
             found["description"] = description
-        if tool.kind == "custom":
-            found["input_schema"] = _INPUT
+        if is_custom:
+            found["input_schema"] = CUSTOM_PARAMETERS
         else:
             self._input_schema(found, tool)
         if tool.cache is not None:
@@ -92,7 +93,7 @@ class ToolWriter:
         return found
 
     def _input_schema(self, found: Json, tool: Tool) -> None:
-        where = f"{tool.path}.parameters"
+        where = f"{tool.path}.{tool.schema_name}"
         parameters, has_changed = _with_object_root(tool.parameters or {}, where)
         if has_changed:
             problem = "the schema must be an object without alternatives at its top"
@@ -231,10 +232,3 @@ def _with_object_root(parameters: Json, path: str) -> tuple[Json, bool]:
     if kind is None or (isinstance(kind, list) and "object" in kind):
         return {**parameters, "type": "object"}, has_changed
     return {"type": "object", "properties": {}}, True
-
-
-def _grammar(tool: Tool) -> str:
-    if tool.grammar is None:
-        return ""
-    syntax = f" ({tool.grammar.syntax})" if tool.grammar.syntax else ""
-    return f"The input must follow this grammar{syntax}:\n{tool.grammar.definition}"

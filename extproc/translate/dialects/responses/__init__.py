@@ -5,7 +5,7 @@ from extproc.translate.dialects.responses.read_answer import StreamReader, read_
 from extproc.translate.dialects.responses.read_request import read_request
 from extproc.translate.dialects.responses.write_answer import ResponsesWriter
 from extproc.translate.dialects.responses.write_request import write_request
-from extproc.translate.openai_headers import client_headers
+from extproc.translate.response_headers import for_openai_client
 from extproc.translate.translated import ClientSide, ProviderSide
 
 CLIENT = ClientSide(
@@ -24,7 +24,7 @@ CLIENT = ClientSide(
     },
     read_request=read_request,
     writer=ResponsesWriter,
-    client_headers=client_headers,
+    client_headers=for_openai_client,
 )
 PROVIDER = ProviderSide(
     write_request=write_request,

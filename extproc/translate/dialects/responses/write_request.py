@@ -18,8 +18,8 @@ from extproc.translate.conversation import (
     WebSearch,
 )
 from extproc.translate.dialects.responses.write_input import InputWriter
-from extproc.translate.openai_request import ToolNames
 from extproc.translate.pair import Target
+from extproc.translate.provider_request import ToolNames, lose_unmapped, unique_names
 from extproc.translate.translated import WrittenRequest
 from extproc.translate.want import Json
 from extproc.translate.warnings import Warnings
@@ -54,7 +54,7 @@ class _Writer:
     def write(self) -> WrittenRequest:
         """Members in a fixed order, so that equal requests give equal bytes."""
         conversation, profile = self._conversation, self._profile
-        openai.lose_unmapped(conversation.unmapped, self._known_members(), self._warnings)
+        lose_unmapped(conversation.unmapped, self._known_members(), self._warnings)
         body: Json = {"model": self._target.model or conversation.model}
         self._tools(body)
         items = InputWriter(conversation, profile, self._names, self._warnings)
@@ -168,7 +168,7 @@ class _Writer:
                 case WebSearch() | McpServer() | HostedTool():
                     lost.append(tool)
                     self._warnings.add("dropped", tool.path, openai_tools.cannot_run(tool))
-        openai_tools.unique_names(names)
+        unique_names(names)
         self._answer = openai_tools.check_lost_tools(
             self._conversation, self._profile, lost, sent=len(tools), kept=kept
         )

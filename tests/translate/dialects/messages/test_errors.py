@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from extproc.translate.openai_headers import duration
 from extproc.translate.pair import Refusal
-from extproc.wire.rejections import chat_rejection, rejection_status
+from extproc.translate.response_headers import duration
+from extproc.wire.rejections import rejection_body, rejection_status
 from tests.translate.chat_answers import asked
 from tests.translate.chat_asking import CHAT_ON_MESSAGES
 
@@ -18,7 +18,7 @@ def refused(status: int, type: str = "", message: str = "m", body: Any = None, *
     given = body if body is not None else {"type": "error", "error": {"type": type, "message": message}}
     request = asked({"name": "claude-adaptive", **overrides})
     refusal = CHAT_ON_MESSAGES.error(request, status, {}, json.dumps(given).encode(), NOW)
-    return refusal, json.loads(chat_rejection(refusal.rejection, ""))["error"]
+    return refusal, json.loads(rejection_body("chat", refusal.rejection, ""))["error"]
 
 
 @pytest.mark.parametrize(

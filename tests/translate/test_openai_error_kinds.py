@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from extproc.errors import Kind, Reason
-from extproc.translate.openai_upstream.scrub import scrubbed
 from extproc.translate.pair import Refusal
+from extproc.translate.provider_error import scrubbed
 from tests.translate.answers import asked, events, messages_on_chat
 
 # Wordings of vendors, as their threads and sources show them.

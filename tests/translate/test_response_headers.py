@@ -2,7 +2,7 @@
 
 import pytest
 
-from extproc.translate.openai_upstream.ratelimit import reset_at
+from extproc.translate.response_headers import reset_at
 from tests.translate.answers import messages_on_chat
 
 NOW = 1_793_491_200.0  # 2026-11-01T00:00:00Z

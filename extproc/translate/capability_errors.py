@@ -1,17 +1,28 @@
-"""A prompt that does not fit, in the words that make Claude Code compact its history.
+"""Refusals of a prompt that is too long, of images and of documents, in words on which Claude Code goes on
+(docs/mapping.md 5.2).
 
-Vendors say it in many ways; the newest client knows some of them, older ones only Anthropic's own.
+The client (from 2.1.332) looks for the token in the message of an error: it compacts, or replaces the blocks by a note.
+Otherwise the session would end: the block stays in the history, so that every later turn is refused as well.
 """
 
 import re
+from typing import Literal
 
-from extproc.translate.capability import rejected
-from extproc.translate.openai_upstream.told import Told
+from extproc.translate.provider_error import ProviderError
+
+Capability = Literal["prompt_too_long", "document_block", "image_block"]
+
+
+def rejected(message: str, capability: Capability) -> str:
+    """The message with its token."""
+    token = f"capability_rejected: {capability}"
+    return message if token in message else f"{message} ({token})"
+
 
 _PREFIX = "prompt is too long"
 # Anthropic's own wording of a max_tokens that does not fit: clients lower it and go on.
 _OUTPUT_TOO_LARGE = "input length and `max_tokens` exceed context limit"
-_STATUSES = frozenset((400, 413, 422, 500))
+_OVERFLOW_STATUSES = frozenset((400, 413, 422, 500))
 _CODES = frozenset((
     "context_length_exceeded", "exceed_context_size_error", "model_max_prompt_tokens_exceeded", "context_too_large",
     "too_many_prompt_tokens",  # Perplexity
@@ -74,28 +85,28 @@ _USED = tuple(
 )
 
 
-def is_overflow(told: Told, status: int) -> bool:
-    if _CODES & set(told.words):
+def is_overflow(error: ProviderError, status: int) -> bool:
+    if _CODES & set(error.words):
         return True
-    message = told.message.lower()
-    return status in _STATUSES and any(mark in message for mark in _MARKS)
+    message = error.message.lower()
+    return status in _OVERFLOW_STATUSES and any(mark in message for mark in _MARKS)
 
 
-def prompt_too_long(told: Told, message: str) -> str:
+def prompt_too_long(error: ProviderError, message: str) -> str:
     """For a Messages client; the numbers only where they are what they say."""
     if message.startswith(_OUTPUT_TOO_LARGE):
         return message
     if not message.startswith(_PREFIX):
-        used, limit = _counted(told) or (_used(message), _limit(message))
+        used, limit = _counted(error) or (_used(message), _limit(message))
         message = (
             f"{_PREFIX}: {used} tokens > {limit} maximum ({message})" if used > limit > 0 else f"{_PREFIX}: {message}"
         )
     return rejected(message, "prompt_too_long")
 
 
-def _counted(told: Told) -> tuple[int, int] | None:
+def _counted(error: ProviderError) -> tuple[int, int] | None:
     """llama.cpp says it in members."""
-    used, limit = told.members.get("n_prompt_tokens"), told.members.get("n_ctx")
+    used, limit = error.members.get("n_prompt_tokens"), error.members.get("n_ctx")
     return (used, limit) if type(used) is int and type(limit) is int else None
 
 
@@ -116,3 +127,28 @@ def _limit(message: str) -> int:
 def _int(digits: str) -> int:
     plain = re.sub(r"[,_]", "", digits)
     return int(plain) if len(plain) < 12 else 0
+
+
+_BLOCK_STATUSES = frozenset((400, 404, 415, 422, 500, 501, 502))
+# DeepSeek's parser, vLLM, llama.cpp and Ollama, OpenRouter, Groq and others.
+_IMAGE = re.compile(
+    r"unknown variant `?'?image_url|at most 0 image|not a multimodal model|missing data required for image input"
+    r"|(?:not|n't|found that) support(?:ed)?\b[^.;]{0,40}\b(?:image|vision)"
+    r"|\b(?:image|vision)[^.;]{0,60}\b(?:not supported|unsupported)|\bunsupported[^.;]{0,20}\bimage",
+    re.IGNORECASE,
+)
+_DOCUMENT = re.compile(
+    r"unknown variant `?'?file\b|\bfile (?:input|content)s? [^.;]{0,20}\b(?:not supported|unsupported)"
+    r"|(?:not|n't|found that) support(?:ed)?\b[^.;]{0,40}\b(?:pdf|document|file input)"
+    r"|\b(?:pdf|document)s?\b[^.;]{0,60}\b(?:not supported|unsupported)|\bunsupported[^.;]{0,20}\b(?:pdf|document)",
+    re.IGNORECASE,
+)
+
+
+def refused_block(message: str, status: int) -> Capability | None:
+    """The kind of block that the message refuses, if it does."""
+    if status not in _BLOCK_STATUSES:
+        return None
+    if _IMAGE.search(message):
+        return "image_block"
+    return "document_block" if _DOCUMENT.search(message) else None

@@ -1,6 +1,7 @@
 import pytest
 
-from extproc.translate.levels import LEVELS, nearest
+from extproc.translate.conversation import LEVELS
+from extproc.translate.provider_request import nearest
 
 
 @pytest.mark.parametrize(

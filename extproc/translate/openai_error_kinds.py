@@ -1,4 +1,5 @@
-"""An upstream's error in Anthropic's words (mapping 5.1, 5.2)."""
+"""What kind of error an OpenAI-type provider reports, and what a Messages client is told of it
+(docs/mapping.md 5.1, 5.2)."""
 
 import re
 from collections.abc import Mapping
@@ -7,12 +8,8 @@ from typing import Any
 
 from extproc.errors import Kind, Reason, Rejection
 from extproc.providers.profiles import Profile
-from extproc.translate.capability import rejected
-from extproc.translate.failures import failure
-from extproc.translate.openai_upstream.media import refused_block
-from extproc.translate.openai_upstream.overflow import is_overflow, prompt_too_long
-from extproc.translate.openai_upstream.scrub import scrubbed
-from extproc.translate.openai_upstream.told import Told, told_by
+from extproc.translate.capability_errors import is_overflow, prompt_too_long, refused_block, rejected
+from extproc.translate.provider_error import ProviderError, failure, parse_error, scrubbed
 from extproc.wire.lenient import Undecodable, loads
 
 NO_RETRY = (("x-should-retry", "false"),)
@@ -65,22 +62,22 @@ _REFUSED_CREDENTIAL = "gateway credential rejected"
 
 def refused(status: int, body: bytes, profile: Profile) -> Rejection:
     """An answer whose status says that it is an error."""
-    told = told_by(body)
-    return _rejection(told, status, profile, _by_status(told, status), _phrase(status))
+    error = parse_error(body)
+    return _rejection(error, status, profile, _by_status(error, status), _phrase(status))
 
 
 def reported(value: Any, profile: Profile, otherwise: str = "the upstream reported an error") -> Rejection:
     """An error inside an answer of status 200: its own code may be a status."""
-    told = told_by(value)
-    if code := _status_in(told):
-        return _rejection(told, code, profile, _by_status(told, code), otherwise)
-    spoken = next((SPOKEN[word] for word in told.words if word in SPOKEN), (502, Kind.API))
-    return _rejection(told, 502, profile, spoken, otherwise)
+    error = parse_error(value)
+    if code := _status_in(error):
+        return _rejection(error, code, profile, _by_status(error, code), otherwise)
+    spoken = next((SPOKEN[word] for word in error.words if word in SPOKEN), (502, Kind.API))
+    return _rejection(error, 502, profile, spoken, otherwise)
 
 
-def _status_in(told: Told) -> int:
+def _status_in(error: ProviderError) -> int:
     """A status that the error itself names; 0 for none. Groq names it beside a code in words."""
-    for word in (told.code, str(told.members.get("status_code", ""))):
+    for word in (error.code, str(error.members.get("status_code", ""))):
         if word.isascii() and word.isdecimal() and len(word) == 3 and 400 <= int(word) <= 599:
             return int(word)
     return 0
@@ -98,18 +95,18 @@ def unreadable(body: bytes, profile: Profile) -> Rejection:
 
 def coded(value: Any, profile: Profile, codes: Mapping[str, tuple[int, Kind]]) -> Rejection | None:
     """An error whose code alone says what it is; None for a code that is not among these."""
-    told = told_by(value)
-    found = next((codes[word] for word in told.words if word in codes), None)
-    return found and _rejection(told, found[0], profile, found, "the upstream reported an error")
+    error = parse_error(value)
+    found = next((codes[word] for word in error.words if word in codes), None)
+    return found and _rejection(error, found[0], profile, found, "the upstream reported an error")
 
 
 def is_filtered(rejection: Rejection) -> bool:
     return rejection.code in _FILTERED
 
 
-def _by_status(told: Told, status: int) -> tuple[int, Kind]:
+def _by_status(error: ProviderError, status: int) -> tuple[int, Kind]:
     for word, found in _CODES.items():
-        if word in _DECISIVE and word in told.words and status not in _OUTRANKED.get(found[1], ()):
+        if word in _DECISIVE and word in error.words and status not in _OUTRANKED.get(found[1], ()):
             return found
     if status in _STATUSES:
         return _STATUSES[status]
@@ -118,32 +115,34 @@ def _by_status(told: Told, status: int) -> tuple[int, Kind]:
     return (status if 500 <= status < 520 else 502), Kind.API
 
 
-def _rejection(told: Told, status: int, profile: Profile, found: tuple[int, Kind], otherwise: str) -> Rejection:
+def _rejection(
+    error: ProviderError, status: int, profile: Profile, found: tuple[int, Kind], otherwise: str
+) -> Rejection:
     wanted, kind = found
-    message = scrubbed(told.message) or otherwise
-    if kind is not Kind.BILLING and is_overflow(told, status):
-        wanted, kind, message = 400, Kind.INVALID_REQUEST, prompt_too_long(told, message)
+    message = scrubbed(error.message) or otherwise
+    if kind is not Kind.BILLING and is_overflow(error, status):
+        wanted, kind, message = 400, Kind.INVALID_REQUEST, prompt_too_long(error, message)
     elif block := refused_block(message, status):
         wanted, kind, message = 400, Kind.INVALID_REQUEST, rejected(message, block)
     elif kind is Kind.AUTHENTICATION and profile.hide_upstream_auth:
         wanted, kind, message = 500, Kind.API, _REFUSED_CREDENTIAL
-    elif status in {400, 422} and kind is Kind.INVALID_REQUEST and not _FILTERED & set(told.words):
-        message = _with_path(told.param, message)
+    elif status in {400, 422} and kind is Kind.INVALID_REQUEST and not _FILTERED & set(error.words):
+        message = _with_path(error.param, message)
     return Rejection(
         kind=kind,
         message=message,
         reason=Reason.UPSTREAM_TIMEOUT if kind is Kind.TIMEOUT else Reason.UPSTREAM,
-        code=next((word for word in told.words if word in _CODES), ""),
-        detail=_detail(told, status, message),
+        code=next((word for word in error.words if word in _CODES), ""),
+        detail=_detail(error, status, message),
         status=wanted,
         headers=NO_RETRY if kind is Kind.BILLING or message == _REFUSED_CREDENTIAL else (),
     )
 
 
-def _detail(told: Told, status: int, message: str) -> str:
+def _detail(error: ProviderError, status: int, message: str) -> str:
     if message == _REFUSED_CREDENTIAL:
         return "upstream_credential_rejected"
-    word = next((word for word in told.words if re.fullmatch(r"[a-z0-9_.-]{1,64}", word)), "")
+    word = next((word for word in error.words if re.fullmatch(r"[a-z0-9_.-]{1,64}", word)), "")
     return f"upstream_{status}:{word}" if word else f"upstream_{status}"
 
 

@@ -1,14 +1,24 @@
-"""What an error body says, in whichever of the vendors' shapes (mapping 5.1)."""
+"""What a provider's error body says, in any vendor's form, without keys and addresses (docs/mapping.md 5.1)."""
 
+import re
 from typing import Any
 
 import msgspec
 
+from extproc.errors import Kind, Reason, Rejection
 from extproc.translate.pair import Json
 from extproc.wire.lenient import Undecodable, loads
 
 
-class Told(msgspec.Struct, frozen=True):
+def truncated(message: str) -> Rejection:
+    return failure(message, "truncated", Reason.TRUNCATED)
+
+
+def failure(message: str, detail: str, reason: Reason = Reason.UPSTREAM) -> Rejection:
+    return Rejection(kind=Kind.API, message=message, reason=reason, detail=detail, status=502)
+
+
+class ProviderError(msgspec.Struct, frozen=True):
     message: str = ""
     code: str = ""
     type: str = ""
@@ -23,32 +33,32 @@ class Told(msgspec.Struct, frozen=True):
         return tuple(word.lower() for word in (self.code, self.inner_code, self.type) if word)
 
 
-def told_by(body: Any) -> Told:
+def parse_error(body: Any) -> ProviderError:
     """Nothing is told by HTML or other text: that is never forwarded."""
     if isinstance(body, bytes):
         try:
             body = loads(body)
         except Undecodable:
-            return Told()
+            return ProviderError()
     if isinstance(body, list) and body:
         body = body[0]
-    return _of_object(body) if isinstance(body, dict) else Told()
+    return _of_object(body) if isinstance(body, dict) else ProviderError()
 
 
-def _of_object(body: Json) -> Told:
+def _of_object(body: Json) -> ProviderError:
     error = body.get("error")
     if isinstance(error, dict):
         return _of_error(error)
     if isinstance(error, str) and error:
-        return Told(message=error, code=_word(body.get("code")), type=_word(body.get("type")))
+        return ProviderError(message=error, code=_word(body.get("code")), type=_word(body.get("type")))
     if isinstance(body.get("message"), str | dict | list):
         return _of_error(body)
     return _of_detail(body.get("detail"))
 
 
-def _of_error(error: Json) -> Told:
+def _of_error(error: Json) -> ProviderError:
     inner = error.get("innererror")
-    return Told(
+    return ProviderError(
         message=_message(error),
         code=_word(error.get("code")) or _word(error.get("status")) or _word(error.get("status_code")),
         type=_word(error.get("type")),
@@ -70,7 +80,7 @@ def _inner(message: Any) -> str:
     """Mistral's refusal of a member is an object, with FastAPI's `detail`."""
     if message is None:
         return ""
-    found = told_by(message).message or _of_detail(message).message
+    found = parse_error(message).message or _of_detail(message).message
     return found or msgspec.json.encode(message).decode()
 
 
@@ -81,16 +91,16 @@ def _raw(raw: Any) -> str:
             raw = loads(raw)
         except Undecodable:
             return "" if raw.lstrip().startswith("<") else raw
-    return told_by(raw).message
+    return parse_error(raw).message
 
 
-def _of_detail(detail: Any) -> Told:
+def _of_detail(detail: Any) -> ProviderError:
     if isinstance(detail, str):
-        return Told(message=detail)
+        return ProviderError(message=detail)
     if isinstance(detail, dict):
         return _of_object(detail)
     items = [item for item in detail if isinstance(item, dict)] if isinstance(detail, list) else []
-    return Told(message="; ".join(text for item in items if (text := _located(item))))
+    return ProviderError(message="; ".join(text for item in items if (text := _located(item))))
 
 
 def _located(item: Json) -> str:
@@ -105,3 +115,36 @@ def _word(value: Any) -> str:
     if isinstance(value, bool):
         return ""
     return str(value) if isinstance(value, str | int) else ""
+
+
+MAX_CHARS = 4096
+
+_KEY = re.compile(
+    r"\b(?:(?:sk|pk|rk|xai|nvapi|csk|pplx)-|(?:gsk|hf|fw|r8)_|AIza)[A-Za-z0-9_*.-]{3,}|\bBearer +[^\s\"']+"
+    r"|\b[0-9a-f]{32,}\b|(?:(?<=key[:=])|(?<=key[:=] ))[A-Za-z0-9_.~+/-]{16,}=*",
+    re.IGNORECASE,
+)
+_URL = re.compile(r"\b(?:https?|wss?|grpc)://[^\s\"'<>)\]}]+", re.IGNORECASE)
+_HOST = re.compile(
+    r"\b(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+(?:com|net|org|ai|io|dev|cloud|app|local|internal|svc|lan|corp|cn|eu)"
+    r"(?:\.[a-z]{2,})?(?::\d+)?(?:/[^\s\"'<>)\]}]*)?(?![a-z0-9_-])",
+    re.IGNORECASE,
+)
+# Of hosts of any kind what can be told from other words: a port behind it, or a version in its path.
+_ADDRESS = re.compile(
+    r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b|\blocalhost(?::\d+)?\b|\[[0-9a-f]*:[0-9a-f:.]*\](?::\d+)?"
+    r"|(?<![\w.-])(?:[a-z0-9-]+\.)+[a-z]{2,}(?::\d+|/v\d[^\s\"'<>)\]}]*)"
+    r"|(?<![\w.-])(?=[a-z0-9]*[-0-9])[a-z][a-z0-9-]*:\d{4,5}\b",
+    re.IGNORECASE,
+)
+
+
+def scrubbed(message: str) -> str:
+    return hidden(message[: 2 * MAX_CHARS]).strip()[:MAX_CHARS]
+
+
+def hidden(text: str) -> str:
+    text = _KEY.sub("[key]", text)
+    for pattern in (_URL, _HOST, _ADDRESS):
+        text = pattern.sub("[address]", text)
+    return text

@@ -1,1 +1,0 @@
-"""What every OpenAI-type provider says besides its answers: errors, limits, headers."""

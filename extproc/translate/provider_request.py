@@ -1,0 +1,64 @@
+"""What each dialect does alike when it writes a request for a provider."""
+
+from collections.abc import Collection, Iterable
+
+from extproc.providers.profiles import Profile
+from extproc.translate import names
+from extproc.translate.conversation import LEVELS, Tool, Unmapped
+from extproc.translate.want import Json, refused, unsupported
+from extproc.translate.warnings import Warnings
+
+CUSTOM_PARAMETERS: Json = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
+"""Of a custom tool where the provider has none: its free text is the one member of an object."""
+CALL_ONE = "Call at least one of the tools in your next message."
+CALL_THIS = "Call the tool `{}` in your next message."
+"""What the system prompt says where a model cannot be made to call a tool (docs/mapping.md 1.9)."""
+
+
+class ToolNames:
+    """The provider's names of the client's tools; remembers them for the answer."""
+
+    def __init__(self, profile: Profile) -> None:
+        self._limit = profile.tool_name_max
+        self._known: dict[str, str] = {}
+        self.originals: dict[str, str] = {}
+
+    def upstream(self, name: str) -> str:
+        short = self._known.get(name)
+        if short is None:
+            short = self._known[name] = names.tool_name(name, self._limit)
+            self.originals.setdefault(short, name)
+        return short
+
+
+def lose_unmapped(unmapped: Iterable[Unmapped], known: Collection[str], warnings: Warnings) -> None:
+    """Reports or refuses the members that this provider has no place for."""
+    for member in unmapped:
+        if member.name in known or member.loss == "drop":
+            continue
+        if member.loss == "reject":
+            raise unsupported(member.path, member.problem)
+        warnings.add("dropped", member.path, member.problem)
+
+
+def custom_description(tool: Tool, warnings: Warnings) -> str:
+    """The description of a custom tool whose grammar, if it has one, only words can say."""
+    warnings.add("emulated", tool.path.removesuffix(".custom"), "a custom tool takes JSON here")
+    if tool.grammar is None:
+        return tool.description
+    syntax = f" ({tool.grammar.syntax})" if tool.grammar.syntax else ""
+    rule = f"The input must follow this grammar{syntax}:\n{tool.grammar.definition}"
+    return f"{tool.description}\n\n{rule}" if tool.description else rule
+
+
+def unique_names(sent: Iterable[str]) -> None:
+    """Names may have become equal by being shortened. Raises Refused."""
+    listed = list(sent)
+    if len(set(listed)) != len(listed):
+        raise refused("tools", "Tool names must be unique.")
+
+
+def nearest(level: str, allowed: Iterable[str]) -> str:
+    """The level of effort itself, else the next one below that is allowed, else above. At least one is allowed."""
+    rank, ranks = LEVELS.index(level), sorted(map(LEVELS.index, allowed))
+    return LEVELS[max((n for n in ranks if n <= rank), default=ranks[0])]

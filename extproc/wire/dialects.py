@@ -1,0 +1,182 @@
+"""The dialects, one row each: all that the gateway needs to know of a dialect but how its bodies are translated.
+
+translate/dialects/registry.py joins the readers and writers to a row. These rows stand lower, because the
+configuration, the providers and the rules ask them, too, and none of these may import translators.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from extproc.errors import Rejection
+from extproc.wire import Dialect, chat, messages, response_events
+from extproc.wire.members import OF_CHAT, OF_MESSAGES, OF_RESPONSES
+
+AUTHORIZATION = "authorization"
+LIST_PATH = "/v1/models"
+"""Where clients of every dialect ask for the list of models."""
+
+
+@dataclass(frozen=True, eq=False)
+class Envelope:
+    """The form of an error that is no part of a stream."""
+
+    body: Callable[[Rejection, str], bytes]
+    """Returns a JSON object; the string is the request's id."""
+    status: Callable[[Rejection], int]
+    """Returns the HTTP status, which this dialect's clients choose their exceptions by."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DialectRow:
+    name: Dialect
+
+    # paths
+    path: str
+    """Where clients ask the gateway."""
+    count_path: str = ""
+    """Where tokens are counted, below the path of clients and of providers; empty: nowhere."""
+    estimates_tokens: bool = False
+    """An estimate is an answer where no provider counts: clients plan by it."""
+    provider_path: str
+    """Where providers answer, below their base URL."""
+    provider_list_path: str
+    """Where providers list their models, below their base URL."""
+    base: str = ""
+    """All endpoints are served below this path, too: clients of this dialect are configured with it."""
+    prefixes: tuple[str, ...] = ()
+    """Beginnings of paths, besides `path`, that only a client of this dialect would ask for."""
+
+    # headers
+    key_header: str = AUTHORIZATION
+    """Carries a provider's key: `authorization` with `Bearer`, any other as it is."""
+    provider_headers: Mapping[str, str] = field(default_factory=dict)
+    """Providers insist on these; the values are defaults."""
+    client_headers: tuple[str, ...] = ()
+    """Request headers that only a client of this dialect sends."""
+    user_agent: str = ""
+    """Part of its clients' `user-agent`, in lower case."""
+
+    # errors and streams
+    envelope: Envelope
+    error_event: Callable[[Rejection], bytes]
+    """Returns the bytes that end a stream which cannot be completed."""
+    ping: bytes = messages.KEEP_ALIVE
+    """Keeps a client waiting in the midst of a stream; a comment, which every reader of SSE skips, unless its clients
+    need more."""
+
+    # members of a request
+    members: frozenset[str]
+    """Known top-level members, extensions of well-known servers included."""
+    turns: str
+    """The member with the conversation."""
+    limits: tuple[str, ...]
+    """Members that limit the tokens of an answer; the highest counts."""
+    elsewhere: tuple[str, ...] = ()
+    """Members by which the provider adds what it has kept, which nobody here can see."""
+    item_references: bool = False
+    """An item of the conversation may be a reference to what the provider has kept."""
+    example: Mapping[str, Any]
+    """A small request, but for its model."""
+
+    def owns(self, path: str) -> bool:
+        """Whether this path, or one below it, is for clients of this dialect."""
+        return path == self.path or path.startswith((f"{self.path}/", *self.prefixes))
+
+
+_ANTHROPIC = Envelope(messages.from_rejection, lambda rejection: rejection.http_status)
+# OpenAI names the request in a header only; its clients know neither 402 nor 529.
+_OPENAI = Envelope(lambda rejection, _id: chat.from_rejection(rejection), chat.status)
+_QUESTION = {"role": "user", "content": "?"}
+
+_MESSAGES = DialectRow(
+    name="messages",
+    path="/v1/messages",
+    count_path="/count_tokens",
+    estimates_tokens=True,
+    provider_path="/v1/messages",
+    provider_list_path="/v1/models",
+    base="/anthropic",
+    prefixes=("/v1/messages",),
+    key_header="x-api-key",
+    provider_headers={"anthropic-version": "2023-06-01"},
+    client_headers=("anthropic-version",),
+    envelope=_ANTHROPIC,
+    error_event=lambda rejection: messages.error_event(rejection.kind, rejection.message),
+    ping=messages.PING,
+    members=OF_MESSAGES,
+    turns="messages",
+    limits=("max_tokens",),
+    elsewhere=("thread",),
+    example={"max_tokens": 1024, "messages": [_QUESTION]},
+)
+_CHAT = DialectRow(
+    name="chat",
+    path="/v1/chat/completions",
+    provider_path="/chat/completions",
+    provider_list_path="/models",
+    prefixes=("/v1/chat/", "/v1/embeddings"),
+    client_headers=("openai-organization",),
+    user_agent="openai",
+    envelope=_OPENAI,
+    error_event=lambda rejection: b"data: %b\n\n" % chat.from_rejection(rejection),
+    members=OF_CHAT,
+    turns="messages",
+    limits=("max_completion_tokens", "max_tokens"),
+    example={"max_completion_tokens": 1024, "messages": [_QUESTION]},
+)
+_RESPONSES = DialectRow(
+    name="responses",
+    path="/v1/responses",
+    count_path="/input_tokens",
+    provider_path="/responses",
+    provider_list_path="/models",
+    prefixes=("/v1/responses",),
+    envelope=_OPENAI,
+    error_event=lambda rejection: response_events.failed(rejection, 0),
+    members=OF_RESPONSES,
+    turns="input",
+    limits=("max_output_tokens",),
+    elsewhere=("conversation", "previous_response_id", "prompt"),
+    item_references=True,
+    example={"max_output_tokens": 1024, "input": [_QUESTION]},
+)
+
+_ROWS: dict[Dialect, DialectRow] = {one.name: one for one in (_MESSAGES, _CHAT, _RESPONSES)}
+
+DEFAULT: Dialect = _MESSAGES.name
+"""The dialect of a client that nothing tells apart."""
+PREFERENCE: tuple[Dialect, ...] = (_RESPONSES.name, _MESSAGES.name, _CHAT.name)
+"""Dialects to ask providers in, first the one that loses least of what clients of another dialect say and get: the
+Responses dialect carries reasoning from turn to turn, Messages does so with signatures, Chat has no place for it."""
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+def row(name: Dialect) -> DialectRow:
+    """Raises KeyError."""
+    return _ROWS[name]
+
+
+def rows() -> tuple[DialectRow, ...]:
+    return tuple(_ROWS.values())
+
+
+def names() -> tuple[Dialect, ...]:
+    return tuple(_ROWS)
+
+
+def at_provider(path: str) -> Dialect | None:
+    """Whose path this is, below a provider's base URL."""
+    return next((one.name for one in rows() if path.startswith(one.provider_path)), None)
+
+
+def add(new: DialectRow) -> None:
+    """Adds a dialect, before any configuration is read. Raises ValueError for a name or path that is in use."""
+    # `passthrough` is what a route may serve besides dialects.
+    if not _NAME.fullmatch(new.name) or new.name == "passthrough":
+        raise ValueError(f"a dialect cannot be named {new.name!r}")
+    for known in rows():
+        if new.name == known.name or new.owns(known.path) or known.owns(new.path):
+            raise ValueError(f"the dialect {new.name!r} is in the way of {known.name!r}: both need a name and a path")
+    _ROWS[new.name] = new

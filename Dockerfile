@@ -29,7 +29,7 @@ HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=2 CMD ["/ent
 FROM ${PYTHON_IMAGE} AS processor
 COPY --from=build /opt/extproc /opt/extproc
 # A volume that is mounted here for the first time gets their owner.
-RUN install -d -o 65532 -g 65532 -m 0700 /run/envoy /run/extproc /run/lab /run/tls/processor /run/tls/envoy
+RUN install -d -o 65532 -g 65532 -m 0700 /run/envoy /run/extproc /run/lab /run/tls/processor /run/tls/envoy /var/lib/extproc
 # The authorities' certificates where Envoy's image has them, too: their path goes into Envoy's configuration.
 ENV PATH=/opt/extproc/bin:$PATH SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt PYTHONDONTWRITEBYTECODE=1
 USER 65532:65532

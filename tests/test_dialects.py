@@ -14,6 +14,7 @@ from tests.imports import ROOT, sources
 OWN = re.compile(r"extproc\.(wire\.dialects|translate\.(dialects|same_dialect)|demo|pb)(\.|$)")
 """A dialect's packages and the rows; the demo's servers, which share nothing with the product; generated code."""
 ELSEWHERE = {
+    "extproc.client.launch": "the developer's half asks the gateway for a model without importing anything of it",
     "extproc.config.init": "examples of providers that `extproc init` writes",
     "extproc.gateway.record": "`chat` is OpenTelemetry's name of an operation",
     "extproc.gateway.tracing": "a path of OpenTelemetry's",
@@ -24,6 +25,7 @@ ELSEWHERE = {
     "extproc.supervisor.advice": "the same segment",
     "extproc.transport.metrics": "`chat` is OpenTelemetry's name of an operation",
     "extproc.translate.count": "names of members",
+    "extproc.web.callers": "paths that Claude Code alone asks answer in its dialect",
     "extproc.translate.counters": "servers of two kinds that count for other dialects, too",
     "extproc.translate.conversation": "a default for the name of a member",
 }

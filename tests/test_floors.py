@@ -13,14 +13,14 @@ from tests.imports import graph, imported, sources, unit
 FLOORS: list[set[str]] = [
     {"__main__", "cli"},
     {"supervisor"},
-    {"transport", "envoy"},
+    {"transport", "envoy", "web"},
     {"gateway"},
-    {"policy", "translate"},
-    {"providers"},
+    {"policy", "translate", "sign_in"},
+    {"providers", "store"},
     {"config"},
     {"wire", "events", "errors", "printable", "version", ""},
 ]
-APART = {"demo", "pb"}
+APART = {"client", "demo", "pb"}
 
 _GRPC = r"grpc(\.|$)|grpc_health\."
 _HTTP = r"(httpx|aiohttp|requests|urllib3)(\.|$)|urllib\.request$|http\.client$"
@@ -39,10 +39,16 @@ BANS: list[tuple[str, Callable[[str], bool], str]] = [
         _HTTP,
         lambda module: (
             module not in {"extproc.policy.keys.fetch", "extproc.supervisor.envoy_admin"}
-            and unit(module) not in {"demo", "cli"}
+            and unit(module) not in {"demo", "cli", "client", "web", "sign_in"}
         ),
-        "only the fetcher of keys and the commands speak HTTP outwards",
+        "only the fetcher of keys, the web process and the commands speak HTTP outwards",
     ),
+    (
+        r"(starlette|uvicorn)(\.|$)|extproc\.web\.(?!topics$)",
+        lambda module: unit(module) != "web" and module != "extproc.supervisor.monitor",
+        "a web framework is for the web process and the supervisor's pages",
+    ),
+    (r"redis(\.|$)", lambda module: unit(module) != "store", "only the store knows Redis"),
     (r"opentelemetry(\.|$)", lambda module: module != "extproc.gateway.tracing", "off unless configured, and an extra"),
     (
         r"prometheus_client(\.|$)",
@@ -50,6 +56,16 @@ BANS: list[tuple[str, Callable[[str], bool], str]] = [
         "off unless configured",
     ),
     (r"extproc\.(?!demo(\.|$))", lambda module: unit(module) == "demo", "the demo shares nothing with what it shows"),
+    (
+        r"extproc\.(?!(client|printable|version)(\.|$))",
+        lambda module: unit(module) == "client",
+        "the developer's half installs without the gateway",
+    ),
+    (
+        r"extproc\.client(\.|$)",
+        lambda module: unit(module) not in {"cli", "client"},
+        "only the commands know the developer's half",
+    ),
     (r"extproc\.(?!pb(\.|$))", lambda module: unit(module) == "pb", "generated"),
 ]
 

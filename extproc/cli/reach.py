@@ -1,4 +1,5 @@
-"""`extproc check --probe`: asks each provider for its models, with its key, as a call would."""
+"""`extproc check --probe`: asks each provider for its models, with its key, as a call would, and the identity provider
+of the sign-in for its metadata and keys."""
 
 import asyncio
 import ssl
@@ -11,8 +12,13 @@ from extproc.config import schema
 from extproc.config.loading import Source
 from extproc.envoy.configuration import system_roots
 from extproc.gateway.gateway import Gateway
+from extproc.policy.keys.places import trusting
 from extproc.printable import show
 from extproc.providers.providers import Provider
+from extproc.sign_in.configuration import Configuration
+from extproc.sign_in.provider import CALLBACK_PATH
+from extproc.sign_in.provider import Provider as IdentityProvider
+from extproc.sign_in.refusals import Refusal
 from extproc.wire import dialects
 
 SECONDS = 10.0
@@ -38,7 +44,23 @@ async def _run(gateway: Gateway) -> int:
         for model in _unlisted(gateway, name, found):
             shown = ", ".join(found[:SHOWN]) + (", ..." if len(found) > SHOWN else "")
             show(f"{name}: {model!r} is not among them: {shown}")
+    if gateway.sign_in is not None:
+        failed |= not await _identity_provider(gateway.sign_in)
     return 1 if failed else 0
+
+
+async def _identity_provider(configuration: Configuration) -> bool:
+    settings = configuration.settings
+    verify = httpx.create_ssl_context() if configuration.roots is None else trusting(configuration.roots)
+    async with httpx.AsyncClient(verify=verify, timeout=SECONDS) as client:
+        try:
+            await IdentityProvider(configuration, client).check()
+        except Refusal as refusal:
+            show(f"sign_in: {settings.issuer}: {refusal.reason}")
+            return False
+    redirect = settings.public_url + CALLBACK_PATH
+    show(f"sign_in: {settings.issuer} answers; {settings.client_id!r} must be registered there with {redirect}")
+    return True
 
 
 async def _models(source: Source, provider: Provider, settings: schema.Provider) -> list[str] | str:

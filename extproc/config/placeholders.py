@@ -24,6 +24,19 @@ def fill(config: dict[str, Any]) -> list[Where]:
         _default(model, ("models", index), found, name=f"placeholder-{index}", provider=anyone)
     for index, route in enumerate(_list(config.get("routes"))):
         _default(route, ("routes", index), found, path=f"/placeholder-{index}", serve=dialects.DEFAULT)
+    _default(
+        config.get("sign_in"),
+        ("sign_in",),
+        found,
+        public_url="https://placeholder.invalid",
+        issuer="https://placeholder-issuer.invalid",
+        client_id="placeholder",
+    )
+    for index, row in enumerate(_list(_mapping(config.get("sign_in")).get("exchange"))):
+        where = ("sign_in", "exchange", index)
+        _default(row, where, found, issuer=f"https://placeholder-{index}.invalid", audiences=["placeholder"])
+    for index, row in enumerate(_list(config.get("managed_settings"))):
+        _default(row, ("managed_settings", index), found, settings={})
     for key in ("metrics", "health"):
         _default(config.get(key), (key,), found, port=1)
     return found

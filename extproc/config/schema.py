@@ -19,6 +19,7 @@ from extproc.config import members
 from extproc.config.schema_dialects import PASSTHROUGH, Dialect, Preference, Served
 from extproc.config.schema_limits import Limits
 from extproc.config.schema_records import Health, Metrics, Records, Tracing
+from extproc.config.schema_sign_in import Settings, SignIn, Store, Web
 from extproc.config.schema_tls import STRICT, ListenTls, Processor
 from extproc.config.schema_values import BaseUrl, Expressions, KeyUrl, Secret
 
@@ -362,6 +363,14 @@ class Config(_Strict):
     """Processes that answer Envoy; absent: one for each core."""
     processor: Processor = Processor()
     """Certificates between Envoy and a processor on TCP."""
+    sign_in: SignIn | None = None
+    """Developers sign in with the company's identity provider and get tokens of the gateway's own."""
+    managed_settings: list[Settings] = []
+    """Claude Code's settings for those who signed in. The first entry that holds is merged over the base."""
+    store: Store = Store()
+    """Where pending sign-ins, keys and revocations are kept."""
+    web: Web = Web()
+    """The process that serves the sign-in's pages."""
 
     @model_validator(mode="after")
     def _room(self) -> "Config":

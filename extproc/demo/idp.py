@@ -81,10 +81,10 @@ def mint(
         "exp": issued + ttl,
         **(claims or {}),
     }
-    return _sign(payload, (folder / PRIVATE).read_bytes())
+    return sign(payload, (folder / PRIVATE).read_bytes())
 
 
-def _sign(payload: Mapping[str, Any], pem: bytes) -> str:
+def sign(payload: Mapping[str, Any], pem: bytes) -> str:
     # Not `jwt.encode`: that refuses payloads such as a number for `iss`, which a lab must be able to mint.
     return jwt.api_jws.encode(json.dumps(payload).encode(), pem, algorithm="RS256", headers={"kid": KID})
 

@@ -30,6 +30,7 @@ from extproc.envoy.listener import (
 )
 from extproc.providers import providers
 from extproc.providers.providers import Destination
+from extproc.web import topics
 
 Json = dict[str, Any]
 
@@ -50,13 +51,14 @@ def clusters(
     live: bool = False,
     roots: Path | None = None,
 ) -> list[Json]:
-    """Returns Envoy's clusters: the processor, and one for each provider.
+    """Returns Envoy's clusters: the processor, the web process where something needs it, and one for each provider.
 
     `processors`: addresses of the workers, `unix:PATH` or `HOST:PORT`. `older`: whose providers are still needed.
     `live`: roots of a provider's certificate come from a file that Envoy watches. `roots`: the file of public
     authorities on Envoy's machine; default: this machine's."""
     public = roots or system_roots()
     found = [_provider(name, to, live, public) for name, to in providers.destinations([*older, source]).items()]
+    found += [_web(source, address, live) for address in _web_addresses(source, processors)]
     return [_processor(source, processors, live), {"name": NOWHERE, "type": "STATIC"}, *found]
 
 
@@ -145,7 +147,7 @@ def _secrets(sources: Sequence[Source], processors: Sequence[str]) -> dict[str, 
     found = {} if tls is None else {CERTIFICATE: {"tls_certificate": certificate(newest, tls) | _READ_AGAIN}}
     if tls is not None and tls.client_ca is not None:
         found[CLIENT_AUTHORITY] = {"validation_context": client_authority(newest, tls.client_ca) | _READ_AGAIN}
-    if (client := _client(newest, processors)) is not None:
+    if (client := _client(newest, [*processors, *_web_addresses(newest, processors)])) is not None:
         found[CLIENT_CERTIFICATE] = {"tls_certificate": certificate(newest, client) | _READ_AGAIN}
         authority = _roots(newest.resolve(client.ca_file)) | _READ_AGAIN
         found[PROCESSOR_AUTHORITY] = {"validation_context": authority}
@@ -199,6 +201,33 @@ def _processor(source: Source, addresses: Sequence[str], live: bool) -> Json:
             _HTTP_OPTIONS: {
                 "@type": f"type.googleapis.com/{_HTTP_OPTIONS}",
                 "explicit_http_config": {"http2_protocol_options": {}},
+            }
+        },
+    }
+
+
+def _web_addresses(source: Source, processors: Sequence[str]) -> list[str]:
+    """Where the web process is, if there is one."""
+    return [topics.address(source, processors)] if topics.in_use(source.config) else []
+
+
+def _web(source: Source, address: str, live: bool) -> Json:
+    client = _client(source, [address])
+    secured = {} if client is None else {"transport_socket": _mutual_tls(source, client, host_of(address), live)}
+    return {
+        **secured,
+        "name": topics.CLUSTER,
+        "type": "STRICT_DNS" if _needs_dns([address]) else "STATIC",
+        "connect_timeout": "1s",
+        # All calls may wait for a process that starts again.
+        "circuit_breakers": {"thresholds": [{"max_retries": 1000, "max_pending_requests": 1000}]},
+        "load_assignment": _endpoints(topics.CLUSTER, [_address(address)]),
+        "typed_extension_protocol_options": {
+            _HTTP_OPTIONS: {
+                "@type": f"type.googleapis.com/{_HTTP_OPTIONS}",
+                # The process closes idle connections later, so none closes under a request.
+                "common_http_protocol_options": {"idle_timeout": "60s"},
+                "explicit_http_config": {"http_protocol_options": {}},
             }
         },
     }

@@ -116,6 +116,21 @@ def outliers(outliers: schema.Outliers) -> Json:
     }
 
 
+def of_web() -> Json:
+    """Limits of a route to the web process. A call waits while the process starts again: Claude Code takes a token
+    endpoint that fails for a second for the end of its session."""
+    return {
+        "timeout": "35s",
+        "idle_timeout": "35s",
+        "retry_policy": {
+            "retry_on": "connect-failure,reset-before-request",
+            # With the jitter of the back-off some fifteen seconds, which a busy machine may need.
+            "num_retries": 60,
+            "retry_back_off": {"base_interval": "0.05s", "max_interval": "0.5s"},
+        },
+    }
+
+
 def streams(limits: Limits, longest: int | None = None) -> Json:
     """Of the listener: what one connection may ask for at once, and may send ahead. `longest`: seconds after which a
     connection takes no new call; those on it come to their end."""

@@ -24,6 +24,7 @@ from extproc.envoy.replies import (
 from extproc.errors import Reason
 from extproc.gateway import record
 from extproc.providers import providers
+from extproc.web import topics
 
 Json = dict[str, Any]
 
@@ -180,10 +181,29 @@ def routes(source: Source, older: Sequence[Source] = ()) -> Json:
                 ],
                 "response_headers_to_remove": [limits.RETRY_HEADER],
                 "request_body_buffer_limit": source.config.max_body_bytes,
-                "routes": [*found, undecided],
+                # A verdict comes first: what ext_proc has let through goes to its provider, whatever its path is now.
+                "routes": [*found, *_pages(source), undecided],
             }
         ],
     }
+
+
+def _pages(source: Source) -> list[Json]:
+    """Exact paths of the web process, which checks its callers itself; everything else stays behind the verdict."""
+    passed = {
+        "envoy.filters.http.ext_proc": {"@type": f"{_FILTERS}.ext_proc.v3.ExtProcPerRoute", "disabled": True},
+        "envoy.filters.http.rbac": {"@type": f"{_FILTERS}.rbac.v3.RBACPerRoute"},
+    }
+    address = {"key": topics.ADDRESS_HEADER, "value": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}
+    return [
+        {
+            "match": {"path": path},
+            "route": {"cluster": topics.CLUSTER, **limits.of_web()},
+            "typed_per_filter_config": passed,
+            "request_headers_to_add": [{"header": address, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}],
+        }
+        for path in topics.paths(source.config)
+    ]
 
 
 def certificate(source: Source, tls: Tls) -> Json:
@@ -243,6 +263,8 @@ _ERROR = (
 _REASON = (
     "response.code_details == 'via_upstream' && response.code < 400"
     f" ? ({_UNREAD} ? '{Reason.INTERNAL}' : {SAID}['reason'])"
+    f" : response.code_details == 'via_upstream' && xds.cluster_name == '{topics.CLUSTER}'"
+    f" ? (response.code < 500 ? '{Reason.INVALID_REQUEST}' : '{Reason.INTERNAL}')"
     f" : response.code_details == 'via_upstream' ? '{Reason.UPSTREAM}'"
     f" : response.code_details.startsWith('downstream_local') ? '{Reason.INTERNAL}'"  # Envoy was told to leave
     " : response.code_details.startsWith('downstream') || response.code_details.contains('remote_re')"

@@ -5,6 +5,7 @@ from typing import Any
 
 from extproc.errors import Kind, Reason, Rejection
 from extproc.gateway import record
+from extproc.web import topics
 from extproc.wire import dialects, untrusted
 from extproc.wire.dialects import DialectRow, Envelope
 
@@ -21,7 +22,7 @@ TIMED_OUT = (
     f" || {_DETAILS} == 'upstream_per_try_timeout')"
 )
 UNREACHABLE = (
-    f"({_DETAILS}.startsWith('upstream_reset_before')"
+    f"({_DETAILS}.startsWith('upstream_reset_before') && xds.cluster_name != '{topics.CLUSTER}'"
     f" || {_DETAILS} == 'no_healthy_upstream' && xds.cluster_name.startsWith('provider:'))"
 )
 # What HTTP allows and this gateway does not serve, or what is no HTTP.

@@ -30,6 +30,8 @@ from extproc.policy.keys.remote_keys import RemoteKeys
 from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, ReadBody
 from extproc.providers import credentials, model_paths, providers
 from extproc.providers.providers import Catalogue
+from extproc.sign_in import configuration as sign_in
+from extproc.store import opening
 from extproc.translate import models
 from extproc.wire.paths import canonical
 
@@ -81,6 +83,9 @@ class Gateway:
         self.rules = Rules(source, catalogue, faults)
         authorize_model = AuthorizeModel(self.rules)
         authenticate = Authenticate(source, faults, remote or RemoteKeys(), _claims_read(self.rules, settings))
+        self.sign_in = sign_in.load(source, os.environ if environ is None else environ, faults)
+        """The section `sign_in` with its secrets and rules; None where there is none."""
+        faults += opening.faults(source, os.environ if environ is None else environ)
         trace = _trace(source, os.environ if environ is None else environ, faults)
         self.tls = processor_tls.load(source, faults)
         if faults:

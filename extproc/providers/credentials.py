@@ -31,6 +31,21 @@ def _shown(source: Source, file: Path) -> str:
     return f"the file {file}" if named else "the file of that name"
 
 
+WITHHELD = "withheld"
+
+
+def withheld_files(source: Source) -> set[Path]:
+    """Files with keys of providers, which a process that makes no calls to models is not given."""
+    keys = [provider.api_key for provider in source.config.providers.values()]
+    return {source.resolve(key.file) for key in keys if key is not None and key.file is not None}
+
+
+def withheld_variables(source: Source) -> dict[str, str]:
+    """The same for variables of the environment: what stands in their place."""
+    keys = [provider.api_key for provider in source.config.providers.values()]
+    return {key.env: WITHHELD for key in keys if key is not None and key.env is not None}
+
+
 def load(
     source: Source, secret: schema_values.Secret, where: Where, environ: Mapping[str, str], faults: list[Fault]
 ) -> Credential | None:

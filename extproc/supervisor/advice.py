@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel
 
 from extproc.config import schema, schema_values
-from extproc.config.loading import Where
+from extproc.config.loading import Source, Where
 from extproc.config.schema_tls import Tls
 from extproc.gateway.gateway import Gateway
+from extproc.store.opening import FOLDER
 from extproc.wire import dialects
 
 _CALLER_ID = re.compile(r"\bcaller\s*\.\s*id\b")
@@ -22,7 +23,24 @@ def warnings(gateway: Gateway) -> list[str]:
     """One a line: file, line, key, and what is unwise about it."""
     source = gateway.source
     found = [*_misaddressed(gateway), *_exposed(gateway), *_without_keys(gateway), *_ambiguous(gateway)]
+    found += _of_sign_in(source)
     return [f"{source.place(where)}: {'.'.join(map(str, where))}: {text}" for where, text in found]
+
+
+def _of_sign_in(source: Source) -> Iterator[tuple[Where, str]]:
+    settings, store = source.config.sign_in, source.config.store
+    if settings is None:
+        return
+    if not settings.allow:
+        yield ("sign_in",), "without `allow`, everybody with an account at the issuer can sign in"
+    if store.redis is not None and settings.signing_key is None:
+        yield (
+            ("sign_in", "signing_key"),
+            "is absent, so the private key is kept in Redis; whoever reads it there is anyone",
+        )
+    folder = source.path.parent / (store.folder or FOLDER)
+    if store.redis is None and _is_world_readable(folder):
+        yield ("store", "folder"), f"every user of this machine can enter {folder}; take that away: chmod 700 {folder}"
 
 
 def _misaddressed(gateway: Gateway) -> Iterator[tuple[Where, str]]:

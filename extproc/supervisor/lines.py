@@ -11,6 +11,7 @@ from typing import Any
 
 from extproc.config.loading import Source
 from extproc.config.processor_tls import in_plaintext
+from extproc.config.schema_sign_in import SignIn
 from extproc.errors import Reason
 from extproc.printable import printable
 
@@ -36,7 +37,18 @@ def banner(source: Source, demo_for: Mapping[str, Sequence[str]], lab: Path | No
         where = "no key" if provider.api_key is None else f"key from {provider.api_key.env or provider.api_key.file}"
         rows.append(f"  provider  {name:24} {provider.base_url} ({where})")
     rows += [f"  tokens of {issuer.issuer}" for issuer in settings.authentication.jwt]
+    if settings.sign_in is not None:
+        rows += ["", *_how_to_sign_in(settings.sign_in)]
     return "\n".join([*rows, "", *_how_to_call(base, lab), ""])
+
+
+def _how_to_sign_in(settings: SignIn) -> list[str]:
+    keys = json.dumps({"forceLoginMethod": "gateway", "forceLoginGatewayUrl": settings.public_url})
+    return [
+        f"  sign-in   {settings.public_url} with accounts of {settings.issuer}",
+        "            Claude Code signs in by /login on machines whose managed settings (on Linux",
+        f"            /etc/claude-code/managed-settings.json) are: {keys}",
+    ]
 
 
 def _how_to_call(base: str, lab: Path | None) -> list[str]:

@@ -7,9 +7,11 @@ exchange of the old is left, show Envoy the new alone. Whatever fails on the way
 import asyncio
 import contextlib
 import logging
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from extproc.config import processor_tls
@@ -17,13 +19,18 @@ from extproc.config.files import DeletedFiles, Files
 from extproc.config.loading import Fault, Invalid, Source
 from extproc.envoy import configuration
 from extproc.gateway import gateway
+from extproc.policy.authentication.revocations import Revoked
 from extproc.policy.keys.key_sets import Name, News, Plan
+from extproc.policy.keys.places import Place
 from extproc.policy.keys.remote_keys import RemoteKeys
+from extproc.providers import credentials
 from extproc.supervisor import advice, front
 from extproc.supervisor.front import Front, NotTaken
 from extproc.supervisor.processes import Child, worker
+from extproc.supervisor.sign_in import SignInState
 from extproc.transport import orders
 from extproc.transport.status import Status
+from extproc.web import topics
 
 log = logging.getLogger("extproc")
 
@@ -39,6 +46,8 @@ AT_NEXT_START = (
     "limits.early_resets",
     "limits.memory_bytes",
     "limits.refusals_logged",
+    "store",
+    "web",
 )
 
 
@@ -49,36 +58,63 @@ class Generation:
     files: Files
     fetched: list[Plan]
 
-    def order(self) -> bytes:
-        return orders.order(self.number, self.files.contents)
+    def order(self, *, without_keys: bool = False) -> bytes:
+        """`without_keys`: with something else in the place of the providers' keys."""
+        hidden = credentials.withheld_files(self.source) if without_keys else set()
+        place = credentials.WITHHELD.encode()
+        contents = {path: place if path in hidden else content for path, content in self.files.contents.items()}
+        return orders.order(self.number, contents)
 
 
 class Crew:
-    """The workers, and which generations each of them uses."""
+    """The workers and the web process, and which generations each of them uses."""
 
-    def __init__(self, greeting: Callable[[], bytes], wanted: Callable[[Name], None]) -> None:
-        """`greeting`: what a worker is told that starts now. `wanted`: a key is missing in a set."""
+    def __init__(self, greeting: Callable[[bool], bytes], wanted: Callable[[Name], None]) -> None:
+        """`greeting`: what a process is sent that starts now, with or without the providers' keys. `wanted`: a key is
+        missing in a set."""
         self._greeting = greeting
         self._wanted = wanted
         self._workers: dict[str, Child] = {}
         self._using: dict[str, list[int]] = {}
         self._spoken = asyncio.Event()
+        self._web = ""
 
     def worker(self, config: Path, address: str, leave: float, environ: Mapping[str, str], probe: str = "") -> Child:
         """One more, not yet started."""
 
-        def hear(line: str) -> None:
-            if (numbers := orders.using(line)) is not None:
-                self._using[address] = numbers
-                self._spoken.set()
-            elif (name := orders.wanted(line)) is not None:
-                self._wanted(name)
-
+        hear = partial(self._hear, address)
         child = worker(
-            config, address, leave=leave, probe=probe, environ=environ, on_line=hear, greeting=self._greeting
+            config,
+            address,
+            leave=leave,
+            probe=probe,
+            environ=environ,
+            on_line=hear,
+            greeting=partial(self._greeting, False),
         )
         self._workers[address] = child
         return child
+
+    def web(self, config: Path, address: str, environ: Mapping[str, str]) -> Child:
+        """The process of the pages, not yet started. It takes configurations and key sets as the workers do, but gets
+        no key of a provider."""
+        argv = [sys.executable, "-m", "extproc.web.process", str(config), address]
+        hear = partial(self._hear, address)
+        child = Child(f"web {address}", argv, environ=environ, on_line=hear, greeting=partial(self._greeting, True))
+        self._workers[address] = child
+        self._web = address
+        return child
+
+    def _hear(self, address: str, line: str) -> None:
+        if (numbers := orders.using(line)) is not None:
+            self._using[address] = numbers
+            self._spoken.set()
+        elif (name := orders.wanted(line)) is not None:
+            self._wanted(name)
+
+    @property
+    def has_web(self) -> bool:
+        return bool(self._web)
 
     def uses(self, number: int) -> bool:
         return any(number in numbers for numbers in self._using.values())
@@ -90,7 +126,8 @@ class Crew:
 
     async def take(self, new: Generation) -> None:
         """Returns when all have taken it. One that has crashed starts with it."""
-        self.tell(new.order())
+        for address, child in self._workers.items():
+            child.send(new.order(without_keys=address == self._web))
         number = new.number
         try:
             async with asyncio.timeout(TAKE_SECONDS):
@@ -122,30 +159,41 @@ class Reloader:
         self._front = front
         self._now = now
         self._processors = processors
-        self._keys = RemoteKeys(tell=self._tell)
+        self._keys = RemoteKeys(self._fetch, tell=self._tell)
         self._fetching: asyncio.Task[None] | None = None
-        self.crew = Crew(self._greeting, self._keys.wanted)
+        self._looking: asyncio.Task[None] | None = None
+        self.crew = Crew(self.greeting, self._keys.wanted)
         self.status = Status()
         self._files = Files()
         self._deleted = DeletedFiles()
         self._warnings: list[str] = []
         self._at_start, fetched = self._load(self._files)
         self._current = Generation(1, narrow(self._at_start), self._files, fetched)
+        self._sign_in = SignInState(self._at_start, environ, self._tell)
         self._older: list[Generation] = []
 
     def fetch_keys(self) -> None:
         """From now on, for all workers."""
+        self._sign_in.use(self._current.source)
         self._keys.use(self._current.fetched)
         self._fetching = asyncio.create_task(self._keys.run())
+        self._looking = asyncio.create_task(self._sign_in.run())
 
     @property
     def source(self) -> Source:
         return self._current.source
 
-    def _greeting(self) -> bytes:
-        return b"".join([*map(orders.encoded, self._keys.news()), self._current.order()])
+    def greeting(self, without_keys: bool) -> bytes:
+        known: list[News | Revoked] = [
+            *self._keys.news(),
+            *([self._sign_in.revoked] if self._sign_in.revoked.until else []),
+        ]
+        return b"".join([*map(orders.encoded, known), self._current.order(without_keys=without_keys)])
 
-    def _tell(self, news: News) -> None:
+    async def _fetch(self, place: Place) -> tuple[object, float | None]:
+        return await self._sign_in.fetch(place)
+
+    def _tell(self, news: News | Revoked) -> None:
         self.crew.tell(orders.encoded(news))
 
     async def watch(self) -> None:
@@ -233,10 +281,14 @@ class Reloader:
         changes: dict[str, object] = {"listen": listen}
         if self._on_tcp:  # grpcio's limit for messages is set once
             changes["max_body_bytes"] = min(source.config.max_body_bytes, self._at_start.config.max_body_bytes)
+        if not self.crew.has_web:  # Envoy is to send nothing to a process that does not run
+            changes |= topics.OFF
         return source.replaced(source.config.model_copy(update=changes))
 
     async def _bring(self, new: Generation, as_written: Source) -> None:
         waiting = [key for key in AT_NEXT_START if _value(as_written, key) != _value(self._at_start, key)]
+        if not self.crew.has_web:
+            waiting += [key for key in topics.OFF if _value(as_written, key) != _value(new.source, key)]
         if as_written.config.max_body_bytes > new.source.config.max_body_bytes:
             waiting.append("max_body_bytes")
         older = [*self._older, self._current]
@@ -245,6 +297,7 @@ class Reloader:
         elif self._static(new.source) != self._static(self._current.source):
             log.warning("Envoy's configuration has to be rendered again: see `extproc envoy-config`")
         self._older, self._current = older, new
+        self._sign_in.use(new.source)
         self._keys.use(new.fetched)
         # An issuer's calls go on while its keys come from a new place.
         await self._keys.first_fetches()

@@ -24,11 +24,13 @@ from extproc.config import loading, processor_tls
 from extproc.config.loading import Invalid, Source
 from extproc.envoy import configuration
 from extproc.printable import show
+from extproc.providers import credentials
 from extproc.supervisor import lines
 from extproc.supervisor.front import KEYS_SECONDS, Front, NotTaken
 from extproc.supervisor.processes import Child, Group, NotStarted, start, supervise
 from extproc.supervisor.stand_ins import DEMOS, Demo, stand_ins
 from extproc.transport.status import Status
+from extproc.web import topics
 
 if TYPE_CHECKING:
     from extproc.supervisor.monitor import Monitor
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("extproc")
 
 LAB_ISSUER = "claude-code-lab"
+LAB_LOGIN_URL = "LAB_LOGIN_URL"
+PORT = 8080
 GRACE_SECONDS = 10.0
 FINISH_SECONDS = 30.0
 SERVE_GRACE_SECONDS = 605.0
@@ -75,7 +79,7 @@ async def run(options: Options, environ: Mapping[str, str] | None = None) -> Non
     with _folder() as folder:
         beside = _Beside(Path(folder), options.notes)
         if options.demo:
-            options = replace(options, config=_demo_configuration(Path(folder)))
+            options = replace(options, config=_demo_configuration(Path(folder), options.port or PORT))
             environ = {name: value for name, value in environ.items() if name not in {demo.key for demo in DEMOS}}
         begin = partial(_start, options, environ, beside)
         await supervise(begin, GRACE_SECONDS, hung_up=beside.reload_now.set, leave=beside.leave)
@@ -107,6 +111,12 @@ async def serve(options: Options, processor: str, envoy_folder: Path | None = No
             reloader.crew.worker(options.config, address, LEAVE_SECONDS, environ, probe)
             for address, probe in zip(addresses, probes, strict=True)
         ]
+        if topics.in_use(source.config):
+            address = topics.address(source, addresses)
+            processor_tls.check_server(source, [address])
+            if envoy_folder:
+                processor_tls.check_client(source, [address])
+            workers.append(reloader.crew.web(options.config, address, environ | credentials.withheld_variables(source)))
         groups.append(workers)
         reloader.fetch_keys()
         await start(groups)
@@ -156,6 +166,8 @@ async def _start(options: Options, environ: dict[str, str], beside: "_Beside", g
     demos = stand_ins(options.config, environ)
     for one in demos:
         await _start_demo(one.demo, environ, groups)
+    if options.demo:
+        await _start_lab_login(environ, groups)
     source = _narrowed(options, loading.load(options.config, environ))
     _make_lab_keys(source)
     addresses = [f"unix:{folder}/worker-{n}.sock" for n in range(source.workers(options.workers))]
@@ -166,6 +178,9 @@ async def _start(options: Options, environ: dict[str, str], beside: "_Beside", g
         await front.begin(reloader.source)
     environ |= beside.start(source, addresses, reloader.status, front)
     workers = [reloader.crew.worker(options.config, address, 0, environ) for address in addresses]
+    if topics.in_use(source.config):
+        withheld = credentials.withheld_variables(source)
+        workers.append(reloader.crew.web(options.config, topics.address(source, addresses), environ | withheld))
     proxy = _envoy(folder, environ, raw=options.json or not sys.stdout.isatty())
     beside.front = front
     groups[:0] = [[proxy], workers]
@@ -193,13 +208,34 @@ async def _start_demo(demo: Demo, environ: dict[str, str], groups: list[Group]) 
     environ[demo.url] = child.first_line.removeprefix("demo model: ")
 
 
-def _demo_configuration(folder: Path) -> Path:
-    """The lab's keys stay in the folder where other commands look for them."""
+async def _start_lab_login(environ: dict[str, str], groups: list[Group]) -> None:
+    """The child has our working folder, where the lab's keys are."""
+    argv = [sys.executable, "-m", "extproc.demo.login"]
+    child = Child("lab login", argv, environ={**environ, "LAB_KEYS": str(_LAB_KEYS)})
+    groups.append([child])
+    await child.start()
+    environ[LAB_LOGIN_URL] = child.first_line.removeprefix("demo model: ")
+
+
+_LAB_KEYS = Path("keys")
+_LAB_SIGN_IN = """
+sign_in:
+  public_url: "http://localhost:{port}"
+  issuer: "${{{variable}:-http://127.0.0.1:9}}"
+  client_id: llm-gateway
+  allow: ['"developers" in jwt.groups']
+  claims: [sub, email, name, groups, org, team]
+"""
+
+
+def _demo_configuration(folder: Path, port: int) -> Path:
+    """The lab's keys stay in the folder where other commands look for them; sign-ins end with the demo."""
     from extproc.config import init
 
     path = folder / "gateway.yaml"
+    text = init.text("openai", json.dumps(str((_LAB_KEYS / "jwks.json").absolute())))
     with _writing("the demo's configuration", folder):
-        path.write_text(init.text("openai", json.dumps(str(Path("keys/jwks.json").absolute()))), "utf-8")
+        path.write_text(text + _LAB_SIGN_IN.format(port=port, variable=LAB_LOGIN_URL), "utf-8")
     return path
 
 

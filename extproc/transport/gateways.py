@@ -14,6 +14,7 @@ from extproc.gateway import gateway
 from extproc.gateway.gateway import Gateway
 from extproc.gateway.preparation import Prepare, prepare_here
 from extproc.policy.admit import InFlight
+from extproc.policy.authentication.revocations import Revoked
 from extproc.policy.keys.given_keys import GivenKeys
 from extproc.policy.keys.key_sets import News
 from extproc.transport import orders
@@ -46,6 +47,7 @@ class Gateways:
         """The first configuration came from a supervisor."""
         self._in_flight = InFlight()
         self.keys = GivenKeys(orders.say_wanted)
+        """Key sets that the supervisor fetches."""
 
     def current(self) -> Gateway:
         return self._newest().gateway
@@ -89,12 +91,17 @@ class Gateways:
             self._say()
 
     async def _next(self) -> Order | None:
-        """Takes all news that come before it."""
+        """Takes all news and revocations that come before it."""
         if self._supervisor is None:
             return None
-        while isinstance(message := await orders.read(self._supervisor), News):
-            self.keys.take(message)
-        return message
+        while True:
+            match message := await orders.read(self._supervisor):
+                case News():
+                    self.keys.take(message)
+                case Revoked():
+                    self.keys.revocations.replace(message)
+                case _:
+                    return message
 
     def _made(self, order: Order) -> Gateway:
         files = Files({Path(path): content for path, content in order.contents.items()})

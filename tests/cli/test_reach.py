@@ -9,6 +9,7 @@ import pytest
 from extproc.cli import main
 from tests.certificates import certificate
 from tests.e2e.stack import free_port
+from tests.issuing import jwk
 from tests.key_server import Answer, KeyServer, key_server
 from tests.settings import ENVIRON, GATEWAY, KEY
 
@@ -87,3 +88,21 @@ def test_a_private_authority(capsys: pytest.CaptureFixture[str], tmp_path: Path)
         assert status == 1 and "certificate" in said.lower()
         trusting = GATEWAY.replace('/v1"', '/v1", ca_file: ca.pem')
         assert probe(capsys, f"{provider.url}/v1", trusting) == (0, ["openai: answers, 1 models"])
+
+
+def test_the_identity_provider_of_the_sign_in(capsys: pytest.CaptureFixture[str], provider: KeyServer) -> None:
+    provider.answers["/v1/models"] = listed("gpt-4o-mini")
+    url = provider.url
+    section = {"public_url": "https://llm.corp.example", "issuer": url, "client_id": "gateway"}
+    config = f"{GATEWAY}\nsign_in: {json.dumps(section | {'allow': 'true'})}\n"
+    endpoints = {"authorization_endpoint": f"{url}/a", "token_endpoint": f"{url}/t", "jwks_uri": f"{url}/jwks"}
+    provider.serve_json("/.well-known/openid-configuration", {"issuer": url, **endpoints})
+    status, said = probe(capsys, f"{url}/v1", config)
+    assert (status, said[1]) == (1, f"sign_in: {url}: issuer's keys: status 404")
+    provider.serve(jwk())
+    status, said = probe(capsys, f"{url}/v1", config)
+    registered = "'gateway' must be registered there with https://llm.corp.example/oauth/callback"
+    assert (status, said[1]) == (0, f"sign_in: {url} answers; {registered}")
+    provider.serve_json("/.well-known/openid-configuration", {"issuer": f"{url}/", **endpoints})
+    status, said = probe(capsys, f"{url}/v1", config)
+    assert status == 1 and f"its issuer is '{url}/', expected '{url}'" in said[1]

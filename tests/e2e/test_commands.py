@@ -19,7 +19,8 @@ import pytest
 from extproc.supervisor.up import binary_path
 from extproc.version import version
 from tests.e2e.bare import Setup, configured, started
-from tests.e2e.stack import PROVIDER_KEY, SECONDS, Json, Lines, Model, free_port
+from tests.e2e.signing_in import DEVICE_GRANT, Browser
+from tests.e2e.stack import PROVIDER_KEY, SECONDS, Json, Lines, Model, free_port, prompt
 
 OWN = Path(__file__).resolve().parents[2] / "gateway.yaml"
 
@@ -245,9 +246,32 @@ def test_up_with_the_demo_needs_no_file_and_asks_no_provider(tmp_path: Path) -> 
         out.first(lambda line: "THE DEMO MODEL ANSWERS" in line or None)
         done = run(setup, "demo", "--url", f"http://127.0.0.1:{port}")
         assert done.stdout.splitlines()[-1] == "All as expected.", done.stdout + err.text
+        sign_in_at_the_lab(port, out.text)
         process.send_signal(signal.SIGTERM)
         assert process.wait(SECONDS) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["keys"]
+
+
+def sign_in_at_the_lab(port: int, printed: str) -> None:
+    """With the login page of the demo, whose banner has the two keys that a machine needs."""
+    url = f"http://localhost:{port}"
+    assert f'{{"forceLoginMethod": "gateway", "forceLoginGatewayUrl": "{url}"}}' in printed
+    browser = Browser(url)
+    codes = httpx.post(f"{url}/oauth/device_authorization").json()
+    login = browser.confirm(codes["user_code"])
+    assert "Who are you?" in browser.open(login).text
+    cancelled = browser.client.post(login, data={"person": "nobody"}).headers["location"]
+    assert "you cancelled there" in browser.open(cancelled).text
+    login = browser.confirm(codes["user_code"])
+    assert "signed in" in browser.open(browser.client.post(login, data={"person": "ada"}).headers["location"]).text
+    browser.close()
+    form = {"grant_type": DEVICE_GRANT, "device_code": codes["device_code"]}
+    tokens = httpx.post(f"{url}/oauth/token", data=form).json()
+    again = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
+    tokens = httpx.post(f"{url}/oauth/token", data=again).json()
+    sent = {"authorization": f"Bearer {tokens['access_token']}", "anthropic-version": "2023-06-01"}
+    answer = httpx.post(f"{url}/v1/messages", json=prompt("hello"), headers=sent)
+    assert answer.status_code == 200, answer.text
 
 
 def test_the_version(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from extproc.config.loading import Source
 from extproc.envoy import attributes, configuration
-from extproc.envoy.listener import listener
+from extproc.envoy.listener import listener, routes
+from extproc.web import topics
 from tests.issuing import jwk
 from tests.settings import AUTHENTICATION, KEY, source
 
@@ -173,6 +174,31 @@ def test_the_guard_stands_between_the_processor_and_the_router(made: Source) -> 
     matcher = principal["sourced_metadata"]["metadata_matcher"]
     verdict = {"filter": "extproc", "path": [{"key": "verdict"}], "value": {"string_match": {"exact": "allow"}}}
     assert (policy, filters(made)["rbac"]["rules"]["action"], matcher) == ("verdict", "ALLOW", verdict)
+
+
+SIGN_IN = {"public_url": "https://llm.corp.example", "issuer": "https://idp.corp.example", "client_id": "x"}
+
+
+def test_pages_pass_the_guard_by_exact_paths_only(tmp_path: Path) -> None:
+    """And after the routes of verdicts: a call that was admitted goes to its provider, whatever its path is by then."""
+    with_pages = source(tmp_path, f"{TEXT}\nsign_in: {json.dumps(SIGN_IN)}\n")
+    rows = routes(with_pages)["virtual_hosts"][0]["routes"]
+    kinds = [
+        "verdict" if "dynamic_metadata" in row["match"] else "page" if "path" in row["match"] else "rest"
+        for row in rows
+    ]
+    assert kinds == ["verdict"] * 3 + ["page"] * len(topics.paths(with_pages.config)) + ["rest"]
+    for row, kind in zip(rows, kinds, strict=True):
+        assert (row["route"]["cluster"] == "web") is (kind == "page")
+        assert ("typed_per_filter_config" in row) is (kind == "page")
+        if kind == "page":
+            assert row["match"].keys() == {"path"}
+            [added] = row["request_headers_to_add"]
+            assert added["append_action"] == "OVERWRITE_IF_EXISTS_OR_ADD"
+
+
+def test_without_pages_there_is_no_way_past_the_guard(made: Source) -> None:
+    assert "typed_per_filter_config" not in json.dumps(configuration.live(made, UDS))
 
 
 def test_no_header_says_where_a_call_comes_from(made: Source) -> None:

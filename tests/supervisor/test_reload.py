@@ -259,12 +259,12 @@ def test_a_worker_that_starts_again_gets_the_keys_at_hand_first(tmp_path: Path, 
     path.write_text(REMOTE)
     idp.open.set()
 
-    async def greeting() -> list[Order | News | None]:
+    async def greeting() -> list[object]:
         reloader = Reloader(path, ENVIRON, None, asyncio.Event())
         reloader.fetch_keys()
         await reloader._keys.first_fetches()
         stream = asyncio.StreamReader()
-        stream.feed_data(reloader._greeting())
+        stream.feed_data(reloader.greeting(False))
         stream.feed_eof()
         return [await orders.read(stream) for _ in range(3)]
 

@@ -34,8 +34,10 @@ class Authenticate:
         self._mode = settings.mode
         self._locations = settings.locations
         self._max_bytes = settings.max_token_bytes
-        if settings.mode == "strict" and not (settings.jwt or settings.api_keys or settings.certificates):
-            problem = "strict mode needs at least one issuer, or api_keys, or certificates"
+        if settings.mode == "strict" and not (
+            settings.jwt or settings.api_keys or settings.certificates or source.config.sign_in
+        ):
+            problem = "strict mode needs at least one issuer, or api_keys, or certificates, or sign_in"
             faults.append(Fault(("authentication", "jwt"), problem))
         faults += credentials.faults(settings.locations)
         setup = Setup(source, remote, claims, faults)

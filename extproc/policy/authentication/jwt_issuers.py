@@ -4,9 +4,12 @@ from typing import Any
 
 from extproc.config.loading import Fault, Where
 from extproc.config.schema import Issuer
+from extproc.policy.authentication import own_tokens
 from extproc.policy.authentication.authenticator import Presented, Setup
 from extproc.policy.authentication.proof import Trusted, prove
+from extproc.policy.authentication.revocations import Revocations
 from extproc.policy.authentication.token_cache import TokenCache, Verified
+from extproc.policy.authentication.tokens import Unproven
 from extproc.policy.facts import Caller
 from extproc.policy.keys import keys, places
 from extproc.policy.keys.key_sets import Plan
@@ -24,9 +27,9 @@ class JwtIssuers:
         self._verified = TokenCache(cache_bytes)
         self._claims = None if claims is None else claims | _ALWAYS_KEPT
 
-    def trust(self, issuer: Issuer, source: KeySource) -> None:
-        """Tokens that this issuer signs by these keys are good from now on."""
-        self._issuers[issuer.issuer] = Trusted(issuer, source)
+    def trust(self, issuer: Issuer, source: KeySource, revocations: Revocations | None = None) -> None:
+        """Tokens that this issuer signs by these keys are good from now on, except for those that are revoked."""
+        self._issuers[issuer.issuer] = Trusted(issuer, source, revocations)
 
     async def identify(self, presented: Presented, now: float) -> Caller | None:
         """Returns the caller that the token proves; see Authenticator."""
@@ -43,7 +46,14 @@ class JwtIssuers:
         """Raises Unproven."""
         proof = await prove(token, self._issuers, now)
         until = proof.claims["exp"] + proof.trusted.settings.leeway
-        return Verified(Caller(self._kept(proof.claims)), until, proof.key, proof.trusted.keys)
+        caller = Caller(self._kept(proof.claims))
+        revocations = proof.trusted.revocations
+        if revocations is None:
+            return Verified(caller, until, proof.key, proof.trusted.keys)
+        is_revoked = revocations.check_of(proof.claims)
+        if is_revoked():
+            raise Unproven("token_revoked")
+        return Verified(caller, until, proof.key, proof.trusted.keys, is_revoked)
 
     def _kept(self, claims: dict[str, Any]) -> dict[str, Any]:
         if self._claims is None:
@@ -52,10 +62,16 @@ class JwtIssuers:
 
 
 def load(setup: Setup) -> JwtIssuers:
-    """Returns the authenticator with all of `authentication.jwt`."""
+    """Returns the authenticator with all of `authentication.jwt`, and with the gateway's own sign-in."""
     settings = setup.source.config.authentication
     made = JwtIssuers(settings.token_cache_bytes, setup.claims)
     seen: set[str] = set()
+    if setup.source.config.sign_in is not None:
+        own = own_tokens.issuer(setup.source.config.sign_in)
+        plan = own_tokens.plan(setup.source.config)
+        setup.fetched.append(plan)
+        seen.add(own.issuer)
+        made.trust(own, setup.remote.at(plan), setup.remote.revocations)
     for index, issuer in enumerate(settings.jwt):
         where = ("authentication", "jwt", index)
         if issuer.issuer in seen:

@@ -7,6 +7,7 @@ import msgspec
 
 from extproc.config.schema import Issuer
 from extproc.policy.authentication import tokens
+from extproc.policy.authentication.revocations import Revocations
 from extproc.policy.authentication.tokens import Token, Unproven
 from extproc.policy.keys.keys import Key, KeySource
 
@@ -18,11 +19,11 @@ class Trusted(msgspec.Struct, frozen=True):
 
     settings: Issuer
     keys: KeySource
+    revocations: Revocations | None = None
+    """Of the gateway's own tokens; other issuers have none here."""
 
 
 class Proof(msgspec.Struct, frozen=True):
-    """What a token says, and who vouches for it."""
-
     claims: dict[str, Any]
     """All of them."""
     key: Key

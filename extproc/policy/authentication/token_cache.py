@@ -3,6 +3,7 @@
 import hashlib
 import sys
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -14,6 +15,10 @@ OVERHEAD_BYTES = 1024
 """What an entry costs beside its claims."""
 
 
+def _never() -> bool:
+    return False
+
+
 class Verified(msgspec.Struct, frozen=True):
     """A token that proved something when it was verified."""
 
@@ -22,10 +27,12 @@ class Verified(msgspec.Struct, frozen=True):
     """The second from which it no longer does."""
     key: Key
     source: KeySource
+    revoked: Callable[[], bool] = _never
+    """Whether it has been revoked by now."""
 
     def is_valid(self, now: float) -> bool:
         current = self.source.current()
-        return now < self.until and current is not None and current.holds(self.key)
+        return now < self.until and current is not None and current.holds(self.key) and not self.revoked()
 
 
 class TokenCache:

@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from extproc.policy.authentication.revocations import Revocations
 from extproc.policy.keys.keys import Keys
 from extproc.policy.keys.places import Place
 
@@ -28,6 +29,8 @@ class Plan(msgspec.Struct, frozen=True):
     """Seconds between two fetches at most; a server may ask for more frequent ones."""
     max_stale: float
     """Seconds for which keys are used that cannot be fetched again."""
+    awaited: bool = True
+    """A process is ready only when it has been fetched."""
 
     @property
     def name(self) -> Name:
@@ -77,6 +80,7 @@ class KeySets(ABC, Generic[S]):
         self._sets: dict[Name, S] = {}
         self._coming: dict[Name, S] = {}
         self._ready = False
+        self.revocations = Revocations()
 
     def at(self, plan: Plan) -> S:
         """This issuer's set at this URL: the one in use, keys and all, else one that will be."""
@@ -93,7 +97,7 @@ class KeySets(ABC, Generic[S]):
 
     def ready(self) -> bool:
         """Every set in use has been fetched, once; what happens to a running gateway later concerns single issuers."""
-        self._ready = self._ready or all(one.current() is not None for one in self._sets.values())
+        self._ready = self._ready or all(one.current() is not None for one in self._sets.values() if one.plan.awaited)
         return self._ready
 
     @abstractmethod

@@ -344,7 +344,7 @@ def test_claims_that_nobody_reads_are_not_kept(tmp_path: Path) -> None:
 def test_faults(tmp_path: Path) -> None:
     rest = f"{PROVIDERS}\n{MODELS}"
     assert faults(tmp_path, "authentication: {}\n" + rest) == [
-        "1: authentication.jwt: strict mode needs at least one issuer, or api_keys, or certificates"
+        "1: authentication.jwt: strict mode needs at least one issuer, or api_keys, or certificates, or sign_in"
     ]
     one = json.loads(authenticating().partition(": ")[2])["jwt"][0]
     twice = "authentication: " + json.dumps({"jwt": [one, one]})

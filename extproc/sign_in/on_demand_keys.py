@@ -1,0 +1,54 @@
+"""An issuer's keys, fetched when a token needs them: for issuers whose tokens come seldom, and whose being down must
+hold up nothing else."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from extproc.policy.keys import fetch, keys
+from extproc.policy.keys.keys import Keys
+from extproc.policy.keys.places import NotFetched, Place
+
+REFRESH_SECONDS = 3600.0
+RETRY_SECONDS = 30.0
+"""Tokens with unknown keys can cause one fetch in this time."""
+Fetch = Callable[[Place], Awaitable[tuple[Any, float | None]]]
+
+
+class OnDemandKeys:
+    """A `keys.KeySource`. Call `refresh` before use."""
+
+    def __init__(
+        self, place: Place, fetch_set: Fetch = fetch.fetch, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._place = place
+        self._fetch = fetch_set
+        self._clock = clock
+        self._keys: Keys | None = None
+        self._fetched = self._tried = float("-inf")
+        self._lock = asyncio.Lock()
+        self.problem = ""
+        """Why the last fetch failed; empty if it did not."""
+
+    def current(self) -> Keys | None:
+        return self._keys
+
+    async def refresh(self) -> None:
+        """Fetches the keys if they are not there or old. Old ones stay where that fails."""
+        if self._clock() - self._fetched > REFRESH_SECONDS:
+            await self.newer()
+
+    async def newer(self) -> None:
+        async with self._lock:
+            # Without keys each sign-in tries anew; with keys a stranger's token may not cause many fetches.
+            if self._keys is not None and self._clock() - self._tried < RETRY_SECONDS:
+                return
+            self._tried = self._clock()
+            try:
+                raw, _ = await self._fetch(self._place)
+                self._keys, _ = keys.parse(raw)
+            except (NotFetched, keys.NoKeySet) as error:
+                self.problem = str(error)
+            else:
+                self._fetched, self.problem = self._tried, ""

@@ -1,0 +1,82 @@
+"""Limits in the memory of the one process that serves pages: of attempts by address, and of lines in the log."""
+
+import ipaddress
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from extproc.config.schema_limits import REFUSALS_BURST
+
+MAX_ADDRESSES = 20_000
+
+
+class RateLimit:
+    """At most `limit` in `seconds` for each address; an IPv6 network of 64 bits counts as one."""
+
+    def __init__(self, limit: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limit = limit
+        self._seconds = seconds
+        self._clock = clock
+        self._counts: OrderedDict[str, tuple[float, int]] = OrderedDict()
+
+    def count(self, address: str) -> bool:
+        """Counts one more. False: that is too many."""
+        key, now = _network(address), self._clock()
+        begun, count = self._counts.pop(key, (now, 0))
+        if now - begun >= self._seconds:
+            begun, count = now, 0
+        self._counts[key] = begun, count + 1
+        if len(self._counts) > MAX_ADDRESSES:
+            self._counts.popitem(last=False)
+        return count < self._limit
+
+    def __len__(self) -> int:
+        """How many networks are counted."""
+        return len(self._counts)
+
+    def allows(self, address: str) -> bool:
+        """Whether there may be another, without counting it."""
+        begun, count = self._counts.get(_network(address), (0.0, 0))
+        return count < self._limit or self._clock() - begun >= self._seconds
+
+
+class LogLimit(logging.Filter):
+    """Lets so many warnings and errors a second pass, since strangers can cause them. The next one that passes says how
+    many were left out."""
+
+    def __init__(self, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._per_second = per_second
+        self._most = max(1.0, per_second * REFUSALS_BURST)
+        self._tokens = self._most
+        self._clock = clock
+        self._filled = clock()
+        self._left_out = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING:
+            return True
+        now = self._clock()
+        self._tokens = min(self._most, self._tokens + (now - self._filled) * self._per_second)
+        self._filled = now
+        if self._tokens < 1:
+            self._left_out += 1
+            return False
+        self._tokens -= 1
+        if self._left_out:
+            record.msg = f"{record.getMessage()} ({self._left_out} such lines were left out before)"
+            record.args, self._left_out = (), 0
+        return True
+
+
+def _network(address: str) -> str:
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return ""
+    if isinstance(found, ipaddress.IPv4Address):
+        return str(found)
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.ip_network((found, 64), strict=False).network_address)

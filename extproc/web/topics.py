@@ -1,0 +1,67 @@
+"""What the web process serves: one row a topic. Envoy sends exactly these paths to it, past the ext_proc verdict, so a
+path here needs a check of its own (`web.callers`) unless everybody may use it. Nothing here loads a web framework."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from extproc.config.loading import Fault, Source
+from extproc.config.schema import Config
+
+CLUSTER = "web"
+"""Envoy's name for the web process."""
+ADDRESS_HEADER = "x-extproc-client-address"
+"""The client's address, set by Envoy's route to the web process over whatever a client sent."""
+
+
+class Topic(NamedTuple):
+    name: str
+    """The module below `extproc.web` that serves it."""
+    is_on: Callable[[Config], bool]
+    paths: tuple[str, ...]
+    max_body_bytes: int = 64 * 1024
+    body_seconds: float = 10
+    """From a request's headers to the end of its body."""
+
+
+TOPICS: tuple[Topic, ...] = (
+    Topic(
+        "sign_in",
+        lambda config: config.sign_in is not None,
+        (
+            "/.well-known/oauth-authorization-server",
+            "/.well-known/openid-configuration",
+            "/.well-known/jwks.json",
+            "/oauth/device_authorization",
+            "/oauth/authorize",
+            "/oauth/token",
+            "/oauth/revoke",
+            "/oauth/callback",
+            "/device",
+            "/device/deny",
+        ),
+    ),
+)
+
+
+OFF: dict[str, object] = {"sign_in": None, "managed_settings": []}
+"""What a configuration without any topic has."""
+
+
+def in_use(config: Config) -> list[Topic]:
+    return [topic for topic in TOPICS if topic.is_on(config)]
+
+
+def paths(config: Config) -> list[str]:
+    """The exact paths that Envoy sends to the web process."""
+    return [path for topic in in_use(config) for path in topic.paths]
+
+
+def address(source: Source, processors: Sequence[str]) -> str:
+    """Where the web process listens: as configured, else beside the first worker's Unix socket. Raises config.Invalid
+    where the workers are on TCP and no address is configured."""
+    if source.config.web.address is not None:
+        return source.config.web.address
+    if not processors[0].startswith("unix:"):
+        problem = "is needed where the processor is on TCP: the address of the pages, unix:/PATH or HOST:PORT"
+        raise source.explain([Fault(("web", "address"), problem)])
+    return processors[0].rpartition("/")[0] + "/web.sock"

@@ -1,0 +1,47 @@
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from starlette.routing import Route
+
+from extproc.web.app import ROUTES
+from extproc.web.context import Context
+from extproc.web.topics import TOPICS, Topic
+from tests.web.site import Site
+
+
+@pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.name)
+def test_a_topic_has_routes_for_its_paths_and_no_others(site: Site, topic: Topic) -> None:
+    served = [route.path for route in routes_of(site, topic)]
+    assert sorted(served) == sorted(topic.paths)
+    assert all("*" not in path and "{" not in path for path in served)
+
+
+def routes_of(site: Site, topic: Topic) -> Iterator[Route]:
+    context: Context = site.context()
+    yield from ROUTES[topic.name](context)
+
+
+def test_every_topic_is_served() -> None:
+    assert ROUTES.keys() == {topic.name for topic in TOPICS}
+
+
+@pytest.mark.parametrize(
+    "module", ["extproc.envoy.configuration", "extproc.transport.worker", "extproc.supervisor.reload"]
+)
+def test_no_other_process_loads_a_web_framework_or_redis(module: str) -> None:
+    code = f"import sys, {module}; print([name for name in ('starlette', 'uvicorn', 'redis') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_paths_are_exact(site: Site) -> None:
+    for path in ("/device/", "/Device", "//device", "/device;x=1", "/oauth/token/", "/oauth", "/"):
+        assert site.get(path).status_code == 404, path
+
+
+def test_other_methods(site: Site) -> None:
+    for path in ("/oauth/token", "/device/deny", "/oauth/revoke"):
+        assert site.get(path).status_code == 405
+    assert site.post("/oauth/callback", {}).status_code == 405

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from extproc.cli import developer, main
+from extproc.cli.main import main
 from extproc.client import claude, launch
 from extproc.config import loading
 from extproc.config.schema import Config
@@ -130,3 +131,12 @@ COMMANDS = [
 def test_commands_of_the_pages(line: str) -> None:
     words = shlex.split(line)[1:]
     main.parser().parse_args(words[: developer.own_words(words)])
+
+
+def test_every_command_is_in_the_quickstart(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    commands = set(re.findall(r"^    ([a-z-]+)(?: |$)", capsys.readouterr().out, re.MULTILINE))
+    page = (ROOT / "docs" / "quickstart.md").read_text("utf-8").partition("## Commands")[2]
+    assert len(commands) > 10
+    assert not {name for name in commands if f"extproc {name}" not in page and f"`{name}`" not in page}

@@ -37,7 +37,7 @@ def message(*events: AnswerEvent) -> Json:
 
 
 def test_citations_of_a_later_part_count_from_the_begin_of_the_message() -> None:
-    part = [TextDelta("ab"), Citations((FOUND,)), TextEnded()]
+    part: list[AnswerEvent] = [TextDelta("ab"), Citations((FOUND,)), TextEnded()]
     places = [each["url_citation"]["start_index"] for each in message(*part, *part)["annotations"]]
     assert places == [0, 2]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from extproc.cli import developer, main
-from extproc.cli.main import main
+from extproc.cli import developer
+from extproc.cli.main import main, parser
 from extproc.client import claude, launch
 from extproc.config import loading
 from extproc.config.schema import Config
@@ -130,7 +130,7 @@ COMMANDS = [
 @pytest.mark.parametrize("line", sorted(set(COMMANDS)))
 def test_commands_of_the_pages(line: str) -> None:
     words = shlex.split(line)[1:]
-    main.parser().parse_args(words[: developer.own_words(words)])
+    parser().parse_args(words[: developer.own_words(words)])
 
 
 def test_every_command_is_in_the_quickstart(capsys: pytest.CaptureFixture[str]) -> None:

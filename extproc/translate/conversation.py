@@ -100,11 +100,15 @@ class Audio(msgspec.Struct, frozen=True, gc=False):
     path: str
 
 
+ANTHROPIC, OPENAI_RESPONSES = "anthropic", "openai_responses"
+"""Carriers of reasoning that is no member of a Chat message: who made it, and in which form (docs/mapping.md 0.3)."""
+
+
 class Reasoning(msgspec.Struct, frozen=True, gc=False):
     """Earlier reasoning that the client sends back. Only the vendor that made it can use `data`."""
 
     carrier: str
-    """Who made it and in which form: `anthropic`, `openai_responses`, or the member of a Chat message."""
+    """ANTHROPIC, OPENAI_RESPONSES, or the member of a Chat message."""
     text: str
     data: Any
     """What the vendor wants back besides the text, such as a signature; opaque to everybody else."""

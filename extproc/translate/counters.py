@@ -1,6 +1,6 @@
 """Tokens counted by the upstream: `count_tokens` of a profile names who is asked (mapping 5.6)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,17 +10,17 @@ from extproc.errors import Rejection
 from extproc.providers.profiles import Profile
 from extproc.translate import want
 from extproc.translate.count import request_to_count
-from extproc.translate.count_reply import CountReply
-from extproc.translate.dialects import messages
-from extproc.translate.dialects import responses as responses_dialect
+from extproc.translate.dialects import messages, responses
 from extproc.translate.dialects.messages.write_request import write_count_request
 from extproc.translate.openai_error_kinds import refused, reported
-from extproc.translate.pair import Headers, Json, Pair, Refusal, Reply, Target, Translated
+from extproc.translate.pair import Headers, Json, Outcome, Pair, Refusal, Reply, Target, Translated, Usage
 from extproc.translate.provider_error import failure
 from extproc.translate.response_headers import for_messages_client
+from extproc.translate.sniff import Collected, Reader, Sniffer
 from extproc.translate.translated import TranslatedPair
 from extproc.translate.warnings import Warnings
 from extproc.wire import Dialect
+from extproc.wire.lenient import Undecodable, count, loads
 
 _COUNTED_BY_OPENAI = (
     "model", "input", "instructions", "tools", "tool_choice", "parallel_tool_calls", "reasoning", "text",
@@ -40,6 +40,50 @@ class CountRequest(Translated, frozen=True, kw_only=True, tag="count"):
     profile: Profile
     client: Json
     """What of the client's body the answer depends on."""
+
+
+class CountReply:
+    """The answer of a provider that counted: a number, which each dialect names in its own way. A Reply (pair.py)."""
+
+    def __init__(
+        self, content_type: str, member: str, write: Callable[[int], Json], refuse: Callable[[Any], Rejection]
+    ) -> None:
+        """`member`: of the provider's answer. `write`: the client's answer. `refuse`: JSON without a count."""
+        self.outcome = Outcome()
+        self._member = member
+        self._write = write
+        self._refuse = refuse
+        self._body = Sniffer(content_type, self._whole, self._whole)
+
+    def feed(self, data: bytes) -> bytes:
+        return self._body.feed(data)
+
+    def close(self) -> bytes:
+        return self._body.close()
+
+    def ping(self) -> bytes:
+        return b""
+
+    def _whole(self) -> Reader:
+        too_large = failure("the upstream's answer is too large", "answer_limit")
+        return Collected(self._read, lambda: self._fail(too_large))
+
+    def _read(self, body: bytes) -> bytes:
+        try:
+            value = loads(body)
+        except Undecodable:
+            return self._fail(failure("the upstream's answer cannot be read", "unreadable_answer"))
+        tokens = count(value.get(self._member)) if isinstance(value, dict) else None
+        if tokens is None:
+            return self._fail(self._refuse(value))
+        self.outcome.usage = Usage(input_tokens=tokens)
+        self.outcome.complete = True
+        return msgspec.json.encode(self._write(tokens))
+
+    def _fail(self, rejection: Rejection) -> bytes:
+        """Nothing has gone out, so that the status says it."""
+        self.outcome.failure = rejection
+        return b""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +162,7 @@ class InputTokensOnMessages(TranslatedPair):
     """`/v1/responses/input_tokens` answered by Anthropic's count of tokens."""
 
     def __init__(self) -> None:
-        super().__init__(responses_dialect.CLIENT, replace(messages.PROVIDER, write_request=write_count_request))
+        super().__init__(responses.CLIENT, replace(messages.PROVIDER, write_request=write_count_request))
 
     def reply(self, asked: Translated, content_type: str) -> Reply:
         return CountReply(content_type, "input_tokens", _input_tokens, _uncounted)

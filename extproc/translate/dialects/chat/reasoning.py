@@ -7,13 +7,12 @@ LiteLLM's is `thinking_blocks`. Only reasoning that its vendor can verify travel
 from collections.abc import Iterator
 from typing import Any
 
-from extproc.translate.conversation import Reasoning
+from extproc.translate.conversation import ANTHROPIC, Reasoning
 from extproc.translate.signature import is_ours, seal, unseal
 from extproc.translate.want import Json
 
 CLAUDE_FORMAT = "anthropic-claude-v1"
 OPENAI_FORMAT = "openai-responses-v1"
-ANTHROPIC, OPENAI = "anthropic", "openai_responses"
 
 
 def write_reasoning(index: int, carrier: str, text: str, data: Any) -> Json | None:

@@ -16,8 +16,8 @@ from extproc.translate.answer_events import (
     Warned,
 )
 from extproc.translate.arguments import tool_input
+from extproc.translate.conversation import ANTHROPIC
 from extproc.translate.dialects.messages.usage import read_service_tier, read_usage
-from extproc.translate.dialects.messages.write_messages import CARRIER
 from extproc.translate.names import made_id
 from extproc.translate.pair import Json, Usage
 from extproc.translate.part_queue import CallPart, CompactionPart, PartQueue, QueueOverflow, ReasoningPart, TextPart
@@ -211,7 +211,7 @@ class ThinkingBlock(OpenBlock):
     def end(self) -> None:
         """Without a signature Claude takes its thinking back as little as anybody else's."""
         if signature := self._signature.text:
-            self._part.carrier, self._part.data = CARRIER, {"signature": signature}
+            self._part.carrier, self._part.data = ANTHROPIC, {"signature": signature}
         self._part.ended = True
 
     def _add(self, text: str | None) -> None:
@@ -224,7 +224,7 @@ class RedactedBlock(OpenBlock):
     """Thinking that Anthropic itself hides comes at once."""
 
     def __init__(self, queue: PartQueue, data: str) -> None:
-        part = ReasoningPart(CARRIER)
+        part = ReasoningPart(ANTHROPIC)
         part.data, part.ended = {"data": data}, True
         queue.push(part)
         queue.close_ended()
@@ -241,7 +241,7 @@ class CompactionBlock(OpenBlock):
         self._text.add(delta.content)
 
     def end(self) -> None:
-        self._queue.push(CompactionPart(Compacted(self._text.text, CARRIER)))
+        self._queue.push(CompactionPart(Compacted(self._text.text, ANTHROPIC)))
 
 
 class CallBlock(OpenBlock):

@@ -6,6 +6,7 @@ from typing import Literal
 from extproc.providers.profiles import Profile
 from extproc.translate.arguments import tool_input
 from extproc.translate.conversation import (
+    ANTHROPIC,
     AssistantPart,
     AssistantTurn,
     Audio,
@@ -27,14 +28,13 @@ from extproc.translate.conversation import (
     UserTurn,
     WebAddress,
 )
+from extproc.translate.dialects.messages.reasoning import write_thinking
 from extproc.translate.media import PDF, image_media_type, is_text, plain_text
 from extproc.translate.names import client_id
 from extproc.translate.provider_request import ToolNames
-from extproc.translate.signature import is_ours
 from extproc.translate.want import Json, refused, unsupported
 from extproc.translate.warnings import Warnings
 
-CARRIER = "anthropic"
 _THINKING = frozenset(("thinking", "redacted_thinking"))
 _START, _CONTINUE = "(conversation start)", "Continue."
 _FOREIGN_COMPACTION = "what another provider has compacted cannot be read"
@@ -184,7 +184,7 @@ class MessageWriter:
                 case Refusal(text):
                     blocks += [_text_block(text)] if text.strip() else []
                 case Reasoning():
-                    blocks += _thinking(part)
+                    blocks += write_thinking(part)
                 case ToolCall():
                     blocks.append(self._call(part))
                 case Compaction():
@@ -230,7 +230,7 @@ class MessageWriter:
                 return self._blocks(parts)
 
     def _compaction(self, part: Compaction) -> Iterator[Json]:
-        if part.carrier == CARRIER and part.data is None and part.text:
+        if part.carrier == ANTHROPIC and part.data is None and part.text:
             yield {"type": "compaction", "content": part.text}
         else:
             self._warnings.add("dropped", part.path, _FOREIGN_COMPACTION)
@@ -333,19 +333,6 @@ def _marked(block: Json, hint: CacheHint | None) -> Json:
 
 def cache_control(hint: CacheHint) -> Json:
     return {"type": "ephemeral", "ttl": "1h"} if hint.long else {"type": "ephemeral"}
-
-
-def _thinking(part: Reasoning) -> Iterator[Json]:
-    """Claude checks the signature of its thinking, so that only what Claude made is sent back."""
-    data = part.data if part.carrier == CARRIER and isinstance(part.data, dict) else {}
-    if signature := _opaque(data.get("signature")):
-        yield {"type": "thinking", "thinking": part.text, "signature": signature}
-    elif hidden := _opaque(data.get("data")):
-        yield {"type": "redacted_thinking", "data": hidden}
-
-
-def _opaque(value: object) -> str:
-    return value if isinstance(value, str) and not is_ours(value) else ""
 
 
 def _foreign_file(path: str) -> Exception:

@@ -8,6 +8,7 @@ import msgspec
 from extproc.translate import openai_members as members
 from extproc.translate import want
 from extproc.translate.conversation import (
+    ANTHROPIC,
     Audio,
     Compaction,
     FileId,
@@ -120,7 +121,7 @@ class InputItems:
         sealed = unseal(item.get("encrypted_content"))
         if sealed is None:
             return
-        if sealed.f == "anthropic" and not isinstance(sealed.d, dict):
+        if sealed.f == ANTHROPIC and not isinstance(sealed.d, dict):
             return
         self._turns.assistant([Reasoning(sealed.f, sealed.t or _summary(item), sealed.d, path)], path)
 

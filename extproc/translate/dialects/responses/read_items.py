@@ -4,14 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 from extproc.translate.answer_events import AnswerEvent, Citations, Compacted, Warned
-from extproc.translate.conversation import CallKind
+from extproc.translate.conversation import OPENAI_RESPONSES, CallKind
 from extproc.translate.names import client_id, made_id
 from extproc.translate.part_queue import CallPart, CompactionPart, PartQueue, ReasoningPart, TextPart, arguments_text
 from extproc.translate.text_filter import TextFilter
 from extproc.translate.translated import TranslatedRequest
 from extproc.wire.responses import Event, Item, Part
 
-CARRIER = "openai_responses"
 SEAM = "\n\n"
 
 
@@ -139,7 +138,7 @@ class _Compaction(OutputItem):
         queue = self.items.queue
         if self.items.request.profile.compaction and item.encrypted_content:
             data = {"id": item.id or "", "encrypted_content": item.encrypted_content}
-            queue.push(CompactionPart(Compacted("", CARRIER, data)))
+            queue.push(CompactionPart(Compacted("", OPENAI_RESPONSES, data)))
         else:
             queue.out.append(Warned("dropped:compaction"))
 
@@ -257,7 +256,7 @@ def _citation(annotation: Any) -> dict[str, Any] | None:
 class _Reasoning(OutputItem):
     def __init__(self, items: Items) -> None:
         super().__init__(items)
-        self._part = ReasoningPart(CARRIER)
+        self._part = ReasoningPart(OPENAI_RESPONSES)
         self._kind: str | None = None
         """Summary or full text: where both come, the first one counts."""
         self._index: int | None = None

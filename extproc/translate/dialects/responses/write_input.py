@@ -6,6 +6,7 @@ from itertools import groupby
 from extproc.providers.profiles import Profile
 from extproc.translate import names, openai_content
 from extproc.translate.conversation import (
+    OPENAI_RESPONSES,
     AssistantTurn,
     Audio,
     Base64Data,
@@ -32,7 +33,6 @@ from extproc.translate.provider_request import ToolNames
 from extproc.translate.want import Json, refused, unsupported
 from extproc.translate.warnings import Warnings
 
-CARRIER = "openai_responses"
 _CALL_TYPES: dict[CallKind, str] = {"function": "function_call", "custom": "custom_tool_call", "shell": "function_call"}
 
 
@@ -226,7 +226,7 @@ def _say(items: list[Json], text: str, seam: str) -> None:
 def _sealed(part: Reasoning | Compaction) -> Json | None:
     """What OpenAI wants back. Nothing is stored there, so an id alone would name nothing; other vendors' reasoning
     means nothing here."""
-    data = part.data if part.carrier == CARRIER and isinstance(part.data, dict) else {}
+    data = part.data if part.carrier == OPENAI_RESPONSES and isinstance(part.data, dict) else {}
     members = {name: data.get(name) for name in ("id", "encrypted_content")}
     return members if all(isinstance(value, str) for value in members.values()) else None
 

@@ -39,15 +39,13 @@ class SseReader:
     def _read(self, found: list[SseEvent]) -> list[AnswerEvent]:
         events: list[AnswerEvent] = []
         for event in found:
-            events += self._event(event)
+            events += self._try(event) if event.kind is SseKind.EVENT else self._other(event)
             if events and isinstance(events[-1], AnswerFinished | AnswerFailed):
                 self._over = True
                 break
         return events
 
-    def _event(self, event: SseEvent) -> list[AnswerEvent]:
-        if event.kind is SseKind.EVENT:
-            return self._try(event)
+    def _other(self, event: SseEvent) -> list[AnswerEvent]:
         if event.kind is SseKind.COMMENT:
             return [Keepalive()]
         return [AnswerFailed(failure("an event of the upstream's stream is too large", "event_limit"))]

@@ -2,17 +2,20 @@
 
 from typing import Any
 
+from extproc.errors import Kind, Reason, Rejection
+from extproc.providers.profiles import Profile
+from extproc.translate import openai_errors
 from extproc.translate.answer_events import (
     AnswerEvent,
     AnswerFailed,
     AnswerFinished,
     AnswerStarted,
     Citations,
+    FinishReason,
     Logprobs,
     UsageReported,
     Warned,
 )
-from extproc.translate.dialects.chat import finish
 from extproc.translate.dialects.chat.read_calls import Calls
 from extproc.translate.dialects.chat.read_reasoning import ReasoningReader, content_pieces, reasoning_text
 from extproc.translate.dialects.chat.usage import read_usage
@@ -21,6 +24,54 @@ from extproc.translate.provider_error import truncated
 from extproc.translate.text_filter import TextFilter
 from extproc.translate.translated import TranslatedRequest
 from extproc.wire.chat import Choice, Completion, Said
+
+NORMAL = frozenset(("stop", "eos", "eos_token", "end_turn", "complete", "completed", "done"))
+_CALLS = ("tool_calls", "function_call", "tool_use")
+_FILTERED = (
+    "content_filter", "content_filtered", "safety", "sensitive", "recitation", "prohibited_content", "blocklist",
+    "spii", "refusal",
+)  # fmt: skip
+_REASONS: dict[str, FinishReason] = {
+    **dict.fromkeys((*NORMAL, *_CALLS), "stop"),
+    "stop_sequence": "stop_sequence",
+    **dict.fromkeys(("length", "max_tokens", "max_output_tokens"), "length"),
+    **dict.fromkeys(("model_length", "context_length", "model_context_window_exceeded"), "context_window"),
+    **dict.fromkeys(_FILTERED, "refusal"),
+}
+_FAILURES: dict[str, Kind] = {
+    **dict.fromkeys(("error", "abort", "cancelled", "canceled", "network_error"), Kind.API),
+    "insufficient_system_resource": Kind.OVERLOADED,  # DeepSeek
+}
+
+
+def finish_word(finish: str | None) -> str:
+    return (finish or "").strip().lower()
+
+
+def known_reason(finish: str | None) -> FinishReason | None:
+    """`stop` also for a word that says calls were made: whether they were, the calls themselves tell."""
+    return _REASONS.get(finish_word(finish))
+
+
+def ends_without_message(choice: Choice) -> bool:
+    """A filter or a failure has left nothing else of the choice."""
+    return choice.error is not None or finish_word(choice.finish_reason) in (*_FILTERED, *_FAILURES)
+
+
+def choice_failure(choice: Choice, profile: Profile) -> Rejection | None:
+    """The failure that a choice reports, in a member or by its finish reason."""
+    if choice.error:
+        return openai_errors.in_answer({"error": choice.error}, profile)
+    kind = _FAILURES.get(finish_word(choice.finish_reason))
+    if kind is None:
+        return None
+    return Rejection(
+        kind=kind,
+        message="the upstream model ended its answer with an error",
+        reason=Reason.UPSTREAM,
+        detail=f"finish_{finish_word(choice.finish_reason)}",
+        status=502 if kind is Kind.API else 0,
+    )
 
 
 class AnswerState:
@@ -107,7 +158,7 @@ class AnswerState:
         if not self.finish and not self.stopped and self._queue.is_cut():
             return [*self._queue.take(), AnswerFailed(truncated("upstream stream ended before completion"))]
         self._reasoning.end()
-        reason = finish.known_reason(self.finish)
+        reason = known_reason(self.finish)
         self._queue.close(at_limit=reason in ("length", "context_window"))
         return [*self._queue.take(), *self._finished()]
 
@@ -115,18 +166,18 @@ class AnswerState:
         if self.stopped and self._filter is not None and not self._queue.has_cut_call:
             return [AnswerFinished("stop_sequence", self._filter.matched)]
         refusal = "".join(self._refusal)
-        reason = finish.known_reason(self.finish)
+        reason = known_reason(self.finish)
         if refusal or reason == "refusal":
             return [AnswerFinished("refusal", explanation=refusal or None)]
         warnings: list[AnswerEvent] = []
         if reason is None:
-            warnings.append(Warned("unknown_finish_reason" if finish.word(self.finish) else "finish_reason_missing"))
+            warnings.append(Warned("unknown_finish_reason" if finish_word(self.finish) else "finish_reason_missing"))
         if self._queue.has_cut_call:
             return [*warnings, AnswerFinished("context_window" if reason == "context_window" else "length")]
         if reason in (None, "stop", "stop_sequence") and self._queue.calls:
             return [*warnings, AnswerFinished("tool_calls")]
         named = self._matched if self._matched in self._request.stop_sequences else None
-        if named is not None and (reason == "stop_sequence" or finish.word(self.finish) in finish.NORMAL):
+        if named is not None and (reason == "stop_sequence" or finish_word(self.finish) in NORMAL):
             return [*warnings, AnswerFinished("stop_sequence", named)]
         return [*warnings, AnswerFinished(reason or "stop")]
 

@@ -5,8 +5,7 @@ from typing import Any
 from extproc.errors import Reason, Rejection
 from extproc.translate import openai_errors
 from extproc.translate.answer_events import AnswerEvent, AnswerFailed
-from extproc.translate.dialects.chat.answer_state import AnswerState
-from extproc.translate.dialects.chat.finish import choice_failure, ends_without_message
+from extproc.translate.dialects.chat.answer_state import AnswerState, choice_failure, ends_without_message
 from extproc.translate.part_queue import QueueOverflow
 from extproc.translate.provider_error import failure, truncated
 from extproc.translate.sse_reader import SseReader, loads_or_none

@@ -6,7 +6,7 @@ import subprocess
 def running() -> dict[int, tuple[int, str]]:
     """Process -> its parent and its command line."""
     listed = subprocess.run(
-        ["ps", "-ww", "-A", "-o", "pid=,ppid=,stat=,args="], capture_output=True, text=True, check=True
+        ["ps", "-A", "-ww", "-o", "pid=,ppid=,stat=,args="], capture_output=True, text=True, check=True
     )
     rows = [line.split(None, 3) for line in listed.stdout.splitlines()]
     return {int(row[0]): (int(row[1]), row[-1]) for row in rows if not row[2].startswith("Z")}

@@ -17,7 +17,8 @@ from tests.e2e import claude_code, codex, npm, shapes
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / ".cache" / "canary"
-TESTS = [*sorted((ROOT / "tests" / "e2e").glob("test_claude_code*.py")), ROOT / "tests" / "e2e" / "test_codex.py"]
+E2E = ROOT / "tests" / "e2e"
+TESTS = [*sorted(E2E.glob("test_claude_code*.py")), E2E / "test_codex.py", E2E / "test_developers.py"]
 PACKAGES = {"claude-code": "@anthropic-ai/claude-code", "codex": "@openai/codex"}
 PINNED = {"claude-code": claude_code.NEWEST, "codex": codex.VERSION}
 

@@ -14,10 +14,11 @@ from tests.imports import ROOT, sources
 OWN = re.compile(r"extproc\.(wire\.dialects|translate\.(dialects|same_dialect)|demo|pb)(\.|$)")
 """A dialect's packages and the rows; the demo's servers, which share nothing with the product; generated code."""
 ELSEWHERE = {
+    "extproc.client.launch": "the developer's half asks the gateway for a model without importing anything of it",
     "extproc.config.init": "examples of providers that `extproc init` writes",
+    "extproc.gateway.judge": "a member of the question, which goes through the gateway in its default dialect",
     "extproc.gateway.record": "`chat` is OpenTelemetry's name of an operation",
     "extproc.gateway.tracing": "a path of OpenTelemetry's",
-    "extproc.gateway.judge": "the judge is asked in Messages",
     "extproc.policy.authorization.asked": "`messages` is the name of a variable in rules",
     "extproc.providers.model_paths": "paths of vendors' other APIs, which pass through",
     "extproc.providers.profiles": "which shipped profile suits a model, and who counts its tokens",
@@ -25,12 +26,12 @@ ELSEWHERE = {
     "extproc.supervisor.advice": "the same segment",
     "extproc.transport.metrics": "`chat` is OpenTelemetry's name of an operation",
     "extproc.translate.count": "names of members",
+    "extproc.web.telemetry": "OpenTelemetry's paths",
+    "extproc.web.topics": "OpenTelemetry's paths",
+    "extproc.web.relay": "OpenTelemetry's paths",
+    "extproc.web.callers": "paths that Claude Code alone asks answer in its dialect",
     "extproc.translate.counters": "servers of two kinds that count for other dialects, too",
     "extproc.translate.conversation": "a default for the name of a member",
-    "extproc.web.relay": "paths of OpenTelemetry's",
-    "extproc.web.telemetry": "the same paths",
-    "extproc.web.topics": "the same paths",
-    "extproc.wire.safeguards": "the dialect whose clients ask for verdicts",
 }
 
 

@@ -1,13 +1,18 @@
 """What README and docs/ say of the configuration is what the code does."""
 
 import json
+import plistlib
 import re
+import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 
-from extproc.cli import claude
+from extproc.cli import developer
+from extproc.cli.main import main, parser
+from extproc.client import claude, launch
 from extproc.config import loading
 from extproc.config.schema import Config
 from extproc.config.schema_sign_in import SignIn
@@ -20,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "docs" / "authentication.md").read_text()
 SIGN_IN = (ROOT / "docs" / "sign-in.md").read_text()
 CLIENTS = (ROOT / "docs" / "clients.md").read_text()
+ROLLOUT = (ROOT / "docs" / "rollout.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Parts of a gateway.yaml, by the page and the first line.
 PARTS = [
@@ -68,7 +74,7 @@ def test_every_code_of_a_refusal_is_explained() -> None:
     assert explained == set(given)
 
 
-@pytest.mark.parametrize("example", re.findall(r"```yaml\n(sign_in:.*?)```", SIGN_IN, re.DOTALL))
+@pytest.mark.parametrize("example", re.findall(r"```yaml\n(sign_in:.*?)```", SIGN_IN + ROLLOUT, re.DOTALL))
 def test_examples_of_the_sign_in(tmp_path: Path, example: str) -> None:
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "oidc").write_text("secret")
@@ -93,6 +99,44 @@ def test_settings_for_claude_code_are_those_that_the_command_sets(tmp_path: Path
     shown = json.loads(example)
     environ = {"PATH": str(tmp_path)}
     (tmp_path / "claude").touch(0o755)
-    line, env = claude.command([], "https://llm.example.com", tmp_path, environ, window=131072, skip_preflight=True)
+    target = launch.stored("https://llm.example.com")
+    line, env = claude.command([], target, environ, window=131072, skip_preflight=True)
     assert env.items() >= shown["env"].items()
     assert json.loads(line[2]).keys() >= shown.keys()
+
+
+def test_files_of_the_rollout() -> None:
+    """One JSON pins Claude Code to the gateway, the other is a helper; Codex's and the profile are whole."""
+    pin, helper = (json.loads(text) for text in re.findall(r"```json\n(.*?)```", ROLLOUT, re.DOTALL))
+    assert pin == {"forceLoginMethod": "gateway", "forceLoginGatewayUrl": "https://llm.corp.example"}
+    assert helper["apiKeyHelper"].startswith("extproc token --stored ")
+    [codex] = (tomllib.loads(text) for text in re.findall(r"```toml\n(.*?)```", ROLLOUT, re.DOTALL))
+    auth = codex["model_providers"][codex["model_provider"]]["auth"]
+    assert shlex.split(helper["apiKeyHelper"]) == [auth["command"], *auth["args"]]
+    [profile] = re.findall(r"```xml\n(.*?)```", ROLLOUT, re.DOTALL)
+    payload = plistlib.loads(f"<plist version='1.0'>{profile}</plist>".encode())
+    assert payload.items() >= pin.items() and payload["PayloadType"] == "com.anthropic.claudecode"
+    assert ROLLOUT.count(json.dumps(pin)) == 2, "Ansible and PowerShell say the same"
+
+
+COMMANDS = [
+    line.strip()
+    for page in (CLIENTS, ROLLOUT)
+    for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    for line in re.findall(r"(?:^|\$\()(extproc [^)#\n]*)", block, re.MULTILINE)
+]
+
+
+@pytest.mark.parametrize("line", sorted(set(COMMANDS)))
+def test_commands_of_the_pages(line: str) -> None:
+    words = shlex.split(line)[1:]
+    parser().parse_args(words[: developer.own_words(words)])
+
+
+def test_every_command_is_in_the_quickstart(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    commands = set(re.findall(r"^    ([a-z-]+)(?: |$)", capsys.readouterr().out, re.MULTILINE))
+    page = (ROOT / "docs" / "quickstart.md").read_text("utf-8").partition("## Commands")[2]
+    assert len(commands) > 10
+    assert not {name for name in commands if f"extproc {name}" not in page and f"`{name}`" not in page}

@@ -20,7 +20,7 @@ FLOORS: list[set[str]] = [
     {"config"},
     {"wire", "events", "errors", "printable", "version", ""},
 ]
-APART = {"demo", "pb"}
+APART = {"client", "demo", "pb"}
 
 _GRPC = r"grpc(\.|$)|grpc_health\."
 _HTTP = r"(httpx|aiohttp|requests|urllib3)(\.|$)|urllib\.request$|http\.client$"
@@ -43,14 +43,14 @@ BANS: list[tuple[str, Callable[[str], bool], str]] = [
         _HTTP,
         lambda module: (
             module not in {"extproc.policy.keys.fetch", "extproc.supervisor.envoy_admin", "extproc.gateway.judge"}
-            and unit(module) not in {"demo", "cli", "web", "sign_in"}
+            and unit(module) not in {"demo", "cli", "client", "web", "sign_in"}
         ),
         "only the fetcher of keys, the judge of tool calls, the web process and the commands speak HTTP outwards",
     ),
     (
         r"(starlette|uvicorn)(\.|$)|extproc\.web\.(?!topics$)",
         lambda module: unit(module) != "web" and module != "extproc.supervisor.monitor",
-        "only the web process loads a web framework",
+        "a web framework is for the web process and the supervisor's pages",
     ),
     (r"redis(\.|$)", lambda module: unit(module) != "store", "only the store knows Redis"),
     (
@@ -64,6 +64,16 @@ BANS: list[tuple[str, Callable[[str], bool], str]] = [
         "off unless configured",
     ),
     (r"extproc\.(?!demo(\.|$))", lambda module: unit(module) == "demo", "the demo shares nothing with what it shows"),
+    (
+        r"extproc\.(?!(client|printable|version)(\.|$))",
+        lambda module: unit(module) == "client",
+        "the developer's half installs without the gateway",
+    ),
+    (
+        r"extproc\.client(\.|$)",
+        lambda module: unit(module) not in {"cli", "client"},
+        "only the commands know the developer's half",
+    ),
     (r"extproc\.(?!pb(\.|$))", lambda module: unit(module) == "pb", "generated"),
 ]
 

@@ -58,3 +58,13 @@ def test_keys_of_a_profile() -> None:
     keys = {field.name for field in msgspec.structs.fields(Profile)} - own
     missing = {key for key in keys if f"`{key}`" not in PAGE and f"`{key}:" not in PAGE}
     assert not missing, sorted(missing)
+
+
+def test_files_of_vectors() -> None:
+    """Each says how many it has, and stands in the list of their README."""
+    folder = ROOT / "tests" / "vectors"
+    listed = set(re.findall(r"`(\w+\.json)`", (folder / "README.md").read_text("utf-8").partition("## Format")[0]))
+    assert listed == {path.name for path in folder.glob("*.json")}
+    for path in folder.glob("*.json"):
+        content = json.loads(path.read_text("utf-8"))
+        assert content["count"] == len(content["vectors"]), path.name

@@ -176,7 +176,7 @@ def _body(asked: Asked, dialect: Dialect) -> bytes:
 
 
 def _subject(gateway: Gateway, call: Identified, raw: bytes) -> Subject:
-    """What rules see, and what those for the body would see, had it come to that."""
+    """Returns the call as rules see it, with the body that they would see, had it come to that."""
     endpoint = call.endpoint
     if endpoint is None or endpoint.operation not in READS_BODY:
         return Subject(call)

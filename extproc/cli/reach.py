@@ -14,9 +14,10 @@ from extproc.envoy.configuration import system_roots
 from extproc.gateway.gateway import Gateway
 from extproc.policy.keys.places import trusting
 from extproc.printable import show
-from extproc.providers import providers
+from extproc.providers.providers import Provider
 from extproc.sign_in.configuration import Configuration
-from extproc.sign_in.provider import CALLBACK_PATH, Provider
+from extproc.sign_in.provider import CALLBACK_PATH
+from extproc.sign_in.provider import Provider as IdentityProvider
 from extproc.sign_in.refusals import Refusal
 from extproc.wire import dialects
 
@@ -53,7 +54,7 @@ async def _identity_provider(configuration: Configuration) -> bool:
     verify = httpx.create_ssl_context() if configuration.roots is None else trusting(configuration.roots)
     async with httpx.AsyncClient(verify=verify, timeout=SECONDS) as client:
         try:
-            await Provider(configuration, client).check()
+            await IdentityProvider(configuration, client).check()
         except Refusal as refusal:
             show(f"sign_in: {settings.issuer}: {refusal.reason}")
             return False
@@ -62,7 +63,7 @@ async def _identity_provider(configuration: Configuration) -> bool:
     return True
 
 
-async def _models(source: Source, provider: providers.Provider, settings: schema.Provider) -> list[str] | str:
+async def _models(source: Source, provider: Provider, settings: schema.Provider) -> list[str] | str:
     """Their ids, or what went wrong, in words without the key."""
     rows = [dialects.row(name) for name in provider.dialects]
     # A gateway that speaks several vendors' dialects lists its models as most servers do.

@@ -19,7 +19,7 @@ class Rule(BaseModel):
     when: str
     """CEL over `tool.name`, `tool.input`, `cwd`, `model`, `jwt` and the other claims of the caller."""
     outcome: Literal["allow", "deny"]
-    """What the client is told of such a call."""
+    """What is said of the call."""
     explanation: str | None = Field(None, min_length=1, max_length=500)
     """What the developer and the model read of a denial."""
 
@@ -60,7 +60,7 @@ class AutoMode(BaseModel):
     rules: list[Rule] = []
     """The first one that holds decides."""
     judge: Judge | None = None
-    """Who is asked about calls that no rule decides; absent: nobody."""
+    """The model that judges what no rule decides; absent: none."""
     otherwise: Literal["unavailable", "deny"] = "unavailable"
     """What is said of a call that neither a rule nor the judge has decided."""
 

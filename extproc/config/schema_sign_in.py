@@ -51,9 +51,9 @@ class Exchange(BaseModel):
     model_config = STRICT
 
     issuer: Annotated[str, AfterValidator(_issuer)]
-    """Who signs the workloads' tokens, as in their `iss`."""
+    """As in the `iss` of the workload's token."""
     audiences: list[str] = Field(min_length=1)
-    """One of them must be in a token's `aud`."""
+    """One of these must be in its `aud`."""
     when: str = "true"
     """CEL over the workload's claims, as `jwt`."""
     claims: dict[str, Any] = {}
@@ -61,9 +61,9 @@ class Exchange(BaseModel):
     keys: KeyUrl | None = None
     """The URL of its JWKS; absent: found by discovery at the issuer."""
     ca_file: Path | None = None
-    """Trusted roots instead of the public ones, for an issuer with a private certificate authority."""
+    """Trusted roots instead of the public ones."""
     token_ttl: int = Field(900, ge=60, le=86400)
-    """Seconds for which the gateway's token is good."""
+    """Seconds for which the gateway's token counts."""
 
     @field_validator("claims")
     @classmethod
@@ -81,7 +81,7 @@ class SignIn(BaseModel):
     public_url: Annotated[str, AfterValidator(_public_url)]
     """Where developers and browsers reach this gateway; the issuer of its tokens."""
     issuer: Annotated[str, AfterValidator(_issuer)]
-    """URL of the identity provider, as in `iss` of its tokens."""
+    """The identity provider, exactly as in its metadata."""
     client_id: str = Field(min_length=1)
     """As which the gateway is registered there."""
     client_secret: Secret | None = None
@@ -89,7 +89,9 @@ class SignIn(BaseModel):
     ca_file: Path | None = None
     """Trusted roots instead of the public ones, for an identity provider with a private certificate authority."""
     scopes: list[str] = ["openid", "profile", "email", "offline_access"]
-    """What the gateway asks the provider for."""
+    """What the gateway asks the identity provider for; `offline_access` gives it a refresh token."""
+    authorization_parameters: dict[str, str] = {}
+    """Further parameters for the provider's authorization endpoint, such as Google's access_type: offline."""
     allow: Expressions = []
     """CEL over the id_token's claims, as `jwt`; one must hold. None: everybody who can sign in."""
     claims: list[str] = ["sub", "email", "name", "groups"]
@@ -106,7 +108,7 @@ class SignIn(BaseModel):
     """Sign-ins that one address may begin in ten minutes, and codes that it may try. Behind a load balancer all
     developers have one address."""
     exchange: list[Exchange] = []
-    """Whose tokens of workloads are exchanged for the gateway's own."""
+    """Workloads, such as CI jobs, whose tokens are exchanged for the gateway's."""
 
     @field_validator("scopes")
     @classmethod
@@ -131,7 +133,7 @@ class Settings(BaseModel):
     when: str = "true"
     """CEL over the caller's claims, as `jwt`."""
     settings: dict[str, Any]
-    """A managed-settings document of Claude Code, or a part of one."""
+    """As in Claude Code's settings.json."""
 
 
 class Redis(BaseModel):
@@ -140,11 +142,11 @@ class Redis(BaseModel):
     model_config = STRICT
 
     url: Annotated[str, AfterValidator(_store_url)]
-    """redis://HOST:PORT/NUMBER, or rediss:// for TLS."""
+    """`redis://HOST:PORT/NUMBER`, or `rediss://` for TLS."""
     username: str | None = None
-    """Absent: the default user."""
+    """Of the server's access control list; absent: its default user."""
     password: Secret | None = None
-    """Absent: none."""
+    """Where the password is read from."""
     ca_file: Path | None = None
     """Trusted roots instead of the system's."""
     prefix: str = Field("extproc:", max_length=64)

@@ -33,11 +33,11 @@ class Collector(BaseModel):
     model_config = STRICT
 
     url: Annotated[str, AfterValidator(_collector_url)]
-    """Its address without a path, such as http://localhost:4318."""
+    """Its OTLP over HTTP, without `/v1/metrics` and the like."""
     headers: dict[str, Secret] = {}
-    """Headers that it wants, such as `authorization`."""
+    """Further headers, such as the collector's credential."""
     signals: list[Signal] = Field(["metrics", "logs", "traces"], min_length=1)
-    """What is sent to it."""
+    """What it gets."""
     ca_file: Path | None = None
     """Trusted roots instead of the public ones, for a private certificate authority."""
     timeout: float = Field(10, gt=0, le=60)
@@ -52,6 +52,6 @@ class Telemetry(BaseModel):
     model_config = STRICT
 
     collectors: list[Collector] = []
-    """Where it goes; none: nowhere."""
+    """Each gets what it names; without any, all is dropped."""
     identity: dict[str, str] = {"user.id": "sub", "user.email": "email", "user.groups": "groups"}
     """Attributes that say who sent it, and the claims of the verified token that they come from."""

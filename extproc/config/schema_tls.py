@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 STRICT = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 """For every part of the configuration: no unknown keys, and no value in a message."""
@@ -21,17 +21,20 @@ class Tls(BaseModel):
 
 
 class ListenTls(Tls):
-    """What the listener presents, and whose certificates it asks its clients for."""
+    """The listener's own certificate, and the authorities of its clients' certificates."""
 
     client_ca: Path | None = None
     """The authorities that issue clients' certificates; absent: none is asked for."""
     client_certificate: Literal["required", "optional"] = "required"
     """`optional`: a client without one may connect; one of another authority may not."""
+    connection_seconds: float = Field(3600, ge=1, le=86400)
+    """Seconds after which a connection is drained: its certificate is not verified again while it lasts."""
 
     @model_validator(mode="after")
     def _with_authority(self) -> "ListenTls":
-        if "client_certificate" in self.model_fields_set and self.client_ca is None:
-            raise ValueError("client_certificate: needs client_ca, the authorities that issue clients' certificates")
+        for name in ("client_certificate", "connection_seconds"):
+            if name in self.model_fields_set and self.client_ca is None:
+                raise ValueError(f"{name}: needs client_ca, the authorities that issue clients' certificates")
         return self
 
 

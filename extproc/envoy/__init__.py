@@ -1,1 +1,1 @@
-"""From gateway.yaml to Envoy's configuration."""
+"""Renders Envoy's configuration from `gateway.yaml`."""

@@ -51,7 +51,7 @@ def clusters(
     live: bool = False,
     roots: Path | None = None,
 ) -> list[Json]:
-    """Returns Envoy's clusters: the processor, and one for each provider.
+    """Returns Envoy's clusters: the processor, the web process where something needs it, and one for each provider.
 
     `processors`: addresses of the workers, `unix:PATH` or `HOST:PORT`. `older`: whose providers are still needed.
     `live`: roots of a provider's certificate come from a file that Envoy watches. `roots`: the file of public

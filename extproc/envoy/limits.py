@@ -14,6 +14,7 @@ _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _FILTERS = "envoy.extensions.filters.http"
 # The processor, which can say so in the client's dialect, gives up before Envoy does.
 _AFTER_THE_PROCESSOR = 1.0
+_DRAIN_SECONDS = 5.0
 
 
 def route(timeouts: schema.Timeouts, retries: schema.Retries) -> Json:
@@ -131,12 +132,14 @@ def of_web() -> Json:
     }
 
 
-def streams(limits: Limits, longest: int | None = None) -> Json:
+def streams(limits: Limits, longest: float | None = None) -> Json:
     """Of the listener: what one connection may ask for at once, and may send ahead. `longest`: seconds after which a
-    connection takes no new call; those on it come to their end."""
+    connection is drained: calls on it come to their end, and a few seconds later it takes no new one."""
     lifetime = {} if longest is None else {"max_connection_duration": _seconds(longest)}
+    drain = {} if longest is None else {"drain_timeout": _seconds(min(_DRAIN_SECONDS, longest))}
     megabyte = 1024 * 1024
     return {
+        **drain,
         "common_http_protocol_options": {
             "headers_with_underscores_action": "REJECT_REQUEST",
             "idle_timeout": _seconds(limits.idle_connection_seconds),

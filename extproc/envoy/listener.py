@@ -34,8 +34,6 @@ _FILTERS = f"{_TYPE}.filters.http"
 
 CERTIFICATE = "listener"
 CLIENT_AUTHORITY = "clients"
-# A certificate counts for as long as its connection, and those of workloads often last an hour.
-_VERIFIED_SECONDS = 3600
 SECRETS = "secret."
 OWN_SOCKET = "gateway.sock"
 """Where Envoy accepts the gateway's own calls, in the folder that it is started in."""
@@ -113,7 +111,7 @@ def _manager(source: Source, live: bool) -> Json:
         "path_with_escaped_slashes_action": "UNESCAPE_AND_FORWARD",
         # A connection with half a request's headers is in the way like an idle one, and no other timeout ends it.
         "request_headers_timeout": "10s",
-        **limits.streams(source.config.limits, _VERIFIED_SECONDS if _verifies_clients(source) else None),
+        **limits.streams(source.config.limits, _longest_connection(source)),
         "stream_idle_timeout": "900s",
         "http_filters": [
             {"name": "envoy.filters.http.ext_proc", "typed_config": _processor(source)},
@@ -129,9 +127,10 @@ def _manager(source: Source, live: bool) -> Json:
     }
 
 
-def _verifies_clients(source: Source) -> bool:
+def _longest_connection(source: Source) -> float | None:
+    """A client's certificate is not verified again while its connection lasts."""
     tls = source.config.listen.tls
-    return tls is not None and tls.client_ca is not None
+    return tls.connection_seconds if tls is not None and tls.client_ca is not None else None
 
 
 def _processor(source: Source) -> Json:

@@ -159,7 +159,7 @@ class CollectedError:
         return self._all_of_it(now) if event.end or len(event.body) >= room else ([], self)
 
     def on_deadline(self, now: float) -> Step:
-        """What is here of an error says more than that its rest is missing."""
+        """Ends with the part of the error that is here: it says more than that the rest is missing."""
         return self._all_of_it(now) if self.deadline <= now else ([], self)
 
     def on_failure(self, rejection: Rejection) -> Step:

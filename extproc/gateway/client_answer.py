@@ -1,4 +1,4 @@
-"""What the client gets: the status, headers and errors of an answer, in its dialect."""
+"""The client's side of an answer: its status, headers and errors, in the client's dialect."""
 
 from collections.abc import Set as AbstractSet
 
@@ -107,7 +107,7 @@ def other_names(headers: Headers, kept: AbstractSet[str]) -> tuple[str, ...]:
 
 
 def envoys_own(upstream: ResponseHeaders, *, sent: bool) -> Rejection:
-    """What an answer means that Envoy gave itself. `sent`: the request has gone to a provider."""
+    """Returns the rejection that an answer of Envoy's own stands for. `sent`: the request has gone to a provider."""
     status = upstream.status
     if not sent and upstream.details.startswith(_GUARD_DENIED):
         # Envoy 1.40 sends no body message for an HTTP/2 request of headers and trailers, and goes on without a verdict.

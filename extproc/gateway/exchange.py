@@ -57,7 +57,7 @@ from extproc.translate.same_dialect.reply import EVENTS
 from extproc.wire import dialects
 from extproc.wire.paths import known_query
 from extproc.wire.rejections import rejection_body, rejection_status
-from extproc.wire.safeguards import DIALECT, WARNING, read_question
+from extproc.wire.safeguards import WARNING, read_question
 
 # Everything else a client sends stays here; what the provider needs is set anew.
 UPSTREAM_HEADERS = frozenset({"traceparent", "tracestate", "x-request-id"})
@@ -139,23 +139,23 @@ class Exchange:
             raise OutOfOrder(f"{type(event).__name__} in {self.phase.name}")
 
     def reach(self, call: S) -> S:
-        """So much is known of the call at its headers; returns it."""
+        """Notes the stage that the call has reached at its headers, and returns it."""
         self.call = call
         return call
 
     def body_arrived(self) -> Admitted:
-        """The body's time is no longer counted. Returns the call. Raises OutOfOrder."""
+        """Stops the clock of the body, and returns the call. Raises OutOfOrder."""
         if not isinstance(self.call, Admitted):
             raise OutOfOrder(f"a body in {self.phase.name}")
         self._body_deadline = None
         return self.call
 
     def reach_body(self, body: BodyRead | ModelFound | Examined) -> None:
-        """So much is known of its body."""
+        """Notes the stage that the call has reached at its body."""
         self._body = body
 
     def accept(self, call: Accepted, now: float, *, end: bool) -> Action:
-        """Policy has let the headers pass, and the call has reached this stage. `end`: no body follows; `now`: Unix
+        """Returns what to do about a call that policy has let pass at its headers. `end`: no body follows; `now`: Unix
         seconds."""
         match call:
             case Admitted():
@@ -170,7 +170,7 @@ class Exchange:
                 return self._ok(b"")
 
     def send(self, asked: Examined, now: float) -> Action:
-        """Policy has let the body pass. `now`: Unix seconds."""
+        """Returns what to do about a call that policy has let pass at its body. `now`: Unix seconds."""
         job, outcome = _translated(asked)
         match outcome:
             case Rejection():
@@ -183,7 +183,7 @@ class Exchange:
                 return self._forward(asked, job, outcome, now)
 
     def handle(self, event: Event, now: float) -> list[Action]:
-        """What follows without policy. `now`: Unix seconds. Raises OutOfOrder."""
+        """Returns what to do about an event that policy has no say in. `now`: Unix seconds. Raises OutOfOrder."""
         self.check(event)
         match event:
             case ResponseHeaders() if self._passed is not None:
@@ -336,7 +336,7 @@ def _verdicts(asked: Examined, auto_mode: AutoMode) -> Verdicts | None:
     """Those that the client asks for."""
     call, body = asked.call, asked.body
     light = isinstance(body, LightBody) and "safeguards" not in body.members
-    if call.dialect != DIALECT or call.endpoint.operation is not Operation.GENERATE or light:
+    if light or call.endpoint.operation is not Operation.GENERATE or not dialects.row(call.dialect).has_verdicts:
         return None
     question = read_question(body.raw, with_turns=auto_mode.judged)
     # Not the body itself, for an answer may take minutes.

@@ -89,5 +89,5 @@ def _binds(name: str, value: str) -> bool:
 
 
 def accept_encoding(headers: Headers) -> str:
-    """What is asked of the provider: only what an error can be read in."""
+    """Returns the `accept-encoding` for the provider: encodings in which an error can be read here."""
     return "gzip" if "gzip" in headers.get("accept-encoding").lower() else "identity"

@@ -111,7 +111,7 @@ class Examine:
 
 
 def job_of(call: Admitted, model: str, resolved: Resolved, raw: bytes = b"") -> Job:
-    """What the provider's request is made from. `raw`: the body, where it is translated here."""
+    """Returns what the provider's request is made from. `raw`: the body, where it is translated here."""
     request = call.request
     target = Target(
         profile=resolved.profile,

@@ -64,7 +64,7 @@ class Timing:
         return fields
 
     def _per_token(self, outcome: Outcome, now: float) -> Record:
-        """Of a stream only: an answer that comes in one piece has no timing of its tokens."""
+        """Returns the time for each token of a stream. A non-streamed answer has no per-token timing."""
         tokens = outcome.usage.output_tokens if outcome.usage is not None and outcome.failure is None else 0
         if not outcome.complete:
             return {}

@@ -48,7 +48,7 @@ _OPERATIONS = {
 
 
 def of_request(call: Located, claims: list[str]) -> Record:
-    """Who asks for what, as far as it is known. `claims`: names of those that go on record."""
+    """Returns the caller and the call, as far as they are known. `claims`: names of those that go on record."""
     record: Record = {"request_id": call.request.request_id, "http.path": call.request.path, "protocol": "llm"}
     record[DIALECT] = call.dialect
     if call.endpoint is not None:
@@ -97,7 +97,7 @@ def metadata_key(name: str) -> str:
 
 
 def of_model(asked: BodyRead | ModelFound | Examined) -> Record:
-    """The model that is asked for, and who serves it, as far as it is known."""
+    """Returns the model that is asked for and its provider, as far as they are known."""
     name = asked.model[:MAX_NAME] if isinstance(asked.model, str) else ""
     record: Record = {"gen_ai.request.model": name} if name else {}
     if not isinstance(asked, BodyRead):

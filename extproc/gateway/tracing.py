@@ -51,7 +51,7 @@ class Trace:
 
 
 class _Pipeline:
-    """From spans to the collector. It is emptied when the process ends."""
+    """Sends spans to the collector, and what is left of them when the process ends."""
 
     def __init__(self, url: str, headers: Mapping[str, str], sample: float) -> None:
         self._sample = sample
@@ -59,7 +59,7 @@ class _Pipeline:
 
     @cached_property
     def tracer(self) -> trace.Tracer:
-        """Its thread begins with the first call: `extproc check` needs none."""
+        """The tracer. Its thread starts with the first call, since `extproc check` needs none."""
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # it would log traces of its stack
         named = {} if os.environ.get(OTEL_SERVICE_NAME) else {SERVICE_NAME: SERVICE}
         provider = TracerProvider(ParentBasedTraceIdRatio(self._sample), Resource.create(named))
@@ -124,7 +124,8 @@ def _name(seen: Record) -> str:
 
 
 def attributes(seen: Record) -> dict[str, str | int | float | bool | list[str]]:
-    """Of the record, as the conventions want it: all input tokens in one number, finish reasons as a list."""
+    """Returns the attributes of a record, as the conventions demand: all input tokens in one number, finish reasons as
+    a list."""
     found: dict[str, str | int | float | bool | list[str]] = {
         name: value for name, value in seen.items() if name not in _INTERNAL
     }

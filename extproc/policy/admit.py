@@ -20,7 +20,7 @@ class Load:
 
 @dataclass
 class InFlight:
-    """What one worker has in flight, under whatever configurations its calls began."""
+    """The calls in flight in one worker, of all configurations that are still in use."""
 
     total: Load = field(default_factory=Load)
     callers: dict[CallerId, Load] = field(default_factory=dict)
@@ -102,8 +102,8 @@ class _Admission:
 
 
 def caller_id(call: Identified) -> CallerId:
-    """What counts as one caller: the subject of its credential or, without a credential, the address it calls from.
-    IPv6 addresses of one /64 network count as one."""
+    """Returns what identifies one caller: the subject of its credential or, without a credential, its address. IPv6
+    addresses of one /64 network count as one."""
     caller, source = call.caller, call.request.source
     if caller.subject:
         return caller.kind, caller.issuer, caller.subject

@@ -1,4 +1,4 @@
-"""What is known of a call, stage by stage. A step of policy takes one stage and returns the next, or a Rejection.
+"""The stages at which a call is known. A step of policy takes one stage and returns the next, or a Rejection.
 
 Request ─> Located ─> Identified ─> Accepted ─> Admitted        at the request's headers
                                     ├ ToProvider                (passes through)
@@ -84,7 +84,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Located(msgspec.Struct, frozen=True, kw_only=True):
-    """What the path asks for is known. Each later stage at the headers is one of these, too."""
+    """Its endpoint, dialect and provider are known. Each later stage at the headers is one of these, too."""
 
     request: Request
     dialect: Dialect = dialects.DEFAULT
@@ -95,7 +95,7 @@ class Located(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Identified(Located, frozen=True, kw_only=True):
-    """Who calls is known."""
+    """The caller is known."""
 
     caller: Caller
 
@@ -139,7 +139,7 @@ class HeavyBody(msgspec.Struct, frozen=True):
 
 
 class PreparedBody(msgspec.Struct, frozen=True):
-    """What that process made of it."""
+    """A heavy body as that process has prepared it."""
 
     raw: bytes
     features: Json

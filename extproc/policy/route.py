@@ -109,7 +109,7 @@ class ReadBody:
 
 
 class FindModel:
-    """Who serves the model that is asked for: by the rules of `models`, else the route's provider."""
+    """Finds the provider of the model that is asked for: by the rules of `models`, else the route's."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue

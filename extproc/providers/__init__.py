@@ -1,1 +1,1 @@
-"""Who answers: providers, profiles, credentials."""
+"""The servers that answer: providers, profiles, credentials."""

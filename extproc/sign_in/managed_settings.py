@@ -19,7 +19,7 @@ from extproc.policy.authorization.variables import Part
 from extproc.providers.providers import Resolved, published_name
 from extproc.sign_in import settings_keys
 from extproc.sign_in.settings_keys import Unknown
-from extproc.wire.safeguards import DIALECT
+from extproc.wire import dialects
 
 Json = dict[str, Any]
 
@@ -85,7 +85,7 @@ class ManagedSettings:
 
     def _auto_mode(self, models: Sequence[Resolved]) -> Json:
         """Without verdicts of ours or of Claude's own the client must check tool calls itself."""
-        if self._config.auto_mode is not None or all(DIALECT in model.dialects for model in models):
+        if self._config.auto_mode is not None or all(dialects.DEFAULT in model.dialects for model in models):
             return {}
         return {"CLAUDE_CODE_AUTO_MODE_SERVER": "0"}
 

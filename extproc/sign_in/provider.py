@@ -159,6 +159,7 @@ class Provider:
         endpoint = (await self.metadata()).authorization_endpoint
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
         query = {
+            **self._settings.authorization_parameters,
             "client_id": self._settings.client_id,
             "scope": " ".join(self._settings.scopes),
             "response_type": "code",

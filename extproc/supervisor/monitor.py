@@ -165,7 +165,7 @@ class Monitor:
 
 
 class Scrape:
-    """What Prometheus gets: all workers' counts, added up."""
+    """The page for Prometheus: the counts of all workers, added up."""
 
     def __init__(self, registry: CollectorRegistry, folder: Path) -> None:
         self._registry = registry

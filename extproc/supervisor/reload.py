@@ -162,7 +162,7 @@ class Reloader:
         self._keys = RemoteKeys(self._fetch, tell=self._tell)
         self._fetching: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
-        self.crew = Crew(self._greeting, self._keys.wanted)
+        self.crew = Crew(self.greeting, self._keys.wanted)
         self.status = Status()
         self._files = Files()
         self._deleted = DeletedFiles()
@@ -183,7 +183,7 @@ class Reloader:
     def source(self) -> Source:
         return self._current.source
 
-    def _greeting(self, without_keys: bool) -> bytes:
+    def greeting(self, without_keys: bool) -> bytes:
         known: list[News | Revoked] = [
             *self._keys.news(),
             *([self._sign_in.revoked] if self._sign_in.revoked.until else []),

@@ -202,7 +202,7 @@ class Grammar(msgspec.Struct, frozen=True, gc=False):
     definition: str
 
 
-class Tool(msgspec.Struct, frozen=True, gc=False):
+class Tool(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A tool that the client runs."""
 
     name: str

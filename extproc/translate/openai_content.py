@@ -1,10 +1,12 @@
 """Content of a conversation in both of OpenAI's dialects alike (docs/mapping.md 1.4, 1.5, 6.2)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 
 from extproc.providers.profiles import Profile
 from extproc.translate.capability_errors import rejected
 from extproc.translate.conversation import (
+    AssistantTurn,
     Base64Data,
     CacheHint,
     Conversation,
@@ -52,6 +54,14 @@ def with_placed_instructions(
             reminder = f"<system-reminder>\n{joined(turn.parts)}\n</system-reminder>"
             _append(runs, UserTurn((), (Text(reminder, turn.path),), turn.path), merges=True)
     return [_merged(run) for run in runs], hoisted
+
+
+def grouped(turns: Iterable[Turn]) -> Iterator[tuple[list[Turn], bool]]:
+    """Neighbouring turns of one role, and whether the model has not answered them yet."""
+    groups = [list(group) for _, group in groupby(turns, key=type)]
+    answered = [n for n, group in enumerate(groups[:-1]) if isinstance(group[0], AssistantTurn)]
+    for n, group in enumerate(groups):
+        yield group, not answered or n > answered[-1]
 
 
 def _append(runs: list[list[Turn]], turn: Turn, *, merges: bool) -> None:

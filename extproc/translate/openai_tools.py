@@ -49,25 +49,29 @@ class Function(NamedTuple):
     """For the system prompt: a description that is too long for the provider, or empty."""
 
 
-class _Terms(NamedTuple):
+class Terms(NamedTuple):
     """What the provider demands of a function."""
 
     name_max: int
     description_max: int | None
     strictness: Strictness
     wrap: Wrap
+    """A function of a module, since what it makes is remembered."""
 
 
-def function(tool: Tool, profile: Profile, wrap: Wrap) -> Function:
-    """`wrap`: a function of a module, since it is remembered. A custom tool's free text becomes the one member of an
-    object. Raises Refused for a schema that cannot be repaired."""
-    terms = _Terms(profile.tool_name_max, profile.tool_description_max, profile.strictness, wrap)
+def terms_of(profile: Profile, wrap: Wrap) -> Terms:
+    return Terms(profile.tool_name_max, profile.tool_description_max, profile.strictness, wrap)
+
+
+def function(tool: Tool, terms: Terms) -> Function:
+    """A custom tool's free text becomes the one member of an object. Raises Refused for a schema that cannot be
+    repaired."""
     encoded = msgspec.json.encode(tool)
     make = _remembered if len(encoded) <= REMEMBERED_BYTES else _make
     return make(encoded, terms)
 
 
-def _make(encoded: bytes, terms: _Terms) -> Function:
+def _make(encoded: bytes, terms: Terms) -> Function:
     tool: Tool = _decoder.decode(encoded)
     warnings = Warnings(terms.strictness)
     name = names.tool_name(tool.name, terms.name_max)

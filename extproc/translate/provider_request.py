@@ -23,11 +23,16 @@ class ToolNames:
         self._known: dict[str, str] = {}
         self.originals: dict[str, str] = {}
 
+    def declare(self, name: str, short: str) -> None:
+        """`short`: the name under which the provider gets a tool."""
+        self._known[name] = short
+        self.originals.setdefault(short, name)
+
     def upstream(self, name: str) -> str:
         short = self._known.get(name)
         if short is None:
-            short = self._known[name] = names.tool_name(name, self._limit)
-            self.originals.setdefault(short, name)
+            short = names.tool_name(name, self._limit)
+            self.declare(name, short)
         return short
 
 

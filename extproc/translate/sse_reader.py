@@ -9,6 +9,8 @@ from extproc.translate.provider_error import failure
 from extproc.wire.lenient import Undecodable, loads
 from extproc.wire.sse import SseDecoder, SseEvent, SseKind
 
+_LAST = (AnswerFinished, AnswerFailed)
+
 Data = Callable[[bytes, str], list[AnswerEvent]]
 """One event's data and name. Raises Undecodable."""
 
@@ -40,7 +42,7 @@ class SseReader:
         events: list[AnswerEvent] = []
         for event in found:
             events += self._try(event) if event.kind is SseKind.EVENT else self._other(event)
-            if events and isinstance(events[-1], AnswerFinished | AnswerFailed):
+            if events and isinstance(events[-1], _LAST):
                 self._over = True
                 break
         return events

@@ -1,5 +1,4 @@
-"""What is recorded of calls beside Envoy's log: metrics and spans, and which refusals that log leaves out. What is off
-is not imported and costs nothing."""
+"""Metrics and spans of calls, and the sampling of refusals for the log. What is off is not imported."""
 
 import asyncio
 import logging

@@ -12,8 +12,9 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from extproc.sign_in import device
+from extproc.sign_in import device, loopback
 from extproc.sign_in.device import CODE_SECONDS, Device, DeviceFlow
+from extproc.sign_in.loopback import AuthorizationRequest
 from extproc.sign_in.provider import CALLBACK_PATH, Provider
 from extproc.sign_in.refusals import Refusal
 from extproc.sign_in.sealing import NotSealed
@@ -40,7 +41,8 @@ _OTHER_BROWSER = (
 class State(msgspec.Struct, frozen=True):
     """What comes back from the identity provider, sealed, so that any machine can finish."""
 
-    device: str
+    waiting: str | AuthorizationRequest
+    """The client to sign in: the id of one that waits with a code, or what a program on this machine asks for."""
     nonce: str
     verifier: str
     browser: str
@@ -61,6 +63,7 @@ class Browser:
         self._flow = flow
         self._provider = provider
         self._sessions = sessions
+        self._codes = loopback.Codes(context.store)
         self._tries = tries
         # https://www.ietf.org/archive/id/draft-ietf-httpbis-rfc6265bis-15.html#section-4.1.3.2
         self._secure = self._url.startswith("https:")
@@ -96,15 +99,23 @@ class Browser:
 
     async def callback(self, request: Request) -> Response:
         """Where the identity provider sends the browser back to."""
+        state = None
         try:
             state = await self._state(request)
             identity_code = self._code(request, await self._sends_issuer())
-            return await self._finish(state, identity_code)
+            answer = await self._finish(state, identity_code)
         except Refusal as refusal:
             log.warning("sign-in: not finished for a browser at %s: %s", address_of(request), refusal.reason)
-            answer = pages.failed(str(refusal), refusal.status)
-            answer.delete_cookie(self.cookie, path="/", secure=self._secure, httponly=True, samesite="lax")
-            return answer
+            answer = self._failed(state, refusal)
+        answer.delete_cookie(self.cookie, path="/", secure=self._secure, httponly=True, samesite="lax")
+        return answer
+
+    def _failed(self, state: State | None, refusal: Refusal) -> Response:
+        """A page, or for a program on this machine its answer, which says why."""
+        if state is None or isinstance(state.waiting, str):
+            return pages.failed(str(refusal), refusal.status)
+        url = state.waiting.answer(self._url, error=refusal.error, error_description=str(refusal))
+        return RedirectResponse(url, 302)
 
     async def _confirm(self, request: Request, given: str, why: str = "") -> HTMLResponse:
         found = await self._find(request, given)
@@ -141,11 +152,26 @@ class Browser:
         found = await self._posted(request)
         if isinstance(found, Response):
             return found
+        return await self._to_provider(request, found[0])
+
+    async def authorize(self, request: Request) -> Response:
+        """GET: asks whether a program on this machine may sign the person in, which a link of a stranger's must not do
+        by itself (https://www.rfc-editor.org/rfc/rfc8252#section-8.6). POST: on to the company's login."""
+        if request.method != "POST":
+            asked = loopback.read(request.query_params)
+        else:
+            asked = loopback.read(await forms.read(request))
+            if request.headers.get("origin") == self._url:
+                return await self._to_provider(request, asked)
+            log.warning("sign-in: csrf_rejected: a form from another origin, from %s", address_of(request))
+        return pages.confirm_program(asked, (await self._provider.metadata()).origin)
+
+    async def _to_provider(self, request: Request, waiting: str | AuthorizationRequest) -> Response:
         browser = request.cookies.get(self.cookie, "")
         if not _COOKIE.fullmatch(browser):
             browser = secrets.token_urlsafe(32)
         state = State(
-            found[0],
+            waiting,
             secrets.token_urlsafe(24),
             secrets.token_urlsafe(48),
             _digest(browser),
@@ -201,19 +227,22 @@ class Browser:
         try:
             await self._sessions.check(identity)
         except Refusal:
-            await self._flow.deny(state.device)
+            if isinstance(state.waiting, str):
+                await self._flow.deny(state.waiting)
             raise
         grant = (await self._sessions.seal()).close(GRANT, msgspec.to_builtins(identity))
-        if not await self._flow.approve(state.device, grant):
+        if not isinstance(state.waiting, str):
+            url = state.waiting.answer(self._url, code=await self._codes.issue(state.waiting, grant))
+            return RedirectResponse(url, 302)
+        if not await self._flow.approve(state.waiting, grant):
             raise Refusal("expired_token", _EXPIRED, reason="the device no longer waits")
-        answer = pages.signed_in()
-        answer.delete_cookie(self.cookie, path="/", secure=self._secure, httponly=True, samesite="lax")
-        return answer
+        return pages.signed_in()
 
 
 PAGES: Mapping[str, Callable[[Browser, Request], Awaitable[Response]]] = {
     "/device": Browser.device,
     "/device/deny": Browser.deny,
+    loopback.PATH: Browser.authorize,
     CALLBACK_PATH: Browser.callback,
 }
 

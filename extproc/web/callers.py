@@ -9,7 +9,7 @@ from extproc.policy import facts
 from extproc.policy.facts import Caller
 from extproc.web.context import Context
 from extproc.web.topics import ADDRESS_HEADER
-from extproc.wire import dialects, rejections
+from extproc.wire import rejections
 
 _MISSING = Rejection(
     kind=Kind.AUTHENTICATION,
@@ -27,7 +27,7 @@ class Refused(Exception):
         self.rejection = rejection
 
     def response(self, request_id: str) -> Response:
-        answer = rejections.rejection_body(dialects.DEFAULT, self.rejection, request_id)
+        answer = rejections.rejection_body("messages", self.rejection, request_id)
         return Response(answer, self.rejection.http_status, dict(self.rejection.headers), media_type="application/json")
 
 

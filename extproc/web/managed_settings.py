@@ -14,9 +14,8 @@ from extproc.policy.facts import Accepted, Caller
 from extproc.web.callers import address_of, caller_of
 from extproc.web.context import Context
 from extproc.wire import dialects
-from extproc.wire.safeguards import DIALECT
 
-_MESSAGES = dialects.row(DIALECT).path
+_PATH = dialects.row(dialects.DEFAULT).path
 
 
 def routes(context: Context) -> list[Route]:
@@ -36,7 +35,5 @@ def routes(context: Context) -> list[Route]:
 def _as_model_call(request: Request, caller: Caller, now: float) -> Accepted:
     """What rules would see of a call to a model by the same client."""
     headers = [(":authority", request.headers.get("host", "")), *request.headers.items()]
-    seen = facts.Request(
-        started=now, method="POST", path=_MESSAGES, headers=Headers(headers), source=address_of(request)
-    )
-    return Accepted(request=seen, endpoint=built_in()[_MESSAGES], caller=caller)
+    seen = facts.Request(started=now, method="POST", path=_PATH, headers=Headers(headers), source=address_of(request))
+    return Accepted(request=seen, endpoint=built_in()[_PATH], caller=caller)

@@ -7,6 +7,7 @@ from html import escape
 from starlette.responses import HTMLResponse
 
 from extproc.sign_in.device import Device
+from extproc.sign_in.loopback import AuthorizationRequest
 
 _STYLE = """
 body{font:1.05rem/1.5 system-ui,sans-serif;color:#1b1b1b;background:#fff;max-width:32rem;margin:0 auto;
@@ -82,6 +83,25 @@ def confirm(device: Device, minutes: int, form_to: str, why: str = "") -> HTMLRe
         f'<form method="post" action="/device/deny">{hidden}<button class="second">Cancel</button></form>',
     ]
     return page("Sign in", *parts, form_to=form_to)
+
+
+def confirm_program(request: AuthorizationRequest, provider: str) -> HTMLResponse:
+    """Asks whether a program on this machine may sign the person in. `provider`: the origin of the company's login."""
+    hidden = "".join(
+        f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">' for name, value in request.fields.items()
+    )
+    warning = (
+        "Continue only if you have just typed extproc login --browser in a terminal on this machine. "
+        "If somebody sent you this link, close this page."
+    )
+    return page(
+        "Sign in",
+        text("The extproc command on this machine wants to sign you in."),
+        text(warning),
+        f'<form method="post" action="/oauth/authorize">{hidden}'
+        "<button>Yes, sign in with my company account</button></form>",
+        form_to=f"{provider} {request.origin}",
+    )
 
 
 def signed_in() -> HTMLResponse:

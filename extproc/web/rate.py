@@ -31,6 +31,10 @@ class RateLimit:
             self._counts.popitem(last=False)
         return count < self._limit
 
+    def __len__(self) -> int:
+        """How many networks are counted."""
+        return len(self._counts)
+
     def allows(self, address: str) -> bool:
         """Whether there may be another, without counting it."""
         begun, count = self._counts.get(_network(address), (0.0, 0))

@@ -12,7 +12,7 @@ from extproc.policy.authentication import own_tokens
 from extproc.policy.authentication.proof import Trusted
 from extproc.policy.keys.fetch import fetch
 from extproc.policy.keys.keys import Fixed, parse
-from extproc.sign_in import exchange
+from extproc.sign_in import exchange, loopback
 from extproc.sign_in.configuration import Configuration
 from extproc.sign_in.device import CODE_SECONDS, INTERVAL_SECONDS, DeviceFlow
 from extproc.sign_in.exchange import TokenExchange
@@ -58,6 +58,7 @@ def routes(context: Context) -> list[Route]:
         post("/oauth/revoke", endpoints.revoke),
         Route("/device", endpoints.browser.serve, methods=["GET", "POST"]),
         Route("/device/deny", endpoints.browser.serve, methods=["POST"]),
+        Route(loopback.PATH, endpoints.browser.serve, methods=["GET", "POST"]),
         get(CALLBACK_PATH, endpoints.browser.serve),
     ]
 
@@ -74,22 +75,26 @@ class _Endpoints:
         max_token_bytes = context.gateway.source.config.authentication.max_token_bytes
         self._sessions = Sessions(configuration, context.store, provider, self._keys, max_token_bytes, context.clock)
         self._flow = DeviceFlow(context.store, context.clock)
+        self._codes = loopback.Codes(context.store)
         self._exchange = TokenExchange(configuration, fetch, context.clock)
         self.browser = Browser(context, self._flow, provider, self._sessions, RateLimit(limit, WINDOW_SECONDS))
 
     async def metadata(self, request: Request) -> Response:
         """https://www.rfc-editor.org/rfc/rfc8414"""
         url = self._settings.public_url
-        grants = [DEVICE_GRANT, "refresh_token", *([exchange.GRANT] if self._settings.exchange else [])]
+        grants = [DEVICE_GRANT, loopback.GRANT, "refresh_token", *([exchange.GRANT] if self._settings.exchange else [])]
         return JSONResponse(
             {
                 "issuer": url,
                 "device_authorization_endpoint": f"{url}/oauth/device_authorization",
+                "authorization_endpoint": url + loopback.PATH,
                 "token_endpoint": f"{url}/oauth/token",
                 "revocation_endpoint": f"{url}/oauth/revoke",
                 "jwks_uri": url + own_tokens.JWKS_PATH,
                 "grant_types_supported": grants,
-                "response_types_supported": [],
+                "response_types_supported": ["code"],
+                "code_challenge_methods_supported": ["S256"],
+                "authorization_response_iss_parameter_supported": True,
                 "token_endpoint_auth_methods_supported": ["none"],
                 "scopes_supported": self._settings.scopes,
                 "gateway_protocol_version": 1,
@@ -138,13 +143,18 @@ class _Endpoints:
             case "refresh_token":
                 return JSONResponse(await self._sessions.refresh(_needed(form, "refresh_token")))
             case grant if grant == DEVICE_GRANT:
-                sealed = await self._flow.poll(_needed(form, "device_code"))
-                identity = msgspec.convert((await self._sessions.seal()).open(GRANT, sealed), Identity)
-                return JSONResponse(await self._sessions.begin(identity))
+                return await self._began(await self._flow.poll(_needed(form, "device_code")))
+            case loopback.GRANT:
+                return await self._began(await self._codes.redeem(form))
             case grant if grant == exchange.GRANT and self._settings.exchange:
                 return await self._exchanged(form)
             case _:
                 raise Refusal("unsupported_grant_type", "this grant is not supported here")
+
+    async def _began(self, sealed: str) -> Response:
+        """The tokens of a person who has just signed in."""
+        identity = msgspec.convert((await self._sessions.seal()).open(GRANT, sealed), Identity)
+        return JSONResponse(await self._sessions.begin(identity))
 
     async def _exchanged(self, form: dict[str, str]) -> Response:
         found = await self._exchange.exchange(form)

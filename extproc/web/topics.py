@@ -32,6 +32,7 @@ TOPICS: tuple[Topic, ...] = (
             "/.well-known/openid-configuration",
             "/.well-known/jwks.json",
             "/oauth/device_authorization",
+            "/oauth/authorize",
             "/oauth/token",
             "/oauth/revoke",
             "/oauth/callback",

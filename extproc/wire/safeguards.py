@@ -10,11 +10,9 @@ from typing import Any
 
 import msgspec
 
-from extproc.wire import Dialect, untrusted
+from extproc.wire import untrusted
 from extproc.wire.frames import Frames, fields, split
 
-DIALECT: Dialect = "messages"
-"""Whose clients ask for verdicts, and whose vendor gives its own."""
 KIND = "dangerous_tool_use"
 MEMBER = "safeguard_results"
 PROVIDER = "provider"

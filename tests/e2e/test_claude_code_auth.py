@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from extproc.cli.claude import REMOVED
+from extproc.client.claude import REMOVED
 from tests.e2e.claude_code import NEWEST
 from tests.e2e.claude_runs import GATEWAY, STREAM_JSON, Claude, call, made, script
 from tests.e2e.stack import Json, Model, Stack, up

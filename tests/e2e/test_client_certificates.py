@@ -18,7 +18,7 @@ REFUSED = r"alert|reset"
 """What a client sees whose handshake Envoy ends."""
 
 
-def configuration(**tls: str) -> str:
+def configuration(**tls: object) -> str:
     config = yaml.safe_load(GATEWAY)
     config["listen"] = {"tls": {"certificate": "ours/server.pem", "key": "ours/server.key", **tls}}
     config["authentication"]["certificates"] = {"trust_domains": ["acme.example"]}
@@ -121,8 +121,26 @@ def test_no_session_is_resumed(secured: Stack) -> None:
         assert not second.session_reused
 
 
-def test_a_certificate_can_be_required(secured: Stack) -> None:
+def test_a_connection_takes_no_new_call_after_its_time(secured: Stack) -> None:
+    """Its certificate may be over by then. A call that runs comes to its end."""
     reloads = Reloads(secured)
+    gateway = secured.folder / "gateway.yaml"
+    gateway.write_text(configuration(client_ca="clients/ca.pem", connection_seconds=1))
+    reloads.now()
+    body = prompt("demo: say " + "word " * 20 + "\ndemo: slow 110", stream=True)
+    url = secured.url.replace("http:", "https:") + "/v1/messages"
+    with httpx.Client(verify=trusting(secured, "clients/nightly"), timeout=SECONDS) as client:
+        peers: list[object] = []
+        while len(set(peers)) < 2 and len(peers) < 10:
+            with client.stream("POST", url, json=body) as answer:
+                peers.append(answer.extensions["network_stream"].get_extra_info("client_addr"))
+                assert "event: message_stop" in answer.read().decode()
+            assert answer.elapsed.total_seconds() > 1
+    assert 1 < len(peers) < 4
+
+
+def test_a_certificate_can_be_required(secured: Stack) -> None:
+    reloads = Reloads(secured, said=1)
     gateway = secured.folder / "gateway.yaml"
     gateway.write_text(configuration(client_ca="clients/ca.pem"))
     reloads.now()

@@ -34,6 +34,7 @@ def configuration(url: str) -> str:
     config["providers"] = {name: {"dialects": [name], "base_url": url, **key} for name in SPOKEN}
     config["providers"]["both"] = {"dialects": ["toy", "chat"], "base_url": url, **key, "prefer": ["toy", "chat"]}
     config["models"] = [{"name": f"{name}-*", "provider": name} for name in config["providers"]]
+    config["routes"] = [{"path": "/words", "serve": "toy"}]
     return yaml.safe_dump(config)
 
 
@@ -121,6 +122,12 @@ def test_the_record(gateway: Stack) -> None:
     assert (line["endpoint"], line["gen_ai.usage.output_tokens"]) == ("toy", 5)
 
 
+@pytest.mark.parametrize("path", ["/words", "/words/toy/say", "/anthropic/toy/say"])
+def test_routes_serve_it(gateway: Stack, path: str) -> None:
+    answer = gateway.call({"model": "toy-text", **TOY.question}, path=path)
+    assert answer.status_code == 200 and TOY.read_text(answer.json()) == TEXT
+
+
 def test_it_can_be_preferred(gateway: Stack, provider: Upstream) -> None:
     ask(gateway, SPOKEN["responses"], "both-text")
     assert provider.paths["both-text"] == TOY.provider_path
@@ -152,6 +159,9 @@ def test_commands_with_the_package_and_without(tmp_path: Path) -> None:
         tmp_path, environ, "translate", "request", "--client", "toy", "--model", "chat-x", stdin='{"lines": ["> hi"]}'
     )
     assert json.loads(shown.stdout)["messages"] == [{"role": "user", "content": "hi"}], shown.stderr
+    run(tmp_path, {}, "token")  # makes the lab's keys
+    decided = run(tmp_path, environ, "check", "--token", "none", "--path", "/toy/say", "--model", "toy-x")
+    assert decided.returncode == 1 and '"oops"' in decided.stdout, decided.stderr
     printed = run(tmp_path, environ, "envoy-config")
     assert printed.returncode == 0, printed.stderr
     assert '"oops"' in printed.stdout and "/toy/say" in printed.stdout

@@ -30,11 +30,11 @@ CONFIGURATIONS = {
     "kubernetes": only("sidecar.yaml", "ConfigMap")["data"]["gateway.yaml"],
     "tls": SMALL + "listen: {address: '::', port: 8443, tls: {certificate: server.pem, key: server.pem}}\n",
     "a judge": SMALL + "auto_mode: {judge: {model: any}}\n",
+    "client certificates": SMALL.replace("authentication: {", "authentication: {certificates: {}, ")
+    + "listen: {tls: {certificate: server.pem, key: server.pem, client_ca: ca.pem}}\n",
     "sign-in": SMALL
     + "sign_in: {public_url: 'https://a.example', issuer: 'https://b.example', client_id: x}\n"
     + "web: {address: '127.0.0.1:9100'}\n",
-    "client certificates": SMALL.replace("authentication: {", "authentication: {certificates: {}, ")
-    + "listen: {tls: {certificate: server.pem, key: server.pem, client_ca: ca.pem}}\n",
     "own authority": SMALL.replace('"http://127.0.0.1:11434/v1"', '"https://model.example", ca_file: ca.pem'),
 }
 PROCESSORS = {

@@ -17,7 +17,7 @@ FINE = {"cluster_manager.warming_clusters": "0", "listener_manager.total_listene
 
 
 class FakeAdmin(EnvoyAdmin):
-    """Of an Envoy that answers what the test says, or takes whatever is in its folder."""
+    """The administration of an Envoy that answers as the test says, or takes whatever is in its folder."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder / "admin.sock")

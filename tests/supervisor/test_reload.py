@@ -264,7 +264,7 @@ def test_a_worker_that_starts_again_gets_the_keys_at_hand_first(tmp_path: Path, 
         reloader.fetch_keys()
         await reloader._keys.first_fetches()
         stream = asyncio.StreamReader()
-        stream.feed_data(reloader._greeting(False))
+        stream.feed_data(reloader.greeting(False))
         stream.feed_eof()
         return [await orders.read(stream) for _ in range(3)]
 

@@ -114,7 +114,7 @@ def test_the_web_process_gets_no_key_of_a_provider(tmp_path: Path) -> None:
     path.write_text(GATEWAY.replace("{env: OPENAI_API_KEY}", "{file: key}") + f"\nsign_in: {json.dumps(section)}\n")
     reloader = Reloader(path, ENVIRON, None, asyncio.Event())
     for without, shown in ((False, True), (True, False)):
-        greeting = reloader._greeting(without)  # noqa: SLF001 - no other way to see what a process is sent
+        greeting = reloader.greeting(without)
         assert (b"sk-of-a-provider" in greeting) is shown and b"s-of-the-sign-in" in greeting
 
 

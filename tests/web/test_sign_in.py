@@ -25,11 +25,11 @@ def error(answer: httpx.Response) -> tuple[int, str]:
 def test_discovery_names_only_our_own_origin(site: Site) -> None:
     found = site.get("/.well-known/oauth-authorization-server", headers={"host": "evil.example"}).json()
     assert found["gateway_protocol_version"] == 1
-    assert found["grant_types_supported"] == [DEVICE_GRANT, "refresh_token"]
+    assert found["grant_types_supported"] == [DEVICE_GRANT, "authorization_code", "refresh_token"]
     assert found["token_endpoint_auth_methods_supported"] == ["none"]
     assert {found["issuer"], URL} == {URL}
     addresses = [value for name, value in found.items() if name.endswith(("_endpoint", "_uri"))]
-    assert len(addresses) == 4 and all(value.startswith(f"{URL}/") for value in addresses)
+    assert len(addresses) == 5 and all(value.startswith(f"{URL}/") for value in addresses)
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"surface=claude_code&new=1"])

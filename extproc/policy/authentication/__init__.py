@@ -1,1 +1,1 @@
-"""Who calls."""
+"""Finds out who calls."""

@@ -1,4 +1,4 @@
-"""Who is calling: a chain of authenticators, of which the first that knows the caller decides."""
+"""Authentication: a chain of authenticators, of which the first that knows the caller decides."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +24,7 @@ AUTHENTICATORS: tuple[Callable[[Setup], Authenticator | None], ...] = (
 
 
 class Authenticate:
-    """Finds out who calls, or refuses with 401: alike for every failure but a token that has expired."""
+    """Finds the caller, or refuses with 401: alike for every failure but a token that has expired."""
 
     def __init__(
         self, source: Source, faults: list[Fault], remote: KeySets[Any], claims: frozenset[str] | None = None

@@ -1,4 +1,4 @@
-"""What an authenticator is, what it is made from, and what it sees of a request."""
+"""The interface of an authenticator, what it is made from, and its view of a request."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from extproc.policy.keys.key_sets import KeySets, Plan
 
 
 class Presented:
-    """What one request carries that may prove who calls."""
+    """The credentials that one request carries."""
 
     def __init__(
         self, headers: Headers, certificate: PeerCertificate | None, locations: Sequence[Location], max_bytes: int
@@ -42,7 +42,7 @@ class Authenticator(Protocol):
 
 @dataclass
 class Setup:
-    """What authenticators are made from, and what they leave for others to see."""
+    """The material that authenticators are made from, and notes that they leave for others."""
 
     source: Source
     remote: KeySets[Any]

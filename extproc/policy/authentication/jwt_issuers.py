@@ -28,7 +28,7 @@ class JwtIssuers:
         self._claims = None if claims is None else claims | _ALWAYS_KEPT
 
     def trust(self, issuer: Issuer, source: KeySource, revocations: Revocations | None = None) -> None:
-        """Tokens that this issuer signs by these keys are good from now on. `revocations`: of the gateway's own."""
+        """Tokens that this issuer signs by these keys are good from now on, except for those that are revoked."""
         self._issuers[issuer.issuer] = Trusted(issuer, source, revocations)
 
     async def identify(self, presented: Presented, now: float) -> Caller | None:
@@ -50,10 +50,10 @@ class JwtIssuers:
         revocations = proof.trusted.revocations
         if revocations is None:
             return Verified(caller, until, proof.key, proof.trusted.keys)
-        revoked = revocations.check_of(proof.claims)
-        if revoked():
+        is_revoked = revocations.check_of(proof.claims)
+        if is_revoked():
             raise Unproven("token_revoked")
-        return Verified(caller, until, proof.key, proof.trusted.keys, revoked)
+        return Verified(caller, until, proof.key, proof.trusted.keys, is_revoked)
 
     def _kept(self, claims: dict[str, Any]) -> dict[str, Any]:
         if self._claims is None:
@@ -62,16 +62,16 @@ class JwtIssuers:
 
 
 def load(setup: Setup) -> JwtIssuers:
-    """Returns the authenticator with all of `authentication.jwt`, and the gateway itself where people sign in to it."""
+    """Returns the authenticator with all of `authentication.jwt`, and with the gateway's own sign-in."""
     settings = setup.source.config.authentication
     made = JwtIssuers(settings.token_cache_bytes, setup.claims)
     seen: set[str] = set()
     if setup.source.config.sign_in is not None:
-        ourselves = own_tokens.issuer(setup.source.config.sign_in)
+        own = own_tokens.issuer(setup.source.config.sign_in)
         plan = own_tokens.plan(setup.source.config)
         setup.fetched.append(plan)
-        seen.add(ourselves.issuer)
-        made.trust(ourselves, setup.remote.at(plan), setup.remote.revocations)
+        seen.add(own.issuer)
+        made.trust(own, setup.remote.at(plan), setup.remote.revocations)
     for index, issuer in enumerate(settings.jwt):
         where = ("authentication", "jwt", index)
         if issuer.issuer in seen:

@@ -1,1 +1,1 @@
-"""What the caller may do: rules in CEL."""
+"""Decides what the caller may do, by rules in CEL."""

@@ -55,15 +55,15 @@ class RuleSet:
             _compile_all(getattr(settings, name), (*where, name), faults) for name in ("allow", "deny", "require")
         )
         self.rules = (*self.deny, *self.require, *self.allow)
-        """In the order in which they are asked."""
+        """All rules in the order in which they are evaluated."""
         self.reads_body = any(Part.LLM in rule.reads for rule in self.rules)
 
     def waits(self, known: frozenset[Part]) -> bool:
-        """Some rule needs more than that."""
+        """Returns whether some rule reads more than `known`."""
         return not all(rule.reads <= known for rule in self.rules)
 
     def refusal(self, seen: Seen, known: frozenset[Part], decisions: "Decisions") -> Refused | None:
-        """A rule that needs more than is known is left for later, as if it were in the caller's favour."""
+        """Returns the refusal by these rules, or None. A rule that reads more than `known` is left for later."""
         for rule in self.deny:
             if rule.reads <= known and decisions.value(rule, seen) is not False:
                 return Refused(rule.where, (rule,))
@@ -76,21 +76,22 @@ class RuleSet:
 
 
 class Decisions:
-    """Remembers what came of rules that read nothing but the caller and the model: bounded, and gone with its Gateway.
-    An entry does not keep its caller alive: that is up to the cache of tokens, which is bounded by bytes."""
+    """Remembers the results of rules that read only the caller and the model. It is bounded and belongs to one Gateway.
+    Entries hold weak references to callers: how long these live is up to the cache of tokens, which is bounded by
+    bytes."""
 
     def __init__(self, size: int = KEPT) -> None:
         self._size = size
         self._known: OrderedDict[tuple[object, ...], tuple[weakref.ref[Caller], bool | None]] = OrderedDict()
 
     def value(self, rule: Rule, seen: Seen) -> bool | None:
-        """As Rule.evaluate."""
+        """Returns what Rule.evaluate returns, remembered where possible."""
         if not rule.reads <= _LASTING:
             return rule.evaluate(seen.activation(rule.reads))
         caller = seen.subject.call.caller
         key = (rule, id(caller), *(_name(seen) if rule.reads - {Part.CALLER} else ()))
         known = self._known.get(key)
-        if known is not None and known[0]() is caller:  # another one may have got the same `id`
+        if known is not None and known[0]() is caller:  # another caller may have got the same `id`
             self._known.move_to_end(key)
             return known[1]
         value = rule.evaluate(seen.activation(rule.reads))
@@ -101,14 +102,14 @@ class Decisions:
 
 
 def _name(seen: Seen) -> tuple[str | None, ...]:
-    """All that the variables of a model and its provider are made of."""
+    """Returns the values that the variables of a model and its provider depend on."""
     call, model, _ = seen.subject
     provider = call.provider.name if call.provider else None
     return (model.name, model.upstream, model.provider.name) if model else (None, None, provider)
 
 
 class Rules:
-    """All of a configuration."""
+    """All rules of a configuration."""
 
     def __init__(self, source: Source, catalogue: Catalogue, faults: list[Fault]) -> None:
         config = source.config
@@ -126,28 +127,29 @@ class Rules:
         return [rule for rules in everywhere for rule in rules.rules]
 
     def claims(self) -> frozenset[str] | None:
-        """The claims that some rule can read; None: any."""
+        """Returns the claims that some rule can read; None: any."""
         found = [rule.claims for rule in self.every()]
         known = [names for names in found if names is not None]
         return frozenset().union(*known) if len(known) == len(found) else None
 
     def seen(self, subject: Subject) -> Seen:
-        """The request as these rules see it."""
+        """Returns the variables of a request for these rules."""
         return Seen(subject, self._hidden)
 
     def sets(self, call: Identified, model: Resolved | None = None) -> list[RuleSet]:
-        """Those that are asked about a request, in their order."""
+        """Returns the sets of rules that apply to a request, in order."""
         route = call.endpoint.route if call.endpoint else None
         of_route = [] if route is None else [self._routes[route]]
         of_model = [self._models[model.rule.index]] if model and model.rule.index in self._models else []
         return [self._everyone, *of_route, *of_model]
 
     def read_body(self, call: Identified, model: Resolved) -> bool:
-        """Some rule that is asked about the request reads more of its body than the model."""
+        """Returns whether some rule that applies to the request reads more of its body than the model."""
         return any(rules.reads_body for rules in self.sets(call, model))
 
     def refusal(self, subject: Subject, known: frozenset[Part]) -> Refused | None:
-        """Where the model is given, what could be decided without it has been, at the headers."""
+        """Returns the first refusal, or None. With a model, rules that were decided at the headers are not evaluated
+        again."""
         call, model, _ = subject
         seen = self.seen(subject)
         sets = [one for one in self.sets(call, model) if model is None or one.waits(AT_HEADERS) or one.of_model]

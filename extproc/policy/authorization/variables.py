@@ -81,7 +81,7 @@ _PORT = re.compile(r":\d*$")
 
 
 class Subject(NamedTuple):
-    """What rules are asked about."""
+    """The call that rules decide about, with its model and body where they are known."""
 
     call: Identified
     model: Resolved | None = None

@@ -30,7 +30,7 @@ async def _over_http(place: Place) -> tuple[Any, float | None]:
 
 
 def _to_nobody(news: News) -> None:
-    """For a process that has no workers."""
+    """Does nothing; for a process without workers."""
 
 
 class RemoteSet(KeySet):
@@ -53,25 +53,26 @@ class RemoteSet(KeySet):
             await asyncio.wait({fetching}, timeout=WAIT_SECONDS)
 
     def wanted(self) -> None:
-        """Somebody else's token names a key that was not there; news will follow, whatever comes of it."""
+        """Fetches again, if it may, because a worker met an unknown key. The result is sent to the workers in any
+        case."""
         if self._running_fetch() is None:
             self._tell(self.news())
 
     def _running_fetch(self) -> asyncio.Task[None] | None:
-        """Returns the fetch that runs, if need be from now on; None: none may be begun now."""
+        """Returns the fetch in progress, and starts one if none is; None if none may be started now."""
         if self._fetching is None and self._may_ask():
             self._asked = self._clock()
             self._begin()
         return self._fetching
 
     async def keep_fresh(self) -> None:
-        """Until cancelled."""
+        """Fetches the keys again and again, until cancelled."""
         while True:
             await asyncio.wait({self._fetching or self._begin()})
             await asyncio.sleep(self.pause())
 
     def pause(self) -> float:
-        """Seconds until the next fetch."""
+        """Returns the seconds until the next fetch."""
         if self._failures:
             retry: float = min(FIRST_RETRY_SECONDS * 2 ** min(self._failures - 1, 10), LAST_RETRY_SECONDS)
             return min(retry, self.plan.refresh)
@@ -136,11 +137,11 @@ class RemoteKeys(KeySets[RemoteSet]):
         self._told.set()
 
     def news(self) -> list[News]:
-        """Of all sets in use."""
+        """Returns the state of each set in use."""
         return [one.news() for one in self._sets.values()]
 
     def wanted(self, name: Name) -> None:
-        """See RemoteSet."""
+        """Passes a worker's request for a set on to it."""
         if (found := self._sets.get(name)) is not None:
             found.wanted()
 

@@ -5,7 +5,6 @@ Neighbouring turns of one role become one message.
 """
 
 from collections.abc import Sequence
-from itertools import groupby
 from typing import Any
 
 from extproc.providers.profiles import Profile
@@ -132,10 +131,7 @@ class MessageWriter:
             leading += first.parts
             del turns[0]
         out: list[Json] = []
-        groups = [list(group) for _, group in groupby(turns, key=type)]
-        answered = [n for n, group in enumerate(groups[:-1]) if isinstance(group[0], AssistantTurn)]
-        for n, group in enumerate(groups):
-            self._is_unseen = not answered or n > answered[-1]
+        for group, self._is_unseen in openai_content.grouped(turns):
             out += self._group(group)
         if not out and not leading and not self._conversation.system:
             raise refused("messages", "at least one message with content is required")

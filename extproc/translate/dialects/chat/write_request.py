@@ -138,13 +138,14 @@ class _Writer:
 
     def _tools(self) -> list[Function]:
         """Functions in the client's order. Called first: names of tools are settled by their declaration."""
+        terms = openai_tools.terms_of(self._profile, _wrapped)
         found: list[Function] = []
         lost: list[ServerTool] = []
         for tool in self._conversation.tools:
             match tool:
                 case Tool():
-                    self._names.upstream(tool.name)
-                    found.append(openai_tools.function(tool, self._profile, _wrapped))
+                    found.append(openai_tools.function(tool, terms))
+                    self._names.declare(tool.name, found[-1].name)
                 case WebSearch() | McpServer() | HostedTool():
                     lost.append(tool)
                     self._warnings.add("dropped", tool.path, openai_tools.cannot_run(tool))

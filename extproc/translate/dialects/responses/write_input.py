@@ -1,7 +1,6 @@
 """The turns of a conversation as input items of a Responses request (docs/mapping.md 6.2, 6.6)."""
 
 from collections.abc import Iterable, Sequence
-from itertools import groupby
 
 from extproc.providers.profiles import Profile
 from extproc.translate import names, openai_content
@@ -52,16 +51,14 @@ class InputWriter:
     def items(self) -> list[Json]:
         """Raises Refused."""
         turns, self.hoisted = openai_content.with_placed_instructions(self._conversation, self._profile, self._warnings)
-        groups = [list(group) for _, group in groupby(turns, key=type)]
-        answered = [n for n, group in enumerate(groups[:-1]) if isinstance(group[0], AssistantTurn)]
         items: list[Json] = []
-        for n, group in enumerate(groups):
-            self._is_unseen = not answered or n > answered[-1]
+        group: Sequence[Turn] = ()
+        for group, self._is_unseen in openai_content.grouped(turns):
             items += self._group(group)
         if not items:
             raise refused("messages", "at least one message with content is required")
         if self._conversation.continues_last_turn:
-            self._continue(items, groups[-1])
+            self._continue(items, group)
         openai_content.keep_last_breakpoints(part for item in items for part in _parts(item))
         return items
 

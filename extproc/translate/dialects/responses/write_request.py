@@ -46,6 +46,7 @@ class _Writer:
         self._profile = msgspec.structs.replace(profile, efforts=(*profile.efforts, *profile.responses_efforts))
         self._warnings = warnings
         self._names = ToolNames(target.profile)
+        self._terms = openai_tools.terms_of(target.profile, _flat)
         self._of_tools: list[str] = []
         """What the system prompt says of tools."""
         self._answer = ""
@@ -179,7 +180,7 @@ class _Writer:
 
     def _tool(self, tool: Tool, name: str) -> Json | msgspec.Raw:
         if tool.kind != "custom":
-            function = openai_tools.function(tool, self._profile, _flat)
+            function = openai_tools.function(tool, self._terms)
             for word in function.warnings:
                 self._warnings.word(word)
             if function.note:

@@ -175,6 +175,24 @@ def test_late_counts_win() -> None:
     assert found[-1]["usage"]["completion_tokens_details"] == {"reasoning_tokens": 2}
 
 
+def test_input_is_estimated_where_only_output_is_counted() -> None:
+    request = asked(stream=True, stream_options={"include_usage": True})
+    _, found, _ = run(started(usage=None), text(0, "a"), ended(tokens=7), request=request)
+    usage = found[-1]["usage"]
+    assert usage["prompt_tokens"] == -(-request.size // 4) > 0 and usage["completion_tokens"] == 7
+
+
+def test_blocks_that_overlap_come_one_after_the_other() -> None:
+    """Anthropic never sends such a stream, other servers may."""
+    both = [event("content_block_start", index=n, content_block={"type": "text", "text": ""}) for n in (0, 1)]
+    words = [
+        event("content_block_delta", index=n, delta={"type": "text_delta", "text": word})
+        for n, word in ((1, "c"), (0, "a"), (1, "d"), (0, "b"))
+    ]
+    _, found, done = run(started(), *both, *words, ended())
+    assert done and "".join(delta.get("content", "") for delta in deltas(found)) == "abcd"
+
+
 def test_a_stream_without_its_beginning() -> None:
     _, found, done = run(text(0, "a"), ended())
     check_grammar(found, done=done)

@@ -103,6 +103,13 @@ def test_a_call_made_while_another_waits_is_of_the_same_turn() -> None:
     assert [block["tool_use_id"] for block in found[2]["content"]] == ["a", "b", "c"]
 
 
+def test_results_of_an_id_that_is_used_again_while_others_wait() -> None:
+    found = turns(user(), call("a"), call("b"), output("a", "1"), call("a"), output("b", "2"), output("a", "3"))
+    assert [block["id"] for block in found[1]["content"]] == ["a", "b", "a_2"]
+    given = {block["tool_use_id"]: block["content"] for block in found[2]["content"]}
+    assert given == {"a": "1", "b": "2", "a_2": "3"}
+
+
 def test_a_call_after_all_results_is_of_the_next_turn() -> None:
     found = turns(user(), call("a"), output("a"), assistant("so"), call("b"), output("b"))
     assert [turn["role"] for turn in found] == ["user", "assistant", "user", "assistant", "user"]

@@ -1,7 +1,5 @@
 import json
-import os
 import shlex
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,11 +8,15 @@ from typing import Any
 
 import pytest
 
-from extproc.cli import claude, claude_checks, main
+from extproc.cli import main
+from extproc.client import claude, claude_checks, launch
+from extproc.client.connection import ClientError
 from extproc.demo import idp
 from tests.key_server import Answer, KeyServer, key_server
 
 URL = "http://127.0.0.1:8080"
+TARGET = launch.Target(URL, ["/bin/a token", "--stored"], 240)
+ROOT = Path(launch.__file__).parents[2]
 OLD = dict.fromkeys(claude.REMOVED, "old") | {"OTHER": "kept"}
 FAKE = f"""#!{sys.executable}
 import json, os, sys
@@ -45,50 +47,21 @@ def settings_of(argv: list[str]) -> dict[str, Any]:
     return settings
 
 
-def test_command(environ: dict[str, str], tmp_path: Path) -> None:
-    argv, env = claude.command(["-p", "hello", "--", "--settings"], URL, tmp_path / "my keys", environ)
+def test_command(environ: dict[str, str]) -> None:
+    argv, env = claude.command(["-p", "hello", "--", "--settings"], TARGET, environ)
     assert argv[0] == f"{environ['PATH']}/claude"
     assert argv[3:] == ["-p", "hello", "--", "--settings"]
     assert env == {
         "PATH": environ["PATH"],
         "OTHER": "kept",
         "ANTHROPIC_BASE_URL": URL,
-        "CLAUDE_CODE_API_KEY_HELPER_TTL_MS": "1800000",
+        "CLAUDE_CODE_API_KEY_HELPER_TTL_MS": "240000",
         "CLAUDE_CODE_AUTO_MODE_SERVER": "0",
     }
     settings = settings_of(argv)
     assert settings["env"]["ANTHROPIC_BASE_URL"] == URL
     assert [settings["env"][name] for name in claude.REMOVED] == [""] * len(claude.REMOVED)
-    words = shlex.split(settings["apiKeyHelper"])
-    assert words == [
-        sys.executable,
-        "-P",
-        "-m",
-        "extproc",
-        "token",
-        "--keys",
-        str(tmp_path / "my keys"),
-        "--ttl",
-        "3600",
-    ]
-
-
-def test_the_helper_prints_a_token_wherever_it_runs(tmp_path: Path) -> None:
-    (tmp_path / "extproc").mkdir()
-    (tmp_path / "extproc" / "__init__.py").write_text("raise SystemExit('a module of the working folder was run')")
-    root = str(Path(claude.__file__).parents[2])
-    line = claude.helper(tmp_path / "it's my keys")
-    done = subprocess.run(
-        line,
-        shell=True,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": root},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.count(".") == 2
-    assert (tmp_path / "it's my keys" / "private.pem").exists()
+    assert shlex.split(settings["apiKeyHelper"]) == TARGET.token_command
 
 
 def test_the_users_settings_are_kept(environ: dict[str, str], tmp_path: Path) -> None:
@@ -97,7 +70,7 @@ def test_the_users_settings_are_kept(environ: dict[str, str], tmp_path: Path) ->
         '{"model": "opus", "env": {"A": "1", "ANTHROPIC_BASE_URL": "http://elsewhere"}, "apiKeyHelper": "x"}'
     )
     for given in (["--settings", str(file)], [f"--settings={file}"], ["--settings", file.read_text()]):
-        argv, _ = claude.command([*given, "-c"], URL, tmp_path, environ)
+        argv, _ = claude.command([*given, "-c"], TARGET, environ)
         assert argv[3:] == ["-c"]
         settings = settings_of(argv)
         assert settings["model"] == "opus"
@@ -106,41 +79,27 @@ def test_the_users_settings_are_kept(environ: dict[str, str], tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("given", ["missing.json", "{", "{]", '{"env": 1}'])
-def test_unusable_settings(given: str, environ: dict[str, str], tmp_path: Path) -> None:
-    with pytest.raises(claude_checks.ClaudeError, match="--settings"):
-        claude.command(["--settings", given], URL, tmp_path, environ)
+def test_unusable_settings(given: str, environ: dict[str, str]) -> None:
+    with pytest.raises(ClientError, match="--settings"):
+        claude.command(["--settings", given], TARGET, environ)
 
 
-def test_not_installed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert claude.run([], URL, tmp_path, {"PATH": str(tmp_path)}) == 1
-    assert "npm install -g @anthropic-ai/claude-code" in capsys.readouterr().err
+def test_not_installed(tmp_path: Path) -> None:
+    with pytest.raises(ClientError, match="npm install -g @anthropic-ai/claude-code"):
+        claude.run([], TARGET, {"PATH": str(tmp_path)})
 
 
-def test_no_keys(environ: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert claude.run([], URL, tmp_path, environ) == 1
-    assert f"no lab keys in {tmp_path}" in capsys.readouterr().err
-    assert list(tmp_path.glob("*.pem")) == []
-
-
-def test_no_gateway(environ: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    idp.ensure_keys(tmp_path)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    assert claude.run([], f"http://127.0.0.1:{port}", tmp_path, environ) == 1
-    assert f"no gateway listens at http://127.0.0.1:{port}" in capsys.readouterr().err
-
-
-def test_what_the_user_has_chosen_stays(environ: dict[str, str], tmp_path: Path) -> None:
+def test_what_the_user_has_chosen_stays(environ: dict[str, str]) -> None:
     chosen = {"CLAUDE_CODE_AUTO_MODE_SERVER": "1", "CLAUDE_CODE_MAX_CONTEXT_TOKENS": "9"}
-    _, env = claude.command([], URL, tmp_path, environ | chosen, window=131072)
+    _, env = claude.command([], TARGET, environ | chosen, window=131072)
     assert env.items() >= chosen.items()
     assert env["CLAUDE_CODE_AUTO_COMPACT_WINDOW"] == "131072"
 
 
-def test_the_check_of_domains_is_skipped_where_that_is_wanted(environ: dict[str, str], tmp_path: Path) -> None:
-    argv, _ = claude.command([], URL, tmp_path, environ, skip_preflight=True)
+def test_the_check_of_domains_is_skipped_where_that_is_wanted(environ: dict[str, str]) -> None:
+    argv, _ = claude.command([], TARGET, environ, skip_preflight=True)
     assert settings_of(argv)["skipWebFetchPreflight"] is True
-    argv, _ = claude.command([], URL, tmp_path, environ)
+    argv, _ = claude.command([], TARGET, environ)
     assert "skipWebFetchPreflight" not in settings_of(argv)
 
 
@@ -167,11 +126,9 @@ OURS = '{"apiProvider": "firstParty", "authMethod": "api_key_helper"}'
 
 def run_fake(environ: dict[str, str], keys: Path, status: str, url: str) -> subprocess.CompletedProcess[str]:
     idp.ensure_keys(keys)
-    call = f"claude.run(['-p', 'a b'], {url!r}, Path({str(keys)!r}))"
-    code = f"import sys; from extproc.cli import claude; from pathlib import Path; sys.exit({call})"
-    root = str(Path(claude.__file__).parents[2])
-    variables = {**environ, "PYTHONPATH": root, "STATUS": status}
-    return subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "extproc", "claude", "--url", url, "--keys", str(keys), "-p", "a b"]
+    variables = {**environ, "PYTHONPATH": str(ROOT), "STATUS": status}
+    return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize(("status", "complaint"), [(OURS, ""), ("unknown command", "cannot tell whether")])
@@ -221,7 +178,7 @@ def test_it_does_not_start_where_the_machine_sets_another_address(
     (tmp_path / "managed-settings.d").mkdir()
     managed = tmp_path / "managed-settings.d" / "gateway.json"
     managed.write_text('{"env": {"ANTHROPIC_BASE_URL": "http://elsewhere"}}')
-    with pytest.raises(claude_checks.ClaudeError, match=r"gateway\.json sets ANTHROPIC_BASE_URL to http://elsewhere"):
+    with pytest.raises(ClientError, match=r"gateway\.json sets ANTHROPIC_BASE_URL to http://elsewhere"):
         claude_checks.check_destination(["/bin/false", "--settings", "{}"], {}, URL)
     managed.write_text(json.dumps({"env": {"ANTHROPIC_BASE_URL": URL + "/"}}))
     assert not claude_checks.check_destination(["/bin/false", "--settings", "{}"], {}, URL)
@@ -235,13 +192,17 @@ def test_it_does_not_start_where_the_machine_sets_another_address(
         (["--skip-web-fetch-preflight", f"--url={URL}", "--keys", "k"], True),
     ],
 )
-def test_options_of_our_own_come_first(ours: list[str], skips: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_of_our_own_come_first(
+    ours: list[str], skips: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     seen: list[object] = []
 
-    def run(*given: object, skip_preflight: bool) -> int:
-        seen.append((*given, skip_preflight))
+    def run(rest: list[str], target: launch.Target, *, skip_preflight: bool) -> int:
+        seen.append((rest, target, skip_preflight))
         return 0
 
+    monkeypatch.chdir(tmp_path)
+    idp.ensure_keys(tmp_path / "k")
     monkeypatch.setattr(claude, "run", run)
     assert main.main(["claude", *ours, "-p", "--url", "claude"]) == 0
-    assert seen == [(["-p", "--url", "claude"], URL, Path("k"), skips)]
+    assert seen == [(["-p", "--url", "claude"], launch.lab(URL, Path("k")), skips)]

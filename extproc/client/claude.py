@@ -3,16 +3,15 @@
 import json
 import os
 import shlex
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from extproc.cli.claude_checks import ClaudeError, check_destination, listens, window_of
-
-TOKEN_SECONDS = 3600
-RENEW_MS = TOKEN_SECONDS * 1000 // 2
+from extproc.client import launch
+from extproc.client.claude_checks import check_destination
+from extproc.client.connection import ClientError
+from extproc.client.launch import Target
 
 # Each would send the client past the gateway, or take the place of the token.
 REMOVED = (
@@ -38,10 +37,9 @@ DEFAULT_MODEL = "claude-opus-5-5"
 ALIASES = ("fable", "haiku", "opus", "sonnet")
 
 
-def command(  # noqa: PLR0913 - named
+def command(
     argv: Sequence[str],
-    base_url: str,
-    keys_folder: Path,
+    target: Target,
     environ: Mapping[str, str],
     *,
     window: int | None = None,
@@ -49,28 +47,18 @@ def command(  # noqa: PLR0913 - named
 ) -> tuple[list[str], dict[str, str]]:
     """The command line and the environment of Claude Code; `argv` are the user's arguments. `window`: tokens that the
     model takes."""
-    program = shutil.which("claude", path=environ.get("PATH"))
-    if program is None:
-        raise ClaudeError(
-            "claude is not installed (or not on PATH). Install it: npm install -g @anthropic-ai/claude-code"
-        )
+    program = launch.find_program("claude", "@anthropic-ai/claude-code", environ)
     rest, settings = split_settings(argv)
     chosen = {**AUTO_MODE, **(dict.fromkeys(WINDOWS, str(window)) if window else {})}
     env = {**chosen, **{name: value for name, value in environ.items() if name not in REMOVED}}
-    env["ANTHROPIC_BASE_URL"] = base_url
-    env["CLAUDE_CODE_API_KEY_HELPER_TTL_MS"] = str(RENEW_MS)
-    settings["apiKeyHelper"] = helper(keys_folder)
+    env["ANTHROPIC_BASE_URL"] = target.url
+    env["CLAUDE_CODE_API_KEY_HELPER_TTL_MS"] = f"{target.renew_seconds * 1000:.0f}"
+    settings["apiKeyHelper"] = shlex.join(target.token_command)
     if skip_preflight:
         settings["skipWebFetchPreflight"] = True
     # Settings of user and project set variables, too, even over the environment; the command line's come last.
-    settings["env"] = {**settings.get("env", {}), **dict.fromkeys(REMOVED, ""), "ANTHROPIC_BASE_URL": base_url}
+    settings["env"] = {**settings.get("env", {}), **dict.fromkeys(REMOVED, ""), "ANTHROPIC_BASE_URL": target.url}
     return [program, "--settings", json.dumps(settings), *rest], env
-
-
-def helper(keys_folder: Path) -> str:
-    """A line for `sh`. -P: the folder Claude Code works in must not be searched for modules."""
-    python = [sys.executable, "-P", "-m", "extproc"]
-    return shlex.join([*python, "token", "--keys", str(keys_folder.resolve()), "--ttl", str(TOKEN_SECONDS)])
 
 
 def split_settings(argv: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
@@ -93,9 +81,9 @@ def _load(given: str) -> dict[str, Any]:
     try:
         loaded = json.loads(given if given.lstrip().startswith("{") else Path(given).read_text())
     except (OSError, ValueError) as error:
-        raise ClaudeError(f"--settings {given}: {error}") from error
+        raise ClientError(f"--settings {given}: {error}") from error
     if not isinstance(loaded, dict) or not isinstance(loaded.get("env", {}), dict):
-        raise ClaudeError(f"--settings {given}: expected an object of settings")
+        raise ClientError(f"--settings {given}: expected an object of settings")
     return loaded
 
 
@@ -118,27 +106,14 @@ def model_of(argv: Sequence[str], environ: Mapping[str, str]) -> str:
 
 
 def run(
-    argv: Sequence[str],
-    base_url: str,
-    keys_folder: Path,
-    environ: Mapping[str, str] | None = None,
-    *,
-    skip_preflight: bool = False,
+    argv: Sequence[str], target: Target, environ: Mapping[str, str] | None = None, *, skip_preflight: bool = False
 ) -> int:
-    """Becomes Claude Code, so it returns only when that is impossible."""
+    """Becomes Claude Code, so it returns only where the system has no such thing. Raises ClientError."""
     environ = os.environ if environ is None else environ
-    try:
-        command(argv, base_url, keys_folder, environ)  # its complaints come first
-        if not (keys_folder / "private.pem").is_file():
-            # New ones would not be those that the gateway trusts.
-            raise ClaudeError(f"there are no lab keys in {keys_folder}; name the gateway's folder with --keys")
-        if not listens(base_url):
-            raise ClaudeError(f"no gateway listens at {base_url}. Start one in another shell: make up")
-        window = window_of(model_of(argv, environ), base_url, keys_folder)
-        line, env = command(argv, base_url, keys_folder, environ, window=window, skip_preflight=skip_preflight)
-        if not check_destination(line, env, base_url):
-            print("extproc claude: cannot tell whether Claude Code will talk to the gateway", file=sys.stderr)
-        os.execvpe(line[0], line, env)  # noqa: S606  # no shell on purpose
-    except (ClaudeError, OSError) as error:
-        print(f"extproc claude: {error}", file=sys.stderr)
-    return 1
+    command(argv, target, environ)  # its complaints come first
+    target.check()
+    window = target.window(model_of(argv, environ))
+    line, env = command(argv, target, environ, window=window, skip_preflight=skip_preflight)
+    if not check_destination(line, env, target.url):
+        print("extproc claude: cannot tell whether Claude Code will talk to the gateway", file=sys.stderr)
+    return launch.become(line, env)

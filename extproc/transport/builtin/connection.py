@@ -283,10 +283,11 @@ class Connection:
         if found.flags & frames.ACK:
             return
         self._frame_bytes = values.get(Setting.MAX_FRAME_SIZE, self._frame_bytes)
+        # The acknowledgement goes first: grpc-core takes what comes before it for too much by the old windows.
+        self._out += frames.frame(frames.SETTINGS, frames.ACK, 0)
         window = values.get(Setting.INITIAL_WINDOW_SIZE, self._initial_window)
         if window != self._initial_window:
             self._resize_windows(window)
-        self._out += frames.frame(frames.SETTINGS, frames.ACK, 0)
 
     def _resize_windows(self, initial: int) -> None:
         """https://www.rfc-editor.org/rfc/rfc9113#section-6.9.2: a window may become negative."""

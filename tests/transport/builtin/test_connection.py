@@ -113,6 +113,19 @@ def test_what_does_not_fit_the_clients_window_waits_for_it() -> None:
     assert pair.of(h2.events.StreamEnded)
 
 
+def test_a_larger_window_is_acknowledged_before_it_is_used() -> None:
+    """grpc-core holds data against the window that has been acknowledged, and h2 does, too."""
+    pair = Pair(INITIAL_WINDOW_SIZE=10)
+    stream = pair.request(end=True)
+    pair.server.send_headers(stream, ANSWER)
+    pair.server.send_data(stream, bytes(50))
+    pair.exchange()
+    assert len(pair.data()) == 10
+    pair.client.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 100})
+    pair.exchange()
+    assert len(pair.data()) == 50
+
+
 def test_a_smaller_window_counts_for_open_streams_too() -> None:
     pair = Pair()
     stream = pair.request()

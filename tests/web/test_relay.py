@@ -57,13 +57,14 @@ def test_what_the_collector_does_not_want_is_left_out() -> None:
     assert asyncio.run(relayed(never, lambda one: one.put("traces", b"x"))) == {}
 
 
-def test_what_does_not_fit_is_dropped_and_counted() -> None:
+@pytest.mark.parametrize("body", [bytes(100), b""])
+def test_what_does_not_fit_is_dropped_and_counted(body: bytes) -> None:
     async def take(_: httpx.Request) -> httpx.Response:
         return httpx.Response(200)
 
     def fill(one: Relay) -> None:
         for _ in range(12):
-            one.put("metrics", bytes(100))
+            one.put("metrics", body)
 
     assert asyncio.run(relayed(take, fill)) == {("metrics", "sent"): 10, ("metrics", "queue_full"): 2}
 

@@ -139,6 +139,7 @@ class HeldAnswer:
         """Nothing more has to be looked at."""
         self._begun = False
         self._is_json = False
+        """What is held is JSON as a whole."""
 
     @property
     def held(self) -> bool:
@@ -151,11 +152,13 @@ class HeldAnswer:
         if self._held:
             self._held.append(data)
             return b""
-        if self._over:
-            return data if self._is_json else _after_the_end(self._frames.feed(data))
+        if self._over:  # what follows JSON is no part of it, and to a reader of streams it may be events
+            return b"" if self._is_json else _after_the_end(self._frames.feed(data))
         if not self._begun:
-            self._begun, self._is_json = True, data.lstrip()[:1] == b"{"
-        return self._hold_json(data) if self._is_json else self._pass_events(self._frames.feed(data))
+            self._begun = True
+            if _is_object(data):
+                return self._hold_json(data)
+        return self._pass_events(self._frames.feed(data))
 
     def rest(self) -> bytes:
         """What is left at the end of a body whose end is not held: part of an event."""
@@ -174,7 +177,7 @@ class HeldAnswer:
         end, *rest = self._held
         self._held, self._over = [], True
         if self._is_json:
-            return b"".join((_with_results(end, verdicts, self.provided), *rest))
+            return _with_results(end, verdicts, self.provided)
         return self._end_of_stream(end, verdicts) + _after_the_end(self._frames.feed(b"".join(rest)))
 
     def _pass_events(self, whole: bytes) -> bytes:
@@ -233,7 +236,8 @@ class HeldAnswer:
         calls = [_call(block, "") for block in blocks if block.type == "tool_use"]
         self.calls = calls if len(calls) <= MAX_CALLS else [ToolCall(call.id, call.name, None) for call in calls]
         self.provided = _provided(body)
-        self._held = [body] if self.calls or self.provided else []
+        self._is_json = bool(self.calls or self.provided)
+        self._held = [body] if self._is_json else []
         return b"" if self._held else body
 
     def _end_of_stream(self, event: bytes, verdicts: Mapping[str, Verdict]) -> bytes:
@@ -244,6 +248,14 @@ class HeldAnswer:
             return event
         data = msgspec.json.encode({**members, "delta": msgspec.Raw(delta)})
         return b"event: message_delta\ndata: " + data + b"\n\n"
+
+
+def _is_object(data: bytes) -> bool:
+    try:
+        _members.decode(data)
+    except _UNREADABLE:
+        return False
+    return True
 
 
 def _plain(event: bytes) -> bytes:

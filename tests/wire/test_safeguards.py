@@ -312,3 +312,18 @@ def test_more_calls_than_anybody_looks_at_are_known_to_nobody() -> None:
 def test_json_whose_calls_cannot_be_read_has_no_verdict() -> None:
     whole = {"content": [None, {"type": "tool_use", "id": "a"}], "safeguard_results": [PROVIDED]}
     assert uses(json.loads(judged(json.dumps(whole).encode(), {}))) == {}
+
+
+@pytest.mark.parametrize(
+    "start", [b"\n{no JSON}\n\n", b"{}\n\n", json.dumps({"content": [{"type": "tool_use"}]}).encode() + b"\n\n"]
+)
+@pytest.mark.parametrize("apart", [True, False])
+def test_a_stream_that_begins_like_json_is_no_way_past_the_verdicts(start: bytes, apart: bool) -> None:
+    """A reader of events skips such a line."""
+    held, out = HeldAnswer(), b""
+    whole = stream(CALLS[0], delta=results(PROVIDED))
+    for data in (start, whole) if apart else (start + whole,):
+        out += held.feed(data)
+        if held.held:
+            out += held.release({call.id: DENY for call in held.calls})
+    assert b"not_flagged" not in out + held.rest()

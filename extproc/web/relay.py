@@ -100,4 +100,4 @@ class Relay:
         """Logs once that a collector is gone, and once that it is back."""
         if bool(problem) is not self._down:
             self._down = bool(problem)
-            log.warning("telemetry: the collector %s %s", self._collector.url, problem or "is back")
+            log.warning("telemetry: %s %s", self._collector.place, problem or "is back")

@@ -12,7 +12,13 @@ from extproc.web import relay
 from extproc.web.relay import ATTEMPTS, Relay
 
 COLLECTOR = Collector(
-    "http://collector", {"authorization": "Bearer t"}, frozenset({"metrics", "logs"}), None, 1.0, 1000
+    "telemetry.collectors.0",
+    "http://collector",
+    {"authorization": "Bearer t"},
+    frozenset({"metrics", "logs"}),
+    None,
+    1.0,
+    1000,
 )
 Handler = Callable[[httpx.Request], Coroutine[None, None, httpx.Response]]
 
@@ -105,8 +111,8 @@ def test_one_that_is_down_is_tried_again_and_said_once(caplog: pytest.LogCapture
     asyncio.run(scene())
     said = [record.message for record in caplog.records if record.name == "extproc"]
     assert said == [
-        "telemetry: the collector http://collector cannot be reached (ConnectError)",
-        "telemetry: the collector http://collector is back",
+        "telemetry: telemetry.collectors.0 cannot be reached (ConnectError)",
+        "telemetry: telemetry.collectors.0 is back",
     ]
 
 

@@ -13,6 +13,8 @@ from extproc.policy.keys.places import NotFetched, Place
 REFRESH_SECONDS = 3600.0
 RETRY_SECONDS = 30.0
 """Tokens with unknown keys can cause one fetch in this time."""
+PAUSE_SECONDS = 1.0
+"""The same where there are no keys yet, after a fetch that failed: whoever has waited for it does not wait again."""
 Fetch = Callable[[Place], Awaitable[tuple[Any, float | None]]]
 
 
@@ -41,14 +43,15 @@ class OnDemandKeys:
 
     async def newer(self) -> None:
         async with self._lock:
-            # Without keys each sign-in tries anew; with keys a stranger's token may not cause many fetches.
-            if self._keys is not None and self._clock() - self._tried < RETRY_SECONDS:
+            pause = PAUSE_SECONDS if self._keys is None else RETRY_SECONDS
+            if self._clock() - self._tried < pause:
                 return
-            self._tried = self._clock()
+            begun = self._clock()
             try:
                 raw, _ = await self._fetch(self._place)
                 self._keys, _ = keys.parse(raw)
             except (NotFetched, keys.NoKeySet) as error:
                 self.problem = str(error)
             else:
-                self._fetched, self.problem = self._tried, ""
+                self._fetched, self.problem = begun, ""
+            self._tried = self._clock()

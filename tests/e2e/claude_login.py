@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,7 +28,9 @@ NO = re.compile(rf"{CURSOR} (\d\. )?No")
 YES = re.compile(rf"{CURSOR} (\d\. )?(Yes|Trust|Approve|Accept|Continue)")
 READY = re.compile(r"\? for shortcuts|shift\+tab to cycle")
 CODE = re.compile(r"Code:\s+([A-Z]{4}-[A-Z]{4})")
-SECONDS = 60.0
+SECONDS = 90.0
+KEY_SECONDS = 3.0
+"""A key that came before the menu was ready is lost; one that is pressed twice may choose the wrong line."""
 
 
 @dataclass
@@ -115,12 +118,15 @@ def sign_in(session: Terminal, machine: Machine, approve: Callable[[str], None])
     has opened. Returns the screens."""
     screens: list[str] = []
     done: set[str] = set()
+    pressed = 0.0
 
     def step(screen: str) -> bool:
+        nonlocal pressed
         if not screens or screens[-1] != screen:
             screens.append(screen)
-        elif not NO.search(screen):
+        elif not NO.search(screen) or time.monotonic() - pressed < KEY_SECONDS:
             return False  # the client has not taken the last key yet
+        pressed = time.monotonic()
         if (code := CODE.search(screen)) and code[1] not in done:
             if not machine.opened.exists():
                 return False

@@ -10,7 +10,7 @@ from extproc.gateway import record
 from extproc.gateway.verdicts import Verdicts
 from extproc.providers.providers import Provider
 from extproc.translate.pair import Outcome, Reader, Refusal, Translated
-from extproc.translate.warnings import header_value
+from extproc.translate.want import header_value
 from extproc.wire import Dialect
 from extproc.wire.rejections import rejection_body, rejection_event, rejection_status
 

@@ -15,10 +15,10 @@ from extproc.policy.authorization.body import Bounds, Json, read
 from extproc.policy.authorization.rules import Rules
 from extproc.policy.facts import Admitted, Examined, HeavyBody, ModelFound, PreparedBody
 from extproc.providers.providers import Resolved
-from extproc.translate.counters import CountRequest
+from extproc.translate.count import CountRequest
 from extproc.translate.job import Counted, Job, Outcome, Said, request_for
 from extproc.translate.pair import Target, Translated
-from extproc.translate.same_dialect.passed import Passed
+from extproc.translate.same_dialect.reply import Passed
 from extproc.translate.translated import TranslatedRequest
 
 Request = CountRequest | Passed | TranslatedRequest

@@ -9,7 +9,7 @@ from extproc.gateway import record
 from extproc.gateway.client_answer import Attempt, ClientAnswer, warnings_of
 from extproc.gateway.settings import Settings
 from extproc.translate.pair import Outcome, Reply
-from extproc.translate.warnings import header_value
+from extproc.translate.want import header_value
 
 RECORD_SECONDS = 1.0
 NEVER = math.inf

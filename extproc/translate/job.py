@@ -11,11 +11,10 @@ from extproc.errors import Kind, Reason, Rejection
 from extproc.providers.model_settings import ModelSettings
 from extproc.providers.profiles import Profile
 from extproc.translate import count
-from extproc.translate.counters import counted, counter_for
+from extproc.translate.count import counted, counter_for
 from extproc.translate.dialects.messages.write_request import COUNTED
-from extproc.translate.dialects.registry import halves
+from extproc.translate.dialects.registry import PAIRS, halves
 from extproc.translate.pair import Json, Pair, Target, Translated
-from extproc.translate.table import PAIRS
 from extproc.wire import Dialect, dialects
 
 _NO_COUNT = Rejection(

@@ -12,7 +12,7 @@ from extproc.translate.dialects.registry import halves
 from extproc.translate.list_shapes import ListShape
 from extproc.translate.pair import Headers, Json, Outcome, Refusal, Reply, Translated
 from extproc.translate.provider_error import failure
-from extproc.translate.sniff import Collected
+from extproc.translate.sse_reader import Collected
 from extproc.wire import Dialect
 from extproc.wire.dialects import LIST_PATH
 from extproc.wire.lenient import Undecodable, loads

@@ -8,8 +8,16 @@ from typing import Any
 
 from extproc.errors import Kind, Reason, Rejection
 from extproc.providers.profiles import Profile
-from extproc.translate.capability_errors import is_overflow, prompt_too_long, refused_block, rejected
-from extproc.translate.provider_error import ProviderError, failure, parse_error, scrubbed
+from extproc.translate.provider_error import (
+    ProviderError,
+    failure,
+    is_overflow,
+    parse_error,
+    prompt_too_long,
+    refused_block,
+    rejected,
+    scrubbed,
+)
 from extproc.wire.lenient import Undecodable, loads
 
 NO_RETRY = (("x-should-retry", "false"),)

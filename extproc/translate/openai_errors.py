@@ -11,8 +11,7 @@ import msgspec
 from extproc.errors import Rejection
 from extproc.providers.profiles import Profile
 from extproc.translate import openai_error_kinds as kinds
-from extproc.translate.capability_errors import is_overflow
-from extproc.translate.provider_error import ProviderError, parse_error, scrubbed
+from extproc.translate.provider_error import ProviderError, is_overflow, parse_error, scrubbed
 
 OVERFLOW = "context_length_exceeded"
 

@@ -7,8 +7,7 @@ import msgspec
 
 from extproc.translate import want
 from extproc.translate.conversation import LEVELS, CacheHint, Grammar, Loss, Setting, Unmapped
-from extproc.translate.want import Json, refused, unsupported
-from extproc.translate.warnings import Warnings
+from extproc.translate.want import Json, Warnings, refused, unsupported
 
 SERVICE_TIERS = ("auto", "default", "priority", "fast", "scale", "flex", "on_demand", "ultrafast")
 LOCATION = ("city", "country", "region", "timezone")

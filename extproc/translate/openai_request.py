@@ -15,8 +15,7 @@ from extproc.translate.conversation import (
     Thinking,
 )
 from extproc.translate.provider_request import nearest
-from extproc.translate.want import Json
-from extproc.translate.warnings import Warnings
+from extproc.translate.want import Json, Warnings
 
 _ID_MAX = 64
 _SCHEMA_PROMPT = "Answer with JSON that fulfils this JSON schema, and with nothing else:\n"

@@ -23,9 +23,8 @@ from extproc.translate.answer_events import (
     TextEnded,
     Warned,
 )
-from extproc.translate.arguments import tool_input
+from extproc.translate.arguments import JsonPrefix, tool_input
 from extproc.translate.conversation import CallKind
-from extproc.translate.json_prefix import JsonPrefix
 from extproc.wire.lenient import Undecodable, loads
 
 MAX_WAITING = 8 * 1024 * 1024

@@ -28,8 +28,8 @@ from extproc.translate.conversation import AnswerShape, CallKind, Conversation
 from extproc.translate.openai_error_kinds import is_filtered
 from extproc.translate.pair import Headers, Json, Outcome, Refusal, Reply, Target, Translated, Usage
 from extproc.translate.provider_error import failure
-from extproc.translate.sniff import MAX_ANSWER, Collected, Sniffer
-from extproc.translate.warnings import Warnings
+from extproc.translate.sse_reader import MAX_ANSWER, Collected, Sniffer
+from extproc.translate.want import Warnings
 
 _BYTES_PER_TOKEN = 4
 _DELTAS = (TextDelta, ArgumentsDelta, ReasoningDelta, RefusalDelta)

@@ -6,16 +6,14 @@ from typing import Any
 import msgspec
 
 from extproc.errors import Rejection
-from extproc.translate.capability_errors import is_overflow
 from extproc.translate.dialects.chat.usage import read_usage
 from extproc.translate.openai_error_kinds import reported
 from extproc.translate.pair import Json, Outcome, Target
-from extproc.translate.provider_error import failure, parse_error
-from extproc.translate.same_dialect.edit import Edit, limited
+from extproc.translate.provider_error import failure, is_overflow, parse_error
 from extproc.translate.same_dialect.errors import clean, is_concealed, passing
-from extproc.translate.same_dialect.pair import SameDialectPair
-from extproc.translate.same_dialect.passed import Passed, word
-from extproc.translate.warnings import Warnings
+from extproc.translate.same_dialect.pair import Edit, SameDialectPair, limited
+from extproc.translate.same_dialect.reply import Passed, word
+from extproc.translate.want import Warnings
 from extproc.wire import Dialect, untrusted
 from extproc.wire.chat import error_body
 from extproc.wire.frames import fields

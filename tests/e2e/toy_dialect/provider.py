@@ -24,7 +24,7 @@ from extproc.translate.pair import Json, Target, Usage
 from extproc.translate.provider_error import failure, truncated
 from extproc.translate.sse_reader import SseReader
 from extproc.translate.translated import ProviderSide, TranslatedRequest, WrittenRequest
-from extproc.translate.warnings import Warnings
+from extproc.translate.want import Warnings
 from extproc.wire.lenient import Undecodable, loads
 
 REASON: dict[str, FinishReason] = {"done": "stop", "call": "tool_calls", "cut": "length", "no": "refusal"}

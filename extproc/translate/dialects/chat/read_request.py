@@ -27,8 +27,7 @@ from extproc.translate.dialects.chat.reasoning import read_reasoning
 from extproc.translate.media import read_file, read_image
 from extproc.translate.pair import Target
 from extproc.translate.turns import TurnBuilder
-from extproc.translate.want import Json, refused, unsupported
-from extproc.translate.warnings import Warnings
+from extproc.translate.want import Json, Warnings, refused, unsupported
 
 LIMITS = ("max_completion_tokens", "max_tokens")
 _NAMED = ("role", "content", "name")

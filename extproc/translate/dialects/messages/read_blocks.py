@@ -21,7 +21,7 @@ from extproc.translate.dialects.messages.usage import read_service_tier, read_us
 from extproc.translate.names import made_id
 from extproc.translate.pair import Json, Usage
 from extproc.translate.part_queue import CallPart, CompactionPart, PartQueue, QueueOverflow, ReasoningPart, TextPart
-from extproc.translate.sniff import MAX_ANSWER
+from extproc.translate.sse_reader import MAX_ANSWER
 from extproc.translate.translated import TranslatedRequest
 from extproc.wire.message_events import Block, Citation, Delta, Message, StopDetails
 

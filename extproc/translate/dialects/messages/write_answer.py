@@ -25,7 +25,7 @@ from extproc.translate.answer_events import (
     UsageReported,
     Warned,
 )
-from extproc.translate.arguments import compact, tool_input
+from extproc.translate.arguments import JsonPrefix, compact, tool_input
 from extproc.translate.dialects.messages.usage import write_tier, write_usage
 from extproc.translate.dialects.messages.write_output import (
     EventOutput,
@@ -34,7 +34,6 @@ from extproc.translate.dialects.messages.write_output import (
     ReplayedOutput,
     blank_message,
 )
-from extproc.translate.json_prefix import JsonPrefix
 from extproc.translate.names import message_id
 from extproc.translate.pair import Json, Usage, estimated_tokens
 from extproc.translate.signature import seal

@@ -32,8 +32,7 @@ from extproc.translate.dialects.messages.reasoning import write_thinking
 from extproc.translate.media import PDF, image_media_type, is_text, plain_text
 from extproc.translate.names import client_id
 from extproc.translate.provider_request import ToolNames
-from extproc.translate.want import Json, refused, unsupported
-from extproc.translate.warnings import Warnings
+from extproc.translate.want import Json, Warnings, refused, unsupported
 
 _THINKING = frozenset(("thinking", "redacted_thinking"))
 _START, _CONTINUE = "(conversation start)", "Continue."

@@ -21,8 +21,7 @@ from extproc.translate.dialects.responses.read_input import InputItems
 from extproc.translate.dialects.responses.read_tools import Tools, read_choice
 from extproc.translate.pair import Target
 from extproc.translate.turns import TurnBuilder
-from extproc.translate.want import Json, unsupported
-from extproc.translate.warnings import Warnings
+from extproc.translate.want import Json, Warnings, unsupported
 
 _NO_STATE = "nothing is stored here; send the whole conversation as `input`"
 _STATE = ("conversation", "previous_response_id", "prompt")

@@ -13,6 +13,7 @@ import msgspec
 from extproc.errors import Rejection
 from extproc.providers.profiles import Profile
 from extproc.translate import want
+from extproc.translate.answer_body import Collected, Reader, Sniffer
 from extproc.translate.dialects import chat, messages, responses
 from extproc.translate.dialects.messages.read_request import read_request
 from extproc.translate.dialects.messages.write_request import write_count_request
@@ -20,7 +21,6 @@ from extproc.translate.openai_error_kinds import refused, reported
 from extproc.translate.pair import Headers, Json, Outcome, Pair, Refusal, Reply, Target, Translated, Usage
 from extproc.translate.provider_error import failure
 from extproc.translate.response_headers import for_messages_client
-from extproc.translate.sse_reader import Collected, Reader, Sniffer
 from extproc.translate.translated import TranslatedPair
 from extproc.translate.want import Warnings
 from extproc.wire import Dialect
@@ -206,7 +206,7 @@ class CountReply:
         self._member = member
         self._write = write
         self._refuse = refuse
-        self._body = Sniffer(content_type, self._whole, self._whole)
+        self._body = Sniffer(content_type, self._whole, self._whole, b"")
 
     def feed(self, data: bytes) -> bytes:
         return self._body.feed(data)
@@ -217,9 +217,9 @@ class CountReply:
     def ping(self) -> bytes:
         return b""
 
-    def _whole(self) -> Reader:
+    def _whole(self) -> Reader[bytes]:
         too_large = failure("the upstream's answer is too large", "answer_limit")
-        return Collected(self._read, lambda: self._fail(too_large))
+        return Collected(self._read, lambda: self._fail(too_large), b"")
 
     def _read(self, body: bytes) -> bytes:
         try:

@@ -8,11 +8,11 @@ import msgspec
 
 from extproc.errors import Rejection
 from extproc.providers.profiles import Profile
+from extproc.translate.answer_body import Collected
 from extproc.translate.dialects.registry import halves
 from extproc.translate.list_shapes import ListShape
 from extproc.translate.pair import Headers, Json, Outcome, Refusal, Reply, Translated
 from extproc.translate.provider_error import failure
-from extproc.translate.sse_reader import Collected
 from extproc.wire import Dialect
 from extproc.wire.dialects import LIST_PATH
 from extproc.wire.lenient import Undecodable, loads
@@ -81,7 +81,7 @@ class _Reply:
     def __init__(self, lists: ModelLists) -> None:
         self.outcome = Outcome()
         self._lists = lists
-        self._body = Collected(self._read, lambda: self._fail(failure("the list is too large", "answer_limit")))
+        self._body = Collected(self._read, lambda: self._fail(failure("the list is too large", "answer_limit")), b"")
 
     def feed(self, data: bytes) -> bytes:
         return self._body.feed(data)

@@ -10,9 +10,9 @@ import msgspec
 
 from extproc.errors import Reason, Rejection
 from extproc.providers.profiles import Profile
+from extproc.translate.answer_body import Collected, Reader, Sniffer
 from extproc.translate.pair import Outcome, Translated, Usage, estimated_tokens
 from extproc.translate.provider_error import failure
-from extproc.translate.sse_reader import Collected, Reader, Sniffer
 from extproc.wire import Dialect, dialects
 from extproc.wire.frames import Frames, fields, is_data, split
 from extproc.wire.messages import KEEP_ALIVE
@@ -161,7 +161,7 @@ class PassedReply:
         self._asked = asked
         self._meter = meter
         self._ping = dialects.row(dialect).ping
-        self._reader = Sniffer(content_type, self._events, self._whole)
+        self._reader = Sniffer(content_type, self._events, self._whole, b"")
 
     def feed(self, data: bytes) -> bytes:
         out = self._reader.feed(data)
@@ -177,13 +177,13 @@ class PassedReply:
             return b""
         return self._ping if self._meter.begun else KEEP_ALIVE
 
-    def _events(self) -> Reader:
+    def _events(self) -> Reader[bytes]:
         self.outcome.media = EVENTS
         return Events(self._meter, self._asked)
 
-    def _whole(self) -> Reader:
+    def _whole(self) -> Reader[bytes]:
         self.outcome.media = JSON
-        return Collected(self._read, self._too_large)
+        return Collected(self._read, self._too_large, b"")
 
     def _read(self, body: bytes) -> bytes:
         self._meter.whole(body)

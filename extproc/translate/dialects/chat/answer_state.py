@@ -19,7 +19,7 @@ from extproc.translate.answer_events import (
 from extproc.translate.dialects.chat.read_calls import Calls
 from extproc.translate.dialects.chat.read_reasoning import ReasoningReader, content_pieces, reasoning_text
 from extproc.translate.dialects.chat.usage import read_usage
-from extproc.translate.part_queue import PartQueue, TextPart
+from extproc.translate.part_queue import PartQueue
 from extproc.translate.provider_error import truncated
 from extproc.translate.text_filter import TextFilter
 from extproc.translate.translated import TranslatedRequest
@@ -190,7 +190,7 @@ class AnswerState:
 
     def _add_content(self, content: Any) -> None:
         if self._filter is None and type(content) is str:
-            self._write(content)
+            self._queue.add_text(self._queue.text_part(), content)
             return
         for is_reasoning, text in content_pieces(content):
             if is_reasoning:
@@ -214,20 +214,11 @@ class AnswerState:
             self._write_filtered(self._filter.flush())
 
     def _write(self, text: str) -> None:
-        self._queue.add_text(self._text_part(), text)
-
-    def _text_part(self, *, refusal: bool = False) -> TextPart:
-        last = self._queue.last
-        if isinstance(last, TextPart) and last.is_refusal is refusal:
-            return last
-        part = TextPart(refusal=refusal)
-        part.ended = True  # it may give way as soon as another part begins
-        self._queue.push(part)
-        return part
+        self._queue.add_text(self._queue.text_part(), text)
 
     def _add_refusal(self, text: str) -> None:
         self._refusal.append(text)
-        self._queue.add_text(self._text_part(refusal=True), text)
+        self._queue.add_text(self._queue.text_part(refusal=True), text)
 
     def _add_rest(self, said: Said) -> None:
         if isinstance(said.annotations, list) and said.annotations:

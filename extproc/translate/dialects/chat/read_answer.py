@@ -4,11 +4,11 @@ from typing import Any
 
 from extproc.errors import Reason, Rejection
 from extproc.translate import openai_errors
+from extproc.translate.answer_body import SseReader, loads_or_none
 from extproc.translate.answer_events import AnswerEvent, AnswerFailed
 from extproc.translate.dialects.chat.answer_state import AnswerState, choice_failure, ends_without_message
 from extproc.translate.part_queue import QueueOverflow
 from extproc.translate.provider_error import failure, truncated
-from extproc.translate.sse_reader import SseReader, loads_or_none
 from extproc.translate.translated import TranslatedRequest
 from extproc.wire import untrusted
 from extproc.wire.chat import Choice, Completion, Said
@@ -75,31 +75,23 @@ def _joined(said: list[Said]) -> Said:
     return first
 
 
-class StreamReader:
-    """An AnswerReader (translated.py)."""
-
+class StreamReader(SseReader):
     def __init__(self, request: TranslatedRequest) -> None:
+        super().__init__(request.profile.max_event_bytes)
         self._request = request
         self._state = AnswerState(request)
-        self._sse = SseReader(request.profile.max_event_bytes, self._data, self._failure)
 
-    def feed(self, data: bytes) -> list[AnswerEvent]:
-        return self._sse.feed(data)
-
-    def close(self) -> list[AnswerEvent]:
-        return self._sse.close(self._truncated)
-
-    def _failure(self, value: Any) -> Rejection:
+    def rejection_of(self, value: Any) -> Rejection:
         return openai_errors.in_answer(value, self._request.profile)
 
-    def _data(self, data: bytes, name: str) -> list[AnswerEvent]:
+    def read_event(self, data: bytes, name: str) -> list[AnswerEvent]:
         if data.startswith(b"[DONE]"):
             return self._done()
         if name == "error":
-            return [AnswerFailed(self._failure(loads_or_none(data)))]
+            return [AnswerFailed(self.rejection_of(loads_or_none(data)))]
         chunk = decode(data, _decoder)
         if chunk.error or chunk.object == "error":
-            return [AnswerFailed(self._failure(loads(data)))]
+            return [AnswerFailed(self.rejection_of(loads(data)))]
         try:
             return self._chunk(chunk)
         except QueueOverflow:
@@ -126,7 +118,7 @@ class StreamReader:
             return [AnswerFailed(failure("the upstream sent an empty answer", "empty_answer", Reason.TRUNCATED))]
         return self._state.end()
 
-    def _truncated(self) -> list[AnswerEvent]:
+    def truncated(self) -> list[AnswerEvent]:
         ended = self._state.finish or self._state.stopped or self._request.profile.on_truncated == "end_turn"
         if self._state.is_started and ended:
             return self._state.end()

@@ -9,7 +9,7 @@ from typing import Any
 
 from extproc.providers.profiles import Profile
 from extproc.translate import names, openai_content
-from extproc.translate import openai_request as openai
+from extproc.translate import openai_members as openai
 from extproc.translate.conversation import (
     AssistantTurn,
     Audio,

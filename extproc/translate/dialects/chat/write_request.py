@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from extproc.providers.profiles import Profile
 from extproc.translate import openai_content, openai_tools
-from extproc.translate import openai_request as openai
+from extproc.translate import openai_members as openai
 from extproc.translate.conversation import (
     Conversation,
     HostedTool,
@@ -17,7 +17,7 @@ from extproc.translate.conversation import (
     WebSearch,
 )
 from extproc.translate.dialects.chat.write_messages import MessageWriter, content_of
-from extproc.translate.openai_request import clamped_effort
+from extproc.translate.openai_members import clamped_effort
 from extproc.translate.openai_tools import Function, check_tools_of_chat
 from extproc.translate.pair import Json, Target
 from extproc.translate.provider_request import ToolNames, lose_unmapped, unique_names

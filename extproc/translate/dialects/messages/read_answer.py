@@ -3,12 +3,12 @@
 from typing import Any
 
 from extproc.errors import Reason, Rejection
+from extproc.translate.answer_body import SseReader, loads_or_none
 from extproc.translate.answer_events import AnswerEvent, AnswerFailed, Keepalive
 from extproc.translate.dialects.messages import errors
 from extproc.translate.dialects.messages.read_blocks import AnswerState
 from extproc.translate.part_queue import QueueOverflow
 from extproc.translate.provider_error import failure, truncated
-from extproc.translate.sse_reader import SseReader, loads_or_none
 from extproc.translate.translated import TranslatedRequest
 from extproc.wire import untrusted
 from extproc.wire.lenient import Undecodable, decode, loads
@@ -47,30 +47,22 @@ def _read_message(message: Message, state: AnswerState) -> list[AnswerEvent]:
     return state.end()
 
 
-class StreamReader:
-    """An AnswerReader (translated.py)."""
-
+class StreamReader(SseReader):
     def __init__(self, request: TranslatedRequest) -> None:
+        super().__init__(request.profile.max_event_bytes)
         self._profile = request.profile
         self._state = AnswerState(request)
-        self._sse = SseReader(request.profile.max_event_bytes, self._data, self._failure)
 
-    def feed(self, data: bytes) -> list[AnswerEvent]:
-        return self._sse.feed(data)
-
-    def close(self) -> list[AnswerEvent]:
-        return self._sse.close(self._body_ended)
-
-    def _failure(self, value: Any) -> Rejection:
+    def rejection_of(self, value: Any) -> Rejection:
         return errors.in_answer(value, self._profile)
 
-    def _data(self, data: bytes, name: str) -> list[AnswerEvent]:
+    def read_event(self, data: bytes, name: str) -> list[AnswerEvent]:
         if name == "error":
-            return [AnswerFailed(self._failure(loads_or_none(data)))]
+            return [AnswerFailed(self.rejection_of(loads_or_none(data)))]
         event = decode(data, _events)
         kind = event.type or name
         if kind == "error" or event.error:
-            return [AnswerFailed(self._failure(loads_or_none(data)))]
+            return [AnswerFailed(self.rejection_of(loads_or_none(data)))]
         try:
             return self._event(kind, event)
         except QueueOverflow:
@@ -118,7 +110,7 @@ class StreamReader:
             return [*state.take(), AnswerFailed(truncated(_TRUNCATED))]
         return state.end()
 
-    def _body_ended(self) -> list[AnswerEvent]:
+    def truncated(self) -> list[AnswerEvent]:
         state = self._state
         is_tolerated = self._profile.on_truncated == "end_turn" and not state.is_in_call
         if state.is_finished or (state.is_started and is_tolerated):

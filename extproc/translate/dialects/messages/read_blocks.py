@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from extproc.translate.answer_body import MAX_ANSWER
 from extproc.translate.answer_events import (
     AnswerEvent,
     AnswerFinished,
@@ -21,7 +22,6 @@ from extproc.translate.dialects.messages.usage import read_service_tier, read_us
 from extproc.translate.names import made_id
 from extproc.translate.pair import Json, Usage
 from extproc.translate.part_queue import CallPart, CompactionPart, PartQueue, QueueOverflow, ReasoningPart, TextPart
-from extproc.translate.sse_reader import MAX_ANSWER
 from extproc.translate.translated import TranslatedRequest
 from extproc.wire.message_events import Block, Citation, Delta, Message, StopDetails
 
@@ -175,12 +175,14 @@ class TextBlock(OpenBlock):
         self._length = 0
         self._citations: list[Citation] = list(block.citations or ())
         queue.push(self._part)
-        self._add(block.text)
+        self.add(Delta(text=block.text))
 
     def add(self, delta: Delta) -> None:
         if delta.citation is not None:
             self._citations.append(delta.citation)
-        self._add(delta.text)
+        if delta.text:
+            self._length += len(delta.text)
+            self._queue.add_text(self._part, delta.text)
 
     def end(self) -> None:
         """Only pages of the web can be cited for an OpenAI client: files have other places."""
@@ -189,11 +191,6 @@ class TextBlock(OpenBlock):
             span = {"start_index": 0, "end_index": self._length}
             self._part.cite([{**span, "title": citation.title or "", "url": citation.url} for citation in cited])
         self._part.ended = True
-
-    def _add(self, text: str | None) -> None:
-        if text:
-            self._length += len(text)
-            self._queue.add_text(self._part, text)
 
 
 class ThinkingBlock(OpenBlock):

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import msgspec
 
 from extproc.translate import openai_content, openai_tools
-from extproc.translate import openai_request as openai
+from extproc.translate import openai_members as openai
 from extproc.translate.conversation import (
     Compacting,
     Conversation,

@@ -49,7 +49,7 @@ from extproc.policy.facts import (
     Request,
     ToProvider,
 )
-from extproc.translate import model_lists, models
+from extproc.translate import model_lists
 from extproc.translate.dialects.messages.write_answer import own_answer
 from extproc.translate.job import Counted, Job, Outcome, Said, pair_of, request_for
 from extproc.translate.pair import Translated
@@ -164,7 +164,7 @@ class Exchange:
                 return self._list_models(call, now) if _is_foreign_list(call, end=end) else self._pass(call)
             case Listing():
                 request, merged = call.request, self._settings.merged_models
-                listed = models.listing(call.models, call.dialect, request.path, request.query, merged)
+                listed = model_lists.listing(call.models, call.dialect, request.path, request.query, merged)
                 return self.reject(listed) if isinstance(listed, Rejection) else self._ok(listed)
             case _:
                 return self._ok(b"")

@@ -35,7 +35,7 @@ from extproc.providers.providers import Catalogue, Resolved
 from extproc.sign_in import configuration as sign_in
 from extproc.sign_in.managed_settings import ManagedSettings
 from extproc.store import opening
-from extproc.translate import models
+from extproc.translate import model_lists
 from extproc.wire.paths import canonical
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class ListModels:
         self._authorize = authorize
 
     def __call__(self, call: Accepted) -> Listing:
-        wanted = models.wanted(call.request.path)
+        wanted = model_lists.wanted(call.request.path)
         names = [wanted] if wanted else self._catalogue.names()
         found = [resolved for name in names if (resolved := self._catalogue.resolve(name))]
         return Listing(

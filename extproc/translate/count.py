@@ -17,7 +17,7 @@ from extproc.translate.answer_body import Collected, Reader, Sniffer
 from extproc.translate.dialects import chat, messages, responses
 from extproc.translate.dialects.messages.read_request import read_request
 from extproc.translate.dialects.messages.write_request import write_count_request
-from extproc.translate.openai_error_kinds import refused, reported
+from extproc.translate.openai_errors import refused, reported
 from extproc.translate.pair import Headers, Json, Outcome, Pair, Refusal, Reply, Target, Translated, Usage
 from extproc.translate.provider_error import failure
 from extproc.translate.response_headers import for_messages_client

@@ -26,7 +26,7 @@ from extproc.translate.answer_events import (
     Warned,
 )
 from extproc.translate.conversation import AnswerShape, CallKind, Conversation
-from extproc.translate.openai_error_kinds import is_filtered
+from extproc.translate.openai_errors import is_filtered
 from extproc.translate.pair import Headers, Json, Outcome, Refusal, Reply, Target, Translated, Usage
 from extproc.translate.provider_error import failure
 from extproc.translate.want import Warnings

@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 
 from extproc.errors import Rejection
-from extproc.translate.dialects.chat.usage import read_usage
-from extproc.translate.openai_error_kinds import reported
+from extproc.translate.dialects.chat.read_answer import read_usage
+from extproc.translate.openai_errors import reported
 from extproc.translate.pair import Json, Outcome, Target
 from extproc.translate.provider_error import failure, is_overflow, parse_error
 from extproc.translate.same_dialect.errors import clean, is_concealed, passing

@@ -8,7 +8,7 @@ import msgspec
 
 from extproc.errors import STATUS, Kind, Reason, Rejection
 from extproc.providers.profiles import Profile
-from extproc.translate.openai_error_kinds import refused
+from extproc.translate.openai_errors import refused
 from extproc.translate.pair import Json
 from extproc.translate.provider_error import MAX_CHARS, hidden
 from extproc.wire.lenient import Undecodable, loads

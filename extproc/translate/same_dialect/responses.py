@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 
 from extproc.errors import Rejection
-from extproc.translate.dialects.responses.usage import read_usage
-from extproc.translate.openai_error_kinds import reported
+from extproc.translate.dialects.responses.read_answer import read_usage
+from extproc.translate.openai_errors import reported
 from extproc.translate.pair import Json, Outcome, Target, Usage
 from extproc.translate.provider_error import failure
 from extproc.translate.same_dialect.chat import envelope

@@ -11,17 +11,20 @@ import msgspec
 
 from extproc.translate import want
 from extproc.translate.conversation import (
+    ANTHROPIC,
     Base64Data,
     CacheHint,
     Document,
     Image,
     PlainText,
+    Reasoning,
     ResultPart,
     Text,
     ToolResult,
     WebAddress,
 )
 from extproc.translate.provider_error import rejected
+from extproc.translate.signature import is_ours, unseal
 from extproc.translate.want import Json, Refused, Warnings, refused, unsupported
 
 TEXT = frozenset(("type", "text", "cache_control", "citations"))
@@ -324,3 +327,18 @@ def server_block_text(block: Json, kind: str, path: str) -> str:
     """What the block said, as text; empty when it can only be left out."""
     said = _CALLS[kind](block, path) if kind in _CALLS else _RESULTS[kind](block)
     return "" if said is None else said.rstrip("\n") + "\n"
+
+
+def read_thinking(block: Json, path: str) -> Reasoning | None:
+    """A `thinking` or `redacted_thinking` block; None for an envelope of ours that cannot be read."""
+    if block["type"] == "redacted_thinking":
+        text, member, envelope = "", "data", want.text(block, "data", path)
+    else:
+        text = want.text(block, "thinking", path)
+        member, envelope = "signature", want.optional_text(block, "signature", path) or ""
+    if not is_ours(envelope):
+        return Reasoning(ANTHROPIC, text, {member: envelope}, path)
+    sealed = unseal(envelope)
+    if sealed is None:
+        return None
+    return Reasoning(sealed.f, text if sealed.t is None else sealed.t, sealed.d, path, is_ours=True)

@@ -21,8 +21,7 @@ from extproc.translate.conversation import (
     UserPart,
     UserTurn,
 )
-from extproc.translate.dialects.messages.read_content import ContentReader
-from extproc.translate.dialects.messages.reasoning import read_thinking
+from extproc.translate.dialects.messages.read_content import ContentReader, read_thinking
 from extproc.translate.media import framed_document
 from extproc.translate.provider_error import rejected
 from extproc.translate.signature import unseal

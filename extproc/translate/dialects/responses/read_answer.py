@@ -16,13 +16,13 @@ from extproc.translate.answer_events import (
     Warned,
 )
 from extproc.translate.dialects.responses.read_items import Items
-from extproc.translate.dialects.responses.usage import read_usage
-from extproc.translate.openai_error_kinds import SPOKEN, coded
+from extproc.translate.openai_errors import SPOKEN, known_code
+from extproc.translate.pair import Json, Usage
 from extproc.translate.part_queue import QueueOverflow
 from extproc.translate.provider_error import failure, parse_error
 from extproc.translate.translated import TranslatedRequest
 from extproc.wire import untrusted
-from extproc.wire.lenient import Undecodable, decode, loads
+from extproc.wire.lenient import Undecodable, count, decode, loads
 from extproc.wire.responses import Event, Response
 
 _event_decoder = untrusted.decoder(Event)
@@ -229,7 +229,7 @@ def failed(response: Response, profile: Profile) -> Rejection:
     """Codes that are not known concern the prompt."""
     error = {"error": response.error}
     codes = dict.fromkeys(parse_error(error).words, _INVALID) | _CODES
-    found = coded(error, profile, codes)
+    found = known_code(error, profile, codes)
     if found is None:
         return openai_errors.in_answer(error, profile, "the upstream's answer failed")
     return openai_errors.coded(error, profile, found)
@@ -237,4 +237,27 @@ def failed(response: Response, profile: Profile) -> Rejection:
 
 def stream_error(value: Any, profile: Profile) -> Rejection:
     """An event of type `error`, whose members are flat, or an error object as elsewhere."""
-    return openai_errors.coded(value, profile, coded(value, profile, _STREAM_CODES))
+    return openai_errors.coded(value, profile, known_code(value, profile, _STREAM_CODES))
+
+
+# Token counts (docs/mapping.md 6.3, 6.5)
+
+
+def read_usage(usage: Json, web_searches: int) -> Usage:
+    """The four parts do not overlap: input without what was cached, cache reads, cache writes, output."""
+    prompt = count(usage.get("input_tokens")) or 0
+    details = _object(usage.get("input_tokens_details"))
+    cached = min(count(details.get("cached_tokens")) or 0, prompt)
+    written = min(count(details.get("cache_write_tokens")) or 0, prompt - cached)
+    return Usage(
+        input_tokens=prompt - cached - written,
+        output_tokens=count(usage.get("output_tokens")) or 0,
+        cache_read_input_tokens=cached,
+        cache_creation_input_tokens=written,
+        thinking_tokens=count(_object(usage.get("output_tokens_details")).get("reasoning_tokens")),
+        web_searches=web_searches,
+    )
+
+
+def _object(value: Any) -> Json:
+    return value if isinstance(value, dict) else {}

@@ -7,7 +7,7 @@ import pytest
 
 from extproc.errors import Reason
 from extproc.translate import answer_body
-from extproc.translate.dialects.chat.usage import read_usage
+from extproc.translate.dialects.chat.read_answer import read_usage
 from extproc.translate.pair import Outcome, Usage
 from extproc.translate.signature import unseal
 from tests.translate.answers import (

@@ -16,8 +16,8 @@ from extproc.policy.authorization.rules import Rules
 from extproc.policy.facts import Admitted, Examined, HeavyBody, ModelFound, PreparedBody
 from extproc.providers.providers import Resolved
 from extproc.translate.count import CountRequest
-from extproc.translate.job import Counted, Job, Outcome, Said, request_for
-from extproc.translate.pair import Target, Translated
+from extproc.translate.job import Job, request_for
+from extproc.translate.pair import Counted, RequestOutcome, Said, Target, Translated
 from extproc.translate.same_dialect.reply import Passed
 from extproc.translate.translated import TranslatedRequest
 
@@ -45,7 +45,7 @@ class Prepared(msgspec.Struct, frozen=True):
     """What the body asks of the model; None: it could not be read."""
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> RequestOutcome:
         found = self.request or self.counted or self.said or self.rejection
         assert found is not None
         return found

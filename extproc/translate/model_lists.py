@@ -59,10 +59,6 @@ def _one(entries: dict[str, Json], name: str) -> bytes | Rejection:
     return unknown_model(name)
 
 
-def is_list(path: str) -> bool:
-    return path == LIST_PATH or path.startswith(f"{LIST_PATH}/")
-
-
 def is_foreign(client: Dialect, provider: Sequence[Dialect]) -> bool:
     """Whether a provider of these dialects lists its models in another shape than the client reads."""
     return all(halves(name).model_list is not halves(client).model_list for name in provider)

@@ -10,8 +10,7 @@ from extproc.translate.dialects.responses.read_answer import read_usage
 from extproc.translate.openai_errors import reported
 from extproc.translate.pair import Json, Outcome, Target, Usage
 from extproc.translate.provider_error import failure
-from extproc.translate.same_dialect.chat import envelope
-from extproc.translate.same_dialect.errors import clean, is_concealed, passing
+from extproc.translate.same_dialect.errors import clean, is_concealed, openai_envelope, passing
 from extproc.translate.same_dialect.pair import Edit, SameDialectPair, limited
 from extproc.translate.same_dialect.reply import Passed, word
 from extproc.translate.want import Warnings
@@ -176,7 +175,7 @@ class Responses:
         return ResponsesMeter(asked)
 
     def envelope(self, body: Json) -> bytes:
-        return envelope(body)
+        return openai_envelope(body)
 
 
 responses_on_responses = SameDialectPair(Responses())

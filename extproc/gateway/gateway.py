@@ -22,9 +22,8 @@ from extproc.gateway.settings import BodyTime, Settings
 from extproc.policy.admit import AdmissionControl, InFlight
 from extproc.policy.authentication import credential
 from extproc.policy.authentication.authenticate import Authenticate
-from extproc.policy.authorization.authorize import Authorize, AuthorizeModel
 from extproc.policy.authorization.body import Bounds
-from extproc.policy.authorization.rules import Rules
+from extproc.policy.authorization.rules import Authorize, AuthorizeModel, Rules
 from extproc.policy.auto_mode import AutoMode, check_judge
 from extproc.policy.facts import Accepted, Admitted, Examined, Listing, Located, Request
 from extproc.policy.keys.key_sets import KeySets

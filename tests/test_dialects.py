@@ -28,7 +28,7 @@ ELSEWHERE = {
     "extproc.web.telemetry": "OpenTelemetry's paths",
     "extproc.web.topics": "OpenTelemetry's paths",
     "extproc.web.relay": "OpenTelemetry's paths",
-    "extproc.web.callers": "paths that Claude Code alone asks answer in its dialect",
+    "extproc.web.context": "paths that Claude Code alone asks answer in its dialect",
     "extproc.translate.count": "names of members, and servers of two kinds that count for other dialects, too",
     "extproc.translate.conversation": "a default for the name of a member",
 }

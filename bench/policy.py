@@ -17,8 +17,8 @@ from extproc.events import Headers, RequestHeaders
 from extproc.gateway.exchange import Exchange
 from extproc.gateway.gateway import Gateway
 from extproc.gateway.preparation import Examine, prepare_here
-from extproc.policy.authorization.authorize import AuthorizeModel
 from extproc.policy.authorization.body import Bounds
+from extproc.policy.authorization.rules import AuthorizeModel
 from extproc.policy.facts import BodyRead, ModelFound
 from extproc.policy.route import FindModel, ReadBody
 

@@ -14,8 +14,8 @@ import atheris
 
 with atheris.instrument_imports(include=["extproc", "hpack"]):
     from extproc.errors import Rejection
+    from extproc.translate.dialects.registry import PAIRS
     from extproc.translate.pair import Pair, Target
-    from extproc.translate.table import PAIRS
     from extproc.wire.sse import SseDecoder
     from fuzz import http2
 

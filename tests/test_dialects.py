@@ -25,12 +25,11 @@ ELSEWHERE = {
     "extproc.providers.providers": "the segment of a version that base URLs end in or leave out",
     "extproc.supervisor.advice": "the same segment",
     "extproc.transport.metrics": "`chat` is OpenTelemetry's name of an operation",
-    "extproc.translate.count": "names of members",
     "extproc.web.telemetry": "OpenTelemetry's paths",
     "extproc.web.topics": "OpenTelemetry's paths",
     "extproc.web.relay": "OpenTelemetry's paths",
-    "extproc.web.callers": "paths that Claude Code alone asks answer in its dialect",
-    "extproc.translate.counters": "servers of two kinds that count for other dialects, too",
+    "extproc.web.context": "paths that Claude Code alone asks answer in its dialect",
+    "extproc.translate.count": "names of members, and servers of two kinds that count for other dialects, too",
     "extproc.translate.conversation": "a default for the name of a member",
 }
 

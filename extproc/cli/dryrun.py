@@ -16,9 +16,9 @@ from extproc.errors import Rejection
 from extproc.printable import printable_json, show
 from extproc.providers import providers
 from extproc.providers.providers import Resolved
+from extproc.translate.dialects.registry import PAIRS
 from extproc.translate.job import dialect_for
 from extproc.translate.pair import Outcome, Pair, Target, Translated
-from extproc.translate.table import PAIRS
 from extproc.wire import Dialect, dialects, untrusted
 from extproc.wire.rejections import rejection_body
 

@@ -22,8 +22,7 @@ from typing import Protocol
 from extproc.errors import Rejection
 from extproc.events import Action, AnswerBody, Judged, Record, ResponseBody, ResponseHeaders
 from extproc.gateway import record
-from extproc.gateway.client_answer import Attempt, ClientAnswer, envoys_own
-from extproc.gateway.reading import NEVER, Reading, Timing, provider_deadline
+from extproc.gateway.client_answer import NEVER, Attempt, ClientAnswer, Reading, Timing, envoys_own, provider_deadline
 from extproc.gateway.settings import Settings
 from extproc.policy.facts import Located
 from extproc.wire.safeguards import PING

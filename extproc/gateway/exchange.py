@@ -49,10 +49,10 @@ from extproc.policy.facts import (
     Request,
     ToProvider,
 )
-from extproc.translate import model_lists, models
+from extproc.translate import model_lists
 from extproc.translate.dialects.messages.write_answer import own_answer
-from extproc.translate.job import Counted, Job, Outcome, Said, pair_of, request_for
-from extproc.translate.pair import Translated
+from extproc.translate.job import Job, pair_of, request_for
+from extproc.translate.pair import Counted, RequestOutcome, Said, Translated
 from extproc.translate.same_dialect.reply import EVENTS
 from extproc.wire import dialects
 from extproc.wire.paths import known_query
@@ -164,7 +164,7 @@ class Exchange:
                 return self._list_models(call, now) if _is_foreign_list(call, end=end) else self._pass(call)
             case Listing():
                 request, merged = call.request, self._settings.merged_models
-                listed = models.listing(call.models, call.dialect, request.path, request.query, merged)
+                listed = model_lists.listing(call.models, call.dialect, request.path, request.query, merged)
                 return self.reject(listed) if isinstance(listed, Rejection) else self._ok(listed)
             case _:
                 return self._ok(b"")
@@ -323,7 +323,7 @@ class Exchange:
         return Respond(status, headers, body, known | fields | {record.ANSWERED: True}, details)
 
 
-def _translated(asked: Examined) -> tuple[Job, Outcome]:
+def _translated(asked: Examined) -> tuple[Job, RequestOutcome]:
     match asked.body:
         case LightBody(raw, members):
             job = job_of(asked.call, asked.model, asked.resolved, raw)
@@ -345,7 +345,7 @@ def _verdicts(asked: Examined, auto_mode: AutoMode) -> Verdicts | None:
 
 def _is_foreign_list(call: ToProvider, *, end: bool) -> bool:
     """A list of models that comes in another shape than the caller reads."""
-    if call.request.method != "GET" or not end or not model_lists.is_list(call.request.path):
+    if call.request.method != "GET" or not end or not dialects.is_list(call.request.path):
         return False
     return model_lists.is_foreign(call.dialect, call.provider.dialects)
 

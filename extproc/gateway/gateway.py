@@ -22,9 +22,8 @@ from extproc.gateway.settings import BodyTime, Settings
 from extproc.policy.admit import AdmissionControl, InFlight
 from extproc.policy.authentication import credential
 from extproc.policy.authentication.authenticate import Authenticate
-from extproc.policy.authorization.authorize import Authorize, AuthorizeModel
 from extproc.policy.authorization.body import Bounds
-from extproc.policy.authorization.rules import Rules
+from extproc.policy.authorization.rules import Authorize, AuthorizeModel, Rules
 from extproc.policy.auto_mode import AutoMode, check_judge
 from extproc.policy.facts import Accepted, Admitted, Examined, Listing, Located, Request
 from extproc.policy.keys.key_sets import KeySets
@@ -35,7 +34,7 @@ from extproc.providers.providers import Catalogue, Resolved
 from extproc.sign_in import configuration as sign_in
 from extproc.sign_in.managed_settings import ManagedSettings
 from extproc.store import opening
-from extproc.translate import models
+from extproc.translate import model_lists
 from extproc.wire.paths import canonical
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ class ListModels:
         self._authorize = authorize
 
     def __call__(self, call: Accepted) -> Listing:
-        wanted = models.wanted(call.request.path)
+        wanted = model_lists.wanted(call.request.path)
         names = [wanted] if wanted else self._catalogue.names()
         found = [resolved for name in names if (resolved := self._catalogue.resolve(name))]
         return Listing(

@@ -10,15 +10,15 @@ import msgspec
 from extproc.config.endpoints import Operation
 from extproc.errors import Rejection, invalid
 from extproc.policy.admit import CallerId, caller_id
-from extproc.policy.authorization import asked, body_checks
-from extproc.policy.authorization.body import Bounds, Json, read
+from extproc.policy.authorization import asked
+from extproc.policy.authorization.body import Bounds, Json, ambiguity, read
 from extproc.policy.authorization.rules import Rules
 from extproc.policy.facts import Admitted, Examined, HeavyBody, ModelFound, PreparedBody
 from extproc.providers.providers import Resolved
-from extproc.translate.counters import CountRequest
-from extproc.translate.job import Counted, Job, Outcome, Said, request_for
-from extproc.translate.pair import Target, Translated
-from extproc.translate.same_dialect.passed import Passed
+from extproc.translate.count import CountRequest
+from extproc.translate.job import Job, request_for
+from extproc.translate.pair import Counted, RequestOutcome, Said, Target, Translated
+from extproc.translate.same_dialect.reply import Passed
 from extproc.translate.translated import TranslatedRequest
 
 Request = CountRequest | Passed | TranslatedRequest
@@ -31,7 +31,7 @@ class Task(msgspec.Struct, frozen=True):
     seconds: float
     """CPU time that it may take."""
     every_depth: bool = True
-    """See `body_checks.refusal`."""
+    """See `body.ambiguity`."""
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -45,7 +45,7 @@ class Prepared(msgspec.Struct, frozen=True):
     """What the body asks of the model; None: it could not be read."""
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> RequestOutcome:
         found = self.request or self.counted or self.said or self.rejection
         assert found is not None
         return found
@@ -61,7 +61,7 @@ def prepare(raw: bytes, task: Task) -> Prepared:
     body = read(raw, job.dialect, task.bounds)
     if isinstance(body, Rejection):
         return Prepared(rejection=body)
-    if refused := body_checks.refusal(raw, body, job.dialect, every_depth=task.every_depth):
+    if refused := ambiguity(raw, body, job.dialect, every_depth=task.every_depth):
         return Prepared(rejection=refused)
     features = asked.read(job.dialect, {**body, **job.settings.for_body(body)})
     match request_for(job, body):
@@ -99,7 +99,7 @@ class Examine:
             task = Task(job_of(call, model, resolved), self._bounds, self._seconds, every_depth)
             prepared = await self._prepared(body.raw, task, caller_id(call))
             return prepared if isinstance(prepared, Rejection) else Examined(call, prepared, model, resolved)
-        if refused := body_checks.refusal(body.raw, body.members, call.dialect, every_depth=every_depth):
+        if refused := ambiguity(body.raw, body.members, call.dialect, every_depth=every_depth):
             return refused
         return Examined(call, body, model, resolved)
 

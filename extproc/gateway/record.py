@@ -10,7 +10,7 @@ from extproc.policy.facts import BodyRead, Caller, Examined, Identified, Located
 from extproc.printable import printable
 from extproc.providers.providers import Provider
 from extproc.translate.pair import Outcome, Translated, Usage
-from extproc.translate.warnings import header_value
+from extproc.translate.want import header_value
 from extproc.wire.lenient import MAX_TOKENS
 
 VERDICT, ALLOWED = "verdict", "allow"

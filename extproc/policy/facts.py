@@ -14,7 +14,7 @@ from extproc.config.endpoints import Endpoint
 from extproc.errors import Rejection
 from extproc.events import Headers, PeerCertificate, Record
 from extproc.providers.providers import Provider, Resolved
-from extproc.translate.job import Outcome
+from extproc.translate.pair import RequestOutcome
 from extproc.wire import Dialect, dialects
 
 Json = dict[str, Any]
@@ -144,7 +144,7 @@ class PreparedBody(msgspec.Struct, frozen=True):
     raw: bytes
     features: Json
     """What it asks of the model, as `policy.authorization.asked.read` returns it."""
-    outcome: Outcome
+    outcome: RequestOutcome
 
 
 class BodyRead(msgspec.Struct, frozen=True):

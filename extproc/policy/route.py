@@ -21,7 +21,7 @@ from extproc.policy.facts import (
 )
 from extproc.providers.model_paths import endpoint_upstream
 from extproc.providers.providers import Catalogue, Provider
-from extproc.translate.model_lists import is_list
+from extproc.wire.dialects import is_list
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 """TRACE would send a request back with the provider's key in it (RFC 9110, 9.3.8)."""

@@ -11,11 +11,10 @@ from extproc.errors import Kind, Reason, Rejection
 from extproc.providers.model_settings import ModelSettings
 from extproc.providers.profiles import Profile
 from extproc.translate import count
-from extproc.translate.counters import counted, counter_for
+from extproc.translate.count import counted, counter_for
 from extproc.translate.dialects.messages.write_request import COUNTED
-from extproc.translate.dialects.registry import halves
-from extproc.translate.pair import Json, Pair, Target, Translated
-from extproc.translate.table import PAIRS
+from extproc.translate.dialects.registry import PAIRS, halves
+from extproc.translate.pair import Counted, Json, Pair, RequestOutcome, Said, Target
 from extproc.wire import Dialect, dialects
 
 _NO_COUNT = Rejection(
@@ -43,23 +42,6 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     target: Target
 
 
-class Counted(msgspec.Struct, frozen=True):
-    """Tokens that were estimated here, and the answer that says so."""
-
-    tokens: int
-    answer: Json
-
-
-class Said(msgspec.Struct, frozen=True):
-    """A sentence for a model, which the client gets as an answer. No provider is asked."""
-
-    text: str
-    stream: bool
-
-
-Outcome = Translated | Counted | Said | Rejection
-
-
 def dialect_for(client: Dialect, spoken: Sequence[Dialect], profile: Profile, sent: Json) -> Dialect:
     """The client's own dialect, if the provider speaks it and the model does in it what is asked; else the first that
     it does. `spoken`: the provider's, the preferred first; `sent`: the client's body."""
@@ -79,7 +61,7 @@ def pair_of(job: Job, dialect: Dialect) -> Pair | Rejection | None:
     return PAIRS[job.dialect, dialect]
 
 
-def request_for(job: Job, sent: Json) -> Outcome:
+def request_for(job: Job, sent: Json) -> RequestOutcome:
     """`sent`: the client's body."""
     settings = job.settings.for_body(sent)
     if job.counting:

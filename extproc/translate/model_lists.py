@@ -1,25 +1,62 @@
-"""A provider's list of models, or one of them, in the shape of the other dialect (mapping 5.7)."""
+"""The list of models, or one of them, in the shape of the client's dialect (docs/mapping.md 5.7): what the
+configuration names, or a provider's own list.
+"""
 
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
 import msgspec
 
-from extproc.errors import Rejection
+from extproc.errors import Rejection, unknown_model
 from extproc.providers.profiles import Profile
+from extproc.providers.providers import Resolved
+from extproc.translate.answer_body import Collected
 from extproc.translate.dialects.registry import halves
-from extproc.translate.list_shapes import ListShape
+from extproc.translate.list_shapes import ANTHROPIC, OPENAI, ListedModel, ListShape, whole
 from extproc.translate.pair import Headers, Json, Outcome, Refusal, Reply, Translated
 from extproc.translate.provider_error import failure
-from extproc.translate.sniff import Collected
 from extproc.wire import Dialect
 from extproc.wire.dialects import LIST_PATH
 from extproc.wire.lenient import Undecodable, loads
 
 
-def is_list(path: str) -> bool:
-    return path == LIST_PATH or path.startswith(f"{LIST_PATH}/")
+def wanted(path: str) -> str:
+    """The name that a path asks for; empty for all of them. Names that only a pattern fits can be asked for, too."""
+    return unquote(path.partition(LIST_PATH)[2].removeprefix("/"))
+
+
+def listing(
+    models: Sequence[Resolved], dialect: Dialect, path: str, query: str, merged: bool = False
+) -> bytes | Rejection:
+    """`models`: what the caller may see, in the configuration's order. `merged`: in the shape of both vendors, which
+    both vendors' SDKs read; paged for who asks for pages."""
+    shape = halves(dialect).model_list
+    write = _write_both if merged else shape.write
+    entries = {model.name: write(_listed(model)) for model in models}
+    if path.partition(LIST_PATH)[2]:
+        return _one(entries, wanted(path))
+    listed, more = list(entries.values()), OPENAI.members if merged else shape.members
+    return whole(listed, more) if merged and shape is OPENAI else shape.page(listed, query, more)
+
+
+def _listed(model: Resolved) -> ListedModel:
+    return ListedModel(
+        name=model.name,
+        owner=model.provider.name,
+        context_window=model.profile.context_window,
+        max_output_tokens=model.profile.max_output_tokens,
+    )
+
+
+def _write_both(model: ListedModel) -> Json:
+    return OPENAI.write(model) | ANTHROPIC.write(model)
+
+
+def _one(entries: dict[str, Json], name: str) -> bytes | Rejection:
+    if name in entries:
+        return msgspec.json.encode(entries[name])
+    return unknown_model(name)
 
 
 def is_foreign(client: Dialect, provider: Sequence[Dialect]) -> bool:
@@ -81,7 +118,7 @@ class _Reply:
     def __init__(self, lists: ModelLists) -> None:
         self.outcome = Outcome()
         self._lists = lists
-        self._body = Collected(self._read, lambda: self._fail(failure("the list is too large", "answer_limit")))
+        self._body = Collected(self._read, lambda: self._fail(failure("the list is too large", "answer_limit")), b"")
 
     def feed(self, data: bytes) -> bytes:
         return self._body.feed(data)

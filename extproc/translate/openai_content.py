@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 from extproc.providers.profiles import Profile
-from extproc.translate.capability_errors import rejected
 from extproc.translate.conversation import (
     AssistantTurn,
     Base64Data,
@@ -22,8 +21,8 @@ from extproc.translate.conversation import (
     WebAddress,
 )
 from extproc.translate.media import PDF, data_url, framed_document, is_text, plain_text
-from extproc.translate.want import Json, unsupported
-from extproc.translate.warnings import Warnings
+from extproc.translate.provider_error import rejected
+from extproc.translate.want import Json, Warnings, unsupported
 
 SEAM = "\n\n"
 SUMMARY = "[Summary of the earlier conversation]\n"

@@ -20,8 +20,7 @@ from extproc.translate.conversation import (
     WebSearch,
 )
 from extproc.translate.provider_request import CALL_ONE, CALL_THIS, CUSTOM_PARAMETERS, custom_description
-from extproc.translate.want import Json, Refused, unsupported
-from extproc.translate.warnings import Strictness, Warnings
+from extproc.translate.want import Json, Refused, Strictness, Warnings, unsupported
 from extproc.wire import untrusted
 
 _NO_TOOLS_ON_CHAT = (

@@ -67,6 +67,24 @@ class Translated(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, body=b"", sent=len(self.body))
 
 
+class Counted(msgspec.Struct, frozen=True):
+    """Tokens that were estimated here, and the answer that says so."""
+
+    tokens: int
+    answer: Json
+
+
+class Said(msgspec.Struct, frozen=True):
+    """A sentence for a model, which the client gets as an answer. No provider is asked."""
+
+    text: str
+    stream: bool
+
+
+RequestOutcome = Translated | Counted | Said | Rejection
+"""What comes of a client's request."""
+
+
 class Usage(msgspec.Struct, kw_only=True):
     """Tokens in Anthropic's arithmetic: the four parts do not overlap (mapping 2.2)."""
 

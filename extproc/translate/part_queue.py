@@ -23,9 +23,8 @@ from extproc.translate.answer_events import (
     TextEnded,
     Warned,
 )
-from extproc.translate.arguments import tool_input
+from extproc.translate.arguments import JsonPrefix, tool_input
 from extproc.translate.conversation import CallKind
-from extproc.translate.json_prefix import JsonPrefix
 from extproc.wire.lenient import Undecodable, loads
 
 MAX_WAITING = 8 * 1024 * 1024
@@ -65,35 +64,31 @@ class TextPart(_Whole):
         self.ended = False
         self.is_refusal = refusal
         self.event = RefusalDelta if refusal else TextDelta
-        self._pending: list[str] = []
-        self._logprobs: list[Any] = []
+        self.pending: list[str] = []
+        self.logprobs: list[Any] = []
         self._citations: list[dict[str, Any]] = []
 
     def add(self, text: str) -> None:
-        self._pending.append(text)
-
-    @property
-    def has_waiting(self) -> bool:
-        return bool(self._pending or self._logprobs)
+        self.pending.append(text)
 
     def add_logprobs(self, found: list[Any]) -> None:
-        self._logprobs += found
+        self.logprobs += found
 
     def cite(self, found: list[dict[str, Any]]) -> None:
         self._citations += found
 
     def drain(self) -> list[AnswerEvent]:
-        if not self._pending:
+        if not self.pending:
             return []
-        text = self._pending[0] if len(self._pending) == 1 else "".join(self._pending)
-        self._pending.clear()
-        if not self._logprobs:
+        text = self.pending[0] if len(self.pending) == 1 else "".join(self.pending)
+        self.pending.clear()
+        if not self.logprobs:
             return [self.event(text)]
-        found, self._logprobs = tuple(self._logprobs), []
+        found, self.logprobs = tuple(self.logprobs), []
         return [self.event(text), Logprobs(found)]
 
     def close(self, *, at_limit: bool) -> list[AnswerEvent]:
-        events: list[AnswerEvent] = [Logprobs(tuple(self._logprobs))] if self._logprobs else []
+        events: list[AnswerEvent] = [Logprobs(tuple(self.logprobs))] if self.logprobs else []
         if self._citations:
             events.append(Citations(tuple(self._citations)))
         return [*events, TextEnded()]
@@ -277,11 +272,21 @@ class PartQueue:
 
     def add_text(self, part: TextPart, text: str) -> None:
         """Text goes out at once where nothing stands before it, as it nearly always does."""
-        if len(self._parts) == 1 and not part.has_waiting:
+        if len(self._parts) == 1 and not part.pending and not part.logprobs:
             self.out.append(part.event(text))
             return
         part.add(text)
         self.advance(len(text))
+
+    def text_part(self, *, refusal: bool = False) -> TextPart:
+        """Returns the last part if it is such text, else a new one: for a dialect that does not tell them apart."""
+        last = self._parts[-1] if self._parts else None
+        if isinstance(last, TextPart) and last.is_refusal is refusal:
+            return last
+        part = TextPart(refusal=refusal)
+        part.ended = True  # it may give way as soon as another part begins
+        self.push(part)
+        return part
 
     def close(self, *, at_limit: bool = False) -> None:
         """The answer is at its end."""

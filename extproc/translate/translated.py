@@ -10,6 +10,7 @@ import msgspec
 from extproc.errors import Rejection
 from extproc.providers.profiles import Profile
 from extproc.translate import want
+from extproc.translate.answer_body import MAX_ANSWER, Collected, Sniffer
 from extproc.translate.answer_events import (
     AnswerEvent,
     AnswerFailed,
@@ -25,11 +26,10 @@ from extproc.translate.answer_events import (
     Warned,
 )
 from extproc.translate.conversation import AnswerShape, CallKind, Conversation
-from extproc.translate.openai_error_kinds import is_filtered
+from extproc.translate.openai_errors import is_filtered
 from extproc.translate.pair import Headers, Json, Outcome, Refusal, Reply, Target, Translated, Usage
 from extproc.translate.provider_error import failure
-from extproc.translate.sniff import MAX_ANSWER, Collected, Sniffer
-from extproc.translate.warnings import Warnings
+from extproc.translate.want import Warnings
 
 _BYTES_PER_TOKEN = 4
 _DELTAS = (TextDelta, ArgumentsDelta, ReasoningDelta, RefusalDelta)
@@ -226,23 +226,25 @@ class TranslatedReply:
         self._client = client
         self._meter = _UsageMeter(request)
         self._over = False
-        self._sniffer = Sniffer(content_type, self._stream, self._whole)
+        nothing: list[AnswerEvent] = []
+        self._body = Sniffer(content_type, self._stream, self._whole, nothing)
 
     def feed(self, data: bytes) -> bytes:
-        return self._sniffer.feed(data)
+        reader = self._body.reader
+        return self._write(self._body.feed(data) if reader is None else reader.feed(data))
 
     def close(self) -> bytes:
-        return self._sniffer.close()
+        return self._write(self._body.close())
 
     def ping(self) -> bytes:
         return b"" if self._over else self._writer.ping()
 
-    def _stream(self) -> "_Stream":
+    def _stream(self) -> AnswerReader:
         self._meter.has_begun = True  # the provider works on it
-        return _Stream(self._provider.reader(self._request), self._write)
+        return self._provider.reader(self._request)
 
-    def _whole(self) -> Collected:
-        return Collected(lambda body: self._write(self._provider.read_whole(body, self._request)), self._too_large)
+    def _whole(self) -> AnswerReader:
+        return Collected(lambda body: self._provider.read_whole(body, self._request), lambda: [_too_large()], [])
 
     def _write(self, events: list[AnswerEvent]) -> bytes:
         for event in events:
@@ -306,26 +308,9 @@ class TranslatedReply:
         self.outcome.finish_reason = self._writer.finish_reason
         self.outcome.complete = True
 
-    def _too_large(self) -> bytes:
-        return self._write([_too_large()])
-
 
 def _too_large() -> AnswerFailed:
     return AnswerFailed(failure("the upstream's answer is too large", "answer_limit"))
-
-
-class _Stream:
-    """A Sniffer's reader of events."""
-
-    def __init__(self, reader: AnswerReader, write: Callable[[list[AnswerEvent]], bytes]) -> None:
-        self._reader = reader
-        self._write = write
-
-    def feed(self, data: bytes) -> bytes:
-        return self._write(self._reader.feed(data))
-
-    def close(self) -> bytes:
-        return self._write(self._reader.close())
 
 
 class _UsageMeter:

@@ -13,8 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from extproc.store.interface import StoreDown
 from extproc.web import managed_settings, sign_in, topics
-from extproc.web.callers import Refused
-from extproc.web.context import Context
+from extproc.web.context import Context, Refused
 
 log = logging.getLogger("extproc")
 

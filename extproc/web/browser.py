@@ -21,8 +21,7 @@ from extproc.sign_in.sealing import NotSealed
 from extproc.sign_in.sessions import Sessions
 from extproc.store.interface import StoreDown
 from extproc.web import forms, pages
-from extproc.web.callers import address_of
-from extproc.web.context import Context
+from extproc.web.context import Context, address_of
 from extproc.web.rate import RateLimit
 
 log = logging.getLogger("extproc")

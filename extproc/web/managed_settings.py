@@ -11,8 +11,7 @@ from extproc.config.endpoints import built_in
 from extproc.events import Headers
 from extproc.policy import facts
 from extproc.policy.facts import Accepted, Caller
-from extproc.web.callers import address_of, caller_of
-from extproc.web.context import Context
+from extproc.web.context import Context, address_of, caller_of
 from extproc.wire import dialects
 
 _PATH = dialects.row(dialects.DEFAULT).path

@@ -23,8 +23,7 @@ from extproc.sign_in.sessions import Sessions
 from extproc.sign_in.signing_keys import SigningKeys
 from extproc.web import forms
 from extproc.web.browser import GRANT, Browser
-from extproc.web.callers import address_of
-from extproc.web.context import Context
+from extproc.web.context import Context, address_of
 from extproc.web.rate import RateLimit
 
 log = logging.getLogger("extproc")

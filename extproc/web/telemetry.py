@@ -13,8 +13,7 @@ from extproc.config.schema import Config
 from extproc.config.schema_telemetry import Signal
 from extproc.policy.facts import Caller
 from extproc.web import otlp
-from extproc.web.callers import caller_of
-from extproc.web.context import Context
+from extproc.web.context import Context, caller_of
 from extproc.web.relay import Relay
 
 SIGNALS: tuple[Signal, ...] = ("metrics", "logs", "traces")

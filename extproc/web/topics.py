@@ -1,5 +1,5 @@
 """What the web process serves: one row a topic. Envoy sends exactly these paths to it, past the ext_proc verdict, so a
-path here needs a check of its own (`web.callers`) unless everybody may use it. Nothing here loads a web framework."""
+path here needs a check of its own (`web.context`) unless everybody may use it. Nothing here loads a web framework."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple

@@ -183,3 +183,8 @@ def add(new: DialectRow) -> None:
         if new.name == known.name or new.owns(known.path) or known.owns(new.path):
             raise ValueError(f"the dialect {new.name!r} is in the way of {known.name!r}: both need a name and a path")
     _ROWS[new.name] = new
+
+
+def is_list(path: str) -> bool:
+    """Returns whether a path asks for the list of models, or for one of them."""
+    return path == LIST_PATH or path.startswith(f"{LIST_PATH}/")

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from extproc.events import Event, Judged, RequestBody, RequestHeaders, ResponseBody, ResponseHeaders, Silence
-from extproc.gateway.client_answer import ClientAnswer
+from extproc.gateway.client_answer import ClientAnswer, Timing
 from extproc.gateway.exchange import NEXT, OutOfOrder, Phase
 from extproc.gateway.gateway import Gateway
-from extproc.gateway.reading import Timing
 from tests.issuing import token
 from tests.playbook import (
     SILENCE,

@@ -8,8 +8,8 @@ from extproc.gateway.preparation import Prepared, Task, prepare
 from extproc.policy.authorization.body import Bounds
 from extproc.providers.model_settings import ModelSettings
 from extproc.providers.profiles import Profile
-from extproc.translate.job import Counted, Job
-from extproc.translate.pair import Target, Translated
+from extproc.translate.job import Job
+from extproc.translate.pair import Counted, Target, Translated
 from extproc.wire import Dialect
 from tests.body_shapes import Shape, shapes
 

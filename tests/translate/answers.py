@@ -10,8 +10,8 @@ from pydantic import TypeAdapter
 from pydantic_core import from_json
 
 from extproc.providers.profiles import Profile, shipped, with_overrides
+from extproc.translate.dialects.registry import PAIRS
 from extproc.translate.pair import Reply, Target
-from extproc.translate.table import PAIRS
 from extproc.translate.translated import TranslatedRequest
 
 messages_on_chat, messages_on_responses = PAIRS["messages", "chat"], PAIRS["messages", "responses"]

@@ -17,8 +17,8 @@ import msgspec
 from extproc.errors import Rejection
 from extproc.providers.model_settings import ModelSettings
 from extproc.providers.profiles import Profile, shipped, with_overrides
-from extproc.translate.job import Counted, Job, Said, pair_of, request_for
-from extproc.translate.pair import Pair, Reply, Target, Translated
+from extproc.translate.job import Job, pair_of, request_for
+from extproc.translate.pair import Counted, Pair, Reply, Said, Target, Translated
 from extproc.wire import Dialect
 from extproc.wire.rejections import rejection_body, rejection_status
 

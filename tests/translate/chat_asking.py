@@ -5,8 +5,8 @@ from typing import Any
 
 from extproc.errors import Rejection
 from extproc.providers.profiles import Profile, shipped, with_overrides
+from extproc.translate.dialects.registry import PAIRS
 from extproc.translate.pair import Target, Translated
-from extproc.translate.table import PAIRS
 from extproc.translate.translated import TranslatedRequest
 
 HELLO = [{"role": "user", "content": "q"}]

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from extproc.providers.profiles import shipped, with_overrides
+from extproc.translate.dialects.registry import PAIRS
 from extproc.translate.pair import Outcome, Pair, Target
-from extproc.translate.same_dialect.passed import Passed
-from extproc.translate.table import PAIRS
+from extproc.translate.same_dialect.reply import Passed
 
 MESSAGES, CHAT = PAIRS["messages", "messages"], PAIRS["chat", "chat"]
 SSE, JSON = "text/event-stream; charset=utf-8", "application/json"

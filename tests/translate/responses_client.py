@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 from extproc.errors import Rejection
+from extproc.translate.dialects.registry import PAIRS
 from extproc.translate.pair import Target, Translated
-from extproc.translate.table import PAIRS
 from extproc.translate.translated import TranslatedRequest
 from tests.translate.chat_asking import target
 

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extproc.translate.arguments import tool_input
-from extproc.translate.json_prefix import JsonPrefix
+from extproc.translate.arguments import JsonPrefix, tool_input
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

@@ -10,10 +10,9 @@ import pytest
 from extproc.errors import Rejection
 from extproc.policy.authorization import asked
 from extproc.providers.profiles import Profile
-from extproc.translate.count import estimate
-from extproc.translate.counters import COUNTERS
+from extproc.translate.count import COUNTERS, estimate
+from extproc.translate.dialects.registry import PAIRS
 from extproc.translate.pair import Json, Target, Translated
-from extproc.translate.table import PAIRS
 from extproc.wire import untrusted
 from tests.body_shapes import Shape, shapes
 

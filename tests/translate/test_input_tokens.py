@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from extproc.translate.counters import input_tokens_on_messages
+from extproc.translate.count import input_tokens_on_messages
 from extproc.translate.pair import Translated
 from tests.translate.answers import JSON, SSE, play
 from tests.translate.chat_asking import target

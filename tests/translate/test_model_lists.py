@@ -7,9 +7,10 @@ import pytest
 
 from extproc.errors import Kind
 from extproc.translate.list_shapes import ANTHROPIC, OPENAI
-from extproc.translate.model_lists import ModelLists, is_foreign, is_list
+from extproc.translate.model_lists import ModelLists, is_foreign
 from extproc.translate.pair import Reply, Translated
 from extproc.wire import Dialect
+from extproc.wire.dialects import is_list
 from tests.translate.answers import JSON, play, vectors
 
 ASKED = Translated(path="", body=b"", stream=False, model="")

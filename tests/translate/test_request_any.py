@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from extproc.errors import Rejection
 from extproc.providers.profiles import Profile, shipped, with_overrides
-from extproc.translate.count import estimate
-from extproc.translate.counters import COUNTERS
+from extproc.translate.count import COUNTERS, estimate
 from extproc.translate.dialects.messages.client_tools import FIXED, TOOLSETS
 from extproc.translate.pair import Pair, Target, Translated
 from extproc.translate.signature import seal

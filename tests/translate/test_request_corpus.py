@@ -8,8 +8,7 @@ import pytest
 
 from extproc.errors import Rejection
 from extproc.providers.profiles import shipped
-from extproc.translate.count import estimate
-from extproc.translate.counters import COUNTERS
+from extproc.translate.count import COUNTERS, estimate
 from extproc.translate.pair import Target, Translated
 from extproc.translate.translated import TranslatedRequest
 from tests.openai_types import check_chat_request, check_input_tokens_request, check_responses_request

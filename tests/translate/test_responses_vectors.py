@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from extproc.translate.counters import COUNTERS
+from extproc.translate.count import COUNTERS
 from extproc.translate.pair import Target, Translated
 from extproc.wire.rejections import rejection_status
 from tests.matching import same

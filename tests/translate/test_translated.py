@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extproc.errors import Rejection
+from extproc.translate.dialects.registry import PAIRS
 from extproc.translate.pair import Pair, Target, Translated
-from extproc.translate.table import PAIRS
 from tests.openai_types import check_chat_request, check_responses_request
 from tests.translate import responses_answers, test_chat_request_any, test_responses_request_any
 from tests.translate.answers import JSON, SSE, play, profile

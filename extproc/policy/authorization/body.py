@@ -1,4 +1,6 @@
-"""A request's body: decoded, and counted before anything is made of it. Pure, so that another process can do it."""
+"""A request's body: decoded, counted before anything is made of it, and refused where rules decide by what others could
+read differently. Pure, so that another process can do it.
+"""
 
 import re
 from collections.abc import Iterator
@@ -8,6 +10,7 @@ import msgspec
 
 from extproc.errors import Rejection, invalid
 from extproc.wire import Dialect, dialects, untrusted
+from extproc.wire.duplicates import at_any_depth
 
 Json = dict[str, Any]
 
@@ -107,3 +110,29 @@ def _parts(turns: list[Any]) -> Iterator[int]:
         content = turn.get("content") if isinstance(turn, dict) else None
         if isinstance(content, list):
             yield len(content)
+
+
+_MAX_NAME = 64
+
+
+def ambiguity(raw: bytes, body: dict[str, Any], dialect: Dialect, *, every_depth: bool) -> Rejection | None:
+    """Returns why rules cannot decide by this body, if they cannot.
+
+    `every_depth`: they read more of it than its model, so that no name within it may stand twice."""
+    known = dialects.row(dialect).members
+    for name in body:
+        # Servers written in Go take `Tools` for `tools`: https://pkg.go.dev/encoding/json#Unmarshal
+        if name not in known and (meant := name.casefold()) in known:
+            return invalid(shown(name), f"write `{meant}`")
+    if not every_depth:
+        return None
+    try:
+        twice = at_any_depth(raw, body)
+    except RecursionError:
+        return invalid("", "the body is nested too deeply")
+    return None if twice is None else invalid(shown(twice), "this name is given twice in one object")
+
+
+def shown(name: str) -> str:
+    """A stranger's name, for a message."""
+    return "".join(char if char.isprintable() else "_" for char in name[:_MAX_NAME])

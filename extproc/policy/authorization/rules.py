@@ -1,4 +1,6 @@
-"""The rules of a configuration: for everyone, of each route, of each model. A failed one counts against the caller."""
+"""The rules of a configuration: for everyone, of each route, of each model. A failed one counts against the caller, and
+all refusals are 403.
+"""
 
 import weakref
 from collections import OrderedDict
@@ -6,11 +8,21 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from extproc.config import schema
+from extproc.config.endpoints import Operation
 from extproc.config.loading import Fault, Source, Where
+from extproc.errors import Kind, Reason, Rejection
 from extproc.policy.authentication import credential
 from extproc.policy.authorization.cel import Activation, Rule, activation, compile_rule
-from extproc.policy.authorization.variables import AT_HEADERS, Part, Subject, Values, values
-from extproc.policy.facts import Caller, Identified
+from extproc.policy.authorization.variables import (
+    AT_HEADERS,
+    BUT_FOR_THE_BODY,
+    EVERYTHING,
+    Part,
+    Subject,
+    Values,
+    values,
+)
+from extproc.policy.facts import Accepted, Caller, Examined, Identified
 from extproc.providers.providers import Catalogue, Resolved
 
 KEPT = 4096
@@ -167,3 +179,56 @@ def _never_decided(rule: Rule) -> Fault | None:
     needs = [what for part, what in _NEVER_WHERE_UNREAD.items() if part in rule.reads]
     problem = f"reads {' and '.join(needs)}, of which nothing is known where a call passes through"
     return Fault(rule.where, problem) if needs else None
+
+
+class Authorize:
+    """The rules that need nothing of the body. Runs when the headers are known, so that a stranger's is never buffered.
+    Of a call that passes through no more will ever be known: rules that need more fail."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+
+    def __call__(self, call: Identified) -> Rejection | None:
+        operation = call.endpoint.operation if call.endpoint else None
+        if operation is Operation.PROBE:
+            return None
+        known = EVERYTHING if operation is Operation.PASSTHROUGH else AT_HEADERS
+        refused = self._rules.refusal(Subject(call), known)
+        return _refusal(refused, None) if refused else None
+
+
+class AuthorizeModel:
+    """The rules that need the model or the body. Runs when the body is known."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+
+    def __call__(self, asked: Examined) -> Rejection | None:
+        refused = self._rules.refusal(Subject(asked.call, asked.resolved, asked.body), EVERYTHING)
+        return _refusal(refused, asked.resolved) if refused else None
+
+    def permits(self, call: Accepted, model: Resolved) -> bool:
+        """May the caller use this model, as far as can be said without a body?"""
+        return self._rules.refusal(Subject(call, model), BUT_FOR_THE_BODY) is None
+
+
+def _refusal(refused: Refused, model: Resolved | None) -> Rejection:
+    """The client hears what it may not do, the record which rule said so."""
+    reads = frozenset().union(*(rule.reads for rule in refused.rules))
+    of_model = model is not None and bool(refused.where[0] == "models" or reads & {Part.MODEL, Part.PROVIDER})
+    by_name = of_model and not reads & {Part.REQUEST, Part.SOURCE, Part.LLM}
+    detail = "model_not_allowed" if of_model else "not_allowed"
+    return Rejection(
+        kind=Kind.PERMISSION,
+        message=_message(refused, model, by_name),
+        reason=Reason.MODEL_NOT_ALLOWED if of_model else Reason.AUTHORIZATION,
+        path="model" if by_name else "",
+        code="insufficient_permissions",
+        detail=f"{detail}:{'.'.join(map(str, refused.where))}",
+    )
+
+
+def _message(refused: Refused, model: Resolved | None, by_name: bool) -> str:
+    if model is None:
+        return f"this token may not use this {'route' if refused.where[0] == 'routes' else 'gateway'}"
+    return f"model: this token may not use {model.name}" + ("" if by_name else " in this way")

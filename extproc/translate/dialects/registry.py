@@ -3,7 +3,9 @@
 docs/dialects.md says how one is added, here or in a package of its own.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from extproc.translate.dialects import chat, messages, responses
 from extproc.translate.list_shapes import ANTHROPIC, OPENAI, ListShape
@@ -11,7 +13,7 @@ from extproc.translate.pair import Pair
 from extproc.translate.same_dialect.chat import chat_on_chat
 from extproc.translate.same_dialect.messages import messages_on_messages
 from extproc.translate.same_dialect.responses import responses_on_responses
-from extproc.translate.translated import ClientSide, ProviderSide
+from extproc.translate.translated import ClientSide, ProviderSide, TranslatedPair
 from extproc.wire import Dialect, dialects
 from extproc.wire.dialects import DialectRow
 
@@ -48,3 +50,26 @@ def register(row: DialectRow, new: Halves) -> None:
     """Adds a dialect, before any configuration is read. Raises ValueError for a name or path that is in use."""
     dialects.add(row)
     _HALVES[row.name] = new
+
+
+class Pairs(Mapping[tuple[Dialect, Dialect], Pair]):
+    """(client, provider) -> translator."""
+
+    def __getitem__(self, key: tuple[Dialect, Dialect]) -> Pair:
+        return _pair(*key)
+
+    def __iter__(self) -> Iterator[tuple[Dialect, Dialect]]:
+        names = dialects.names()
+        return ((client, provider) for client in names for provider in names)
+
+    def __len__(self) -> int:
+        return len(dialects.names()) ** 2
+
+
+PAIRS = Pairs()
+
+
+@cache
+def _pair(client: Dialect, provider: Dialect) -> Pair:
+    same = halves(client).same if client == provider else None
+    return same or TranslatedPair(halves(client).client, halves(provider).provider)

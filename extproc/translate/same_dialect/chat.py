@@ -6,16 +6,14 @@ from typing import Any
 import msgspec
 
 from extproc.errors import Rejection
-from extproc.translate.capability_errors import is_overflow
-from extproc.translate.dialects.chat.usage import read_usage
-from extproc.translate.openai_error_kinds import reported
+from extproc.translate.dialects.chat.read_answer import read_usage
+from extproc.translate.openai_errors import reported
 from extproc.translate.pair import Json, Outcome, Target
 from extproc.translate.provider_error import failure, parse_error
-from extproc.translate.same_dialect.edit import Edit, limited
-from extproc.translate.same_dialect.errors import clean, is_concealed, passing
-from extproc.translate.same_dialect.pair import SameDialectPair
-from extproc.translate.same_dialect.passed import Passed, word
-from extproc.translate.warnings import Warnings
+from extproc.translate.same_dialect.errors import clean, is_concealed, openai_envelope, passing
+from extproc.translate.same_dialect.pair import Edit, SameDialectPair, limited
+from extproc.translate.same_dialect.reply import Passed, word
+from extproc.translate.want import Warnings
 from extproc.wire import Dialect, untrusted
 from extproc.wire.chat import error_body
 from extproc.wire.frames import fields
@@ -129,16 +127,6 @@ def _has_error(chunk: Chunk) -> bool:
     return bool(chunk.error) or chunk.object == "error" or any(choice.error for choice in chunk.choices or ())
 
 
-def envelope(body: Json) -> bytes:
-    """The vendors' other forms are put into OpenAI's."""
-    told = parse_error(body)
-    message = clean(told.message)
-    if not message:
-        return b""
-    code = "context_length_exceeded" if is_overflow(told, 400) else told.code
-    return error_body(message, told.type or "invalid_request_error", told.param or None, code or None)
-
-
 PATH = "/chat/completions"
 MAX_CHOICES = 128
 
@@ -169,7 +157,7 @@ class Chat:
         return ChatMeter(asked)
 
     def envelope(self, body: Json) -> bytes:
-        return envelope(body)
+        return openai_envelope(body)
 
 
 def _choices(body: Json) -> int:

@@ -8,9 +8,10 @@ import msgspec
 
 from extproc.errors import STATUS, Kind, Reason, Rejection
 from extproc.providers.profiles import Profile
-from extproc.translate.openai_error_kinds import refused
+from extproc.translate.openai_errors import refused
 from extproc.translate.pair import Json
-from extproc.translate.provider_error import MAX_CHARS, hidden
+from extproc.translate.provider_error import MAX_CHARS, hidden, is_overflow, parse_error
+from extproc.wire.chat import error_body
 from extproc.wire.lenient import Undecodable, loads
 
 Envelope = Callable[[Json], bytes]
@@ -76,3 +77,13 @@ def by_type(error: Any, profile: Profile) -> Rejection:
         reason=Reason.UPSTREAM_TIMEOUT if kind is Kind.TIMEOUT else Reason.UPSTREAM,
         detail=f"upstream_{STATUS[kind]}:{kind}",
     )
+
+
+def openai_envelope(body: Json) -> bytes:
+    """An Envelope: the vendors' other forms are put into OpenAI's."""
+    told = parse_error(body)
+    message = clean(told.message)
+    if not message:
+        return b""
+    code = "context_length_exceeded" if is_overflow(told, 400) else told.code
+    return error_body(message, told.type or "invalid_request_error", told.param or None, code or None)

@@ -1,4 +1,7 @@
-"""A Messages client of a Messages provider."""
+"""A Messages client of a Messages provider.
+
+Thinking blocks that hold another model's reasoning (signature.py) are left out: Claude would refuse their signatures.
+"""
 
 from typing import Any
 
@@ -7,12 +10,11 @@ import msgspec
 from extproc.errors import Rejection
 from extproc.translate.pair import Json, Outcome, Target, Usage
 from extproc.translate.provider_error import failure
-from extproc.translate.same_dialect.edit import Edit, limited
 from extproc.translate.same_dialect.errors import by_type, clean, is_concealed, passing
-from extproc.translate.same_dialect.pair import SameDialectPair
-from extproc.translate.same_dialect.passed import Passed, word
-from extproc.translate.same_dialect.sealed_thinking import without_ours
-from extproc.translate.warnings import Warnings
+from extproc.translate.same_dialect.pair import Edit, SameDialectPair, limited
+from extproc.translate.same_dialect.reply import Passed, word
+from extproc.translate.signature import PREFIX, is_ours
+from extproc.translate.want import Warnings
 from extproc.wire import Dialect, untrusted
 from extproc.wire.frames import fields
 from extproc.wire.lenient import MAX_TOKENS, Undecodable, decode
@@ -205,3 +207,80 @@ def _remove_ours(edit: Edit, body: Json, warnings: Warnings) -> None:
 
 
 messages_on_messages = SameDialectPair(Messages())
+
+
+_MARK = PREFIX.encode()
+_Many = list[msgspec.Raw]
+_Object = dict[str, msgspec.Raw]
+
+
+class Block(msgspec.Struct):
+    type: str
+    signature: str | None = None
+    data: str | None = None
+
+
+_many = untrusted.decoder(_Many)
+_object = untrusted.decoder(_Object)
+_block = untrusted.decoder(Block)
+_encode = msgspec.json.Encoder().encode
+_THINKING = frozenset({"thinking", "redacted_thinking"})
+
+
+def without_ours(messages: msgspec.Raw) -> tuple[msgspec.Raw | None, bool]:
+    """The messages that are left, or None where none of ours was found; and whether the last answer of the model,
+    one with tool calls, has lost its thinking. All other bytes stay; the malformed is for the provider to refuse."""
+    if _MARK not in bytes(messages):
+        return None, False
+    try:
+        found = _many.decode(messages)
+        left = [_without(message) for message in found]
+    except msgspec.DecodeError:
+        return None, False
+    if all(new is old for new, old in zip(left, found, strict=True)):
+        return None, False
+    return msgspec.Raw(_encode([message for message in left if message is not None])), _thoughtless(found, left)
+
+
+def _without(message: msgspec.Raw) -> msgspec.Raw | None:
+    """None: nothing is left of it."""
+    if _MARK not in bytes(message):
+        return message
+    members = _object.decode(message)
+    if bytes(members.get("content", b""))[:1] != b"[":
+        return message
+    blocks = _many.decode(members["content"])
+    left = [block for block in blocks if not _is_ours(block)]
+    if len(left) == len(blocks):
+        return message
+    members["content"] = msgspec.Raw(_encode(left))
+    return msgspec.Raw(_encode(members)) if left else None
+
+
+def _is_ours(raw: msgspec.Raw) -> bool:
+    if _MARK not in bytes(raw):
+        return False
+    try:
+        block = _block.decode(raw)
+    except msgspec.ValidationError:
+        return False
+    return block.type in _THINKING and (is_ours(block.signature) or is_ours(block.data))
+
+
+def _thoughtless(before: _Many, after: list[msgspec.Raw | None]) -> bool:
+    for old, new in zip(reversed(before), reversed(after), strict=True):
+        members = _object.decode(old)
+        if bytes(members.get("role", b"")) != b'"assistant"':
+            continue
+        if new is None or new is old:
+            return False
+        kinds = [_kind(block) for block in _many.decode(_object.decode(new)["content"])]
+        return "tool_use" in kinds and kinds[0] not in _THINKING
+    return False
+
+
+def _kind(raw: msgspec.Raw) -> str:
+    try:
+        return _block.decode(raw).type
+    except msgspec.ValidationError:
+        return ""

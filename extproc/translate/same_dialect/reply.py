@@ -4,17 +4,60 @@ Of a stream whole events go out at once, and a part of one waits, so that an err
 """
 
 from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 
 from extproc.errors import Reason, Rejection
-from extproc.translate.pair import Usage, estimated_tokens
+from extproc.providers.profiles import Profile
+from extproc.translate.answer_body import Collected, Reader, Sniffer
+from extproc.translate.pair import Outcome, Translated, Usage, estimated_tokens
 from extproc.translate.provider_error import failure
-from extproc.translate.same_dialect.passed import Meter, Passed
-from extproc.translate.sniff import Collected, Reader, Sniffer
 from extproc.wire import Dialect, dialects
 from extproc.wire.frames import Frames, fields, is_data, split
 from extproc.wire.messages import KEEP_ALIVE
+
+
+class Passed(Translated, frozen=True, kw_only=True, tag="same_dialect"):
+    profile: Profile
+    choices: int = 1
+    """Chat: how many answers were asked for."""
+    hide_usage: bool = False
+    """Chat: the usage was asked for by us, so its chunk is not for the client."""
+
+
+class Meter(Protocol):
+    outcome: Outcome
+    """Grows with what is read; `failure` ends the answer."""
+    counted: bool
+    """The provider has said what was used in all."""
+    begun: bool
+    """The first event of an answer is here; until then a failure still decides the status."""
+
+    def matters(self, events: bytes) -> bool:
+        """Whether any of these events has to be read; cheap, and rather yes than no."""
+        ...
+
+    def event(self, raw: bytes) -> bytes:
+        """Reads one event; what the client gets in its place, mostly the event."""
+        ...
+
+    def whole(self, body: bytes) -> None:
+        """Reads an answer that is no stream."""
+        ...
+
+    def ended(self) -> bool:
+        """The stream is over: whether its answer is complete."""
+        ...
+
+    def failed(self, rejection: Rejection) -> bytes:
+        """The event that ends a stream which cannot be completed."""
+        ...
+
+
+def word(value: object) -> str:
+    """For the record: a name of the upstream's choosing."""
+    return value[:200] if isinstance(value, str) else ""
 
 
 class Events:
@@ -118,7 +161,7 @@ class PassedReply:
         self._asked = asked
         self._meter = meter
         self._ping = dialects.row(dialect).ping
-        self._reader = Sniffer(content_type, self._events, self._whole)
+        self._reader = Sniffer(content_type, self._events, self._whole, b"")
 
     def feed(self, data: bytes) -> bytes:
         out = self._reader.feed(data)
@@ -134,13 +177,13 @@ class PassedReply:
             return b""
         return self._ping if self._meter.begun else KEEP_ALIVE
 
-    def _events(self) -> Reader:
+    def _events(self) -> Reader[bytes]:
         self.outcome.media = EVENTS
         return Events(self._meter, self._asked)
 
-    def _whole(self) -> Reader:
+    def _whole(self) -> Reader[bytes]:
         self.outcome.media = JSON
-        return Collected(self._read, self._too_large)
+        return Collected(self._read, self._too_large, b"")
 
     def _read(self, body: bytes) -> bytes:
         self._meter.whole(body)

@@ -6,16 +6,14 @@ from typing import Any
 import msgspec
 
 from extproc.errors import Rejection
-from extproc.translate.dialects.responses.usage import read_usage
-from extproc.translate.openai_error_kinds import reported
+from extproc.translate.dialects.responses.read_answer import read_usage
+from extproc.translate.openai_errors import reported
 from extproc.translate.pair import Json, Outcome, Target, Usage
 from extproc.translate.provider_error import failure
-from extproc.translate.same_dialect.chat import envelope
-from extproc.translate.same_dialect.edit import Edit, limited
-from extproc.translate.same_dialect.errors import clean, is_concealed, passing
-from extproc.translate.same_dialect.pair import SameDialectPair
-from extproc.translate.same_dialect.passed import Passed, word
-from extproc.translate.warnings import Warnings
+from extproc.translate.same_dialect.errors import clean, is_concealed, openai_envelope, passing
+from extproc.translate.same_dialect.pair import Edit, SameDialectPair, limited
+from extproc.translate.same_dialect.reply import Passed, word
+from extproc.translate.want import Warnings
 from extproc.wire import Dialect, untrusted
 from extproc.wire.frames import fields
 from extproc.wire.lenient import Undecodable, decode
@@ -177,7 +175,7 @@ class Responses:
         return ResponsesMeter(asked)
 
     def envelope(self, body: Json) -> bytes:
-        return envelope(body)
+        return openai_envelope(body)
 
 
 responses_on_responses = SameDialectPair(Responses())

@@ -24,7 +24,7 @@ from extproc.translate.pair import Json, Target
 from extproc.translate.response_headers import for_openai_client
 from extproc.translate.translated import ClientSide, TranslatedRequest
 from extproc.translate.turns import TurnBuilder
-from extproc.translate.warnings import Warnings
+from extproc.translate.want import Warnings
 
 WHY = {"stop": "done", "tool_calls": "call", "length": "cut"}
 

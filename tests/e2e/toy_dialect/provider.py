@@ -6,6 +6,7 @@ import msgspec
 
 from extproc.errors import Kind, Reason, Rejection
 from extproc.providers.profiles import Profile
+from extproc.translate.answer_body import SseReader
 from extproc.translate.answer_events import (
     AnswerEvent,
     AnswerFailed,
@@ -22,9 +23,8 @@ from extproc.translate.answer_events import (
 from extproc.translate.conversation import Conversation, SystemTurn, Text, Tool, ToolCall, Turn, UserTurn
 from extproc.translate.pair import Json, Target, Usage
 from extproc.translate.provider_error import failure, truncated
-from extproc.translate.sse_reader import SseReader
 from extproc.translate.translated import ProviderSide, TranslatedRequest, WrittenRequest
-from extproc.translate.warnings import Warnings
+from extproc.translate.want import Warnings
 from extproc.wire.lenient import Undecodable, loads
 
 REASON: dict[str, FinishReason] = {"done": "stop", "call": "tool_calls", "cut": "length", "no": "refusal"}
@@ -85,22 +85,20 @@ def _end(answer: Json) -> list[AnswerEvent]:
     return [UsageReported(usage), AnswerFinished(REASON[answer["why"]])]
 
 
-class Reader:
-    """An AnswerReader."""
-
+class Reader(SseReader):
     def __init__(self, request: TranslatedRequest) -> None:
+        super().__init__(request.profile.max_event_bytes)
         self._request = request
         self._started = False
         self._open = ""
-        self._sse = SseReader(request.profile.max_event_bytes, self._data, _failure)
 
-    def feed(self, data: bytes) -> list[AnswerEvent]:
-        return self._sse.feed(data)
+    def truncated(self) -> list[AnswerEvent]:
+        return [AnswerFailed(truncated("the upstream's answer broke off"))]
 
-    def close(self) -> list[AnswerEvent]:
-        return self._sse.close(lambda: [AnswerFailed(truncated("the upstream's answer broke off"))])
+    def rejection_of(self, value: Any) -> Rejection:
+        return _failure(value)
 
-    def _data(self, data: bytes, mark: str) -> list[AnswerEvent]:
+    def read_event(self, data: bytes, mark: str) -> list[AnswerEvent]:
         found = loads(data)
         if mark == "oops":
             return [AnswerFailed(_failure(found))]

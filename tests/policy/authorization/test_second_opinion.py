@@ -10,13 +10,13 @@ import yaml
 
 from extproc.policy.authorization.cel import Rule, activation, compile_rule
 from tests.e2e import providers, stack, test_authorization
-from tests.policy.authorization import test_authorize
+from tests.policy.authorization import test_rules_refusals
 from tests.policy.authorization.second_opinion import DIFFERENCES, verdict
 from tests.policy.authorization.test_cel import VALUES, VERDICTS
 
 ROOT = Path(__file__).resolve().parents[3]
 TEXTS = [
-    test_authorize.CONFIG,
+    test_rules_refusals.CONFIG,
     test_authorization.CONFIG,
     providers.SPECIAL,
     stack.GATEWAY,

@@ -9,8 +9,8 @@ import pytest
 
 from extproc.errors import Rejection
 from extproc.providers.profiles import Profile
+from extproc.translate.dialects.registry import PAIRS
 from extproc.translate.pair import Pair, Reply, Target, Translated
-from extproc.translate.table import PAIRS
 from extproc.wire.rejections import rejection_body, rejection_status
 from tests.matching import same
 from tests.openai_types import check_chat_request, check_responses_request

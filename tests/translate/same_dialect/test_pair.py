@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from extproc.errors import Rejection
 from extproc.translate.pair import Pair
-from extproc.translate.same_dialect.passed import Passed
+from extproc.translate.same_dialect.reply import Passed
 from extproc.translate.signature import seal
 from extproc.wire import Dialect, dialects
 from tests.translate.passing import CHAT, HELLO, MESSAGES, ask, captured, target

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from extproc.errors import Reason
+from extproc.translate.dialects.registry import PAIRS
 from extproc.translate.pair import Usage
-from extproc.translate.table import PAIRS
 from tests.translate.answers import vectors
 from tests.translate.passing import JSON, SSE, ask, asked, captured, played
 

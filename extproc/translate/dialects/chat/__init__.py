@@ -3,9 +3,8 @@
 from extproc.translate import openai_errors
 from extproc.translate.dialects.chat.read_answer import StreamReader, read_whole
 from extproc.translate.dialects.chat.read_request import read_request
-from extproc.translate.dialects.chat.refused_tools import accepts
 from extproc.translate.dialects.chat.write_answer import ChatWriter
-from extproc.translate.dialects.chat.write_request import write_request
+from extproc.translate.dialects.chat.write_request import accepts, write_request
 from extproc.translate.response_headers import for_openai_client
 from extproc.translate.translated import ClientSide, ProviderSide
 

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from extproc.translate.answer_events import Warned
-from extproc.translate.dialects.chat.read_reasoning import ReasoningReader, call_signature
+from extproc.translate.dialects.chat.reasoning import ReasoningReader, call_signature
 from extproc.translate.names import client_id, made_id
 from extproc.translate.part_queue import CallPart, PartQueue, arguments_text
 from extproc.translate.translated import TranslatedRequest

@@ -27,8 +27,7 @@ from extproc.translate.dialects.chat.reasoning import read_reasoning
 from extproc.translate.media import read_file, read_image
 from extproc.translate.pair import Target
 from extproc.translate.turns import TurnBuilder
-from extproc.translate.want import Json, refused, unsupported
-from extproc.translate.warnings import Warnings
+from extproc.translate.want import Json, Warnings, refused, unsupported
 
 LIMITS = ("max_completion_tokens", "max_tokens")
 _NAMED = ("role", "content", "name")
@@ -91,8 +90,8 @@ def read_request(body: Json, target: Target, warnings: Warnings) -> Conversation
         temperature=members.number(body, "temperature"),
         top_p=members.number(body, "top_p"),
         top_k=members.integer(body, "top_k"),
-        user=members.user(body),
-        service_tier=members.service_tier(body),
+        user=members.asked_user(body),
+        service_tier=members.asked_service_tier(body),
         verbosity=members.text(body, "verbosity"),
         logprobs=_logprobs(body),
         metadata=Setting(metadata, "metadata") if (metadata := want.optional_mapping(body, "metadata", "")) else None,

@@ -3,8 +3,7 @@
 from extproc.translate import openai_members as members
 from extproc.translate import want
 from extproc.translate.conversation import AnyTool, HostedTool, Tool, ToolChoice, WebSearch
-from extproc.translate.want import Json, refused
-from extproc.translate.warnings import Warnings
+from extproc.translate.want import Json, Warnings, refused
 
 _TOOL = frozenset(("type", "function", "custom", "cache_control", "prompt_cache_breakpoint"))
 _FUNCTION = frozenset(("name", "description", "parameters", "strict"))

@@ -1,4 +1,5 @@
-"""Reasoning in Chat messages: how it travels through a Chat client and back (docs/mapping.md 4.6, 6.6).
+"""Reasoning in Chat messages: how it travels through a Chat client and back (docs/mapping.md 4.6, 6.6), and the members
+and chunks in which vendors put it (2.4).
 
 The dialect itself has no place for it. `reasoning_details` is OpenRouter's member, which clients return as it came;
 LiteLLM's is `thinking_blocks`. Only reasoning that its vendor can verify travels: unsigned text is dropped.
@@ -7,9 +8,12 @@ LiteLLM's is `thinking_blocks`. Only reasoning that its vendor can verify travel
 from collections.abc import Iterator
 from typing import Any
 
+from extproc.providers.profiles import ReasoningField
 from extproc.translate.conversation import ANTHROPIC, Reasoning
+from extproc.translate.part_queue import PartQueue, ReasoningPart
 from extproc.translate.signature import is_ours, seal, unseal
 from extproc.translate.want import Json
+from extproc.wire.chat import Said, ToolCall
 
 CLAUDE_FORMAT = "anthropic-claude-v1"
 OPENAI_FORMAT = "openai-responses-v1"
@@ -85,3 +89,119 @@ def _objects(found: Any) -> list[Json]:
 def _index(detail: Json) -> int:
     index = detail.get("index")
     return index if type(index) is int else 0
+
+
+DETAILS, GEMINI, MISTRAL = "reasoning_details", "gemini_thought_signature", "mistral_thinking"
+# Pieces of one streamed detail of OpenRouter's, joined again.
+_JOINED = ("text", "summary")
+
+
+class ReasoningReader:
+    """Puts reasoning into parts of the queue, with what the vendor wants back."""
+
+    def __init__(self, queue: PartQueue, *, is_needed: bool) -> None:
+        """`is_needed`: the provider wants it back on the next turn."""
+        self._queue = queue
+        self._is_needed = is_needed
+        self._part: ReasoningPart | None = None
+        self._details: list[Any] = []
+        self._signatures: dict[str, str] = {}
+
+    def add(self, carrier: str, text: str, details: list[Any] | None) -> None:
+        part = self._open(carrier)
+        for detail in details or ():
+            add_detail(self._details, detail)
+        if self._details and not self._signatures:
+            part.carrier, part.data = DETAILS, self._details
+        if text:
+            part.add(text)
+        self._queue.advance(len(text))
+
+    def add_mistral(self, text: str) -> None:
+        self.add(MISTRAL, text, None)
+
+    def sign(self, call_id: str, signature: str) -> None:
+        """Gemini's signature of a call, by the provider's id of the call; it stands before the call."""
+        part = self._open(GEMINI)
+        self._signatures[call_id] = signature
+        part.carrier, part.data = GEMINI, self._signatures
+
+    def end(self) -> None:
+        self._part = None
+
+    def _open(self, carrier: str) -> ReasoningPart:
+        """The open part, or a new one: reasoning that comes back after text is a part of its own."""
+        if self._part is None or self._queue.last is not self._part:
+            self._details, self._signatures = [], {}
+            self._part = ReasoningPart(carrier, is_needed=self._is_needed)
+            self._part.ended = True  # it may give way as soon as another part begins
+            self._queue.push(self._part)
+        return self._part
+
+
+def add_detail(details: list[Any], detail: Any) -> None:
+    """One piece of OpenRouter's `reasoning_details`: it begins an entry, or goes on with the last."""
+    last: Any = details[-1] if details else None
+    if not _continues(last, detail):
+        details.append(dict(detail) if isinstance(detail, dict) else detail)
+        return
+    for name, value in detail.items():
+        if name in _JOINED and isinstance(value, str) and isinstance(last.get(name), str):
+            last[name] += value
+        elif value is not None:
+            last[name] = value
+
+
+def _continues(last: Any, detail: Any) -> bool:
+    if not (isinstance(last, dict) and isinstance(detail, dict)):
+        return False
+    same = all(last.get(name) == detail.get(name) for name in ("type", "index"))
+    return same and any(isinstance(detail.get(name), str) for name in (*_JOINED, "signature"))
+
+
+def reasoning_text(said: Said, fields: tuple[ReasoningField, ...]) -> tuple[str, str]:
+    """Carrier and text of the first member with reasoning; vLLM fills two with the same."""
+    for name in fields:
+        if name == DETAILS:
+            text = "".join(_detail_text(detail) for detail in said.reasoning_details or ())
+        else:
+            text = getattr(said, name) or ""
+        if text:
+            return name, text
+    return "", ""
+
+
+def _detail_text(detail: Any) -> str:
+    if not isinstance(detail, dict):
+        return ""
+    return next((detail[name] for name in _JOINED if isinstance(detail.get(name), str)), "")
+
+
+def call_signature(call: ToolCall) -> str | None:
+    """Gemini 3 refuses the next step of a tool loop without it."""
+    vendors = call.extra_content if isinstance(call.extra_content, dict) else {}
+    for vendor in ("google", "vertex"):
+        inner = vendors.get(vendor)
+        if isinstance(inner, dict) and isinstance(signature := inner.get("thought_signature"), str):
+            return signature
+    return None
+
+
+def content_pieces(content: Any) -> list[tuple[bool, str]]:
+    """Whether it is reasoning, and the text: of a string, or of the typed chunks of Mistral and some proxies."""
+    if isinstance(content, str):
+        return [(False, content)] if content else []
+    items = content if isinstance(content, list) else [content]
+    return [piece for item in items for piece in _chunk(item)]
+
+
+def _chunk(item: Any) -> list[tuple[bool, str]]:
+    if isinstance(item, str):
+        return [(False, item)]
+    if isinstance(item, int | float) and not isinstance(item, bool):
+        return [(False, str(item))]
+    if not isinstance(item, dict):
+        return []
+    if item.get("type") == "thinking":
+        return [(True, text) for _, text in content_pieces(item.get("thinking"))]
+    return [(False, text)] if isinstance(text := item.get("text"), str) and text else []

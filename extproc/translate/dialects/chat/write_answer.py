@@ -22,11 +22,10 @@ from extproc.translate.answer_events import (
     Warned,
 )
 from extproc.translate.dialects.chat.reasoning import write_reasoning
-from extproc.translate.dialects.chat.usage import write_usage
 from extproc.translate.dialects.chat.write_output import Call, ChunkOutput, CompletionOutput, Head, Output
 from extproc.translate.names import completion_id
 from extproc.translate.openai_members import openai_citation
-from extproc.translate.pair import Json
+from extproc.translate.pair import Json, Usage
 from extproc.translate.translated import TranslatedRequest
 
 DECLINED = "The model declined to answer."
@@ -186,3 +185,15 @@ class ChatWriter:
             self._out.refusal(event.explanation or DECLINED)
         self.finish_reason = reason
         self._out.end(reason, self._usage, self._service_tier)
+
+
+def write_usage(usage: Usage) -> Json:
+    cached, written = usage.cache_read_input_tokens, usage.cache_creation_input_tokens
+    prompt = usage.input_tokens + written + cached
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": prompt + usage.output_tokens,
+        "prompt_tokens_details": {"cached_tokens": cached, "cache_write_tokens": written},
+        "completion_tokens_details": {"reasoning_tokens": usage.thinking_tokens or 0},
+    }

@@ -6,7 +6,7 @@ import msgspec
 
 from extproc.errors import Rejection
 from extproc.translate.pair import Json
-from extproc.wire import chat, chunks
+from extproc.wire import chat
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -55,19 +55,19 @@ class ChunkOutput:
         self._include_usage = include_usage
         self._legacy = legacy
         self._out: list[bytes] = []
-        self._chunks: chunks.Chunks | None = None
+        self._chunks: chat.Chunks | None = None
         self._annotations = 0
         self._over = False
 
     def start(self, head: Head) -> None:
-        self._chunks = chunks.Chunks(head.id, head.created, head.model, include_usage=self._include_usage)
+        self._chunks = chat.Chunks(head.id, head.created, head.model, include_usage=self._include_usage)
         self._delta({"role": "assistant", "content": ""})
 
     def text(self, text: str) -> None:
-        self._said(chunks.CONTENT, text)
+        self._said(chat.CONTENT, text)
 
     def reasoning(self, text: str) -> None:
-        self._said(chunks.REASONING, text)
+        self._said(chat.REASONING, text)
 
     def reasoning_detail(self, detail: Json) -> None:
         self._delta({"reasoning_details": [detail]})
@@ -111,7 +111,7 @@ class ChunkOutput:
         self._out.append(self._head.finish(reason))
         if self._include_usage:
             self._out.append(self._head.usage(usage))
-        self._out.append(chunks.DONE)
+        self._out.append(chat.DONE)
 
     def fail(self, rejection: Rejection) -> None:
         self._over = True
@@ -120,7 +120,7 @@ class ChunkOutput:
     def keepalive(self) -> None:
         """A comment: OpenAI's clients want JSON in every `data`."""
         if self._chunks is not None:
-            self._out.append(chunks.PING)
+            self._out.append(chat.PING)
 
     def take(self) -> bytes:
         out = b"".join(self._out)
@@ -128,21 +128,21 @@ class ChunkOutput:
         return out
 
     def ping(self) -> bytes:
-        return b"" if self._over else chunks.PING
+        return b"" if self._over else chat.PING
 
     @property
-    def _head(self) -> chunks.Chunks:
+    def _head(self) -> chat.Chunks:
         assert self._chunks is not None, "an answer starts before it says anything"
         return self._chunks
 
     def _delta(self, delta: Json) -> None:
         self._out.append(self._head.delta(delta))
 
-    def _said(self, frame: chunks.Frame, text: str) -> None:
+    def _said(self, frame: chat.Frame, text: str) -> None:
         self._out.append(self._head.said(frame, text))
 
     def _arguments(self, call: Call, text: str) -> None:
-        self._said(chunks.FUNCTION_ARGUMENTS if self._legacy else chunks.call_arguments(call.index), text)
+        self._said(chat.FUNCTION_ARGUMENTS if self._legacy else chat.call_arguments(call.index), text)
 
 
 class CompletionOutput:

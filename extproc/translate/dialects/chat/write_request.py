@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from extproc.providers.profiles import Profile
 from extproc.translate import openai_content, openai_tools
-from extproc.translate import openai_request as openai
+from extproc.translate import openai_members as openai
 from extproc.translate.conversation import (
     Conversation,
     HostedTool,
@@ -17,13 +17,12 @@ from extproc.translate.conversation import (
     WebSearch,
 )
 from extproc.translate.dialects.chat.write_messages import MessageWriter, content_of
-from extproc.translate.openai_request import clamped_effort
+from extproc.translate.openai_members import clamped_effort
 from extproc.translate.openai_tools import Function, check_tools_of_chat
-from extproc.translate.pair import Target
+from extproc.translate.pair import Json, Target
 from extproc.translate.provider_request import ToolNames, lose_unmapped, unique_names
 from extproc.translate.translated import WrittenRequest
-from extproc.translate.want import Json
-from extproc.translate.warnings import Warnings
+from extproc.translate.want import Warnings
 
 PATH = "/chat/completions"
 
@@ -273,3 +272,27 @@ _STYLES: dict[str, _EffortStyle] = {
     "deepseek": _deepseek,
     "template": _template,
 }
+
+
+# Calls with tools that OpenAI's newer models refuse on Chat Completions, and take in the Responses API.
+
+# Members of a turn in which a tool is called, or that carries what led to a call.
+_OF_CALLS = frozenset({"tool_calls", "function_call", "tool_call_id", "reasoning_details"})
+
+
+def accepts(sent: Json, profile: Profile, passes: bool) -> bool:
+    """Returns whether a model takes this call on Chat. `sent`: a client's body, in any dialect; `passes`: it goes on as
+    it is, so that no effort can be taken from it."""
+    # gpt-5.4 and later: "Function tools with reasoning_effort are not supported ... in /v1/chat/completions". Later
+    # ones reason where no effort is named.
+    reasons = profile.chat_tools_force_effort_none and sent.get("reasoning_effort") != "none"
+    refuses_tools = not profile.chat_tools or (passes and reasons)
+    return not (refuses_tools and _has_tools(sent))
+
+
+def _has_tools(sent: Json) -> bool:
+    """Whether tools are offered, or were used: what led to a call can be carried on only where it came from."""
+    if any(sent.get(name) for name in ("tools", "functions")):
+        return True
+    turns = [turn for held in sent.values() if isinstance(held, list) for turn in held if isinstance(turn, dict)]
+    return any(not _OF_CALLS.isdisjoint(turn) for turn in turns)

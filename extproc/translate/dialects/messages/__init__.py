@@ -1,6 +1,6 @@
 """Anthropic's Messages (https://platform.claude.com/docs/en/api/messages)."""
 
-from extproc.translate.dialects.messages import errors
+from extproc.translate.dialects.messages import read_answer
 from extproc.translate.dialects.messages.read_answer import StreamReader, read_whole
 from extproc.translate.dialects.messages.read_request import read_request
 from extproc.translate.dialects.messages.write_answer import MessagesWriter
@@ -21,5 +21,5 @@ PROVIDER = ProviderSide(
     write_request=write_request,
     reader=StreamReader,
     read_whole=read_whole,
-    read_error=errors.by_status,
+    read_error=read_answer.by_status,
 )

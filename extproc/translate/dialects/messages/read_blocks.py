@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from extproc.translate.answer_body import MAX_ANSWER
 from extproc.translate.answer_events import (
     AnswerEvent,
     AnswerFinished,
@@ -17,12 +18,11 @@ from extproc.translate.answer_events import (
 )
 from extproc.translate.arguments import tool_input
 from extproc.translate.conversation import ANTHROPIC
-from extproc.translate.dialects.messages.usage import read_service_tier, read_usage
 from extproc.translate.names import made_id
 from extproc.translate.pair import Json, Usage
 from extproc.translate.part_queue import CallPart, CompactionPart, PartQueue, QueueOverflow, ReasoningPart, TextPart
-from extproc.translate.sniff import MAX_ANSWER
 from extproc.translate.translated import TranslatedRequest
+from extproc.wire.lenient import count
 from extproc.wire.message_events import Block, Citation, Delta, Message, StopDetails
 
 _TYPE_OF_DELTA = {"text_delta": "text", "thinking_delta": "thinking"}
@@ -175,12 +175,14 @@ class TextBlock(OpenBlock):
         self._length = 0
         self._citations: list[Citation] = list(block.citations or ())
         queue.push(self._part)
-        self._add(block.text)
+        self.add(Delta(text=block.text))
 
     def add(self, delta: Delta) -> None:
         if delta.citation is not None:
             self._citations.append(delta.citation)
-        self._add(delta.text)
+        if delta.text:
+            self._length += len(delta.text)
+            self._queue.add_text(self._part, delta.text)
 
     def end(self) -> None:
         """Only pages of the web can be cited for an OpenAI client: files have other places."""
@@ -189,11 +191,6 @@ class TextBlock(OpenBlock):
             span = {"start_index": 0, "end_index": self._length}
             self._part.cite([{**span, "title": citation.title or "", "url": citation.url} for citation in cited])
         self._part.ended = True
-
-    def _add(self, text: str | None) -> None:
-        if text:
-            self._length += len(text)
-            self._queue.add_text(self._part, text)
 
 
 class ThinkingBlock(OpenBlock):
@@ -324,3 +321,29 @@ def _object_text(input: Any) -> str:
         return msgspec.json.encode(input).decode() if isinstance(input, dict) else "{}"
     except RecursionError:
         return "{}"
+
+
+# Token counts (docs/mapping.md 2.2)
+
+_PARTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+# Anthropic's word for how a call was served -> OpenAI's.
+_TIERS = {"standard": "default", "batch": "default", "priority": "priority"}
+
+
+def read_usage(known: Usage | None, reported: Json | None, estimated: Usage) -> Usage | None:
+    """Counts are cumulative; what is null or absent leaves the earlier one. `estimated`: for lack of any."""
+    found = reported or {}
+    counts = {name: n for name in _PARTS if (n := count(found.get(name))) is not None}
+    if not counts:
+        return known
+    details = found.get("output_tokens_details")
+    thinking = count(details.get("thinking_tokens")) if isinstance(details, dict) else None
+    if thinking is not None:
+        counts["thinking_tokens"] = thinking
+    return msgspec.structs.replace(known or estimated, **counts)
+
+
+def read_service_tier(reported: Json | None) -> str | None:
+    """Anthropic's tier in OpenAI's words."""
+    word: Any = (reported or {}).get("service_tier")
+    return _TIERS.get(word) if isinstance(word, str) else None

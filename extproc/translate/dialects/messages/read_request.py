@@ -20,8 +20,7 @@ from extproc.translate.conversation import (
 from extproc.translate.dialects.messages.read_tools import ToolReader, answer_without_search
 from extproc.translate.dialects.messages.read_turns import Rules, TurnReader, read_effort
 from extproc.translate.pair import Target
-from extproc.translate.want import Json, Refused, refused, unsupported
-from extproc.translate.warnings import Warnings
+from extproc.translate.want import Json, Refused, Warnings, refused, unsupported
 
 SESSION = "x-claude-code-session-id"
 _TIERS = {"auto": "auto", "standard_only": "default"}

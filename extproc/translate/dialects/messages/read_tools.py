@@ -10,8 +10,7 @@ from extproc.translate.conversation import AnyTool, HostedTool, McpServer, Setti
 from extproc.translate.dialects.messages import client_tools
 from extproc.translate.dialects.messages.client_tools import TOOLSETS, ClientTool
 from extproc.translate.dialects.messages.read_content import cache_hint
-from extproc.translate.want import Json, refused
-from extproc.translate.warnings import Warnings
+from extproc.translate.want import Json, Warnings, refused
 
 _CUSTOM = frozenset((
     "type", "name", "description", "input_schema", "strict", "input_examples", "cache_control", "allowed_callers",

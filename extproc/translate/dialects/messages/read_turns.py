@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import msgspec
 
 from extproc.translate import want
-from extproc.translate.capability_errors import rejected
 from extproc.translate.conversation import (
     AssistantPart,
     AssistantTurn,
@@ -22,12 +21,11 @@ from extproc.translate.conversation import (
     UserPart,
     UserTurn,
 )
-from extproc.translate.dialects.messages.read_content import ContentReader
-from extproc.translate.dialects.messages.reasoning import read_thinking
+from extproc.translate.dialects.messages.read_content import ContentReader, read_thinking
 from extproc.translate.media import framed_document
+from extproc.translate.provider_error import rejected
 from extproc.translate.signature import unseal
-from extproc.translate.want import Json, refused, unsupported
-from extproc.translate.warnings import Warnings
+from extproc.translate.want import Json, Warnings, refused, unsupported
 
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 SUMMARY = "[Summary of the earlier conversation]\n"

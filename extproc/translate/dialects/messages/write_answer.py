@@ -25,16 +25,16 @@ from extproc.translate.answer_events import (
     UsageReported,
     Warned,
 )
-from extproc.translate.arguments import compact, tool_input
-from extproc.translate.dialects.messages.usage import write_tier, write_usage
+from extproc.translate.arguments import JsonPrefix, compact, tool_input
 from extproc.translate.dialects.messages.write_output import (
     EventOutput,
     MessageOutput,
     Output,
     ReplayedOutput,
     blank_message,
+    write_tier,
+    write_usage,
 )
-from extproc.translate.json_prefix import JsonPrefix
 from extproc.translate.names import message_id
 from extproc.translate.pair import Json, Usage, estimated_tokens
 from extproc.translate.signature import seal

@@ -28,12 +28,11 @@ from extproc.translate.conversation import (
     UserTurn,
     WebAddress,
 )
-from extproc.translate.dialects.messages.reasoning import write_thinking
 from extproc.translate.media import PDF, image_media_type, is_text, plain_text
 from extproc.translate.names import client_id
 from extproc.translate.provider_request import ToolNames
-from extproc.translate.want import Json, refused, unsupported
-from extproc.translate.warnings import Warnings
+from extproc.translate.signature import is_ours
+from extproc.translate.want import Json, Warnings, refused, unsupported
 
 _THINKING = frozenset(("thinking", "redacted_thinking"))
 _START, _CONTINUE = "(conversation start)", "Continue."
@@ -337,3 +336,16 @@ def cache_control(hint: CacheHint) -> Json:
 
 def _foreign_file(path: str) -> Exception:
     return unsupported(path, "a file by file_id cannot be sent to another provider; send its data")
+
+
+def write_thinking(part: Reasoning) -> Iterator[Json]:
+    """Claude checks the signature of its thinking, so that only what Claude made is sent back."""
+    data = part.data if part.carrier == ANTHROPIC and isinstance(part.data, dict) else {}
+    if signature := _opaque(data.get("signature")):
+        yield {"type": "thinking", "thinking": part.text, "signature": signature}
+    elif hidden := _opaque(data.get("data")):
+        yield {"type": "redacted_thinking", "data": hidden}
+
+
+def _opaque(value: object) -> str:
+    return value if isinstance(value, str) and not is_ours(value) else ""

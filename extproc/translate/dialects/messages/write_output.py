@@ -5,7 +5,6 @@ from typing import Any, Protocol
 import msgspec
 
 from extproc.errors import Rejection
-from extproc.translate.dialects.messages.usage import write_usage
 from extproc.translate.pair import Json, Usage
 from extproc.wire import messages, untrusted
 
@@ -200,3 +199,35 @@ def _replay(events: EventOutput, block: Json) -> None:
         case _:
             events.open(block)
     events.stop()
+
+
+# Token counts (docs/mapping.md 2.2)
+
+# OpenAI's word for how a call was served -> Anthropic's.
+_TIERS_OF_OPENAI = {
+    "default": "standard",
+    "flex": "standard",
+    "scale": "standard",
+    "priority": "priority",
+    "fast": "priority",
+}
+
+
+def write_usage(usage: Usage) -> Json:
+    written: Json = {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cache_creation_input_tokens": usage.cache_creation_input_tokens,
+        "cache_read_input_tokens": usage.cache_read_input_tokens,
+    }
+    if usage.thinking_tokens is not None:
+        written["output_tokens_details"] = {"thinking_tokens": usage.thinking_tokens}
+    if usage.web_searches:
+        written["server_tool_use"] = {"web_search_requests": usage.web_searches, "web_fetch_requests": 0}
+    return written
+
+
+def write_tier(service_tier: str | None) -> Json:
+    """As a member of usage; none where Anthropic has no word for it."""
+    word = _TIERS_OF_OPENAI.get((service_tier or "").lower())
+    return {"service_tier": word} if word else {}

@@ -17,8 +17,7 @@ from extproc.translate.provider_request import (
     custom_description,
     unique_names,
 )
-from extproc.translate.want import Json, refused, unsupported
-from extproc.translate.warnings import Warnings
+from extproc.translate.want import Json, Warnings, refused, unsupported
 
 SEARCH = "web_search"
 _MODES = {"auto": "auto", "required": "any", "none": "none"}

@@ -6,6 +6,7 @@ from typing import Any
 from extproc.errors import Kind, Reason, Rejection
 from extproc.providers.profiles import Profile
 from extproc.translate import openai_errors
+from extproc.translate.answer_body import SseReader, loads_or_none
 from extproc.translate.answer_events import (
     AnswerEvent,
     AnswerFailed,
@@ -15,14 +16,13 @@ from extproc.translate.answer_events import (
     Warned,
 )
 from extproc.translate.dialects.responses.read_items import Items
-from extproc.translate.dialects.responses.usage import read_usage
-from extproc.translate.openai_error_kinds import SPOKEN, coded
+from extproc.translate.openai_errors import SPOKEN, known_code
+from extproc.translate.pair import Json, Usage
 from extproc.translate.part_queue import QueueOverflow
 from extproc.translate.provider_error import failure, parse_error
-from extproc.translate.sse_reader import SseReader, loads_or_none
 from extproc.translate.translated import TranslatedRequest
 from extproc.wire import untrusted
-from extproc.wire.lenient import Undecodable, decode, loads
+from extproc.wire.lenient import Undecodable, count, decode, loads
 from extproc.wire.responses import Event, Response
 
 _event_decoder = untrusted.decoder(Event)
@@ -67,31 +67,23 @@ def read_whole(body: bytes, request: TranslatedRequest) -> list[AnswerEvent]:
             return [AnswerFailed(failure("the upstream's answer is not complete", "unfinished_answer"))]
 
 
-class StreamReader:
-    """An AnswerReader (translated.py)."""
-
+class StreamReader(SseReader):
     def __init__(self, request: TranslatedRequest) -> None:
+        super().__init__(request.profile.max_event_bytes)
         self._request = request
         self._answer = _Answer(request)
-        self._sse = SseReader(request.profile.max_event_bytes, self._data, self._failure)
 
-    def feed(self, data: bytes) -> list[AnswerEvent]:
-        return self._sse.feed(data)
-
-    def close(self) -> list[AnswerEvent]:
-        return self._sse.close(self._truncated)
-
-    def _failure(self, value: Any) -> Rejection:
+    def rejection_of(self, value: Any) -> Rejection:
         return stream_error(value, self._request.profile)
 
-    def _data(self, data: bytes, name: str) -> list[AnswerEvent]:
+    def read_event(self, data: bytes, name: str) -> list[AnswerEvent]:
         if data.startswith(b"[DONE]"):
             return []
         if name == "error":
-            return [AnswerFailed(self._failure(loads_or_none(data)))]
+            return [AnswerFailed(self.rejection_of(loads_or_none(data)))]
         event = decode(data, _event_decoder)
         if event.type == "error" or (event.error and not event.type):
-            return [AnswerFailed(self._failure(loads(data)))]
+            return [AnswerFailed(self.rejection_of(loads(data)))]
         try:
             return self._event(event, event.type or "")
         except QueueOverflow:
@@ -101,9 +93,11 @@ class StreamReader:
         """Types that are not named here mean nothing to a client."""
         answer = self._answer
         if kind in _DELTAS:
-            return answer.delta(event, _DELTAS[kind])
+            answer.items.find(event, _DELTAS[kind]).delta(event)
+            return answer.take()
         if kind in _DONES:
-            return answer.part_done(event, _DONES[kind])
+            answer.items.find(event, _DONES[kind]).part_done(event)
+            return answer.take()
         if kind == "response.output_item.added":
             return answer.item_added(event)
         if kind == "response.output_item.done":
@@ -116,7 +110,7 @@ class StreamReader:
             return answer.fail(event.response or Response())
         return []
 
-    def _truncated(self) -> list[AnswerEvent]:
+    def truncated(self) -> list[AnswerEvent]:
         answer = self._answer
         has_ended = answer.stopped or self._request.profile.on_truncated == "end_turn"
         if answer.is_started and has_ended and not answer.is_cut:
@@ -131,17 +125,17 @@ class _Answer:
         self.is_started = False
         self._is_whole = is_whole
         self._request = request
-        self._items = Items(request)
+        self.items = Items(request)
 
     @property
     def stopped(self) -> str | None:
         """The stop sequence that the provider did not look for."""
-        return self._items.stopped
+        return self.items.stopped
 
     @property
     def is_cut(self) -> bool:
         """A call is not finished, and nothing says why the answer ended."""
-        return self.stopped is None and self._items.queue.is_cut()
+        return self.stopped is None and self.items.queue.is_cut()
 
     def start(self, response: Response) -> list[AnswerEvent]:
         if self.is_started:
@@ -152,21 +146,13 @@ class _Answer:
 
     def item_added(self, event: Event) -> list[AnswerEvent]:
         if event.item is not None:
-            self._items.find(event, event.item.type or "", event.item)
-        return self._emit()
-
-    def delta(self, event: Event, kind: str) -> list[AnswerEvent]:
-        self._items.find(event, kind).delta(event)
-        return self._emit()
-
-    def part_done(self, event: Event, kind: str) -> list[AnswerEvent]:
-        self._items.find(event, kind).part_done(event)
-        return self._emit()
+            self.items.find(event, event.item.type or "", event.item)
+        return self.take()
 
     def item_done(self, event: Event) -> list[AnswerEvent]:
         if event.item is not None:
-            self._items.find(event, event.item.type or "", event.item).done(event.item)
-        return self._emit()
+            self.items.find(event, event.item.type or "", event.item).done(event.item)
+        return self.take()
 
     def finish(self, response: Response, status: str) -> list[AnswerEvent]:
         reason = _incomplete_reason(response) if status == "incomplete" else ""
@@ -182,16 +168,16 @@ class _Answer:
 
     def _end(self, response: Response, *, at_limit: bool) -> list[AnswerEvent]:
         events = self.start(response)
-        self._items.end(response.output or [], at_limit=at_limit)
-        return [*events, *self._items.take(), *self._usage(response)]
+        self.items.end(response.output or [], at_limit=at_limit)
+        return [*events, *self.items.take(), *self._usage(response)]
 
     def _usage(self, response: Response) -> list[AnswerEvent]:
         if not response.usage:
             return []
-        return [UsageReported(read_usage(response.usage, self._items.searches), response.service_tier)]
+        return [UsageReported(read_usage(response.usage, self.items.searches), response.service_tier)]
 
     def _finished(self, status: str, reason: str) -> Iterable[AnswerEvent]:
-        items = self._items
+        items = self.items
         if items.stopped is not None and not items.has_cut_call:
             yield AnswerFinished("stop_sequence", items.stopped)
         elif reason == "max_output_tokens":
@@ -203,8 +189,10 @@ class _Answer:
                 yield Warned("unknown_finish_reason" if reason else "finish_reason_missing")
             yield AnswerFinished("length" if items.has_cut_call else "tool_calls" if items.calls else "stop")
 
-    def _emit(self) -> list[AnswerEvent]:
-        return [*self.start(Response()), *self._items.take()]
+    def take(self) -> list[AnswerEvent]:
+        """Returns what has become ready since."""
+        ready = self.items.take()
+        return ready if self.is_started else [*self.start(Response()), *ready]
 
 
 def _incomplete_reason(response: Response) -> str:
@@ -241,7 +229,7 @@ def failed(response: Response, profile: Profile) -> Rejection:
     """Codes that are not known concern the prompt."""
     error = {"error": response.error}
     codes = dict.fromkeys(parse_error(error).words, _INVALID) | _CODES
-    found = coded(error, profile, codes)
+    found = known_code(error, profile, codes)
     if found is None:
         return openai_errors.in_answer(error, profile, "the upstream's answer failed")
     return openai_errors.coded(error, profile, found)
@@ -249,4 +237,27 @@ def failed(response: Response, profile: Profile) -> Rejection:
 
 def stream_error(value: Any, profile: Profile) -> Rejection:
     """An event of type `error`, whose members are flat, or an error object as elsewhere."""
-    return openai_errors.coded(value, profile, coded(value, profile, _STREAM_CODES))
+    return openai_errors.coded(value, profile, known_code(value, profile, _STREAM_CODES))
+
+
+# Token counts (docs/mapping.md 6.3, 6.5)
+
+
+def read_usage(usage: Json, web_searches: int) -> Usage:
+    """The four parts do not overlap: input without what was cached, cache reads, cache writes, output."""
+    prompt = count(usage.get("input_tokens")) or 0
+    details = _object(usage.get("input_tokens_details"))
+    cached = min(count(details.get("cached_tokens")) or 0, prompt)
+    written = min(count(details.get("cache_write_tokens")) or 0, prompt - cached)
+    return Usage(
+        input_tokens=prompt - cached - written,
+        output_tokens=count(usage.get("output_tokens")) or 0,
+        cache_read_input_tokens=cached,
+        cache_creation_input_tokens=written,
+        thinking_tokens=count(_object(usage.get("output_tokens_details")).get("reasoning_tokens")),
+        web_searches=web_searches,
+    )
+
+
+def _object(value: Any) -> Json:
+    return value if isinstance(value, dict) else {}

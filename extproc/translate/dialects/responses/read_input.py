@@ -1,6 +1,6 @@
 """The input items of a Responses request as turns (docs/mapping.md 6.5)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -21,13 +21,12 @@ from extproc.translate.conversation import (
     ToolResult,
     UserPart,
 )
-from extproc.translate.dialects.responses import hosted_calls
 from extproc.translate.dialects.responses.read_tools import SHELL, Tools
 from extproc.translate.media import read_file, read_image
+from extproc.translate.pair import Json
 from extproc.translate.signature import unseal
 from extproc.translate.turns import TurnBuilder
-from extproc.translate.want import Json, refused, unsupported
-from extproc.translate.warnings import Warnings
+from extproc.translate.want import Warnings, refused, unsupported
 
 _NO_STATE = "nothing is stored here; send the items themselves"
 _ITEM = ("type", "id", "status")
@@ -90,7 +89,7 @@ class InputItems:
             self._turns.user([Text(body["input"], "input")] if body["input"] else [], "input")
             return
         items = want.sequence(body, "input", "")
-        self._answered = hosted_calls.answered(items)
+        self._answered = answered(items)
         for n, item in enumerate(items):
             self._item(want.item(item, f"input.{n}"), f"input.{n}")
 
@@ -184,7 +183,7 @@ class InputItems:
 
     def _hosted(self, item: Json, kind: str, path: str) -> None:
         """Calls of OpenAI's own tools cannot be calls here, but what they gave can be read."""
-        text = hosted_calls.text(item, kind, self._answered)
+        text = hosted_call_text(item, kind, self._answered)
         self._warnings.add("approx" if text else "dropped", path, f"'{kind[:64]}' means nothing to this model")
         if text:
             self._turns.assistant([Text(text, path)], path)
@@ -256,3 +255,64 @@ def _summary(item: Json) -> str:
     parts = item.get("summary")
     texts = [part.get("text") for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
     return "\n\n".join(text for text in texts if isinstance(text, str))
+
+
+# Calls that OpenAI's own tools have made: they cannot be calls here, but what they gave can be read.
+
+# What the tool was told, and what it gave, for calls that hold both.
+_WHOLE = {
+    "mcp_call": ("arguments", "output"),
+    "code_interpreter_call": ("code", "outputs"),
+    "file_search_call": ("queries", "results"),
+}
+# What the tool was told, for calls whose result is an item of its own.
+_CALLS = {
+    "computer_call": "action",
+    "shell_call": "action",
+    "apply_patch_call": "operation",
+    "tool_search_call": "arguments",
+    "program": "code",
+}
+_RESULTS = {
+    "computer_call_output": "output",
+    "shell_call_output": "output",
+    "apply_patch_call_output": "output",
+    "tool_search_output": "tools",
+    "program_output": "result",
+}
+
+
+def answered(items: Iterable[Any]) -> frozenset[str]:
+    """Ids of the calls that have a result."""
+    results = (item for item in items if isinstance(item, dict) and str(item.get("type")) in _RESULTS)
+    return frozenset(call for item in results if isinstance(call := item.get("call_id"), str))
+
+
+def hosted_call_text(item: Json, kind: str, answered: frozenset[str]) -> str:
+    """Empty where there is nothing to be read."""
+    name = kind.removesuffix("_output").removesuffix("_call")
+    if kind in _RESULTS:
+        given = _said(item.get(_RESULTS[kind]))
+        return f"[{name} result]\n{given}\n" if given else ""
+    if kind in _CALLS:
+        told = _said(item.get(_CALLS[kind]))
+        return f"[{name} called with {told}]\n" if str(item.get("call_id")) in answered else ""
+    return _whole(item, kind, name) if kind in _WHOLE else ""
+
+
+def _whole(item: Json, kind: str, name: str) -> str:
+    told, given = (_said(item.get(member)) for member in _WHOLE[kind])
+    if kind == "mcp_call":
+        name = f"{item.get('server_label')}.{item.get('name')}"
+        failed = _said(item.get("error"))
+        given = f"[error]\n{failed}" if failed else given and f"[result]\n{given}"
+    elif given:
+        given = f"[result]\n{given}"
+    return f"[{name} called with {told}]\n{given}\n" if given else ""
+
+
+def _said(value: Any) -> str:
+    """Empty for nothing at all."""
+    if isinstance(value, str):
+        return value
+    return msgspec.json.encode(value).decode() if value else ""

@@ -205,10 +205,12 @@ class _MessagePart:
         if refusal:
             self._items.refusals.append(text)
             self._write(text, refusal=True)
-        elif self._items.filter is None:
-            self._write(text)
-        else:
+        elif self._items.filter is not None:
             self._write_filtered(self._items.filter.feed(text))
+        elif self._part is not None:
+            self._items.queue.add_text(self._part, text)
+        else:
+            self._write(text)
         if logprobs and self._part is not None:
             self._part.add_logprobs(logprobs)
 

@@ -21,8 +21,7 @@ from extproc.translate.dialects.responses.read_input import InputItems
 from extproc.translate.dialects.responses.read_tools import Tools, read_choice
 from extproc.translate.pair import Target
 from extproc.translate.turns import TurnBuilder
-from extproc.translate.want import Json, unsupported
-from extproc.translate.warnings import Warnings
+from extproc.translate.want import Json, Warnings, unsupported
 
 _NO_STATE = "nothing is stored here; send the whole conversation as `input`"
 _STATE = ("conversation", "previous_response_id", "prompt")
@@ -82,8 +81,8 @@ def read_request(body: Json, target: Target, warnings: Warnings) -> Conversation
         temperature=members.number(body, "temperature"),
         top_p=members.number(body, "top_p"),
         top_k=members.integer(body, "top_k"),
-        user=members.user(body),
-        service_tier=members.service_tier(body),
+        user=members.asked_user(body),
+        service_tier=members.asked_service_tier(body),
         verbosity=members.text(_text(body), "verbosity", "text"),
         logprobs=_logprobs(body),
         metadata=Setting(metadata, "metadata") if (metadata := want.optional_mapping(body, "metadata", "")) else None,

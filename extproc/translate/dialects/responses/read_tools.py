@@ -5,8 +5,7 @@ from typing import Any
 from extproc.translate import openai_members as members
 from extproc.translate import want
 from extproc.translate.conversation import AnyTool, HostedTool, McpServer, Tool, ToolChoice, WebSearch
-from extproc.translate.want import Json, refused
-from extproc.translate.warnings import Warnings
+from extproc.translate.want import Json, Warnings, refused
 
 SHELL = "local_shell"
 NAMESPACE_SEAM = "__"

@@ -26,10 +26,9 @@ from extproc.translate.answer_events import (
     UsageReported,
     Warned,
 )
-from extproc.translate.dialects.responses.usage import write_usage
 from extproc.translate.dialects.responses.write_items import CallItem, MessageItem, ReasoningItem, compaction_item
 from extproc.translate.names import made_id, message_suffix
-from extproc.translate.pair import Json
+from extproc.translate.pair import Json, Usage
 from extproc.translate.translated import TranslatedRequest
 from extproc.wire import response_events as wire
 
@@ -265,3 +264,15 @@ class ResponseOutput:
             "output": [self._items[place] for place in sorted(self._items)],
             "usage": None,
         }
+
+
+def write_usage(usage: Usage) -> Json:
+    cached, written = usage.cache_read_input_tokens, usage.cache_creation_input_tokens
+    prompt = usage.input_tokens + written + cached
+    return {
+        "input_tokens": prompt,
+        "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": written},
+        "output_tokens": usage.output_tokens,
+        "output_tokens_details": {"reasoning_tokens": usage.thinking_tokens or 0},
+        "total_tokens": prompt + usage.output_tokens,
+    }

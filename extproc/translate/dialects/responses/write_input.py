@@ -29,8 +29,7 @@ from extproc.translate.conversation import (
 )
 from extproc.translate.media import data_url, is_text
 from extproc.translate.provider_request import ToolNames
-from extproc.translate.want import Json, refused, unsupported
-from extproc.translate.warnings import Warnings
+from extproc.translate.want import Json, Warnings, refused, unsupported
 
 _CALL_TYPES: dict[CallKind, str] = {"function": "function_call", "custom": "custom_tool_call", "shell": "function_call"}
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import msgspec
 
 from extproc.translate import openai_content, openai_tools
-from extproc.translate import openai_request as openai
+from extproc.translate import openai_members as openai
 from extproc.translate.conversation import (
     Compacting,
     Conversation,
@@ -21,8 +21,7 @@ from extproc.translate.dialects.responses.write_input import InputWriter
 from extproc.translate.pair import Target
 from extproc.translate.provider_request import ToolNames, lose_unmapped, unique_names
 from extproc.translate.translated import WrittenRequest
-from extproc.translate.want import Json
-from extproc.translate.warnings import Warnings
+from extproc.translate.want import Json, Warnings
 
 PATH = "/responses"
 LEAST_TOKENS = 16

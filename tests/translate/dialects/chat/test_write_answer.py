@@ -15,8 +15,8 @@ from extproc.translate.answer_events import (
     TextEnded,
 )
 from extproc.translate.dialects.chat.write_answer import ChatWriter
+from extproc.translate.dialects.registry import PAIRS
 from extproc.translate.pair import Target, Translated
-from extproc.translate.table import PAIRS
 from extproc.translate.translated import TranslatedRequest
 
 Json = dict[str, Any]

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from extproc.errors import Reason
-from extproc.translate import sniff
-from extproc.translate.dialects.chat.usage import read_usage
+from extproc.translate import answer_body
+from extproc.translate.dialects.chat.read_answer import read_usage
 from extproc.translate.pair import Outcome, Usage
 from extproc.translate.signature import unseal
 from tests.translate.answers import (
@@ -76,7 +76,7 @@ def test_no_answer_is_a_failure(raw: bytes, content_type: str, stream: bool) -> 
 
 
 def test_a_body_over_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sniff, "MAX_ANSWER", 100)
+    monkeypatch.setattr(answer_body, "MAX_ANSWER", 100)
     reply = messages_on_chat.reply(asked(), JSON)
     assert play(reply, b"{" + b" " * 60, b" " * 60, b"}") == b""
     assert reply.outcome.failure is not None and reply.outcome.failure.detail == "answer_limit"

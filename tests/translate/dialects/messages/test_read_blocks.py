@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from extproc.errors import Kind
-from extproc.translate import sniff
+from extproc.translate import answer_body
 from extproc.translate.pair import Usage
 from extproc.wire.rejections import rejection_status
 from tests.translate.answers import JSON
@@ -134,7 +134,7 @@ def test_no_answer(answer: Any, kind: Kind, status: int) -> None:
 
 
 def test_a_body_over_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sniff, "MAX_ANSWER", 10)
+    monkeypatch.setattr(answer_body, "MAX_ANSWER", 10)
     reply = CHAT_ON_MESSAGES.reply(asked(), JSON)
     assert reply.feed(b"{" + b" " * 20) == b"" and reply.outcome.failure is not None
     assert reply.feed(b"}") == reply.close() == b"" and reply.ping() == b""

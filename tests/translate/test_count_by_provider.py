@@ -7,7 +7,7 @@ import pytest
 
 from extproc.errors import Kind, Rejection
 from extproc.providers.profiles import shipped
-from extproc.translate.counters import COUNTERS
+from extproc.translate.count import COUNTERS
 from extproc.translate.pair import Target, Translated
 from tests.translate.answers import JSON, MINIMAL, SSE, play
 from tests.translate.asking import assistant, call, result, tool, user

@@ -1,8 +1,8 @@
 import json
 from typing import Any
 
-from extproc.wire import chunks
-from extproc.wire.chunks import Chunks
+from extproc.wire import chat
+from extproc.wire.chat import Chunks
 
 
 def read(raw: bytes) -> dict[str, Any]:
@@ -16,7 +16,7 @@ def test_all_share_their_head() -> None:
     made = Chunks("i", 3, "m", include_usage=True)
     head = {"id": "i", "object": "chat.completion.chunk", "created": 3, "model": "m"}
     content = {"index": 0, "delta": {"content": 'é"'}, "finish_reason": None}
-    assert read(made.said(chunks.CONTENT, 'é"')) == {**head, "choices": [content], "usage": None}
+    assert read(made.said(chat.CONTENT, 'é"')) == {**head, "choices": [content], "usage": None}
     finish = {"index": 0, "delta": {}, "finish_reason": "stop"}
     assert read(made.finish("stop")) == {**head, "choices": [finish], "usage": None}
     assert read(made.usage({"total_tokens": 1})) == {**head, "choices": [], "usage": {"total_tokens": 1}}
@@ -30,8 +30,8 @@ def test_no_usage_unless_asked_for() -> None:
 def test_frames_say_what_their_delta_would() -> None:
     made = Chunks("i", 3, "m", include_usage=False)
     for frame, delta in (
-        (chunks.REASONING, {"reasoning_content": "x"}),
-        (chunks.FUNCTION_ARGUMENTS, {"function_call": {"arguments": "x"}}),
-        (chunks.call_arguments(2), {"tool_calls": [{"index": 2, "function": {"arguments": "x"}}]}),
+        (chat.REASONING, {"reasoning_content": "x"}),
+        (chat.FUNCTION_ARGUMENTS, {"function_call": {"arguments": "x"}}),
+        (chat.call_arguments(2), {"tool_calls": [{"index": 2, "function": {"arguments": "x"}}]}),
     ):
         assert made.said(frame, "x") == made.delta(delta)

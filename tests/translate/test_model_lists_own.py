@@ -9,7 +9,7 @@ from extproc.config.schema import Model
 from extproc.errors import Rejection
 from extproc.providers.profiles import Profile
 from extproc.providers.providers import Provider, Resolved, Rule, _pattern
-from extproc.translate.models import listing
+from extproc.translate.model_lists import listing
 from extproc.wire import Dialect
 
 PROVIDER = Provider("openai", ("chat",), "https://h/v1", None)

@@ -3,8 +3,8 @@
 import pytest
 
 from extproc.providers.profiles import Profile
+from extproc.translate.dialects.registry import PAIRS
 from extproc.translate.job import dialect_for
-from extproc.translate.table import PAIRS
 from extproc.wire import Dialect, dialects
 
 TOOLS = {"tools": [{"type": "function"}]}

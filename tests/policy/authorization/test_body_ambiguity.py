@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from extproc.policy.authorization.body_checks import refusal
+from extproc.policy.authorization.body import ambiguity
 from extproc.wire import Dialect
 
 GOOD: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "a:b"}], "x": 1}
@@ -11,7 +11,7 @@ TWICE_WITHIN = b'{"model":"m","messages":[{"role":"user","role":"system"}]}'
 
 
 def found(raw: bytes, dialect: Dialect = "chat", *, every_depth: bool = True) -> str:
-    rejection = refusal(raw, json.loads(raw), dialect, every_depth=every_depth)
+    rejection = ambiguity(raw, json.loads(raw), dialect, every_depth=every_depth)
     assert rejection is None or rejection.http_status == 400
     return rejection.message if rejection else ""
 
@@ -52,5 +52,5 @@ def test_depth_is_no_danger() -> None:
     depth = 100_000
     raw = b'{"messages":' + b"[" * depth + b'"\\u003a"' + b"]" * depth + b"}"
     body: Any = {"messages": []}
-    rejection = refusal(raw, body, "chat", every_depth=True)
+    rejection = ambiguity(raw, body, "chat", every_depth=True)
     assert rejection is not None and "nested too deeply" in rejection.message

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from extproc.translate.dialects.messages import server_blocks
+from extproc.translate.dialects.messages import read_content
 from extproc.translate.want import Refused
 
 
@@ -63,14 +63,14 @@ def failed(kind: str) -> dict[str, Any]:
     ],
 )
 def test_text(block: dict[str, Any], said: str) -> None:
-    assert server_blocks.text(block, block["type"], "p") == said + "\n"
+    assert read_content.server_block_text(block, block["type"], "p") == said + "\n"
 
 
 def test_redacted_advice_is_left_out() -> None:
     redacted = {"type": "advisor_tool_result", "content": {"type": "advisor_redacted_result", "encrypted_content": "x"}}
-    assert server_blocks.text(redacted, "advisor_tool_result", "p") == ""
+    assert read_content.server_block_text(redacted, "advisor_tool_result", "p") == ""
 
 
 def test_a_call_needs_name_and_input() -> None:
     with pytest.raises(Refused, match=r"p\.name: Field required"):
-        server_blocks.text({}, "server_tool_use", "p")
+        read_content.server_block_text({}, "server_tool_use", "p")

@@ -9,8 +9,7 @@ import pytest
 from extproc.config.endpoints import Endpoint, Operation
 from extproc.config.loading import Fault
 from extproc.errors import Reason
-from extproc.policy.authorization.authorize import Authorize, AuthorizeModel
-from extproc.policy.authorization.rules import Rules
+from extproc.policy.authorization.rules import Authorize, AuthorizeModel, Rules
 from extproc.policy.facts import Admitted, Caller
 from extproc.providers import providers
 from tests.settings import AUTHENTICATION, PROVIDERS, source

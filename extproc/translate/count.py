@@ -15,7 +15,7 @@ from extproc.translate.dialects.messages.read_request import read_request
 from extproc.translate.pair import Target
 from extproc.translate.want import Json
 from extproc.translate.warnings import Warnings
-from extproc.wire import Dialect
+from extproc.wire import Dialect, untrusted
 
 BYTES_PER_TOKEN = 4
 PER_MESSAGE = 4
@@ -34,7 +34,7 @@ def request_to_count(body: Json, to: Target, dialect: Dialect, warnings: Warning
     """The provider's request for a Messages client's, without what only steers the answer. Raises Refused."""
     conversation = read_request(body, to, warnings, counting=True)
     provider = responses.PROVIDER if dialect == "responses" else chat.PROVIDER
-    written: Json = msgspec.json.decode(provider.write_request(conversation, to, warnings).body)
+    written: Json = untrusted.decode(provider.write_request(conversation, to, warnings).body)
     return written
 
 

@@ -23,7 +23,7 @@ from extproc.translate.provider_error import failure
 from extproc.translate.response_headers import for_messages_client
 from extproc.translate.translated import TranslatedPair
 from extproc.translate.want import Warnings
-from extproc.wire import Dialect
+from extproc.wire import Dialect, untrusted
 from extproc.wire.lenient import Undecodable, count, loads
 
 BYTES_PER_TOKEN = 4
@@ -43,7 +43,7 @@ def request_to_count(body: Json, to: Target, dialect: Dialect, warnings: Warning
     """The provider's request for a Messages client's, without what only steers the answer. Raises Refused."""
     conversation = read_request(body, to, warnings, counting=True)
     provider = responses.PROVIDER if dialect == "responses" else chat.PROVIDER
-    written: Json = msgspec.json.decode(provider.write_request(conversation, to, warnings).body)
+    written: Json = untrusted.decode(provider.write_request(conversation, to, warnings).body)
     return written
 
 

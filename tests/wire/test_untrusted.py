@@ -18,9 +18,8 @@ from tests.imports import sources, unit
 _OWN_STORE = "what the gateway itself has written, sealed or into its store"
 DIRECTLY = {
     "extproc.wire.untrusted": "the place",
+    "extproc.supervisor.envoy_admin": "our own Envoy's counters",
     "extproc.transport.orders": "a worker's own lines",
-    "extproc.supervisor.envoy_admin": "our own Envoy's figures",
-    "extproc.translate.count": "a request that the gateway has just written",
     "extproc.sign_in.device": _OWN_STORE,
     "extproc.sign_in.loopback": _OWN_STORE,
     "extproc.sign_in.sealing": _OWN_STORE,

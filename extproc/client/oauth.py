@@ -23,6 +23,8 @@ CLIENT_ID: Final = "extproc"
 DEFAULT_INTERVAL: Final = 5.0  # RFC 8628, section 3.2
 SLOW_DOWN_SECONDS: Final = 5.0  # RFC 8628, section 3.5
 MAX_INTERVAL: Final = 60.0
+MAX_SECONDS: Final = 1e10
+"""More is no time; `1e999` is infinite."""
 DEFAULT_LIFETIME: Final = 600.0
 """Seconds for a token whose answer does not say how long it is good for."""
 
@@ -212,7 +214,7 @@ def _tokens(reply: Reply, server: Server) -> Tokens:
     lifetime = _seconds(fields.get("expires_in"), DEFAULT_LIFETIME)
     if server.bearer == "id_token":  # `expires_in` is the access token's
         known = claims(access)
-        lifetime = _seconds(known.get("exp", 0) - known.get("iat", 0), lifetime)
+        lifetime = _seconds(_seconds(known.get("exp"), -1.0) - _seconds(known.get("iat"), 0.0), lifetime)
     return Tokens(access, refresh_token if isinstance(refresh_token, str) else None, lifetime, reply.clock_offset)
 
 
@@ -241,5 +243,5 @@ def _page(uri: str) -> str:
 
 
 def _seconds(value: Any, default: float) -> float:
-    fits = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+    fits = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < MAX_SECONDS
     return float(value) if fits else default

@@ -54,8 +54,9 @@ class Exchange(BaseModel):
     """As in the `iss` of the workload's token."""
     audiences: list[str] = Field(min_length=1)
     """One of these must be in its `aud`."""
-    when: str = "true"
-    """CEL over the workload's claims, as `jwt`."""
+    when: str
+    """CEL over the workload's claims, as `jwt`. Anybody can have a token of a public issuer, for any audience, so this
+    says whose count; `true`: all of them."""
     claims: dict[str, Any] = {}
     """What the gateway's token carries besides the workload's `sub`."""
     keys: KeyUrl | None = None

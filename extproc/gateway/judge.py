@@ -63,6 +63,9 @@ class Judge:
         found: dict[str, Verdict] = {}
         for call, verdict in zip(calls, judged, strict=False):
             found[call.id] = max(verdict, found.get(call.id, verdict), key=lambda one: one.outcome)
+        for call in calls[CALLS:]:  # what was said of a call must not count for another one of its id
+            if call.id in found:
+                found[call.id] = max(found[call.id], _unavailable("error"), key=lambda one: one.outcome)
         return found
 
     async def _judge(self, client: httpx.AsyncClient, request: Request, question: Question, call: ToolCall) -> Verdict:

@@ -29,26 +29,30 @@ class Verdicts:
         self._policy = policy
         self._subject = subject
         self._answer = HeldAnswer()
-        self._decided: list[Verdict | None] = []
+        self._decided: list[Verdict | None] | None = None
+        self._ended = False
 
     def feed(self, data: bytes, *, end: bool) -> bytes:
         """What may go to the client now. `end`: nothing follows."""
+        self._ended = end
         passed = self._answer.feed(data)
-        if self._answer.held and not self._decided:
-            passed += self._decide()
+        if self._answer.held and self._decided is None:
+            return passed + self._decide()
         return passed + self._answer.rest() if end else passed
 
     def settle(self, judged: Mapping[str, Verdict]) -> bytes:
         """The answer's end. `judged`: by the calls' ids, what the judge says of those that are open."""
         self.open = ()
         found: dict[str, Verdict] = {}
-        for call, decided in zip(self._answer.calls, self._decided, strict=True):
+        for call, decided in zip(self._answer.calls, self._decided or (), strict=True):
             verdict = decided or self._undecided(call, judged.get(call.id))
             # Two calls of one id have one verdict, the stricter.
             found[call.id] = max(verdict, found.get(call.id, verdict), key=lambda one: one.outcome)
-        strictest = max(found.values(), key=lambda one: one.outcome)
-        self.record = {record.AUTO_MODE_OUTCOME: strictest.outcome.name.lower(), record.AUTO_MODE_RULE: strictest.by}
-        return self._answer.release(found)
+        if found:
+            strictest = max(found.values(), key=lambda one: one.outcome)
+            outcome = strictest.outcome.name.lower()
+            self.record = {record.AUTO_MODE_OUTCOME: outcome, record.AUTO_MODE_RULE: strictest.by}
+        return self._answer.release(found) + (self._answer.rest() if self._ended else b"")
 
     def _undecided(self, call: ToolCall, judged: Verdict | None) -> Verdict:
         """Of a call that no rule has decided."""

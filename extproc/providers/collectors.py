@@ -14,6 +14,8 @@ from extproc.providers import credentials
 
 
 class Collector(msgspec.Struct, frozen=True):
+    place: str
+    """In the configuration: what the log calls it by, since its host is nobody's business there."""
     url: str
     headers: dict[str, str]
     """With their secrets; nothing prints them."""
@@ -44,6 +46,7 @@ def _collector(
         for name, secret in settings.headers.items()
     }
     return Collector(
+        ".".join(map(str, where)),
         settings.url,
         {name: value.reveal() for name, value in headers.items() if value is not None},
         frozenset(settings.signals),

@@ -6,6 +6,8 @@ A write-ahead log lets readers and one writer work at the same time, and survive
 
 import asyncio
 import contextlib
+import errno
+import os
 import sqlite3
 import threading
 import time
@@ -34,7 +36,7 @@ class EmbeddedStore:
         self._lock = threading.Lock()
         self._swept = 0.0
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_ours(folder)
             # No transaction begins by itself.
             self._db = sqlite3.connect(
                 folder / FILE, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
@@ -44,8 +46,6 @@ class EmbeddedStore:
                 # With FULL a commit is on disk when it returns: a code that was used must stay used.
                 self._db.execute("PRAGMA synchronous = FULL")
                 self._db.execute(_TABLE)
-            for path in folder.glob(FILE + "*"):
-                path.chmod(0o600)
         except OSError as error:
             raise StoreDown(f"its folder cannot be used: {error.strerror}") from None
         except sqlite3.Error as error:
@@ -93,6 +93,18 @@ class EmbeddedStore:
                 self._swept = now
                 self._db.execute("DELETE FROM entries WHERE ends <= ?", (now,))
             return operation(now)
+
+
+def _make_ours(folder: Path) -> None:
+    """Makes the folder and the file, if they are not there, so that nobody else can open the file at any time; SQLite
+    gives its further files the mode of the first. Raises OSError, also where a link stands in the place of a file."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(folder / FILE, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    for path in folder.glob(FILE + "*"):
+        if path.is_symlink():
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        path.chmod(0o600)
 
 
 @contextlib.contextmanager

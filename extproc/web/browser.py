@@ -52,8 +52,14 @@ class State(msgspec.Struct, frozen=True):
 
 class Browser:
     def __init__(
-        self, context: Context, flow: DeviceFlow, provider: Provider, sessions: Sessions, tries: RateLimit
+        self,
+        context: Context,
+        flow: DeviceFlow,
+        provider: Provider,
+        sessions: Sessions,
+        limit: Callable[[], RateLimit],
     ) -> None:
+        """`limit` makes a limit of attempts by address."""
         settings = context.gateway.source.config.sign_in
         assert settings is not None
         self._url = settings.public_url
@@ -64,7 +70,7 @@ class Browser:
         self._provider = provider
         self._sessions = sessions
         self._codes = loopback.Codes(context.store)
-        self._tries = tries
+        self._tries, self._sent_on = limit(), limit()
         # https://www.ietf.org/archive/id/draft-ietf-httpbis-rfc6265bis-15.html#section-4.1.3.2
         self._secure = self._url.startswith("https:")
         self.cookie = "__Host-extproc-sign-in" if self._secure else "extproc-sign-in"
@@ -167,6 +173,9 @@ class Browser:
         return pages.confirm_program(asked, (await self._provider.metadata()).origin)
 
     async def _to_provider(self, request: Request, waiting: str | AuthorizationRequest) -> Response:
+        # Each state can make us ask the provider and remember that we did.
+        if not self._sent_on.count(address_of(request)):
+            raise Refusal("slow_down", _TOO_MANY, status=429, reason="too many sign-ins from this address")
         browser = request.cookies.get(self.cookie, "")
         if not _COOKIE.fullmatch(browser):
             browser = secrets.token_urlsafe(32)
@@ -220,9 +229,10 @@ class Browser:
         return code
 
     async def _finish(self, state: State, code: str) -> Response:
-        used = hashlib.sha256(code.encode()).hexdigest()
-        if not await self._store.add(f"sign-in/redeemed/{used}", b"", CODE_SECONDS):
-            raise Refusal("invalid_request", _EXPIRED, reason="the provider's code was used again")
+        for kind, secret in (("state", state.nonce), ("code", code)):
+            used = hashlib.sha256(secret.encode()).hexdigest()
+            if not await self._store.add(f"sign-in/redeemed/{kind}/{used}", b"", CODE_SECONDS):
+                raise Refusal("invalid_request", _EXPIRED, reason=f"the {kind} of a redirect was used again")
         identity = await self._provider.redeem(code, state.verifier, state.nonce)
         try:
             await self._sessions.check(identity)

@@ -25,6 +25,8 @@ MAX_BYTES = 8 * 1024 * 1024
 """Of a body, once it is decompressed."""
 MAX_JSON = 1024 * 1024
 """Of a body in JSON, which takes thirty times as long to read as protobuf."""
+MAX_PARTS = 200_000
+"""Of a request: records, spans, points and their attributes. Two bytes can be a part, and each is looked at."""
 SOURCE = "identity.source"
 GATEWAY = "gateway"
 _GZIP = 31
@@ -45,9 +47,14 @@ class Unreadable(Exception):
 def stamped(signal: Signal, body: bytes, media: str, encoding: str, identity: Mapping[str, Any]) -> bytes:
     """The request as protobuf, with `identity` in each resource and nobody else's in it. Raises Unreadable."""
     request = _read(signal, _decompressed(body, encoding), media)
-    names = frozenset(identity)
+    # What this version of OTLP does not know may name somebody to a collector with another version.
+    request.DiscardUnknownFields()
+    names, parts = frozenset(identity), 0
     for group in _groups(request):
         for attributes in _attributes(group):
+            parts += 1 + len(attributes)
+            if parts > MAX_PARTS:
+                raise Unreadable(f"more than {MAX_PARTS} records and attributes in one request")
             _remove(attributes, names)
         group.resource.attributes.extend(_pair(name, value) for name, value in {SOURCE: GATEWAY, **identity}.items())
     found: bytes = request.SerializeToString()

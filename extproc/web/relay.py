@@ -20,6 +20,8 @@ log = logging.getLogger("extproc")
 ATTEMPTS = 4
 FIRST_PAUSE = 0.5
 """Seconds before the second attempt; each further pause is twice as long."""
+LEAST_BYTES = 100
+"""An empty request takes memory, too, while it waits."""
 AT_ONCE = 4
 """Requests to one collector that run at the same time."""
 _AGAIN = frozenset({429, 502, 503, 504})
@@ -28,6 +30,11 @@ _AGAIN = frozenset({429, 502, 503, 504})
 Result = Literal["sent", "queue_full", "failed", "refused"]
 Count = Callable[[str, str], None]
 """Counts a request by its signal and its result."""
+
+
+def _size(body: bytes) -> int:
+    """What a request takes of its queue's bytes."""
+    return max(len(body), LEAST_BYTES)
 
 
 class Relay:
@@ -46,11 +53,11 @@ class Relay:
         """Returns at once. Drops what the collector does not want, and what does not fit into the queue."""
         if signal not in self._collector.signals:
             return
-        if self._bytes + len(body) > self._collector.queue_bytes:
+        if self._bytes + _size(body) > self._collector.queue_bytes:
             self._count(signal, "queue_full")
             return
         self._waiting.append((signal, body))
-        self._bytes += len(body)
+        self._bytes += _size(body)
         if len(self._senders) < AT_ONCE:
             sender = asyncio.create_task(self._send_all())
             self._senders.add(sender)
@@ -67,7 +74,7 @@ class Relay:
             try:
                 self._count(signal, await self._send(signal, body))
             finally:
-                self._bytes -= len(body)
+                self._bytes -= _size(body)
 
     async def _send(self, signal: Signal, body: bytes) -> Result:
         headers = {"content-type": "application/x-protobuf", **self._collector.headers}
@@ -93,4 +100,4 @@ class Relay:
         """Logs once that a collector is gone, and once that it is back."""
         if bool(problem) is not self._down:
             self._down = bool(problem)
-            log.warning("telemetry: the collector %s %s", self._collector.url, problem or "is back")
+            log.warning("telemetry: %s %s", self._collector.place, problem or "is back")

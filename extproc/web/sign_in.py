@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import msgspec
 from starlette.requests import Request
@@ -77,7 +78,8 @@ class _Endpoints:
         self._flow = DeviceFlow(context.store, context.clock)
         self._codes = loopback.Codes(context.store)
         self._exchange = TokenExchange(configuration, fetch, context.clock)
-        self.browser = Browser(context, self._flow, provider, self._sessions, RateLimit(limit, WINDOW_SECONDS))
+        limits = partial(RateLimit, limit, WINDOW_SECONDS)
+        self.browser = Browser(context, self._flow, provider, self._sessions, limits)
 
     async def metadata(self, request: Request) -> Response:
         """https://www.rfc-editor.org/rfc/rfc8414"""

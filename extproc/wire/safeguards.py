@@ -25,6 +25,9 @@ MAX_TURN = 256 * 1024
 """Bytes of one of them; a longer one is left out."""
 MAX_CALLS = 1000
 _NEVER = -1
+_ESCAPED = b"\\u00"
+_SIGNS = (_ESCAPED, b'"tool_use"', b'"message_delta"')
+_LATE = (_ESCAPED, b'"content_block_start"', b'"safeguard_results"')
 
 Json = dict[str, Any]
 
@@ -129,11 +132,14 @@ class HeldAnswer:
         """By the calls' ids, what the provider's own safeguard says of them."""
         self._frames = Frames()
         self._open: dict[int, tuple[_Block, list[str]]] = {}
+        self._odd = False
+        """Some call, or a piece of its arguments, may be read in another way by the client."""
         self._held: list[bytes] = []
         self._over = False
         """Nothing more has to be looked at."""
         self._begun = False
         self._is_json = False
+        """What is held is JSON as a whole."""
 
     @property
     def held(self) -> bool:
@@ -141,33 +147,41 @@ class HeldAnswer:
 
     def feed(self, data: bytes) -> bytes:
         """What may go out of it at once."""
-        if self._over or not data:
+        if not data:
             return data
         if self._held:
             self._held.append(data)
             return b""
+        if self._over:  # what follows JSON is no part of it, and to a reader of streams it may be events
+            return b"" if self._is_json else _after_the_end(self._frames.feed(data))
         if not self._begun:
-            self._begun, self._is_json = True, data.lstrip()[:1] == b"{"
-        return self._hold_json(data) if self._is_json else self._pass_events(self._frames.feed(data))
+            self._begun = True
+            if _is_object(data):
+                return self._hold_json(data)
+        return self._pass_events(self._frames.feed(data))
 
     def rest(self) -> bytes:
         """What is left at the end of a body whose end is not held: part of an event."""
-        return b"" if self._held else self._frames.rest()
+        if self._held:
+            return b""
+        return _after_the_end(self._frames.rest()) if self._over else self._frames.rest()
 
     def give_up(self) -> bytes:
-        """What is held, as it came."""
-        held, self._held, self._over = self._held, [], True
-        return b"".join(held) + self._frames.rest()
+        """What is held, as it came, but for verdicts in it."""
+        held, self._held, self._over = b"".join(self._held) + self._frames.rest(), [], True
+        return held if self._is_json else _after_the_end(held)
 
     def release(self, verdicts: Mapping[str, Verdict]) -> bytes:
-        """What is held, with these verdicts, by the calls' ids."""
+        """What is held, with these verdicts, by the calls' ids. The beginning of a next event stays until its end is
+        there."""
         end, *rest = self._held
         self._held, self._over = [], True
-        written = _with_results(end, verdicts, self.provided) if self._is_json else self._end_of_stream(end, verdicts)
-        return b"".join((written, *rest))
+        if self._is_json:
+            return _with_results(end, verdicts, self.provided)
+        return self._end_of_stream(end, verdicts) + _after_the_end(self._frames.feed(b"".join(rest)))
 
     def _pass_events(self, whole: bytes) -> bytes:
-        if not self._open and b'"tool_use"' not in whole and b'"message_delta"' not in whole:
+        if not self._open and not any(sign in whole for sign in _SIGNS):
             return whole
         events = list(split(whole))
         for at, event in enumerate(events):
@@ -177,14 +191,17 @@ class HeldAnswer:
         return whole
 
     def _is_end(self, event: bytes) -> bool:
+        event = _plain(event)
         if b"content_block_start" in event and b'"tool_use"' in event:
             self._begin_call(fields(event)[1])
         elif self._open and b"input_json_delta" in event:
             self._add_arguments(fields(event)[1])
-        elif self._open and b'"message_delta"' in event:
-            self.calls = [_call(block, "".join(pieces)) for block, pieces in self._open.values()]
+        elif b'"message_delta"' in event:
+            calls = [_call(block, "".join(pieces)) for block, pieces in self._open.values()]
+            self.calls = [ToolCall(call.id, call.name, None) for call in calls] if self._odd else calls
             self.provided = _provided(_member(fields(event)[1], "delta"))
-            return True
+            # A verdict on a call that is still to come is nobody's here.
+            return bool(self.calls or self.provided)
         return False
 
     def _begin_call(self, data: bytes) -> None:
@@ -192,14 +209,20 @@ class HeldAnswer:
             event = _start.decode(data)
             block = msgspec.convert(event.content_block, _Block)
         except _UNREADABLE:
+            self._odd = True
             return
-        if block.type == "tool_use" and len(self._open) < MAX_CALLS:
+        if block.type != "tool_use":
+            return
+        if event.index in self._open or len(self._open) >= MAX_CALLS:
+            self._odd = True
+        else:
             self._open[event.index] = (block, [])
 
     def _add_arguments(self, data: bytes) -> None:
         try:
             piece = _piece.decode(data)
         except _UNREADABLE:
+            self._odd = True
             return
         text = piece.delta.get("partial_json") if isinstance(piece.delta, dict) else None
         if isinstance(text, str) and piece.index in self._open:
@@ -210,10 +233,12 @@ class HeldAnswer:
             blocks = _blocks.decode(_member(body, "content") or b"[]")
         except _UNREADABLE:
             blocks = []
-        self.calls = [_call(block, "") for block in blocks[:MAX_CALLS] if block.type == "tool_use"]
+        calls = [_call(block, "") for block in blocks if block.type == "tool_use"]
+        self.calls = calls if len(calls) <= MAX_CALLS else [ToolCall(call.id, call.name, None) for call in calls]
         self.provided = _provided(body)
-        self._held = [body] if self.calls else []
-        return b"" if self.calls else body
+        self._is_json = bool(self.calls or self.provided)
+        self._held = [body] if self._is_json else []
+        return b"" if self._held else body
 
     def _end_of_stream(self, event: bytes, verdicts: Mapping[str, Verdict]) -> bytes:
         try:
@@ -223,6 +248,31 @@ class HeldAnswer:
             return event
         data = msgspec.json.encode({**members, "delta": msgspec.Raw(delta)})
         return b"event: message_delta\ndata: " + data + b"\n\n"
+
+
+def _is_object(data: bytes) -> bool:
+    try:
+        _members.decode(data)
+    except _UNREADABLE:
+        return False
+    return True
+
+
+def _plain(event: bytes) -> bytes:
+    """The event with no ASCII character escaped: `"tool\\u005fuse"` is `"tool_use"` to a client."""
+    if _ESCAPED not in event:
+        return event
+    try:
+        return b"data: " + msgspec.json.encode(untrusted.decode(fields(event)[1])) + b"\n\n"
+    except _UNREADABLE:
+        return event
+
+
+def _after_the_end(whole: bytes) -> bytes:
+    """What may follow the event with the verdicts: no further call and no further verdict."""
+    if not any(sign in whole for sign in _LATE):
+        return whole
+    return b"".join(event for event in split(whole) if not any(sign in _plain(event) for sign in _LATE[1:]))
 
 
 def _call(block: _Block, arguments: str) -> ToolCall:

@@ -1,7 +1,9 @@
 """Against a server that speaks the grants as docs/clients.md has them."""
 
+import json
 from typing import Any
 
+import jwt
 import pytest
 
 from extproc.client import connection, oauth
@@ -159,3 +161,24 @@ def test_a_workloads_token(gateway: OAuthServer) -> None:
     assert oauth.exchange_token(server, "workload").access_token
     with pytest.raises(ClientError, match="invalid_grant"):
         oauth.exchange_token(server, "another")
+
+
+def given(monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], bearer: str) -> float:
+    """The lifetime of the tokens in such an answer."""
+    monkeypatch.setattr(connection, "post", lambda *_: connection.Reply(200, fields))
+    server = oauth.Server("https://idp.example", "https://idp.example/token", bearer=bearer)
+    return oauth.exchange_token(server, "t").lifetime
+
+
+@pytest.mark.parametrize("said", ["1e999", "-1", "NaN", "true", '"3600"', "1e20"])
+def test_a_lifetime_that_is_none_is_the_usual_one(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = {"access_token": "a", "expires_in": json.loads(said)}
+    assert given(monkeypatch, answer, "access_token") == oauth.DEFAULT_LIFETIME
+
+
+@pytest.mark.parametrize("times", [{"exp": "x", "iat": 0}, {"exp": None}, {"exp": [], "iat": {}}])
+def test_an_id_token_with_odd_times_has_the_usual_lifetime(
+    times: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = jwt.encode({"sub": "a", **times}, "k" * 32, "HS256")
+    assert given(monkeypatch, {"id_token": token}, "id_token") == oauth.DEFAULT_LIFETIME

@@ -82,6 +82,17 @@ def test_calls_beyond_a_bound_are_not_judged(tmp_path: Path) -> None:
     assert len(asked(*many, socket=str(tmp_path / "none.sock"))) == judge.CALLS
 
 
+def test_a_call_beyond_the_bound_does_not_go_by_the_verdict_on_another_of_its_id(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def allows(*_: object) -> Verdict:
+        return Verdict(Outcome.ALLOW, "", "judge")
+
+    monkeypatch.setattr(judge, "_ask", allows)
+    found = asked(*(ToolCall(str(n), "Bash", {}) for n in range(judge.CALLS)), ToolCall("3", "Bash", {"command": "rm"}))
+    assert [name for name, verdict in found.items() if verdict.outcome is not Outcome.ALLOW] == ["3"]
+
+
 def test_what_it_is_shown() -> None:
     turns: list[Any] = [
         {"role": "user", "content": "please " + "x" * 5000 + " end"},

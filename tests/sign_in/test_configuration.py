@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tests.settings import AUTHENTICATION, GATEWAY, MODELS, PROVIDERS, faults, gateway
 
 URL, ISSUER = "https://llm.corp.example", "https://idp.corp.example"
-EXCHANGE: dict[str, Any] = {"issuer": ISSUER, "audiences": ["a"]}
+EXCHANGE: dict[str, Any] = {"issuer": ISSUER, "audiences": ["a"], "when": "true"}
 GOOD: dict[str, Any] = {"public_url": URL, "issuer": ISSUER, "client_id": "gateway"}
 
 
@@ -55,7 +55,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"notice": "x" * 501}, "sign_in.notice: String should have at most 500 characters"),
     ({"clientid": "x"}, "sign_in.clientid: unknown key; did you mean 'client_id'?"),
     ({"exchange": [EXCHANGE | {"audiences": []}]}, "sign_in.exchange.0.audiences: List should have at least 1 item"),
-    ({"exchange": [{"issuer": ISSUER}]}, "sign_in.exchange.0.audiences: this key is required"),
+    ({"exchange": [{"issuer": ISSUER, "when": "true"}]}, "sign_in.exchange.0.audiences: this key is required"),
+    ({"exchange": [{"issuer": ISSUER, "audiences": ["a"]}]}, "sign_in.exchange.0.when: this key is required"),
     ({"exchange": [EXCHANGE | {"issuer": URL}]}, "sign_in.exchange.0.issuer: is this gateway itself"),
     ({"exchange": [EXCHANGE | {"when": "jwt.x +"}]}, "sign_in.exchange.0.when: not a valid CEL"),
     ({"exchange": [EXCHANGE | {"claims": {"sub": "x"}}]}, "sign_in.exchange.0.claims: the gateway"),

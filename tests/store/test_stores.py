@@ -1,6 +1,8 @@
 """Both stores keep the same promises."""
 
 import asyncio
+import contextlib
+import os
 import signal
 import sqlite3
 import stat
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 
 from extproc.config.schema_sign_in import Redis
-from extproc.store.embedded import EmbeddedStore
+from extproc.store.embedded import FILE, EmbeddedStore
 from extproc.store.interface import Store, StoreDown
 from extproc.store.shared import SharedStore
 from tests.certificates import Authority
@@ -227,3 +229,37 @@ def test_redis_with_tls_user_and_password(tmp_path: Path) -> None:
         assert "wrong" not in str(refused.value).replace("user name or password", "")
         with pytest.raises(StoreDown, match="cannot be reached"):
             run(opened("correct", None), lambda store: store.get("k"))
+
+
+def test_nobody_else_can_open_the_file_from_its_first_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has it open goes on reading, whatever its mode becomes. The folder is one that was there before."""
+    seen: list[int] = []
+    connect = sqlite3.connect
+
+    def connected(path: Path, **settings: Any) -> sqlite3.Connection:
+        made: sqlite3.Connection = connect(path, **settings)
+        made.execute("PRAGMA user_version = 1")
+        seen.append(path.stat().st_mode & 0o777)
+        return made
+
+    monkeypatch.setattr(sqlite3, "connect", connected)
+    before = os.umask(0)
+    try:
+        store = EmbeddedStore(tmp_path)
+    finally:
+        os.umask(before)
+    asyncio.run(store.close())
+    assert seen == [0o600]
+
+
+@pytest.mark.parametrize("name", [FILE, f"{FILE}-wal", f"{FILE}.old"])
+def test_a_link_in_the_place_of_the_file_leads_nowhere(tmp_path: Path, name: str) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_bytes(b"")
+    elsewhere.chmod(0o644)
+    folder = tmp_path / "state"
+    folder.mkdir()
+    (folder / name).symlink_to(elsewhere)
+    with contextlib.suppress(StoreDown):
+        asyncio.run(EmbeddedStore(folder).close())
+    assert (elsewhere.read_bytes(), elsewhere.stat().st_mode & 0o777) == (b"", 0o644)

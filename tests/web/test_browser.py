@@ -132,6 +132,26 @@ def test_a_redirect_counts_once(site: Site) -> None:
     assert len(site.idp.requests("/token")) == 1
 
 
+def test_one_state_does_not_carry_many_codes_to_the_provider(site: Site) -> None:
+    """Anybody has a state and its cookie for the asking; each code would be an entry in the store, and a failed login
+    of our client at the provider."""
+    browser = site.client()
+    location = site.confirm(site.begin()["user_code"], browser)
+    kept = dict(browser.cookies)
+    for n in range(3):
+        browser.cookies = httpx.Cookies(kept)
+        page = site.get(f"/oauth/callback?code=guess-{n}&state={fields(location)['state']}", browser)
+        assert page.status_code == 400
+    assert len(site.idp.requests("/token")) == 1
+
+
+def test_one_address_is_not_sent_to_the_login_without_end(tmp_path: Path) -> None:
+    with Site(tmp_path, {"attempts_per_address": 5}) as site:
+        form = {"user_code": site.begin()["user_code"]}
+        found = [site.post("/device", form, headers={"origin": URL}).status_code for _ in range(6)]
+        assert found == [302] * 5 + [429]
+
+
 @pytest.mark.parametrize("state", ["", "x", "A" * 200])
 def test_a_state_that_is_not_ours(site: Site, state: str) -> None:
     codes, browser = site.begin(), site.client()

@@ -130,7 +130,7 @@ def test_discovery_says_that_tokens_are_exchanged(site: Site) -> None:
 
 
 def test_an_issuer_that_is_down(tmp_path: Path) -> None:
-    rows = [{"issuer": "http://127.0.0.1:9", "audiences": ["a"]}]
+    rows = [{"issuer": "http://127.0.0.1:9", "audiences": ["a"], "when": "true"}]
     with Site(tmp_path, {"exchange": rows}) as site:
         token = issuing.token({"iss": "http://127.0.0.1:9", "aud": "a", "exp": int(time.time()) + 60})
         assert exchange(site, token).status_code == 503

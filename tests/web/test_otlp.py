@@ -14,6 +14,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from extproc.config.schema_telemetry import Signal
+from extproc.web import otlp
 from extproc.web.otlp import JSON, MAX_BYTES, MAX_JSON, PROTOBUF, Unreadable, stamped
 
 ALICE = {"user.id": "alice", "user.groups": ["a", "b"]}
@@ -152,3 +153,36 @@ def test_what_cannot_be_read(body: bytes, media: str, encoding: str, problem: st
 def test_no_body_whatsoever_is_more_than_unreadable(body: bytes, media: str, encoding: str) -> None:
     with contextlib.suppress(Unreadable):
         stamped("traces", body, media, encoding, ALICE)
+
+
+def member(number: int, content: bytes) -> bytes:
+    """A field of protobuf with a length."""
+    size, digits = len(content), b""
+    while size > 127:
+        digits += bytes([size & 127 | 128])
+        size >>= 7
+    tag = number << 3 | 2
+    head = bytes([tag]) if tag < 128 else bytes([tag & 127 | 128, tag >> 7])
+    return head + digits + bytes([size]) + content
+
+
+def test_nobody_is_named_in_fields_that_another_version_reads() -> None:
+    attribute = member(1, b"user.email") + member(2, member(1, b"mallory"))
+    # Older collectors read `instrumentation_library_logs`, which had this number.
+    older = member(1000, member(1, b"lib") + member(2, member(6, attribute)))
+    out = stamped("logs", member(1, older), PROTOBUF, "", ALICE)
+    assert b"mallory" not in out and b"alice" in out
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        member(1, member(1, member(1, b"") * 50)),  # attributes of one resource
+        member(1, b"") * 51,  # resources, of which each would be marked
+        member(1, member(2, member(2, b"") * 50)),  # records
+    ],
+)
+def test_a_body_of_countless_parts_is_refused(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(otlp, "MAX_PARTS", 50)
+    with pytest.raises(Unreadable, match="records and attributes"):
+        stamped("logs", body, PROTOBUF, "", ALICE)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from extproc.wire.safeguards import (
+    MAX_CALLS,
     MAX_TURN,
     PROVIDER,
     TURNS,
@@ -138,7 +139,7 @@ def test_the_end_of_a_stream_is_held_until_the_verdicts_are_there() -> None:
     [delta] = deltas(out)
     assert uses(delta) == {"a": NOT_FLAGGED, "b": {"type": "evaluated", "outcome": "flagged", "explanation": "no"}}
     assert {name: delta[name] for name in DELTA} == DELTA and b'"output_tokens": 5' in out
-    assert held.feed(b"rest") == b"rest"
+    assert held.feed(b": rest\n\n") == b": rest\n\n"
 
 
 @given(size=some.integers(1, 400))
@@ -240,3 +241,89 @@ def test_of_a_member_that_stands_twice_the_last_counts_as_it_does_for_the_client
     held = HeldAnswer()
     held.feed(stream(call_events(1, "a", '{"command": "ls", "command": "rm"}')))
     assert held.calls == [ToolCall("a", "Bash", {"command": "rm"})]
+
+
+PROVIDED: Json = {
+    "type": "dangerous_tool_use",
+    "status": {"type": "available", "tool_uses": {"a": NOT_FLAGGED}},
+}
+
+
+def escaped(answer: bytes) -> bytes:
+    """The same to whoever reads JSON."""
+    return answer.replace(b"tool_use", b"tool\\u005fuse").replace(b'"message_delta"', b'"message\\u005Fdelta"')
+
+
+def test_names_that_are_escaped_are_the_same_names() -> None:
+    answer = escaped(START + CALLS[0] + event("message_delta", delta=results(PROVIDED)) + STOP)
+    [delta] = deltas(judged(answer, {"a": DENY}))
+    assert uses(delta)["a"]["outcome"] == "flagged"
+
+
+def test_a_verdict_that_comes_before_its_call_is_nobodys() -> None:
+    early = event("message_delta", delta=results(PROVIDED))
+    out = judged(START + early + CALLS[0] + STOP, {})
+    [delta] = deltas(out)
+    assert uses(delta) == {} and b"Bash" not in out and out.endswith(STOP)
+
+
+@pytest.mark.parametrize("size", [7, 1 << 20])
+def test_nothing_after_the_end_takes_a_denial_back(size: int) -> None:
+    more = event("message_delta", delta=results(PROVIDED), usage={}) + call_events(5, "a", "{}")
+    answer = stream(CALLS[0]) + more + escaped(more) + STOP
+    held, out = HeldAnswer(), b""
+    for at in range(0, len(answer), size):
+        out += held.feed(answer[at : at + size])
+        if held.held:
+            out += held.release({"a": DENY})
+    out += held.rest()
+    [delta] = deltas(out)
+    assert uses(delta)["a"]["outcome"] == "flagged"
+    assert out.count(b'"type": "content_block_start"') == 2 and out.endswith(STOP)
+
+
+def test_a_verdict_is_not_given_up_with_an_answer_that_fails() -> None:
+    held = HeldAnswer()
+    out = held.feed(stream(CALLS[0], delta=results(PROVIDED))) + held.give_up()
+    assert out == START + TEXT + CALLS[0] + STOP
+
+
+def odd(position: object, identifier: str) -> bytes:
+    return call_events(9, identifier, '{"command": "rm"}').replace(b'"index": 9', f'"index": {position}'.encode())
+
+
+@pytest.mark.parametrize("second", [odd(1, "a"), odd('"1"', "a"), odd(1.5, "a"), odd("null", "a")])
+def test_calls_that_a_client_may_put_together_otherwise_are_known_to_nobody(second: bytes) -> None:
+    held = HeldAnswer()
+    held.feed(stream(call_events(1, "a", '{"command": "ls"}'), second))
+    assert held.calls == [ToolCall("a", "Bash", None)]
+
+
+def test_more_calls_than_anybody_looks_at_are_known_to_nobody() -> None:
+    held = HeldAnswer()
+    held.feed(stream(*(call_events(n, "a", "{}") for n in range(MAX_CALLS + 1))))
+    assert len(held.calls) == MAX_CALLS and {call.input is None for call in held.calls} == {True}
+    block = {"type": "tool_use", "id": "a", "name": "Bash", "input": {}}
+    held = HeldAnswer()
+    held.feed(json.dumps({"content": [block] * (MAX_CALLS + 1)}).encode())
+    assert {call.input is None for call in held.calls} == {True}
+
+
+def test_json_whose_calls_cannot_be_read_has_no_verdict() -> None:
+    whole = {"content": [None, {"type": "tool_use", "id": "a"}], "safeguard_results": [PROVIDED]}
+    assert uses(json.loads(judged(json.dumps(whole).encode(), {}))) == {}
+
+
+@pytest.mark.parametrize(
+    "start", [b"\n{no JSON}\n\n", b"{}\n\n", json.dumps({"content": [{"type": "tool_use"}]}).encode() + b"\n\n"]
+)
+@pytest.mark.parametrize("apart", [True, False])
+def test_a_stream_that_begins_like_json_is_no_way_past_the_verdicts(start: bytes, apart: bool) -> None:
+    """A reader of events skips such a line."""
+    held, out = HeldAnswer(), b""
+    whole = stream(CALLS[0], delta=results(PROVIDED))
+    for data in (start, whole) if apart else (start + whole,):
+        out += held.feed(data)
+        if held.held:
+            out += held.release({call.id: DENY for call in held.calls})
+    assert b"not_flagged" not in out + held.rest()

@@ -100,7 +100,8 @@ def test_settings_for_claude_code_are_those_that_the_command_sets(tmp_path: Path
     environ = {"PATH": str(tmp_path)}
     (tmp_path / "claude").touch(0o755)
     target = launch.stored("https://llm.example.com")
-    line, env = claude.command([], target, environ, window=131072, skip_preflight=True)
+    defaults = claude.AUTO_MODE | dict.fromkeys(claude.WINDOWS, "131072")
+    line, env = claude.command([], target, environ, defaults=defaults, skip_preflight=True)
     assert env.items() >= shown["env"].items()
     assert json.loads(line[2]).keys() >= shown.keys()
 

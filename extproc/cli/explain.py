@@ -31,6 +31,7 @@ from extproc.printable import printable, show
 from extproc.providers import model_paths
 from extproc.providers.providers import Resolved
 from extproc.supervisor.lines import IN_PLAINTEXT
+from extproc.web import topics
 from extproc.wire import Dialect, dialects, untrusted
 from extproc.wire.paths import routed
 
@@ -88,6 +89,9 @@ def remarks(gateway: Gateway) -> Iterator[str]:
                 f"{gateway.source.place(('routes', index))}: routes.{index} passes calls to {route.provider} through:"
                 f" rules of models do not apply to {', '.join(paths)}; a rule on request.operation can refuse them"
             )
+    for index, paths in topics.shadowed(settings).items():
+        where = gateway.source.place(("routes", index, "path"))
+        yield f"{where}: routes.{index}.path: the gateway itself answers {', '.join(paths)}; this route never gets them"
     if settings.processor.insecure:
         where = gateway.source.place(("processor", "insecure"))
         yield f"{where}: processor.insecure: plaintext is spoken on TCP: {IN_PLAINTEXT}"

@@ -28,7 +28,8 @@ REMOVED = (
     "CLAUDE_CODE_USE_VERTEX",
 )
 # Auto mode asks the server to check each action, and a translated model cannot; 0 makes the client check by ordinary
-# calls instead. Whoever sets it knows better.
+# calls instead. The settings that a gateway manages say whether it checks actions itself, and the environment outranks
+# both.
 AUTO_MODE = {"CLAUDE_CODE_AUTO_MODE_SERVER": "0"}
 # The first holds for models that the client does not know, the second for all. The client takes no less than that.
 WINDOWS = ("CLAUDE_CODE_MAX_CONTEXT_TOKENS", "CLAUDE_CODE_AUTO_COMPACT_WINDOW")
@@ -42,15 +43,14 @@ def command(
     target: Target,
     environ: Mapping[str, str],
     *,
-    window: int | None = None,
+    defaults: Mapping[str, str] = AUTO_MODE,
     skip_preflight: bool = False,
 ) -> tuple[list[str], dict[str, str]]:
-    """The command line and the environment of Claude Code; `argv` are the user's arguments. `window`: tokens that the
-    model takes."""
+    """The command line and the environment of Claude Code; `argv` are the user's arguments. `defaults`:
+    variables that `environ` outranks."""
     program = launch.find_program("claude", "@anthropic-ai/claude-code", environ)
     rest, settings = split_settings(argv)
-    chosen = {**AUTO_MODE, **(dict.fromkeys(WINDOWS, str(window)) if window else {})}
-    env = {**chosen, **{name: value for name, value in environ.items() if name not in REMOVED}}
+    env = {**defaults, **{name: value for name, value in environ.items() if name not in REMOVED}}
     env["ANTHROPIC_BASE_URL"] = target.url
     env["CLAUDE_CODE_API_KEY_HELPER_TTL_MS"] = f"{target.renew_seconds * 1000:.0f}"
     settings["apiKeyHelper"] = shlex.join(target.token_command)
@@ -59,6 +59,13 @@ def command(
     # Settings of user and project set variables, too, even over the environment; the command line's come last.
     settings["env"] = {**settings.get("env", {}), **dict.fromkeys(REMOVED, ""), "ANTHROPIC_BASE_URL": target.url}
     return [program, "--settings", json.dumps(settings), *rest], env
+
+
+def variables(target: Target, model: str) -> dict[str, str]:
+    """What the gateway says of itself and of a model, as variables of Claude Code."""
+    window, managed = target.window(model), target.managed_variables()
+    auto_mode = AUTO_MODE if managed is None else {name: str(managed[name]) for name in AUTO_MODE if name in managed}
+    return {**auto_mode, **(dict.fromkeys(WINDOWS, str(window)) if window else {})}
 
 
 def split_settings(argv: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
@@ -112,8 +119,8 @@ def run(
     environ = os.environ if environ is None else environ
     command(argv, target, environ)  # its complaints come first
     target.check()
-    window = target.window(model_of(argv, environ))
-    line, env = command(argv, target, environ, window=window, skip_preflight=skip_preflight)
+    defaults = variables(target, model_of(argv, environ))
+    line, env = command(argv, target, environ, defaults=defaults, skip_preflight=skip_preflight)
     if not check_destination(line, env, target.url):
         print("extproc claude: cannot tell whether Claude Code will talk to the gateway", file=sys.stderr)
     return launch.become(line, env)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 from extproc.client import connection
@@ -64,6 +64,18 @@ class Target:
             return None
         window = reply.fields.get("max_input_tokens")
         return window if isinstance(window, int) and window > 0 else None
+
+    def managed_variables(self) -> Mapping[str, Any] | None:
+        """The variables in the settings that the gateway manages for this caller, or None where it manages none."""
+        try:
+            reply = connection.get(f"{self.url}/managed/settings", {"authorization": f"Bearer {self.token}"})
+        except ClientError:
+            return None
+        settings = reply.fields.get("settings")
+        if not isinstance(settings, dict):
+            return None
+        variables = settings.get("env")
+        return variables if isinstance(variables, dict) else {}
 
 
 def stored(gateway: str) -> Target:

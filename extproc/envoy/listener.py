@@ -37,6 +37,7 @@ CLIENT_AUTHORITY = "clients"
 SECRETS = "secret."
 OWN_SOCKET = "gateway.sock"
 """Where Envoy accepts the gateway's own calls, in the folder that it is started in."""
+_GET: Json = {"name": ":method", "string_match": {"exact": "GET"}}
 SAMPLE, SAMPLE_FILE = "unseen", "sample.json"
 
 
@@ -221,12 +222,12 @@ def _pages(source: Source) -> list[Json]:
     address = {"key": topics.ADDRESS_HEADER, "value": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}
     return [
         {
-            "match": {"path": path},
+            "match": {"path": path, **({"headers": [_GET]} if topic.yields else {})},
             "route": {"cluster": topics.CLUSTER, **limits.of_web()},
             "typed_per_filter_config": passed,
             "request_headers_to_add": [{"header": address, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}],
         }
-        for path in topics.paths(source.config)
+        for path, topic in topics.paths(source.config).items()
     ]
 
 

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from extproc.store.interface import StoreDown
-from extproc.web import managed_settings, sign_in, topics
+from extproc.web import about, managed_settings, sign_in, topics
 from extproc.web.context import Context, Refused
 
 log = logging.getLogger("extproc")
@@ -40,6 +40,7 @@ def _telemetry(context: Context) -> list[Route]:
 # A topic's routes have exactly the paths of its row in `topics`.
 ROUTES: Mapping[str, Routes] = {
     "sign_in": sign_in.routes,
+    "about": about.routes,
     "managed_settings": managed_settings.routes,
     "telemetry": _telemetry,
 }

@@ -4,6 +4,7 @@ path here needs a check of its own (`web.context`) unless everybody may use it. 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from extproc.config.endpoints import Endpoints
 from extproc.config.loading import Fault, Source
 from extproc.config.schema import Config
 
@@ -21,6 +22,8 @@ class Topic(NamedTuple):
     max_body_bytes: int = 64 * 1024
     body_seconds: float = 10
     """From a request's headers to the end of its body."""
+    yields: bool = False
+    """Serves GET alone, and only paths that no configured route has."""
 
 
 TOPICS: tuple[Topic, ...] = (
@@ -40,6 +43,8 @@ TOPICS: tuple[Topic, ...] = (
             "/device/deny",
         ),
     ),
+    # HEAD of `/` is the processor's: Claude Code probes with it.
+    Topic("about", lambda config: config.sign_in is not None, ("/", "/protocol"), max_body_bytes=0, yields=True),
     Topic("managed_settings", lambda config: bool(config.managed_settings), ("/managed/settings",), max_body_bytes=0),
     Topic(
         "telemetry",
@@ -58,9 +63,30 @@ def in_use(config: Config) -> list[Topic]:
     return [topic for topic in TOPICS if topic.is_on(config)]
 
 
-def paths(config: Config) -> list[str]:
+def paths(config: Config) -> dict[str, Topic]:
     """The exact paths that Envoy sends to the web process."""
-    return [path for topic in in_use(config) for path in topic.paths]
+    routes = Endpoints(config.routes)
+    return {
+        path: topic
+        for topic in in_use(config)
+        for path in topic.paths
+        if not topic.yields or _route(routes, path) is None
+    }
+
+
+def shadowed(config: Config) -> dict[int, list[str]]:
+    """Index in `routes` -> paths of this route that its calls cannot have, because the web process serves them."""
+    routes = Endpoints(config.routes)
+    found: dict[int, list[str]] = {}
+    for path in paths(config):
+        if (index := _route(routes, path)) is not None:
+            found.setdefault(index, []).append(path)
+    return found
+
+
+def _route(routes: Endpoints, path: str) -> int | None:
+    endpoint = routes.find("GET", path)
+    return endpoint.route if endpoint is not None else None
 
 
 def address(source: Source, processors: Sequence[str]) -> str:

@@ -47,6 +47,18 @@ def line(where: str) -> int:
     return next(number for number, text in enumerate(CONFIG.splitlines(), 1) if where in text)
 
 
+def test_a_route_whose_paths_the_web_process_serves(capsys: pytest.CaptureFixture[str]) -> None:
+    members = 'public_url: "https://x.example", issuer: "https://y.example", client_id: x, allow: ["true"]'
+    sign_in = f"sign_in: {{{members}}}\ntelemetry: {{}}\n"
+    more = '  - {path: /device, serve: chat}\n  - {path: "/v1/m*", serve: passthrough, provider: openai}\n'
+    Path("gateway.yaml").write_text(CONFIG + more + sign_in)
+    number = CONFIG.count("\n") + 1
+    [device, metrics] = [line for line in check(capsys)[1] if "the gateway itself answers" in line]
+    text = "gateway.yaml:{}: routes.{}.path: the gateway itself answers {}; this route never gets them"
+    assert device == text.format(number, 2, "/device")
+    assert metrics == text.format(number + 1, 3, "/v1/metrics")
+
+
 def test_a_call_that_is_allowed(capsys: pytest.CaptureFixture[str]) -> None:
     good = token(claims(llms={"openai": ["gold"]}))
     status, said = check(capsys, "--token", good, "--model", "gold", "--source", "10.0.0.7")

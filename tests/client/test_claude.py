@@ -91,9 +91,8 @@ def test_not_installed(tmp_path: Path) -> None:
 
 def test_what_the_user_has_chosen_stays(environ: dict[str, str]) -> None:
     chosen = {"CLAUDE_CODE_AUTO_MODE_SERVER": "1", "CLAUDE_CODE_MAX_CONTEXT_TOKENS": "9"}
-    _, env = claude.command([], TARGET, environ | chosen, window=131072)
-    assert env.items() >= chosen.items()
-    assert env["CLAUDE_CODE_AUTO_COMPACT_WINDOW"] == "131072"
+    _, env = claude.command([], TARGET, environ | chosen, defaults=dict.fromkeys([*chosen, "NEW"], "x"))
+    assert env.items() >= (chosen | {"NEW": "x"}).items()
 
 
 def test_the_check_of_domains_is_skipped_where_that_is_wanted(environ: dict[str, str]) -> None:
@@ -152,6 +151,24 @@ def test_a_model_without_a_window(environ: dict[str, str], tmp_path: Path, serve
     server.answers[f"/v1/models/{claude.DEFAULT_MODEL}"] = answer
     _, env = json.loads(run_fake(environ, tmp_path, OURS, server.url).stdout)
     assert not set(claude.WINDOWS) & set(env)
+
+
+@pytest.mark.parametrize(
+    ("answer", "value"),
+    [
+        ({"error": {}}, "0"),
+        ({"settings": []}, "0"),
+        ({"settings": {"model": "claude-qwen"}}, None),
+        ({"settings": {"env": {"CLAUDE_CODE_AUTO_MODE_SERVER": "0"}}}, "0"),
+        ({"settings": {"env": {"CLAUDE_CODE_AUTO_MODE_SERVER": "1"}}}, "1"),
+    ],
+)
+def test_the_gateway_says_whether_it_judges_calls_of_tools(
+    environ: dict[str, str], tmp_path: Path, server: KeyServer, answer: Any, value: str | None
+) -> None:
+    server.serve_json("/managed/settings", answer)
+    _, env = json.loads(run_fake(environ, tmp_path, OURS, server.url).stdout)
+    assert env.get("CLAUDE_CODE_AUTO_MODE_SERVER") == value
 
 
 @pytest.mark.parametrize(

@@ -257,6 +257,16 @@ def test_other_paths_stay_behind_the_verdict(stack: Stack, path: str) -> None:
     assert answer.status_code == 401
 
 
+def test_the_gateways_page_and_claude_codes_probe_have_one_path(stack: Stack) -> None:
+    page = stack.call(method="GET", path="/?from=bookmark", token=None)
+    assert page.status_code == 200 and "type /login" in words(page)
+    assert page.headers["x-frame-options"] == "DENY" and page.headers["x-request-id"]
+    assert stack.call(method="GET", path="/protocol", token=None).text.startswith("# How clients use this gateway")
+    probe = stack.record(stack.call(method="HEAD", path="/", token=None))
+    assert (probe["http.status"], probe["endpoint"]) == (200, "probe")
+    assert stack.call(method="POST", path="/", token=None).status_code == 401
+
+
 def test_a_page_is_on_record(stack: Stack) -> None:
     answer = stack.call({"grant_type": "password"}, path="/oauth/token", token=None)
     line = stack.record(answer)

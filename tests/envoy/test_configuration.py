@@ -192,9 +192,29 @@ def test_pages_pass_the_guard_by_exact_paths_only(tmp_path: Path) -> None:
         assert (row["route"]["cluster"] == "web") is (kind == "page")
         assert ("typed_per_filter_config" in row) is (kind == "page")
         if kind == "page":
-            assert row["match"].keys() == {"path"}
+            # HEAD of `/` is Claude Code's probe, which the processor answers.
+            only_get = {"headers"} if row["match"]["path"] in {"/", "/protocol"} else set()
+            assert row["match"].keys() == {"path", *only_get}
+            assert not only_get or row["match"]["headers"] == [{"name": ":method", "string_match": {"exact": "GET"}}]
             [added] = row["request_headers_to_add"]
             assert added["append_action"] == "OVERWRITE_IF_EXISTS_OR_ADD"
+
+
+@pytest.mark.parametrize(
+    ("path", "serve", "left"),
+    [
+        ("/", "passthrough", ["/protocol"]),
+        ("/protocol", "messages", ["/"]),
+        ("*", "passthrough", []),
+        ("/x*", "passthrough", ["/", "/protocol"]),
+    ],
+)
+def test_a_configured_route_wins_over_what_the_gateway_says_of_itself(
+    tmp_path: Path, path: str, serve: str, left: list[str]
+) -> None:
+    route = {"path": path, "serve": serve, **({"provider": "openai"} if serve == "passthrough" else {})}
+    made = source(tmp_path, f"{TEXT}\nsign_in: {json.dumps(SIGN_IN)}\nroutes: {json.dumps([route])}\n")
+    assert [path for path, topic in topics.paths(made.config).items() if topic.name == "about"] == left
 
 
 def test_without_pages_there_is_no_way_past_the_guard(made: Source) -> None:

@@ -74,7 +74,7 @@ class ResponseBody(msgspec.Struct, frozen=True):
     end: bool
 
 
-class Silence(msgspec.Struct, frozen=True):
+class DeadlineReached(msgspec.Struct, frozen=True):
     """The client has heard nothing for until the deadline the exchange had set."""
 
 
@@ -85,7 +85,7 @@ class Judged(msgspec.Struct, frozen=True):
     """By the calls' ids; a call that is not there has not been judged."""
 
 
-Event = RequestHeaders | RequestBody | ResponseHeaders | ResponseBody | Silence | Judged
+Event = RequestHeaders | RequestBody | ResponseHeaders | ResponseBody | DeadlineReached | Judged
 
 
 class AwaitBody(msgspec.Struct, frozen=True):

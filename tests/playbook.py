@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from extproc.events import (
     Action,
     AnswerBody,
+    DeadlineReached,
     Event,
     Headers,
     RequestBody,
@@ -20,7 +21,6 @@ from extproc.events import (
     Respond,
     ResponseBody,
     ResponseHeaders,
-    Silence,
 )
 from extproc.gateway.exchange import Exchange
 from extproc.gateway.gateway import Gateway
@@ -162,7 +162,7 @@ def response_body(body: Json | bytes, *, end: bool = False) -> ResponseBody:
     return ResponseBody(body if isinstance(body, bytes) else json.dumps(body).encode(), end)
 
 
-SILENCE = Silence()
+DEADLINE_REACHED = DeadlineReached()
 
 
 def awaits(**record: Any) -> Json:

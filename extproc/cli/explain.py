@@ -26,7 +26,7 @@ from extproc.policy.authentication.credential import placed
 from extproc.policy.authorization.rules import RuleSet, Seen
 from extproc.policy.authorization.variables import AT_HEADERS, Part, Subject
 from extproc.policy.facts import Caller, Identified, LightBody, Located
-from extproc.policy.keys.remote_keys import RemoteKeys
+from extproc.policy.keys.remote_keys import FetchedKeySets
 from extproc.printable import printable, show
 from extproc.providers import model_paths
 from extproc.providers.providers import Resolved
@@ -122,7 +122,7 @@ def _readable(file: Path) -> bool:
         return False
 
 
-def run(gateway: Gateway, remote: RemoteKeys, asked: Asked) -> int:
+def run(gateway: Gateway, remote: FetchedKeySets, asked: Asked) -> int:
     """Prints caller, rules and verdict. `remote`: that of the gateway. Returns 1 when the call would be refused.
     Raises Unusable."""
     call, raw, action = asyncio.run(_call(gateway, remote, asked))
@@ -140,9 +140,9 @@ def run(gateway: Gateway, remote: RemoteKeys, asked: Asked) -> int:
     return _verdict(action)
 
 
-async def _call(gateway: Gateway, remote: RemoteKeys, asked: Asked) -> tuple[Located, bytes, Action]:
+async def _call(gateway: Gateway, remote: FetchedKeySets, asked: Asked) -> tuple[Located, bytes, Action]:
     """The call as the server would see it, its body, and the last thing that is done about it."""
-    await asyncio.gather(*(remote.at(plan).newer() for plan in gateway.fetched))
+    await asyncio.gather(*(remote.at(plan).refresh_keys() for plan in gateway.fetched))
     now = time.time()
     method, path = _where(asked.path)
     fields = {":method": method, ":path": routed(path), ":authority": "localhost", "content-type": "application/json"}

@@ -231,7 +231,7 @@ def _check(options: argparse.Namespace) -> int:
     from extproc.cli import explain, reach
     from extproc.config.loading import Invalid
     from extproc.gateway import gateway
-    from extproc.policy.keys.remote_keys import RemoteKeys
+    from extproc.policy.keys.remote_keys import FetchedKeySets
     from extproc.supervisor import advice
     from extproc.supervisor.sign_in import SignInState
 
@@ -243,7 +243,7 @@ def _check(options: argparse.Namespace) -> int:
         """Also the gateway's own keys, from its store; nothing is fetched before there is a configuration."""
         return await own[0].fetch(place)
 
-    remote = RemoteKeys(fetch)
+    remote = FetchedKeySets(fetch)
     try:
         environ, files = explain.without_keys(options.config) if deciding else (None, None)
         made = gateway.load(options.config, environ, files=files, remote=remote)

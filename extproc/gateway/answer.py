@@ -246,7 +246,7 @@ class Flowing:
             return _written(reading, out, now, end=event.end, extra=extra)
         actions, over = reading.write(out, now, end=event.end, extra=extra)
         # What keeps the provider's connection awake keeps the client's (mapping 3.2).
-        if not actions and reading.outcome.stirred and now >= reading.quiet_since + KEEPALIVE_SECONDS:
+        if not actions and reading.outcome.keepalive_seen and now >= reading.quiet_since + KEEPALIVE_SECONDS:
             actions, over = reading.write(reading.reply.ping(), now)
         return actions, Over() if over else self
 

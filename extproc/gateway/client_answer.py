@@ -22,8 +22,8 @@ from extproc.gateway import record
 from extproc.gateway.settings import Settings
 from extproc.gateway.verdicts import Verdicts
 from extproc.providers.providers import Provider
+from extproc.translate.checked import header_value
 from extproc.translate.pair import Outcome, Reader, Refusal, Reply, Translated
-from extproc.translate.want import header_value
 from extproc.wire import Dialect
 from extproc.wire.rejections import rejection_body, rejection_event, rejection_status
 
@@ -180,7 +180,7 @@ class Timing:
         if self._first_at:
             return {}
         self._first_at = now
-        return {record.FIRST: round(now - self._started, 4)}
+        return {record.TIME_TO_FIRST_TOKEN: round(now - self._started, 4)}
 
     def progress(self, attempt: Attempt, outcome: Outcome, now: float, *, over: bool) -> Record:
         """For the record, at the end and once in a while before it: after an abort nothing can be added."""
@@ -202,7 +202,7 @@ class Timing:
         self._complete_at = self._complete_at or now
         if tokens < 2 or self._complete_at == self._first_at:
             return {}
-        return {record.PACE: round((self._complete_at - self._first_at) / (tokens - 1), 6)}
+        return {record.TIME_PER_OUTPUT_TOKEN: round((self._complete_at - self._first_at) / (tokens - 1), 6)}
 
 
 @dataclass(slots=True)
@@ -282,7 +282,7 @@ class Reading:
             actions.append(AnswerBody(out, over, fields))
         if out:
             self.quiet_since = now
-            self.outcome.stirred = False
+            self.outcome.keepalive_seen = False
         return actions, over
 
     def refuse(self, rejection: Rejection) -> list[Action]:

@@ -10,6 +10,7 @@ from extproc.errors import NO_BODY, Kind, Reason, Rejection
 from extproc.events import (
     Action,
     AwaitBody,
+    DeadlineReached,
     Event,
     Forward,
     Judged,
@@ -21,7 +22,6 @@ from extproc.events import (
     Respond,
     ResponseBody,
     ResponseHeaders,
-    Silence,
 )
 from extproc.gateway import record
 from extproc.gateway.answer import Answer
@@ -52,7 +52,7 @@ from extproc.policy.facts import (
 from extproc.translate import model_lists
 from extproc.translate.dialects.messages.write_answer import own_answer
 from extproc.translate.job import Job, pair_of, request_for
-from extproc.translate.pair import Counted, RequestOutcome, Said, Translated
+from extproc.translate.pair import Counted, OwnAnswer, RequestOutcome, Translated
 from extproc.translate.same_dialect.reply import EVENTS
 from extproc.wire import dialects
 from extproc.wire.paths import known_query
@@ -95,7 +95,7 @@ NEXT: dict[type[Event], frozenset[Phase]] = {
     # Envoy's own refusals (a body too large, say) come in ADMITTED.
     ResponseHeaders: frozenset({Phase.ADMITTED, Phase.SENT, Phase.PASSED}),
     ResponseBody: frozenset({Phase.ANSWERING, Phase.PASSED_ERROR}),
-    Silence: frozenset({Phase.ADMITTED, Phase.ANSWERING}),
+    DeadlineReached: frozenset({Phase.ADMITTED, Phase.ANSWERING}),
     Judged: frozenset({Phase.ANSWERING}),
 }
 
@@ -177,7 +177,7 @@ class Exchange:
                 return self.reject(outcome)
             case Counted():
                 return self._count(outcome, job)
-            case Said():
+            case OwnAnswer():
                 return self._say(outcome, job)
             case Translated():
                 return self._forward(asked, job, outcome, now)
@@ -197,9 +197,9 @@ class Exchange:
                 return self.answer.on_headers(event, now)
             case ResponseBody():
                 return self.answer.on_body(event, now)
-            case Silence() if self.phase is Phase.ADMITTED:
+            case DeadlineReached() if self.phase is Phase.ADMITTED:
                 return [self.reject(_SLOW_BODY)]
-            case Silence():
+            case DeadlineReached():
                 return self.answer.on_deadline(now)
             case Judged():
                 return self.answer.on_verdicts(event, now)
@@ -271,7 +271,7 @@ class Exchange:
         known = record.of_request(call, self._settings.claims)
         return known | record.of_provider(call.provider) | record.verdict(call.provider)
 
-    def _say(self, found: Said, job: Job) -> Action:
+    def _say(self, found: OwnAnswer, job: Job) -> Action:
         """What a model shall know comes as an answer."""
         answer = own_answer(found.text, job.model, job.target.nonce, stream=found.stream)
         headers = {"content-type": EVENTS} if found.stream else {}

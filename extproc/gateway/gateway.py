@@ -27,7 +27,7 @@ from extproc.policy.authorization.rules import Authorize, AuthorizeModel, Rules
 from extproc.policy.auto_mode import AutoMode, check_judge
 from extproc.policy.facts import Accepted, Admitted, Examined, Listing, Located, Request
 from extproc.policy.keys.key_sets import KeySets
-from extproc.policy.keys.remote_keys import RemoteKeys
+from extproc.policy.keys.remote_keys import FetchedKeySets
 from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, ReadBody
 from extproc.providers import collectors, credentials, model_paths, providers
 from extproc.providers.providers import Catalogue, Resolved
@@ -90,7 +90,7 @@ class Gateway:
         authorize_model = AuthorizeModel(self.rules)
         self._auto_mode = _auto_mode(source, catalogue, faults)
         claims = _claims_read(settings, self.rules, self._auto_mode)
-        authenticate = Authenticate(source, faults, remote or RemoteKeys(), claims)
+        authenticate = Authenticate(source, faults, remote or FetchedKeySets(), claims)
         self.sign_in = sign_in.load(source, environ, faults)
         """The section `sign_in` with its secrets and rules; None where there is none."""
         self.managed_settings = ManagedSettings(source, faults)

@@ -17,7 +17,7 @@ from extproc.policy.facts import Admitted, Examined, HeavyBody, ModelFound, Prep
 from extproc.providers.providers import Resolved
 from extproc.translate.count import CountRequest
 from extproc.translate.job import Job, request_for
-from extproc.translate.pair import Counted, RequestOutcome, Said, Target, Translated
+from extproc.translate.pair import Counted, OwnAnswer, RequestOutcome, Target, Translated
 from extproc.translate.same_dialect.reply import Passed
 from extproc.translate.translated import TranslatedRequest
 
@@ -39,7 +39,7 @@ class Prepared(msgspec.Struct, frozen=True):
 
     request: Request | None = None
     counted: Counted | None = None
-    said: Said | None = None
+    said: OwnAnswer | None = None
     rejection: Rejection | None = None
     features: Json | None = None
     """What the body asks of the model; None: it could not be read."""
@@ -69,7 +69,7 @@ def prepare(raw: bytes, task: Task) -> Prepared:
             return Prepared(rejection=rejection, features=features)
         case Counted() as counted:
             return Prepared(counted=counted, features=features)
-        case Said() as said:
+        case OwnAnswer() as said:
             return Prepared(said=said, features=features)
         case Translated() as request:
             assert isinstance(request, Request)

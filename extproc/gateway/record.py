@@ -9,8 +9,8 @@ from extproc.events import Record
 from extproc.policy.facts import BodyRead, Caller, Examined, Identified, Located, ModelFound
 from extproc.printable import printable
 from extproc.providers.providers import Provider
+from extproc.translate.checked import header_value
 from extproc.translate.pair import Outcome, Translated, Usage
-from extproc.translate.want import header_value
 from extproc.wire.lenient import MAX_TOKENS
 
 VERDICT, ALLOWED = "verdict", "allow"
@@ -21,8 +21,8 @@ READ = "gen_ai.request.stream"
 """Set where the answer will be read; that it came to an end is said by ENDED."""
 OPERATION = "gen_ai.operation.name"
 UPSTREAM_REQUEST = "upstream_request_id"
-FIRST = "gen_ai.server.time_to_first_token"
-PACE = "gen_ai.server.time_per_output_token"
+TIME_TO_FIRST_TOKEN = "gen_ai.server.time_to_first_token"  # noqa: S105 - a field of the log
+TIME_PER_OUTPUT_TOKEN = "gen_ai.server.time_per_output_token"  # noqa: S105 - a field of the log
 AUTO_MODE_OUTCOME = "auto_mode.outcome"
 AUTO_MODE_RULE = "auto_mode.rule"
 

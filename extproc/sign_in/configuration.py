@@ -18,7 +18,7 @@ from extproc.config.schema_values import Secret
 from extproc.policy.authorization import cel
 from extproc.policy.authorization.cel import Rule
 from extproc.policy.authorization.variables import Part
-from extproc.policy.keys.places import Place, trusting
+from extproc.policy.keys.places import JwksLocation, trusting
 from extproc.providers import credentials
 from extproc.sign_in.sealing import KEY_BYTES
 
@@ -32,7 +32,7 @@ class Workload:
     """A row of `sign_in.exchange`."""
 
     settings: schema.Issuer
-    place: Place
+    place: JwksLocation
     when: Rule
     claims: dict[str, Any]
     token_ttl: int
@@ -165,7 +165,7 @@ class _Loading:
             if row.issuer == settings.public_url:
                 self._fault((*where, "issuer"), "is this gateway itself, whose tokens need no exchange")
             roots = self._roots(row.ca_file, (*where, "ca_file"))
-            place = Place(row.keys or row.issuer, row.issuer, row.keys is None, roots)
+            place = JwksLocation(row.keys or row.issuer, row.issuer, row.keys is None, roots)
             # What is here of key sets serves as a form; the keys come from the place.
             issuer = schema.Issuer(
                 issuer=row.issuer,

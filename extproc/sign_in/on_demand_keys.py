@@ -8,21 +8,21 @@ from typing import Any
 
 from extproc.policy.keys import fetch, keys
 from extproc.policy.keys.keys import Keys
-from extproc.policy.keys.places import NotFetched, Place
+from extproc.policy.keys.places import JwksLocation, NotFetched
 
 REFRESH_SECONDS = 3600.0
 RETRY_SECONDS = 30.0
 """Tokens with unknown keys can cause one fetch in this time."""
 PAUSE_SECONDS = 1.0
 """The same where there are no keys yet, after a fetch that failed: whoever has waited for it does not wait again."""
-Fetch = Callable[[Place], Awaitable[tuple[Any, float | None]]]
+Fetch = Callable[[JwksLocation], Awaitable[tuple[Any, float | None]]]
 
 
 class OnDemandKeys:
     """A `keys.KeySource`. Call `refresh` before use."""
 
     def __init__(
-        self, place: Place, fetch_set: Fetch = fetch.fetch, clock: Callable[[], float] = time.monotonic
+        self, place: JwksLocation, fetch_set: Fetch = fetch.fetch, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._place = place
         self._fetch = fetch_set
@@ -39,9 +39,9 @@ class OnDemandKeys:
     async def refresh(self) -> None:
         """Fetches the keys if they are not there or old. Old ones stay where that fails."""
         if self._clock() - self._fetched > REFRESH_SECONDS:
-            await self.newer()
+            await self.refresh_keys()
 
-    async def newer(self) -> None:
+    async def refresh_keys(self) -> None:
         async with self._lock:
             pause = PAUSE_SECONDS if self._keys is None else RETRY_SECONDS
             if self._clock() - self._tried < pause:

@@ -21,7 +21,7 @@ from extproc.config.schema_values import key_url
 from extproc.policy.authentication.proof import UNAVAILABLE, Trusted, prove
 from extproc.policy.authentication.tokens import Unproven
 from extproc.policy.keys.fetch import WELL_KNOWN
-from extproc.policy.keys.places import NotFetched, Place
+from extproc.policy.keys.places import JwksLocation, NotFetched
 from extproc.sign_in.configuration import Configuration
 from extproc.sign_in.on_demand_keys import OnDemandKeys
 from extproc.sign_in.refusals import Refusal, unavailable
@@ -142,7 +142,7 @@ class Provider:
             log.warning("sign-in: %s; the metadata at hand stays in use", refusal.reason)
             return self._metadata[1]
         self._metadata = self._clock(), found
-        self._keys = OnDemandKeys(Place(found.jwks_uri, self._settings.issuer), self._fetch_keys)
+        self._keys = OnDemandKeys(JwksLocation(found.jwks_uri, self._settings.issuer), self._fetch_keys)
         return found
 
     async def check(self) -> Metadata:
@@ -209,7 +209,7 @@ class Provider:
         claims = await self._claims(answer["id_token"]) if isinstance(answer.get("id_token"), str) else None
         return Identity(claims, refresh_token if isinstance(refresh_token, str) else None)
 
-    async def _fetch_keys(self, place: Place) -> tuple[Any, float | None]:
+    async def _fetch_keys(self, place: JwksLocation) -> tuple[Any, float | None]:
         """Raises NotFetched."""
         try:
             status, document = await self._ask("GET", place.url)

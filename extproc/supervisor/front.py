@@ -38,11 +38,11 @@ _LISTENERS = "listener_manager.total_listeners_active"
 _COUNTS = ("total_listeners_active", _HEALTHY, _ACTIVE, _LEFT_OUT)
 
 
-class NotTaken(Exception):
+class ConfigRejected(Exception):
     """Envoy did not take what it was shown; `str()` says in what way."""
 
 
-class Front:
+class EnvoyControl:
     def __init__(self, folder: Path, processors: Sequence[str], admin: EnvoyAdmin | None = None) -> None:
         """`admin`: the administration of an Envoy that does not listen in the folder."""
         self._folder = folder
@@ -72,8 +72,8 @@ class Front:
             return False
 
     async def show(self, source: Source, older: Sequence[Source]) -> None:
-        """Returns when Envoy serves `source` and whatever `older` still needs. Raises NotTaken and OSError; then it has
-        been shown again what it had before."""
+        """Returns when Envoy serves `source` and whatever `older` still needs. Raises ConfigRejected and OSError; then
+        it has been shown again what it had before."""
         files = configuration.live(source, self._processors, older)
         changed = {name: content for name, content in files.items() if self._shown.get(name) != content}
         # A secret's file names another, whose content may have changed.
@@ -84,7 +84,7 @@ class Front:
         try:
             version = self._write(changed)
             await self._taken(before, {VERSIONS[name]: version for name in changed if name in VERSIONS})
-        except (NotTaken, OSError):
+        except (ConfigRejected, OSError):
             self._write(self._shown)
             raise
         for name in self._shown.keys() - files.keys():
@@ -93,12 +93,12 @@ class Front:
 
     async def healthy(self, *, fetching: bool = False) -> None:
         """Return when Envoy has found all workers healthy. `fetching`: workers may wait for the keys of an identity
-        provider that is down, so return after KEYS_SECONDS in any case. Raises NotTaken."""
-        with contextlib.suppress(*([NotTaken] if fetching else [])):
+        provider that is down, so return after KEYS_SECONDS in any case. Raises ConfigRejected."""
+        with contextlib.suppress(*([ConfigRejected] if fetching else [])):
             await self._reached({_HEALTHY: str(len(self._processors))}, KEYS_SECONDS if fetching else SECONDS)
 
     async def listening(self) -> None:
-        """Return when Envoy accepts connections, on all of its listeners if we have begun it. Raises NotTaken."""
+        """Return when Envoy accepts connections, on all of its listeners if we have begun it. Raises ConfigRejected."""
         shown = self._shown.get("listeners.json", {"resources": [None]})
         await self._reached({_LISTENERS: str(len(shown["resources"]))}, SECONDS)
 
@@ -106,7 +106,7 @@ class Front:
         deadline = time.monotonic() + seconds
         while not wanted.items() <= (await self._stats() or {}).items():
             if time.monotonic() > deadline:
-                raise NotTaken("Envoy did not begin to serve in time; see its messages above")
+                raise ConfigRejected("Envoy did not begin to serve in time; see its messages above")
             await asyncio.sleep(0.01)
 
     async def running_here(self) -> bool:
@@ -157,11 +157,11 @@ class Front:
         deadline = time.monotonic() + SECONDS
         while (now := await self._stats()) is not None:
             if any(now.get(name) != before.get(name) for name in _REJECTED):
-                raise NotTaken("Envoy refuses what this configuration would have it do; see its messages")
+                raise ConfigRejected("Envoy refuses what this configuration would have it do; see its messages")
             if versions.items() <= now.items() and all(now.get(name) == "0" for name in _WARMING):
                 break
             if time.monotonic() > deadline:
-                raise NotTaken(f"Envoy was not ready for this configuration after {SECONDS:g} s")
+                raise ConfigRejected(f"Envoy was not ready for this configuration after {SECONDS:g} s")
             await asyncio.sleep(LOOK_SECONDS)
         await asyncio.sleep(SPREAD_SECONDS)
 

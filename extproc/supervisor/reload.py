@@ -20,12 +20,12 @@ from extproc.config.loading import Fault, Invalid, Source
 from extproc.envoy import configuration
 from extproc.gateway import gateway
 from extproc.policy.authentication.revocations import Revoked
-from extproc.policy.keys.key_sets import Name, News, Plan
-from extproc.policy.keys.places import Place
-from extproc.policy.keys.remote_keys import RemoteKeys
+from extproc.policy.keys.key_sets import KeySetSpec, KeySetUpdate, Name
+from extproc.policy.keys.places import JwksLocation
+from extproc.policy.keys.remote_keys import FetchedKeySets
 from extproc.providers import credentials
 from extproc.supervisor import advice, front
-from extproc.supervisor.front import Front, NotTaken
+from extproc.supervisor.front import ConfigRejected, EnvoyControl
 from extproc.supervisor.processes import Child, worker
 from extproc.supervisor.sign_in import SignInState
 from extproc.transport import orders
@@ -56,7 +56,7 @@ class Generation:
     number: int
     source: Source
     files: Files
-    fetched: list[Plan]
+    fetched: list[KeySetSpec]
 
     def order(self, *, without_keys: bool = False) -> bytes:
         """`without_keys`: with something else in the place of the providers' keys."""
@@ -66,7 +66,7 @@ class Generation:
         return orders.order(self.number, contents)
 
 
-class Crew:
+class WorkerPool:
     """The workers and the web process, and which generations each of them uses."""
 
     def __init__(self, greeting: Callable[[bool], bytes], wanted: Callable[[Name], None]) -> None:
@@ -146,7 +146,7 @@ class Reloader:
         self,
         path: Path,
         environ: Mapping[str, str],
-        front: Front | None,
+        front: EnvoyControl | None,
         now: asyncio.Event,
         narrow: Callable[[Source], Source] = lambda source: source,
         *,
@@ -159,10 +159,10 @@ class Reloader:
         self._front = front
         self._now = now
         self._processors = processors
-        self._keys = RemoteKeys(self._fetch, tell=self._tell)
+        self._keys = FetchedKeySets(self._fetch, tell=self._tell)
         self._fetching: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
-        self.crew = Crew(self.greeting, self._keys.wanted)
+        self.crew = WorkerPool(self.greeting, self._keys.wanted)
         self.status = Status()
         self._files = Files()
         self._deleted = DeletedFiles()
@@ -184,16 +184,16 @@ class Reloader:
         return self._current.source
 
     def greeting(self, without_keys: bool) -> bytes:
-        known: list[News | Revoked] = [
+        known: list[KeySetUpdate | Revoked] = [
             *self._keys.news(),
             *([self._sign_in.revoked] if self._sign_in.revoked.until else []),
         ]
         return b"".join([*map(orders.encoded, known), self._current.order(without_keys=without_keys)])
 
-    async def _fetch(self, place: Place) -> tuple[object, float | None]:
+    async def _fetch(self, place: JwksLocation) -> tuple[object, float | None]:
         return await self._sign_in.fetch(place)
 
-    def _tell(self, news: News | Revoked) -> None:
+    def _tell(self, news: KeySetUpdate | Revoked) -> None:
         self.crew.tell(orders.encoded(news))
 
     async def watch(self) -> None:
@@ -218,7 +218,7 @@ class Reloader:
             await self._bring(Generation(self._current.number + 1, self._in_place(source), files, fetched), source)
         except Invalid as error:
             self._refuse(error.lines)
-        except NotTaken as error:
+        except ConfigRejected as error:
             self._refuse([str(error)])
         except Exception as error:  # noqa: BLE001 - what serves goes on serving; the text might quote a secret
             self._refuse([f"{type(error).__name__}: see that its files can be read, and Envoy's written"])
@@ -247,10 +247,10 @@ class Reloader:
             source, fetched = await asyncio.to_thread(self._load, files)
             await self._bring(Generation(self._current.number + 1, self._in_place(source), files, fetched), source)
         except Exception as error:  # noqa: BLE001 - what serves goes on serving, and this is tried again in a moment
-            why = str(error) if isinstance(error, Invalid | NotTaken) else type(error).__name__
+            why = str(error) if isinstance(error, Invalid | ConfigRejected) else type(error).__name__
             log.error("keys of deleted files are still in use: %s", why)
 
-    def _load(self, files: Files) -> tuple[Source, list[Plan]]:
+    def _load(self, files: Files) -> tuple[Source, list[KeySetSpec]]:
         made = gateway.load(self._path, self._environ, files=files, remote=self._keys)
         if self._front is None:
             processor_tls.check_server(made.source, self._processors)
@@ -323,7 +323,7 @@ class Reloader:
         if self._front is not None:
             try:
                 await self._front.show(self._current.source, [one.source for one in needed])
-            except (NotTaken, OSError) as error:
+            except (ConfigRejected, OSError) as error:
                 log.error("Envoy's files still have parts that are no longer needed: %s", error)
 
     async def _asked_soon(self) -> bool:

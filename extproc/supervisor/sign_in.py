@@ -10,7 +10,7 @@ from typing import Any
 from extproc.config.loading import Source
 from extproc.policy.authentication.own_tokens import IN_THE_STORE
 from extproc.policy.authentication.revocations import Revoked
-from extproc.policy.keys.places import NotFetched, Place
+from extproc.policy.keys.places import JwksLocation, NotFetched
 from extproc.sign_in import configuration, revoking
 from extproc.sign_in.signing_keys import SigningKeys
 from extproc.store.interface import Store, StoreDown
@@ -41,7 +41,7 @@ class SignInState:
         self._settings = configuration.load(source, self._environ, [])
         self._keys = None
 
-    async def fetch(self, place: Place) -> tuple[Any, float | None]:
+    async def fetch(self, place: JwksLocation) -> tuple[Any, float | None]:
         """The gateway's own keys, or those at a URL. Raises NotFetched."""
         if place.url != IN_THE_STORE:
             from extproc.policy.keys.fetch import fetch

@@ -28,7 +28,7 @@ from extproc.gateway.gateway import GATEWAY_SOCKET
 from extproc.printable import show
 from extproc.providers import credentials
 from extproc.supervisor import lines
-from extproc.supervisor.front import KEYS_SECONDS, Front, NotTaken
+from extproc.supervisor.front import KEYS_SECONDS, ConfigRejected, EnvoyControl
 from extproc.supervisor.processes import Child, Group, NotStarted, start, supervise
 from extproc.supervisor.stand_ins import DEMOS, Demo, stand_ins
 from extproc.transport.status import Status
@@ -98,7 +98,7 @@ async def serve(options: Options, processor: str, envoy_folder: Path | None = No
         source = loading.load(options.config)
         addresses = configuration.processor_addresses(processor, source.workers(options.workers))
         environ |= own_socket(source, envoy_folder)
-        front = Front(envoy_folder, addresses) if envoy_folder else None
+        front = EnvoyControl(envoy_folder, addresses) if envoy_folder else None
         reloader = Reloader(options.config, environ, front, beside.reload_now, processors=addresses)
         if envoy_folder and front:
             with _writing("Envoy's files", envoy_folder):
@@ -138,7 +138,7 @@ async def serve(options: Options, processor: str, envoy_folder: Path | None = No
         await supervise(begin_here, SERVE_GRACE_SECONDS, hung_up=beside.reload_now.set, leave=beside.leave)
 
 
-async def _open(front: Front, workers: Sequence[str]) -> None:
+async def _open(front: EnvoyControl, workers: Sequence[str]) -> None:
     """Open the listener of an Envoy that somebody else starts, perhaps later, when all workers serve and, if it runs
     already, it has found them healthy. Workers whose keys cannot be fetched keep it closed for KEYS_SECONDS only."""
     if await _all_serve(workers) and await front.running_here():
@@ -174,7 +174,7 @@ async def _start(options: Options, environ: dict[str, str], beside: "_Beside", g
     source = _narrowed(options, loading.load(options.config, environ))
     _make_lab_keys(source)
     addresses = [f"unix:{folder}/worker-{n}.sock" for n in range(source.workers(options.workers))]
-    front = Front(folder, addresses)
+    front = EnvoyControl(folder, addresses)
     reloader = Reloader(options.config, environ, front, beside.reload_now, partial(_narrowed, options))
     _check_port(source)  # after the file's mistakes, which are to be mended first
     with _writing("Envoy's files", folder):
@@ -196,7 +196,7 @@ async def _start(options: Options, environ: dict[str, str], beside: "_Beside", g
         with _writing("Envoy's files", folder):
             front.open()
         await front.listening()
-    except NotTaken as error:
+    except ConfigRejected as error:
         raise CannotStart(str(error)) from None
     show(lines.banner(source, {one.demo.key: one.providers for one in demos}, _lab_folder(source)), options.notes)
     return reloader.watch
@@ -305,12 +305,12 @@ class _Beside:
         self.folder = folder
         self._notes = notes or sys.stdout
         self.reload_now = asyncio.Event()
-        self.front: Front | None = None
+        self.front: EnvoyControl | None = None
         """The Envoy that is ours to stop."""
         self._monitor: Monitor | None = None
 
     def start(
-        self, source: Source, workers: Sequence[str], status: Status, front: Front | None = None
+        self, source: Source, workers: Sequence[str], status: Status, front: EnvoyControl | None = None
     ) -> dict[str, str]:
         """Answers from now on, which says that Envoy's files are there; gives what the workers' environment needs.
         Raises CannotStart."""

@@ -12,8 +12,9 @@ import msgspec
 
 from extproc.errors import Rejection
 from extproc.providers.profiles import Profile
-from extproc.translate import want
+from extproc.translate import checked
 from extproc.translate.answer_body import Collected, Reader, Sniffer
+from extproc.translate.checked import Warnings
 from extproc.translate.dialects import chat, messages, responses
 from extproc.translate.dialects.messages.read_request import read_request
 from extproc.translate.dialects.messages.write_request import write_count_request
@@ -22,7 +23,6 @@ from extproc.translate.pair import Headers, Json, Outcome, Pair, Refusal, Reply,
 from extproc.translate.provider_error import failure
 from extproc.translate.response_headers import for_messages_client
 from extproc.translate.translated import TranslatedPair
-from extproc.translate.want import Warnings
 from extproc.wire import Dialect, untrusted
 from extproc.wire.lenient import Undecodable, count, loads
 
@@ -36,7 +36,7 @@ _HEADER_CHARS = 64 * 1024
 
 def estimate(body: Json, to: Target, dialect: Dialect = "chat") -> int | Rejection:
     """Tokens of a Messages request as a provider of this dialect would get it; refuses what translation would."""
-    return want.attempt(lambda: _estimated(body, to, dialect))
+    return checked.attempt(lambda: _estimated(body, to, dialect))
 
 
 def request_to_count(body: Json, to: Target, dialect: Dialect, warnings: Warnings) -> Json:
@@ -256,7 +256,7 @@ class Counter:
     """The member of the answer."""
 
     def request(self, body: Json, to: Target) -> Translated | Rejection:
-        return want.attempt(lambda: self._translate(body, to))
+        return checked.attempt(lambda: self._translate(body, to))
 
     def reply(self, asked: Translated, content_type: str) -> Reply:
         request = _own(asked)

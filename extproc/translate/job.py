@@ -14,7 +14,7 @@ from extproc.translate import count
 from extproc.translate.count import counted, counter_for
 from extproc.translate.dialects.messages.write_request import COUNTED
 from extproc.translate.dialects.registry import PAIRS, halves
-from extproc.translate.pair import Counted, Json, Pair, RequestOutcome, Said, Target
+from extproc.translate.pair import Counted, Json, OwnAnswer, Pair, RequestOutcome, Target
 from extproc.wire import Dialect, dialects
 
 _NO_COUNT = Rejection(
@@ -77,7 +77,7 @@ def request_for(job: Job, sent: Json) -> RequestOutcome:
         return tokens if isinstance(tokens, Rejection) else Counted(tokens, counted(tokens, body))
     asked = pair.request(body, target)
     if asked.answer and not job.counting:
-        return Said(asked.answer, sent.get("stream") is True)
+        return OwnAnswer(asked.answer, sent.get("stream") is True)
     if isinstance(asked, Rejection):
         return asked
     below = dialects.row(dialect).count_path if job.counting and job.dialect in job.provider else ""

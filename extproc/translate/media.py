@@ -4,9 +4,9 @@ import base64
 import binascii
 import re
 
-from extproc.translate import want
+from extproc.translate import checked
+from extproc.translate.checked import Json, unsupported
 from extproc.translate.conversation import Base64Data, CacheHint, Document, FileId, Image, WebAddress
-from extproc.translate.want import Json, unsupported
 
 _IMAGES = {"image/jpg": "image/jpeg", **{kind: kind for kind in ("image/jpeg", "image/png", "image/gif", "image/webp")}}
 PDF = "application/pdf"
@@ -24,14 +24,14 @@ def read_image(url: str, path: str, detail: str | None, cache: CacheHint | None)
 
 def read_file(found: Json, path: str, cache: CacheHint | None) -> Document:
     """An object with `file_data`, `file_url` or `file_id`, at `path`. Raises Refused."""
-    title = want.optional_text(found, "filename", path) or ""
+    title = checked.optional_text(found, "filename", path) or ""
     if found.get("file_id") is not None:
-        return Document(FileId(want.text(found, "file_id", path)), f"{path}.file_id", title, cache=cache)
+        return Document(FileId(checked.text(found, "file_id", path)), f"{path}.file_id", title, cache=cache)
     if found.get("file_data") is None and found.get("file_url") is not None:
-        url = want.text(found, "file_url", path).strip()
+        url = checked.text(found, "file_url", path).strip()
         return Document(_web_address(url, f"{path}.file_url"), f"{path}.file_url", title, cache=cache)
     where = f"{path}.file_data"
-    raw = want.text(found, "file_data", path).lstrip()
+    raw = checked.text(found, "file_data", path).lstrip()
     data = Base64Data(PDF, _unspaced(raw)) if raw.startswith(_RAW_PDF) else _data_url(raw, where)
     return Document(data, where, title, cache=cache)
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 from extproc.providers.profiles import Profile
+from extproc.translate.checked import Json, Warnings, unsupported
 from extproc.translate.conversation import (
     AssistantTurn,
     Base64Data,
@@ -22,7 +23,6 @@ from extproc.translate.conversation import (
 )
 from extproc.translate.media import PDF, data_url, framed_document, is_text, plain_text
 from extproc.translate.provider_error import rejected
-from extproc.translate.want import Json, Warnings, unsupported
 
 SEAM = "\n\n"
 SUMMARY = "[Summary of the earlier conversation]\n"

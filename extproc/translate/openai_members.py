@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from extproc.providers.profiles import Profile
-from extproc.translate import schema, want
+from extproc.translate import checked, schema
+from extproc.translate.checked import Json, Warnings, refused, unsupported
 from extproc.translate.conversation import (
     LEVELS,
     CacheHint,
@@ -20,7 +21,6 @@ from extproc.translate.conversation import (
     Unmapped,
 )
 from extproc.translate.provider_request import nearest
-from extproc.translate.want import Json, Warnings, refused, unsupported
 
 SERVICE_TIERS = ("auto", "default", "priority", "fast", "scale", "flex", "on_demand", "ultrafast")
 LOCATION = ("city", "country", "region", "timezone")
@@ -42,7 +42,7 @@ def limit(body: Json, names: Iterable[str]) -> Setting[int] | None:
     for name in names:
         if body.get(name) is None:
             continue
-        value = want.integer(body, name, "")
+        value = checked.integer(body, name, "")
         if value < 1:
             raise refused(name, "Input should be greater than or equal to 1")
         return Setting(value, name)
@@ -50,33 +50,33 @@ def limit(body: Json, names: Iterable[str]) -> Setting[int] | None:
 
 
 def number(body: Json, name: str) -> Setting[float] | None:
-    return None if body.get(name) is None else Setting(want.number(body, name, ""), name)
+    return None if body.get(name) is None else Setting(checked.number(body, name, ""), name)
 
 
 def integer(body: Json, name: str, path: str = "") -> Setting[int] | None:
-    return None if body.get(name) is None else Setting(want.integer(body, name, path), name)
+    return None if body.get(name) is None else Setting(checked.integer(body, name, path), name)
 
 
 def flag(body: Json, name: str) -> Setting[bool] | None:
-    return None if body.get(name) is None else Setting(want.flag(body, name, ""), name)
+    return None if body.get(name) is None else Setting(checked.flag(body, name, ""), name)
 
 
 def text(holder: Json, name: str, path: str = "") -> Setting[str] | None:
-    found = want.optional_text(holder, name, path)
+    found = checked.optional_text(holder, name, path)
     return None if found is None else Setting(found, f"{path}.{name}" if path else name)
 
 
 def asked_service_tier(body: Json) -> Setting[str] | None:
     found = text(body, "service_tier")
     if found is not None:
-        want.one_of(found.value, SERVICE_TIERS, found.path)
+        checked.one_of(found.value, SERVICE_TIERS, found.path)
     return found
 
 
 def effort(holder: Json, name: str, path: str = "") -> Setting[str] | None:
     found = text(holder, name, path)
     if found is not None:
-        want.one_of(found.value, LEVELS, found.path)
+        checked.one_of(found.value, LEVELS, found.path)
     return found
 
 
@@ -89,9 +89,9 @@ def asked_user(body: Json) -> Setting[str] | None:
 
 def check_moderation(body: Json) -> None:
     """A block that was asked for must not be waved through where nobody moderates. Raises Refused."""
-    policy = want.optional_mapping(want.mapping(body, "moderation", ""), "policy", "moderation")
+    policy = checked.optional_mapping(checked.mapping(body, "moderation", ""), "policy", "moderation")
     for side in ("input", "output"):
-        if want.optional_mapping(policy, side, "moderation.policy").get("mode") == "block":
+        if checked.optional_mapping(policy, side, "moderation.policy").get("mode") == "block":
             raise unsupported(f"moderation.policy.{side}.mode", "nothing is moderated here, so nothing can be blocked")
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from extproc.providers.profiles import Profile
 from extproc.translate import names, schema
+from extproc.translate.checked import Json, Refused, Strictness, Warnings, unsupported
 from extproc.translate.conversation import (
     AssistantTurn,
     Conversation,
@@ -20,7 +21,6 @@ from extproc.translate.conversation import (
     WebSearch,
 )
 from extproc.translate.provider_request import CALL_ONE, CALL_THIS, CUSTOM_PARAMETERS, custom_description
-from extproc.translate.want import Json, Refused, Strictness, Warnings, unsupported
 from extproc.wire import untrusted
 
 _NO_TOOLS_ON_CHAT = (

@@ -74,14 +74,14 @@ class Counted(msgspec.Struct, frozen=True):
     answer: Json
 
 
-class Said(msgspec.Struct, frozen=True):
+class OwnAnswer(msgspec.Struct, frozen=True):
     """A sentence for a model, which the client gets as an answer. No provider is asked."""
 
     text: str
     stream: bool
 
 
-RequestOutcome = Translated | Counted | Said | Rejection
+RequestOutcome = Translated | Counted | OwnAnswer | Rejection
 """What comes of a client's request."""
 
 
@@ -117,7 +117,7 @@ class Outcome(msgspec.Struct, kw_only=True):
     begun: bool = False
     """A stream's first event has come: what goes wrong now is said in the stream, however its bytes were cut."""
     complete: bool = False
-    stirred: bool = False
+    keepalive_seen: bool = False
     """The upstream has said that it is there (a comment), which is nothing for the client."""
     media: str = ""
     """Media type of what the client gets, if it is not the one its request asks for."""

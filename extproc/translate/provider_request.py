@@ -4,8 +4,8 @@ from collections.abc import Collection, Iterable
 
 from extproc.providers.profiles import Profile
 from extproc.translate import names
+from extproc.translate.checked import Json, Warnings, refused, unsupported
 from extproc.translate.conversation import LEVELS, Tool, Unmapped
-from extproc.translate.want import Json, Warnings, refused, unsupported
 
 CUSTOM_PARAMETERS: Json = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
 """Of a custom tool where the provider has none: its free text is the one member of an object."""

@@ -5,7 +5,7 @@ A schema that needs no repair is returned as the same object; only what changes 
 
 from typing import Any, NamedTuple
 
-from extproc.translate.want import Json, refused
+from extproc.translate.checked import Json, refused
 
 MAX_DEPTH = 100
 MAX_JOINED = 20_000

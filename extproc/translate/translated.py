@@ -9,7 +9,7 @@ import msgspec
 
 from extproc.errors import Rejection
 from extproc.providers.profiles import Profile
-from extproc.translate import want
+from extproc.translate import checked
 from extproc.translate.answer_body import MAX_ANSWER, Collected, Sniffer
 from extproc.translate.answer_events import (
     AnswerEvent,
@@ -25,11 +25,11 @@ from extproc.translate.answer_events import (
     UsageReported,
     Warned,
 )
+from extproc.translate.checked import Warnings
 from extproc.translate.conversation import AnswerShape, CallKind, Conversation
 from extproc.translate.openai_errors import is_filtered
 from extproc.translate.pair import Headers, Json, Outcome, Refusal, Reply, Target, Translated, Usage
 from extproc.translate.provider_error import failure
-from extproc.translate.want import Warnings
 
 _BYTES_PER_TOKEN = 4
 _DELTAS = (TextDelta, ArgumentsDelta, ReasoningDelta, RefusalDelta)
@@ -111,7 +111,7 @@ class ClientSide:
     members: Mapping[str, str]
     """Other dialects' names of members -> this one's, for the path in a provider's error."""
     read_request: Callable[[Json, Target, Warnings], Conversation]
-    """Raises want.Refused."""
+    """Raises checked.Refused."""
     writer: Callable[[TranslatedRequest], AnswerWriter]
     client_headers: Callable[[Headers, float], dict[str, str]]
     """Response headers of an OpenAI-type or Anthropic provider, as this dialect's clients know them. The float: Unix
@@ -127,7 +127,7 @@ class ProviderSide:
     """The half of a dialect that asks providers."""
 
     write_request: Callable[[Conversation, Target, Warnings], WrittenRequest]
-    """Raises want.Refused."""
+    """Raises checked.Refused."""
     reader: Callable[[TranslatedRequest], AnswerReader]
     read_whole: Callable[[bytes, TranslatedRequest], list[AnswerEvent]]
     """A JSON answer of status 200; ends as a reader does."""
@@ -145,7 +145,7 @@ class TranslatedPair:
         self._provider = provider
 
     def request(self, body: Json, to: Target) -> Translated | Rejection:
-        return want.attempt(lambda: self._translate(body, to))
+        return checked.attempt(lambda: self._translate(body, to))
 
     def _translate(self, body: Json, to: Target) -> TranslatedRequest:
         warnings = Warnings(to.profile.strictness)
@@ -286,7 +286,7 @@ class TranslatedReply:
             case Warned(word):
                 self._warn(word)
             case Keepalive():
-                self.outcome.stirred = True
+                self.outcome.keepalive_seen = True
             case _:
                 pass
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from extproc.translate.checked import refused
 from extproc.translate.conversation import (
     AssistantPart,
     AssistantTurn,
@@ -20,7 +21,6 @@ from extproc.translate.conversation import (
     UserPart,
     UserTurn,
 )
-from extproc.translate.want import refused
 
 ABORTED = "aborted"
 

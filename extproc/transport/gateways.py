@@ -15,8 +15,8 @@ from extproc.gateway.gateway import Gateway
 from extproc.gateway.preparation import Prepare, prepare_here
 from extproc.policy.admit import InFlight
 from extproc.policy.authentication.revocations import Revoked
-from extproc.policy.keys.given_keys import GivenKeys
-from extproc.policy.keys.key_sets import News
+from extproc.policy.keys.given_keys import ReplicatedKeySets
+from extproc.policy.keys.key_sets import KeySetUpdate
 from extproc.transport import orders
 from extproc.transport.orders import Order
 
@@ -46,7 +46,7 @@ class Gateways:
         self.supervised = False
         """The first configuration came from a supervisor."""
         self._in_flight = InFlight()
-        self.keys = GivenKeys(orders.say_wanted)
+        self.keys = ReplicatedKeySets(orders.say_wanted)
         """Key sets that the supervisor fetches."""
 
     def current(self) -> Gateway:
@@ -96,7 +96,7 @@ class Gateways:
             return None
         while True:
             match message := await orders.read(self._supervisor):
-                case News():
+                case KeySetUpdate():
                     self.keys.take(message)
                 case Revoked():
                     self.keys.revocations.replace(message)

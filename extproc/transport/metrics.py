@@ -64,7 +64,7 @@ DURATION = Metric(
     "From a request's headers to the end of its answer. `error_type` is the reason of a call that did not succeed.",
     (*COMMON, "error_type"), buckets=_DURATION,
 )  # fmt: skip
-FIRST = Metric(
+TIME_TO_FIRST_TOKEN = Metric(
     "gen_ai_server_time_to_first_token_seconds", Histogram,
     "From a request's headers to the first event of its stream, for streams that ended well.",
     COMMON, buckets=_FIRST,
@@ -124,8 +124,8 @@ WITHOUT_KEYS = Metric(
     "extproc_keys_unavailable", Counter, "Calls refused because an issuer's keys could not be fetched.", claims=False
 )
 METRICS = (
-    REQUESTS, TOKENS, DURATION, FIRST, PER_TOKEN, WARNINGS, VERDICTS, LEFT_OUT, LEFT_OUT_BY_ENVOY, IN_FLIGHT,
-    IN_FORCE, SINCE, GENERATION, RELOADS, DELETED, READY, WITHOUT_KEYS,
+    REQUESTS, TOKENS, DURATION, TIME_TO_FIRST_TOKEN, PER_TOKEN, WARNINGS, VERDICTS, LEFT_OUT, LEFT_OUT_BY_ENVOY,
+    IN_FLIGHT, IN_FORCE, SINCE, GENERATION, RELOADS, DELETED, READY, WITHOUT_KEYS,
     TELEMETRY,
 )  # fmt: skip
 
@@ -174,7 +174,7 @@ class Metrics:
         self._requests = Counter(REQUESTS.name, REQUESTS.meaning, (*REQUESTS.labels, *own), registry=registry)
         self._tokens = _histogram(TOKENS, own, registry)
         self._duration = _histogram(DURATION, own, registry)
-        self._first = _histogram(FIRST, own, registry)
+        self._first = _histogram(TIME_TO_FIRST_TOKEN, own, registry)
         self._per_token = _histogram(PER_TOKEN, own, registry)
         self._warnings = Counter(WARNINGS.name, WARNINGS.meaning, WARNINGS.labels, registry=registry)
         self._verdicts = Counter(VERDICTS.name, VERDICTS.meaning, VERDICTS.labels, registry=registry)
@@ -233,7 +233,10 @@ class Metrics:
                 self._tokens.labels(*common, kind, *claims).observe(count)
 
     def _paced(self, seen: Record, labels: tuple[str, ...]) -> None:
-        for name, histogram in ((record.FIRST, self._first), (record.PACE, self._per_token)):
+        for name, histogram in (
+            (record.TIME_TO_FIRST_TOKEN, self._first),
+            (record.TIME_PER_OUTPUT_TOKEN, self._per_token),
+        ):
             if isinstance(seconds := seen.get(name), int | float):
                 histogram.labels(*labels).observe(seconds)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from extproc.policy.authentication.revocations import Revoked
-from extproc.policy.keys.key_sets import Name, News
+from extproc.policy.keys.key_sets import KeySetUpdate, Name
 
 _LENGTH_BYTES = 4
 _USING, _WANTS = "using", "wants"
@@ -27,16 +27,16 @@ def order(number: int, contents: Mapping[Path, bytes]) -> bytes:
     return encoded(Order(number, {str(path): content for path, content in contents.items()}))
 
 
-def encoded(message: Order | News | Revoked) -> bytes:
+def encoded(message: Order | KeySetUpdate | Revoked) -> bytes:
     data = msgspec.msgpack.encode(message)
     return len(data).to_bytes(_LENGTH_BYTES, "big") + data
 
 
-async def read(stream: asyncio.StreamReader) -> Order | News | Revoked | None:
+async def read(stream: asyncio.StreamReader) -> Order | KeySetUpdate | Revoked | None:
     """None when there will be no more."""
     try:
         length = int.from_bytes(await stream.readexactly(_LENGTH_BYTES), "big")
-        return msgspec.msgpack.decode(await stream.readexactly(length), type=Order | News | Revoked)
+        return msgspec.msgpack.decode(await stream.readexactly(length), type=Order | KeySetUpdate | Revoked)
     except asyncio.IncompleteReadError:
         return None
 

@@ -6,7 +6,7 @@ import time
 from collections import deque
 
 from extproc import pb
-from extproc.events import Action, Event, Record, Silence
+from extproc.events import Action, DeadlineReached, Event, Record
 from extproc.transport.calls import Call, Status, where
 from extproc.transport.gateways import Gateways
 from extproc.transport.messages import to_event, to_responses
@@ -155,6 +155,6 @@ class Stream:
             self._set_timer()
             return
         try:
-            self._carry_out(self._handled(Silence()), None)
+            self._carry_out(self._handled(DeadlineReached()), None)
         except Exception as error:  # noqa: BLE001 - as in `_go_on`
             self._abort(error)

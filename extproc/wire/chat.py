@@ -50,7 +50,7 @@ class ToolCall(msgspec.Struct):
         return self.function.arguments if self.function else None
 
 
-class Said(msgspec.Struct):
+class OwnAnswer(msgspec.Struct):
     """A `message` of an answer, or the `delta` of one."""
 
     content: Any = None
@@ -67,8 +67,8 @@ class Said(msgspec.Struct):
 
 class Choice(msgspec.Struct):
     index: int | None = None
-    message: Said | None = None
-    delta: Said | None = None
+    message: OwnAnswer | None = None
+    delta: OwnAnswer | None = None
     finish_reason: str | None = None
     stop_reason: Any = None
     """vLLM: the stop string or token that matched."""

@@ -16,7 +16,7 @@ from extproc.config import loading
 from extproc.demo import idp
 from extproc.envoy import configuration
 from extproc.supervisor import up
-from extproc.supervisor.front import Front
+from extproc.supervisor.front import EnvoyControl
 from tests.e2e.stack import GATEWAY, PROVIDER_KEY, SECONDS, Lines, Stack, free_port
 
 
@@ -66,7 +66,7 @@ def envoy_in(setup: Setup, *, healthy: int) -> Iterator[Stack]:
 
 def wait_for_processors(setup: Setup, count: int) -> None:
     async def found() -> None:
-        front = Front(setup.folder, [""] * count)
+        front = EnvoyControl(setup.folder, [""] * count)
         await front.healthy()
         await front.listening()
 

@@ -53,7 +53,7 @@ def test_before_the_answer(buggy: tuple[Stack, Lines], bug: str, stream: bool) -
     told(buggy, answer)
 
 
-@pytest.mark.parametrize("bug", ["ResponseBody Flowing", "Silence Flowing"])
+@pytest.mark.parametrize("bug", ["ResponseBody Flowing", "DeadlineReached Flowing"])
 def test_while_the_answer_flows(buggy: tuple[Stack, Lines], bug: str) -> None:
     answer = call(buggy[0], bug, "demo: slow 200", stream=True)
     assert answer.status_code == 200 and "message_stop" not in answer.text

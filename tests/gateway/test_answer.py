@@ -10,8 +10,8 @@ from extproc.gateway.gateway import Gateway
 from tests.issuing import token
 from tests.playbook import (
     ABSENT,
+    DEADLINE_REACHED,
     OUR_ID,
-    SILENCE,
     Json,
     Playbook,
     answers,
@@ -205,7 +205,7 @@ def test_the_hold_ends_in_time_whatever_the_provider_mutters(gate: Gateway) -> N
     assert patience(play) == 10
     play.after(6) >> response_body(COMMENT)
     assert patience(play) == pytest.approx(4)
-    play.after(4) >> SILENCE << begins() << says(end=False, events=["comment"], record={TTFT: ABSENT})
+    play.after(4) >> DEADLINE_REACHED << begins() << says(end=False, events=["comment"], record={TTFT: ABSENT})
     assert patience(play) == 15
     play.after(10) >> response_body(CHUNK) << says(end=False, events=FIRST, record={TTFT: 20.0})
     assert play
@@ -216,7 +216,7 @@ def test_pings_keep_the_client_although_the_provider_sends_comments(gate: Gatewa
     play << says(end=False)
     play.after(14) >> response_body(COMMENT) << says(end=False, events=["ping"])
     assert patience(play) == pytest.approx(15)
-    play.after(15) >> SILENCE << says(end=False, events=["ping"])
+    play.after(15) >> DEADLINE_REACHED << says(end=False, events=["ping"])
     assert patience(play) == 15
 
 
@@ -224,9 +224,9 @@ def test_a_provider_that_does_not_hang_up_is_left(gate: Gateway) -> None:
     play = sent(gate, stream=True) >> response_headers(content_type=SSE) >> response_body(CHUNK + FINISH + DONE)
     play << begins() << says(end=False)
     assert patience(play) == DRAIN_SECONDS
-    play.after(1) >> SILENCE << says(end=True, body="")
+    play.after(1) >> DEADLINE_REACHED << says(end=True, body="")
     assert patience(play) is None
-    assert play >> SILENCE
+    assert play >> DEADLINE_REACHED
 
 
 def usage(tokens: int) -> bytes:

@@ -7,7 +7,7 @@ from extproc.gateway.answer import Awaited, CollectedError, Flowing, Held, Over
 from extproc.gateway.exchange import OutOfOrder
 from extproc.gateway.gateway import Gateway
 from tests.gateway.test_answer import CHUNK, DONE, FINISH, SSE, sent
-from tests.playbook import SILENCE, Playbook, response_body, response_headers
+from tests.playbook import DEADLINE_REACHED, Playbook, response_body, response_headers
 from tests.settings import gateway
 
 HEADERS, ERROR = response_headers(content_type=SSE), response_headers(500)
@@ -58,7 +58,7 @@ def then(play: Playbook, event: Event) -> Playbook:
         (Flowing, BROKEN, Over),
         (Flowing, END, Over),
         (Over, PIECE, Over),
-        (Over, SILENCE, Over),
+        (Over, DEADLINE_REACHED, Over),
     ],
 )
 def test_what_leads_where(gate: Gateway, state: type, event: Event, expected: type) -> None:
@@ -78,7 +78,7 @@ def test_what_leads_where(gate: Gateway, state: type, event: Event, expected: ty
 )
 def test_where_a_deadline_leads(gate: Gateway, state: type, seconds: float, expected: type) -> None:
     """The client's first, then the provider's."""
-    play = then(at(gate, state).after(seconds), SILENCE)
+    play = then(at(gate, state).after(seconds), DEADLINE_REACHED)
     assert type(play.exchange.answer.state) is expected
 
 

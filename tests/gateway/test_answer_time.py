@@ -7,7 +7,7 @@ import pytest
 
 from extproc.gateway.gateway import Gateway
 from tests.gateway.test_answer import ANSWER, CHUNK, DONE, FINISH, SSE, patience, sent
-from tests.playbook import SILENCE, Playbook, begins, rejects, response_body, response_headers, says
+from tests.playbook import DEADLINE_REACHED, Playbook, begins, rejects, response_body, response_headers, says
 from tests.settings import GATEWAY, gateway
 
 LIMITED = GATEWAY.replace("{env: OPENAI_API_KEY}}", "{env: OPENAI_API_KEY}, timeouts: {idle: 40, total: 100}}")
@@ -23,7 +23,7 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> Gateway:
 def silent_at(play: Playbook, seconds: float) -> Playbook:
     """The deadline comes after so many seconds and not before."""
     assert patience(play) == pytest.approx(seconds)
-    return play.after(seconds) >> SILENCE
+    return play.after(seconds) >> DEADLINE_REACHED
 
 
 def test_an_answer_of_headers_only(gate: Gateway) -> None:

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from extproc.events import Event, Judged, RequestBody, RequestHeaders, ResponseBody, ResponseHeaders, Silence
+from extproc.events import DeadlineReached, Event, Judged, RequestBody, RequestHeaders, ResponseBody, ResponseHeaders
 from extproc.gateway.client_answer import ClientAnswer, Timing
 from extproc.gateway.exchange import NEXT, OutOfOrder, Phase
 from extproc.gateway.gateway import Gateway
 from tests.issuing import token
 from tests.playbook import (
-    SILENCE,
+    DEADLINE_REACHED,
     START,
     Json,
     Playbook,
@@ -41,17 +41,17 @@ EVENTS: dict[type[Event], Event] = {
     RequestBody: BODY,
     ResponseHeaders: response_headers(),
     ResponseBody: response_body(b"{"),
-    Silence: SILENCE,
+    DeadlineReached: DEADLINE_REACHED,
     Judged: Judged({}),
 }
 ALLOWED = {
     (Phase.NEW, RequestHeaders): Phase.ADMITTED,
     (Phase.ADMITTED, RequestBody): Phase.SENT,
     (Phase.ADMITTED, ResponseHeaders): Phase.ANSWERING,
-    (Phase.ADMITTED, Silence): Phase.DONE,
+    (Phase.ADMITTED, DeadlineReached): Phase.DONE,
     (Phase.SENT, ResponseHeaders): Phase.ANSWERING,
     (Phase.ANSWERING, ResponseBody): Phase.ANSWERING,
-    (Phase.ANSWERING, Silence): Phase.ANSWERING,
+    (Phase.ANSWERING, DeadlineReached): Phase.ANSWERING,
     (Phase.ANSWERING, Judged): Phase.ANSWERING,
     (Phase.PASSED, ResponseHeaders): Phase.DONE,
     (Phase.PASSED_ERROR, ResponseBody): Phase.DONE,
@@ -171,7 +171,7 @@ def test_a_body_has_its_time(tmp_path: Path, size: str, seconds: float) -> None:
     play = Playbook(gateway(tmp_path, text)) >> request_headers(token=token(), content_length=size) << awaits()
     assert play.exchange.deadline == START + seconds
     timed_out: Json = {"reason": "InvalidRequest", "error": "slow_body", "ended": True}
-    assert play.after(seconds) >> SILENCE << rejects(408, "invalid_request_error", **timed_out)
+    assert play.after(seconds) >> DEADLINE_REACHED << rejects(408, "invalid_request_error", **timed_out)
     assert play.exchange.deadline is None
 
 

@@ -72,7 +72,7 @@ def test_what_goes_along_is_chosen(gate: Gateway) -> None:
     ],
 )
 def test_nobody_passes_unchecked(gate: Gateway, headers: Any, status: int, code: str) -> None:
-    """Said in the provider's dialect, where the request does not show the client's."""
+    """OwnAnswer in the provider's dialect, where the request does not show the client's."""
     error = {"message": re.compile("."), "type": "invalid_request_error", "param": None, "code": code}
     assert Playbook(gate) >> headers << answers({"error": error}, status)
 

@@ -14,7 +14,7 @@ from extproc.wire.safeguards import Outcome, ToolCall, Verdict
 from tests.issuing import token
 from tests.playbook import (
     ABSENT,
-    SILENCE,
+    DEADLINE_REACHED,
     Json,
     Playbook,
     awaits,
@@ -128,7 +128,7 @@ def test_only_the_end_waits_for_the_judge(judging: Gateway) -> None:
     verdicts = play.exchange.verdicts
     assert verdicts is not None and verdicts.open == (ToolCall("a", "Bash", {"command": "pwd"}),)
     assert play.exchange.deadline == play.now + 15
-    assert play.after(15) >> SILENCE << says(end=False, events=["ping"], record={record.ENDED: ABSENT})
+    assert play.after(15) >> DEADLINE_REACHED << says(end=False, events=["ping"], record={record.ENDED: ABSENT})
     play.after(1) >> Judged(ALLOWED)
     assert _results(play.pending[0]) == results({"a": NOT_FLAGGED})
     known = {record.AUTO_MODE_OUTCOME: "allow", record.AUTO_MODE_RULE: "judge", record.ENDED: True}
@@ -142,7 +142,7 @@ def test_the_provider_may_go_on_after_the_judge(judging: Gateway) -> None:
 
 def test_while_the_judge_is_asked_the_providers_time_does_not_run_out(judging: Gateway) -> None:
     play = begun(judging, "pwd") >> response_body(FINISH + DONE) << says(end=False)
-    play.after(10_000) >> SILENCE << says(end=False, events=["ping"])
+    play.after(10_000) >> DEADLINE_REACHED << says(end=False, events=["ping"])
     assert play >> Judged(ALLOWED) << says(end=False)
 
 

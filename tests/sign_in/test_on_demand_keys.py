@@ -3,11 +3,11 @@
 import asyncio
 from typing import Any
 
-from extproc.policy.keys.places import NotFetched, Place
+from extproc.policy.keys.places import JwksLocation, NotFetched
 from extproc.sign_in.on_demand_keys import PAUSE_SECONDS, OnDemandKeys
 from tests import issuing
 
-PLACE = Place("https://ci.corp.example/jwks", "https://ci.corp.example")
+PLACE = JwksLocation("https://ci.corp.example/jwks", "https://ci.corp.example")
 
 
 class Server:
@@ -18,7 +18,7 @@ class Server:
         self.asked = 0
         self.down = True
 
-    async def fetch(self, place: Place) -> tuple[Any, float | None]:
+    async def fetch(self, place: JwksLocation) -> tuple[Any, float | None]:
         self.asked += 1
         await asyncio.sleep(0)
         self.now += 10

@@ -8,7 +8,7 @@ import pytest
 from extproc.config.loading import Source
 from extproc.supervisor import front
 from extproc.supervisor.envoy_admin import EnvoyAdmin, Stats
-from extproc.supervisor.front import Front, NotTaken
+from extproc.supervisor.front import ConfigRejected, EnvoyControl
 from tests.certificates import certificate
 from tests.settings import GATEWAY, source
 
@@ -39,7 +39,7 @@ class FakeAdmin(EnvoyAdmin):
         return self.live
 
 
-class Shown(Front):
+class Shown(EnvoyControl):
     """Beside that Envoy."""
 
     def __init__(self, folder: Path) -> None:
@@ -112,7 +112,7 @@ def test_workers_without_keys_are_not_waited_for_as_long(told: Shown, monkeypatc
     monkeypatch.setattr(front, "KEYS_SECONDS", 0.01)
     asyncio.run(told.healthy(fetching=True))
     monkeypatch.setattr(front, "SECONDS", 0.01)
-    with pytest.raises(NotTaken, match="did not begin to serve"):
+    with pytest.raises(ConfigRejected, match="did not begin to serve"):
         asyncio.run(told.healthy())
 
 
@@ -165,7 +165,7 @@ def test_what_envoy_does_not_take_is_taken_back(
     before = contents(told)
     told.envoy.answers, told.envoy.takes = [FINE, answer], False
     monkeypatch.setattr(front, "SECONDS", 0.01)
-    with pytest.raises(NotTaken, match=problem):
+    with pytest.raises(ConfigRejected, match=problem):
         asyncio.run(told.show(more(tmp_path), []))
     assert contents(told) == before
 

@@ -10,9 +10,9 @@ import pytest
 
 from extproc.config.files import Files
 from extproc.config.loading import Fault, Invalid, Source
-from extproc.policy.keys.key_sets import News
-from extproc.policy.keys.places import Place
-from extproc.supervisor.front import Front, NotTaken
+from extproc.policy.keys.key_sets import KeySetUpdate
+from extproc.policy.keys.places import JwksLocation
+from extproc.supervisor.front import ConfigRejected, EnvoyControl
 from extproc.supervisor.processes import Child
 from extproc.supervisor.reload import Reloader
 from extproc.transport import orders
@@ -23,7 +23,7 @@ from tests.settings import ENVIRON, GATEWAY, KEY, MODELS, PROVIDERS, authenticat
 MORE = GATEWAY.replace("models:", '  more: {dialects: [chat], base_url: "http://more.example"}\nmodels:')
 
 
-class Envoy(Front):
+class Envoy(EnvoyControl):
     def __init__(self, book: list[str]) -> None:
         super().__init__(Path(), [])
         self._book = book
@@ -31,7 +31,7 @@ class Envoy(Front):
 
     async def show(self, source: Source, older: Sequence[Source]) -> None:
         if self.refuses:
-            raise NotTaken("Envoy refuses")
+            raise ConfigRejected("Envoy refuses")
         self._book.append(
             "Envoy: " + ", ".join(sorted({name for one in [*older, source] for name in one.config.providers}))
         )
@@ -44,8 +44,8 @@ class Worker(Child):
         self.says = says
 
     def send(self, message: bytes) -> None:
-        told = msgspec.msgpack.decode(message[4:], type=Order | News)
-        if isinstance(told, News):
+        told = msgspec.msgpack.decode(message[4:], type=Order | KeySetUpdate)
+        if isinstance(told, KeySetUpdate):
             self._book.append(f"worker: keys at {told.name[0]}")
             return
         self._book.append(f"worker: {told.number}")
@@ -214,7 +214,7 @@ class Idp:
         self.asked = asyncio.Event()
         self.open = asyncio.Event()
 
-    async def fetch(self, place: Place) -> tuple[Any, float | None]:
+    async def fetch(self, place: JwksLocation) -> tuple[Any, float | None]:
         self.asked.set()
         await self.open.wait()
         return {"keys": [jwk()]}, None
@@ -269,7 +269,7 @@ def test_a_worker_that_starts_again_gets_the_keys_at_hand_first(tmp_path: Path, 
         return [await orders.read(stream) for _ in range(3)]
 
     news, order, end = asyncio.run(greeting())
-    assert isinstance(news, News) and (news.name, news.jwks is None) == ((URL, ISSUER, False), False)
+    assert isinstance(news, KeySetUpdate) and (news.name, news.jwks is None) == ((URL, ISSUER, False), False)
     assert isinstance(order, Order) and (order.number, end) == (1, None)
 
 

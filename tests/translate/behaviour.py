@@ -18,7 +18,7 @@ from extproc.errors import Rejection
 from extproc.providers.model_settings import ModelSettings
 from extproc.providers.profiles import Profile, shipped, with_overrides
 from extproc.translate.job import Job, pair_of, request_for
-from extproc.translate.pair import Counted, Pair, Reply, Said, Target, Translated
+from extproc.translate.pair import Counted, OwnAnswer, Pair, Reply, Target, Translated
 from extproc.wire import Dialect
 from extproc.wire.rejections import rejection_body, rejection_status
 
@@ -110,14 +110,14 @@ def rejected(client: str, found: Rejection) -> Json:
     return {"status": rejection_status(client, found), "body": body, "headers": headers, "detail": detail}
 
 
-def written(client: str, found: Translated | Counted | Said | Rejection) -> Json:
+def written(client: str, found: Translated | Counted | OwnAnswer | Rejection) -> Json:
     """What came of a request."""
     match found:
         case Rejection():
             return {"rejected": rejected(client, found)}
         case Counted():
             return {"counted": found.answer}
-        case Said():
+        case OwnAnswer():
             return {"said": found.text, "stream": found.stream}
         case _:
             names = ("path", "root", "headers", "stream", "model", "warnings", "silent", "max_tokens", "answer")
@@ -133,7 +133,9 @@ def read(reply: Reply, *pieces: bytes) -> Json:
     out.append(reply.close())
     outcome = reply.outcome
     failure = outcome.failure and msgspec.to_builtins(outcome.failure)
-    members = {name: getattr(outcome, name) for name in ("model", "finish_reason", "begun", "complete", "stirred")}
+    members = {
+        name: getattr(outcome, name) for name in ("model", "finish_reason", "begun", "complete", "keepalive_seen")
+    }
     return {
         "out": b"".join(out).decode(),
         "pings": pings if len(pieces) == 2 else [],

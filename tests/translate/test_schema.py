@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
+from extproc.translate.checked import Refused
 from extproc.translate.schema import MAX_JOINED, fits_strict, repair
-from extproc.translate.want import Refused
 
 CLOSED = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}
 

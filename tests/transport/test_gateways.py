@@ -9,7 +9,7 @@ import pytest
 
 from extproc.config.loading import Invalid
 from extproc.gateway.gateway import Gateway
-from extproc.policy.keys.key_sets import News
+from extproc.policy.keys.key_sets import KeySetUpdate
 from extproc.transport import gateways, orders
 from extproc.transport.gateways import Gateways
 from tests.issuing import ISSUER, jwk
@@ -144,7 +144,7 @@ def test_issuers_keys_come_from_the_supervisor(path: Path) -> None:
     def told(*kids: str) -> bytes:
         now = time.time()
         return orders.encoded(
-            News((url, ISSUER, False), json.dumps({"keys": [jwk(kid=kid) for kid in kids]}).encode(), now, now)
+            KeySetUpdate((url, ISSUER, False), json.dumps({"keys": [jwk(kid=kid) for kid in kids]}).encode(), now, now)
         )
 
     async def scene() -> None:

@@ -3,15 +3,17 @@ from typing import Any
 
 import pytest
 
-from extproc.policy.keys.key_sets import NEVER, News
+from extproc.policy.keys.key_sets import NEVER, KeySetUpdate
 from extproc.transport import orders
 from extproc.transport.orders import Order
 
 NAME = ("https://idp.example/jwks", "https://idp.example, \u00e4\n", True)
 
 
-@pytest.mark.parametrize("message", [Order(7, {"/x": b"\x00"}), News(NAME, b"{}", 1.5, NEVER), News(NAME, None, 0, 0)])
-def test_what_is_sent_arrives(message: Order | News) -> None:
+@pytest.mark.parametrize(
+    "message", [Order(7, {"/x": b"\x00"}), KeySetUpdate(NAME, b"{}", 1.5, NEVER), KeySetUpdate(NAME, None, 0, 0)]
+)
+def test_what_is_sent_arrives(message: Order | KeySetUpdate) -> None:
     async def scene() -> list[Any]:
         stream = asyncio.StreamReader()
         stream.feed_data(orders.encoded(message) * 2)

@@ -14,7 +14,7 @@ import httpx
 from starlette.types import ASGIApp
 
 from extproc.policy.authentication.authenticate import Authenticate
-from extproc.policy.keys.remote_keys import RemoteKeys
+from extproc.policy.keys.remote_keys import FetchedKeySets
 from extproc.store.embedded import EmbeddedStore
 from extproc.store.interface import Store
 from extproc.web.app import application
@@ -130,7 +130,7 @@ class Site:
         self._clients: list[httpx.AsyncClient] = []
 
     def context(self) -> Context:
-        authenticate = Authenticate(self.gateway.source, [], RemoteKeys())
+        authenticate = Authenticate(self.gateway.source, [], FetchedKeySets())
         return Context(self.gateway, authenticate, self.store, _Clients(self.idp), self.now)
 
     def application(self) -> ASGIApp:

@@ -13,7 +13,7 @@ import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from extproc.policy.authentication.authenticate import Authenticate
-from extproc.policy.keys.remote_keys import RemoteKeys
+from extproc.policy.keys.remote_keys import FetchedKeySets
 from extproc.store.embedded import EmbeddedStore
 from extproc.web import telemetry
 from extproc.web.app import application
@@ -64,7 +64,7 @@ def play(
 
     async def run() -> None:
         store = EmbeddedStore(folder / "state")
-        context = Context(gate, Authenticate(gate.source, [], RemoteKeys()), store, Mocked(collector))
+        context = Context(gate, Authenticate(gate.source, [], FetchedKeySets()), store, Mocked(collector))
         transport = httpx.ASGITransport(application(context))
         async with asyncio.timeout(SECONDS), httpx.AsyncClient(transport=transport, base_url="http://x") as client:
 

@@ -10,7 +10,7 @@ from extproc.config.schema import Location
 from extproc.events import Headers, PeerCertificate
 from extproc.policy.authentication.credential import credential
 from extproc.policy.facts import Caller
-from extproc.policy.keys.key_sets import KeySets, Plan
+from extproc.policy.keys.key_sets import KeySets, KeySetSpec
 
 
 class Presented:
@@ -50,7 +50,7 @@ class Setup:
     claims: frozenset[str] | None
     """Those that somebody will read; None: any may be."""
     faults: list[Fault]
-    fetched: list[Plan] = field(default_factory=list)
+    fetched: list[KeySetSpec] = field(default_factory=list)
     """Sets of keys that are to be fetched, for KeySets.use."""
     without_keys: list[Where] = field(default_factory=list)
     """Files and sets that hold no key, so that nobody gets in by them."""

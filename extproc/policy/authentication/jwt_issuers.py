@@ -17,7 +17,7 @@ from extproc.policy.authentication.revocations import Revocations
 from extproc.policy.authentication.tokens import Unproven
 from extproc.policy.facts import Caller
 from extproc.policy.keys import keys, places
-from extproc.policy.keys.key_sets import Plan
+from extproc.policy.keys.key_sets import KeySetSpec
 from extproc.policy.keys.keys import Key, KeySource
 
 OVERHEAD_BYTES = 1024
@@ -177,7 +177,7 @@ def _keys(setup: Setup, issuer: Issuer, where: Where) -> KeySource | Fault:
     place = places.load(setup.source, issuer, where)
     if isinstance(place, Fault):
         return place
-    plan = Plan(place, issuer.jwks.refresh, issuer.jwks.max_stale)
+    plan = KeySetSpec(place, issuer.jwks.refresh, issuer.jwks.max_stale)
     setup.fetched.append(plan)
     found: KeySource = setup.remote.at(plan)
     return found

@@ -2,8 +2,8 @@
 
 from extproc.config.schema import Config, Issuer, Jwks
 from extproc.config.schema_sign_in import SignIn
-from extproc.policy.keys.key_sets import Plan
-from extproc.policy.keys.places import Place
+from extproc.policy.keys.key_sets import KeySetSpec
+from extproc.policy.keys.places import JwksLocation
 
 ALGORITHM = "ES256"
 TYPE = "at+jwt"
@@ -26,8 +26,10 @@ def issuer(settings: SignIn) -> Issuer:
     )
 
 
-def plan(config: Config) -> Plan:
+def plan(config: Config) -> KeySetSpec:
     assert config.sign_in is not None
     # A shared store may be down when this starts, and callers with other credentials can be served.
     awaited = config.store.redis is None
-    return Plan(Place(IN_THE_STORE, config.sign_in.public_url), REFRESH_SECONDS, MAX_STALE_SECONDS, awaited)
+    return KeySetSpec(
+        JwksLocation(IN_THE_STORE, config.sign_in.public_url), REFRESH_SECONDS, MAX_STALE_SECONDS, awaited
+    )

@@ -56,7 +56,7 @@ async def _proving_key(token: Token, source: KeySource) -> Key:
     proven = tokens.is_proven(token, key, token.algorithm)
     if not proven and token.key_id is not None and key.id is None:
         # A key without an id may be of any; it was not, so this one may be new.
-        await source.newer()
+        await source.refresh_keys()
         key = await _find(source, token.key_id, token.algorithm)
         proven = tokens.is_proven(token, key, token.algorithm)
     if not proven:
@@ -68,7 +68,7 @@ async def _find(source: KeySource, kid: str | None, algorithm: str) -> Key:
     """Raises Unproven."""
     current = source.current()
     if current is not None and kid is not None and not current.knows(kid):
-        await source.newer()
+        await source.refresh_keys()
         current = source.current()
     if current is None:
         raise Unproven(UNAVAILABLE)

@@ -15,8 +15,8 @@ from extproc.policy.authentication import credential
 from extproc.policy.authorization.cel import Activation, Rule, activation, compile_rule
 from extproc.policy.authorization.variables import (
     AT_HEADERS,
-    BUT_FOR_THE_BODY,
     EVERYTHING,
+    WITHOUT_BODY,
     Part,
     Subject,
     Values,
@@ -209,7 +209,7 @@ class AuthorizeModel:
 
     def permits(self, call: Accepted, model: Resolved) -> bool:
         """May the caller use this model, as far as can be said without a body?"""
-        return self._rules.refusal(Subject(call, model), BUT_FOR_THE_BODY) is None
+        return self._rules.refusal(Subject(call, model), WITHOUT_BODY) is None
 
 
 def _refusal(refused: Refused, model: Resolved | None) -> Rejection:

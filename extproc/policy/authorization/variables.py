@@ -30,7 +30,7 @@ class Part(StrEnum):
 AT_HEADERS = frozenset({Part.CALLER, Part.REQUEST, Part.SOURCE})
 EVERYTHING = frozenset(Part) - {Part.ANSWER}
 """All that is known when a call is admitted."""
-BUT_FOR_THE_BODY = EVERYTHING - {Part.LLM}
+WITHOUT_BODY = EVERYTHING - {Part.LLM}
 
 
 class Variable(NamedTuple):

@@ -17,7 +17,7 @@ import httpx
 
 from extproc.config.schema_values import key_url
 from extproc.policy.keys import keys
-from extproc.policy.keys.places import NotFetched, Place, trusting
+from extproc.policy.keys.places import JwksLocation, NotFetched, trusting
 
 SECONDS = 10.0
 """For all of it."""
@@ -31,7 +31,7 @@ _MAX_AGE = re.compile(r"max-age=\"?(\d{1,9})")
 logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log every URL
 
 
-async def fetch(place: Place) -> tuple[Any, float | None]:
+async def fetch(place: JwksLocation) -> tuple[Any, float | None]:
     """The JWKS, and for how many seconds its server lets it be kept, where it says so. Raises NotFetched."""
     try:
         async with asyncio.timeout(SECONDS):
@@ -42,7 +42,7 @@ async def fetch(place: Place) -> tuple[Any, float | None]:
         raise NotFetched(_plain(error)) from None
 
 
-async def _fetch(place: Place) -> tuple[Any, float | None]:
+async def _fetch(place: JwksLocation) -> tuple[Any, float | None]:
     # Reading the roots takes a while, and calls are waiting.
     trusted = await asyncio.to_thread(_trusted, place.roots)
     secure = urlsplit(place.url).scheme == "https"

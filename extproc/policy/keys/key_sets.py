@@ -9,7 +9,7 @@ import msgspec
 
 from extproc.policy.authentication.revocations import Revocations
 from extproc.policy.keys.keys import Keys
-from extproc.policy.keys.places import Place
+from extproc.policy.keys.places import JwksLocation
 
 UNKNOWN_KEY_SECONDS = 60.0
 """Tokens can make us look for a new key once in this time."""
@@ -21,10 +21,10 @@ Clock = Callable[[], float]
 Name = tuple[str, str, bool]
 
 
-class Plan(msgspec.Struct, frozen=True):
+class KeySetSpec(msgspec.Struct, frozen=True):
     """How a set is kept."""
 
-    place: Place
+    place: JwksLocation
     refresh: float
     """Seconds between two fetches at most; a server may ask for more frequent ones."""
     max_stale: float
@@ -38,7 +38,7 @@ class Plan(msgspec.Struct, frozen=True):
         return self.place.url, self.place.issuer, self.place.discovers
 
 
-class News(msgspec.Struct, tag=True):
+class KeySetUpdate(msgspec.Struct, tag=True):
     """How a set is, told after each fetch, good or bad."""
 
     name: Name
@@ -53,7 +53,7 @@ class News(msgspec.Struct, tag=True):
 class KeySet(ABC):
     """The keys at one URL; a `keys.KeySource`."""
 
-    def __init__(self, plan: Plan, clock: Clock) -> None:
+    def __init__(self, plan: KeySetSpec, clock: Clock) -> None:
         self.plan = plan
         self._clock = clock
         self._keys: Keys | None = None
@@ -63,7 +63,7 @@ class KeySet(ABC):
         return self._keys if self._clock() < self._fetched + self.plan.refresh + self.plan.max_stale else None
 
     @abstractmethod
-    async def newer(self) -> None:
+    async def refresh_keys(self) -> None:
         """At most one fetch a minute, whatever tokens name, and all calls wait for the same one."""
 
     def _may_ask(self) -> bool:
@@ -82,14 +82,14 @@ class KeySets(ABC, Generic[S]):
         self._ready = False
         self.revocations = Revocations()
 
-    def at(self, plan: Plan) -> S:
+    def at(self, plan: KeySetSpec) -> S:
         """This issuer's set at this URL: the one in use, keys and all, else one that will be."""
         found = self._sets.get(plan.name) or self._coming.get(plan.name)
         if found is None:
             found = self._coming[plan.name] = self._new(plan)
         return found
 
-    def use(self, plans: Sequence[Plan]) -> None:
+    def use(self, plans: Sequence[KeySetSpec]) -> None:
         """These sets and no others from now on."""
         self._sets, self._coming = {plan.name: self.at(plan) for plan in plans}, {}
         for plan in plans:
@@ -101,4 +101,4 @@ class KeySets(ABC, Generic[S]):
         return self._ready
 
     @abstractmethod
-    def _new(self, plan: Plan) -> S: ...
+    def _new(self, plan: KeySetSpec) -> S: ...

@@ -70,7 +70,7 @@ class KeySource(Protocol):
     def current(self) -> Keys | None:
         """Returns the keys; None if none can be trusted at the moment."""
 
-    async def newer(self) -> None:
+    async def refresh_keys(self) -> None:
         """A token names a key that is not there: look again, if that may be done now."""
 
 
@@ -83,7 +83,7 @@ class Fixed:
     def current(self) -> Keys | None:
         return self._keys
 
-    async def newer(self) -> None:
+    async def refresh_keys(self) -> None:
         return
 
 

@@ -12,7 +12,7 @@ class NotFetched(Exception):
     """Keys could not be fetched; `str()` says why, without a host name or content of the answer."""
 
 
-class Place(msgspec.Struct, frozen=True):
+class JwksLocation(msgspec.Struct, frozen=True):
     """Where the keys of an issuer are."""
 
     url: str
@@ -29,7 +29,7 @@ def trusting(roots: str) -> ssl.SSLContext:
     return ssl.create_default_context(cadata=roots or "-")
 
 
-def load(source: Source, issuer: Issuer, where: Where) -> Place | Fault:
+def load(source: Source, issuer: Issuer, where: Where) -> JwksLocation | Fault:
     jwks = issuer.jwks
     url = jwks.discovery or jwks.url
     assert url is not None
@@ -42,4 +42,4 @@ def load(source: Source, issuer: Issuer, where: Where) -> Place | Fault:
             return Fault((*where, "jwks", "ca_file"), f"{jwks.ca_file} holds no certificates in PEM form")
         except OSError as error:
             return Fault((*where, "jwks", "ca_file"), f"{jwks.ca_file} cannot be read: {error.strerror}")
-    return Place(url, issuer.issuer, jwks.discovery is not None, roots)
+    return JwksLocation(url, issuer.issuer, jwks.discovery is not None, roots)

@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from extproc.policy.keys import keys
-from extproc.policy.keys.key_sets import WAIT_SECONDS, Clock, KeySet, KeySets, Name, News, Plan
+from extproc.policy.keys.key_sets import WAIT_SECONDS, Clock, KeySet, KeySets, KeySetSpec, KeySetUpdate, Name
 from extproc.policy.keys.keys import Keys
-from extproc.policy.keys.places import NotFetched, Place
+from extproc.policy.keys.places import JwksLocation, NotFetched
 
 log = logging.getLogger("extproc")
 
@@ -19,22 +19,22 @@ MIN_REFRESH_SECONDS = 10.0
 """Whatever a Cache-Control says; a shorter `refresh` in the configuration is followed."""
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 1.0, 30.0
 
-Fetch = Callable[[Place], Awaitable[tuple[Any, float | None]]]
-Tell = Callable[[News], None]
+Fetch = Callable[[JwksLocation], Awaitable[tuple[Any, float | None]]]
+Tell = Callable[[KeySetUpdate], None]
 
 
-async def _over_http(place: Place) -> tuple[Any, float | None]:
+async def _over_http(place: JwksLocation) -> tuple[Any, float | None]:
     from extproc.policy.keys.fetch import fetch
 
     return await fetch(place)
 
 
-def _to_nobody(news: News) -> None:
+def _to_nobody(news: KeySetUpdate) -> None:
     """Does nothing; for a process without workers."""
 
 
-class RemoteSet(KeySet):
-    def __init__(self, plan: Plan, fetch: Fetch, clock: Clock, tell: Tell) -> None:
+class FetchedKeySet(KeySet):
+    def __init__(self, plan: KeySetSpec, fetch: Fetch, clock: Clock, tell: Tell) -> None:
         super().__init__(plan, clock)
         self._fetch = fetch
         self._tell = tell
@@ -45,10 +45,10 @@ class RemoteSet(KeySet):
         self._fetching: asyncio.Task[None] | None = None
         self.tried = asyncio.Event()
 
-    def news(self) -> News:
-        return News(self.plan.name, self._jwks, self._fetched, self._asked)
+    def news(self) -> KeySetUpdate:
+        return KeySetUpdate(self.plan.name, self._jwks, self._fetched, self._asked)
 
-    async def newer(self) -> None:
+    async def refresh_keys(self) -> None:
         if (fetching := self._running_fetch()) is not None:
             await asyncio.wait({fetching}, timeout=WAIT_SECONDS)
 
@@ -119,7 +119,7 @@ class RemoteSet(KeySet):
         self._keys, self._fetched, self._failures, self._complaint = found, self._clock(), 0, complaint
 
 
-class RemoteKeys(KeySets[RemoteSet]):
+class FetchedKeySets(KeySets[FetchedKeySet]):
     """Nothing is fetched before `use` and `run`."""
 
     def __init__(self, fetch: Fetch = _over_http, clock: Clock = time.time, tell: Tell = _to_nobody) -> None:
@@ -129,14 +129,14 @@ class RemoteKeys(KeySets[RemoteSet]):
         self._tell = tell
         self._told = asyncio.Event()
 
-    def _new(self, plan: Plan) -> RemoteSet:
-        return RemoteSet(plan, self._fetch, self._clock, self._tell)
+    def _new(self, plan: KeySetSpec) -> FetchedKeySet:
+        return FetchedKeySet(plan, self._fetch, self._clock, self._tell)
 
-    def use(self, plans: Sequence[Plan]) -> None:
+    def use(self, plans: Sequence[KeySetSpec]) -> None:
         super().use(plans)
         self._told.set()
 
-    def news(self) -> list[News]:
+    def news(self) -> list[KeySetUpdate]:
         """Returns the state of each set in use."""
         return [one.news() for one in self._sets.values()]
 
@@ -154,7 +154,7 @@ class RemoteKeys(KeySets[RemoteSet]):
 
     async def run(self) -> None:
         """Keeps all sets fresh until cancelled."""
-        tasks: dict[tuple[int, Plan], asyncio.Task[None]] = {}
+        tasks: dict[tuple[int, KeySetSpec], asyncio.Task[None]] = {}
         try:
             while True:
                 self._told.clear()

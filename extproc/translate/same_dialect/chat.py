@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from extproc.errors import Rejection
+from extproc.translate.checked import Warnings
 from extproc.translate.dialects.chat.read_answer import read_usage
 from extproc.translate.openai_errors import reported
 from extproc.translate.pair import Json, Outcome, Target
@@ -13,7 +14,6 @@ from extproc.translate.provider_error import failure, parse_error
 from extproc.translate.same_dialect.errors import clean, is_concealed, openai_envelope, passing
 from extproc.translate.same_dialect.pair import Edit, SameDialectPair, limited
 from extproc.translate.same_dialect.reply import Passed, word
-from extproc.translate.want import Warnings
 from extproc.wire import Dialect, untrusted
 from extproc.wire.chat import error_body
 from extproc.wire.frames import fields

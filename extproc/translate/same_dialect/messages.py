@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 
 from extproc.errors import Rejection
+from extproc.translate.checked import Warnings
 from extproc.translate.pair import Json, Outcome, Target, Usage
 from extproc.translate.provider_error import failure
 from extproc.translate.same_dialect.errors import by_type, clean, is_concealed, passing
 from extproc.translate.same_dialect.pair import Edit, SameDialectPair, limited
 from extproc.translate.same_dialect.reply import Passed, word
 from extproc.translate.signature import PREFIX, is_ours
-from extproc.translate.want import Warnings
 from extproc.wire import Dialect, untrusted
 from extproc.wire.frames import fields
 from extproc.wire.lenient import MAX_TOKENS, Undecodable, decode

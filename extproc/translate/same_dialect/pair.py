@@ -8,10 +8,10 @@ from typing import Any, Protocol
 import msgspec
 
 from extproc.errors import Rejection, invalid
+from extproc.translate.checked import Refused, Warnings, refused
 from extproc.translate.pair import Headers, Json, Refusal, Reply, Target, Translated
 from extproc.translate.same_dialect.errors import refusal
 from extproc.translate.same_dialect.reply import Meter, Passed, PassedReply
-from extproc.translate.want import Refused, Warnings, refused
 from extproc.wire import Dialect as DialectName
 from extproc.wire import dialects, untrusted
 from extproc.wire.duplicates import at_top

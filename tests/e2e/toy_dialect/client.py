@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from extproc.translate import want
+from extproc.translate import checked
 from extproc.translate.answer_events import (
     AnswerEvent,
     AnswerFailed,
@@ -19,24 +19,24 @@ from extproc.translate.answer_events import (
     TextDelta,
     UsageReported,
 )
+from extproc.translate.checked import Warnings
 from extproc.translate.conversation import AnswerShape, Conversation, Setting, Text, Tool, ToolCall, ToolResult
 from extproc.translate.pair import Json, Target
 from extproc.translate.response_headers import for_openai_client
 from extproc.translate.translated import ClientSide, TranslatedRequest
 from extproc.translate.turns import TurnBuilder
-from extproc.translate.want import Warnings
 
 WHY = {"stop": "done", "tool_calls": "call", "length": "cut"}
 
 
 def read_request(body: Json, to: Target, warnings: Warnings) -> Conversation:
-    """Raises want.Refused."""
+    """Raises checked.Refused."""
     turns = TurnBuilder(repair_interrupted=to.profile.repair_interrupted)
     system = []
-    for n, line in enumerate(want.sequence(body, "lines", "")):
+    for n, line in enumerate(checked.sequence(body, "lines", "")):
         path = f"lines.{n}"
         if not isinstance(line, str) or line[1:2] != " ":
-            raise want.refused(path, "a line begins with a mark and a blank")
+            raise checked.refused(path, "a line begins with a mark and a blank")
         mark, rest = line[0], line[2:]
         match mark:
             case "*":
@@ -53,16 +53,16 @@ def read_request(body: Json, to: Target, warnings: Warnings) -> Conversation:
                 call_id, _, text = rest.partition(" ")
                 turns.result(ToolResult(call_id, (Text(text, path),), path), path)
             case _:
-                raise want.refused(path, f"no line begins with {mark!r}")
+                raise checked.refused(path, f"no line begins with {mark!r}")
     warnings.unknown(body, frozenset({"model", "lines", "most", "stream", "can"}), "")
-    most = want.integer(body, "most", "") if body.get("most") is not None else None
+    most = checked.integer(body, "most", "") if body.get("most") is not None else None
     return Conversation(
-        model=want.text(body, "model", ""),
+        model=checked.text(body, "model", ""),
         turns=turns.end(),
         system=tuple(system),
-        tools=tuple(_tools(want.optional_mapping(body, "can", ""))),
+        tools=tuple(_tools(checked.optional_mapping(body, "can", ""))),
         max_tokens=None if most is None else Setting(most, "most"),
-        shape=AnswerShape(stream=want.flag(body, "stream", "")),
+        shape=AnswerShape(stream=checked.flag(body, "stream", "")),
     )
 
 
@@ -71,8 +71,8 @@ def _tools(can: Json) -> list[Tool]:
         Tool(
             name=name,
             path=f"can.{name}",
-            description=want.optional_text(tool, "about", f"can.{name}") or "",
-            parameters=want.optional_mapping(tool, "takes", f"can.{name}") or None,
+            description=checked.optional_text(tool, "about", f"can.{name}") or "",
+            parameters=checked.optional_mapping(tool, "takes", f"can.{name}") or None,
         )
         for name, tool in can.items()
     ]

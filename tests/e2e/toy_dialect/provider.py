@@ -20,18 +20,18 @@ from extproc.translate.answer_events import (
     TextEnded,
     UsageReported,
 )
+from extproc.translate.checked import Warnings
 from extproc.translate.conversation import Conversation, SystemTurn, Text, Tool, ToolCall, Turn, UserTurn
 from extproc.translate.pair import Json, Target, Usage
 from extproc.translate.provider_error import failure, truncated
 from extproc.translate.translated import ProviderSide, TranslatedRequest, WrittenRequest
-from extproc.translate.want import Warnings
 from extproc.wire.lenient import Undecodable, loads
 
 REASON: dict[str, FinishReason] = {"done": "stop", "call": "tool_calls", "cut": "length", "no": "refusal"}
 
 
 def write_request(conversation: Conversation, target: Target, warnings: Warnings) -> WrittenRequest:
-    """Raises want.Refused."""
+    """Raises checked.Refused."""
     lines = [f"* {part.text}" for part in conversation.system]
     for turn in conversation.turns:
         lines += _lines(turn, warnings)

@@ -11,7 +11,7 @@ from extproc.policy.authentication import api_keys
 from extproc.policy.authentication.api_keys import ApiKeys
 from extproc.policy.authentication.authenticator import Setup
 from extproc.policy.authentication.tokens import Unproven
-from extproc.policy.keys.remote_keys import RemoteKeys
+from extproc.policy.keys.remote_keys import FetchedKeySets
 from tests.settings import AUTHENTICATION, MODELS, PROVIDERS, source
 
 KEY = "extproc_" + "x" * 43
@@ -23,7 +23,7 @@ def loaded(folder: Path, text: str) -> tuple[ApiKeys, list[str]]:
     config = json.loads(AUTHENTICATION.partition(": ")[2]) | {"api_keys": {"file": "keys.yaml"}}
     faults: list[Fault] = []
     text = f"authentication: {json.dumps(config)}\n{PROVIDERS}\n{MODELS}"
-    made = api_keys.load(Setup(source(folder, text), RemoteKeys(), None, faults))
+    made = api_keys.load(Setup(source(folder, text), FetchedKeySets(), None, faults))
     assert all(fault.where == ("authentication", "api_keys", "file") for fault in faults)
     return made, [fault.problem.removeprefix(f"{folder / 'keys.yaml'}:") for fault in faults]
 

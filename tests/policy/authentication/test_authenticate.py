@@ -16,7 +16,7 @@ from extproc.policy.authentication.authenticator import Presented
 from extproc.policy.authentication.jwt_issuers import OVERHEAD_BYTES, size_of
 from extproc.policy.authentication.tokens import Unproven
 from extproc.policy.facts import ANONYMOUS, Caller, Identified
-from extproc.policy.keys.remote_keys import RemoteKeys
+from extproc.policy.keys.remote_keys import FetchedKeySets
 from tests.issuing import AUDIENCE, claims, jwk, private, token
 from tests.playbook import done
 from tests.settings import MODELS, PROVIDERS, authenticating, faults, source
@@ -30,7 +30,7 @@ def step(folder: Path, remote: Any = None, **changes: Any) -> Authenticate:
     """`remote`: gives the keys of issuers whose set is fetched."""
     found: list[Fault] = []
     text = f"{authenticating(**{'leeway': LEEWAY, **changes})}\n{PROVIDERS}\n{MODELS}"
-    made = Authenticate(source(folder, text), found, remote or RemoteKeys())
+    made = Authenticate(source(folder, text), found, remote or FetchedKeySets())
     assert not found
     return made
 
@@ -336,7 +336,7 @@ def test_a_token_that_does_not_fit_is_verified_each_time(tmp_path: Path) -> None
 
 def test_claims_that_nobody_reads_are_not_kept(tmp_path: Path) -> None:
     text = f"{authenticating(leeway=LEEWAY)}\n{PROVIDERS}\n{MODELS}"
-    made = Authenticate(source(tmp_path, text), [], RemoteKeys(), frozenset({"team", "groups"}))
+    made = Authenticate(source(tmp_path, text), [], FetchedKeySets(), frozenset({"team", "groups"}))
     _, caller = ask(made, ("x-api-key", token(claims(padding=["x"] * 100))))
     assert caller.claims == {"iss": "lab", "sub": "ann", "team": "data"}
 

@@ -14,9 +14,9 @@ from extproc.events import Headers
 from extproc.gateway.gateway import Gateway
 from extproc.policy.authentication import api_keys
 from extproc.policy.authentication.authenticate import Authenticate
-from extproc.policy.keys.key_sets import Plan
+from extproc.policy.keys.key_sets import KeySetSpec
 from extproc.policy.keys.keys import Keys, parse
-from extproc.policy.keys.remote_keys import RemoteKeys
+from extproc.policy.keys.remote_keys import FetchedKeySets
 from tests.issuing import claims, jwk, token
 from tests.playbook import done
 from tests.policy.authentication.test_authenticate import GENERATE, ask, code, step
@@ -30,7 +30,7 @@ def both(folder: Path, jwks: dict[str, Any], *, key_of_other: dict[str, Any]) ->
     issuers = [{**one, "jwks": jwks}, {**one, "issuer": "other", "jwks": {"inline": {"keys": [key_of_other]}}}]
     found: list[Fault] = []
     text = f"authentication: {json.dumps({'jwt': issuers})}\n{PROVIDERS}\n{MODELS}"
-    made = Authenticate(source(folder, text), found, RemoteKeys())
+    made = Authenticate(source(folder, text), found, FetchedKeySets())
     assert not found
     return made
 
@@ -53,13 +53,13 @@ class Kept:
         self.later: Keys | None = None
         self.asked = 0
 
-    def at(self, _plan: Plan) -> Self:
+    def at(self, _plan: KeySetSpec) -> Self:
         return self
 
     def current(self) -> Keys | None:
         return self.keys
 
-    async def newer(self) -> None:
+    async def refresh_keys(self) -> None:
         self.asked += 1
         self.keys = self.later or self.keys
 
@@ -108,7 +108,7 @@ def test_without_keys_it_is_not_the_callers_fault(tmp_path: Path) -> None:
 
 
 def test_keys_that_are_fetched_are_kept_from_one_gateway_to_the_next(tmp_path: Path) -> None:
-    remote = RemoteKeys()
+    remote = FetchedKeySets()
     text = f"{authenticating(jwks={'url': 'https://idp.example/jwks'})}\n{PROVIDERS}\n{MODELS}"
     first = Gateway(source(tmp_path, text), ENVIRON, remote=remote)
     remote.use(first.fetched)
@@ -141,7 +141,7 @@ def test_a_static_key_beside_tokens(tmp_path: Path) -> None:
     one = json.loads(authenticating().partition(": ")[2])
     text = f"authentication: {json.dumps(one | {'api_keys': {'file': 'keys.yaml'}})}\n{PROVIDERS}\n{MODELS}"
     found: list[Fault] = []
-    made = Authenticate(source(tmp_path, text), found, RemoteKeys())
+    made = Authenticate(source(tmp_path, text), found, FetchedKeySets())
     assert not found
     refused, caller = ask(made, ("x-api-key", key))
     assert (refused, caller.kind, caller.subject) == ("", "key", "key:nightly")

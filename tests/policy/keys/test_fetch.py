@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from extproc.policy.keys import fetch
-from extproc.policy.keys.places import NotFetched, Place
+from extproc.policy.keys.places import JwksLocation, NotFetched
 from tests.certificates import certificate
 from tests.issuing import jwk
 from tests.key_server import Answer, KeyServer, key_server
@@ -24,18 +24,18 @@ def server() -> Iterator[KeyServer]:
         yield running
 
 
-def fetched(place: Place) -> tuple[Any, float | None]:
+def fetched(place: JwksLocation) -> tuple[Any, float | None]:
     return asyncio.run(fetch.fetch(place))
 
 
-def problem(place: Place) -> str:
+def problem(place: JwksLocation) -> str:
     with pytest.raises(NotFetched) as raised:
         fetched(place)
     return str(raised.value)
 
 
 def test_a_key_set(server: KeyServer) -> None:
-    assert fetched(Place(f"{server.url}/jwks", "i")) == (SET, None)
+    assert fetched(JwksLocation(f"{server.url}/jwks", "i")) == (SET, None)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_key_set(server: KeyServer) -> None:
 )
 def test_how_long_a_set_may_be_kept(server: KeyServer, headers: dict[str, str], seconds: float | None) -> None:
     server.answers["/jwks"] = Answer(json.dumps(SET).encode(), headers=headers)
-    assert fetched(Place(f"{server.url}/jwks", "i"))[1] == seconds
+    assert fetched(JwksLocation(f"{server.url}/jwks", "i"))[1] == seconds
 
 
 @pytest.mark.parametrize(
@@ -75,35 +75,35 @@ def test_how_long_a_set_may_be_kept(server: KeyServer, headers: dict[str, str], 
 )
 def test_what_is_not_accepted(server: KeyServer, answer: Answer, says: str) -> None:
     server.answers["/x"] = answer
-    assert problem(Place(f"{server.url}/x", "i")) == says
+    assert problem(JwksLocation(f"{server.url}/x", "i")) == says
 
 
 def test_a_redirect_on_the_same_host_is_followed(server: KeyServer) -> None:
     server.answers["/old"] = Answer(status=301, headers={"location": "/jwks"})
-    assert fetched(Place(f"{server.url}/old", "i"))[0] == SET
+    assert fetched(JwksLocation(f"{server.url}/old", "i"))[0] == SET
 
 
 def test_nobody_there(server: KeyServer) -> None:
     with key_server() as gone:
         url = gone.url
-    assert problem(Place(f"{url}/jwks", "i")) in ("Connection refused", "no connection")
+    assert problem(JwksLocation(f"{url}/jwks", "i")) in ("Connection refused", "no connection")
 
 
 def test_a_host_that_is_not_there() -> None:
-    assert problem(Place("https://nowhere.invalid/jwks", "i")) == "its host name is not known"
+    assert problem(JwksLocation("https://nowhere.invalid/jwks", "i")) == "its host name is not known"
 
 
 def test_patience(server: KeyServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch, "SECONDS", 0.2)
     server.answers["/hangs"] = Answer(hangs=True)
-    assert problem(Place(f"{server.url}/hangs", "i")) in ("no answer within 0.2 s", "no answer in time")
+    assert problem(JwksLocation(f"{server.url}/hangs", "i")) in ("no answer within 0.2 s", "no answer in time")
 
 
 def test_discovery(server: KeyServer) -> None:
     issuer = f"{server.url}/realm"
     server.serve_json(f"/realm{WELL_KNOWN}", {"issuer": issuer, "jwks_uri": f"{server.url}/jwks"})
     for url in (issuer, f"{issuer}/", f"{issuer}{WELL_KNOWN}"):
-        assert fetched(Place(url, issuer, discovers=True))[0] == SET
+        assert fetched(JwksLocation(url, issuer, discovers=True))[0] == SET
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_discovery(server: KeyServer) -> None:
 )
 def test_what_is_no_discovery(server: KeyServer, document: Any, says: str) -> None:
     server.serve_json(WELL_KNOWN, json.loads(json.dumps(document).replace("{url}", server.url)))
-    assert problem(Place(server.url, "i", discovers=True)) == says
+    assert problem(JwksLocation(server.url, "i", discovers=True)) == says
 
 
 def test_from_https_there_is_no_way_back(tmp_path: Path, server: KeyServer) -> None:
@@ -131,8 +131,8 @@ def test_from_https_there_is_no_way_back(tmp_path: Path, server: KeyServer) -> N
         secure.answers["/jwks"] = Answer(status=302, headers={"location": f"{server.url}/jwks"})
         ca = (tmp_path / "ca.pem").read_text()
         says = "the discovery document's jwks_uri is not an HTTPS URL"
-        assert problem(Place(secure.url, "i", discovers=True, roots=ca)) == says
-        assert problem(Place(f"{secure.url}/jwks", "i", roots=ca)) == "a redirect to another host"
+        assert problem(JwksLocation(secure.url, "i", discovers=True, roots=ca)) == says
+        assert problem(JwksLocation(f"{secure.url}/jwks", "i", roots=ca)) == "a redirect to another host"
     assert not server.asked
 
 
@@ -147,11 +147,11 @@ def test_from_https_there_is_no_way_back(tmp_path: Path, server: KeyServer) -> N
 def test_the_certificate(tmp_path: Path, name: str, trusted: bool, says: str) -> None:
     with key_server(certificate(tmp_path, name)) as secure:
         secure.serve_json("/jwks", SET)
-        place = Place(f"{secure.url}/jwks", "i", roots=(tmp_path / "ca.pem").read_text() if trusted else None)
+        place = JwksLocation(f"{secure.url}/jwks", "i", roots=(tmp_path / "ca.pem").read_text() if trusted else None)
         assert problem(place) == says if says else fetched(place)[0] == SET
 
 
 def test_no_url_is_logged(server: KeyServer, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        fetched(Place(f"{server.url}/jwks", "i"))
+        fetched(JwksLocation(f"{server.url}/jwks", "i"))
     assert "localhost" not in caplog.text

@@ -8,30 +8,30 @@ import msgspec
 import pytest
 
 from extproc.policy.keys import given_keys
-from extproc.policy.keys.given_keys import GivenKeys, GivenSet
-from extproc.policy.keys.key_sets import NEVER, Name, News, Plan
-from extproc.policy.keys.places import Place
+from extproc.policy.keys.given_keys import ReplicatedKeySet, ReplicatedKeySets
+from extproc.policy.keys.key_sets import NEVER, KeySetSpec, KeySetUpdate, Name
+from extproc.policy.keys.places import JwksLocation
 from tests.issuing import jwk
 from tests.policy.keys.test_remote_keys import settled
 
-PLAN = Plan(Place("https://idp.example/jwks", "https://idp.example"), refresh=300, max_stale=1000)
-OTHER = Plan(Place("https://new.example", "new"), refresh=300, max_stale=0)
+PLAN = KeySetSpec(JwksLocation("https://idp.example/jwks", "https://idp.example"), refresh=300, max_stale=1000)
+OTHER = KeySetSpec(JwksLocation("https://new.example", "new"), refresh=300, max_stale=0)
 
 
 class Worker:
     def __init__(self) -> None:
         self.now = 0.0
         self.asked: list[Name] = []
-        self.keys = GivenKeys(self.asked.append, lambda: self.now)
+        self.keys = ReplicatedKeySets(self.asked.append, lambda: self.now)
 
-    def using(self, *plans: Plan) -> list[GivenSet]:
+    def using(self, *plans: KeySetSpec) -> list[ReplicatedKeySet]:
         sets = [self.keys.at(plan) for plan in plans]
         self.keys.use(plans)
         return sets
 
-    def told(self, plan: Plan, *kids: str, asked: float = NEVER) -> None:
+    def told(self, plan: KeySetSpec, *kids: str, asked: float = NEVER) -> None:
         jwks = json.dumps({"keys": [jwk(kid=kid) for kid in kids]}).encode() if kids else None
-        self.keys.take(News(plan.name, jwks, self.now if kids else NEVER, asked))
+        self.keys.take(KeySetUpdate(plan.name, jwks, self.now if kids else NEVER, asked))
 
 
 def run(test: Callable[[Worker], Awaitable[None]]) -> None:
@@ -41,7 +41,7 @@ def run(test: Callable[[Worker], Awaitable[None]]) -> None:
     asyncio.run(bounded())
 
 
-def kids(one: GivenSet) -> set[str]:
+def kids(one: ReplicatedKeySet) -> set[str]:
     current = one.current()
     return {kid for kid in ("a", "b") if current is not None and current.knows(kid)}
 
@@ -83,7 +83,7 @@ def test_old_keys_are_good_for_a_time() -> None:
         worker.told(PLAN, "a")
         for worker.now, found in ((1299, {"a"}), (1300, set())):
             assert kids(one) == found
-        worker.keys.take(News(PLAN.name, b'{"keys": []}', 0, NEVER))  # a failed fetch: the same again
+        worker.keys.take(KeySetUpdate(PLAN.name, b'{"keys": []}', 0, NEVER))  # a failed fetch: the same again
         assert one.current() is None
 
     run(test)
@@ -105,7 +105,7 @@ def test_the_supervisor_is_asked_once_for_all_calls() -> None:
         [one] = worker.using(PLAN)
         worker.told(PLAN, "a")
         worker.now = 1
-        waiting = [asyncio.create_task(one.newer()) for _ in range(50)]
+        waiting = [asyncio.create_task(one.refresh_keys()) for _ in range(50)]
         await settled()
         assert worker.asked == [PLAN.name] and not any(task.done() for task in waiting)
         worker.told(PLAN, "a", "b", asked=1)
@@ -120,10 +120,10 @@ def test_what_another_worker_has_asked_is_not_asked_again() -> None:
         [one] = worker.using(PLAN)
         worker.told(PLAN, "a", asked=0)
         for worker.now in range(60):
-            await one.newer()
+            await one.refresh_keys()
         assert worker.asked == []
         worker.now = 60
-        waiting = asyncio.create_task(one.newer())
+        waiting = asyncio.create_task(one.refresh_keys())
         await settled()
         assert worker.asked == [PLAN.name]
         worker.told(PLAN, asked=60)  # it could not be fetched
@@ -138,8 +138,8 @@ def test_a_call_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def test(worker: Worker) -> None:
         [one] = worker.using(PLAN)
-        await one.newer()
-        await one.newer()
+        await one.refresh_keys()
+        await one.refresh_keys()
         assert worker.asked == [PLAN.name] and one.current() is None
 
     run(test)

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from extproc.policy.keys import remote_keys
-from extproc.policy.keys.key_sets import NEVER, KeySet, News, Plan
-from extproc.policy.keys.places import NotFetched, Place
-from extproc.policy.keys.remote_keys import RemoteKeys, RemoteSet
+from extproc.policy.keys.key_sets import NEVER, KeySet, KeySetSpec, KeySetUpdate
+from extproc.policy.keys.places import JwksLocation, NotFetched
+from extproc.policy.keys.remote_keys import FetchedKeySet, FetchedKeySets
 from tests.issuing import jwk
 
-PLACE = Place("https://idp.example/jwks", "https://idp.example")
-PLAN = Plan(PLACE, refresh=300, max_stale=1000)
+PLACE = JwksLocation("https://idp.example/jwks", "https://idp.example")
+PLAN = KeySetSpec(PLACE, refresh=300, max_stale=1000)
 
 
 class Idp:
@@ -27,12 +27,12 @@ class Idp:
         self.asked = 0
         self.answer: Any = {"keys": [jwk()]}
         self.max_age: float | None = None
-        self.told: list[News] = []
+        self.told: list[KeySetUpdate] = []
         self.arrived = asyncio.Condition()
         self.open = asyncio.Event()
         self.open.set()
 
-    async def fetch(self, place: Place) -> tuple[Any, float | None]:
+    async def fetch(self, place: JwksLocation) -> tuple[Any, float | None]:
         self.asked += 1
         async with self.arrived:
             self.arrived.notify_all()
@@ -45,8 +45,8 @@ class Idp:
         async with self.arrived:
             await self.arrived.wait_for(lambda: self.asked >= times)
 
-    def remote(self, *plans: Plan) -> tuple[RemoteKeys, list[RemoteSet]]:
-        made = RemoteKeys(self.fetch, lambda: self.now, self.told.append)
+    def remote(self, *plans: KeySetSpec) -> tuple[FetchedKeySets, list[FetchedKeySet]]:
+        made = FetchedKeySets(self.fetch, lambda: self.now, self.told.append)
         made.use(plans or (PLAN,))
         return made, [made.at(plan) for plan in plans or (PLAN,)]
 
@@ -86,7 +86,7 @@ def test_nothing_is_ready_before_it_is_there() -> None:
 
 def test_without_remote_keys_all_is_ready() -> None:
     async def test(idp: Idp) -> None:
-        assert RemoteKeys(idp.fetch).ready()
+        assert FetchedKeySets(idp.fetch).ready()
 
     run(test)
 
@@ -117,9 +117,9 @@ def test_it_recovers_by_itself(monkeypatch: pytest.MonkeyPatch, caplog: pytest.L
 def test_a_fetch_that_fails_keeps_the_old_keys_for_a_time(answer: Any) -> None:
     async def test(idp: Idp) -> None:
         _, (one,) = idp.remote()
-        await one.newer()
+        await one.refresh_keys()
         idp.answer, idp.now = answer, 300
-        await one.newer()
+        await one.refresh_keys()
         assert idp.asked == 2 and has(one, "EC-1")
         idp.now = 1299
         assert has(one, "EC-1")
@@ -132,11 +132,11 @@ def test_a_fetch_that_fails_keeps_the_old_keys_for_a_time(answer: Any) -> None:
 def test_a_running_gateway_stays_ready() -> None:
     async def test(idp: Idp) -> None:
         remote, (one,) = idp.remote()
-        await one.newer()
+        await one.refresh_keys()
         assert remote.ready()
         idp.now = 10_000
         assert one.current() is None and remote.ready()
-        other = Plan(Place("https://new.example", "new"), 300, 0)
+        other = KeySetSpec(JwksLocation("https://new.example", "new"), 300, 0)
         remote.use([other])
         assert remote.ready()
 
@@ -146,9 +146,9 @@ def test_a_running_gateway_stays_ready() -> None:
 def test_keys_that_are_gone_are_gone() -> None:
     async def test(idp: Idp) -> None:
         _, (one,) = idp.remote()
-        await one.newer()
+        await one.refresh_keys()
         idp.answer, idp.now = {"keys": [jwk(kid="EC-2")]}, 60
-        await one.newer()
+        await one.refresh_keys()
         assert has(one, "EC-2") and not has(one, "EC-1")
 
     run(test)
@@ -157,9 +157,9 @@ def test_keys_that_are_gone_are_gone() -> None:
 def test_a_set_without_keys_is_believed(caplog: pytest.LogCaptureFixture) -> None:
     async def test(idp: Idp) -> None:
         _, (one,) = idp.remote()
-        await one.newer()
+        await one.refresh_keys()
         idp.answer, idp.now = {"keys": []}, 60
-        await one.newer()
+        await one.refresh_keys()
         assert one.current() is not None and not has(one, "EC-1")
 
     run(test)
@@ -173,7 +173,7 @@ def test_random_kids_cause_one_fetch_a_minute() -> None:
         _, (one,) = idp.remote()
         for second in range(600):
             idp.now = second
-            await asyncio.gather(*(one.newer() for _ in range(5)))
+            await asyncio.gather(*(one.refresh_keys() for _ in range(5)))
         assert idp.asked == 10
 
     run(test)
@@ -183,7 +183,7 @@ def test_all_calls_wait_for_one_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(idp: Idp) -> None:
         _, (one,) = idp.remote()
         idp.open.clear()
-        waiting = [asyncio.create_task(one.newer()) for _ in range(50)]
+        waiting = [asyncio.create_task(one.refresh_keys()) for _ in range(50)]
         await settled()
         assert idp.asked == 1 and not any(task.done() for task in waiting)
         idp.open.set()
@@ -199,7 +199,7 @@ def test_calls_do_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(idp: Idp) -> None:
         _, (one,) = idp.remote()
         idp.open.clear()
-        await one.newer()
+        await one.refresh_keys()
         assert one.current() is None
         idp.open.set()
         await settled()
@@ -215,8 +215,8 @@ def test_calls_do_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_when_to_look_again(max_age: float | None, refresh: float, pause: float) -> None:
     async def test(idp: Idp) -> None:
         idp.max_age = max_age
-        _, (one,) = idp.remote(Plan(PLACE, refresh, 0))
-        await one.newer()
+        _, (one,) = idp.remote(KeySetSpec(PLACE, refresh, 0))
+        await one.refresh_keys()
         assert one.pause() == pause
 
     run(test)
@@ -229,7 +229,7 @@ def test_when_to_try_again() -> None:
         pauses = []
         for minute in range(7):
             idp.now = 60.0 * minute
-            await one.newer()
+            await one.refresh_keys()
             pauses.append(one.pause())
         assert pauses == [1, 2, 4, 8, 16, 30, 30]
 
@@ -241,7 +241,7 @@ def test_sets_come_and_go_with_the_configuration() -> None:
         remote, (one,) = idp.remote()
         running = asyncio.create_task(remote.run())
         await settled()
-        shorter, other = Plan(PLACE, 60, 0), Plan(Place("https://new.example", "new"), 300, 0)
+        shorter, other = KeySetSpec(PLACE, 60, 0), KeySetSpec(JwksLocation("https://new.example", "new"), 300, 0)
         assert remote.at(shorter) is one
         remote.use([shorter, other])
         await settled()
@@ -261,7 +261,7 @@ def test_what_is_new_is_waited_for_whatever_comes_of_it() -> None:
         running = asyncio.create_task(remote.run())
         await remote.first_fetches()
         assert has(one, "EC-1")
-        other = Plan(Place("https://new.example", "new"), 300, 0)
+        other = KeySetSpec(JwksLocation("https://new.example", "new"), 300, 0)
         idp.answer = NotFetched("x")
         remote.use([PLAN, other])
         await remote.first_fetches()
@@ -291,7 +291,7 @@ def test_what_cannot_be_used_is_said_once(caplog: pytest.LogCaptureFixture) -> N
         idp.answer = {"keys": [jwk(), {"kty": "oct", "k": "c2VjcmV0"}]}
         for minute in range(3):
             idp.now = 60.0 * minute
-            await one.newer()
+            await one.refresh_keys()
         assert has(one, "EC-1")
 
     with caplog.at_level(logging.WARNING, "extproc"):
@@ -302,7 +302,7 @@ def test_what_cannot_be_used_is_said_once(caplog: pytest.LogCaptureFixture) -> N
 
 def test_issuers_at_one_url_are_kept_apart(tmp_path: Path) -> None:
     async def test(idp: Idp) -> None:
-        other = Plan(Place(PLACE.url, "https://other.example"), 300, 0)
+        other = KeySetSpec(JwksLocation(PLACE.url, "https://other.example"), 300, 0)
         _, (one, two) = idp.remote(PLAN, other)
         assert one is not two
 
@@ -313,11 +313,11 @@ def test_whoever_listens_is_told_after_each_fetch(monkeypatch: pytest.MonkeyPatc
     async def test(idp: Idp) -> None:
         remote, (one,) = idp.remote()
         assert [(news.jwks, news.fetched) for news in remote.news()] == [(None, NEVER)]
-        await one.newer()
+        await one.refresh_keys()
         idp.answer, idp.now = NotFetched("x"), 60
-        await one.newer()
+        await one.refresh_keys()
         jwks = json.dumps({"keys": [jwk()]}).encode()
-        assert idp.told == [News(PLAN.name, jwks, 0, 0), News(PLAN.name, jwks, 0, 60)]
+        assert idp.told == [KeySetUpdate(PLAN.name, jwks, 0, 0), KeySetUpdate(PLAN.name, jwks, 0, 60)]
         assert remote.news() == idp.told[-1:]
 
     run(test)

@@ -25,7 +25,7 @@ from extproc.translate.provider_error import failure, truncated
 from extproc.translate.text_filter import TextFilter
 from extproc.translate.translated import TranslatedRequest
 from extproc.wire import untrusted
-from extproc.wire.chat import Choice, Completion, Said
+from extproc.wire.chat import Choice, Completion, OwnAnswer
 from extproc.wire.lenient import Undecodable, count, decode, loads
 
 NORMAL = frozenset(("stop", "eos", "eos_token", "end_turn", "complete", "completed", "done"))
@@ -116,7 +116,7 @@ class AnswerState:
         if usage := completion.counts:
             self._queue.out.append(UsageReported(read_usage(usage), completion.service_tier))
 
-    def add(self, said: Said) -> None:
+    def add(self, said: OwnAnswer) -> None:
         """A delta."""
         if self.stopped:
             return
@@ -132,7 +132,7 @@ class AnswerState:
         if said.annotations or said.audio:
             self._add_rest(said)
 
-    def add_whole(self, said: Said) -> None:
+    def add_whole(self, said: OwnAnswer) -> None:
         """A whole message: reasoning stands first, also that which only the calls carry."""
         self._add_reasoning(said)
         pieces = content_pieces(said.content)
@@ -184,7 +184,7 @@ class AnswerState:
             return [*warnings, AnswerFinished("stop_sequence", named)]
         return [*warnings, AnswerFinished(reason or "stop")]
 
-    def _add_reasoning(self, said: Said) -> None:
+    def _add_reasoning(self, said: OwnAnswer) -> None:
         carrier, text = reasoning_text(said, self._profile.reasoning_out)
         details = said.reasoning_details if "reasoning_details" in self._profile.reasoning_out else None
         if text or details:
@@ -223,7 +223,7 @@ class AnswerState:
         self._refusal.append(text)
         self._queue.add_text(self._queue.text_part(refusal=True), text)
 
-    def _add_rest(self, said: Said) -> None:
+    def _add_rest(self, said: OwnAnswer) -> None:
         if isinstance(said.annotations, list) and said.annotations:
             found = [item.get("url_citation") for item in said.annotations if isinstance(item, dict)]
             cited = tuple(citation for citation in found if isinstance(citation, dict))
@@ -283,16 +283,16 @@ def _first_choices(completion: Completion) -> list[Choice]:
     return [choice for choice in usable if (choice.index or 0) == lowest]
 
 
-def _said(choice: Choice) -> Said | None:
+def _said(choice: Choice) -> OwnAnswer | None:
     return choice.message or choice.delta
 
 
-def _joined(said: list[Said]) -> Said:
+def _joined(said: list[OwnAnswer]) -> OwnAnswer:
     if len(said) == 1:
         return said[0]
-    first = Said()
+    first = OwnAnswer()
     for one in said:
-        for name in Said.__struct_fields__:
+        for name in OwnAnswer.__struct_fields__:
             mine, its = getattr(first, name), getattr(one, name)
             both = mine and its and type(mine) is type(its) and isinstance(its, str | list)
             setattr(first, name, mine + its if both else mine or its)

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+from extproc.translate import checked
 from extproc.translate import openai_members as members
-from extproc.translate import want
+from extproc.translate.checked import Json, Warnings, refused, unsupported
 from extproc.translate.conversation import (
     AnswerShape,
     AssistantPart,
@@ -27,7 +28,6 @@ from extproc.translate.dialects.chat.reasoning import read_reasoning
 from extproc.translate.media import read_file, read_image
 from extproc.translate.pair import Target
 from extproc.translate.turns import TurnBuilder
-from extproc.translate.want import Json, Warnings, refused, unsupported
 
 LIMITS = ("max_completion_tokens", "max_tokens")
 _NAMED = ("role", "content", "name")
@@ -73,11 +73,11 @@ def read_request(body: Json, target: Target, warnings: Warnings) -> Conversation
     turns = TurnBuilder(repair_interrupted=target.profile.repair_interrupted)
     _Messages(turns, warnings).read(body)
     tools, choice = read_tools.read(body, warnings)
-    options = want.optional_mapping(body, "stream_options", "")
+    options = checked.optional_mapping(body, "stream_options", "")
     members.unknown(body, _KNOWN, warnings)
     legacy = bool(body.get("functions"))
     return Conversation(
-        model=want.optional_text(body, "model", "") or target.model,
+        model=checked.optional_text(body, "model", "") or target.model,
         turns=turns.end(),
         tools=tools,
         tool_choice=choice,
@@ -94,12 +94,14 @@ def read_request(body: Json, target: Target, warnings: Warnings) -> Conversation
         service_tier=members.asked_service_tier(body),
         verbosity=members.text(body, "verbosity"),
         logprobs=_logprobs(body),
-        metadata=Setting(metadata, "metadata") if (metadata := want.optional_mapping(body, "metadata", "")) else None,
+        metadata=Setting(metadata, "metadata")
+        if (metadata := checked.optional_mapping(body, "metadata", ""))
+        else None,
         prompt_cache={name: body[name] for name in members.CACHE_MEMBERS if body.get(name) is not None},
         unmapped=(*members.unmapped(body, _UNTYPED), *members.anthropic(body)),
         shape=AnswerShape(
-            stream=want.flag(body, "stream", ""),
-            include_usage=want.flag(options, "include_usage", "stream_options"),
+            stream=checked.flag(body, "stream", ""),
+            include_usage=checked.flag(options, "include_usage", "stream_options"),
             legacy=legacy and not body.get("tools"),
         ),
     )
@@ -107,12 +109,12 @@ def read_request(body: Json, target: Target, warnings: Warnings) -> Conversation
 
 def _check(body: Json) -> None:
     if body.get("n") is not None:
-        n = want.integer(body, "n", "")
+        n = checked.integer(body, "n", "")
         if n > 1:
             raise unsupported("n", "the model gives one answer per request")
         if n < 1:
             raise refused("n", "Input should be greater than or equal to 1")
-    if any(modality != "text" for modality in want.optional_sequence(body, "modalities", "")):
+    if any(modality != "text" for modality in checked.optional_sequence(body, "modalities", "")):
         raise unsupported("modalities", "the model answers with text only, not with audio")
     if body.get("moderation") is not None:
         members.check_moderation(body)
@@ -130,7 +132,7 @@ def _stop(body: Json, warnings: Warnings) -> Setting[tuple[str, ...]] | None:
         return None
     listed = not isinstance(found, str)
     kept = []
-    for n, sequence in enumerate(want.optional_texts(body, "stop", "") if listed else [found]):
+    for n, sequence in enumerate(checked.optional_texts(body, "stop", "") if listed else [found]):
         if sequence.strip():
             kept.append(sequence)
         else:
@@ -140,25 +142,25 @@ def _stop(body: Json, warnings: Warnings) -> Setting[tuple[str, ...]] | None:
 
 
 def _logprobs(body: Json) -> Setting[int] | None:
-    top = 0 if body.get("top_logprobs") is None else want.integer(body, "top_logprobs", "")
-    return Setting(top, "logprobs") if want.flag(body, "logprobs", "") or top else None
+    top = 0 if body.get("top_logprobs") is None else checked.integer(body, "top_logprobs", "")
+    return Setting(top, "logprobs") if checked.flag(body, "logprobs", "") or top else None
 
 
 def _output_format(body: Json) -> OutputFormat | None:
-    wanted = want.optional_mapping(body, "response_format", "")
+    wanted = checked.optional_mapping(body, "response_format", "")
     if not wanted:
         return None
     path = "response_format"
-    kind = want.one_of(want.text(wanted, "type", path), ("text", "json_object", "json_schema"), f"{path}.type")
+    kind = checked.one_of(checked.text(wanted, "type", path), ("text", "json_object", "json_schema"), f"{path}.type")
     if kind != "json_schema":
         return OutputFormat(path) if kind == "json_object" else None
-    inner, where = want.mapping(wanted, kind, path), f"{path}.{kind}"
+    inner, where = checked.mapping(wanted, kind, path), f"{path}.{kind}"
     return OutputFormat(
         path,
-        schema=want.optional_mapping(inner, "schema", where) or None,
-        name=want.optional_text(inner, "name", where) or "output",
-        description=want.optional_text(inner, "description", where) or "",
-        strict=None if inner.get("strict") is None else want.flag(inner, "strict", where),
+        schema=checked.optional_mapping(inner, "schema", where) or None,
+        name=checked.optional_text(inner, "name", where) or "output",
+        description=checked.optional_text(inner, "description", where) or "",
+        strict=None if inner.get("strict") is None else checked.flag(inner, "strict", where),
     )
 
 
@@ -180,10 +182,10 @@ class _Messages:
         }
 
     def read(self, body: Json) -> None:
-        for n, item in enumerate(want.sequence(body, "messages", "")):
+        for n, item in enumerate(checked.sequence(body, "messages", "")):
             path = f"messages.{n}"
-            message = want.item(item, path)
-            role = want.one_of(want.text(message, "role", path), _ROLES, f"{path}.role")
+            message = checked.item(item, path)
+            role = checked.one_of(checked.text(message, "role", path), _ROLES, f"{path}.role")
             self._warnings.unknown(message, _KNOWN_BY_ROLE[role], path)
             self._roles[role](message, n)
 
@@ -201,7 +203,7 @@ class _Messages:
         if message.get("audio") is not None:
             self._warnings.add("dropped", f"{path}.audio", "spoken answers are not in the request")
         spoken: list[AssistantPart] = list(_parts(message, path, self._assistant_part))
-        if refusal := want.optional_text(message, "refusal", path):
+        if refusal := checked.optional_text(message, "refusal", path):
             spoken.append(Refusal(refusal, f"{path}.refusal"))
         spoken += self._calls(message, n)
         self._turns.calls_at(f"{path}.tool_calls")
@@ -210,17 +212,17 @@ class _Messages:
     def _calls(self, message: Json, n: int) -> list[AssistantPart]:
         path = f"messages.{n}"
         calls: list[AssistantPart] = []
-        for k, item in enumerate(want.optional_sequence(message, "tool_calls", path)):
-            calls.append(_call(want.item(item, f"{path}.tool_calls.{k}"), f"{path}.tool_calls.{k}"))
+        for k, item in enumerate(checked.optional_sequence(message, "tool_calls", path)):
+            calls.append(_call(checked.item(item, f"{path}.tool_calls.{k}"), f"{path}.tool_calls.{k}"))
         if message.get("function_call") is not None:
             where = f"{path}.function_call"
             self._legacy_call = f"call_fn_{n}"
-            calls.append(_function(self._legacy_call, want.mapping(message, "function_call", path), where))
+            calls.append(_function(self._legacy_call, checked.mapping(message, "function_call", path), where))
         return calls
 
     def _tool(self, message: Json, n: int) -> None:
         path = f"messages.{n}"
-        self._result(want.text(message, "tool_call_id", path), message, path, f"{path}.tool_call_id")
+        self._result(checked.text(message, "tool_call_id", path), message, path, f"{path}.tool_call_id")
 
     def _function(self, message: Json, n: int) -> None:
         path = f"messages.{n}"
@@ -236,25 +238,25 @@ class _Messages:
     # Parts
 
     def _text(self, part: Json, path: str) -> Text:
-        want.one_of(_type(part, path), ("text",), f"{path}.type")
+        checked.one_of(_type(part, path), ("text",), f"{path}.type")
         return self._plain_text(part, path)
 
     def _plain_text(self, part: Json, path: str) -> Text:
         self._known(part, path, "text")
-        return Text(want.text(part, "text", path), path, members.cache_hint(part))
+        return Text(checked.text(part, "text", path), path, members.cache_hint(part))
 
     def _assistant_part(self, part: Json, path: str) -> Text | Refusal:
-        if want.one_of(_type(part, path), ("text", "refusal"), f"{path}.type") == "text":
+        if checked.one_of(_type(part, path), ("text", "refusal"), f"{path}.type") == "text":
             return self._plain_text(part, path)
         self._known(part, path, "refusal")
-        return Refusal(want.text(part, "refusal", path), path)
+        return Refusal(checked.text(part, "refusal", path), path)
 
     def _user_part(self, part: Json, path: str) -> UserPart:
-        kind = want.one_of(_type(part, path), ("text", "image_url", "file", "input_audio"), f"{path}.type")
+        kind = checked.one_of(_type(part, path), ("text", "image_url", "file", "input_audio"), f"{path}.type")
         return self._audio(part, path) if kind == "input_audio" else self._seen(part, kind, path)
 
     def _result_part(self, part: Json, path: str) -> ResultPart:
-        return self._seen(part, want.one_of(_type(part, path), ("text", "image_url", "file"), f"{path}.type"), path)
+        return self._seen(part, checked.one_of(_type(part, path), ("text", "image_url", "file"), f"{path}.type"), path)
 
     def _seen(self, part: Json, kind: str, path: str) -> ResultPart:
         match kind:
@@ -264,7 +266,7 @@ class _Messages:
                 return self._image(part, path)
             case _:
                 self._known(part, path, "file")
-                return read_file(want.mapping(part, "file", path), f"{path}.file", members.cache_hint(part))
+                return read_file(checked.mapping(part, "file", path), f"{path}.file", members.cache_hint(part))
 
     def _image(self, part: Json, path: str) -> Image:
         """Some clients write the address where its object belongs."""
@@ -272,29 +274,29 @@ class _Messages:
         where, hint = f"{path}.image_url", members.cache_hint(part)
         if isinstance(part.get("image_url"), str):
             return read_image(part["image_url"], where, None, hint)
-        image = want.mapping(part, "image_url", path)
-        return read_image(want.text(image, "url", where), f"{where}.url", _detail(image, where), hint)
+        image = checked.mapping(part, "image_url", path)
+        return read_image(checked.text(image, "url", where), f"{where}.url", _detail(image, where), hint)
 
     def _audio(self, part: Json, path: str) -> Audio:
         self._known(part, path, "input_audio")
-        audio, where = want.mapping(part, "input_audio", path), f"{path}.input_audio"
-        return Audio(want.text(audio, "data", where), want.text(audio, "format", where), path)
+        audio, where = checked.mapping(part, "input_audio", path), f"{path}.input_audio"
+        return Audio(checked.text(audio, "data", where), checked.text(audio, "format", where), path)
 
     def _known(self, part: Json, path: str, member: str) -> None:
         self._warnings.unknown(part, _PART_MEMBERS[member], path)
 
 
 def _detail(image: Json, path: str) -> str | None:
-    return want.optional_text(image, "detail", path)
+    return checked.optional_text(image, "detail", path)
 
 
 def _type(part: Json, path: str) -> str:
-    return want.text(part, "type", path)
+    return checked.text(part, "type", path)
 
 
 def _required(message: Json, path: str, read: Callable[[Json, str], Any]) -> list[Any]:
     if message.get("content") is None:
-        raise refused(f"{path}.content", want.REQUIRED, code="missing_required_parameter")
+        raise refused(f"{path}.content", checked.REQUIRED, code="missing_required_parameter")
     return _parts(message, path, read)
 
 
@@ -304,26 +306,26 @@ def _parts(message: Json, path: str, read: Callable[[Json, str], Any]) -> list[A
     if isinstance(found, str):
         return [Text(found, f"{path}.content")] if found else []
     parts = []
-    for n, item in enumerate(want.optional_sequence(message, "content", path)):
+    for n, item in enumerate(checked.optional_sequence(message, "content", path)):
         where = f"{path}.content.{n}"
-        part = read(want.item(item, where), where)
+        part = read(checked.item(item, where), where)
         if not isinstance(part, Text) or part.text:
             parts.append(part)
     return parts
 
 
 def _call(call: Json, path: str) -> ToolCall:
-    call_id = want.text(call, "id", path)
-    kind = want.optional_text(call, "type", path) or ("custom" if "custom" in call else "function")
-    if want.one_of(kind, ("function", "custom"), f"{path}.type") == "custom":
-        custom, where = want.mapping(call, "custom", path), f"{path}.custom"
-        text = want.text(custom, "input", where)
-        return ToolCall(call_id, want.text(custom, "name", where), text, f"{where}.input", "custom")
-    return _function(call_id, want.mapping(call, "function", path), f"{path}.function")
+    call_id = checked.text(call, "id", path)
+    kind = checked.optional_text(call, "type", path) or ("custom" if "custom" in call else "function")
+    if checked.one_of(kind, ("function", "custom"), f"{path}.type") == "custom":
+        custom, where = checked.mapping(call, "custom", path), f"{path}.custom"
+        text = checked.text(custom, "input", where)
+        return ToolCall(call_id, checked.text(custom, "name", where), text, f"{where}.input", "custom")
+    return _function(call_id, checked.mapping(call, "function", path), f"{path}.function")
 
 
 def _function(call_id: str, function: Json, path: str) -> ToolCall:
-    name = want.text(function, "name", path)
+    name = checked.text(function, "name", path)
     if not name:
         raise refused(f"{path}.name", "String should have at least 1 character")
     return ToolCall(call_id, name, members.arguments(function), f"{path}.arguments")

@@ -1,9 +1,9 @@
 """Tools of a Chat request, and which of them the model shall call (docs/mapping.md 4.4)."""
 
+from extproc.translate import checked
 from extproc.translate import openai_members as members
-from extproc.translate import want
+from extproc.translate.checked import Json, Warnings, refused
 from extproc.translate.conversation import AnyTool, HostedTool, Tool, ToolChoice, WebSearch
-from extproc.translate.want import Json, Warnings, refused
 
 _TOOL = frozenset(("type", "function", "custom", "cache_control", "prompt_cache_breakpoint"))
 _FUNCTION = frozenset(("name", "description", "parameters", "strict"))
@@ -14,12 +14,12 @@ _MODES = ("auto", "required", "none")
 def read(body: Json, warnings: Warnings) -> tuple[tuple[AnyTool, ...], ToolChoice | None]:
     """Raises Refused for names that are not unique or not declared."""
     tools: list[AnyTool] = []
-    for n, item in enumerate(want.optional_sequence(body, "tools", "")):
-        tools.append(_tool(want.item(item, f"tools.{n}"), f"tools.{n}", warnings))
-    for n, item in enumerate(want.optional_sequence(body, "functions", "")):
-        tools.append(_function(want.item(item, f"functions.{n}"), f"functions.{n}", warnings))
+    for n, item in enumerate(checked.optional_sequence(body, "tools", "")):
+        tools.append(_tool(checked.item(item, f"tools.{n}"), f"tools.{n}", warnings))
+    for n, item in enumerate(checked.optional_sequence(body, "functions", "")):
+        tools.append(_function(checked.item(item, f"functions.{n}"), f"functions.{n}", warnings))
     if body.get("web_search_options") is not None:
-        tools.append(_web_search(want.mapping(body, "web_search_options", "")))
+        tools.append(_web_search(checked.mapping(body, "web_search_options", "")))
     names = [tool.name for tool in tools if isinstance(tool, Tool)]
     if len(set(names)) != len(names):
         raise refused("tools", "Tool names must be unique.")
@@ -29,12 +29,12 @@ def read(body: Json, warnings: Warnings) -> tuple[tuple[AnyTool, ...], ToolChoic
 def _tool(tool: Json, path: str, warnings: Warnings) -> AnyTool:
     """Many clients leave out the type: then a tool is what it holds."""
     filled = next((name for name in ("function", "custom") if isinstance(tool.get(name), dict)), "")
-    kind = want.optional_text(tool, "type", path) or filled or want.text(tool, "type", path)
+    kind = checked.optional_text(tool, "type", path) or filled or checked.text(tool, "type", path)
     if kind not in ("function", "custom"):
         return HostedTool(path, kind)
     warnings.unknown(tool, _TOOL, path)
     read_one = _function if kind == "function" else _custom
-    return read_one(want.mapping(tool, kind, path), f"{path}.{kind}", warnings, tool)
+    return read_one(checked.mapping(tool, kind, path), f"{path}.{kind}", warnings, tool)
 
 
 def _function(function: Json, path: str, warnings: Warnings, holder: Json | None = None) -> Tool:
@@ -42,9 +42,9 @@ def _function(function: Json, path: str, warnings: Warnings, holder: Json | None
     return Tool(
         name=_name(function, path),
         path=path,
-        description=want.optional_text(function, "description", path) or "",
-        parameters=want.optional_mapping(function, "parameters", path) or None,
-        strict=None if function.get("strict") is None else want.flag(function, "strict", path),
+        description=checked.optional_text(function, "description", path) or "",
+        parameters=checked.optional_mapping(function, "parameters", path) or None,
+        strict=None if function.get("strict") is None else checked.flag(function, "strict", path),
         cache=members.cache_hint(holder or {}),
     )
 
@@ -54,15 +54,15 @@ def _custom(custom: Json, path: str, warnings: Warnings, holder: Json | None = N
     return Tool(
         name=_name(custom, path),
         path=path,
-        description=want.optional_text(custom, "description", path) or "",
+        description=checked.optional_text(custom, "description", path) or "",
         kind="custom",
-        grammar=members.grammar(want.optional_mapping(custom, "format", path)),
+        grammar=members.grammar(checked.optional_mapping(custom, "format", path)),
         cache=members.cache_hint(holder or {}),
     )
 
 
 def _name(holder: Json, path: str) -> str:
-    name = want.text(holder, "name", path)
+    name = checked.text(holder, "name", path)
     if not name:
         raise refused(f"{path}.name", "String should have at least 1 character")
     return name
@@ -70,7 +70,7 @@ def _name(holder: Json, path: str) -> str:
 
 def _web_search(options: Json) -> WebSearch:
     path = "web_search_options"
-    near = want.optional_mapping(want.optional_mapping(options, "user_location", path), "approximate", path)
+    near = checked.optional_mapping(checked.optional_mapping(options, "user_location", path), "approximate", path)
     return WebSearch(path, path, location=members.location(near))
 
 
@@ -80,15 +80,15 @@ def _choice(body: Json, names: frozenset[str]) -> ToolChoice | None:
     if found is None:
         return None
     if isinstance(found, str):
-        mode = want.one_of(found, _MODES, member)
+        mode = checked.one_of(found, _MODES, member)
         return ToolChoice("required" if mode == "required" else "none" if mode == "none" else "auto", member)
-    choice = want.mapping(body, member, "")
-    kind = want.optional_text(choice, "type", member)
+    choice = checked.mapping(body, member, "")
+    kind = checked.optional_text(choice, "type", member)
     if kind is None:
-        return _named(want.text(choice, "name", member), f"{member}.name", names)
-    want.one_of(kind, ("function", "custom", "allowed_tools"), f"{member}.type")
+        return _named(checked.text(choice, "name", member), f"{member}.name", names)
+    checked.one_of(kind, ("function", "custom", "allowed_tools"), f"{member}.type")
     if kind == "allowed_tools":
-        return _allowed(want.mapping(choice, kind, member), f"{member}.{kind}", names)
+        return _allowed(checked.mapping(choice, kind, member), f"{member}.{kind}", names)
     return _named(*_chosen(choice, member), names)
 
 
@@ -99,10 +99,10 @@ def _named(name: str, path: str, names: frozenset[str]) -> ToolChoice:
 
 
 def _allowed(allowed: Json, path: str, names: frozenset[str]) -> ToolChoice:
-    mode = want.one_of(want.text(allowed, "mode", path), ("auto", "required"), f"{path}.mode")
+    mode = checked.one_of(checked.text(allowed, "mode", path), ("auto", "required"), f"{path}.mode")
     chosen = []
-    for n, item in enumerate(want.sequence(allowed, "tools", path)):
-        name, where = _chosen(want.item(item, f"{path}.tools.{n}"), f"{path}.tools.{n}")
+    for n, item in enumerate(checked.sequence(allowed, "tools", path)):
+        name, where = _chosen(checked.item(item, f"{path}.tools.{n}"), f"{path}.tools.{n}")
         if names and name not in names:
             raise refused(where, f"Tool '{name[:128]}' not found in provided tools")
         chosen.append((name, where))
@@ -111,7 +111,7 @@ def _allowed(allowed: Json, path: str, names: frozenset[str]) -> ToolChoice:
 
 def _chosen(tool: Json, path: str) -> tuple[str, str]:
     """The name, and its path: what belongs to a type stands in an object below it."""
-    kind = want.text(tool, "type", path)
+    kind = checked.text(tool, "type", path)
     nested = isinstance(tool.get(kind), dict)
     holder, where = (tool[kind], f"{path}.{kind}") if nested else (tool, path)
-    return want.text(holder, "name", where), f"{where}.name"
+    return checked.text(holder, "name", where), f"{where}.name"

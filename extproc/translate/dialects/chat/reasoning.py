@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from extproc.providers.profiles import ReasoningField
+from extproc.translate.checked import Json
 from extproc.translate.conversation import ANTHROPIC, Reasoning
 from extproc.translate.part_queue import PartQueue, ReasoningPart
 from extproc.translate.signature import is_ours, seal, unseal
-from extproc.translate.want import Json
-from extproc.wire.chat import Said, ToolCall
+from extproc.wire.chat import OwnAnswer, ToolCall
 
 CLAUDE_FORMAT = "anthropic-claude-v1"
 OPENAI_FORMAT = "openai-responses-v1"
@@ -159,7 +159,7 @@ def _continues(last: Any, detail: Any) -> bool:
     return same and any(isinstance(detail.get(name), str) for name in (*_JOINED, "signature"))
 
 
-def reasoning_text(said: Said, fields: tuple[ReasoningField, ...]) -> tuple[str, str]:
+def reasoning_text(said: OwnAnswer, fields: tuple[ReasoningField, ...]) -> tuple[str, str]:
     """Carrier and text of the first member with reasoning; vLLM fills two with the same."""
     for name in fields:
         if name == DETAILS:

@@ -10,6 +10,7 @@ from typing import Any
 from extproc.providers.profiles import Profile
 from extproc.translate import names, openai_content
 from extproc.translate import openai_members as openai
+from extproc.translate.checked import Json, Warnings, refused, unsupported
 from extproc.translate.conversation import (
     AssistantTurn,
     Audio,
@@ -32,7 +33,6 @@ from extproc.translate.media import PDF, data_url
 from extproc.translate.names import client_id
 from extproc.translate.openai_content import SEAM
 from extproc.translate.provider_request import ToolNames
-from extproc.translate.want import Json, Warnings, refused, unsupported
 
 DETAILS, GEMINI, MISTRAL = "reasoning_details", "gemini_thought_signature", "mistral_thinking"
 _CARRIERS = frozenset(("reasoning_content", "reasoning", DETAILS, GEMINI, MISTRAL))

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from extproc.providers.profiles import Profile
 from extproc.translate import openai_content, openai_tools
 from extproc.translate import openai_members as openai
+from extproc.translate.checked import Warnings
 from extproc.translate.conversation import (
     Conversation,
     HostedTool,
@@ -22,7 +23,6 @@ from extproc.translate.openai_tools import Function, check_tools_of_chat
 from extproc.translate.pair import Json, Target
 from extproc.translate.provider_request import ToolNames, lose_unmapped, unique_names
 from extproc.translate.translated import WrittenRequest
-from extproc.translate.want import Warnings
 
 PATH = "/chat/completions"
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
+from extproc.translate.checked import refused
 from extproc.translate.pair import Json
 from extproc.translate.schema import MAX_DEPTH
-from extproc.translate.want import refused
 
 _ENOUGH = ("type", "anyOf", "oneOf", "allOf", "enum", "const", "$ref")
 _DEFINITIONS = ("$defs", "definitions")

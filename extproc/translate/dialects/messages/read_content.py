@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from extproc.translate import want
+from extproc.translate import checked
+from extproc.translate.checked import Json, Refused, Warnings, refused, unsupported
 from extproc.translate.conversation import (
     ANTHROPIC,
     Base64Data,
@@ -25,7 +26,6 @@ from extproc.translate.conversation import (
 )
 from extproc.translate.provider_error import rejected
 from extproc.translate.signature import is_ours, unseal
-from extproc.translate.want import Json, Refused, Warnings, refused, unsupported
 
 TEXT = frozenset(("type", "text", "cache_control", "citations"))
 _IMAGE = frozenset(("type", "source", "cache_control", "transformations"))
@@ -59,47 +59,49 @@ class ContentReader:
         self._warnings = warnings
 
     def text(self, block: Json, path: str) -> Text | None:
-        text = want.text(block, "text", path)
+        text = checked.text(block, "text", path)
         self._warnings.unknown(block, TEXT, path)
         return text_or_none(text, path, block)
 
     def image(self, block: Json, path: str) -> Image:
-        source, where = want.mapping(block, "source", path), f"{path}.source"
+        source, where = checked.mapping(block, "source", path), f"{path}.source"
         self._warnings.unknown(block, _IMAGE, path)
-        if want.optional_mapping(block, "transformations", path).get("oversized_image") == "error":
+        if checked.optional_mapping(block, "transformations", path).get("oversized_image") == "error":
             self._warnings.add("dropped", f"{path}.transformations", "large images are always scaled down")
-        kind = want.one_of(want.text(source, "type", where), ("base64", "url", "file"), f"{where}.type")
+        kind = checked.one_of(checked.text(source, "type", where), ("base64", "url", "file"), f"{where}.type")
         if kind == "file":
             problem = "an image by file id cannot be sent to another provider; send it as base64"
             raise unsupported(where, rejected(problem, "image_block"))
         if kind == "url":
-            return Image(WebAddress(want.text(source, "url", where)), where, cache=cache_hint(block))
-        data = Base64Data(want.text(source, "media_type", where), want.text(source, "data", where))
+            return Image(WebAddress(checked.text(source, "url", where)), where, cache=cache_hint(block))
+        data = Base64Data(checked.text(source, "media_type", where), checked.text(source, "data", where))
         return Image(data, where, cache=cache_hint(block))
 
     def document(self, block: Json, path: str) -> list[Document | Image]:
         """A document, and images that stand in it."""
-        source, where = want.mapping(block, "source", path), f"{path}.source"
+        source, where = checked.mapping(block, "source", path), f"{path}.source"
         self._warnings.unknown(block, _DOCUMENT, path)
         self._check_citations(block, path)
         found: Base64Data | PlainText | WebAddress
         images: list[Image] = []
-        match want.text(source, "type", where):
+        match checked.text(source, "type", where):
             case "text":
-                found = PlainText(want.text(source, "data", where))
+                found = PlainText(checked.text(source, "data", where))
             case "content":
                 found, images = self._mixed_content(source, where)
             case "base64":
-                kind = want.one_of(want.text(source, "media_type", where), ("application/pdf",), f"{where}.media_type")
-                found = Base64Data(kind, want.text(source, "data", where))
+                kind = checked.one_of(
+                    checked.text(source, "media_type", where), ("application/pdf",), f"{where}.media_type"
+                )
+                found = Base64Data(kind, checked.text(source, "data", where))
             case "url":
-                found = WebAddress(want.text(source, "url", where))
+                found = WebAddress(checked.text(source, "url", where))
             case "file":
                 raise _no_document(where, "a document by file id cannot be sent to another provider")
             case kind:
                 raise refused(f"{where}.type", f"Input should be 'base64', 'text', 'content', 'url' or 'file': {kind}")
-        title = want.optional_text(block, "title", path) or ""
-        context = want.optional_text(block, "context", path) or ""
+        title = checked.optional_text(block, "title", path) or ""
+        context = checked.optional_text(block, "context", path) or ""
         return [Document(found, where, title, context, cache_hint(block), path), *images]
 
     def _mixed_content(self, source: Json, path: str) -> tuple[PlainText, list[Image]]:
@@ -108,11 +110,11 @@ class ContentReader:
             return PlainText(content), []
         texts: list[str] = []
         images: list[Image] = []
-        for n, found in enumerate(want.sequence(source, "content", path)):
+        for n, found in enumerate(checked.sequence(source, "content", path)):
             where = f"{path}.content.{n}"
-            block = want.item(found, where)
-            if want.one_of(want.text(block, "type", where), ("text", "image"), f"{where}.type") == "text":
-                texts.append(want.text(block, "text", where))
+            block = checked.item(found, where)
+            if checked.one_of(checked.text(block, "type", where), ("text", "image"), f"{where}.type") == "text":
+                texts.append(checked.text(block, "text", where))
             else:
                 images.append(self.image(block, where))
         return PlainText("\n\n".join(texts)), images
@@ -121,16 +123,16 @@ class ContentReader:
         self._warnings.unknown(block, _SEARCH_RESULT, path)
         self._check_citations(block, path)
         texts = []
-        for n, found in enumerate(want.sequence(block, "content", path)):
+        for n, found in enumerate(checked.sequence(block, "content", path)):
             where = f"{path}.content.{n}"
-            texts.append(want.text(want.item(found, where), "text", where))
-        title, source = want.text(block, "title", path), want.text(block, "source", path)
+            texts.append(checked.text(checked.item(found, where), "text", where))
+        title, source = checked.text(block, "title", path), checked.text(block, "source", path)
         lines = [f"[Search result: {title}]", f"Source: {source}", *texts, "[End of search result]"]
         return Text("\n".join(lines), path, cache_hint(block))
 
     def _check_citations(self, block: Json, path: str) -> None:
-        citations = want.optional_mapping(block, "citations", path)
-        if want.flag(citations, "enabled", f"{path}.citations"):
+        citations = checked.optional_mapping(block, "citations", path)
+        if checked.flag(citations, "enabled", f"{path}.citations"):
             self._warnings.add("dropped", f"{path}.citations", "the upstream model does not cite")
 
     def shared(self, block: Json, kind: str, path: str) -> list[Text | Document | Image]:
@@ -155,23 +157,23 @@ class ContentReader:
         return text_or_none(known, path, block)
 
     def result(self, block: Json, path: str) -> ToolResult:
-        call_id = want.text(block, "tool_use_id", path)
+        call_id = checked.text(block, "tool_use_id", path)
         self._warnings.unknown(block, _RESULT, path)
         content = block.get("content")
         parts: list[ResultPart] = []
         if isinstance(content, str):
             parts = [Text(content, path)] if content else []
         elif content is not None:
-            for n, found in enumerate(want.sequence(block, "content", path)):
+            for n, found in enumerate(checked.sequence(block, "content", path)):
                 where = f"{path}.content.{n}"
-                parts += self._result_part(want.item(found, where), where)
-        failed = want.flag(block, "is_error", path)
+                parts += self._result_part(checked.item(found, where), where)
+        failed = checked.flag(block, "is_error", path)
         return ToolResult(call_id, tuple(parts), path, failed, cache=cache_hint(block))
 
     def _result_part(self, block: Json, path: str) -> list[Text | Document | Image]:
-        match want.text(block, "type", path):
+        match checked.text(block, "type", path):
             case "text":
-                return _listed(text_or_none(want.text(block, "text", path), path, {}))
+                return _listed(text_or_none(checked.text(block, "text", path), path, {}))
             case "image":
                 return [self.image(block, path)]
             case "document":
@@ -179,7 +181,7 @@ class ContentReader:
             case "search_result":
                 return [self.search_result(block, path)]
             case "tool_reference":
-                return [Text(f"Tool available: {want.text(block, 'tool_name', path)}", path)]
+                return [Text(f"Tool available: {checked.text(block, 'tool_name', path)}", path)]
             case "browser_state":
                 return [Text(_browser_state(block, path), path)]
             case _:
@@ -196,13 +198,13 @@ def _no_document(path: str, problem: str) -> Refused:
 
 def _browser_state(block: Json, path: str) -> str:
     lines = ["Tabs:"]
-    for n, found in enumerate(want.sequence(block, "tabs", path)):
+    for n, found in enumerate(checked.sequence(block, "tabs", path)):
         where = f"{path}.tabs.{n}"
-        tab = want.item(found, where)
-        active = " (active)" if want.flag(tab, "active", where) else ""
-        lines.append(f"* {' '.join(want.text(tab, key, where) for key in ('tab_id', 'title', 'url'))}{active}")
-    for n, found in enumerate(want.optional_sequence(block, "state_changes", path)):
-        lines.append(_browser_change(want.item(found, f"{path}.state_changes.{n}")))
+        tab = checked.item(found, where)
+        active = " (active)" if checked.flag(tab, "active", where) else ""
+        lines.append(f"* {' '.join(checked.text(tab, key, where) for key in ('tab_id', 'title', 'url'))}{active}")
+    for n, found in enumerate(checked.optional_sequence(block, "state_changes", path)):
+        lines.append(_browser_change(checked.item(found, f"{path}.state_changes.{n}")))
     return "\n".join(lines)
 
 
@@ -236,16 +238,16 @@ def _failed(block: Json, inner: Json) -> str | None:
 
 
 def _call(block: Json, path: str) -> str:
-    return f"[{want.text(block, 'name', path)} called with {_compact(want.mapping(block, 'input', path))}]"
+    return f"[{checked.text(block, 'name', path)} called with {_compact(checked.mapping(block, 'input', path))}]"
 
 
 def _mcp_call(block: Json, path: str) -> str:
-    name = f"{want.text(block, 'server_name', path)}.{want.text(block, 'name', path)}"
-    return f"[{name} called with {_compact(want.mapping(block, 'input', path))}]"
+    name = f"{checked.text(block, 'server_name', path)}.{checked.text(block, 'name', path)}"
+    return f"[{name} called with {_compact(checked.mapping(block, 'input', path))}]"
 
 
 def _mcp_result(block: Json, path: str) -> str:
-    head = "[error]" if want.flag(block, "is_error", path) else "[result]"
+    head = "[error]" if checked.flag(block, "is_error", path) else "[result]"
     content = block.get("content")
     if isinstance(content, str):
         return f"{head}\n{content}"
@@ -332,10 +334,10 @@ def server_block_text(block: Json, kind: str, path: str) -> str:
 def read_thinking(block: Json, path: str) -> Reasoning | None:
     """A `thinking` or `redacted_thinking` block; None for an envelope of ours that cannot be read."""
     if block["type"] == "redacted_thinking":
-        text, member, envelope = "", "data", want.text(block, "data", path)
+        text, member, envelope = "", "data", checked.text(block, "data", path)
     else:
-        text = want.text(block, "thinking", path)
-        member, envelope = "signature", want.optional_text(block, "signature", path) or ""
+        text = checked.text(block, "thinking", path)
+        member, envelope = "signature", checked.optional_text(block, "signature", path) or ""
     if not is_ours(envelope):
         return Reasoning(ANTHROPIC, text, {member: envelope}, path)
     sealed = unseal(envelope)

@@ -5,7 +5,8 @@ from typing import Any, Literal
 
 from extproc.errors import Rejection, invalid
 from extproc.providers.profiles import Profile
-from extproc.translate import want
+from extproc.translate import checked
+from extproc.translate.checked import Json, Refused, Warnings, refused, unsupported
 from extproc.translate.conversation import (
     AnswerShape,
     AssistantTurn,
@@ -20,7 +21,6 @@ from extproc.translate.conversation import (
 from extproc.translate.dialects.messages.read_tools import ToolReader, answer_without_search
 from extproc.translate.dialects.messages.read_turns import Rules, TurnReader, read_effort
 from extproc.translate.pair import Target
-from extproc.translate.want import Json, Refused, Warnings, refused, unsupported
 
 SESSION = "x-claude-code-session-id"
 _TIERS = {"auto": "auto", "standard_only": "default"}
@@ -66,7 +66,7 @@ class _Reader:
 
     def read(self) -> Conversation:
         body = self._body
-        model = want.text(body, "model", "")
+        model = checked.text(body, "model", "")
         unmapped = self._checked_members()
         profile = self._profile
         rules = Rules(profile.strip_billing_header, self._refuses_old, profile.mid_system == "native")
@@ -93,7 +93,7 @@ class _Reader:
             unmapped=tuple(unmapped),
             without_search=answer_without_search(body),
             shape=AnswerShape(
-                stream=not self._counting and want.flag(body, "stream", ""),
+                stream=not self._counting and checked.flag(body, "stream", ""),
                 namespaces={**messages.toolset_names, **tools.toolset_names},
                 call_prefix="toolu_",
             ),
@@ -104,7 +104,7 @@ class _Reader:
         system = self._body.get("system")
         if system is None or isinstance(system, str):
             return [Text(system, "system")] if system else []
-        blocks = want.sequence(self._body, "system", "")
+        blocks = checked.sequence(self._body, "system", "")
         found = (messages.system_text(block, f"system.{n}") for n, block in enumerate(blocks))
         return [text for text in found if text is not None]
 
@@ -129,23 +129,23 @@ class _Reader:
                 continue
             path = f"context_management.edits.{n}"
             self._warnings.unknown(edit, _COMPACT, path)
-            trigger = want.optional_mapping(edit, "trigger", path)
-            threshold = want.integer(trigger, "value", f"{path}.trigger") if trigger else None
+            trigger = checked.optional_mapping(edit, "trigger", path)
+            threshold = checked.integer(trigger, "value", f"{path}.trigger") if trigger else None
             found = (Compacting("context_management", threshold),)
         return found
 
     def _user(self) -> Setting[str] | None:
         metadata = self._body.get("metadata") or {}
-        user = want.optional_text(metadata, "user_id", "metadata")
+        user = checked.optional_text(metadata, "user_id", "metadata")
         return Setting(user, "metadata.user_id") if user else None
 
     def _service_tier(self) -> Setting[str] | None:
         """A faster tier that cannot be had is a loss, the choice of a slower one is not."""
-        tier = want.optional_text(self._body, "service_tier", "")
+        tier = checked.optional_text(self._body, "service_tier", "")
         if tier is not None:
-            want.one_of(tier, tuple(_TIERS), "service_tier")
-        speed = want.optional_text(self._body, "speed", "")
-        if speed is not None and want.one_of(speed, ("standard", "fast"), "speed") == "fast":
+            checked.one_of(tier, tuple(_TIERS), "service_tier")
+        speed = checked.optional_text(self._body, "speed", "")
+        if speed is not None and checked.one_of(speed, ("standard", "fast"), "speed") == "fast":
             return Setting("priority", "speed")
         return Setting(_TIERS[tier], "service_tier") if tier and self._profile.service_tier else None
 
@@ -153,7 +153,7 @@ class _Reader:
 
     def _steering(self) -> dict[str, Any]:
         """Members of the conversation that a count does not need."""
-        limit = want.integer(self._body, "max_tokens", "")
+        limit = checked.integer(self._body, "max_tokens", "")
         if limit < 1:
             raise refused("max_tokens", "Input should be greater than or equal to 1")
         found: dict[str, Any] = {"max_tokens": Setting(limit, "max_tokens")}
@@ -162,15 +162,15 @@ class _Reader:
                 continue
             if self._refuses_old:
                 raise refused(name, "Extra inputs are not permitted")
-            read = want.integer if name == "top_k" else want.number
+            read = checked.integer if name == "top_k" else checked.number
             found[name] = Setting(read(self._body, name, ""), name)
-        if stops := want.optional_texts(self._body, "stop_sequences", ""):
+        if stops := checked.optional_texts(self._body, "stop_sequences", ""):
             found["stop"] = Setting(tuple(stops), "stop_sequences")
         return found
 
     def _thinking(self, last_effort: tuple[str, str] | None) -> Thinking:
         """`last_effort`: of a message; it counts more than that of the request."""
-        thinking = want.optional_mapping(self._body, "thinking", "")
+        thinking = checked.optional_mapping(self._body, "thinking", "")
         kind = self._thinking_type(thinking)
         effort = last_effort or read_effort(self._body, "")
         shown = self._shown(thinking)
@@ -181,7 +181,7 @@ class _Reader:
         if effort:
             return Thinking(Setting(*effort), shown=shown, is_on=True)
         if kind == "enabled":
-            budget = want.integer(thinking, "budget_tokens", "thinking.enabled")
+            budget = checked.integer(thinking, "budget_tokens", "thinking.enabled")
             level = next((level for limit, level in _BANDS if budget < limit), "xhigh")
             path = "thinking.budget_tokens"
             return Thinking(Setting(level, path), is_explicit=False, budget=budget, shown=shown, is_on=True)
@@ -194,12 +194,12 @@ class _Reader:
     def _thinking_type(self, thinking: Json) -> str | None:
         if self._body.get("thinking") is None:
             return None
-        kind = want.one_of(want.text(thinking, "type", "thinking"), _THINKING_TYPES, "thinking.type")
-        display = want.optional_text(thinking, "display", "thinking")
+        kind = checked.one_of(checked.text(thinking, "type", "thinking"), _THINKING_TYPES, "thinking.type")
+        display = checked.optional_text(thinking, "display", "thinking")
         if display is not None:
-            want.one_of(display, _DISPLAYS, "thinking.display")
+            checked.one_of(display, _DISPLAYS, "thinking.display")
         if kind == "enabled":
-            want.integer(thinking, "budget_tokens", "thinking.enabled")
+            checked.integer(thinking, "budget_tokens", "thinking.enabled")
         self._warnings.unknown(thinking, _THINKING, "thinking")
         return kind
 
@@ -212,16 +212,16 @@ class _Reader:
         return "hidden" if thinking.get("display") == "omitted" else "yes"
 
     def _format(self) -> OutputFormat | None:
-        config = want.optional_mapping(self._body, "output_config", "")
+        config = checked.optional_mapping(self._body, "output_config", "")
         holder, name, path = config, "format", "output_config.format"
         if config.get("format") is None:
             holder, name, path = self._body, "output_format", "output_format"
         if holder.get(name) is None:
             return None
-        wanted = want.mapping(holder, name, path.removesuffix(name).rstrip("."))
-        want.one_of(want.text(wanted, "type", path), ("json_schema",), f"{path}.type")
+        wanted = checked.mapping(holder, name, path.removesuffix(name).rstrip("."))
+        checked.one_of(checked.text(wanted, "type", path), ("json_schema",), f"{path}.type")
         self._warnings.unknown(wanted, frozenset(("type", "schema", "name")), path)
-        return OutputFormat(path, want.mapping(wanted, "schema", path))
+        return OutputFormat(path, checked.mapping(wanted, "schema", path))
 
 
 # Members without a place of their own
@@ -229,12 +229,12 @@ class _Reader:
 
 def _mcp_servers(body: Json, _profile: Profile, _warnings: Warnings) -> Iterable[Unmapped]:
     problem = "MCP servers cannot be reached from here; connect them in the client"
-    servers = want.sequence(body, "mcp_servers", "")
+    servers = checked.sequence(body, "mcp_servers", "")
     return [Unmapped("mcp_servers", servers, "mcp_servers", "reject", problem)] if servers else []
 
 
 def _billing(body: Json, _profile: Profile, _warnings: Warnings) -> Iterable[Unmapped]:
-    bill_to = want.mapping(body, "billing_policy", "").get("bill_to")
+    bill_to = checked.mapping(body, "billing_policy", "").get("bill_to")
     kind = bill_to.get("type") if isinstance(bill_to, dict) else bill_to
     if kind not in (None, "self"):
         raise unsupported("billing_policy.bill_to", "the call cannot be billed to somebody else")
@@ -242,7 +242,7 @@ def _billing(body: Json, _profile: Profile, _warnings: Warnings) -> Iterable[Unm
 
 
 def _geo(body: Json, profile: Profile, _warnings: Warnings) -> Iterable[Unmapped]:
-    geo = want.text(body, "inference_geo", "")
+    geo = checked.text(body, "inference_geo", "")
     if geo != "global" and geo not in profile.geos:
         raise unsupported("inference_geo", f"inference in '{geo}' cannot be promised here")
     return []
@@ -250,17 +250,17 @@ def _geo(body: Json, profile: Profile, _warnings: Warnings) -> Iterable[Unmapped
 
 def _container(body: Json, _profile: Profile, _warnings: Warnings) -> Iterable[Unmapped]:
     container = body["container"]
-    if not isinstance(container, str) and want.mapping(body, "container", "").get("skills"):
+    if not isinstance(container, str) and checked.mapping(body, "container", "").get("skills"):
         raise unsupported("container.skills", "skills cannot run with this model")
     return [Unmapped("container", container, "container", "warn")]
 
 
 def _context_management(body: Json, profile: Profile, warnings: Warnings) -> Iterable[Unmapped]:
     path = "context_management"
-    config = want.mapping(body, path, "")
+    config = checked.mapping(body, path, "")
     warnings.unknown(config, frozenset(("edits",)), path)
-    edits = want.optional_sequence(config, "edits", path)
-    compacts = [_compacts(want.item(edit, f"{path}.edits.{n}"), profile) for n, edit in enumerate(edits)]
+    edits = checked.optional_sequence(config, "edits", path)
+    compacts = [_compacts(checked.item(edit, f"{path}.edits.{n}"), profile) for n, edit in enumerate(edits)]
     if all(compacts):
         return []
     return [Unmapped(path, edits, path, "warn")]
@@ -275,13 +275,13 @@ def _fallbacks(body: Json, _profile: Profile, _warnings: Warnings) -> Iterable[U
 
 
 def _metadata(body: Json, _profile: Profile, warnings: Warnings) -> Iterable[Unmapped]:
-    warnings.unknown(want.mapping(body, "metadata", ""), frozenset(("user_id",)), "metadata")
+    warnings.unknown(checked.mapping(body, "metadata", ""), frozenset(("user_id",)), "metadata")
     return []
 
 
 def _output_config(body: Json, _profile: Profile, warnings: Warnings) -> Iterable[Unmapped]:
     """Effort and format are read where they are needed."""
-    config, path = want.mapping(body, "output_config", ""), "output_config.task_budget"
+    config, path = checked.mapping(body, "output_config", ""), "output_config.task_budget"
     warnings.unknown(config, frozenset(("effort", "format", "task_budget")), "output_config")
     budget = config.get("task_budget")
     return [] if budget is None else [Unmapped(path, budget, path, "warn")]

@@ -5,12 +5,12 @@ from typing import Any
 import msgspec
 
 from extproc.providers.profiles import Profile
-from extproc.translate import want
+from extproc.translate import checked
+from extproc.translate.checked import Json, Warnings, refused
 from extproc.translate.conversation import AnyTool, HostedTool, McpServer, Setting, Tool, ToolChoice, WebSearch
 from extproc.translate.dialects.messages import client_tools
 from extproc.translate.dialects.messages.client_tools import TOOLSETS, ClientTool
 from extproc.translate.dialects.messages.read_content import cache_hint
-from extproc.translate.want import Json, Warnings, refused
 
 _CUSTOM = frozenset((
     "type", "name", "description", "input_schema", "strict", "input_examples", "cache_control", "allowed_callers",
@@ -42,7 +42,7 @@ class _Definition:
     __slots__ = ("in_force", "members", "name", "path")
 
     def __init__(self, found: Any, path: str) -> None:
-        self.members = want.item(found, path)
+        self.members = checked.item(found, path)
         self.path = path
         kind = self.members.get("type")
         toolset = TOOLSETS.get(kind) if isinstance(kind, str) else None
@@ -72,16 +72,16 @@ class ToolReader:
     def choice(self) -> ToolChoice | None:
         if self._body.get("tool_choice") is None:
             return None
-        choice = want.mapping(self._body, "tool_choice", "")
-        kind = want.one_of(want.text(choice, "type", "tool_choice"), _CHOICES, "tool_choice.type")
+        choice = checked.mapping(self._body, "tool_choice", "")
+        kind = checked.one_of(checked.text(choice, "type", "tool_choice"), _CHOICES, "tool_choice.type")
         self._warnings.unknown(choice, _CHOICE, "tool_choice")
         if kind == "tool":
-            return self._named(want.text(choice, "name", "tool_choice"))
+            return self._named(checked.text(choice, "name", "tool_choice"))
         return ToolChoice("required" if kind == "any" else "none" if kind == "none" else "auto", "tool_choice")
 
     def parallel(self) -> Setting[bool] | None:
         choice = self._body.get("tool_choice") or {}
-        off = want.flag(choice, "disable_parallel_tool_use", "tool_choice")
+        off = checked.flag(choice, "disable_parallel_tool_use", "tool_choice")
         return Setting(False, "tool_choice.disable_parallel_tool_use") if off else None
 
     def _named(self, name: str) -> ToolChoice:
@@ -93,7 +93,7 @@ class ToolReader:
         return ToolChoice("required", path, name=name)
 
     def _read(self, tool: _Definition) -> None:
-        kind = want.optional_text(tool.members, "type", tool.path)
+        kind = checked.optional_text(tool.members, "type", tool.path)
         if tool.name == _PLACEHOLDER and tool.members.get("defer_loading") is True:
             return
         if kind is None or kind == "custom":
@@ -119,7 +119,7 @@ class ToolReader:
             raise refused("tools", "Tool names must be unique.")
 
     def _custom(self, members: Json, path: str) -> str:
-        name = want.text(members, "name", path)
+        name = checked.text(members, "name", path)
         if not name:
             raise refused(f"{path}.name", "String should have at least 1 character")
         self._warnings.unknown(members, _CUSTOM, path)
@@ -127,8 +127,8 @@ class ToolReader:
             name=name,
             path=path,
             description=_description(members, path),
-            parameters=want.mapping(members, "input_schema", path),
-            strict=want.flag(members, "strict", path),
+            parameters=checked.mapping(members, "input_schema", path),
+            strict=checked.flag(members, "strict", path),
             cache=cache_hint(members),
             schema_name="input_schema",
         )
@@ -147,10 +147,10 @@ class ToolReader:
         members, path = tool.members, tool.path
         if not self._profile.web_search:
             return WebSearch(path, kind, name=_text(tool.name))
-        domains = tuple(want.optional_texts(members, "allowed_domains", path))
-        location, where = want.optional_mapping(members, "user_location", path), f"{path}.user_location"
+        domains = tuple(checked.optional_texts(members, "allowed_domains", path))
+        location, where = checked.optional_mapping(members, "user_location", path), f"{path}.user_location"
         self._warnings.unknown(members, _WEB_SEARCH, path)
-        near = {key: want.text(location, key, where) for key in _LOCATION if location.get(key) is not None}
+        near = {key: checked.text(location, key, where) for key in _LOCATION if location.get(key) is not None}
         return WebSearch(path, kind, domains, near, name=_text(tool.name))
 
     def _known(self, tool: _Definition, name: str, like: ClientTool) -> None:
@@ -168,19 +168,19 @@ class ToolReader:
     def _computer(self, tool: _Definition, kind: str) -> None:
         members, path = tool.members, tool.path
         self._warnings.unknown(members, _COMPUTER, path)
-        width = want.integer(members, "display_width_px", path)
-        height = want.integer(members, "display_height_px", path)
-        like = client_tools.computer(kind, width, height, zoom=want.flag(members, "enable_zoom", path))
+        width = checked.integer(members, "display_width_px", path)
+        height = checked.integer(members, "display_height_px", path)
+        like = client_tools.computer(kind, width, height, zoom=checked.flag(members, "enable_zoom", path))
         self._warnings.add("approx", path)
         self._known(tool, "computer", like)
 
     def _toolset(self, tool: _Definition, kind: str) -> None:
         toolset, members = TOOLSETS[kind]
         self._warnings.unknown(tool.members, _TOOLSET, tool.path)
-        configs = want.optional_mapping(tool.members, "configs", tool.path)
+        configs = checked.optional_mapping(tool.members, "configs", tool.path)
         for name, like in members.items():
-            config = want.optional_mapping(configs, name, f"{tool.path}.configs")
-            if config.get("enabled") is None or want.flag(config, "enabled", f"{tool.path}.configs.{name}"):
+            config = checked.optional_mapping(configs, name, f"{tool.path}.configs")
+            if config.get("enabled") is None or checked.flag(config, "enabled", f"{tool.path}.configs.{name}"):
                 full = f"{toolset}__{name}"
                 self._known(tool, full, like)
                 self.toolset_names[full] = (toolset, name)
@@ -206,14 +206,14 @@ def _text(value: Any) -> str:
 
 
 def _description(members: Json, path: str) -> str:
-    text = want.optional_text(members, "description", path) or ""
-    if examples := want.optional_sequence(members, "input_examples", path):
+    text = checked.optional_text(members, "description", path) or ""
+    if examples := checked.optional_sequence(members, "input_examples", path):
         text = f"{text}\n\nExamples: {msgspec.json.encode(examples).decode()}".lstrip()
     return text
 
 
 def _in_force(body: Json, changes: list[tuple[Json, str]]) -> list[_Definition]:
-    found = [_Definition(tool, f"tools.{n}") for n, tool in enumerate(want.optional_sequence(body, "tools", ""))]
+    found = [_Definition(tool, f"tools.{n}") for n, tool in enumerate(checked.optional_sequence(body, "tools", ""))]
     if changes:
         found += _changed(found, changes)
     return [tool for tool in found if tool.in_force]
@@ -231,19 +231,19 @@ def _changed(found: list[_Definition], changes: list[tuple[Json, str]]) -> list[
 
 
 def _change(by_name: dict[str, list[_Definition]], servers: set[str], block: Json, path: str) -> _Definition | None:
-    kind = want.one_of(want.text(block, "type", path), ("tool_addition", "tool_removal"), f"{path}.type")
+    kind = checked.one_of(checked.text(block, "type", path), ("tool_addition", "tool_removal"), f"{path}.type")
     where = f"{path}.tool"
-    tool = want.mapping(block, "tool", path)
-    reference = want.one_of(want.text(tool, "type", where), _REFERENCES, f"{where}.type")
+    tool = checked.mapping(block, "tool", path)
+    reference = checked.one_of(checked.text(tool, "type", where), _REFERENCES, f"{where}.type")
     if reference == "tool_definition" and kind == "tool_addition":
-        return _define(by_name, _Definition(want.mapping(tool, "definition", where), f"{where}.definition"))
+        return _define(by_name, _Definition(checked.mapping(tool, "definition", where), f"{where}.definition"))
     if reference == "tool_reference":
-        name = want.text(tool, "name", where)
+        name = checked.text(tool, "name", where)
         if name not in by_name:
             raise refused(f"{where}.name", f"unknown tool '{name}'")
         for named in by_name[name]:
             named.in_force = kind == "tool_addition"
-    elif (server := want.text(tool, "server_name", where)) not in servers:
+    elif (server := checked.text(tool, "server_name", where)) not in servers:
         # A known server's tools are never declared here, so adding or removing one changes nothing.
         raise refused(f"{where}.server_name", f"unknown MCP server '{server}'")
     return None
@@ -272,7 +272,7 @@ class McpServers:
 
     def toolset(self, toolset: Json, path: str) -> list[McpServer]:
         """The server of an `mcp_toolset` tool; none where not one of its tools may be called. Raises Refused."""
-        name = want.text(toolset, "mcp_server_name", path)
+        name = checked.text(toolset, "mcp_server_name", path)
         self._warnings.unknown(toolset, _TOOLSET, path)
         if name not in (servers := self._by_name()):
             raise refused(f"{path}.mcp_server_name", f"unknown MCP server '{name}'")
@@ -281,26 +281,26 @@ class McpServers:
 
     def lone_servers(self) -> list[McpServer]:
         """Servers that no toolset names: an older form, which tells with the server what may be called."""
-        tools = want.optional_sequence(self._body, "tools", "")
+        tools = checked.optional_sequence(self._body, "tools", "")
         named = [tool.get("mcp_server_name") for tool in tools if isinstance(tool, dict)]
         found = []
         for name, (server, path) in self._by_name().items():
             where = f"{path}.tool_configuration"
-            configuration = want.optional_mapping(server, "tool_configuration", path)
+            configuration = checked.optional_mapping(server, "tool_configuration", path)
             self._warnings.unknown(configuration, _CONFIGURATION, where)
-            is_on = configuration.get("enabled") is None or want.flag(configuration, "enabled", where)
+            is_on = configuration.get("enabled") is None or checked.flag(configuration, "enabled", where)
             if is_on and name not in named:
-                allowed = want.optional_texts(configuration, "allowed_tools", where) or None
+                allowed = checked.optional_texts(configuration, "allowed_tools", where) or None
                 found.append(self._server(server, path, allowed))
         return found
 
     def _by_name(self) -> dict[str, tuple[Json, str]]:
         """The server and its path."""
         servers = {}
-        for n, found in enumerate(want.optional_sequence(self._body, "mcp_servers", "")):
+        for n, found in enumerate(checked.optional_sequence(self._body, "mcp_servers", "")):
             path = f"mcp_servers.{n}"
-            server = want.item(found, path)
-            servers[want.text(server, "name", path)] = server, path
+            server = checked.item(found, path)
+            servers[checked.text(server, "name", path)] = server, path
         return servers
 
     def _server(self, server: Json, path: str, allowed: list[str] | None) -> McpServer:
@@ -309,22 +309,23 @@ class McpServers:
         return McpServer(
             path=path,
             label=server["name"],
-            url=want.text(server, "url", path),
-            authorization=want.optional_text(server, "authorization_token", path),
+            url=checked.text(server, "url", path),
+            authorization=checked.optional_text(server, "authorization_token", path),
             allowed_tools=None if allowed is None else tuple(allowed),
         )
 
 
 def _allowed(toolset: Json, path: str) -> list[str] | None:
     """The tools that may be called; None for all, since OpenAI knows no list of those that may not."""
-    default = _enabled(want.optional_mapping(toolset, "default_config", path), f"{path}.default_config", True)
-    pinned, where = want.optional_sequence(toolset, "tools", path), f"{path}.tools"
+    default = _enabled(checked.optional_mapping(toolset, "default_config", path), f"{path}.default_config", True)
+    pinned, where = checked.optional_sequence(toolset, "tools", path), f"{path}.tools"
     found = {
-        want.text(want.item(tool, f"{where}.{n}"), "name", f"{where}.{n}"): default for n, tool in enumerate(pinned)
+        checked.text(checked.item(tool, f"{where}.{n}"), "name", f"{where}.{n}"): default
+        for n, tool in enumerate(pinned)
     }
-    configs = want.optional_mapping(toolset, "configs", path)
+    configs = checked.optional_mapping(toolset, "configs", path)
     for name in configs:
-        config = want.optional_mapping(configs, name, f"{path}.configs")
+        config = checked.optional_mapping(configs, name, f"{path}.configs")
         found[name] = _enabled(config, f"{path}.configs.{name}", default)
         if default and not pinned and not found[name]:
             raise refused(f"{path}.configs.{name}", "a tool can only be left out here where all are listed in `tools`")
@@ -332,4 +333,4 @@ def _allowed(toolset: Json, path: str) -> list[str] | None:
 
 
 def _enabled(config: Json, path: str, default: bool) -> bool:
-    return default if config.get("enabled") is None else want.flag(config, "enabled", path)
+    return default if config.get("enabled") is None else checked.flag(config, "enabled", path)

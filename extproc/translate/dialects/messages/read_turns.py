@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from extproc.translate import want
+from extproc.translate import checked
+from extproc.translate.checked import Json, Warnings, refused, unsupported
 from extproc.translate.conversation import (
     AssistantPart,
     AssistantTurn,
@@ -25,7 +26,6 @@ from extproc.translate.dialects.messages.read_content import ContentReader, read
 from extproc.translate.media import framed_document
 from extproc.translate.provider_error import rejected
 from extproc.translate.signature import unseal
-from extproc.translate.want import Json, Warnings, refused, unsupported
 
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 SUMMARY = "[Summary of the earlier conversation]\n"
@@ -97,7 +97,7 @@ class TurnReader:
         self.tool_changes: list[tuple[Json, str]] = []
         self.toolset_names: dict[str, tuple[str, str]] = {}
         """Full name of a tool that was called -> (toolset, name)."""
-        self._messages = want.sequence(body, "messages", "")
+        self._messages = checked.sequence(body, "messages", "")
         self._rules = rules
         self._warnings = warnings
         self._content = ContentReader(warnings)
@@ -121,8 +121,8 @@ class TurnReader:
 
     def system_text(self, found: Any, path: str) -> Text | None:
         """A text block of a system prompt or message; None when nothing of it travels."""
-        block = want.item(found, path)
-        want.one_of(want.text(block, "type", path), ("text",), f"{path}.type")
+        block = checked.item(found, path)
+        checked.one_of(checked.text(block, "type", path), ("text",), f"{path}.type")
         text = self._content.text(block, path)
         if text is None or (self._rules.strips_billing and text.text.startswith(_BILLING)):
             return None
@@ -131,14 +131,14 @@ class TurnReader:
     def _message(self, n: int, first: int) -> None:
         """`first`: the first block to be read."""
         path = f"messages.{n}"
-        message = want.item(self._messages[n], path)
-        role = want.one_of(want.text(message, "role", path), _ROLES, f"{path}.role")
+        message = checked.item(self._messages[n], path)
+        role = checked.one_of(checked.text(message, "role", path), _ROLES, f"{path}.role")
         if role == "system":
             self._system(message, n, path)
             return
         content = message.get("content")
         if not isinstance(content, str | list):
-            want.sequence(message, "content", path)
+            checked.sequence(message, "content", path)
         self._warnings.unknown(message, _MESSAGE, path)
         if role == "user":
             self._user(content, path, first)
@@ -155,7 +155,7 @@ class TurnReader:
             turn.parts += [Text(content, f"{path}.content")] if content else []
         else:
             for n in range(first, len(content)):
-                self._user_block(turn, want.item(content[n], f"{path}.content.{n}"), path, n)
+                self._user_block(turn, checked.item(content[n], f"{path}.content.{n}"), path, n)
         if turn is not last and (turn.parts or turn.results):
             self._place(turn, path)
 
@@ -173,7 +173,7 @@ class TurnReader:
 
     def _user_block(self, turn: _User, block: Json, path: str, n: int) -> None:
         where = f"{path}.content.{n}"
-        kind = want.text(block, "type", where)
+        kind = checked.text(block, "type", where)
         if kind == "text":
             if block.get("citations") and self._rules.refuses_old:
                 raise refused(f"{where}.citations", "Extra inputs are not permitted")
@@ -199,7 +199,7 @@ class TurnReader:
         else:
             for n in range(first, len(content)):
                 where = f"{path}.content.{n}"
-                parts += self._assistant_block(want.item(content[n], where), where)
+                parts += self._assistant_block(checked.item(content[n], where), where)
         last = self._turns[-1] if self._turns else None
         if not isinstance(last, _Assistant):
             last = _Assistant()
@@ -207,7 +207,7 @@ class TurnReader:
         last.messages.append(AssistantTurn(tuple(parts), path))
 
     def _assistant_block(self, block: Json, path: str) -> Sequence[AssistantPart]:
-        match want.text(block, "type", path):
+        match checked.text(block, "type", path):
             case "text":
                 text = self._content.text(block, path)
                 return [] if text is None else [text]
@@ -227,12 +227,12 @@ class TurnReader:
                 return [_only_text(part, path) for part in self._content.shared(block, kind, path)]
 
     def _call(self, block: Json, path: str) -> ToolCall:
-        call_id, name = want.text(block, "id", path), want.text(block, "name", path)
+        call_id, name = checked.text(block, "id", path), checked.text(block, "name", path)
         if not name:
             raise refused(f"{path}.name", "String should have at least 1 character")
-        arguments = msgspec.json.encode(want.mapping(block, "input", path)).decode()
+        arguments = msgspec.json.encode(checked.mapping(block, "input", path)).decode()
         self._warnings.unknown(block, _TOOL_USE, path)
-        if (toolset := want.optional_text(block, "toolset_name", path)) is not None:
+        if (toolset := checked.optional_text(block, "toolset_name", path)) is not None:
             full = f"{toolset}__{name}"
             self.toolset_names.setdefault(full, (toolset, name))
             name = full
@@ -249,9 +249,9 @@ class TurnReader:
     def _system(self, message: Json, n: int, path: str) -> None:
         self._warnings.unknown(message, _SYSTEM_MESSAGE, path)
         self.effort = read_effort(message, path) or self.effort
-        clear_at = want.optional_text(message, "clear_at", path)
+        clear_at = checked.optional_text(message, "clear_at", path)
         if clear_at is not None:
-            want.one_of(clear_at, _CLEAR, f"{path}.clear_at")
+            checked.one_of(clear_at, _CLEAR, f"{path}.clear_at")
         parts = self._system_parts(message, path)
         if not parts or (clear_at == "next_user_message" and n < self._last_user):
             return
@@ -271,9 +271,9 @@ class TurnReader:
         if isinstance(content, str):
             return [Text(content, f"{path}.content")] if content else []
         parts = []
-        for n, found in enumerate(want.sequence(message, "content", path)):
+        for n, found in enumerate(checked.sequence(message, "content", path)):
             where = f"{path}.content.{n}"
-            block = want.item(found, where)
+            block = checked.item(found, where)
             if block.get("type") in _TOOL_CHANGES:
                 self.tool_changes.append((block, where))
             elif part := self.system_text(block, where):
@@ -295,10 +295,10 @@ class TurnReader:
 
     def _start(self, message: int, n: int, block: Json) -> "_Start":
         path = f"messages.{message}.content.{n}"
-        for i, change in enumerate(want.optional_sequence(block, "tool_changes", path)):
+        for i, change in enumerate(checked.optional_sequence(block, "tool_changes", path)):
             where = f"{path}.tool_changes.{i}"
-            self.tool_changes.append((want.item(change, where), where))
-        text, sealed = want.text(block, "content", path), unseal(block.get("encrypted_content"))
+            self.tool_changes.append((checked.item(change, where), where))
+        text, sealed = checked.text(block, "content", path), unseal(block.get("encrypted_content"))
         carrier, data = (sealed.f, sealed.d) if sealed is not None else ("", None)
         return _Start(message, n + 1, Compaction(text, carrier, data, path))
 
@@ -361,10 +361,10 @@ class _Start(NamedTuple):
 
 def read_effort(holder: Json, path: str) -> tuple[str, str] | None:
     """The effort in `output_config` of the request or of a message, with its path."""
-    config = want.optional_mapping(holder, "output_config", path)
+    config = checked.optional_mapping(holder, "output_config", path)
     where = f"{path}.output_config" if path else "output_config"
-    effort = want.optional_text(config, "effort", where)
-    return None if effort is None else (want.one_of(effort, EFFORTS, f"{where}.effort"), f"{where}.effort")
+    effort = checked.optional_text(config, "effort", where)
+    return None if effort is None else (checked.one_of(effort, EFFORTS, f"{where}.effort"), f"{where}.effort")
 
 
 def _only_text(part: Text | Document | Image, path: str) -> Text:

@@ -5,6 +5,7 @@ from typing import Literal
 
 from extproc.providers.profiles import Profile
 from extproc.translate.arguments import tool_input
+from extproc.translate.checked import Json, Warnings, refused, unsupported
 from extproc.translate.conversation import (
     ANTHROPIC,
     AssistantPart,
@@ -32,7 +33,6 @@ from extproc.translate.media import PDF, image_media_type, is_text, plain_text
 from extproc.translate.names import client_id
 from extproc.translate.provider_request import ToolNames
 from extproc.translate.signature import is_ours
-from extproc.translate.want import Json, Warnings, refused, unsupported
 
 _THINKING = frozenset(("thinking", "redacted_thinking"))
 _START, _CONTINUE = "(conversation start)", "Continue."

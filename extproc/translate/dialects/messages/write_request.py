@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from extproc.providers.profiles import Profile
+from extproc.translate.checked import Json, Warnings, refused
 from extproc.translate.conversation import Compacting, Conversation, Setting
 from extproc.translate.dialects.messages import enforced_schema
 from extproc.translate.dialects.messages.write_messages import MessageTurn, MessageWriter
@@ -18,7 +19,6 @@ from extproc.translate.dialects.messages.write_tools import ToolWriter
 from extproc.translate.pair import Target
 from extproc.translate.provider_request import ToolNames, lose_unmapped, nearest
 from extproc.translate.translated import WrittenRequest
-from extproc.translate.want import Json, Warnings, refused
 
 PATH = "/v1/messages"
 COUNTED = frozenset((

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from extproc.translate import schema
+from extproc.translate.checked import Json, Warnings, refused, unsupported
 from extproc.translate.conversation import Conversation, HostedTool, McpServer, Tool, ToolChoice, WebSearch
 from extproc.translate.dialects.messages import enforced_schema
 from extproc.translate.dialects.messages.write_messages import MessageTurn, cache_control
@@ -17,7 +18,6 @@ from extproc.translate.provider_request import (
     custom_description,
     unique_names,
 )
-from extproc.translate.want import Json, Warnings, refused, unsupported
 
 SEARCH = "web_search"
 _MODES = {"auto": "auto", "required": "any", "none": "none"}

@@ -5,8 +5,9 @@ from typing import Any
 
 import msgspec
 
+from extproc.translate import checked
 from extproc.translate import openai_members as members
-from extproc.translate import want
+from extproc.translate.checked import Warnings, refused, unsupported
 from extproc.translate.conversation import (
     ANTHROPIC,
     Audio,
@@ -26,7 +27,6 @@ from extproc.translate.media import read_file, read_image
 from extproc.translate.pair import Json
 from extproc.translate.signature import unseal
 from extproc.translate.turns import TurnBuilder
-from extproc.translate.want import Warnings, refused, unsupported
 
 _NO_STATE = "nothing is stored here; send the items themselves"
 _ITEM = ("type", "id", "status")
@@ -88,13 +88,13 @@ class InputItems:
         if isinstance(body.get("input"), str):
             self._turns.user([Text(body["input"], "input")] if body["input"] else [], "input")
             return
-        items = want.sequence(body, "input", "")
+        items = checked.sequence(body, "input", "")
         self._answered = answered(items)
         for n, item in enumerate(items):
-            self._item(want.item(item, f"input.{n}"), f"input.{n}")
+            self._item(checked.item(item, f"input.{n}"), f"input.{n}")
 
     def _item(self, item: Json, path: str) -> None:
-        kind = want.optional_text(item, "type", path)
+        kind = checked.optional_text(item, "type", path)
         if kind is None:
             kind = "message" if "role" in item else "item_reference"
         read = self._kinds.get(kind)
@@ -106,8 +106,8 @@ class InputItems:
         read(item, path)
 
     def _message(self, message: Json, path: str) -> None:
-        role = want.text(message, "role", path)
-        match want.one_of(role, ("user", "assistant", "system", "developer"), f"{path}.role"):
+        role = checked.text(message, "role", path)
+        match checked.one_of(role, ("user", "assistant", "system", "developer"), f"{path}.role"):
             case "user":
                 self._turns.user(self._content(message, path, self._user_part), path)
             case "assistant":
@@ -128,27 +128,27 @@ class InputItems:
         self._call(item, members.arguments(item), f"{path}.arguments", path)
 
     def _custom_call(self, item: Json, path: str) -> None:
-        text, where = want.text(item, "input", path), f"{path}.input"
-        call = ToolCall(want.text(item, "call_id", path), self._name(item, path), text, where, "custom")
+        text, where = checked.text(item, "input", path), f"{path}.input"
+        call = ToolCall(checked.text(item, "call_id", path), self._name(item, path), text, where, "custom")
         self._add(call, path)
 
     def _call(self, item: Json, arguments: str, where: str, path: str) -> None:
-        self._add(ToolCall(want.text(item, "call_id", path), self._name(item, path), arguments, where), path)
+        self._add(ToolCall(checked.text(item, "call_id", path), self._name(item, path), arguments, where), path)
 
     def _name(self, item: Json, path: str) -> str:
-        name = want.text(item, "name", path)
+        name = checked.text(item, "name", path)
         if not name:
             raise refused(f"{path}.name", "String should have at least 1 character")
-        return self._tools.full_name(want.optional_text(item, "namespace", path), name)
+        return self._tools.full_name(checked.optional_text(item, "namespace", path), name)
 
     def _shell_call(self, item: Json, path: str) -> None:
-        action, where = want.mapping(item, "action", path), f"{path}.action"
-        arguments: Json = {"command": want.sequence(action, "command", where)}
+        action, where = checked.mapping(item, "action", path), f"{path}.action"
+        arguments: Json = {"command": checked.sequence(action, "command", where)}
         for member, name in (("working_directory", "workdir"), ("timeout_ms", "timeout_ms")):
             if action.get(member) is not None:
                 arguments[name] = action[member]
-        call_id = want.text(item, "call_id", path)
-        if item_id := want.optional_text(item, "id", path):
+        call_id = checked.text(item, "call_id", path)
+        if item_id := checked.optional_text(item, "id", path):
             self._shell_items[item_id] = call_id
         self._add(ToolCall(call_id, SHELL, msgspec.json.encode(arguments).decode(), where, "shell"), path)
 
@@ -158,19 +158,19 @@ class InputItems:
 
     def _result(self, item: Json, path: str) -> None:
         member = "id" if item.get("call_id") is None and item["type"] == "local_shell_call_output" else "call_id"
-        call_id = want.text(item, member, path)
+        call_id = checked.text(item, member, path)
         call_id = self._shell_items.get(call_id, call_id)
         parts = self._parts(item, "output", path, self._seen_part)
         self._turns.result(ToolResult(call_id, tuple(parts), f"{path}.output"), f"{path}.{member}")
 
     def _additional_tools(self, item: Json, path: str) -> None:
-        self._tools.read(want.sequence(item, "tools", path), f"{path}.tools")
+        self._tools.read(checked.sequence(item, "tools", path), f"{path}.tools")
 
     def _configuration(self, item: Json, path: str) -> None:
-        reasoning = want.optional_mapping(item, "reasoning", path)
+        reasoning = checked.optional_mapping(item, "reasoning", path)
         if reasoning.get("effort") is not None:
             self.reasoning = (reasoning, f"{path}.reasoning")
-        text = want.optional_mapping(item, "text", path)
+        text = checked.optional_mapping(item, "text", path)
         if text.get("format") is not None:
             self.output_format = (text["format"], f"{path}.text.format")
 
@@ -192,7 +192,7 @@ class InputItems:
 
     def _content(self, message: Json, path: str, read: Callable[[Json, str], Any]) -> list[Any]:
         if message.get("content") is None:
-            raise refused(f"{path}.content", want.REQUIRED, code="missing_required_parameter")
+            raise refused(f"{path}.content", checked.REQUIRED, code="missing_required_parameter")
         return self._parts(message, "content", path, read)
 
     def _parts(self, holder: Json, key: str, path: str, read: Callable[[Json, str], Any]) -> list[Any]:
@@ -200,15 +200,15 @@ class InputItems:
         if isinstance(found, str):
             return [Text(found, f"{path}.{key}")] if found else []
         parts = []
-        for n, item in enumerate(want.optional_sequence(holder, key, path)):
+        for n, item in enumerate(checked.optional_sequence(holder, key, path)):
             where = f"{path}.{key}.{n}"
-            part = read(want.item(item, where), where)
+            part = read(checked.item(item, where), where)
             if not isinstance(part, Text) or part.text:
                 parts.append(part)
         return parts
 
     def _kind(self, part: Json, allowed: tuple[str, ...], path: str) -> str:
-        kind = want.one_of(want.text(part, "type", path), allowed, f"{path}.type")
+        kind = checked.one_of(checked.text(part, "type", path), allowed, f"{path}.type")
         self._warnings.unknown(part, _PART_MEMBERS[kind], path)
         return kind
 
@@ -218,14 +218,14 @@ class InputItems:
 
     def _assistant_part(self, part: Json, path: str) -> Text | Refusal:
         kind = self._kind(part, ("output_text", "input_text", "refusal"), path)
-        return Refusal(want.text(part, "refusal", path), path) if kind == "refusal" else _text(part, path)
+        return Refusal(checked.text(part, "refusal", path), path) if kind == "refusal" else _text(part, path)
 
     def _user_part(self, part: Json, path: str) -> UserPart:
         kind = self._kind(part, (*_SEEN, "input_audio"), path)
         if kind != "input_audio":
             return _seen(part, kind, path)
-        audio, where = want.mapping(part, "input_audio", path), f"{path}.input_audio"
-        return Audio(want.text(audio, "data", where), want.text(audio, "format", where), path)
+        audio, where = checked.mapping(part, "input_audio", path), f"{path}.input_audio"
+        return Audio(checked.text(audio, "data", where), checked.text(audio, "format", where), path)
 
     def _seen_part(self, part: Json, path: str) -> ResultPart:
         return _seen(part, self._kind(part, _SEEN, path), path)
@@ -236,7 +236,7 @@ def _refuse_state(_item: Json, path: str) -> None:
 
 
 def _text(part: Json, path: str) -> Text:
-    return Text(want.text(part, "text", path), path, members.cache_hint(part))
+    return Text(checked.text(part, "text", path), path, members.cache_hint(part))
 
 
 def _seen(part: Json, kind: str, path: str) -> ResultPart:
@@ -245,10 +245,10 @@ def _seen(part: Json, kind: str, path: str) -> ResultPart:
         return _text(part, path)
     if kind == "input_file":
         return read_file(part, path, hint)
-    detail = want.optional_text(part, "detail", path)
+    detail = checked.optional_text(part, "detail", path)
     if part.get("file_id") is not None:
-        return Image(FileId(want.text(part, "file_id", path)), f"{path}.file_id", detail, hint)
-    return read_image(want.text(part, "image_url", path), f"{path}.image_url", detail, hint)
+        return Image(FileId(checked.text(part, "file_id", path)), f"{path}.file_id", detail, hint)
+    return read_image(checked.text(part, "image_url", path), f"{path}.image_url", detail, hint)
 
 
 def _summary(item: Json) -> str:

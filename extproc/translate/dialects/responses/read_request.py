@@ -5,8 +5,9 @@ from typing import Any
 
 import msgspec
 
+from extproc.translate import checked
 from extproc.translate import openai_members as members
-from extproc.translate import want
+from extproc.translate.checked import Json, Warnings, unsupported
 from extproc.translate.conversation import (
     AnswerShape,
     Compacting,
@@ -21,7 +22,6 @@ from extproc.translate.dialects.responses.read_input import InputItems
 from extproc.translate.dialects.responses.read_tools import Tools, read_choice
 from extproc.translate.pair import Target
 from extproc.translate.turns import TurnBuilder
-from extproc.translate.want import Json, Warnings, unsupported
 
 _NO_STATE = "nothing is stored here; send the whole conversation as `input`"
 _STATE = ("conversation", "previous_response_id", "prompt")
@@ -60,14 +60,14 @@ def read_request(body: Json, target: Target, warnings: Warnings) -> Conversation
     """Raises Refused, with the path of the fault."""
     _check(body, warnings)
     tools = Tools(warnings)
-    tools.read(want.optional_sequence(body, "tools", ""), "tools")
+    tools.read(checked.optional_sequence(body, "tools", ""), "tools")
     turns = TurnBuilder(repair_interrupted=target.profile.repair_interrupted)
     items = InputItems(turns, tools, warnings)
     items.read(body)
     members.unknown(body, _KNOWN, warnings)
-    instructions = want.optional_text(body, "instructions", "")
+    instructions = checked.optional_text(body, "instructions", "")
     return Conversation(
-        model=want.optional_text(body, "model", "") or target.model,
+        model=checked.optional_text(body, "model", "") or target.model,
         system=(Text(instructions, "instructions"),) if instructions else (),
         turns=turns.end(),
         path="input",
@@ -85,10 +85,12 @@ def read_request(body: Json, target: Target, warnings: Warnings) -> Conversation
         service_tier=members.asked_service_tier(body),
         verbosity=members.text(_text(body), "verbosity", "text"),
         logprobs=_logprobs(body),
-        metadata=Setting(metadata, "metadata") if (metadata := want.optional_mapping(body, "metadata", "")) else None,
+        metadata=Setting(metadata, "metadata")
+        if (metadata := checked.optional_mapping(body, "metadata", ""))
+        else None,
         prompt_cache={name: body[name] for name in members.CACHE_MEMBERS if body.get(name) is not None},
         unmapped=(*members.unmapped(body, _UNTYPED), *members.anthropic(body)),
-        shape=AnswerShape(stream=want.flag(body, "stream", ""), echo=_echo(body), namespaces=tools.namespaces),
+        shape=AnswerShape(stream=checked.flag(body, "stream", ""), echo=_echo(body), namespaces=tools.namespaces),
     )
 
 
@@ -96,7 +98,7 @@ def _check(body: Json, warnings: Warnings) -> None:
     for name in _STATE:
         if body.get(name) is not None:
             raise unsupported(name, _NO_STATE)
-    if want.flag(body, "background", ""):
+    if checked.flag(body, "background", ""):
         raise unsupported("background", "answers are given at once; nothing is stored here")
     if body.get("moderation") is not None:
         members.check_moderation(body)
@@ -109,49 +111,49 @@ def _check(body: Json, warnings: Warnings) -> None:
 def _check_truncation(body: Json, warnings: Warnings) -> None:
     if body.get("truncation") is None:
         return
-    if want.one_of(want.text(body, "truncation", ""), ("auto", "disabled"), "truncation") == "auto":
+    if checked.one_of(checked.text(body, "truncation", ""), ("auto", "disabled"), "truncation") == "auto":
         warnings.add("dropped", "truncation")
 
 
 def _check_include(body: Json, warnings: Warnings) -> None:
-    if any(word not in (_ENCRYPTED, _LOGPROBS) for word in want.optional_sequence(body, "include", "")):
+    if any(word not in (_ENCRYPTED, _LOGPROBS) for word in checked.optional_sequence(body, "include", "")):
         warnings.add("dropped", "include")
 
 
 def _compaction(body: Json) -> Iterable[Compacting]:
-    for n, item in enumerate(want.optional_sequence(body, "context_management", "")):
+    for n, item in enumerate(checked.optional_sequence(body, "context_management", "")):
         path = f"context_management.{n}"
-        edit = want.item(item, path)
-        want.one_of(want.text(edit, "type", path), ("compaction",), f"{path}.type")
+        edit = checked.item(item, path)
+        checked.one_of(checked.text(edit, "type", path), ("compaction",), f"{path}.type")
         threshold = members.integer(edit, "compact_threshold", path)
         yield Compacting("context_management", None if threshold is None else threshold.value)
 
 
 def _text(body: Json) -> Json:
-    return want.optional_mapping(body, "text", "")
+    return checked.optional_mapping(body, "text", "")
 
 
 def _output_format(found: Any, path: str) -> OutputFormat | None:
     if found is None:
         return None
-    wanted = want.item(found, path)
+    wanted = checked.item(found, path)
     if not wanted:
         return None
-    kind = want.one_of(want.text(wanted, "type", path), ("text", "json_object", "json_schema"), f"{path}.type")
+    kind = checked.one_of(checked.text(wanted, "type", path), ("text", "json_object", "json_schema"), f"{path}.type")
     if kind != "json_schema":
         return OutputFormat(path) if kind == "json_object" else None
     return OutputFormat(
         path,
-        schema=want.optional_mapping(wanted, "schema", path) or None,
-        name=want.optional_text(wanted, "name", path) or "output",
-        description=want.optional_text(wanted, "description", path) or "",
-        strict=None if wanted.get("strict") is None else want.flag(wanted, "strict", path),
+        schema=checked.optional_mapping(wanted, "schema", path) or None,
+        name=checked.optional_text(wanted, "name", path) or "output",
+        description=checked.optional_text(wanted, "description", path) or "",
+        strict=None if wanted.get("strict") is None else checked.flag(wanted, "strict", path),
     )
 
 
 def _thinking(body: Json, later: tuple[Json, str] | None) -> Thinking:
     """`later`: what an item of the input changed last, and its path."""
-    reasoning = want.optional_mapping(body, "reasoning", "")
+    reasoning = checked.optional_mapping(body, "reasoning", "")
     holder, path = later or (reasoning, "reasoning")
     shown = any(reasoning.get(name) is not None for name in ("summary", "generate_summary"))
     return Thinking(members.effort(holder, "effort", path), shown="yes" if shown else "hidden")
@@ -159,7 +161,7 @@ def _thinking(body: Json, later: tuple[Json, str] | None) -> Thinking:
 
 def _check_reasoning(body: Json, warnings: Warnings) -> None:
     """Members of `reasoning` that only OpenAI's own models know. Raises Refused."""
-    reasoning = want.optional_mapping(body, "reasoning", "")
+    reasoning = checked.optional_mapping(body, "reasoning", "")
     warnings.unknown(reasoning, _REASONING, "reasoning")
     if reasoning.get("mode") == "pro":
         raise unsupported("reasoning.mode", "this model has no such mode")
@@ -172,7 +174,7 @@ def _logprobs(body: Json) -> Setting[int] | None:
     top = members.integer(body, "top_logprobs")
     if top is not None and top.value:
         return top
-    return Setting(0, "include") if _LOGPROBS in want.optional_sequence(body, "include", "") else None
+    return Setting(0, "include") if _LOGPROBS in checked.optional_sequence(body, "include", "") else None
 
 
 def _echo(body: Json) -> dict[str, bytes]:

@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from extproc.translate import checked
 from extproc.translate import openai_members as members
-from extproc.translate import want
+from extproc.translate.checked import Json, Warnings, refused
 from extproc.translate.conversation import AnyTool, HostedTool, McpServer, Tool, ToolChoice, WebSearch
-from extproc.translate.want import Json, Warnings, refused
 
 SHELL = "local_shell"
 NAMESPACE_SEAM = "__"
@@ -68,10 +68,10 @@ class Tools:
     def read(self, found: list[Any], path: str) -> None:
         """`path`: of the list."""
         for n, item in enumerate(found):
-            self._read_one(want.item(item, f"{path}.{n}"), f"{path}.{n}")
+            self._read_one(checked.item(item, f"{path}.{n}"), f"{path}.{n}")
 
     def _read_one(self, tool: Json, path: str) -> None:
-        kind = want.text(tool, "type", path)
+        kind = checked.text(tool, "type", path)
         if kind in ("function", "custom"):
             self._tools.append(self._own(tool, kind, path))
         elif kind == "namespace":
@@ -87,39 +87,39 @@ class Tools:
     def _own(self, tool: Json, kind: str, path: str, namespace: str = "", about: str = "") -> Tool:
         """`about`: the description of the namespace."""
         self._warnings.unknown(tool, _FUNCTION if kind == "function" else _CUSTOM, path)
-        if want.flag(tool, "async", path):
+        if checked.flag(tool, "async", path):
             self._warnings.add("dropped", f"{path}.async", "the model waits for every call")
-        name = want.text(tool, "name", path)
+        name = checked.text(tool, "name", path)
         if not name:
             raise refused(f"{path}.name", "String should have at least 1 character")
-        described = (about, want.optional_text(tool, "description", path))
+        described = (about, checked.optional_text(tool, "description", path))
         custom = kind == "custom"
         return Tool(
             name=self.full_name(namespace, name),
             path=path,
             description="\n\n".join(text for text in described if text),
-            parameters=None if custom else want.optional_mapping(tool, "parameters", path) or None,
-            strict=None if custom or tool.get("strict") is None else want.flag(tool, "strict", path),
+            parameters=None if custom else checked.optional_mapping(tool, "parameters", path) or None,
+            strict=None if custom or tool.get("strict") is None else checked.flag(tool, "strict", path),
             kind="custom" if custom else "function",
-            grammar=members.grammar(want.optional_mapping(tool, "format", path)) if custom else None,
+            grammar=members.grammar(checked.optional_mapping(tool, "format", path)) if custom else None,
             cache=members.cache_hint(tool),
         )
 
     def _namespace(self, space: Json, path: str) -> None:
         self._warnings.unknown(space, _NAMESPACE, path)
-        name, about = want.text(space, "name", path), want.optional_text(space, "description", path) or ""
-        for n, item in enumerate(want.sequence(space, "tools", path)):
+        name, about = checked.text(space, "name", path), checked.optional_text(space, "description", path) or ""
+        for n, item in enumerate(checked.sequence(space, "tools", path)):
             where = f"{path}.tools.{n}"
-            tool = want.item(item, where)
-            kind = want.one_of(want.text(tool, "type", where), ("function", "custom"), f"{where}.type")
+            tool = checked.item(item, where)
+            kind = checked.one_of(checked.text(tool, "type", where), ("function", "custom"), f"{where}.type")
             self._tools.append(self._own(tool, kind, where, name, about))
 
     def _web_search(self, tool: Json, kind: str, path: str) -> WebSearch:
         self._warnings.unknown(tool, _SEARCH, path)
-        filters = want.optional_mapping(tool, "filters", path)
-        domains = want.optional_texts(filters, "allowed_domains", f"{path}.filters")
-        location = members.location(want.optional_mapping(tool, "user_location", path))
-        is_live = tool.get("external_web_access") is None or want.flag(tool, "external_web_access", path)
+        filters = checked.optional_mapping(tool, "filters", path)
+        domains = checked.optional_texts(filters, "allowed_domains", f"{path}.filters")
+        location = members.location(checked.optional_mapping(tool, "user_location", path))
+        is_live = tool.get("external_web_access") is None or checked.flag(tool, "external_web_access", path)
         return WebSearch(path, kind, tuple(domains), location, is_live)
 
     def _mcp_server(self, tool: Json, path: str) -> McpServer | HostedTool:
@@ -136,12 +136,12 @@ class Tools:
                 if isinstance(allowed, dict)
                 else (tool, "allowed_tools", path)
             )
-            names = tuple(want.optional_texts(holder, key, where))
+            names = tuple(checked.optional_texts(holder, key, where))
         return McpServer(
             path,
-            label=want.text(tool, "server_label", path),
-            url=want.text(tool, "server_url", path),
-            authorization=want.optional_text(tool, "authorization", path),
+            label=checked.text(tool, "server_label", path),
+            url=checked.text(tool, "server_url", path),
+            authorization=checked.optional_text(tool, "authorization", path),
             allowed_tools=names,
         )
 
@@ -153,11 +153,11 @@ def read_choice(body: Json, tools: Tools) -> ToolChoice | None:
     if found is None:
         return None
     if isinstance(found, str):
-        mode = want.one_of(found, _MODES, path)
+        mode = checked.one_of(found, _MODES, path)
         return ToolChoice("required" if mode == "required" else "none" if mode == "none" else "auto", path)
-    choice = want.mapping(body, path, "")
-    kind = want.optional_text(choice, "type", path) or "function"
-    want.one_of(kind, ("function", "custom", "allowed_tools", *_HOSTED), f"{path}.type")
+    choice = checked.mapping(body, path, "")
+    kind = checked.optional_text(choice, "type", path) or "function"
+    checked.one_of(kind, ("function", "custom", "allowed_tools", *_HOSTED), f"{path}.type")
     if kind == "allowed_tools":
         return _allowed(choice, path, tools)
     name, where = _chosen(choice, path, tools)
@@ -165,22 +165,22 @@ def read_choice(body: Json, tools: Tools) -> ToolChoice | None:
 
 
 def _allowed(choice: Json, path: str, tools: Tools) -> ToolChoice:
-    mode = want.one_of(want.text(choice, "mode", path), ("auto", "required"), f"{path}.mode")
+    mode = checked.one_of(checked.text(choice, "mode", path), ("auto", "required"), f"{path}.mode")
     chosen = []
-    for n, item in enumerate(want.sequence(choice, "tools", path)):
-        name, where = _chosen(want.item(item, f"{path}.tools.{n}"), f"{path}.tools.{n}", tools)
-        chosen.append((name or want.text(item, "type", where), where))
+    for n, item in enumerate(checked.sequence(choice, "tools", path)):
+        name, where = _chosen(checked.item(item, f"{path}.tools.{n}"), f"{path}.tools.{n}", tools)
+        chosen.append((name or checked.text(item, "type", where), where))
     return ToolChoice("required" if mode == "required" else "auto", path, allowed=tuple(chosen))
 
 
 def _chosen(tool: Json, path: str, tools: Tools) -> tuple[str, str]:
     """Full name and path of the tool that is meant; no name for one that the provider runs."""
-    kind = want.optional_text(tool, "type", path) or "function"
+    kind = checked.optional_text(tool, "type", path) or "function"
     if kind == SHELL and SHELL in tools.names:
         return SHELL, path
     if kind not in ("function", "custom"):
         return "", path
-    name = tools.full_name(want.optional_text(tool, "namespace", path), want.text(tool, "name", path))
+    name = tools.full_name(checked.optional_text(tool, "namespace", path), checked.text(tool, "name", path))
     if tools.names and name not in tools.names:
         raise refused(f"{path}.name", f"Tool '{name[:128]}' not found in provided tools")
     return name, f"{path}.name"

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from extproc.providers.profiles import Profile
 from extproc.translate import names, openai_content
+from extproc.translate.checked import Json, Warnings, refused, unsupported
 from extproc.translate.conversation import (
     OPENAI_RESPONSES,
     AssistantTurn,
@@ -29,7 +30,6 @@ from extproc.translate.conversation import (
 )
 from extproc.translate.media import data_url, is_text
 from extproc.translate.provider_request import ToolNames
-from extproc.translate.want import Json, Warnings, refused, unsupported
 
 _CALL_TYPES: dict[CallKind, str] = {"function": "function_call", "custom": "custom_tool_call", "shell": "function_call"}
 

@@ -6,6 +6,7 @@ import msgspec
 
 from extproc.translate import openai_content, openai_tools
 from extproc.translate import openai_members as openai
+from extproc.translate.checked import Json, Warnings
 from extproc.translate.conversation import (
     Compacting,
     Conversation,
@@ -21,7 +22,6 @@ from extproc.translate.dialects.responses.write_input import InputWriter
 from extproc.translate.pair import Target
 from extproc.translate.provider_request import ToolNames, lose_unmapped, unique_names
 from extproc.translate.translated import WrittenRequest
-from extproc.translate.want import Json, Warnings
 
 PATH = "/responses"
 LEAST_TOKENS = 16

@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
+from extproc.translate.checked import Refused
 from extproc.translate.dialects.messages import read_content
-from extproc.translate.want import Refused
 
 
 def failed(kind: str) -> dict[str, Any]:

@@ -50,7 +50,7 @@ class ToolCall(msgspec.Struct):
         return self.function.arguments if self.function else None
 
 
-class OwnAnswer(msgspec.Struct):
+class AnswerMessage(msgspec.Struct):
     """A `message` of an answer, or the `delta` of one."""
 
     content: Any = None
@@ -67,8 +67,8 @@ class OwnAnswer(msgspec.Struct):
 
 class Choice(msgspec.Struct):
     index: int | None = None
-    message: OwnAnswer | None = None
-    delta: OwnAnswer | None = None
+    message: AnswerMessage | None = None
+    delta: AnswerMessage | None = None
     finish_reason: str | None = None
     stop_reason: Any = None
     """vLLM: the stop string or token that matched."""
@@ -160,7 +160,7 @@ class Chunks:
         self._open = self._head + b'{"index":0,"delta":'
         self._tail = b',"finish_reason":null}]' + self._usage + b"}\n\n"
 
-    def said(self, frame: Frame, text: str) -> bytes:
+    def message(self, frame: Frame, text: str) -> bytes:
         return self._open + frame[0] + _encode(text) + frame[1] + self._tail
 
     def delta(self, delta: Mapping[str, Any]) -> bytes:

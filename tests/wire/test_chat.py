@@ -16,7 +16,7 @@ def test_all_share_their_head() -> None:
     made = Chunks("i", 3, "m", include_usage=True)
     head = {"id": "i", "object": "chat.completion.chunk", "created": 3, "model": "m"}
     content = {"index": 0, "delta": {"content": 'é"'}, "finish_reason": None}
-    assert read(made.said(chat.CONTENT, 'é"')) == {**head, "choices": [content], "usage": None}
+    assert read(made.message(chat.CONTENT, 'é"')) == {**head, "choices": [content], "usage": None}
     finish = {"index": 0, "delta": {}, "finish_reason": "stop"}
     assert read(made.finish("stop")) == {**head, "choices": [finish], "usage": None}
     assert read(made.usage({"total_tokens": 1})) == {**head, "choices": [], "usage": {"total_tokens": 1}}
@@ -34,4 +34,4 @@ def test_frames_say_what_their_delta_would() -> None:
         (chat.FUNCTION_ARGUMENTS, {"function_call": {"arguments": "x"}}),
         (chat.call_arguments(2), {"tool_calls": [{"index": 2, "function": {"arguments": "x"}}]}),
     ):
-        assert made.said(frame, "x") == made.delta(delta)
+        assert made.message(frame, "x") == made.delta(delta)

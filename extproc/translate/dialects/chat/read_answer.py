@@ -25,7 +25,7 @@ from extproc.translate.provider_error import failure, truncated
 from extproc.translate.text_filter import TextFilter
 from extproc.translate.translated import TranslatedRequest
 from extproc.wire import untrusted
-from extproc.wire.chat import Choice, Completion, OwnAnswer
+from extproc.wire.chat import AnswerMessage, Choice, Completion
 from extproc.wire.lenient import Undecodable, count, decode, loads
 
 NORMAL = frozenset(("stop", "eos", "eos_token", "end_turn", "complete", "completed", "done"))
@@ -116,33 +116,33 @@ class AnswerState:
         if usage := completion.counts:
             self._queue.out.append(UsageReported(read_usage(usage), completion.service_tier))
 
-    def add(self, said: OwnAnswer) -> None:
+    def add(self, message: AnswerMessage) -> None:
         """A delta."""
         if self.stopped:
             return
-        if said.reasoning_content or said.reasoning or said.reasoning_details:
-            self._add_reasoning(said)
-        if said.content:
-            self._add_content(said.content)
-        if said.refusal:
-            self._add_refusal(said.refusal)
-        if said.tool_calls or said.function_call is not None:
+        if message.reasoning_content or message.reasoning or message.reasoning_details:
+            self._add_reasoning(message)
+        if message.content:
+            self._add_content(message.content)
+        if message.refusal:
+            self._add_refusal(message.refusal)
+        if message.tool_calls or message.function_call is not None:
             self._flush()
-            self._calls.add(said)
-        if said.annotations or said.audio:
-            self._add_rest(said)
+            self._calls.add(message)
+        if message.annotations or message.audio:
+            self._add_rest(message)
 
-    def add_whole(self, said: OwnAnswer) -> None:
+    def add_whole(self, message: AnswerMessage) -> None:
         """A whole message: reasoning stands first, also that which only the calls carry."""
-        self._add_reasoning(said)
-        pieces = content_pieces(said.content)
+        self._add_reasoning(message)
+        pieces = content_pieces(message.content)
         for text in (text for is_reasoning, text in pieces if is_reasoning):
             self._reasoning.add_mistral(text)
-        self._calls.expect(said.tool_calls or [])
-        said.content = "".join(text for is_reasoning, text in pieces if not is_reasoning)
-        said.reasoning_content = said.reasoning = said.reasoning_details = None
+        self._calls.expect(message.tool_calls or [])
+        message.content = "".join(text for is_reasoning, text in pieces if not is_reasoning)
+        message.reasoning_content = message.reasoning = message.reasoning_details = None
         self._calls.is_whole = True
-        self.add(said)
+        self.add(message)
 
     def finish_with(self, choice: Choice) -> None:
         for word in (choice.stop_reason, choice.matched_stop):
@@ -184,9 +184,9 @@ class AnswerState:
             return [*warnings, AnswerFinished("stop_sequence", named)]
         return [*warnings, AnswerFinished(reason or "stop")]
 
-    def _add_reasoning(self, said: OwnAnswer) -> None:
-        carrier, text = reasoning_text(said, self._profile.reasoning_out)
-        details = said.reasoning_details if "reasoning_details" in self._profile.reasoning_out else None
+    def _add_reasoning(self, message: AnswerMessage) -> None:
+        carrier, text = reasoning_text(message, self._profile.reasoning_out)
+        details = message.reasoning_details if "reasoning_details" in self._profile.reasoning_out else None
         if text or details:
             self._flush()
             self._reasoning.add(carrier or "reasoning_details", text, details)
@@ -223,18 +223,18 @@ class AnswerState:
         self._refusal.append(text)
         self._queue.add_text(self._queue.text_part(refusal=True), text)
 
-    def _add_rest(self, said: OwnAnswer) -> None:
-        if isinstance(said.annotations, list) and said.annotations:
-            found = [item.get("url_citation") for item in said.annotations if isinstance(item, dict)]
+    def _add_rest(self, message: AnswerMessage) -> None:
+        if isinstance(message.annotations, list) and message.annotations:
+            found = [item.get("url_citation") for item in message.annotations if isinstance(item, dict)]
             cited = tuple(citation for citation in found if isinstance(citation, dict))
             if cited:
                 self._queue.out.append(Citations(cited))
-            if len(cited) < len(said.annotations):
+            if len(cited) < len(message.annotations):
                 self._queue.out.append(Warned("dropped:annotations"))
-        if isinstance(said.audio, dict):
+        if isinstance(message.audio, dict):
             self._queue.out.append(Warned("dropped:audio"))
-            transcript = said.audio.get("transcript")
-            if not said.content and isinstance(transcript, str) and transcript:
+            transcript = message.audio.get("transcript")
+            if not message.content and isinstance(transcript, str) and transcript:
                 self._write(transcript)
 
 
@@ -267,7 +267,7 @@ def _events(completion: Completion, choices: list[Choice], state: AnswerState) -
     state.use(completion)
     for choice in choices:
         state.finish_with(choice)
-    state.add_whole(_joined([said for choice in choices if (said := _said(choice)) is not None]))
+    state.add_whole(_joined([message for choice in choices if (message := _message(choice)) is not None]))
     events = state.end()
     if isinstance(events[-1], AnswerFailed):
         return [AnswerFailed(truncated("the upstream's answer ended before completion"))]
@@ -278,21 +278,21 @@ def _first_choices(completion: Completion) -> list[Choice]:
     """Those of the lowest index: some proxies split text and calls over choices without one. A choice that a filter
     has emptied says so by its finish alone (Azure)."""
     found = completion.choices or ()
-    usable = [choice for choice in found if _said(choice) is not None or ends_without_message(choice)]
+    usable = [choice for choice in found if _message(choice) is not None or ends_without_message(choice)]
     lowest = min((choice.index or 0 for choice in usable), default=0)
     return [choice for choice in usable if (choice.index or 0) == lowest]
 
 
-def _said(choice: Choice) -> OwnAnswer | None:
+def _message(choice: Choice) -> AnswerMessage | None:
     return choice.message or choice.delta
 
 
-def _joined(said: list[OwnAnswer]) -> OwnAnswer:
-    if len(said) == 1:
-        return said[0]
-    first = OwnAnswer()
-    for one in said:
-        for name in OwnAnswer.__struct_fields__:
+def _joined(messages: list[AnswerMessage]) -> AnswerMessage:
+    if len(messages) == 1:
+        return messages[0]
+    first = AnswerMessage()
+    for one in messages:
+        for name in AnswerMessage.__struct_fields__:
             mine, its = getattr(first, name), getattr(one, name)
             both = mine and its and type(mine) is type(its) and isinstance(its, str | list)
             setattr(first, name, mine + its if both else mine or its)

@@ -9,7 +9,7 @@ from extproc.translate.dialects.chat.reasoning import ReasoningReader, call_sign
 from extproc.translate.names import client_id, made_id
 from extproc.translate.part_queue import CallPart, PartQueue, arguments_text
 from extproc.translate.translated import TranslatedRequest
-from extproc.wire.chat import OwnAnswer, ToolCall
+from extproc.wire.chat import AnswerMessage, ToolCall
 
 
 class ChatCallPart(CallPart):
@@ -50,11 +50,11 @@ class Calls:
         self._client_ids: set[str] = set()
         self._made_ids = 0
 
-    def add(self, said: OwnAnswer) -> None:
-        for n, call in enumerate(said.tool_calls or ()):
+    def add(self, message: AnswerMessage) -> None:
+        for n, call in enumerate(message.tool_calls or ()):
             self._add_one(n if self.is_whole else call.index, call)
-        if said.function_call is not None:
-            self._add_one("fc", ToolCall(function=said.function_call))
+        if message.function_call is not None:
+            self._add_one("fc", ToolCall(function=message.function_call))
 
     def expect(self, calls: list[ToolCall]) -> None:
         """Called for a whole answer before its text: signatures of the calls go first."""

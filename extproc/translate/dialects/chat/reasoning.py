@@ -13,7 +13,7 @@ from extproc.translate.checked import Json
 from extproc.translate.conversation import ANTHROPIC, Reasoning
 from extproc.translate.part_queue import PartQueue, ReasoningPart
 from extproc.translate.signature import is_ours, seal, unseal
-from extproc.wire.chat import OwnAnswer, ToolCall
+from extproc.wire.chat import AnswerMessage, ToolCall
 
 CLAUDE_FORMAT = "anthropic-claude-v1"
 OPENAI_FORMAT = "openai-responses-v1"
@@ -159,13 +159,13 @@ def _continues(last: Any, detail: Any) -> bool:
     return same and any(isinstance(detail.get(name), str) for name in (*_JOINED, "signature"))
 
 
-def reasoning_text(said: OwnAnswer, fields: tuple[ReasoningField, ...]) -> tuple[str, str]:
+def reasoning_text(message: AnswerMessage, fields: tuple[ReasoningField, ...]) -> tuple[str, str]:
     """Carrier and text of the first member with reasoning; vLLM fills two with the same."""
     for name in fields:
         if name == DETAILS:
-            text = "".join(_detail_text(detail) for detail in said.reasoning_details or ())
+            text = "".join(_detail_text(detail) for detail in message.reasoning_details or ())
         else:
-            text = getattr(said, name) or ""
+            text = getattr(message, name) or ""
         if text:
             return name, text
     return "", ""

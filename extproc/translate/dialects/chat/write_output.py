@@ -139,7 +139,7 @@ class ChunkOutput:
         self._out.append(self._head.delta(delta))
 
     def _said(self, frame: chat.Frame, text: str) -> None:
-        self._out.append(self._head.said(frame, text))
+        self._out.append(self._head.message(frame, text))
 
     def _arguments(self, call: Call, text: str) -> None:
         self._said(chat.FUNCTION_ARGUMENTS if self._legacy else chat.call_arguments(call.index), text)

@@ -97,6 +97,9 @@ class SignIn(BaseModel):
     """CEL over the id_token's claims, as `jwt`; one must hold. None: everybody who can sign in."""
     claims: list[str] = ["sub", "email", "name", "groups"]
     """Claims of the id_token that the gateway's token carries on."""
+    userinfo: bool = False
+    """Where a refresh brings no id_token, take the claims from the provider's UserInfo endpoint. Without it they stay
+    as they were at the sign-in."""
     token_ttl: int = Field(3600, ge=600, le=86400)
     """Seconds. Below 600 Claude Code would refresh before nearly every call."""
     signing_key: Secret | None = None

@@ -33,6 +33,7 @@ METADATA_SECONDS = 3600.0
 MAX_BYTES = 512 * 1024
 LEEWAY_SECONDS = 60
 _ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
+_OPTIONAL_ENDPOINTS = ("revocation_endpoint", "userinfo_endpoint")
 # Errors of the token endpoint that are the operator's or pass by. Any other means that this sign-in is over: providers
 # say it of a disabled person by invalid_grant, but also by access_denied, login_required or even invalid_request.
 _NOT_THE_PERSONS = frozenset(
@@ -62,6 +63,7 @@ class Metadata(msgspec.Struct, frozen=True):
     sends_issuer: bool
     """It names itself in the redirect (https://www.rfc-editor.org/rfc/rfc9207)."""
     revocation_endpoint: str | None = None
+    userinfo_endpoint: str | None = None
 
     @property
     def origin(self) -> str:
@@ -87,9 +89,9 @@ def metadata(document: Any, issuer: str) -> Metadata:
         raise BadMetadata("it is no JSON object")
     if document.get("issuer") != issuer:
         raise BadMetadata(f"its issuer is {document.get('issuer')!r}, expected {issuer!r}, exactly as in its tokens")
-    for name in (*_ENDPOINTS, "revocation_endpoint"):
+    for name in (*_ENDPOINTS, *_OPTIONAL_ENDPOINTS):
         value = document.get(name)
-        if value is None and name == "revocation_endpoint":
+        if value is None and name in _OPTIONAL_ENDPOINTS:
             continue
         try:
             key_url(value if isinstance(value, str) else "")
@@ -111,6 +113,7 @@ def metadata(document: Any, issuer: str) -> Metadata:
         "client_secret_basic" not in ways and "client_secret_post" in ways,
         document.get("authorization_response_iss_parameter_supported") is True,
         document.get("revocation_endpoint"),
+        document.get("userinfo_endpoint"),
     )
 
 
@@ -124,6 +127,7 @@ class Provider:
         self._clock = clock
         self._metadata: tuple[float, Metadata] | None = None
         self._keys: OnDemandKeys | None = None
+        self._warned = False
 
     async def metadata(self) -> Metadata:
         """Raises Refusal where it cannot be fetched or used, unless it could be before."""
@@ -187,8 +191,25 @@ class Provider:
         """Raises Refusal: `invalid_grant` where the provider no longer knows this person."""
         answer = await self._tokens("refresh_token", refresh_token=refresh_token)
         identity = await self._identity(answer)
-        kept = identity.refresh_token or refresh_token
-        return Identity(identity.claims, kept)
+        claims = identity.claims
+        if claims is None and self._settings.userinfo:
+            claims = await self._userinfo(answer.get("access_token"))
+        elif claims is None and not self._warned:
+            self._warned = True
+            log.warning("sign-in: the identity provider sends no id_token with a refresh; see sign_in.userinfo")
+        return Identity(claims, identity.refresh_token or refresh_token)
+
+    async def _userinfo(self, access_token: Any) -> dict[str, Any]:
+        """https://openid.net/specs/openid-connect-core-1_0.html#UserInfo; whose `sub` it is, the caller compares."""
+        endpoint = (await self.metadata()).userinfo_endpoint
+        if endpoint is None or not isinstance(access_token, str):
+            raise unavailable("identity provider: no UserInfo endpoint, or no access token for it")
+        status, claims = await self._ask("GET", endpoint, headers={"authorization": f"Bearer {access_token}"})
+        if status in {401, 403}:
+            raise Refusal("invalid_grant", _FLAW, reason=f"identity provider's UserInfo endpoint: status {status}")
+        if status != 200 or not isinstance(claims, dict) or not isinstance(claims.get("sub"), str):
+            raise unavailable(f"identity provider's UserInfo endpoint: status {status}, or no claims")
+        return claims
 
     async def revoke(self, refresh_token: str) -> None:
         """Tells the provider that the token is no longer needed, if it wants to know. Best effort."""

@@ -46,6 +46,8 @@ class Idp:
         self.id_token: Json = {}
         """Claims of the next id_token that differ from what they should be; None takes one away."""
         self.header: Json = {}
+        self.userinfo: Json = {}
+        self.userinfo_status = 200
         self.tokens: Json = {}
         """Members of the token endpoint's next answers."""
         self.status = 200
@@ -75,6 +77,8 @@ class Idp:
             case "/token":
                 await asyncio.sleep(self.pause)
                 return self._token(form)
+            case "/userinfo":
+                return httpx.Response(self.userinfo_status, json=self.userinfo)
             case "/revoke":
                 return httpx.Response(200)
             case _:
@@ -98,6 +102,7 @@ class Idp:
         answer: Json = {
             "id_token": issuing.token(payload, header=self.header),
             "refresh_token": f"idp-{len(self.asked)}",
+            "access_token": "opaque",
         }
         found = {name: value for name, value in (answer | self.tokens).items() if value is not None}
         return httpx.Response(200, json=found)

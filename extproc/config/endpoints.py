@@ -124,20 +124,33 @@ def dialect_of(path: str, headers: Headers) -> Dialect:
     found = _by_path(path) or _by_headers(headers)
     if found is None and path.startswith(LIST_PATH):
         found = _by_key(headers)
-    agent = headers.get("user-agent").lower()
-    found = found or next((row for row in dialects.rows() if row.user_agent and row.user_agent in agent), None)
+    found = found or _by_agent(headers)
     return found.name if found else dialects.DEFAULT
 
 
 def _by_path(path: str) -> DialectRow | None:
-    rows = dialects.rows()
-    base = next((row for row in rows if row.base and path.startswith(row.base)), None)
-    bare = path.removeprefix(base.base) if base else path
-    return next((row for row in rows if row.owns(bare)), base)
+    base, bare = None, path
+    for row in dialects.rows():
+        if row.base and path.startswith(row.base):
+            base, bare = row, path.removeprefix(row.base)
+            break
+    for row in dialects.rows():
+        if row.owns(bare):
+            return row
+    return base
 
 
 def _by_headers(headers: Headers) -> DialectRow | None:
-    return next((row for row in dialects.rows() if any(map(headers.get, row.client_headers))), None)
+    for row in dialects.rows():
+        for name in row.client_headers:
+            if headers.get(name):
+                return row
+    return None
+
+
+def _by_agent(headers: Headers) -> DialectRow | None:
+    agent = headers.get("user-agent").lower()
+    return next((row for row in dialects.rows() if row.user_agent and row.user_agent in agent), None) if agent else None
 
 
 def _by_key(headers: Headers) -> DialectRow:

@@ -45,6 +45,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 def dialect_for(client: Dialect, spoken: Sequence[Dialect], profile: Profile, sent: Json) -> Dialect:
     """The client's own dialect, if the provider speaks it and the model does in it what is asked; else the first that
     it does. `spoken`: the provider's, the preferred first; `sent`: the client's body."""
+    if len(spoken) == 1:
+        return spoken[0]
     able = [name for name in spoken if halves(name).provider.accepts(sent, profile, name == client)] or spoken
     return client if client in able else able[0]
 

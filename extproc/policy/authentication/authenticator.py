@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, Protocol
 
 from extproc.config.loading import Fault, Source, Where
@@ -25,11 +24,16 @@ class Presented:
         self._headers = headers
         self._locations = locations
         self._max_bytes = max_bytes
+        self._token: str | None = None
+        self._is_read = False
 
-    @cached_property
+    @property
     def token(self) -> str | None:
         """The one token or key among the headers. Raises Unproven where there are several, or it has no form."""
-        return credential(self._headers, self._locations, self._max_bytes)
+        if not self._is_read:  # `cached_property` of Python 3.11 takes a lock, which costs as much as reading
+            self._token = credential(self._headers, self._locations, self._max_bytes)
+            self._is_read = True
+        return self._token
 
 
 class Authenticator(Protocol):

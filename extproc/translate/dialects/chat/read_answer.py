@@ -105,16 +105,15 @@ class AnswerState:
     def take(self) -> list[AnswerEvent]:
         return self._queue.take()
 
-    def start(self, completion: Completion) -> None:
+    def begin(self, completion: Completion) -> None:
+        """Reads what stands beside the choices."""
+        usage = read_usage(completion.counts) if completion.counts else None
         if not self.is_started:
             self.is_started = True
-            usage = read_usage(completion.counts) if completion.counts else None
             names = (completion.id or "", completion.model or "", completion.service_tier)
             self._queue.out.append(AnswerStarted(*names, usage, self._is_whole))
-
-    def use(self, completion: Completion) -> None:
-        if usage := completion.counts:
-            self._queue.out.append(UsageReported(read_usage(usage), completion.service_tier))
+        if usage is not None:
+            self._queue.out.append(UsageReported(usage, completion.service_tier))
 
     def add(self, message: AnswerMessage) -> None:
         """A delta."""
@@ -263,8 +262,7 @@ def read_whole(body: bytes, request: TranslatedRequest) -> list[AnswerEvent]:
 
 
 def _events(completion: Completion, choices: list[Choice], state: AnswerState) -> list[AnswerEvent]:
-    state.start(completion)
-    state.use(completion)
+    state.begin(completion)
     for choice in choices:
         state.finish_with(choice)
     state.add_whole(_joined([message for choice in choices if (message := _message(choice)) is not None]))
@@ -328,8 +326,7 @@ class StreamReader(SseReader):
         for choice in choices:
             if failed := choice_failure(choice, self._request.profile):
                 return [*self._state.take(), AnswerFailed(failed)]
-        self._state.start(chunk)
-        self._state.use(chunk)
+        self._state.begin(chunk)
         for choice in choices:
             if choice.delta is not None:
                 self._state.add(choice.delta)
@@ -376,7 +373,10 @@ def read_usage(usage: Json) -> Usage:
 
 
 def _first(*values: Any) -> int:
-    return next((n for n in map(count, values) if n is not None), 0)
+    for value in values:
+        if value is not None and (number := count(value)) is not None:
+            return number
+    return 0
 
 
 def _details(usage: Json, member: str) -> Json:

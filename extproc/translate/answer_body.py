@@ -10,6 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from extproc.errors import Rejection
 from extproc.translate.answer_events import AnswerEvent, AnswerFailed, AnswerFinished, Keepalive, Warned
+from extproc.translate.pair import Outcome
 from extproc.translate.provider_error import failure
 from extproc.wire.lenient import Undecodable, loads
 from extproc.wire.sse import BOM, SseDecoder, SseEvent, SseKind
@@ -167,3 +168,29 @@ class Collected(Generic[T]):
         body = b"".join(self._pieces)
         self._pieces.clear()
         return self._read(body)
+
+
+class WholeReply:
+    """A Reply (pair.py) of which nothing goes out before the provider's whole answer is here."""
+
+    def __init__(self, body: Reader[bytes]) -> None:
+        self.outcome = Outcome()
+        self._body = body
+
+    def feed(self, data: bytes) -> bytes:
+        return self._body.feed(data)
+
+    def close(self) -> bytes:
+        return self._body.close()
+
+    def ping(self) -> bytes:
+        return b""
+
+    def collected(self, read: Callable[[bytes], bytes], too_large: str) -> Reader[bytes]:
+        """Returns a reader that gives the body to `read`. `too_large`: what is said of a body beyond MAX_ANSWER."""
+        return Collected(read, lambda: self.fail(failure(too_large, "answer_limit")), b"")
+
+    def fail(self, rejection: Rejection) -> bytes:
+        """Nothing has gone out, so the status can say it."""
+        self.outcome.failure = rejection
+        return b""

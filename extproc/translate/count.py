@@ -13,13 +13,13 @@ import msgspec
 from extproc.errors import Rejection
 from extproc.providers.profiles import Profile
 from extproc.translate import checked
-from extproc.translate.answer_body import Collected, Reader, Sniffer
+from extproc.translate.answer_body import Reader, Sniffer, WholeReply
 from extproc.translate.checked import Warnings
 from extproc.translate.dialects import chat, messages, responses
 from extproc.translate.dialects.messages.read_request import read_request
 from extproc.translate.dialects.messages.write_request import write_count_request
 from extproc.translate.openai_errors import refused, reported
-from extproc.translate.pair import Headers, Json, Outcome, Pair, Refusal, Reply, Target, Translated, Usage
+from extproc.translate.pair import Headers, Json, Pair, Refusal, Reply, Target, Translated, Usage
 from extproc.translate.provider_error import failure
 from extproc.translate.response_headers import for_messages_client
 from extproc.translate.translated import TranslatedPair
@@ -195,48 +195,32 @@ class CountRequest(Translated, frozen=True, kw_only=True, tag="count"):
     """What of the client's body the answer depends on."""
 
 
-class CountReply:
-    """The answer of a provider that counted: a number, which each dialect names in its own way. A Reply (pair.py)."""
+class CountReply(WholeReply):
+    """The answer of a provider that counted: a number, which each dialect names in its own way."""
 
     def __init__(
         self, content_type: str, member: str, write: Callable[[int], Json], refuse: Callable[[Any], Rejection]
     ) -> None:
         """`member`: of the provider's answer. `write`: the client's answer. `refuse`: JSON without a count."""
-        self.outcome = Outcome()
+        super().__init__(Sniffer(content_type, self._whole, self._whole, b""))
         self._member = member
         self._write = write
         self._refuse = refuse
-        self._body = Sniffer(content_type, self._whole, self._whole, b"")
-
-    def feed(self, data: bytes) -> bytes:
-        return self._body.feed(data)
-
-    def close(self) -> bytes:
-        return self._body.close()
-
-    def ping(self) -> bytes:
-        return b""
 
     def _whole(self) -> Reader[bytes]:
-        too_large = failure("the upstream's answer is too large", "answer_limit")
-        return Collected(self._read, lambda: self._fail(too_large), b"")
+        return self.collected(self._read, "the upstream's answer is too large")
 
     def _read(self, body: bytes) -> bytes:
         try:
             value = loads(body)
         except Undecodable:
-            return self._fail(failure("the upstream's answer cannot be read", "unreadable_answer"))
+            return self.fail(failure("the upstream's answer cannot be read", "unreadable_answer"))
         tokens = count(value.get(self._member)) if isinstance(value, dict) else None
         if tokens is None:
-            return self._fail(self._refuse(value))
+            return self.fail(self._refuse(value))
         self.outcome.usage = Usage(input_tokens=tokens)
         self.outcome.complete = True
         return msgspec.json.encode(self._write(tokens))
-
-    def _fail(self, rejection: Rejection) -> bytes:
-        """Nothing has gone out, so that the status says it."""
-        self.outcome.failure = rejection
-        return b""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import msgspec
 from extproc.errors import Rejection, unknown_model
 from extproc.providers.profiles import Profile
 from extproc.providers.providers import Resolved
-from extproc.translate.answer_body import Collected
+from extproc.translate.answer_body import WholeReply
 from extproc.translate.dialects.registry import halves
 from extproc.translate.list_shapes import ANTHROPIC, OPENAI, ListedModel, ListShape, whole
 from extproc.translate.pair import Headers, Json, Outcome, Refusal, Reply, Translated
@@ -114,20 +114,10 @@ def _members(shape: ListShape, query: str) -> Json:
     return {name: value for name, value in shape.members.items() if codex or value}
 
 
-class _Reply:
+class _Reply(WholeReply):
     def __init__(self, lists: ModelLists) -> None:
-        self.outcome = Outcome()
+        super().__init__(self.collected(self._read, "the list is too large"))
         self._lists = lists
-        self._body = Collected(self._read, lambda: self._fail(failure("the list is too large", "answer_limit")), b"")
-
-    def feed(self, data: bytes) -> bytes:
-        return self._body.feed(data)
-
-    def close(self) -> bytes:
-        return self._body.close()
-
-    def ping(self) -> bytes:
-        return b""
 
     def _read(self, body: bytes) -> bytes:
         try:
@@ -135,13 +125,9 @@ class _Reply:
         except Undecodable:
             found = _unreadable()
         if isinstance(found, Rejection):
-            return self._fail(found)
+            return self.fail(found)
         self.outcome.complete = True
         return found
-
-    def _fail(self, rejection: Rejection) -> bytes:
-        self.outcome.failure = rejection
-        return b""
 
 
 def _unreadable() -> Rejection:

@@ -10,6 +10,7 @@ from extproc.config.schema_limits import REFUSALS_BURST
 from extproc.events import Action, Record, Respond
 from extproc.gateway.record import LEFT_OUT, presentable
 from extproc.policy.facts import Caller, Request
+from extproc.policy.token_bucket import TokenBucket
 
 log = logging.getLogger("extproc")
 
@@ -47,26 +48,18 @@ class Observer:
 
 
 class RefusalSampler:
-    """Chooses which refusals are logged: all of known callers, and so many a second of those without a credential. A
-    token bucket for one worker; what it leaves out is counted, and said once a minute."""
+    """Chooses which refusals are logged: all of known callers, and so many a second of those without a credential.
+    For one worker; what it leaves out is counted, and said once a minute."""
 
     def __init__(self, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._per_second = per_second
-        self._most = max(1.0, per_second * REFUSALS_BURST)
-        self._tokens = self._most
-        self._clock = clock
-        self._filled = clock()
+        self._logged = TokenBucket(per_second, REFUSALS_BURST, clock)
         self._left_out = 0
 
     def mark(self, caller: Caller, action: Action) -> None:
         """Adds to the record of a refusal that it is not to be logged."""
         if not isinstance(action, Respond) or caller.kind != "anonymous" or "reason" not in action.record:
             return
-        now = self._clock()
-        self._tokens = min(self._most, self._tokens + (now - self._filled) * self._per_second)
-        self._filled = now
-        if self._tokens >= 1:
-            self._tokens -= 1
+        if self._logged.take():
             return
         action.record[LEFT_OUT] = True
         if not self._left_out:

@@ -4,6 +4,8 @@ import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Coroutine
+from typing import Any
 
 from extproc import pb
 from extproc.events import Action, DeadlineReached, Event, Record
@@ -97,22 +99,21 @@ class Stream:
 
     async def _decide(self, event: Event, request: pb.ProcessingRequest) -> None:
         """Policy may wait, for instance for an issuer's keys."""
-        try:
-            try:
-                actions = await self._gateway.handle(self._exchange, event, self._now())
-            except Exception as error:  # noqa: BLE001 - as in `_handled`
-                actions = self._failed(error)
-            self._carry_out(actions, request)
-        except Exception as error:  # noqa: BLE001 - as in `_go_on`
-            self._abort(error)
-        self._deciding = None
-        self._go_on()
+        await self._carry_out_later(self._gateway.handle(self._exchange, event, self._now()), request)
 
     async def _judge(self, request: pb.ProcessingRequest) -> None:
         """The end of an answer waits for a verdict on its calls of tools."""
+
+        async def judged() -> list[Action]:
+            return self._handled(await self._gateway.judge(self._exchange))
+
+        await self._carry_out_later(judged(), request)
+
+    async def _carry_out_later(self, decided: Coroutine[Any, Any, list[Action]], request: pb.ProcessingRequest) -> None:
+        """Replies to `request` once it is decided how, and goes on with what has come meanwhile."""
         try:
             try:
-                actions = self._handled(await self._gateway.judge(self._exchange))
+                actions = await decided
             except Exception as error:  # noqa: BLE001 - as in `_handled`
                 actions = self._failed(error)
             self._carry_out(actions, request)

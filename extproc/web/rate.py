@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from extproc.config.schema_limits import REFUSALS_BURST
+from extproc.policy.token_bucket import TokenBucket
 
 MAX_ADDRESSES = 20_000
 
@@ -47,23 +48,15 @@ class LogLimit(logging.Filter):
 
     def __init__(self, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
-        self._per_second = per_second
-        self._most = max(1.0, per_second * REFUSALS_BURST)
-        self._tokens = self._most
-        self._clock = clock
-        self._filled = clock()
+        self._logged = TokenBucket(per_second, REFUSALS_BURST, clock)
         self._left_out = 0
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno < logging.WARNING:
             return True
-        now = self._clock()
-        self._tokens = min(self._most, self._tokens + (now - self._filled) * self._per_second)
-        self._filled = now
-        if self._tokens < 1:
+        if not self._logged.take():
             self._left_out += 1
             return False
-        self._tokens -= 1
         if self._left_out:
             record.msg = f"{record.getMessage()} ({self._left_out} such lines were left out before)"
             record.args, self._left_out = (), 0

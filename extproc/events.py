@@ -52,7 +52,7 @@ class RequestHeaders(msgspec.Struct, frozen=True):
     end: bool
     """No body follows."""
     source: str = ""
-    """Who is connected to Envoy, `ADDRESS:PORT`; no header has a say in it."""
+    """The peer of Envoy's connection, `ADDRESS:PORT`; no header has a say in it."""
     certificate: PeerCertificate | None = None
     """What that peer presented; no header has a say in it."""
 

@@ -184,7 +184,7 @@ def refresh(server: Server, refresh_token: str) -> Tokens:
     """Raises Refused where the sign-in is over, and Unreachable where the server cannot say at the moment."""
     form = {"grant_type": "refresh_token", "refresh_token": refresh_token, "client_id": server.client_id}
     reply = connection.post(server.token, form)
-    # Whoever answers without OAuth's error is not the token endpoint: a proxy, a portal of the network.
+    # An answer without OAuth's error is not the token endpoint's, but that of a proxy or of the network's portal.
     if reply.status >= 500 or reply.status == 429 or (reply.status != 200 and not reply.error):
         raise Unreachable(f"{server.name} cannot renew the sign-in at the moment ({reply.describe()})")
     if reply.status != 200:

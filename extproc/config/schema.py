@@ -334,7 +334,7 @@ class Config(_Strict):
     listen: Listen = Listen()
     """Where clients connect."""
     authentication: Authentication
-    """Who may call."""
+    """How callers prove who they are."""
     authorization: Ruled = Ruled()
     """Rules for every call."""
     providers: dict[str, Provider] = Field(min_length=1)

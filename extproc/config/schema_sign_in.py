@@ -46,7 +46,7 @@ def _store_url(url: str) -> str:
 
 
 class Exchange(BaseModel):
-    """Whose tokens of workloads are exchanged for the gateway's own (RFC 8693)."""
+    """An issuer of workloads' tokens, which are exchanged for the gateway's own (RFC 8693)."""
 
     model_config = STRICT
 
@@ -148,7 +148,7 @@ class Redis(BaseModel):
     url: Annotated[str, AfterValidator(_store_url)]
     """`redis://HOST:PORT/NUMBER`, or `rediss://` for TLS."""
     username: str | None = None
-    """Of the server's access control list; absent: its default user."""
+    """A user in the server's access control list; absent: its default user."""
     password: Secret | None = None
     """Where the password is read from."""
     ca_file: Path | None = None

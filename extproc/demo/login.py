@@ -132,7 +132,7 @@ def _metadata(issuer: str) -> Json:
 
 
 def _client(request: Request, form: Form) -> str:
-    """Who redeems a code; any secret will do."""
+    """Returns the name of the client that redeems a code. Its secret is not checked."""
     kind, _, pair = request.header("authorization").partition(" ")
     if kind.lower() == "basic":
         return base64.b64decode(pair).decode("utf-8", "replace").partition(":")[0]

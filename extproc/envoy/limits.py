@@ -52,7 +52,7 @@ def _regex(seconds: str) -> str:
 
 
 def upstream_options(retries: schema.Retries) -> Json:
-    """Of a provider's cluster: writes RETRY_HEADER into each answer, where answers may be asked for again."""
+    """Returns options of a provider's cluster; they write RETRY_HEADER into answers that may be asked again."""
     if retries.attempts == 1:
         return {}
     header = {"key": RETRY_HEADER, "value": _ASKED_FOR}
@@ -133,8 +133,10 @@ def of_web() -> Json:
 
 
 def streams(limits: Limits, longest: float | None = None) -> Json:
-    """Of the listener: what one connection may ask for at once, and may send ahead. `longest`: seconds after which a
-    connection is drained: calls on it come to their end, and a few seconds later it takes no new one."""
+    """Returns the listener's limits on what one connection may ask for at once and may send ahead.
+
+    `longest`: seconds after which a connection is drained. Calls on it come to their end, and a few seconds later it
+    takes no new one."""
     lifetime = {} if longest is None else {"max_connection_duration": _seconds(longest)}
     drain = {} if longest is None else {"drain_timeout": _seconds(min(_DRAIN_SECONDS, longest))}
     megabyte = 1024 * 1024

@@ -25,7 +25,7 @@ class Verdicts:
         self.open: tuple[ToolCall, ...] = ()
         """Calls that wait for the judge; until `settle` the answer's end is held back."""
         self.record: Record = {}
-        """Of the strictest verdict; empty as long as nothing is decided."""
+        """What is put on record about the strictest verdict; empty as long as nothing is decided."""
         self._policy = policy
         self._subject = subject
         self._answer = HeldAnswer()
@@ -55,7 +55,7 @@ class Verdicts:
         return self._answer.release(found) + (self._answer.rest() if self._ended else b"")
 
     def _undecided(self, call: ToolCall, judged: Verdict | None) -> Verdict:
-        """Of a call that no rule has decided."""
+        """Returns the verdict on a call that no rule has decided."""
         verdict = self._policy.judged_or_otherwise(judged)
         if verdict == NOBODY and call.id in self._answer.provided:
             return Verdict(Outcome.UNAVAILABLE, "", PROVIDER)  # it may say why, or ask for the call once more

@@ -16,7 +16,7 @@ from extproc.wire.safeguards import Outcome, Question, ToolCall, Verdict
 
 OTHERWISE = "otherwise"
 NOBODY = Verdict(Outcome.UNAVAILABLE, "error", OTHERWISE)
-"""Of a call that nobody has judged."""
+"""The verdict on a call that nobody has judged."""
 NOT_ALLOWED = "the company's policy for this gateway does not allow it"
 _OF_CALLS = (
     Variable("tool.name", "string", Part.ANSWER, "the tool that the model wants to run, `Bash`"),

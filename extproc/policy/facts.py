@@ -91,7 +91,7 @@ class Located(msgspec.Struct, frozen=True, kw_only=True):
     endpoint: Endpoint | None = None
     """None: there is no such endpoint, which only a proven caller is told."""
     provider: Provider | None = None
-    """Who answers a call that passes through."""
+    """The provider that answers a call that passes through."""
 
 
 class Identified(Located, frozen=True, kw_only=True):

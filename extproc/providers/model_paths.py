@@ -139,7 +139,7 @@ def _tails() -> tuple[Segments, ...]:
 
 @cache
 def _unmistakable() -> tuple[Segments, ...]:
-    """Of these, those that are two words of one dialect wherever they stand: `chat/completions`."""
+    """Returns the paths of two words, such as `chat/completions`, which mean a dialect wherever they stand."""
     mains = (tuple(row.path.removeprefix("/v1/").casefold().split("/")) for row in dialects.rows())
     return tuple(tail for tail in mains if len(tail) > 1)
 

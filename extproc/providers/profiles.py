@@ -137,7 +137,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     structured_output: Literal["json_schema", "json_object", "prompt"] = "json_schema"
     """How an answer by a JSON schema is asked for; `prompt`: in the system prompt. false is `prompt`."""
     response_model: Literal["request", "upstream"] = "request"
-    """Whose name of the model stands in the answer: the one that was requested, or the provider's."""
+    """Which name of the model stands in the answer: the one that was requested, or the provider's."""
     emit_thinking: Literal["auto", "always", "never"] = "auto"
     """Whether a Messages client gets thinking blocks; `auto`: as it asked."""
     parse_think_tags: bool = False
@@ -308,7 +308,7 @@ def for_claude(model: str) -> str:
     return "claude-extended" if generation == (4, 5) else "claude-adaptive"
 
 
-# Of dialects whose name says enough of the vendor.
+# The dialects whose name alone tells the vendor.
 _BY_DIALECT = {"messages": for_claude, "responses": for_responses}
 
 

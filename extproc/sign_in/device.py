@@ -34,7 +34,7 @@ class Device(msgspec.Struct, frozen=True):
     """Unix seconds."""
     state: Literal["pending", "approved", "denied"] = "pending"
     grant: str = ""
-    """Who signed in, sealed; empty unless approved."""
+    """The person who signed in, sealed; empty unless approved."""
 
 
 class Codes(msgspec.Struct, frozen=True):

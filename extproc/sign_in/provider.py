@@ -72,10 +72,10 @@ class Metadata(msgspec.Struct, frozen=True):
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """Who signed in."""
+    """The person who signed in, as the identity provider tells."""
 
     claims: dict[str, Any] | None
-    """Of the id_token; None where a refresh brought none."""
+    """What the id_token says; None where a refresh brought none."""
     refresh_token: str | None
 
 

@@ -51,7 +51,7 @@ class Grant(msgspec.Struct, frozen=True):
     renewed: float
     """Unix seconds at which this token was issued."""
     claims: dict[str, Any]
-    """Of the id_token, as far as access tokens carry them on."""
+    """Those of the id_token that access tokens carry on."""
     provider_token: str
 
 

@@ -171,7 +171,7 @@ class EnvoyControl:
 
 
 def faults(source: Source) -> list[Fault]:
-    """Of certificates, which Envoy would refuse, or notice only with the next connection."""
+    """Returns mistakes in certificates that Envoy would refuse, or would notice only with the next connection."""
     found: list[Fault] = []
     pairs: list[tuple[Where, Tls | None]] = [(("listen", "tls"), source.config.listen.tls)]
     pairs.append((("processor", "client"), source.config.processor.client))

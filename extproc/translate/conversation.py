@@ -14,7 +14,7 @@ Json = dict[str, Any]
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 LEVELS: tuple[str, ...] = get_args(Effort)
-"""Of effort, from the least to the most."""
+"""The levels of effort, from the least to the most."""
 Loss = Literal["drop", "warn", "reject"]
 """What becomes of a member that the other side has no place for: nothing is said, a warning, or a 400."""
 
@@ -354,7 +354,7 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     top_p: Setting[float] | None = None
     top_k: Setting[int] | None = None
     user: Setting[str] | None = None
-    """Whose call it is, for the provider's abuse checks."""
+    """The person or program that calls, for the provider's abuse checks."""
     service_tier: Setting[str] | None = None
     """OpenAI's words."""
     verbosity: Setting[str] | None = None

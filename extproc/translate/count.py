@@ -80,7 +80,7 @@ class _Count:
             self.text(message.get(key, ""))
 
     def item(self, item: Json) -> None:
-        """Of a Responses request. What is encrypted has a size of its own, which nobody here knows."""
+        """Adds an item of a Responses request. What is encrypted has a size of its own, which nobody here knows."""
         for member in ("content", "output", "summary"):
             self.content(item.get(member))
         for member in ("name", "arguments"):
@@ -231,7 +231,7 @@ class Counter:
     root: bool = False
     """The path is beside the base URL's `/v1`, not below it."""
     dialect: Dialect
-    """Of the request that is counted."""
+    """What the request that is counted asks for."""
     members: tuple[str, ...]
     """Those that are sent."""
     more: Json = field(default_factory=dict)
@@ -317,7 +317,8 @@ input_tokens_on_messages = InputTokensOnMessages()
 
 
 def counter_for(client: str, strategy: str, provider: Sequence[str]) -> Pair | None:
-    """Who counts where the provider does not speak the client's dialect; `strategy`: of the profile. None: nobody."""
+    """Returns the pair that has tokens counted where the provider does not speak the client's dialect, or None.
+    `strategy`: the profile's `count_tokens`."""
     if client == "responses":
         return input_tokens_on_messages if "messages" in provider else None
     return COUNTERS.get(strategy)

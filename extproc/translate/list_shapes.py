@@ -38,7 +38,7 @@ class ListShape:
     page: Callable[[list[Json], str, Mapping[str, Any]], bytes | Rejection]
     """Returns the part of a list that a query asks for, with these members beside the entries."""
     members: Mapping[str, Any]
-    """Of a list that is the gateway's own, beside the entries."""
+    """What stands beside the entries in a list of the gateway's own."""
     query_for_all: str = ""
     """Asks a provider for as many as it gives at once."""
 
@@ -106,7 +106,7 @@ def _write_openai(model: ListedModel) -> Json:
 
 
 def _seconds(moment: Any) -> int:
-    """Of an RFC 3339 moment; 0 where there is none."""
+    """Returns the Unix seconds of a moment in the form of RFC 3339; 0 where there is none."""
     try:
         at = datetime.fromisoformat(moment)
         return max(0, math.floor((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()))

@@ -190,7 +190,7 @@ def sampling(
 
 
 def user(conversation: Conversation, profile: Profile) -> Json:
-    """Who asks, for the provider's abuse checks; OpenAI's limit is 64 characters."""
+    """Returns the member that tells the provider's abuse checks who asks; OpenAI's limit is 64 characters."""
     if conversation.user is None or profile.user_field == "none":
         return {}
     return {profile.user_field: _bounded_id(conversation.user.value)}

@@ -99,7 +99,7 @@ class Usage(msgspec.Struct, kw_only=True):
 
 
 def estimated_tokens(size: int) -> int:
-    """Of text with this number of UTF-8 bytes."""
+    """Returns an estimate for text with this number of UTF-8 bytes."""
     return (size + 3) // 4
 
 
@@ -157,7 +157,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reader(Protocol):
-    """Of what a provider answers."""
+    """Reads what a provider answers."""
 
     def reply(self, asked: Translated, content_type: str) -> Reply:
         """Reader for a 2xx answer. The upstream's media type beats the request's `stream`:

@@ -131,7 +131,7 @@ _HOST = re.compile(
     r"(?:\.[a-z]{2,})?(?::\d+)?(?:/[^\s\"'<>)\]}]*)?(?![a-z0-9_-])",
     re.IGNORECASE,
 )
-# Of hosts of any kind what can be told from other words: a port behind it, or a version in its path.
+# Any host that can be told from other words: by a port behind it, or by a version in its path.
 _ADDRESS = re.compile(
     r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b|\blocalhost(?::\d+)?\b|\[[0-9a-f]*:[0-9a-f:.]*\](?::\d+)?"
     r"|(?<![\w.-])(?:[a-z0-9-]+\.)+[a-z]{2,}(?::\d+|/v\d[^\s\"'<>)\]}]*)"

@@ -8,7 +8,7 @@ from extproc.translate.checked import Json, Warnings, refused, unsupported
 from extproc.translate.conversation import LEVELS, Tool, Unmapped
 
 CUSTOM_PARAMETERS: Json = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
-"""Of a custom tool where the provider has none: its free text is the one member of an object."""
+"""The parameters that stand for a custom tool where the provider has none: its free text is the one member."""
 CALL_ONE = "Call at least one of the tools in your next message."
 CALL_THIS = "Call the tool `{}` in your next message."
 """What the system prompt says where a model cannot be made to call a tool (docs/mapping.md 1.9)."""

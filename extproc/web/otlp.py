@@ -22,11 +22,11 @@ from extproc.wire import untrusted
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 MAX_BYTES = 8 * 1024 * 1024
-"""Of a body, once it is decompressed."""
+"""The largest body, measured after decompression."""
 MAX_JSON = 1024 * 1024
-"""Of a body in JSON, which takes thirty times as long to read as protobuf."""
+"""The largest body in JSON, which takes thirty times as long to read as protobuf."""
 MAX_PARTS = 200_000
-"""Of a request: records, spans, points and their attributes. Two bytes can be a part, and each is looked at."""
+"""The most records, spans, points and attributes in one request. Two bytes can be one of them, and each is read."""
 SOURCE = "identity.source"
 GATEWAY = "gateway"
 _GZIP = 31

@@ -170,7 +170,7 @@ def names() -> tuple[Dialect, ...]:
 
 
 def at_provider(path: str) -> Dialect | None:
-    """Whose path this is, below a provider's base URL."""
+    """Returns the dialect that has this path below a provider's base URL, or None."""
     return next((one.name for one in rows() if path.startswith(one.provider_path)), None)
 
 

@@ -43,10 +43,10 @@ class Outcome(IntEnum):
 class Verdict(msgspec.Struct, frozen=True):
     outcome: Outcome
     text: str = ""
-    """Of a denial: why, for the developer and the model. Of an unavailable verdict: one of the client's own reasons,
+    """Why a call is denied, for the developer and the model; or why there is no verdict, in the client's own words:
     `timeout`, `error`, `refused`, `input_too_long`, `input_unparsed`, `truncated`."""
     by: str = ""
-    """Who decided: a rule's place in `gateway.yaml`, `judge`, PROVIDER or `otherwise`."""
+    """What decided: a rule's place in `gateway.yaml`, `judge`, PROVIDER or `otherwise`."""
 
 
 class Question(msgspec.Struct, frozen=True):

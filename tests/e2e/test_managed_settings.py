@@ -75,7 +75,7 @@ def ask(claude: Claude, **environ: str) -> Run:
 
 
 def statuses(run: Run) -> list[int]:
-    """Of the settings; the client may ask once more at its end, when the test has read the log."""
+    """Requests for settings were answered so; the client may ask again at its end, when the log has been read."""
     return [line["http.status"] for line in run.records if line["http.path"] == "/managed/settings"]
 
 

@@ -138,7 +138,7 @@ def test_the_order_of_keys_does_not_matter(value: Json) -> None:
 
 
 def test_the_checksum_is_the_clients() -> None:
-    """Of the text that JavaScript writes; tests/e2e/test_managed_settings.py has Claude Code compute it."""
+    """It is made of the text that JavaScript writes; in tests/e2e/test_managed_settings.py Claude Code computes it."""
     text = '{"a":[1,{"x":null,"y":true}],"b":"Grüße 😀"}'
     expected = "sha256:" + hashlib.sha256(text.encode()).hexdigest()
     assert checksum({"b": "Grüße 😀", "a": [1.0, {"y": True, "x": None}]}) == expected

@@ -20,7 +20,7 @@ class Trusted(msgspec.Struct, frozen=True):
     settings: Issuer
     keys: KeySource
     revocations: Revocations | None = None
-    """Of the gateway's own tokens; other issuers have none here."""
+    """Which of the gateway's own tokens have been revoked; None for other issuers."""
 
 
 class Proof(msgspec.Struct, frozen=True):

@@ -131,7 +131,7 @@ def _is_time(value: Any) -> bool:
 
 
 def _bytes(part: str) -> bytes:
-    """Of base64url in its one canonical spelling: no padding, no line breaks, no stray bits at the end."""
+    """Decodes base64url in its one canonical spelling: no padding, no line breaks, no stray bits at the end."""
     if not _PART.fullmatch(part):
         raise Unproven("token_malformed")
     try:

@@ -53,7 +53,7 @@ class Language:
         self._whole = self._environment()
         parts = {variable.part for variable in variables}
         self._without = {part: self._environment(without=part) for part in parts}
-        # Of a variable that is no map CEL would take `has(llm.stream)` for `llm.stream`.
+        # Where a variable is no map, CEL would read `has(llm.stream)` as `llm.stream`.
         dotted = "|".join(re.escape(name) for name in self._types if "." in name)
         self._has = re.compile(rf"\bhas\s*\(\s*({dotted})\s*\)")
 

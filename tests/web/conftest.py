@@ -1,12 +1,3 @@
-from collections.abc import Iterator
-from pathlib import Path
+from tests.web.site import site
 
-import pytest
-
-from tests.web.site import Site
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    with Site(tmp_path, {"allow": ['"developers" in jwt.groups']}) as made:
-        yield made
+__all__ = ["site"]

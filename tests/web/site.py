@@ -5,12 +5,13 @@ import base64
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
+import pytest
 from starlette.types import ASGIApp
 
 from extproc.policy.authentication.authenticate import Authenticate
@@ -223,3 +224,10 @@ class Site:
 
 def fields(location: str) -> dict[str, str]:
     return {name: value for name, [value] in parse_qs(urlsplit(location).query).items()}
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """A gateway's web process without sockets, beside an identity provider."""
+    with Site(tmp_path, {"allow": ['"developers" in jwt.groups']}) as made:
+        yield made

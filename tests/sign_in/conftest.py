@@ -1,0 +1,3 @@
+from tests.web.site import site
+
+__all__ = ["site"]

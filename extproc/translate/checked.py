@@ -63,7 +63,10 @@ def text(holder: Json, key: str, path: str) -> str:
 
 
 def optional_text(holder: Json, key: str, path: str) -> str | None:
-    return None if holder.get(key) is None else text(holder, key, path)
+    found = holder.get(key)
+    if found is None or isinstance(found, str):
+        return found
+    _wrong(found, path, key, "Input should be a valid string")
 
 
 def integer(holder: Json, key: str, path: str) -> int:
@@ -99,7 +102,8 @@ def mapping(holder: Json, key: str, path: str) -> Json:
 
 def optional_mapping(holder: Json, key: str, path: str) -> Json:
     """Empty when absent or null."""
-    return {} if holder.get(key) is None else mapping(holder, key, path)
+    found = holder.get(key)
+    return {} if found is None else found if isinstance(found, dict) else mapping(holder, key, path)
 
 
 def sequence(holder: Json, key: str, path: str) -> list[Any]:
@@ -111,7 +115,8 @@ def sequence(holder: Json, key: str, path: str) -> list[Any]:
 
 def optional_sequence(holder: Json, key: str, path: str) -> list[Any]:
     """Empty when absent or null."""
-    return [] if holder.get(key) is None else sequence(holder, key, path)
+    found = holder.get(key)
+    return [] if found is None else found if isinstance(found, list) else sequence(holder, key, path)
 
 
 def optional_texts(holder: Json, key: str, path: str) -> list[str]:

@@ -123,18 +123,13 @@ class ToolReader:
         if not name:
             raise refused(f"{path}.name", "String should have at least 1 character")
         self._warnings.unknown(members, _CUSTOM, path)
-        tool = Tool(
-            name=name,
-            path=path,
-            description=_description(members, path),
-            parameters=checked.mapping(members, "input_schema", path),
-            strict=checked.flag(members, "strict", path),
-            cache=cache_hint(members),
-            schema_name="input_schema",
-        )
+        description = _description(members, path)
+        parameters = checked.mapping(members, "input_schema", path)
+        strict = checked.flag(members, "strict", path)
         self._claim(name)
         self._names.add(name)
-        self.tools.append(tool)
+        cache = cache_hint(members)
+        self.tools.append(Tool(name, path, description, parameters, strict, cache=cache, schema_name="input_schema"))
         return name
 
     def _add_hosted(self, tool: _Definition, hosted: WebSearch | HostedTool) -> None:

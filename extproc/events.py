@@ -57,6 +57,21 @@ class RequestHeaders(msgspec.Struct, frozen=True):
     """What that peer presented; no header has a say in it."""
 
 
+class AttemptHeaders(msgspec.Struct, frozen=True):
+    """An admitted call is about to go to one of the providers of its model."""
+
+    cluster: str
+    """Envoy's, in which this is said; no header has a say in it."""
+    number: int
+    """Which attempt of the call it is, from 1."""
+    handover: str
+    """What admission has handed over (gateway/handover.py)."""
+    names: frozenset[str]
+    """Of the headers that are there."""
+    before: Record
+    """What earlier attempts have put on record."""
+
+
 class RequestBody(msgspec.Struct, frozen=True):
     body: bytes
 
@@ -67,11 +82,15 @@ class ResponseHeaders(msgspec.Struct, frozen=True):
     end: bool
     details: str = ""
     """Envoy's response code details; `via_upstream` when a provider really answered."""
+    attempts: Record = {}
+    """What the attempts of the call have put on record."""
 
 
 class ResponseBody(msgspec.Struct, frozen=True):
     body: bytes
     end: bool
+    attempts: Record = {}
+    """As in ResponseHeaders; with the end only."""
 
 
 class DeadlineReached(msgspec.Struct, frozen=True):
@@ -85,7 +104,7 @@ class Judged(msgspec.Struct, frozen=True):
     """By the calls' ids; a call that is not there has not been judged."""
 
 
-Event = RequestHeaders | RequestBody | ResponseHeaders | ResponseBody | DeadlineReached | Judged
+Event = RequestHeaders | AttemptHeaders | RequestBody | ResponseHeaders | ResponseBody | DeadlineReached | Judged
 
 
 class AwaitBody(msgspec.Struct, frozen=True):
@@ -100,6 +119,17 @@ class Forward(msgspec.Struct, frozen=True):
     set_headers: dict[str, str]
     remove_headers: tuple[str, ...]
     body: bytes
+    record: Record
+
+
+class HandOver(msgspec.Struct, frozen=True):
+    """The final verdict on a call that may be tried at several providers: its body stays as it is, and each attempt is
+    made where it begins."""
+
+    set_headers: dict[str, str]
+    remove_headers: tuple[str, ...]
+    clusters: tuple[str, ...]
+    """Envoy's, in the order in which they are asked."""
     record: Record
 
 
@@ -157,4 +187,4 @@ class AnswerBody(msgspec.Struct, frozen=True):
     record: Record
 
 
-Action = AwaitBody | Forward | Pass | PassAnswer | ReplaceBody | Respond | BeginAnswer | AnswerBody
+Action = AwaitBody | Forward | HandOver | Pass | PassAnswer | ReplaceBody | Respond | BeginAnswer | AnswerBody

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     Discriminator,
@@ -15,15 +14,15 @@ from pydantic import (
     model_validator,
 )
 
-from extproc.config import members
 from extproc.config.schema_auto_mode import AutoMode
 from extproc.config.schema_dialects import PASSTHROUGH, Dialect, Preference, Served
 from extproc.config.schema_limits import Limits
+from extproc.config.schema_models import Model, Ruled
 from extproc.config.schema_records import Health, Metrics, Records, Tracing
 from extproc.config.schema_sign_in import Settings, SignIn, Store, Web
 from extproc.config.schema_telemetry import Telemetry
 from extproc.config.schema_tls import STRICT, ListenTls, Processor
-from extproc.config.schema_values import BaseUrl, Expressions, KeyUrl, Secret
+from extproc.config.schema_values import BaseUrl, KeyUrl, Secret
 
 
 class _Strict(BaseModel):
@@ -170,18 +169,6 @@ class Authentication(_Strict):
     verified again with each call, which takes about 0.1 ms."""
 
 
-class Ruled(_Strict):
-    """Rules in CEL. One `deny` that holds refuses the call; every `require` must hold; if there are `allow` rules, one
-    of them must hold."""
-
-    allow: Expressions = []
-    """If there are any, one of these must be true."""
-    deny: Expressions = []
-    """A call for which one of these is true is refused."""
-    require: Expressions = []
-    """Each of these must be true."""
-
-
 class Timeouts(_Strict):
     """Limits of time for a call to the provider, in seconds."""
 
@@ -271,34 +258,6 @@ class Provider(_Strict):
     """Limits at one time."""
     outliers: Outliers = Outliers()
     """When one of its addresses gets no calls for a while."""
-
-
-Members = Annotated[dict[str, Any], AfterValidator(members.typed)]
-
-
-class Model(Ruled):
-    """A name or a pattern of names that clients may ask for, and its own rules."""
-
-    name: str
-    """The name that clients ask for; `*` in it stands for any text. The first match counts."""
-    aliases: list[Annotated[str, Field(pattern=r"^[^*]+$", max_length=256)]] = []
-    """Further names of the model. `GET /v1/models` lists them, also those that match a `*` in `name`."""
-    provider: str
-    """Key of the provider that serves it."""
-    model: str | None = None
-    """Its name at the provider; absent: the name that the client sent."""
-    prefer: Preference | None = None
-    """As in `providers`, for this model."""
-    profile: str | dict[str, Any] | None = None
-    """The quirks of the model, in addition to the provider's profile."""
-    context_window: int | None = Field(None, gt=0)
-    """Tokens that it takes: `GET /v1/models` says so, and `extproc claude` sets the client accordingly."""
-    max_output_tokens: int | None = Field(None, gt=0)
-    """The most tokens that one answer can have; a client that asks for more gets as much."""
-    defaults: Members = {}
-    """Members set in the request's body where the client has not set them."""
-    overrides: Members = {}
-    """Members set in the request's body whatever the client has set."""
 
 
 class Route(Ruled):

@@ -25,6 +25,7 @@ from extproc.gateway import record
 from extproc.gateway.client_answer import NEVER, Attempt, ClientAnswer, Reading, Timing, envoys_own, provider_deadline
 from extproc.gateway.settings import Settings
 from extproc.policy.facts import Located
+from extproc.translate.pair import Outcome
 from extproc.wire.safeguards import PING
 
 MAX_ERROR_BYTES = 1024 * 1024
@@ -61,6 +62,8 @@ class Answer:
         self._started = call.request.started
         self._attempt = attempt
         self.state: State = Awaited(self._client)
+        self.outcome: Outcome | None = None
+        """What is known of an answer of status 200."""
 
     @property
     def over(self) -> bool:
@@ -80,6 +83,7 @@ class Answer:
             self.state = CollectedError(self._client, attempt, event, now)
         else:
             reply = attempt.reader.reply(attempt.request, event.headers.get("content-type"))
+            self.outcome = reply.outcome
             timing = Timing(self._started)
             self.state = Held(Reading(self._client, self._settings, attempt, reply, event, timing, now, now))
         return self.on_body(ResponseBody(b"", end=True), now) if event.end else []

@@ -9,10 +9,12 @@ from extproc.config.endpoints import Operation, dialect_of
 from extproc.errors import NO_BODY, Kind, Reason, Rejection
 from extproc.events import (
     Action,
+    AttemptHeaders,
     AwaitBody,
     DeadlineReached,
     Event,
     Forward,
+    HandOver,
     Judged,
     Pass,
     PassAnswer,
@@ -23,11 +25,14 @@ from extproc.events import (
     ResponseBody,
     ResponseHeaders,
 )
-from extproc.gateway import record
+from extproc.gateway import forwarding, record
 from extproc.gateway.answer import Answer
+from extproc.gateway.attempt import Report
 from extproc.gateway.client_answer import Attempt, ids, other_names
+from extproc.gateway.forwarding import UPSTREAM_HEADERS, USER_AGENT
+from extproc.gateway.handover import HANDOVER, POOL, encoded, handover
 from extproc.gateway.passed import PassedAnswer, accept_encoding
-from extproc.gateway.preparation import job_of
+from extproc.gateway.relayed import RelayedAnswer
 from extproc.gateway.settings import Settings
 from extproc.gateway.verdicts import Verdicts
 from extproc.policy.authentication.credential import REQUEST_HEADERS
@@ -45,24 +50,18 @@ from extproc.policy.facts import (
     Listing,
     Located,
     ModelFound,
+    Planned,
     PreparedBody,
     Request,
     ToProvider,
 )
 from extproc.translate import model_lists
-from extproc.translate.dialects.messages.write_answer import own_answer
-from extproc.translate.job import Job, pair_of, request_for
-from extproc.translate.pair import Counted, OwnAnswer, RequestOutcome, Translated
-from extproc.translate.same_dialect.reply import EVENTS
+from extproc.translate.job import Job
+from extproc.translate.pair import Counted, OwnAnswer, Translated
 from extproc.wire import dialects
-from extproc.wire.paths import known_query
 from extproc.wire.rejections import rejection_body, rejection_status
 from extproc.wire.safeguards import WARNING, read_question
 
-# Everything else a client sends stays here; what the provider needs is set anew.
-UPSTREAM_HEADERS = frozenset({"traceparent", "tracestate", "x-request-id"})
-USER_AGENT = "llm-extproc"
-_NO_SEARCH = "emulated:tools"
 _SLOW_BODY = Rejection(
     kind=Kind.INVALID_REQUEST,
     message="the request did not arrive in time",
@@ -105,9 +104,16 @@ class OutOfOrder(Exception):
 
 
 class Exchange:
-    def __init__(self, request: Request, settings: Settings, auto_mode: AutoMode | None = None) -> None:
+    def __init__(
+        self,
+        request: Request,
+        settings: Settings,
+        auto_mode: AutoMode | None = None,
+        report: Report = lambda _provider, _ended, _seconds: None,
+    ) -> None:
         """`request`: what is known before its headers are here, which is when it began. `auto_mode`: what judges the
-        calls of tools for a client that asks for it; None: nothing does."""
+        calls of tools for a client that asks for it; None: nothing does. `report`: is told of attempts that failed."""
+        self._report = report
         self.call: Located = Located(request=request)
         """The stage that it has reached at the headers."""
         self.phase = Phase.NEW
@@ -119,7 +125,8 @@ class Exchange:
         self.verdicts: Verdicts | None = None
         """Those on the answer's calls of tools; None: the client has not asked for any."""
         self._attempt: Attempt | None = None
-        self.answer = Answer(self.call, settings, None)
+        self.answer: Answer | RelayedAnswer = Answer(self.call, settings, None)
+        self._relays = False
         self._passed: PassedAnswer | None = None
 
     @property
@@ -169,16 +176,18 @@ class Exchange:
             case _:
                 return self._ok(b"")
 
-    def send(self, asked: Examined, now: float) -> Action:
-        """Returns what to do about a call that policy has let pass at its body. `now`: Unix seconds."""
-        job, outcome = _translated(asked)
+    def send(self, asked: Examined | Planned, now: float, configuration: int = 0) -> Action:
+        """Returns what to do about a call that policy has let pass at its body. `now`: Unix seconds; `configuration`:
+        the number of the one that it was admitted with."""
+        if isinstance(asked, Planned):
+            counted = _counted_here(asked)
+            return self._hand_over(asked, configuration) if counted is None else self._ok(*counted)
+        job, outcome = forwarding.translated(asked.call, asked.model, asked.resolved, asked.body)
         match outcome:
             case Rejection():
                 return self.reject(outcome)
-            case Counted():
-                return self._count(outcome, job)
-            case OwnAnswer():
-                return self._say(outcome, job)
+            case Counted() | OwnAnswer():
+                return self._ok(*forwarding.own(outcome, job))
             case Translated():
                 return self._forward(asked, job, outcome, now)
 
@@ -193,7 +202,8 @@ class Exchange:
                 return [self._passed.on_body(event)]
             case ResponseHeaders():
                 self.phase = Phase.ANSWERING
-                self.answer = Answer(self.call, self._settings, self._attempt)
+                if not self._relays:
+                    self.answer = Answer(self.call, self._settings, self._attempt)
                 return self.answer.on_headers(event, now)
             case ResponseBody():
                 return self.answer.on_body(event, now)
@@ -203,7 +213,7 @@ class Exchange:
                 return self.answer.on_deadline(now)
             case Judged():
                 return self.answer.on_verdicts(event, now)
-            case RequestHeaders() | RequestBody():
+            case RequestHeaders() | RequestBody() | AttemptHeaders():
                 raise OutOfOrder(f"{type(event).__name__} without policy")
 
     def reject(self, rejection: Rejection) -> Action:
@@ -269,48 +279,45 @@ class Exchange:
 
     def _record_of_passed(self, call: ToProvider) -> Record:
         known = record.of_request(call, self._settings.claims)
-        return known | record.of_provider(call.provider) | record.verdict(call.provider)
-
-    def _say(self, found: OwnAnswer, job: Job) -> Action:
-        """What a model shall know comes as an answer."""
-        answer = own_answer(found.text, job.model, job.target.nonce, stream=found.stream)
-        headers = {"content-type": EVENTS} if found.stream else {}
-        warning = {} if job.target.profile.strictness == "silent" else {"x-translation-warnings": _NO_SEARCH}
-        return self._ok(answer, headers | warning, {"warnings": _NO_SEARCH})
+        return known | record.of_provider(call.provider) | record.verdict(call.provider.cluster)
 
     def _forward(self, asked: Examined, job: Job, translated: Translated, now: float) -> Forward:
-        call, resolved = asked.call, asked.resolved
-        request, provider = call.request, resolved.provider
-        pair = pair_of(job, translated.dialect)
-        assert pair is not None and not isinstance(pair, Rejection), "what is translated has a translator"
+        call, provider = asked.call, asked.resolved.provider
         self.verdicts = _verdicts(asked, self._auto_mode) if self._auto_mode is not None else None
         if self.verdicts is not None:
             kept = tuple(warning for warning in translated.warnings if warning != WARNING)
             translated = msgspec.structs.replace(translated, warnings=kept)
-        self._attempt = Attempt(pair, translated.without_body(), provider, now, self.verdicts)
+        self._attempt = forwarding.attempt(job, translated, provider, now, self.verdicts)
         self._body = None
         self.phase = Phase.SENT
-        # Our translations know no query.
-        query = known_query(request.query) if call.dialect == translated.dialect else ""
-        headers = {
-            ":path": provider.path(translated.path, root=translated.root) + query,
-            "content-type": "application/json",
-            "content-length": str(len(translated.body)),
-            "accept": "text/event-stream" if translated.stream else "application/json",
-            "accept-encoding": "identity",
-            "user-agent": USER_AGENT,
-            **translated.headers,
-            **_trace(request),
-            **provider.credential_headers(dialects.at_provider(translated.path) or translated.dialect),
-        }
-        fields = record.of_model(asked) | record.of_translation(translated) | record.verdict(provider)
-        remove = other_names(request.headers, headers.keys() | UPSTREAM_HEADERS)
+        headers = forwarding.headers(call, translated, provider, _trace(call.request))
+        fields = record.of_model(asked) | record.of_translation(translated) | record.verdict(provider.cluster)
+        remove = other_names(call.request.headers, headers.keys() | UPSTREAM_HEADERS)
         return Forward(headers, remove, translated.body, fields)
 
-    def _count(self, found: Counted, job: Job) -> Action:
-        silent = job.target.profile.strictness == "silent"
-        headers = {} if silent else {"x-translation-warnings": "approx:input_tokens"}
-        return self._ok(msgspec.json.encode(found.answer), headers, {"gen_ai.usage.input_tokens": found.tokens})
+    def _hand_over(self, planned: Planned, configuration: int) -> HandOver:
+        """Each attempt is translated where it begins."""
+        examined = planned.examined
+        call = examined.call
+        pool = examined.resolved.rule.pool
+        assert pool is not None, "the model has several providers"
+        self.verdicts = _verdicts(examined, self._auto_mode) if self._auto_mode is not None else None
+        self.answer = RelayedAnswer(call, self._settings, planned, self.verdicts, self._report)
+        self._relays = True
+        self._body = None
+        self.phase = Phase.SENT
+        raw = examined.body.raw
+        headers = {
+            HANDOVER: encoded(handover(planned, configuration, _trace(call.request))),
+            "content-type": "application/json",
+            "content-length": str(len(raw)),
+            "x-envoy-max-retries": str(len(planned.candidates) - 1),
+            "x-envoy-upstream-rq-per-try-timeout-ms": str(round(pool.failover.per_try_timeout * 1000)),
+        }
+        fields = record.of_model(examined) | record.verdict(POOL)
+        remove = other_names(call.request.headers, headers.keys() | UPSTREAM_HEADERS)
+        clusters = tuple(one.provider.attempt_cluster for one in planned.candidates)
+        return HandOver(headers, remove, clusters, fields)
 
     def _ok(self, body: bytes, headers: dict[str, str] | None = None, fields: Record | None = None) -> Respond:
         return self._respond(200, headers or {}, body, (fields or {}) | {record.ENDED: True}, "answered")
@@ -323,13 +330,14 @@ class Exchange:
         return Respond(status, headers, body, known | fields | {record.ANSWERED: True}, details)
 
 
-def _translated(asked: Examined) -> tuple[Job, RequestOutcome]:
-    match asked.body:
-        case LightBody(raw, members):
-            job = job_of(asked.call, asked.model, asked.resolved, raw)
-            return job, request_for(job, members)
-        case PreparedBody(outcome=outcome):
-            return job_of(asked.call, asked.model, asked.resolved), outcome
+def _counted_here(asked: Planned) -> tuple[bytes, dict[str, str], Record] | None:
+    """Returns the answer to a call that wants its tokens counted, where the first candidate's provider is not asked to
+    do so, and no connection to it is needed."""
+    first, body = asked.examined, asked.examined.body
+    if first.call.endpoint.operation is not Operation.COUNT_TOKENS or isinstance(body, PreparedBody):
+        return None
+    job, outcome = forwarding.translated(first.call, first.model, asked.candidates[0], body)
+    return forwarding.own(outcome, job) if isinstance(outcome, Counted) else None
 
 
 def _verdicts(asked: Examined, auto_mode: AutoMode) -> Verdicts | None:

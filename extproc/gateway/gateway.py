@@ -16,6 +16,7 @@ from extproc.config.loading import Fault, Invalid, Source
 from extproc.config.schema import Config
 from extproc.errors import Rejection
 from extproc.events import Action, Event, Judged, RequestBody, RequestHeaders, ResponseHeaders
+from extproc.gateway.attempt_steps import Attempts
 from extproc.gateway.exchange import Exchange
 from extproc.gateway.preparation import Examine, Prepare, prepare_here
 from extproc.gateway.settings import BodyTime, Settings
@@ -25,11 +26,13 @@ from extproc.policy.authentication.authenticate import Authenticate
 from extproc.policy.authorization.body import Bounds
 from extproc.policy.authorization.rules import Authorize, AuthorizeModel, Rules
 from extproc.policy.auto_mode import AutoMode, check_judge
-from extproc.policy.facts import Accepted, Admitted, Examined, Listing, Located, Request
+from extproc.policy.candidates import PlanAttempts, Stickiness
+from extproc.policy.facts import Accepted, Admitted, Examined, Listing, Located, Planned, Request
 from extproc.policy.keys.key_sets import KeySets
 from extproc.policy.keys.remote_keys import FetchedKeySets
 from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, ReadBody
 from extproc.providers import collectors, credentials, model_paths, providers
+from extproc.providers.availability import Availability
 from extproc.providers.providers import Catalogue, Resolved
 from extproc.sign_in import configuration as sign_in
 from extproc.sign_in.managed_settings import ManagedSettings
@@ -64,8 +67,11 @@ class ListModels:
             endpoint=call.endpoint,
             provider=call.provider,
             caller=call.caller,
-            models=tuple(resolved for resolved in found if self._authorize.permits(call, resolved)),
+            models=tuple(resolved for resolved in found if self._may_use(call, resolved)),
         )
+
+    def _may_use(self, call: Accepted, model: Resolved) -> bool:
+        return any(self._authorize.permits(call, one) for one in self._catalogue.candidates(model))
 
 
 class Gateway:
@@ -78,8 +84,9 @@ class Gateway:
         in_flight: InFlight | None = None,
         remote: KeySets[Any] | None = None,
         prepare: Prepare = prepare_here,
+        availability: Availability | None = None,
     ) -> None:
-        """`remote`: where sets of keys that are fetched come from. `prepare`: who reads heavy bodies. Raises
+        """`availability`: which providers are left out, as the process knows. `remote`: where sets of keys that are fetched come from. `prepare`: who reads heavy bodies. Raises
         loading.Invalid with every fault at once."""
         faults: list[Fault] = []
         settings = source.config
@@ -96,6 +103,7 @@ class Gateway:
         self.managed_settings = ManagedSettings(source, faults)
         self.collectors = collectors.load(source, environ, faults)
         faults += opening.faults(source, environ)
+        stickiness = Stickiness(source, self.rules, faults)
         trace = _trace(source, environ, faults)
         self.tls = processor_tls.load(source, faults)
         if faults:
@@ -105,6 +113,7 @@ class Gateway:
         self.source = source
         self.catalogue = catalogue
         self._settings = _settings(settings)
+        self.availability = availability or Availability()
         self._judge = _judge(settings, environ)
         limits = settings.limits.body
         bounds = Bounds(limits.tools, limits.turns, limits.parts, limits.values, limits.depth)
@@ -121,13 +130,18 @@ class Gateway:
         self._find_model = FindModel(catalogue)
         self._examine = Examine(self.rules, bounds, limits.seconds, prepare)
         self._authorize_model = authorize_model
+        self._plan = PlanAttempts(catalogue, self.rules, self.availability, stickiness)
+        self.number = 0
+        """The configuration's, where several follow each other."""
+        self.attempts = Attempts(catalogue, self._settings, bounds, limits.seconds, prepare, self.availability.report)
+        """The steps of the attempts of calls that were handed over."""
 
     def usable_models(self, call: Accepted) -> Sequence[Resolved]:
         """The models that can be listed and that the caller may use, as far as can be said without a body."""
         return self._list_models(call).models if self._authorize(call) is None else ()
 
     def exchange(self, now: float) -> Exchange:
-        return Exchange(Request(started=now), self._settings, self._auto_mode)
+        return Exchange(Request(started=now), self._settings, self._auto_mode, self.availability.report)
 
     def ended(self, exchange: Exchange) -> None:
         """Called once, when nothing more will come."""
@@ -148,8 +162,10 @@ class Gateway:
                     return [exchange.reject(accepted)]
                 return [exchange.accept(accepted, now, end=event.end)]
             case RequestBody():
-                examined = await self.at_body(exchange, event)
-                return [exchange.reject(examined) if isinstance(examined, Rejection) else exchange.send(examined, now)]
+                found = await self.at_body(exchange, event, now)
+                if isinstance(found, Rejection):
+                    return [exchange.reject(found)]
+                return [exchange.send(found, now, self.number)]
             case _:
                 return self.go_on(exchange, event, now)
 
@@ -189,8 +205,8 @@ class Gateway:
         admitted = self._admit(accepted) if operation in READS_BODY else accepted
         return admitted if isinstance(admitted, Rejection) else exchange.reach(admitted)
 
-    async def at_body(self, exchange: Exchange, event: RequestBody) -> Examined | Rejection:
-        """Policy for the body, step by step, once it is here."""
+    async def at_body(self, exchange: Exchange, event: RequestBody, now: float) -> Examined | Planned | Rejection:
+        """Policy for the body, step by step, once it is here. `now`: Unix seconds."""
         call = exchange.body_arrived()
         if refused := call.admission.reserve_body(len(event.body)):
             return refused
@@ -206,6 +222,8 @@ class Gateway:
         if isinstance(examined, Rejection):
             return examined
         exchange.reach_body(examined)
+        if examined.resolved.rule.pool is not None:
+            return self._plan(examined, now)
         return self._authorize_model(examined) or examined
 
 
@@ -273,13 +291,14 @@ def load(  # noqa: PLR0913 - named, and all but one have a default
     in_flight: InFlight | None = None,
     remote: KeySets[Any] | None = None,
     prepare: Prepare = prepare_here,
+    availability: Availability | None = None,
 ) -> Gateway:
     """Raises loading.Invalid, with faults of form and of meaning at once as far as the former let the latter be seen.
     `files`: where contents come from, and who knows afterwards which files matter, also if there was a fault.
-    `in_flight`, `remote`: the calls and the fetched keys of the process, shared by all its gateways. `prepare`: who
-    reads heavy bodies."""
+    `in_flight`, `remote`, `availability`: the calls, the fetched keys and the providers that are left out, as the
+    process knows them for all its gateways. `prepare`: who reads heavy bodies."""
     try:
-        return Gateway(loading.load(path, environ, files), environ, in_flight, remote, prepare)
+        return Gateway(loading.load(path, environ, files), environ, in_flight, remote, prepare, availability)
     except Invalid as error:
         if error.rest is None:
             raise

@@ -13,7 +13,7 @@ from extproc.policy.admit import CallerId, caller_id
 from extproc.policy.authorization import asked
 from extproc.policy.authorization.body import Bounds, Json, ambiguity, read
 from extproc.policy.authorization.rules import Rules
-from extproc.policy.facts import Admitted, Examined, HeavyBody, ModelFound, PreparedBody
+from extproc.policy.facts import Accepted, Examined, HeavyBody, ModelFound, PreparedBody
 from extproc.providers.providers import Resolved
 from extproc.translate.count import CountRequest
 from extproc.translate.job import Job, request_for
@@ -32,10 +32,12 @@ class Task(msgspec.Struct, frozen=True):
     """CPU time that it may take."""
     every_depth: bool = True
     """See `body.ambiguity`."""
+    translates: bool = True
+    """False: it is translated later, for each provider that is asked."""
 
 
 class Prepared(msgspec.Struct, frozen=True):
-    """Exactly one of the first four is there."""
+    """One of the first four is there, where the body was to be translated."""
 
     request: Request | None = None
     counted: Counted | None = None
@@ -45,10 +47,8 @@ class Prepared(msgspec.Struct, frozen=True):
     """What the body asks of the model; None: it could not be read."""
 
     @property
-    def outcome(self) -> RequestOutcome:
-        found = self.request or self.counted or self.said or self.rejection
-        assert found is not None
-        return found
+    def outcome(self) -> RequestOutcome | None:
+        return self.request or self.counted or self.said or self.rejection
 
 
 Prepare = Callable[[bytes, Task, str], Awaitable[Prepared]]
@@ -64,6 +64,8 @@ def prepare(raw: bytes, task: Task) -> Prepared:
     if refused := ambiguity(raw, body, job.dialect, every_depth=task.every_depth):
         return Prepared(rejection=refused)
     features = asked.read(job.dialect, {**body, **job.settings.for_body(body)})
+    if not task.translates:
+        return Prepared(features=features)
     match request_for(job, body):
         case Rejection() as rejection:
             return Prepared(rejection=rejection, features=features)
@@ -96,7 +98,8 @@ class Examine:
         every_depth = self._rules.read_body(call, resolved)
         body = found.body
         if isinstance(body, HeavyBody):
-            task = Task(job_of(call, model, resolved), self._bounds, self._seconds, every_depth)
+            alone = resolved.rule.pool is None
+            task = Task(job_of(call, model, resolved), self._bounds, self._seconds, every_depth, alone)
             prepared = await self._prepared(body.raw, task, caller_id(call))
             return prepared if isinstance(prepared, Rejection) else Examined(call, prepared, model, resolved)
         if refused := ambiguity(body.raw, body.members, call.dialect, every_depth=every_depth):
@@ -110,7 +113,7 @@ class Examine:
         return PreparedBody(raw, done.features, done.outcome)
 
 
-def job_of(call: Admitted, model: str, resolved: Resolved, raw: bytes = b"") -> Job:
+def job_of(call: Accepted, model: str, resolved: Resolved, raw: bytes = b"") -> Job:
     """Returns what the provider's request is made from. `raw`: the body, where it is translated here."""
     request = call.request
     target = Target(

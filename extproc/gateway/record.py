@@ -25,6 +25,7 @@ TIME_TO_FIRST_TOKEN = "gen_ai.server.time_to_first_token"  # noqa: S105 - a fiel
 TIME_PER_OUTPUT_TOKEN = "gen_ai.server.time_per_output_token"  # noqa: S105 - a field of the log
 AUTO_MODE_OUTCOME = "auto_mode.outcome"
 AUTO_MODE_RULE = "auto_mode.rule"
+ATTEMPTS = "attempts"
 
 CALLER = "caller."
 """Before the name of a claim."""
@@ -102,7 +103,7 @@ def of_model(asked: BodyRead | ModelFound | Examined) -> Record:
     record: Record = {"gen_ai.request.model": name} if name else {}
     if not isinstance(asked, BodyRead):
         record |= of_provider(asked.resolved.provider)
-        record["gen_ai.upstream.model"] = asked.resolved.upstream[:MAX_NAME]
+        record |= of_upstream(asked.resolved.upstream)
     return record
 
 
@@ -110,14 +111,19 @@ def of_provider(provider: Provider) -> Record:
     return {"gen_ai.provider.name": provider.name}
 
 
+def of_upstream(model: str) -> Record:
+    """`model`: its name at the provider."""
+    return {"gen_ai.upstream.model": model[:MAX_NAME]}
+
+
 def of_upstream_request(identifier: str) -> Record:
     """What the provider calls the request; `request_id` is ours, whatever it says."""
     return {UPSTREAM_REQUEST: identifier[:MAX_NAME]} if identifier else {}
 
 
-def verdict(provider: Provider) -> Record:
+def verdict(cluster: str) -> Record:
     """What the guard wants to see, and where the request goes; set once, with the last word on the request."""
-    return {VERDICT: ALLOWED, CLUSTER: provider.cluster}
+    return {VERDICT: ALLOWED, CLUSTER: cluster}
 
 
 def of_translation(asked: Translated) -> Record:

@@ -4,6 +4,7 @@ Request ─> Located ─> Identified ─> Accepted ─> Admitted        at the r
                                     ├ ToProvider                (passes through)
                                     └ Listing                   (a list of models)
 Admitted ─> BodyRead ─> ModelFound ─> Examined                  at its body
+                                      └ Planned                 (a model of several providers)
 """
 
 from typing import Any, Literal, Protocol
@@ -144,7 +145,8 @@ class PreparedBody(msgspec.Struct, frozen=True):
     raw: bytes
     features: Json
     """What it asks of the model, as `policy.authorization.asked.read` returns it."""
-    outcome: RequestOutcome
+    outcome: RequestOutcome | None
+    """None: it is translated later, for each provider that is asked."""
 
 
 class BodyRead(msgspec.Struct, frozen=True):
@@ -169,3 +171,15 @@ class Examined(msgspec.Struct, frozen=True):
     body: LightBody | PreparedBody
     model: str
     resolved: Resolved
+
+
+class Planned(msgspec.Struct, frozen=True):
+    """The model has several providers, and it is known which may be asked."""
+
+    examined: Examined
+    candidates: tuple[Resolved, ...]
+    """In the order in which they are asked; at least one."""
+    waiting: tuple[Resolved, ...] = ()
+    """Those that the caller may use and that are left out at the moment."""
+    refused: tuple[Resolved, ...] = ()
+    """Those that the caller may not use."""

@@ -12,9 +12,11 @@ import msgspec
 
 from extproc.config import hints, schema
 from extproc.config.loading import Fault, Source, Where
-from extproc.providers import credentials, profiles
+from extproc.config.schema_models import Model
+from extproc.providers import credentials, pools, profiles
 from extproc.providers.credentials import Credential
 from extproc.providers.model_settings import ModelSettings
+from extproc.providers.pools import Pool, profile_keys
 from extproc.providers.profiles import Profile
 from extproc.wire import Dialect, dialects
 
@@ -34,6 +36,11 @@ class Provider(msgspec.Struct, frozen=True):
     def cluster(self) -> str:
         """Envoy's name for it; routes match on it."""
         return cluster(self.name, self.base_url)
+
+    @property
+    def attempt_cluster(self) -> str:
+        """Envoy's name for it where it is one of a model's providers, so that a call may move on to the next."""
+        return attempt_cluster(self.name, self.base_url)
 
     @property
     def authority(self) -> str:
@@ -85,21 +92,37 @@ def cluster(name: str, base_url: str) -> str:
     return f"provider:{name}:{hashlib.sha256(base_url.encode()).hexdigest()[:8]}"
 
 
+def attempt_cluster(name: str, base_url: str) -> str:
+    return f"attempt:{cluster(name, base_url).removeprefix('provider:')}"
+
+
 class Destination(msgspec.Struct, frozen=True):
     """A provider as Envoy must know it."""
 
     source: Source
     name: str
     settings: schema.Provider
+    is_candidate: bool = False
+    """Some model has it among several providers."""
 
 
 def destinations(sources: Sequence[Source]) -> dict[str, Destination]:
     """By cluster, all that some of these configurations send calls to; later settings replace earlier ones."""
+    candidates = {
+        cluster(candidate.provider, source.config.providers[candidate.provider].base_url)
+        for source in sources
+        for candidate in _candidates(source)
+    }
     return {
-        cluster(name, settings.base_url): Destination(source, name, settings)
+        (at := cluster(name, settings.base_url)): Destination(source, name, settings, at in candidates)
         for source in sources
         for name, settings in source.config.providers.items()
     }
+
+
+def _candidates(source: Source) -> Iterator[pools.Candidate]:
+    for index, model in enumerate(source.config.models):
+        yield from pools.of_model(("models", index), model)
 
 
 class Resolved(msgspec.Struct, frozen=True):
@@ -140,8 +163,12 @@ class Rule(msgspec.Struct, frozen=True):
 
     index: int
     pattern: re.Pattern[str]
-    settings: schema.Model
+    settings: Model
     provider: Provider
+    number: int = 0
+    """Of the candidate, where the model has several; 0: it has one provider."""
+    pool: Pool | None = None
+    """All candidates, where the model has several. The rule itself is that of the first."""
 
     @property
     def dialects(self) -> tuple[Dialect, ...]:
@@ -175,8 +202,16 @@ def published_name(name: str) -> str:
 class Catalogue:
     """The `models` of the configuration in their order; the first match answers."""
 
-    def __init__(self, rules: list[Rule], of_routes: Mapping[str, Rule], settings: schema.Config) -> None:
+    def __init__(
+        self,
+        rules: list[Rule],
+        of_routes: Mapping[str, Rule],
+        settings: schema.Config,
+        candidates: Sequence[Rule] = (),
+    ) -> None:
+        """`candidates`: those of all models that have several."""
         self.rules = rules
+        self._candidates = {(rule.index, rule.number): rule for rule in candidates}
         self._of_routes = of_routes
         self._settings = settings
         published = {published_name(name): name for name in self.names()} if settings.managed_settings else {}
@@ -185,6 +220,7 @@ class Catalogue:
         # A cache that refers to its owner would keep an old configuration, provider keys included, until the collector
         # looks.
         self._known = lru_cache(maxsize=1024)(partial(Catalogue._resolve, proxy(self)))
+        self._of_pools = lru_cache(maxsize=1024)(partial(Catalogue._resolve_candidate, proxy(self)))
 
     def resolve(self, name: str, provider: str | None = None, dialect: Dialect | None = None) -> Resolved | None:
         """`provider`: the route's, which answers where no rule does. `dialect`: the client's. Longer names are no
@@ -199,6 +235,23 @@ class Catalogue:
         upstream = rule.upstream(name)
         return Resolved(name, upstream, rule.provider, profile_of(rule, upstream, self._settings, dialect), rule)
 
+    def candidate(self, name: str, index: int, number: int, dialect: Dialect | None = None) -> Resolved:
+        """Returns one of several candidates. `name`: the model's, as resolved; `index`: in `models`; `number`: the
+        candidate's. Raises KeyError."""
+        return self._of_pools(name, index, number, dialect)
+
+    def candidates(self, resolved: Resolved) -> tuple[Resolved, ...]:
+        """Returns all that may serve a model."""
+        rule = resolved.rule
+        if rule.pool is None:
+            return (resolved,)
+        return tuple(self.candidate(resolved.name, rule.index, one.number) for one in rule.pool)
+
+    def _resolve_candidate(self, name: str, index: int, number: int, dialect: Dialect | None) -> Resolved:
+        rule = self._candidates[index, number]
+        upstream = rule.upstream(name)
+        return Resolved(name, upstream, rule.provider, profile_of(rule, upstream, self._settings, dialect), rule)
+
     def names(self) -> list[str]:
         """Names that can be listed: those without a wildcard, and aliases."""
         return list(dict.fromkeys(name for rule in self.rules for name in rule.names()))
@@ -207,21 +260,41 @@ class Catalogue:
 def load(source: Source, environ: Mapping[str, str]) -> tuple[Catalogue, dict[str, Provider], list[Fault]]:
     faults: list[Fault] = []
     providers = {name: _provider(source, name, environ, faults) for name in source.config.providers}
-    rules = []
-    for index, settings in enumerate(source.config.models):
-        where: Where = ("models", index)
-        if settings.provider not in providers:
-            faults.append(Fault((*where, "provider"), _no_provider(settings.provider, providers)))
-            continue
-        rules.append(Rule(index, _pattern(settings.name), settings, providers[settings.provider]))
+    rules, candidates = _rules(source.config, providers, faults)
     faults.extend(_shadowed(rules))
     of_routes, found = _of_routes(source.config, providers)
     faults.extend(found)
-    faults.extend(_profile_faults([*rules, *of_routes.values()], source.config))
+    faults.extend(_profile_faults([*rules, *candidates, *of_routes.values()], source.config))
     faults.extend(_preference_faults(source.config))
     if not rules and not of_routes and not faults:
         faults.append(Fault(("models",), "no model can be asked for: add one, or a route with a provider"))
-    return Catalogue(rules, of_routes, source.config), providers, faults
+    return Catalogue(rules, of_routes, source.config, candidates), providers, faults
+
+
+def _rules(
+    settings: schema.Config, providers: Mapping[str, Provider], faults: list[Fault]
+) -> tuple[list[Rule], list[Rule]]:
+    """Returns a rule for each model, and one for each candidate of those that have several."""
+    rules: list[Rule] = []
+    candidates: list[Rule] = []
+    for index, model in enumerate(settings.models):
+        where: Where = ("models", index)
+        pattern = _pattern(model.name)
+        if model.provider is not None:
+            if model.provider not in providers:
+                faults.append(Fault((*where, "provider"), _no_provider(model.provider, providers)))
+                continue
+            rules.append(Rule(index, pattern, model, providers[model.provider]))
+            continue
+        pool = pools.of_model(where, model)
+        unknown = [one for one in pool if one.provider not in providers]
+        faults += [Fault((*one.where, "provider"), _no_provider(one.provider, providers)) for one in unknown]
+        if unknown:
+            continue
+        found = [Rule(index, pattern, one.settings, providers[one.provider], one.number, pool) for one in pool]
+        rules.append(found[0])
+        candidates += found
+    return rules, candidates
 
 
 def _of_routes(settings: schema.Config, providers: Mapping[str, Provider]) -> tuple[dict[str, Rule], list[Fault]]:
@@ -234,7 +307,7 @@ def _of_routes(settings: schema.Config, providers: Mapping[str, Provider]) -> tu
         if route.provider not in providers:
             faults.append(Fault(("routes", index, "provider"), _no_provider(route.provider, providers)))
             continue
-        every = schema.Model(name="*", provider=route.provider)
+        every = Model(name="*", provider=route.provider)
         rules[route.provider] = Rule(OF_A_ROUTE, _pattern("*"), every, providers[route.provider])
     return rules, faults
 
@@ -246,8 +319,8 @@ def _no_provider(name: str, providers: Mapping[str, Provider]) -> str:
 def profile_of(rule: Rule, upstream: str, settings: schema.Config, client: Dialect | None = None) -> Profile:
     """Later wins: the base profile, `translation`, the provider's keys, the model's keys. `client`: its dialect.
     Raises KeyError for an unknown base, msgspec.ValidationError for an unknown or unfit key."""
-    of_provider = _keys(settings.providers[rule.provider.name].profile)
-    of_model = _keys(rule.settings.profile)
+    of_provider = profile_keys(settings.providers[rule.provider.name].profile)
+    of_model = profile_keys(rule.settings.profile)
     chosen = of_model.pop("base", None) or of_provider.pop("base", None)
     of_provider.pop("base", None)
     base = chosen or _by_name(rule, upstream, client)
@@ -276,17 +349,6 @@ def _by_name(rule: Rule, upstream: str, client: Dialect | None) -> str:
     spoken = client if client in provider.dialects else rule.dialects[0]
     openai = provider.name == "openai" or provider.authority.endswith(".openai.com")
     return profiles.by_name(upstream, spoken, openai=openai)
-
-
-def _keys(profile: str | dict[str, Any] | None) -> dict[str, Any]:
-    if profile is None:
-        return {}
-    if isinstance(profile, str):
-        return {"base": profile}
-    keys = dict(profile)
-    if "name" in keys:
-        keys.setdefault("base", keys.pop("name"))
-    return keys
 
 
 def _provider(source: Source, name: str, environ: Mapping[str, str], faults: list[Fault]) -> Provider:
@@ -342,8 +404,11 @@ def _preference_faults(settings: schema.Config) -> Iterator[Fault]:
     for name, provider in settings.providers.items():
         yield from _not_spoken(("providers", name), provider.prefer, provider)
     for index, model in enumerate(settings.models):
-        if asked := settings.providers.get(model.provider):
+        if asked := settings.providers.get(model.provider or ""):
             yield from _not_spoken(("models", index), model.prefer, asked)
+        for candidate in pools.of_model(("models", index), model):
+            if asked := settings.providers.get(candidate.provider):
+                yield from _not_spoken(candidate.where, candidate.written.prefer, asked)
 
 
 def _not_spoken(where: Where, prefer: Sequence[Dialect] | None, provider: schema.Provider) -> Iterator[Fault]:
@@ -356,7 +421,8 @@ def _not_spoken(where: Where, prefer: Sequence[Dialect] | None, provider: schema
 def _profile_faults(rules: list[Rule], settings: schema.Config) -> list[Fault]:
     found: dict[tuple[Where, str], None] = {}
     for rule in rules:
-        where: Where = ("models", rule.index) if rule.settings.profile else ("providers", rule.provider.name)
+        own = next((one.where for one in rule.pool or () if one.number == rule.number), ("models", rule.index))
+        where: Where = own if rule.settings.profile else ("providers", rule.provider.name)
         try:
             spoken = profile_of(rule, rule.settings.model or rule.settings.name, settings).dialect
             if spoken is not None and spoken not in dialects.names():

@@ -64,6 +64,9 @@ class DialectRow:
     envelope: Envelope
     error_event: Callable[[Rejection], bytes]
     """Returns the bytes that end a stream which cannot be completed."""
+    content: re.Pattern[bytes] = re.compile(b"")
+    """Is found in the first event of a stream that holds something of the model's own. Until then another provider's
+    answer can take the place of this one."""
     ping: bytes = messages.KEEP_ALIVE
     """Keeps a client waiting in the midst of a stream; a comment, which every reader of SSE skips, unless its clients
     need more."""
@@ -107,6 +110,7 @@ _MESSAGES = DialectRow(
     client_headers=("anthropic-version",),
     envelope=_ANTHROPIC,
     error_event=lambda rejection: messages.error_event(rejection.kind, rejection.message),
+    content=re.compile(rb"content_block_delta|content_block_stop|message_stop"),
     ping=messages.PING,
     members=OF_MESSAGES,
     turns="messages",
@@ -124,6 +128,8 @@ _CHAT = DialectRow(
     user_agent="openai",
     envelope=_OPENAI,
     error_event=lambda rejection: b"data: %b\n\n" % chat.from_rejection(rejection),
+    # The first chunk of most servers has a role, and an empty text.
+    content=re.compile(rb'"(?:content|reasoning\w*|refusal|arguments|finish_reason)":\s*"[^"]|"tool_calls":\s*\[\s*\{'),
     members=OF_CHAT,
     turns="messages",
     limits=("max_completion_tokens", "max_tokens"),
@@ -138,6 +144,7 @@ _RESPONSES = DialectRow(
     prefixes=("/v1/responses",),
     envelope=_OPENAI,
     error_event=lambda rejection: response_events.failed(rejection, 0),
+    content=re.compile(rb"\.delta\b|response\.output_item\.done|response\.completed|response\.incomplete"),
     members=OF_RESPONSES,
     turns="input",
     limits=("max_output_tokens",),

@@ -32,6 +32,14 @@ class Rule:
         answer = self.answer(seen)
         return answer if isinstance(answer, bool) else None
 
+    def text_value(self, seen: Activation) -> str:
+        """Returns the value of an expression that gives a string; empty if it failed."""
+        try:
+            value = self._program.eval(seen)
+        except RuntimeError:
+            return ""
+        return str(value.value()) if value.type() == cel.Type.STRING else ""
+
     def answer(self, seen: Activation) -> bool | str:
         """As `evaluate`, or why it failed."""
         try:
@@ -61,16 +69,16 @@ class Language:
         """For any number of rules; values are read when a rule asks for them."""
         return self._whole.Activation(values)
 
-    def compile(self, text: str, where: Where) -> Rule | Fault:
-        """The rule, or what is wrong with its text. `where`: its place in `gateway.yaml`."""
+    def compile(self, text: str, where: Where, expected: cel.Type = cel.Type.BOOL) -> Rule | Fault:
+        """The rule, or what is wrong with its text. `where`: its place in `gateway.yaml`; `expected`: what it gives."""
         if asked := self._has.search(text):
             return Fault(where, f"has() is for a member of a map, such as jwt.team; {asked[1]} is none")
         program = _compile(self._whole, text)
         if isinstance(program, str):
             return Fault(where, f"not a valid CEL expression: {program}{hints.for_cel(text, program, self._types)}")
         result = program.return_type()
-        if result not in (cel.Type.BOOL, cel.Type.DYN):
-            return Fault(where, f"the expression gives {result.name()}, expected bool")
+        if result not in (expected, cel.Type.DYN):
+            return Fault(where, f"the expression gives {result.name()}, expected {expected.name()}")
         # What it does not read, it can do without.
         reads = frozenset(part for part, rest in self._without.items() if isinstance(_compile(rest, text), str))
         return Rule(text, where, program, reads)
@@ -82,6 +90,11 @@ class Language:
 _AUTHORIZATION = Language(VARIABLES)
 activation = _AUTHORIZATION.activation
 compile_rule = _AUTHORIZATION.compile
+
+
+def compile_text(text: str, where: Where) -> Rule | Fault:
+    """As `compile_rule`, for an expression that gives a string."""
+    return _AUTHORIZATION.compile(text, where, cel.Type.STRING)
 
 
 def _compile(environment: cel.Env, text: str) -> cel.Expression | str:

@@ -7,9 +7,9 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from extproc.config import schema
 from extproc.config.endpoints import Operation
 from extproc.config.loading import Fault, Source, Where
+from extproc.config.schema_models import Ruled
 from extproc.errors import Kind, Reason, Rejection
 from extproc.policy.authentication import credential
 from extproc.policy.authorization.cel import Activation, Rule, activation, compile_rule
@@ -60,7 +60,7 @@ class Refused(NamedTuple):
 class RuleSet:
     """`deny` wins; every `require` must hold; of `allow`, if there are any, one must."""
 
-    def __init__(self, where: Where, settings: schema.Ruled, faults: list[Fault]) -> None:
+    def __init__(self, where: Where, settings: Ruled, faults: list[Fault]) -> None:
         self.where = where
         self.of_model = where[0] == "models"
         self.allow, self.deny, self.require = (
@@ -128,6 +128,16 @@ class Rules:
         self._everyone = RuleSet(("authorization",), config.authorization, faults)
         self._routes = [RuleSet(("routes", index), route, faults) for index, route in enumerate(config.routes)]
         self._models = {rule.index: RuleSet(("models", rule.index), rule.settings, faults) for rule in catalogue.rules}
+        self._candidates = {
+            (rule.index, one.number): RuleSet(one.where, one.written, faults)
+            for rule in catalogue.rules
+            for one in rule.pool or ()
+        }
+        self._choices = {
+            rule.index: _compile_each(rule.pool.conditions, rule.pool.places(rule.index), faults)
+            for rule in catalogue.rules
+            if rule.pool is not None
+        }
         self._decisions = Decisions()
         self._hidden = credential.headers(config.authentication.locations)
         for route, of_route in zip(config.routes, self._routes, strict=True):
@@ -135,8 +145,9 @@ class Rules:
                 faults.extend(fault for rule in of_route.rules if (fault := _never_decided(rule)))
 
     def every(self) -> list[Rule]:
-        everywhere = [self._everyone, *self._routes, *self._models.values()]
-        return [rule for rules in everywhere for rule in rules.rules]
+        everywhere = [self._everyone, *self._routes, *self._models.values(), *self._candidates.values()]
+        choices = [rule for rules in self._choices.values() for rule in rules]
+        return [*(rule for rules in everywhere for rule in rules.rules), *choices]
 
     def claims(self) -> frozenset[str] | None:
         """Returns the claims that some rule can read; None: any."""
@@ -153,11 +164,25 @@ class Rules:
         route = call.endpoint.route if call.endpoint else None
         of_route = [] if route is None else [self._routes[route]]
         of_model = [self._models[model.rule.index]] if model and model.rule.index in self._models else []
-        return [self._everyone, *of_route, *of_model]
+        of_candidate = self._candidates.get((model.rule.index, model.rule.number)) if model else None
+        return [self._everyone, *of_route, *of_model, *([of_candidate] if of_candidate else [])]
+
+    def chosen(self, subject: Subject, model: Resolved) -> int:
+        """Returns which of the model's lists of candidates a call is for: 0 is `providers`, 1 the first of `choose`."""
+        choices = self._choices.get(model.rule.index, ())
+        if not choices:
+            return 0
+        seen = self.seen(subject)
+        holds = (n for n, rule in enumerate(choices, 1) if rule.evaluate(seen.activation(rule.reads)) is True)
+        return next(holds, 0)
 
     def read_body(self, call: Identified, model: Resolved) -> bool:
         """Returns whether some rule that applies to the request reads more of its body than the model."""
-        return any(rules.reads_body for rules in self.sets(call, model))
+        if any(rules.reads_body for rules in self.sets(call, model)):
+            return True
+        of_candidates = (rules for (index, _), rules in self._candidates.items() if index == model.rule.index)
+        choices = self._choices.get(model.rule.index, ())
+        return any(rules.reads_body for rules in of_candidates) or any(Part.LLM in rule.reads for rule in choices)
 
     def refusal(self, subject: Subject, known: frozenset[Part]) -> Refused | None:
         """Returns the first refusal, or None. With a model, rules that were decided at the headers are not evaluated
@@ -170,7 +195,12 @@ class Rules:
 
 
 def _compile_all(texts: Iterable[str], where: Where, faults: list[Fault]) -> tuple[Rule, ...]:
-    compiled = [compile_rule(text, (*where, index)) for index, text in enumerate(texts)]
+    texts = tuple(texts)
+    return _compile_each(texts, [(*where, index) for index in range(len(texts))], faults)
+
+
+def _compile_each(texts: Iterable[str], places: Iterable[Where], faults: list[Fault]) -> tuple[Rule, ...]:
+    compiled = [compile_rule(text, place) for text, place in zip(texts, places, strict=False)]
     faults.extend(rule for rule in compiled if isinstance(rule, Fault))
     return tuple(rule for rule in compiled if isinstance(rule, Rule))
 

@@ -1,0 +1,276 @@
+"""One attempt of a call that was handed over: it is translated for one provider, and its answer is judged before the
+client gets a byte of it. An answer that the client shall not get is marked, and Envoy begins the next attempt.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from extproc.config.schema_models import Failover, Trigger
+from extproc.errors import Kind, Reason, Rejection
+from extproc.events import (
+    Action,
+    AnswerBody,
+    AttemptHeaders,
+    AwaitBody,
+    BeginAnswer,
+    DeadlineReached,
+    Event,
+    Forward,
+    Headers,
+    Record,
+    Respond,
+    ResponseBody,
+    ResponseHeaders,
+)
+from extproc.gateway import attempts, forwarding, record
+from extproc.gateway.answer import Answer
+from extproc.gateway.attempts import Try, Word
+from extproc.gateway.client_answer import Attempt, ids, other_names
+from extproc.gateway.handover import MOVE_ON, Handover
+from extproc.gateway.settings import Settings
+from extproc.policy.facts import ANONYMOUS, Accepted, Caller, LightBody, Located, PreparedBody, Request
+from extproc.providers.providers import Resolved
+from extproc.translate.job import Job
+from extproc.translate.pair import Counted, OwnAnswer, Translated
+from extproc.translate.provider_error import is_overflow, parse_error
+from extproc.wire import dialects
+from extproc.wire.rejections import rejection_body, rejection_status
+
+Ended = Literal["answered", "failed", "limited"]
+Report = Callable[[str, Ended, float | None], None]
+"""Takes a provider's name, how an attempt at it ended, and for how many seconds it wants to be spared."""
+
+_TOO_LATE = Rejection(
+    kind=Kind.TIMEOUT,
+    message="no provider of the model answered in time",
+    reason=Reason.UPSTREAM_TIMEOUT,
+    detail="failover_total",
+)
+_BUG = Rejection(kind=Kind.API, message="internal translation error", reason=Reason.INTERNAL, detail="internal")
+_DECLINED = frozenset({"refusal", "content_filter"})
+_MAX_ERROR = 64 * 1024
+MAX_PAUSE = 3600.0
+"""Seconds for which a provider is spared at most because it asks for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an attempt stands."""
+
+    handover: Handover
+    number: int
+    """From 1."""
+    candidate: Resolved
+    order: tuple[str, ...]
+    """Names of the call's providers."""
+    failover: Failover
+
+    @property
+    def is_last(self) -> bool:
+        return self.number >= len(self.order)
+
+
+class AttemptExchange:
+    """As Exchange, for one attempt: synchronous and pure."""
+
+    verdicts = None
+    caller: Caller = ANONYMOUS
+
+    def __init__(self, now: float, settings: Settings, report: Report) -> None:
+        """`now`: Unix seconds; `settings`: those of an attempt that is not the last."""
+        self.call: Located = Located(request=Request(started=now))
+        self._settings = settings
+        self._report = report
+        self._place: Place | None = None
+        self._names: frozenset[str] = frozenset()
+        self._tries: list[Try] = []
+        self._sent: Attempt | None = None
+        self._answer: Answer | None = None
+        self._upstream = ResponseHeaders(0, Headers(), end=False)
+        self._error = b""
+        """The beginning of a provider's error."""
+        self._held: list[Action] | None = []
+        """What the client gets once it is certain that this attempt stands; None: it does."""
+        self._moved = False
+
+    @property
+    def deadline(self) -> float | None:
+        """When it wants to know that nothing has come, in Unix seconds; None: it can wait."""
+        return None if self._answer is None or self._moved else self._answer.deadline
+
+    def begin(self, place: Place, event: AttemptHeaders, now: float) -> list[Action]:
+        """The attempt begins: its body may come."""
+        self._place = place
+        self.call = place.handover.call
+        self._names = event.names
+        self._tries = attempts.filled(attempts.read(event.before), place.order, place.number, now)
+        for one in self._tries:
+            if one.word in ("no_answer", "unreachable"):
+                self._report(one.provider, "failed", None)
+        self._tries.append(Try(place.candidate.provider.name, started=now))
+        return [AwaitBody(attempts.fields(self._tries))]
+
+    def send(self, body: LightBody | PreparedBody, now: float) -> list[Action]:
+        """The attempt goes to its provider, or is answered here."""
+        place, call = self.placed, self.admitted
+        if now >= place.handover.started + place.failover.total:
+            return [self.reject(_TOO_LATE)]
+        job, outcome = forwarding.translated(call, place.handover.asked, place.candidate, body)
+        match outcome:
+            case Rejection():
+                return [self.reject(outcome)]
+            case Translated():
+                return [self._forward(job, outcome, now)]
+            case Counted() | OwnAnswer():
+                answer, headers, fields = forwarding.own(outcome, job)
+                return [self._respond(200, headers, answer, fields | {record.ENDED: True}, "answered")]
+
+    def handle(self, event: Event, now: float) -> list[Action]:
+        """Returns what to do about an event of the answer. `now`: Unix seconds."""
+        match event:
+            case ResponseHeaders():
+                return self._on_headers(event, now)
+            case ResponseBody() if self._moved:
+                # Only where Envoy does not begin another attempt; admission then finds words of its own.
+                return [AnswerBody(b"", event.end, {})]
+            case ResponseBody() if self._answer is not None:
+                if self._upstream.status >= 300 and len(self._error) < _MAX_ERROR:
+                    self._error += event.body
+                return self._judged(self._answer.on_body(event, now), now)
+            case DeadlineReached() if self._answer is not None:
+                return self._judged(self._answer.on_deadline(now), now)
+            case _:
+                return []
+
+    def reject(self, rejection: Rejection) -> Action:
+        """Nothing has gone to the provider, and no other attempt follows."""
+        body = rejection_body(self.call.dialect, rejection, self.call.request.request_id)
+        headers = {**dict(rejection.headers), "x-translation-error": "1"}
+        status = rejection_status(self.call.dialect, rejection)
+        return self._respond(status, headers, body, record.of_rejection(rejection), rejection.detail)
+
+    def fail(self) -> list[Action]:
+        """A bug was met on the way."""
+        if self._answer is None or self._held or self._moved:
+            return [self.reject(_BUG)]
+        return self._answer.fail(_BUG)
+
+    @property
+    def placed(self) -> Place:
+        """Raises AssertionError before `begin`."""
+        assert self._place is not None, "an attempt has a place"
+        return self._place
+
+    @property
+    def admitted(self) -> Accepted:
+        """Raises AssertionError before `begin`."""
+        assert isinstance(self.call, Accepted), "an attempt belongs to an admitted call"
+        return self.call
+
+    def _forward(self, job: Job, request: Translated, now: float) -> Forward:
+        place, provider = self.placed, self.placed.candidate.provider
+        self._sent = forwarding.attempt(job, request, provider, now)
+        headers = forwarding.headers(self.admitted, request, provider, place.handover.trace)
+        headers["host"] = provider.authority
+        remove = other_names(Headers((name, "") for name in self._names), headers.keys() | forwarding.UPSTREAM_HEADERS)
+        # Each attempt sets all of these, so that nothing of an earlier one stays.
+        fields: Record = {attempts.VERDICT: f"{provider.attempt_cluster}#{place.number}", record.READ: request.stream}
+        fields |= record.of_provider(provider) | record.of_upstream(place.candidate.upstream)
+        return Forward(headers, remove, request.body, fields)
+
+    def _on_headers(self, event: ResponseHeaders, now: float) -> list[Action]:
+        self._upstream = event
+        if self._moves_on(str(event.status), *(["5xx"] if event.status >= 500 else [])):
+            return self._move_on("", now)
+        self._answer = Answer(self.call, self._settings, self._sent)
+        if self.placed.is_last:
+            self._held = None
+        return self._judged(self._answer.on_headers(event, now), now)
+
+    def _moves_on(self, *triggers: str) -> bool:
+        return not self.placed.is_last and any(trigger in self.placed.failover.on for trigger in triggers)
+
+    def _judged(self, actions: list[Action], now: float) -> list[Action]:
+        """Holds back what the client would get until it is certain that this attempt stands."""
+        if self._held is None:
+            return self._passed_on(actions, now)
+        self._held += actions
+        failed = next((action.record for action in self._held if "reason" in action.record), None)
+        trigger = self._trigger(failed)
+        if trigger is not None and self._moves_on(trigger):
+            return self._move_on(trigger, now)
+        if failed is None and not self._has_content(actions):
+            return []
+        held, self._held = self._held, None
+        return self._passed_on(held, now)
+
+    def _trigger(self, failed: Record | None) -> Trigger | None:
+        """Why the client might not want this answer, apart from its status. `failed`: the record of its failure."""
+        assert self._answer is not None
+        if self._upstream.status >= 300:
+            error = parse_error(self._error)
+            if failed is None or "content_filter" in error.words:
+                return None if failed is None else "refusal"
+            return "context_overflow" if is_overflow(error, self._upstream.status) else None
+        if failed is not None:
+            return "timeout" if failed["reason"] == Reason.UPSTREAM_TIMEOUT else "false_success"
+        outcome = self._answer.outcome
+        declined = self._answer.over and outcome is not None and outcome.finish_reason in _DECLINED
+        return "refusal" if declined else None
+
+    def _has_content(self, actions: list[Action]) -> bool:
+        """Something of the model's own words is here, or the answer is over."""
+        assert self._answer is not None
+        content = dialects.row(self.call.dialect).content
+        pieces = (action.body for action in actions if isinstance(action, AnswerBody))
+        return self._answer.over or any(content.search(piece) for piece in pieces)
+
+    def _move_on(self, why: str, now: float) -> list[Action]:
+        self._moved, self._held = True, None
+        self._judge("failed", why, now)
+        status = self._upstream.status if self._upstream.status >= 400 else 502
+        remove = other_names(self._upstream.headers, {MOVE_ON})
+        return [BeginAnswer(status, {MOVE_ON: "yes"}, remove, attempts.fields(self._tries))]
+
+    def _passed_on(self, actions: list[Action], now: float) -> list[Action]:
+        """The client gets them, and the record says who answered."""
+        for action in actions:
+            if isinstance(action, BeginAnswer | Respond) and not self._tries[-1].word:
+                self._judge("failed" if "reason" in action.record else "ok", str(action.record.get("error", "")), now)
+                action.record.update(self._committed())
+            if record.ENDED in action.record and self._tries[-1].word == "ok":
+                self._tell("failed" if "reason" in action.record else "ok")
+        return actions
+
+    def _committed(self) -> Record:
+        """What is on record from here on: the client gets the answer of this attempt."""
+        translated = record.of_translation(self._sent.request) if self._sent is not None else {}
+        return translated | {attempts.COMMITTED: True} | attempts.fields(self._tries)
+
+    def _judge(self, word: Word, why: str, now: float) -> None:
+        mine = self._tries[-1]
+        mine.status, mine.seconds, mine.why = self._upstream.status, round(max(0.0, now - mine.started), 2), why[:64]
+        mine.word = word
+        if word == "failed":
+            outcome = self._answer.outcome if self._answer is not None else None
+            if outcome is not None and (usage := outcome.usage) is not None:
+                mine.input_tokens, mine.output_tokens = usage.input_tokens, usage.output_tokens
+            self._tell(word)
+
+    def _tell(self, word: Word) -> None:
+        """Whether the provider is to be spared. An answer of another 4xx says nothing about it."""
+        status, name = self._upstream.status, self.placed.candidate.provider.name
+        after = self._upstream.headers.get("retry-after")
+        seconds = min(float(after), MAX_PAUSE) if after.isdecimal() else None
+        if status == 429 or (status >= 500 and seconds is not None):
+            self._report(name, "limited", seconds)
+        elif status >= 500 or (status < 300 and word == "failed"):
+            self._report(name, "failed", None)
+        elif status < 300:
+            self._report(name, "answered", None)
+
+    def _respond(self, status: int, headers: dict[str, str], body: bytes, fields: Record, details: str) -> Respond:
+        headers = {"content-type": "application/json", **headers, **ids(self.call.request.request_id)}
+        fields = fields | {record.ANSWERED: True, attempts.COMMITTED: True}
+        return Respond(status, headers, body, fields, details)

@@ -1,0 +1,95 @@
+"""The steps of an attempt in their order: what was handed over, the body, the provider, its answer."""
+
+from extproc.errors import Kind, Reason, Rejection
+from extproc.events import Action, AttemptHeaders, Event, RequestBody
+from extproc.gateway.attempt import AttemptExchange, Place, Report
+from extproc.gateway.handover import Handover, decoded
+from extproc.gateway.preparation import Prepare, Task, job_of
+from extproc.gateway.settings import Settings
+from extproc.policy.authorization import body
+from extproc.policy.authorization.body import Bounds
+from extproc.policy.facts import LightBody, PreparedBody
+from extproc.providers.providers import Catalogue, Resolved
+
+_GONE = Rejection(
+    kind=Kind.OVERLOADED,
+    message="the gateway's configuration has changed in the midst of the call, try again",
+    reason=Reason.OVERLOADED,
+    detail="candidate_gone",
+    status=503,
+    headers=(("retry-after", "1"),),
+)
+
+
+class Attempts:
+    """As Gateway, for attempts."""
+
+    def __init__(  # noqa: PLR0913 - named, each the gateway's own
+        self,
+        catalogue: Catalogue,
+        settings: Settings,
+        bounds: Bounds,
+        seconds: float,
+        prepare: Prepare,
+        report: Report,
+    ) -> None:
+        """`seconds`: CPU time that preparing a body may take; `prepare`: who does it; `report`: is told how each
+        attempt ended."""
+        self._catalogue = catalogue
+        self._settings = settings
+        self._bounds = bounds
+        self._seconds = seconds
+        self._prepare = prepare
+        self._report = report
+
+    def exchange(self, now: float) -> AttemptExchange:
+        return AttemptExchange(now, self._settings, self._report)
+
+    def ended(self, attempt: AttemptExchange) -> None:
+        """Called once, when nothing more will come."""
+
+    def decides(self, event: Event) -> bool:
+        """It may have to wait; any other event is for `go_on`."""
+        return isinstance(event, AttemptHeaders | RequestBody)
+
+    async def handle(self, attempt: AttemptExchange, event: Event, now: float) -> list[Action]:
+        """`now`: Unix seconds. What to do about the event, in order. Raises ValueError for what cannot be."""
+        match event:
+            case AttemptHeaders():
+                return self._begin(attempt, event, now)
+            case RequestBody():
+                read = await self._read(attempt, event.body)
+                return [attempt.reject(read)] if isinstance(read, Rejection) else attempt.send(read, now)
+            case _:
+                return self.go_on(attempt, event, now)
+
+    def go_on(self, attempt: AttemptExchange, event: Event, now: float) -> list[Action]:
+        """What follows without having to wait."""
+        return attempt.handle(event, now)
+
+    def _begin(self, attempt: AttemptExchange, event: AttemptHeaders, now: float) -> list[Action]:
+        """Raises ValueError for what no admission has handed over."""
+        found = decoded(event.handover)
+        if not 1 <= event.number <= len(found.order):
+            raise ValueError("an attempt that was not planned")
+        candidates = [self._candidate(found, number) for number in found.order]
+        mine = candidates[event.number - 1]
+        if mine is None or mine.rule.pool is None or mine.provider.attempt_cluster != event.cluster:
+            return [attempt.reject(_GONE)]
+        order = tuple(one.provider.name if one is not None else "" for one in candidates)
+        return attempt.begin(Place(found, event.number, mine, order, mine.rule.pool.failover), event, now)
+
+    def _candidate(self, found: Handover, number: int) -> Resolved | None:
+        try:
+            return self._catalogue.candidate(found.name, found.rule, number, found.dialect)
+        except KeyError:
+            return None
+
+    async def _read(self, attempt: AttemptExchange, raw: bytes) -> LightBody | PreparedBody | Rejection:
+        call, place = attempt.admitted, attempt.placed
+        if not body.is_heavy(raw):
+            found = body.read(raw, call.dialect, self._bounds)
+            return found if isinstance(found, Rejection) else LightBody(raw, found)
+        job = job_of(call, place.handover.asked, place.candidate)
+        prepared = await self._prepare(raw, Task(job, self._bounds, self._seconds), place.handover.caller)
+        return PreparedBody(raw, {}, prepared.outcome)

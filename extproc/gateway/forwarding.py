@@ -1,0 +1,73 @@
+"""A request as it goes to a provider: its path, headers by an allow-list, and the provider's credential."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from extproc.errors import Rejection
+from extproc.events import Record
+from extproc.gateway.client_answer import Attempt
+from extproc.gateway.preparation import job_of
+from extproc.gateway.verdicts import Verdicts
+from extproc.policy.facts import Accepted, LightBody, PreparedBody
+from extproc.providers.providers import Provider, Resolved
+from extproc.translate.dialects.messages.write_answer import own_answer
+from extproc.translate.job import Job, pair_of, request_for
+from extproc.translate.pair import Counted, OwnAnswer, RequestOutcome, Translated
+from extproc.translate.same_dialect.reply import EVENTS
+from extproc.wire import dialects
+from extproc.wire.paths import known_query
+
+# Everything else a client sends stays here; what the provider needs is set anew.
+UPSTREAM_HEADERS = frozenset({"traceparent", "tracestate", "x-request-id"})
+USER_AGENT = "llm-extproc"
+_NO_SEARCH = "emulated:tools"
+
+
+def translated(
+    call: Accepted, model: str, resolved: Resolved, body: LightBody | PreparedBody
+) -> tuple[Job, RequestOutcome]:
+    """Returns what the provider's request is made from, and what comes of it. `model`: as the client asked for it."""
+    match body:
+        case LightBody(raw, members):
+            job = job_of(call, model, resolved, raw)
+            return job, request_for(job, members)
+        case PreparedBody(outcome=outcome):
+            assert outcome is not None, "a body that is sent has been translated"
+            return job_of(call, model, resolved), outcome
+
+
+def own(found: Counted | OwnAnswer, job: Job) -> tuple[bytes, dict[str, str], Record]:
+    """Returns an answer that no provider is asked for, with its headers and what is put on record of it."""
+    silent = job.target.profile.strictness == "silent"
+    if isinstance(found, Counted):
+        headers = {} if silent else {"x-translation-warnings": "approx:input_tokens"}
+        return msgspec.json.encode(found.answer), headers, {"gen_ai.usage.input_tokens": found.tokens}
+    answer = own_answer(found.text, job.model, job.target.nonce, stream=found.stream)
+    headers = {"content-type": EVENTS} if found.stream else {}
+    headers |= {} if silent else {"x-translation-warnings": _NO_SEARCH}
+    return answer, headers, {"warnings": _NO_SEARCH}
+
+
+def attempt(job: Job, request: Translated, provider: Provider, now: float, verdicts: Verdicts | None = None) -> Attempt:
+    """Returns who reads what the provider answers. `now`: Unix seconds."""
+    pair = pair_of(job, request.dialect)
+    assert pair is not None and not isinstance(pair, Rejection), "what is translated has a translator"
+    return Attempt(pair, request.without_body(), provider, now, verdicts)
+
+
+def headers(call: Accepted, request: Translated, provider: Provider, trace: Mapping[str, str]) -> dict[str, str]:
+    """Returns the request's headers, `:path` among them. `trace`: what ties the provider's part to ours."""
+    # Our translations know no query.
+    query = known_query(call.request.query) if call.dialect == request.dialect else ""
+    return {
+        ":path": provider.path(request.path, root=request.root) + query,
+        "content-type": "application/json",
+        "content-length": str(len(request.body)),
+        "accept": "text/event-stream" if request.stream else "application/json",
+        "accept-encoding": "identity",
+        "user-agent": USER_AGENT,
+        **request.headers,
+        **trace,
+        **provider.credential_headers(dialects.at_provider(request.path) or request.dialect),
+    }

@@ -1,0 +1,103 @@
+"""What admission hands over to the attempts of a call, in one header that never leaves this gateway.
+
+Admission is one ext_proc stream of a call, and each attempt another one, perhaps in another worker. The header is
+always set by admission and always removed by the attempt. It holds neither a credential nor a text of the client's.
+"""
+
+import base64
+from collections.abc import Mapping
+
+import msgspec
+
+from extproc.config.endpoints import Endpoint, Operation
+from extproc.events import Headers
+from extproc.policy.admit import caller_id
+from extproc.policy.facts import ANONYMOUS, Accepted, Planned, Request
+from extproc.translate.dialects.messages.read_request import SESSION
+from extproc.wire import Dialect
+
+HANDOVER = "x-extproc-handover"
+MOVE_ON = "x-extproc-move-on"
+"""Set by an attempt on an answer that the client shall not get, so that Envoy begins the next one."""
+POOL = "attempts"
+"""Stands in the place of a cluster in the verdict on a call that may be tried at several."""
+NAMESPACE = "extproc.attempt"
+"""Of the metadata by which attempts tell each other and admission what became of them."""
+
+# Those of the client's headers that translators read.
+_READ = ("anthropic-version", "anthropic-beta", SESSION)
+
+
+class Handover(msgspec.Struct, frozen=True, array_like=True):
+    configuration: int
+    """Its number, for a reload may come in the midst of a call."""
+    started: float
+    """Unix seconds."""
+    request_id: str
+    path: str
+    query: str
+    dialect: Dialect
+    endpoint: str
+    operation: Operation
+    name: str
+    """The model's, as resolved."""
+    asked: str
+    """The model's, as the client wrote it."""
+    rule: int
+    """Index of the entry of `models`."""
+    order: tuple[int, ...]
+    """Numbers of the candidates, in the order in which they are asked."""
+    headers: dict[str, str]
+    """Those of the client's that translators read."""
+    caller: str
+    """Whose turn it is where bodies wait for each other."""
+    trace: dict[str, str]
+    """What ties the spans of the attempts to that of the call."""
+
+    @property
+    def call(self) -> Accepted:
+        """The call, as far as an attempt needs it."""
+        endpoint = Endpoint(self.endpoint, self.operation, self.dialect, "POST")
+        request = Request(
+            started=self.started,
+            method="POST",
+            path=self.path,
+            query=self.query,
+            headers=Headers(self.headers.items()),
+            request_id=self.request_id,
+        )
+        return Accepted(request=request, dialect=self.dialect, endpoint=endpoint, caller=ANONYMOUS)
+
+
+def handover(planned: Planned, configuration: int, trace: Mapping[str, str]) -> Handover:
+    """`configuration`: number of the one in force where the call was admitted."""
+    examined = planned.examined
+    call = examined.call
+    request = call.request
+    return Handover(
+        configuration,
+        request.started,
+        request.request_id,
+        request.path,
+        request.query,
+        call.dialect,
+        call.endpoint.name,
+        call.endpoint.operation,
+        examined.resolved.name,
+        examined.model,
+        examined.resolved.rule.index,
+        tuple(one.rule.number for one in planned.candidates),
+        {name: value for name in _READ if (value := request.headers.get(name))},
+        " ".join(caller_id(call)),
+        dict(trace),
+    )
+
+
+def encoded(found: Handover) -> str:
+    """Returns it as a header's value, in ASCII."""
+    return base64.urlsafe_b64encode(msgspec.msgpack.encode(found)).decode()
+
+
+def decoded(value: str) -> Handover:
+    """Raises ValueError for what no admission has written."""
+    return msgspec.msgpack.decode(base64.urlsafe_b64decode(value), type=Handover)

@@ -1,0 +1,108 @@
+"""An answer that an attempt has written already: it passes as it is, and admission sees to its end.
+
+Whatever did not come from an attempt is Envoy's own word or a provider's raw answer, and becomes an error.
+"""
+
+from extproc.errors import Kind, Reason, Rejection
+from extproc.events import Action, AnswerBody, BeginAnswer, Judged, Record, ResponseBody, ResponseHeaders
+from extproc.gateway import attempts, record
+from extproc.gateway.answer import Answer
+from extproc.gateway.attempt import Report
+from extproc.gateway.settings import Settings
+from extproc.gateway.verdicts import Verdicts
+from extproc.policy.facts import Admitted, Planned
+from extproc.wire.rejections import rejection_event
+from extproc.wire.safeguards import PING
+
+_BROKEN = Rejection(
+    kind=Kind.API,
+    message="the model's answer broke off",
+    reason=Reason.TRUNCATED,
+    detail="attempt_ended",
+)
+
+
+class RelayedAnswer:
+    """As Answer, for a call that was handed over."""
+
+    def __init__(
+        self, call: Admitted, settings: Settings, planned: Planned, verdicts: Verdicts | None, report: Report
+    ) -> None:
+        """`verdicts`: those on the answer's calls of tools; None: the client has not asked for any."""
+        self._report = report
+        self._call = call
+        self._settings = settings
+        self._planned = planned
+        self._verdicts = verdicts
+        self._own: Answer | None = None
+        """Where no attempt has answered."""
+        self._streams = False
+        self._begun = False
+        """The headers have gone to the client."""
+        self._at_end = False
+        self._ping_at: float | None = None
+        self._over = False
+
+    @property
+    def over(self) -> bool:
+        return self._own.over if self._own is not None else self._over
+
+    @property
+    def deadline(self) -> float | None:
+        return self._own.deadline if self._own is not None else self._ping_at
+
+    def on_headers(self, event: ResponseHeaders, now: float) -> list[Action]:
+        """`now`: Unix seconds, here and below."""
+        tries = attempts.tried(event, [one.provider.name for one in self._planned.candidates], now)
+        for one in tries[len(attempts.read(event.attempts)) :]:
+            self._report(one.provider, "failed", None)
+        tried = event.attempts | attempts.fields(tries)
+        if not event.attempts.get(attempts.COMMITTED):
+            self._own = Answer(self._call, self._settings, None)
+            tried = attempts.fields(tries)
+            return [_with(action, tried) for action in self._own.on_headers(event, now)]
+        self._streams = "event-stream" in event.headers.get("content-type")
+        self._over = event.end
+        self._begun = True
+        return [BeginAnswer(event.status, {}, (), tried)]
+
+    def on_body(self, event: ResponseBody, now: float) -> list[Action]:
+        if self._own is not None:
+            return self._own.on_body(event, now)
+        if event.end and not event.attempts.get(record.ENDED):
+            return self.fail(_BROKEN)
+        self._over = event.end
+        if self._verdicts is None:
+            return [AnswerBody(event.body, event.end, dict(event.attempts))]
+        out = self._verdicts.feed(event.body, end=event.end)
+        if self._verdicts.open:
+            self._over, self._at_end = False, event.end
+            self._ping_at = now + self._settings.ping_interval if self._streams else None
+            return [AnswerBody(out, False, {})] if out else []
+        return [AnswerBody(out, event.end, event.attempts | self._verdicts.record)]
+
+    def on_deadline(self, now: float) -> list[Action]:
+        if self._own is not None:
+            return self._own.on_deadline(now)
+        self._ping_at = now + self._settings.ping_interval
+        return [AnswerBody(PING, False, {})]
+
+    def on_verdicts(self, event: Judged, now: float) -> list[Action]:
+        assert self._verdicts is not None
+        self._ping_at = None
+        self._over = self._at_end
+        return [AnswerBody(self._verdicts.settle(event.verdicts), self._at_end, self._verdicts.record)]
+
+    def fail(self, rejection: Rejection) -> list[Action]:
+        if self._own is None and not self._begun:
+            self._own = Answer(self._call, self._settings, None)
+        if self._own is not None:
+            return self._own.fail(rejection)
+        self._over = True
+        event = rejection_event(self._call.dialect, rejection) if self._streams else b""
+        return [AnswerBody(event, True, record.of_rejection(rejection))]
+
+
+def _with(action: Action, tried: Record) -> Action:
+    action.record.update(tried)
+    return action

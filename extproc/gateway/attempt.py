@@ -4,7 +4,6 @@ client gets a byte of it. An answer that the client shall not get is marked, and
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 from extproc.config.schema_models import Failover, Trigger
 from extproc.errors import Kind, Reason, Rejection
@@ -30,6 +29,7 @@ from extproc.gateway.client_answer import Attempt, ids, other_names
 from extproc.gateway.handover import MOVE_ON, Handover
 from extproc.gateway.settings import Settings
 from extproc.policy.facts import ANONYMOUS, Accepted, Caller, LightBody, Located, PreparedBody, Request
+from extproc.providers.availability import AttemptOutcome
 from extproc.providers.providers import Resolved
 from extproc.translate.job import Job
 from extproc.translate.pair import Counted, OwnAnswer, Translated
@@ -37,9 +37,7 @@ from extproc.translate.provider_error import is_overflow, parse_error
 from extproc.wire import dialects
 from extproc.wire.rejections import rejection_body, rejection_status
 
-Ended = Literal["answered", "failed", "limited"]
-Report = Callable[[str, Ended, float | None], None]
-"""Takes a provider's name, how an attempt at it ended, and for how many seconds it wants to be spared."""
+Report = Callable[[AttemptOutcome], None]
 
 _TOO_LATE = Rejection(
     kind=Kind.TIMEOUT,
@@ -50,8 +48,6 @@ _TOO_LATE = Rejection(
 _BUG = Rejection(kind=Kind.API, message="internal translation error", reason=Reason.INTERNAL, detail="internal")
 _DECLINED = frozenset({"refusal", "content_filter"})
 _MAX_ERROR = 64 * 1024
-MAX_PAUSE = 3600.0
-"""Seconds for which a provider is spared at most because it asks for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +103,7 @@ class AttemptExchange:
         self._tries = attempts.filled(attempts.read(event.before), place.order, place.number, now)
         for one in self._tries:
             if one.word in ("no_answer", "unreachable"):
-                self._report(one.provider, "failed", None)
+                self._report(AttemptOutcome(one.provider, "failed"))
         self._tries.append(Try(place.candidate.provider.name, started=now))
         return [AwaitBody(attempts.fields(self._tries))]
 
@@ -262,13 +258,13 @@ class AttemptExchange:
         """Whether the provider is to be spared. An answer of another 4xx says nothing about it."""
         status, name = self._upstream.status, self.placed.candidate.provider.name
         after = self._upstream.headers.get("retry-after")
-        seconds = min(float(after), MAX_PAUSE) if after.isdecimal() else None
+        seconds = float(after) if after.isdecimal() else None
         if status == 429 or (status >= 500 and seconds is not None):
-            self._report(name, "limited", seconds)
+            self._report(AttemptOutcome(name, "limited", seconds))
         elif status >= 500 or (status < 300 and word == "failed"):
-            self._report(name, "failed", None)
+            self._report(AttemptOutcome(name, "failed"))
         elif status < 300:
-            self._report(name, "answered", None)
+            self._report(AttemptOutcome(name, "answered"))
 
     def _respond(self, status: int, headers: dict[str, str], body: bytes, fields: Record, details: str) -> Respond:
         headers = {"content-type": "application/json", **headers, **ids(self.call.request.request_id)}

@@ -109,7 +109,7 @@ class Exchange:
         request: Request,
         settings: Settings,
         auto_mode: AutoMode | None = None,
-        report: Report = lambda _provider, _ended, _seconds: None,
+        report: Report = lambda _outcome: None,
     ) -> None:
         """`request`: what is known before its headers are here, which is when it began. `auto_mode`: what judges the
         calls of tools for a client that asks for it; None: nothing does. `report`: is told of attempts that failed."""

@@ -11,6 +11,7 @@ from extproc.gateway.attempt import Report
 from extproc.gateway.settings import Settings
 from extproc.gateway.verdicts import Verdicts
 from extproc.policy.facts import Admitted, Planned
+from extproc.providers.availability import AttemptOutcome
 from extproc.wire.rejections import rejection_event
 from extproc.wire.safeguards import PING
 
@@ -55,7 +56,7 @@ class RelayedAnswer:
         """`now`: Unix seconds, here and below."""
         tries = attempts.tried(event, [one.provider.name for one in self._planned.candidates], now)
         for one in tries[len(attempts.read(event.attempts)) :]:
-            self._report(one.provider, "failed", None)
+            self._report(AttemptOutcome(one.provider, "failed"))
         tried = event.attempts | attempts.fields(tries)
         if not event.attempts.get(attempts.COMMITTED):
             self._own = Answer(self._call, self._settings, None)

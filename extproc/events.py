@@ -130,6 +130,8 @@ class HandOver(msgspec.Struct, frozen=True):
     remove_headers: tuple[str, ...]
     clusters: tuple[str, ...]
     """Envoy's, in the order in which they are asked."""
+    handover: str
+    """What each attempt is told (gateway/handover.py)."""
     record: Record
 
 

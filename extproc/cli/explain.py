@@ -15,9 +15,10 @@ from pathlib import Path
 
 import msgspec
 
-from extproc.config import loading, schema
+from extproc.config import loading
 from extproc.config.endpoints import READS_BODY, Endpoints, Operation
 from extproc.config.files import Files
+from extproc.config.schema_models import Ruled
 from extproc.errors import Kind, Reason, Rejection
 from extproc.events import Action, AwaitBody, Headers, RequestBody, RequestHeaders, Respond
 from extproc.gateway.gateway import Gateway
@@ -97,7 +98,7 @@ def remarks(gateway: Gateway) -> Iterator[str]:
         yield f"{where}: processor.insecure: plaintext is spoken on TCP: {IN_PLAINTEXT}"
 
 
-def _rules_of(*ruled: schema.Ruled) -> Iterator[str]:
+def _rules_of(*ruled: Ruled) -> Iterator[str]:
     for one in ruled:
         yield from (*one.allow, *one.deny, *one.require)
 

@@ -15,7 +15,7 @@ from extproc.config.loading import Source
 from extproc.config.processor_tls import host_of, is_ip, is_tcp
 from extproc.config.schema_limits import REFUSALS_BURST, Limits
 from extproc.config.schema_tls import ProcessorClient
-from extproc.envoy import limits
+from extproc.envoy import attempts, limits
 from extproc.envoy.listener import (
     CERTIFICATE,
     CLIENT_AUTHORITY,
@@ -57,7 +57,12 @@ def clusters(
     `live`: roots of a provider's certificate come from a file that Envoy watches. `roots`: the file of public
     authorities on Envoy's machine; default: this machine's."""
     public = roots or system_roots()
-    found = [_provider(name, to, live, public) for name, to in providers.destinations([*older, source]).items()]
+    found = []
+    for name, to in providers.destinations([*older, source]).items():
+        ordinary = _provider(name, to, live, public)
+        found.append(ordinary)
+        if to.is_candidate:
+            found.append(attempts.cluster(providers.attempt_cluster(to.name, to.settings.base_url), ordinary))
     found += [_web(source, address, live) for address in _web_addresses(source, processors)]
     return [_processor(source, processors, live), {"name": NOWHERE, "type": "STATIC"}, *found]
 

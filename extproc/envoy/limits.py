@@ -1,5 +1,6 @@
 """How often, how long and how much: retries, breakers and outliers of a provider, and Envoy's own bounds."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from extproc.config import schema
@@ -57,14 +58,15 @@ def upstream_options(retries: schema.Retries) -> Json:
         return {}
     header = {"key": RETRY_HEADER, "value": _ASKED_FOR}
     mutation = {"append": {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}
-    filters = [
-        _filter("header_mutation", "HeaderMutation", mutations={"response_mutations": [mutation]}),
-        _filter("upstream_codec", "UpstreamCodec"),
-    ]
+    return upstream([_filter("header_mutation", "HeaderMutation", mutations={"response_mutations": [mutation]})])
+
+
+def upstream(filters: Sequence[Json]) -> Json:
+    """Returns options of a cluster with filters that run once for each attempt."""
     options = {
         "@type": f"type.googleapis.com/{_HTTP_OPTIONS}",
         "explicit_http_config": {"http_protocol_options": {}},
-        "http_filters": filters,
+        "http_filters": [*filters, _filter("upstream_codec", "UpstreamCodec")],
     }
     return {"typed_extension_protocol_options": {_HTTP_OPTIONS: options}}
 

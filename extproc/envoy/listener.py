@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from extproc.config.loading import Source
 from extproc.config.schema_tls import ListenTls, Tls
-from extproc.envoy import limits
+from extproc.envoy import attempts, limits
 from extproc.envoy.attributes import CLIENT_CERTIFICATE, DETAILS, SOURCE, VERIFIED_CLIENTS
 from extproc.envoy.replies import (
     NAMESPACE,
@@ -22,7 +22,7 @@ from extproc.envoy.replies import (
     request_id,
 )
 from extproc.errors import Reason
-from extproc.gateway import record
+from extproc.gateway import handover, record
 from extproc.providers import providers
 from extproc.web import topics
 
@@ -155,7 +155,11 @@ def _processor(source: Source) -> Json:
         "message_timeout": "5s",
         "status_on_error": {"code": "ServiceUnavailable"},
         "mutation_rules": {"allow_all_routing": True, "allow_envoy": True},
-        "metadata_options": {"receiving_namespaces": {"untyped": [NAMESPACE]}},
+        # The last two are empty where a model has one provider.
+        "metadata_options": {
+            "receiving_namespaces": {"untyped": [NAMESPACE, handover.ORDER]},
+            "forwarding_namespaces": {"untyped": [handover.NAMESPACE]},
+        },
     }
 
 
@@ -191,6 +195,9 @@ def routes(source: Source, older: Sequence[Source] = ()) -> Json:
         }
         for cluster, to in providers.destinations([*older, source]).items()
     ]
+    if any(to.is_candidate for to in providers.destinations([*older, source]).values()):
+        verdict = metadata_is(record.CLUSTER, handover.POOL)
+        found.append({"match": {"prefix": "/", "dynamic_metadata": [verdict]}, "route": attempts.route("nowhere")})
     # The body limit applies only while the first route leads to a cluster.
     idle = f"{source.config.limits.body_idle_seconds:g}s"
     undecided = {"match": {"prefix": "/"}, "route": {"cluster": "nowhere", "timeout": "0s", "idle_timeout": idle}}
@@ -275,7 +282,7 @@ _RECORDED = (
     "gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens",
     "gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_creation.input_tokens",
     "gen_ai.response.finish_reasons", record.TIME_TO_FIRST_TOKEN, record.TIME_PER_OUTPUT_TOKEN,
-    "jwt.sub", "jwt.iss", "warnings", record.AUTO_MODE_OUTCOME, record.AUTO_MODE_RULE,
+    "jwt.sub", "jwt.iss", "warnings", record.ATTEMPTS, record.AUTO_MODE_OUTCOME, record.AUTO_MODE_RULE,
 )  # fmt: skip
 # The processor was to read this answer, and left before its end.
 _UNREAD = f"'{record.READ}' in {SAID}"

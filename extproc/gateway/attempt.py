@@ -26,7 +26,7 @@ from extproc.gateway import attempts, forwarding, record
 from extproc.gateway.answer import Answer
 from extproc.gateway.attempts import Try, Word
 from extproc.gateway.client_answer import Attempt, ids, other_names
-from extproc.gateway.handover import MOVE_ON, Handover
+from extproc.gateway.handover import HANDOVER, MOVE_ON, NUMBER, Handover
 from extproc.gateway.settings import Settings
 from extproc.policy.facts import ANONYMOUS, Accepted, Caller, LightBody, Located, PreparedBody, Request
 from extproc.providers.availability import AttemptOutcome
@@ -89,6 +89,8 @@ class AttemptExchange:
         self._held: list[Action] | None = []
         """What the client gets once it is certain that this attempt stands; None: it does."""
         self._moved = False
+        self._takes_body = False
+        """Envoy takes nothing for the body before a first piece of the provider's own has come by (1.40)."""
 
     @property
     def deadline(self) -> float | None:
@@ -131,6 +133,7 @@ class AttemptExchange:
                 # Only where Envoy does not begin another attempt; admission then finds words of its own.
                 return [AnswerBody(b"", event.end, {})]
             case ResponseBody() if self._answer is not None:
+                self._takes_body = True
                 if self._upstream.status >= 300 and len(self._error) < _MAX_ERROR:
                     self._error += event.body
                 return self._judged(self._answer.on_body(event, now), now)
@@ -169,7 +172,8 @@ class AttemptExchange:
         self._sent = forwarding.attempt(job, request, provider, now)
         headers = forwarding.headers(self.admitted, request, provider, place.handover.trace)
         headers["host"] = provider.authority
-        remove = other_names(Headers((name, "") for name in self._names), headers.keys() | forwarding.UPSTREAM_HEADERS)
+        kept = headers.keys() | forwarding.UPSTREAM_HEADERS | {NUMBER, HANDOVER}  # Envoy removes these two
+        remove = other_names(Headers((name, "") for name in self._names), kept)
         # Each attempt sets all of these, so that nothing of an earlier one stays.
         fields: Record = {attempts.VERDICT: f"{provider.attempt_cluster}#{place.number}", record.READ: request.stream}
         fields |= record.of_provider(provider) | record.of_upstream(place.candidate.upstream)
@@ -227,7 +231,8 @@ class AttemptExchange:
         self._judge("failed", why, now)
         status = self._upstream.status if self._upstream.status >= 400 else 502
         remove = other_names(self._upstream.headers, {MOVE_ON})
-        return [BeginAnswer(status, {MOVE_ON: "yes"}, remove, attempts.fields(self._tries))]
+        begin = BeginAnswer(status, {MOVE_ON: "yes"}, remove, attempts.fields(self._tries))
+        return [begin, AnswerBody(b"", True, {})] if self._takes_body else [begin]
 
     def _passed_on(self, actions: list[Action], now: float) -> list[Action]:
         """The client gets them, and the record says who answered."""

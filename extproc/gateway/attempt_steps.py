@@ -4,10 +4,8 @@ from extproc.errors import Kind, Reason, Rejection
 from extproc.events import Action, AttemptHeaders, Event, RequestBody
 from extproc.gateway.attempt import AttemptExchange, Place, Report
 from extproc.gateway.handover import Handover, decoded
-from extproc.gateway.preparation import Prepare, Task, job_of
+from extproc.gateway.preparation import Examine, job_of
 from extproc.gateway.settings import Settings
-from extproc.policy.authorization import body
-from extproc.policy.authorization.body import Bounds
 from extproc.policy.facts import LightBody, PreparedBody
 from extproc.providers.providers import Catalogue, Resolved
 
@@ -24,22 +22,11 @@ _GONE = Rejection(
 class Attempts:
     """As Gateway, for attempts."""
 
-    def __init__(  # noqa: PLR0913 - named, each the gateway's own
-        self,
-        catalogue: Catalogue,
-        settings: Settings,
-        bounds: Bounds,
-        seconds: float,
-        prepare: Prepare,
-        report: Report,
-    ) -> None:
-        """`seconds`: CPU time that preparing a body may take; `prepare`: who does it; `report`: is told how each
-        attempt ended."""
+    def __init__(self, catalogue: Catalogue, settings: Settings, examine: Examine, report: Report) -> None:
+        """`report`: is told how each attempt ended."""
         self._catalogue = catalogue
         self._settings = settings
-        self._bounds = bounds
-        self._seconds = seconds
-        self._prepare = prepare
+        self._examine = examine
         self._report = report
 
     def exchange(self, now: float) -> AttemptExchange:
@@ -86,10 +73,6 @@ class Attempts:
             return None
 
     async def _read(self, attempt: AttemptExchange, raw: bytes) -> LightBody | PreparedBody | Rejection:
-        call, place = attempt.admitted, attempt.placed
-        if not body.is_heavy(raw):
-            found = body.read(raw, call.dialect, self._bounds)
-            return found if isinstance(found, Rejection) else LightBody(raw, found)
-        job = job_of(call, place.handover.asked, place.candidate)
-        prepared = await self._prepare(raw, Task(job, self._bounds, self._seconds), place.handover.caller)
-        return PreparedBody(raw, {}, prepared.outcome)
+        handover = attempt.placed.handover
+        job = job_of(attempt.admitted, handover.asked, attempt.placed.candidate)
+        return await self._examine.again(raw, job, handover.caller)

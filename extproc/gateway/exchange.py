@@ -30,7 +30,7 @@ from extproc.gateway.answer import Answer
 from extproc.gateway.attempt import Report
 from extproc.gateway.client_answer import Attempt, ids, other_names
 from extproc.gateway.forwarding import UPSTREAM_HEADERS, USER_AGENT
-from extproc.gateway.handover import HANDOVER, POOL, encoded, handover
+from extproc.gateway.handover import POOL, encoded, handover
 from extproc.gateway.passed import PassedAnswer, accept_encoding
 from extproc.gateway.relayed import RelayedAnswer
 from extproc.gateway.settings import Settings
@@ -308,16 +308,16 @@ class Exchange:
         self.phase = Phase.SENT
         raw = examined.body.raw
         headers = {
-            HANDOVER: encoded(handover(planned, configuration, _trace(call.request))),
             "content-type": "application/json",
             "content-length": str(len(raw)),
             "x-envoy-max-retries": str(len(planned.candidates) - 1),
             "x-envoy-upstream-rq-per-try-timeout-ms": str(round(pool.failover.per_try_timeout * 1000)),
         }
+        found = handover(planned, configuration, _trace(call.request))
         fields = record.of_model(examined) | record.verdict(POOL)
         remove = other_names(call.request.headers, headers.keys() | UPSTREAM_HEADERS)
         clusters = tuple(one.provider.attempt_cluster for one in planned.candidates)
-        return HandOver(headers, remove, clusters, fields)
+        return HandOver(headers, remove, clusters, encoded(found), fields)
 
     def _ok(self, body: bytes, headers: dict[str, str] | None = None, fields: Record | None = None) -> Respond:
         return self._respond(200, headers or {}, body, (fields or {}) | {record.ENDED: True}, "answered")

@@ -20,6 +20,7 @@ from extproc.gateway.attempt_steps import Attempts
 from extproc.gateway.exchange import Exchange
 from extproc.gateway.preparation import Examine, Prepare, prepare_here
 from extproc.gateway.settings import BodyTime, Settings
+from extproc.gateway.verdicts import Verdicts
 from extproc.policy.admit import AdmissionControl, InFlight
 from extproc.policy.authentication import credential
 from extproc.policy.authentication.authenticate import Authenticate
@@ -114,7 +115,6 @@ class Gateway:
         self.source = source
         self.catalogue = catalogue
         self._settings = _settings(settings)
-        self.availability = availability or Availability()
         self._judge = _judge(settings, environ)
         limits = settings.limits.body
         bounds = Bounds(limits.tools, limits.turns, limits.parts, limits.values, limits.depth)
@@ -134,7 +134,7 @@ class Gateway:
         self._plan = PlanAttempts(catalogue, self.rules, self.availability, stickiness)
         self.number = 0
         """The configuration's, where several follow each other."""
-        self.attempts = Attempts(catalogue, self._settings, bounds, limits.seconds, prepare, self.availability.report)
+        self.attempts = Attempts(catalogue, self._settings, self._examine, self.availability.report)
         """The steps of the attempts of calls that were handed over."""
 
     def usable_models(self, call: Accepted) -> Sequence[Resolved]:
@@ -170,12 +170,11 @@ class Gateway:
             case _:
                 return self.go_on(exchange, event, now)
 
-    async def judge(self, exchange: Exchange) -> Judged:
-        """What the judge says of the calls that `exchange.verdicts` holds open."""
-        verdicts = exchange.verdicts
+    async def judge(self, call: Located, verdicts: Verdicts | None) -> Judged:
+        """What the judge says of the calls that `verdicts` holds open."""
         if self._judge is None or verdicts is None:
             return Judged({})
-        return Judged(await self._judge(exchange.call.request, verdicts.question, verdicts.open))
+        return Judged(await self._judge(call.request, verdicts.question, verdicts.open))
 
     def go_on(self, exchange: Exchange, event: Event, now: float) -> list[Action]:
         """What follows without asking policy. Raises exchange.OutOfOrder."""

@@ -1,7 +1,8 @@
-"""What admission hands over to the attempts of a call, in one header that never leaves this gateway.
+"""What admission hands over to the attempts of a call.
 
-Admission is one ext_proc stream of a call, and each attempt another one, perhaps in another worker. The header is
-always set by admission and always removed by the attempt. It holds neither a credential nor a text of the client's.
+Admission is one ext_proc stream of a call, and each attempt another one, perhaps in another worker. It goes as metadata
+of Envoy's, of which each attempt's cluster makes a header and removes it again; no header of a client's has a say. It
+holds neither a credential nor a text of the client's.
 """
 
 import base64
@@ -17,8 +18,13 @@ from extproc.translate.dialects.messages.read_request import SESSION
 from extproc.wire import Dialect
 
 HANDOVER = "x-extproc-handover"
+"""As a header, from the begin of an attempt until the request leaves for its provider."""
+ORDER = "extproc.order"
+"""Namespace of the metadata that admission sets: in which order providers are asked, and what they are told."""
 MOVE_ON = "x-extproc-move-on"
 """Set by an attempt on an answer that the client shall not get, so that Envoy begins the next one."""
+NUMBER = "x-extproc-attempt"
+"""The number of an attempt, from 1; Envoy sets it for each."""
 POOL = "attempts"
 """Stands in the place of a cluster in the verdict on a call that may be tried at several."""
 NAMESPACE = "extproc.attempt"

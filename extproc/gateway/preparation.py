@@ -11,9 +11,9 @@ from extproc.config.endpoints import Operation
 from extproc.errors import Rejection, invalid
 from extproc.policy.admit import CallerId, caller_id
 from extproc.policy.authorization import asked
-from extproc.policy.authorization.body import Bounds, Json, ambiguity, read
+from extproc.policy.authorization.body import Bounds, Json, ambiguity, is_heavy, read
 from extproc.policy.authorization.rules import Rules
-from extproc.policy.facts import Accepted, Examined, HeavyBody, ModelFound, PreparedBody
+from extproc.policy.facts import Accepted, Examined, HeavyBody, LightBody, ModelFound, PreparedBody
 from extproc.providers.providers import Resolved
 from extproc.translate.count import CountRequest
 from extproc.translate.job import Job, request_for
@@ -105,6 +105,14 @@ class Examine:
         if refused := ambiguity(body.raw, body.members, call.dialect, every_depth=every_depth):
             return refused
         return Examined(call, body, model, resolved)
+
+    async def again(self, raw: bytes, job: Job, caller: str) -> LightBody | PreparedBody | Rejection:
+        """Reads a body that has been examined, and has a heavy one translated for the provider of this attempt."""
+        if not is_heavy(raw):
+            found = read(raw, job.dialect, self._bounds)
+            return found if isinstance(found, Rejection) else LightBody(raw, found)
+        prepared = await self._prepare(raw, Task(job, self._bounds, self._seconds), caller)
+        return PreparedBody(raw, {}, prepared.outcome)
 
     async def _prepared(self, raw: bytes, task: Task, caller: CallerId) -> PreparedBody | Rejection:
         done = await self._prepare(raw, task, " ".join(caller))

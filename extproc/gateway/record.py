@@ -36,7 +36,7 @@ MAX_NAME = 200
 MAX_PATH = 300
 _MAX_WARNINGS = 1100
 # Bytes of a string in UTF-8: what a stranger may write into one line of the log stays below 4 KB.
-_LIMITS = {"http.path": MAX_PATH, "warnings": _MAX_WARNINGS}
+_LIMITS = {"http.path": MAX_PATH, "warnings": _MAX_WARNINGS, ATTEMPTS: 1000, "attempt.tries": 4000}
 
 # OpenTelemetry GenAI semantic conventions: https://opentelemetry.io/docs/specs/semconv/gen-ai/
 _OPERATIONS = {

@@ -240,6 +240,11 @@ class Catalogue:
         candidate's. Raises KeyError."""
         return self._of_pools(name, index, number, dialect)
 
+    @property
+    def has_pools(self) -> bool:
+        """Some model has several providers."""
+        return bool(self._candidates)
+
     def candidates(self, resolved: Resolved) -> tuple[Resolved, ...]:
         """Returns all that may serve a model."""
         rule = resolved.rule

@@ -76,6 +76,7 @@ class WorkerPool:
         self._wanted = wanted
         self._workers: dict[str, Child] = {}
         self._using: dict[str, list[int]] = {}
+        self._in_use: list[int] = []
         self._spoken = asyncio.Event()
         self._web = ""
 
@@ -109,6 +110,10 @@ class WorkerPool:
         if (numbers := orders.using(line)) is not None:
             self._using[address] = numbers
             self._spoken.set()
+            in_use = sorted({number for numbers in self._using.values() for number in numbers})
+            if in_use != self._in_use:
+                self._in_use = in_use
+                self.tell(orders.encoded(orders.InUse(in_use)))
         elif (name := orders.wanted(line)) is not None:
             self._wanted(name)
 

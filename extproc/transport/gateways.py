@@ -18,10 +18,12 @@ from extproc.policy.authentication.revocations import Revoked
 from extproc.policy.keys.given_keys import ReplicatedKeySets
 from extproc.policy.keys.key_sets import KeySetUpdate
 from extproc.transport import orders
-from extproc.transport.orders import Order
+from extproc.transport.orders import InUse, Order
 
 log = logging.getLogger("extproc")
 
+SAME_SECONDS = 4.0
+"""Envoy waits five for a message."""
 MESSAGE_MARGIN_BYTES = 4 << 20
 """For what comes beside a body, and for pieces of an answer: Envoy reads a megabyte of it at a time."""
 
@@ -43,6 +45,9 @@ class Gateways:
         self._supervisor: asyncio.StreamReader | None = None
         self._current: Configuration | None = None
         self._in_use: list[Configuration] = []
+        self._kept: list[Configuration] = []
+        """Older ones that no stream here uses, but perhaps one of another worker, whose next attempt may come here."""
+        self._installed = asyncio.Event()
         self.supervised = False
         """The first configuration came from a supervisor."""
         self._in_flight = InFlight()
@@ -58,11 +63,31 @@ class Gateways:
         found.streams += 1
         return found
 
+    async def acquire_same(self, number: int) -> Configuration:
+        """The configuration of a call that another worker may have admitted; to be released like any other. Waits for
+        one that is on its way; the newest, where there is none of this number."""
+        async with asyncio.timeout(SAME_SECONDS):
+            while self._newest().number < number:
+                self._installed.clear()
+                await self._installed.wait()
+        known = (one for one in (*self._in_use, *self._kept) if one.number == number)
+        found = next(known, self._newest())
+        if found in self._kept:
+            self._kept.remove(found)
+            self._in_use.append(found)
+        found.streams += 1
+        return found
+
     def release(self, configuration: Configuration) -> None:
         configuration.streams -= 1
         if not configuration.streams and configuration is not self._current:
-            self._in_use.remove(configuration)
+            self._leave(configuration)
             self._say()
+
+    def _leave(self, configuration: Configuration) -> None:
+        self._in_use.remove(configuration)
+        if self.supervised and configuration.gateway.catalogue.has_pools:
+            self._kept.append(configuration)
 
     def max_message_bytes(self) -> int:
         """The largest message from Envoy: a whole request body."""
@@ -98,6 +123,8 @@ class Gateways:
             match message := await orders.read(self._supervisor):
                 case KeySetUpdate():
                     self.keys.take(message)
+                case InUse(numbers):
+                    self._kept = [one for one in self._kept if one.number in numbers]
                 case Revoked():
                     self.keys.revocations.replace(message)
                 case _:
@@ -110,10 +137,12 @@ class Gateways:
         return made
 
     def _install(self, number: int, made: Gateway) -> None:
+        made.number = number
         former, self._current = self._current, Configuration(number, made)
         if former is not None and not former.streams:
-            self._in_use.remove(former)
+            self._leave(former)
         self._in_use.append(self._current)
+        self._installed.set()
 
     def _newest(self) -> Configuration:
         assert self._current is not None

@@ -1,16 +1,19 @@
 """Envoy's messages to events, actions to Envoy's messages."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from extproc import pb
-from extproc.envoy.attributes import CHAIN, DETAILS, SHA256, SOURCE, SUBJECT, URI, VERIFIED_CLIENTS
+from extproc.envoy.attributes import CHAIN, CLUSTER, DETAILS, SHA256, SOURCE, SUBJECT, URI, VERIFIED_CLIENTS
 from extproc.events import (
     Action,
     AnswerBody,
+    AttemptHeaders,
     AwaitBody,
     BeginAnswer,
     Event,
     Forward,
+    HandOver,
     Headers,
     Pass,
     PassAnswer,
@@ -23,6 +26,8 @@ from extproc.events import (
     ResponseBody,
     ResponseHeaders,
 )
+from extproc.gateway.handover import HANDOVER, NUMBER, ORDER
+from extproc.gateway.handover import NAMESPACE as ATTEMPT_NAMESPACE
 from extproc.gateway.record import CALLER, MAX_NAME, cut, metadata_key, presentable
 from extproc.printable import printable
 
@@ -50,6 +55,8 @@ class Unexpected(Exception):
 
 def to_event(request: pb.ProcessingRequest) -> Event:
     match request.WhichOneof("request"):
+        case "request_headers" if cluster := _attribute(request, CLUSTER):
+            return _attempt(request, cluster)
         case "request_headers":
             end = request.request_headers.end_of_stream
             source, certificate = _attribute(request, SOURCE), _certificate(request)
@@ -60,30 +67,84 @@ def to_event(request: pb.ProcessingRequest) -> Event:
             headers = _headers(request.response_headers)
             status = int(headers.get(":status", "0"))
             return ResponseHeaders(
-                status, headers, request.response_headers.end_of_stream, _attribute(request, DETAILS)
+                status,
+                headers,
+                request.response_headers.end_of_stream,
+                _attribute(request, DETAILS),
+                attempts_record(request),
             )
         case "response_body":
-            return ResponseBody(request.response_body.body, request.response_body.end_of_stream)
+            end = request.response_body.end_of_stream
+            return ResponseBody(request.response_body.body, end, attempts_record(request) if end else {})
         case "response_trailers":
-            return ResponseBody(b"", end=True)
+            return ResponseBody(b"", end=True, attempts=attempts_record(request))
         case other:
             raise Unexpected(other)
 
 
-def to_responses(actions: Iterable[Action], request: pb.ProcessingRequest | None) -> list[pb.ProcessingResponse]:
+def _attempt(request: pb.ProcessingRequest, cluster: str) -> AttemptHeaders:
+    headers = _headers(request.request_headers)
+    number = headers.get(NUMBER)
+    return AttemptHeaders(
+        cluster,
+        int(number) if number.isdecimal() and len(number) < 4 else 0,
+        headers.get(HANDOVER),
+        frozenset(headers.names()),
+        attempts_record(request),
+    )
+
+
+def attempts_record(request: pb.ProcessingRequest) -> Record:
+    """Returns what the attempts of a call have put on record; empty for a call that has none."""
+    known = request.metadata_context.filter_metadata
+    if ATTEMPT_NAMESPACE not in known:
+        return {}
+    found: Record = {}
+    for name, value in known[ATTEMPT_NAMESPACE].fields.items():
+        match value.WhichOneof("kind"):
+            case "string_value":
+                found[name] = value.string_value
+            case "bool_value":
+                found[name] = value.bool_value
+            case "number_value":
+                number = value.number_value
+                found[name] = int(number) if number.is_integer() else number
+            case _:
+                pass
+    return found
+
+
+def to_responses(
+    actions: Iterable[Action], request: pb.ProcessingRequest | None, *, of_attempt: bool = False
+) -> list[pb.ProcessingResponse]:
     """`request`: what the actions reply to; None when nothing was asked. Trailers want a reply of their own,
-    and then it is they that end the body."""
+    and then it is they that end the body. `of_attempt`: what is put on record is for admission to see, too."""
     trailers = request is not None and request.HasField("response_trailers")
-    responses = [_response(action, trailers) for action in actions]
+    namespaces = (NAMESPACE, ATTEMPT_NAMESPACE) if of_attempt else (NAMESPACE,)
+    responses = [_response(action, trailers, namespaces) for action in actions]
     if trailers:
         responses.append(pb.ProcessingResponse(response_trailers=pb.TrailersResponse()))
     return responses
 
 
-def _response(action: Action, trailers: bool) -> pb.ProcessingResponse:
+def _response(action: Action, trailers: bool, namespaces: Sequence[str]) -> pb.ProcessingResponse:
     response = _bare(action, trailers)
-    _set_metadata(response, action.record)
+    for namespace in namespaces:
+        _set_metadata(response, action.record, namespace)
+    if isinstance(action, HandOver):
+        told = _order(action.clusters) | {"handover": action.handover}
+        response.dynamic_metadata.fields[ORDER].struct_value.update(told)
     return response
+
+
+def _order(clusters: Sequence[str]) -> dict[str, Any]:
+    """In the form that Envoy reads for each call:
+    https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/router/cluster_specifiers/priority_group/v3/priority_group.proto"""
+    groups = [
+        {"name": str(number), "clusters": [{"cluster_name": cluster, "weight": 1}]}
+        for number, cluster in enumerate(clusters)
+    ]
+    return {"priority_groups": groups}
 
 
 def _bare(action: Action, trailers: bool) -> pb.ProcessingResponse:
@@ -92,6 +153,10 @@ def _bare(action: Action, trailers: bool) -> pb.ProcessingResponse:
             return pb.ProcessingResponse(request_headers=pb.HeadersResponse(), mode_override=_READ_ANSWER)
         case Forward():
             return pb.ProcessingResponse(request_body=pb.BodyResponse(response=_forward(action)))
+        case HandOver():
+            mutation = _mutation(action.set_headers, action.remove_headers)
+            common = pb.CommonResponse(header_mutation=mutation, clear_route_cache=True)
+            return pb.ProcessingResponse(request_body=pb.BodyResponse(response=common))
         case Pass():
             mutation = _mutation(action.set_headers, action.remove_headers)
             common = pb.CommonResponse(header_mutation=mutation, clear_route_cache=True)
@@ -152,9 +217,9 @@ def _option(name: str, value: str) -> pb.HeaderValueOption:
     return pb.HeaderValueOption(header=pb.HeaderValue(key=name, raw_value=value.encode("latin-1", "replace")))
 
 
-def _set_metadata(response: pb.ProcessingResponse, record: Record) -> None:
+def _set_metadata(response: pb.ProcessingResponse, record: Record, namespace: str) -> None:
     if record:
-        fields = response.dynamic_metadata.fields[NAMESPACE].struct_value.fields
+        fields = response.dynamic_metadata.fields[namespace].struct_value.fields
         for name, value in presentable(record).items():
             if name.startswith(CALLER):
                 name = metadata_key(name)  # noqa: PLW2901

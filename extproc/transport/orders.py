@@ -23,20 +23,30 @@ class Order(msgspec.Struct, tag=True):
         return f"Order({self.number})"
 
 
+class InUse(msgspec.Struct, tag=True):
+    """These configurations are used by some worker; others are needed no more."""
+
+    numbers: list[int]
+
+
+Message = Order | InUse | KeySetUpdate | Revoked
+
+
 def order(number: int, contents: Mapping[Path, bytes]) -> bytes:
     return encoded(Order(number, {str(path): content for path, content in contents.items()}))
 
 
-def encoded(message: Order | KeySetUpdate | Revoked) -> bytes:
+def encoded(message: Message) -> bytes:
     data = msgspec.msgpack.encode(message)
     return len(data).to_bytes(_LENGTH_BYTES, "big") + data
 
 
-async def read(stream: asyncio.StreamReader) -> Order | KeySetUpdate | Revoked | None:
+async def read(stream: asyncio.StreamReader) -> Message | None:
     """None when there will be no more."""
     try:
         length = int.from_bytes(await stream.readexactly(_LENGTH_BYTES), "big")
-        return msgspec.msgpack.decode(await stream.readexactly(length), type=Order | KeySetUpdate | Revoked)
+        found: Message = msgspec.msgpack.decode(await stream.readexactly(length), type=Message)
+        return found
     except asyncio.IncompleteReadError:
         return None
 

@@ -5,13 +5,16 @@ import logging
 import time
 from collections import deque
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Protocol
 
 from extproc import pb
-from extproc.events import Action, DeadlineReached, Event, Record
+from extproc.events import Action, AttemptHeaders, DeadlineReached, Event, Record
+from extproc.gateway.handover import decoded
+from extproc.gateway.verdicts import Verdicts
+from extproc.policy.facts import Caller, Located
 from extproc.transport.calls import Call, Status, where
 from extproc.transport.gateways import Gateways
-from extproc.transport.messages import to_event, to_responses
+from extproc.transport.messages import attempts_record, to_event, to_responses
 from extproc.transport.observe import Observer
 
 log = logging.getLogger("extproc")
@@ -21,18 +24,43 @@ MAX_WAITING = 16
 """Messages that may wait for a decision. Envoy sends hardly any before it has the reply to headers or body."""
 
 
+class Stage(Protocol):
+    """An exchange, or one attempt of it."""
+
+    @property
+    def call(self) -> Located: ...
+    @property
+    def caller(self) -> Caller: ...
+    @property
+    def deadline(self) -> float | None: ...
+    @property
+    def verdicts(self) -> Verdicts | None: ...
+    def fail(self) -> list[Action]: ...
+
+
+class Steps(Protocol):
+    """What a stage is put through."""
+
+    def ended(self, exchange: Any) -> None: ...
+    def decides(self, event: Event) -> bool: ...
+    async def handle(self, exchange: Any, event: Event, now: float) -> list[Action]: ...
+    def go_on(self, exchange: Any, event: Event, now: float) -> list[Action]: ...
+
+
 class Stream:
     """Ends when Envoy has closed its half: a clean end before that would let the request pass unchecked."""
 
     def __init__(self, gateways: Gateways, observer: Observer, call: Call) -> None:
-        observer.begin()
         self._observer = observer
         self._call = call
         self._clock_offset = time.time() - time.monotonic()
         self._gateways = gateways
         self._configuration = gateways.acquire()
         self._gateway = self._configuration.gateway
-        self._exchange = self._gateway.exchange(self._now())
+        self._steps: Steps = self._gateway
+        self._exchange: Stage = self._gateway.exchange(self._now())
+        self._is_attempt: bool | None = None
+        """None: nothing has come yet."""
         self._waiting: deque[bytes] = deque()
         """What came while policy makes up its mind."""
         self._deciding: asyncio.Task[None] | None = None
@@ -40,6 +68,8 @@ class Stream:
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
         self._record: Record = {}
+        self._last: pb.ProcessingRequest | None = None
+        """The newest message that tells what the attempts of this call have put on record."""
 
     def received(self, message: bytes) -> None:
         if len(self._waiting) >= MAX_WAITING:
@@ -60,8 +90,11 @@ class Stream:
         if self._deciding is not None:
             self._deciding.cancel()
         try:
-            self._gateway.ended(self._exchange)
-            self._observer.end(self._exchange.call.request, self._record, self._now())
+            self._steps.ended(self._exchange)
+            if self._is_attempt is False:
+                if self._last is not None:
+                    self._record = attempts_record(self._last) | self._record
+                self._observer.end(self._exchange.call.request, self._record, self._now())
         finally:
             self._gateways.release(self._configuration)
 
@@ -80,32 +113,58 @@ class Stream:
 
     def _take(self, request: pb.ProcessingRequest) -> None:
         event = to_event(request)
-        if self._gateway.decides(event):
+        if self._is_attempt is None:
+            self._is_attempt = isinstance(event, AttemptHeaders)
+            if not self._is_attempt:
+                self._observer.begin()
+        if request.HasField("metadata_context"):
+            self._last = request
+        if isinstance(event, AttemptHeaders):
+            self._deciding = asyncio.create_task(self._attempt(event, request))
+            return
+        if self._steps.decides(event):
             self._deciding = asyncio.create_task(self._decide(event, request))
             return
         actions = self._handled(event)
-        if self._exchange.verdicts is not None and self._exchange.verdicts.open:
+        verdicts = self._exchange.verdicts
+        if verdicts is not None and verdicts.open:
             # What `request` wants to have replied last waits for the verdicts, as all that Envoy sends meanwhile.
             self._carry_out(actions, None)
             self._deciding = asyncio.create_task(self._judge(request))
             return
         self._carry_out(actions, request)
 
+    async def _attempt(self, event: AttemptHeaders, request: pb.ProcessingRequest) -> None:
+        """This stream is an attempt of a call that was admitted on another one, perhaps by another worker, with a
+        configuration that has to be the same here."""
+
+        async def begun() -> list[Action]:
+            handover = decoded(event.handover)
+            configuration = await self._gateways.acquire_same(handover.configuration)
+            self._gateways.release(self._configuration)
+            self._configuration = configuration
+            self._gateway = configuration.gateway
+            steps = self._gateway.attempts
+            self._steps, self._exchange = steps, steps.exchange(self._now())
+            return await steps.handle(self._exchange, event, self._now())
+
+        await self._carry_out_later(begun(), request)
+
     def _handled(self, event: Event) -> list[Action]:
         try:
-            return self._gateway.go_on(self._exchange, event, self._now())
+            return self._steps.go_on(self._exchange, event, self._now())
         except Exception as error:  # noqa: BLE001 - a bug ends one exchange, in the client's dialect
             return self._failed(error)
 
     async def _decide(self, event: Event, request: pb.ProcessingRequest) -> None:
         """Policy may wait, for instance for an issuer's keys."""
-        await self._carry_out_later(self._gateway.handle(self._exchange, event, self._now()), request)
+        await self._carry_out_later(self._steps.handle(self._exchange, event, self._now()), request)
 
     async def _judge(self, request: pb.ProcessingRequest) -> None:
         """The end of an answer waits for a verdict on its calls of tools."""
 
         async def judged() -> list[Action]:
-            return self._handled(await self._gateway.judge(self._exchange))
+            return self._handled(await self._gateway.judge(self._exchange.call, self._exchange.verdicts))
 
         await self._carry_out_later(judged(), request)
 
@@ -134,7 +193,7 @@ class Stream:
         for action in actions:
             self._observer.refusals.mark(self._exchange.caller, action)
             self._record |= action.record
-        for response in to_responses(actions, request):
+        for response in to_responses(actions, request, of_attempt=bool(self._is_attempt)):
             self._call.write(response.SerializeToString())
         self._set_timer()
 

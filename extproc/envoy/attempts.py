@@ -1,0 +1,142 @@
+"""What Envoy needs so that a call can move from one provider of its model to the next.
+
+Each attempt is another cluster, and each such cluster has filters of its own, which run once for each attempt: one that
+removes what an earlier attempt has set, the processor, a guard behind it, and one that removes what no provider is to
+see. docs/failover.md draws it; what is surprising here was tried on Envoy 1.40.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from extproc.envoy import limits
+from extproc.envoy.attributes import CLUSTER
+from extproc.gateway import attempts
+from extproc.gateway.handover import HANDOVER, MOVE_ON, NAMESPACE, NUMBER, ORDER
+from extproc.wire import dialects
+
+Json = dict[str, Any]
+
+_TYPE = "type.googleapis.com/envoy"
+_FILTERS = f"{_TYPE}.extensions.filters.http"
+_SPECIFIER = "router.cluster_specifiers.priority_group.v3.PriorityGroupClusterSpecifier"
+# A clean end of the processor's stream lets a request pass. RBAC is no help here: an upstream RBAC filter has its say
+# before the processor has answered.
+_GUARD = """\
+function envoy_on_request(handle)
+  local said = handle:streamInfo():dynamicMetadata():get("extproc")
+  local count = handle:headers():get("%(number)s") or "?"
+  if said == nil or said["%(verdict)s"] ~= "%(cluster)s#" .. count then
+    handle:respond({[":status"] = "503"}, "no verdict on this attempt")
+  end
+end
+"""
+
+
+def route(pool: str) -> Json:
+    """Returns what a call is sent to that may be tried at several providers. How often and for how long each is tried
+    is said by the processor, in headers that Envoy removes. `pool`: what stands in the place of a cluster where no
+    order was given."""
+    nowhere = {"name": "none", "clusters": [{"cluster_name": pool, "weight": 1}]}
+    specifier = {
+        "@type": f"{_TYPE}.extensions.{_SPECIFIER}",
+        "override_metadata_namespace": ORDER,
+        "priority_groups": [nowhere],
+    }
+    return {
+        "inline_cluster_specifier_plugin": {
+            "extension": {
+                "name": "envoy.router.cluster_specifier_plugin.priority_group",
+                "typed_config": specifier,
+            }
+        },
+        "timeout": "0s",
+        "idle_timeout": "3600s",
+        "retry_policy": {
+            "retry_on": "connect-failure,refused-stream,reset,retriable-headers",
+            "retriable_headers": [{"name": MOVE_ON, "string_match": {"exact": "yes"}}],
+            "num_retries": 1,
+            "per_try_timeout": "60s",
+            # Else each attempt goes to the cluster of the first.
+            "refresh_cluster_on_retry": True,
+            "retry_back_off": {"base_interval": "0.01s", "max_interval": "0.05s"},
+        },
+    }
+
+
+def cluster(name: str, ordinary: Json) -> Json:
+    """Returns the cluster of a provider for attempts, made from the one for calls that go nowhere else."""
+    endpoints = ordinary["load_assignment"]["endpoints"]
+    # Where a provider has no address, Envoy would end the call at once. At this one a connection is refused, which
+    # moves it on.
+    tombstone = {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 1}}}}
+    return ordinary | {
+        "name": name,
+        "alt_stat_name": f"attempt:{ordinary['alt_stat_name'].removeprefix('provider:')}",
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [*endpoints, {"priority": 1, "lb_endpoints": [tombstone]}],
+        },
+        **limits.upstream(_filters(name)),
+    }
+
+
+def _filters(name: str) -> Sequence[Json]:
+    keys = sorted({dialects.AUTHORIZATION, *(row.key_header for row in dialects.rows())})
+    guard = _GUARD % {"number": NUMBER, "verdict": attempts.VERDICT, "cluster": name}
+    # What is set or removed in one attempt would still be so in the next.
+    facts = {NUMBER: "%UPSTREAM_REQUEST_ATTEMPT_COUNT%", HANDOVER: f"%DYNAMIC_METADATA({ORDER}:handover)%"}
+    return [
+        _mutation("extproc.clean", *_removing(*keys, "content-length"), *_setting(facts)),
+        {"name": "envoy.filters.http.ext_proc", "typed_config": _processor()},
+        {
+            "name": "envoy.filters.http.lua",
+            "typed_config": {
+                "@type": f"{_FILTERS}.lua.v3.Lua",
+                "default_source_code": {"inline_string": guard},
+            },
+        },
+        _mutation("extproc.strip", *_removing(NUMBER, HANDOVER)),
+    ]
+
+
+def _processor() -> Json:
+    return {
+        "@type": f"{_FILTERS}.ext_proc.v3.ExternalProcessor",
+        "grpc_service": {"envoy_grpc": {"cluster_name": "extproc"}, "retry_policy": limits.of_workers()},
+        "processing_mode": {
+            "request_header_mode": "SEND",
+            "request_body_mode": "BUFFERED",
+            "request_trailer_mode": "SKIP",
+            "response_header_mode": "SEND",
+            "response_body_mode": "FULL_DUPLEX_STREAMED",
+            "response_trailer_mode": "SEND",
+        },
+        "request_attributes": [CLUSTER],
+        "message_timeout": "5s",
+        "status_on_error": {"code": "ServiceUnavailable"},
+        "mutation_rules": {"allow_all_routing": True, "allow_envoy": True},
+        "metadata_options": {
+            "receiving_namespaces": {"untyped": ["extproc", NAMESPACE]},
+            "forwarding_namespaces": {"untyped": [NAMESPACE]},
+        },
+    }
+
+
+def _removing(*headers: str) -> list[Json]:
+    return [{"remove": header} for header in headers]
+
+
+def _setting(headers: Mapping[str, str]) -> list[Json]:
+    action = {"append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+    return [{"append": {"header": {"key": name, "value": value}} | action} for name, value in headers.items()]
+
+
+def _mutation(name: str, *mutations: Json) -> Json:
+    return {
+        "name": name,
+        "typed_config": {
+            "@type": f"{_FILTERS}.header_mutation.v3.HeaderMutation",
+            "mutations": {"request_mutations": [*mutations]},
+        },
+    }

@@ -310,7 +310,7 @@ SAYS = ["authorization.allow.0", "models.0.provider", "models.1.allow.0", "model
         ("base_url: http://x", "base_url: x", "providers.p.base_url", ""),
         ("models:", "modles:", "modles", "models"),
         ("name: a, ", "", "models.0.name", ""),
-        ("name: a, provider: q", "name: a", "models.0.provider", "models.0.provider"),
+        ("name: a, provider: q", "name: a", "models.0", "models.0.provider"),
         ("models:", "routes: {}\nmodels:", "routes", ""),
         ("models:", "metrics: {}\nmodels:", "metrics.port", ""),
     ],

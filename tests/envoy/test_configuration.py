@@ -234,7 +234,7 @@ def test_the_processor_fails_closed(made: Source) -> None:
     mode = processor["processing_mode"]
     assert (mode["request_header_mode"], mode["request_body_mode"]) == ("SEND", "BUFFERED")
     assert mode["response_header_mode"] == "SKIP"
-    assert processor["metadata_options"]["receiving_namespaces"]["untyped"] == ["extproc"]
+    assert processor["metadata_options"]["receiving_namespaces"]["untyped"] == ["extproc", "extproc.order"]
 
 
 def test_routes_follow_metadata_and_nothing_a_client_sends(made: Source) -> None:

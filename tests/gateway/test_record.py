@@ -118,7 +118,7 @@ def test_of_a_rejection_a_code_and_not_its_words() -> None:
 
 
 def test_the_verdict_names_the_cluster_and_no_key() -> None:
-    assert record.verdict(PROVIDER) == {"verdict": "allow", "cluster": PROVIDER.cluster}
+    assert record.verdict(PROVIDER.cluster) == {"verdict": "allow", "cluster": PROVIDER.cluster}
     assert "sk-1" not in str(record.of_provider(PROVIDER))
 
 

@@ -171,7 +171,7 @@ def test_what_envoy_sends_while_the_judge_is_asked_waits_for_the_verdict(
     async def scene(scene: Scene) -> None:
         asked, answer = asyncio.Event(), asyncio.Event()
 
-        async def judge(_: object) -> Judged:
+        async def judge(_call: object, _verdicts: object) -> Judged:
             asked.set()
             await answer.wait()
             if bug:
@@ -204,7 +204,7 @@ def test_a_client_that_leaves_ends_the_question(tmp_path: Path, monkeypatch: pyt
     async def scene(scene: Scene) -> None:
         over = asyncio.Event()
 
-        async def judge(_: object) -> Judged:
+        async def judge(_call: object, _verdicts: object) -> Judged:
             try:
                 await asyncio.Event().wait()
             finally:

@@ -78,7 +78,7 @@ class Language:
             return Fault(where, f"not a valid CEL expression: {program}{hints.for_cel(text, program, self._types)}")
         result = program.return_type()
         if result not in (expected, cel.Type.DYN):
-            return Fault(where, f"the expression gives {result.name()}, expected {expected.name()}")
+            return Fault(where, f"the expression gives {result.name()}, expected {expected.name().lower()}")
         # What it does not read, it can do without.
         reads = frozenset(part for part, rest in self._without.items() if isinstance(_compile(rest, text), str))
         return Rule(text, where, program, reads)

@@ -18,6 +18,7 @@ import msgspec
 from extproc.config import loading
 from extproc.config.endpoints import READS_BODY, Endpoints, Operation
 from extproc.config.files import Files
+from extproc.config.loading import Fault, Where
 from extproc.config.schema_models import Ruled
 from extproc.errors import Kind, Reason, Rejection
 from extproc.events import Action, AwaitBody, Headers, RequestBody, RequestHeaders, Respond
@@ -26,7 +27,7 @@ from extproc.policy.authentication import tokens
 from extproc.policy.authentication.credential import placed
 from extproc.policy.authorization.rules import RuleSet, Seen
 from extproc.policy.authorization.variables import AT_HEADERS, Part, Subject
-from extproc.policy.facts import Caller, Identified, LightBody, Located
+from extproc.policy.facts import Admitted, Caller, Examined, Identified, LightBody, Located
 from extproc.policy.keys.remote_keys import FetchedKeySets
 from extproc.printable import printable, show
 from extproc.providers import model_paths
@@ -98,6 +99,14 @@ def remarks(gateway: Gateway) -> Iterator[str]:
         yield f"{where}: processor.insecure: plaintext is spoken on TCP: {IN_PLAINTEXT}"
 
 
+def not_at_envoy_gateway(gateway: Gateway) -> list[Fault]:
+    """Returns what cannot be had with Envoy Gateway, whose policies have no place for filters of a provider."""
+    problem = "Envoy Gateway's policies have no filters for one provider's calls, so no call can move on to the next"
+    return [
+        Fault(("models", rule.index, "providers"), problem) for rule in gateway.catalogue.rules if rule.pool is not None
+    ]
+
+
 def _rules_of(*ruled: Ruled) -> Iterator[str]:
     for one in ruled:
         yield from (*one.allow, *one.deny, *one.require)
@@ -137,8 +146,30 @@ def run(gateway: Gateway, remote: FetchedKeySets, asked: Asked) -> int:
     lines = [*map(printable, _caller(call.caller, asked.token)), *map(printable, _model(subject.model))]
     for rules in gateway.rules.sets(call, subject.model):
         lines += _rules(gateway, rules, gateway.rules.seen(subject))
+    if isinstance(call, Admitted) and subject.model is not None and isinstance(subject.body, LightBody):
+        examined = Examined(call, subject.body, subject.model.name, subject.model)
+        lines += map(printable, _candidates(gateway, examined))
     show("\n".join(lines))
     return _verdict(action)
+
+
+def _candidates(gateway: Gateway, examined: Examined) -> Iterator[str]:
+    """Which of a model's providers would be asked, in which order, and why."""
+    rule = examined.resolved.rule
+    if rule.pool is None:
+        return
+    number = gateway.rules.chosen(Subject(examined.call, examined.resolved, examined.body), examined.resolved)
+    where: Where = ("models", rule.index, *(("choose", number - 1) if number else ("providers",)))
+    yield f"chosen   {'.'.join(map(str, where))} ({gateway.source.place(where)})"
+    planned = gateway.plan(examined, examined.call.request.started)
+    if isinstance(planned, Rejection):
+        return
+    for n, one in enumerate(planned.candidates, 1):
+        yield f"asked {n:<2} {one.provider.name}: {one.upstream}"
+    for one in planned.waiting:
+        yield f"left out {one.provider.name}: {one.upstream}"
+    for one in planned.refused:
+        yield f"skipped  {one.provider.name}: {one.upstream}, which this caller may not use"
 
 
 async def _call(gateway: Gateway, remote: FetchedKeySets, asked: Asked) -> tuple[Located, bytes, Action]:
@@ -203,7 +234,8 @@ def _caller(caller: Caller, token: str) -> Iterator[str]:
 
 def _model(model: Resolved | None) -> Iterator[str]:
     if model is not None:
-        yield f"model    {model.name}: {model.upstream} of {model.provider.name}"
+        several = "one of several providers" if model.rule.pool is not None else ""
+        yield f"model    {model.name}: {several or f'{model.upstream} of {model.provider.name}'}"
 
 
 def _rules(gateway: Gateway, rules: RuleSet, seen: Seen) -> Iterator[str]:

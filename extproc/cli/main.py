@@ -122,7 +122,9 @@ def _add_what_serves(command: AddCommand, config: AddArgument) -> None:
 def _add_what_explains(command: AddCommand, config: AddArgument) -> None:
     text = "Explain every mistake in the configuration or, asked about a call, a decision."
     probe = argument("--probe", action="store_true", help="ask each provider for its models, with its key")
-    command("check", text, "extproc check --token @token --model claude-x", _check, config, probe, *_decision())
+    target = argument("--target", choices=("envoy-gateway",), help="also say what cannot be had there")
+    example = "extproc check --token @token --model claude-x"
+    command("check", text, example, _check, config, probe, target, *_decision())
 
     what = argument("what", choices=("request", "answer", "stream"), help="what is read from standard input")
     model = argument("--model", help="instead of the request's")
@@ -253,6 +255,8 @@ def _check(options: argparse.Namespace) -> int:
     own[0].use(made.source)
     if deciding:
         return _decide(options, made, remote)
+    if options.target and (faults := explain.not_at_envoy_gateway(made)):
+        return complain(made.source.explain(faults), USAGE)
     for warning in advice.warnings(made):
         show(f"warning: {warning}", sys.stderr)
     show("\n".join([f"{options.config}: no mistakes found", *explain.remarks(made)]))

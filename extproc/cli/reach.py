@@ -101,7 +101,7 @@ def _trusted(source: Source, settings: schema.Provider) -> ssl.SSLContext:
 
 def _unlisted(gateway: Gateway, provider: str, listed: list[str]) -> Iterator[str]:
     """Names that the configuration asks this provider for; those with a wildcard are the client's."""
-    for rule in gateway.catalogue.rules:
+    for rule in gateway.catalogue.every_rule:
         name = rule.settings.model or rule.settings.name
         if rule.provider.name == provider and "*" not in name and name not in listed:
             yield name

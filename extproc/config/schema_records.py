@@ -61,3 +61,5 @@ class Records(BaseModel):
 
     claims: list[str] = []
     """Claims of the token that appear in every record as `caller.<claim>`."""
+    provider_header: bool = False
+    """Answers name the provider that gave them in the header `x-gateway-provider`."""

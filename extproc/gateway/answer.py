@@ -22,7 +22,16 @@ from typing import Protocol
 from extproc.errors import Rejection
 from extproc.events import Action, AnswerBody, Judged, Record, ResponseBody, ResponseHeaders
 from extproc.gateway import record
-from extproc.gateway.client_answer import NEVER, Attempt, ClientAnswer, Reading, Timing, envoys_own, provider_deadline
+from extproc.gateway.client_answer import (
+    NEVER,
+    PROVIDER_HEADER,
+    Attempt,
+    ClientAnswer,
+    Reading,
+    Timing,
+    envoys_own,
+    provider_deadline,
+)
 from extproc.gateway.settings import Settings
 from extproc.policy.facts import Located
 from extproc.translate.pair import Outcome
@@ -57,7 +66,8 @@ Step = tuple[list[Action], State]
 class Answer:
     def __init__(self, call: Located, settings: Settings, attempt: Attempt | None) -> None:
         """`attempt`: None where nothing has gone to a provider, so that the answer can only be Envoy's own."""
-        self._client = ClientAnswer(call.dialect, call.request.request_id, attempt)
+        own = {PROVIDER_HEADER: attempt.provider.name} if attempt is not None and settings.names_provider else {}
+        self._client = ClientAnswer(call.dialect, call.request.request_id, attempt, own)
         self._settings = settings
         self._started = call.request.started
         self._attempt = attempt

@@ -44,7 +44,7 @@ class Try(msgspec.Struct, omit_defaults=True):
 
 def read(known: Record) -> list[Try]:
     """Returns what earlier attempts have put on record."""
-    return msgspec.json.decode(str(known.get(TRIES, "[]")), type=list[Try])
+    return msgspec.json.decode(str(known[TRIES]), type=list[Try]) if TRIES in known else []
 
 
 def fields(tries: Sequence[Try]) -> Record:

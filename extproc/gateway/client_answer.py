@@ -1,6 +1,7 @@
 """The client's side of an answer: what of it has come, and status, headers and errors in the client's dialect."""
 
 import math
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -28,6 +29,7 @@ from extproc.wire import Dialect
 from extproc.wire.rejections import rejection_body, rejection_event, rejection_status
 
 JSON, SSE = "application/json", "text/event-stream; charset=utf-8"
+PROVIDER_HEADER = "x-gateway-provider"
 _NOTHING = ResponseHeaders(0, Headers(), end=True)
 # Envoy's own: framing is its codecs' business, `host` follows from the cluster, and without `x-forwarded-proto`
 # it finds no route (the route removes it afterwards).
@@ -50,8 +52,11 @@ class Attempt(msgspec.Struct, frozen=True):
 class ClientAnswer:
     """Makes the actions by which one client gets its answer."""
 
-    def __init__(self, dialect: Dialect, request_id: str, attempt: Attempt | None) -> None:
-        """`attempt`: None where nothing has gone to a provider."""
+    def __init__(
+        self, dialect: Dialect, request_id: str, attempt: Attempt | None, own: Mapping[str, str] | None = None
+    ) -> None:
+        """`attempt`: None where nothing has gone to a provider. `own`: headers that every answer has."""
+        self._own = dict(own or {})
         self._dialect = dialect
         self._request_id = request_id
         self._attempt = attempt
@@ -65,7 +70,7 @@ class ClientAnswer:
         """The status is 200. `headers`: those of the provider's that the client gets."""
         request = attempt.request
         fields = record.of_upstream_request(headers.get("request-id", ""))
-        headers = headers | ids(headers.get("request-id", self._request_id))
+        headers = headers | ids(headers.get("request-id", self._request_id)) | self._own
         media = (outcome.media if outcome else "") or (SSE if request.stream else JSON)
         headers |= {"content-type": media} | ({} if media == JSON else {"cache-control": "no-cache"})
         if not request.silent and (warnings := warnings_of(request, outcome)):
@@ -80,7 +85,7 @@ class ClientAnswer:
         extra = theirs.headers if theirs is not None else {}
         words = theirs.body if theirs is not None else b""
         request_id = extra.get("request-id", self._request_id)
-        headers = {**extra, **dict(rejection.headers), "content-type": JSON, **ids(request_id)}
+        headers = {**extra, **dict(rejection.headers), "content-type": JSON, **ids(request_id), **self._own}
         status = rejection.http_status if words else rejection_status(self._dialect, rejection)
         body = self.concealed(words or rejection_body(self._dialect, rejection, request_id))
         fields = (record.of_outcome(outcome) if outcome else {}) | record.of_rejection(rejection)

@@ -125,8 +125,9 @@ class Exchange:
         self.verdicts: Verdicts | None = None
         """Those on the answer's calls of tools; None: the client has not asked for any."""
         self._attempt: Attempt | None = None
-        self.answer: Answer | RelayedAnswer = Answer(self.call, settings, None)
-        self._relays = False
+        self.answer = Answer(self.call, settings, None)
+        self._relayed: RelayedAnswer | None = None
+        """Instead of `answer`, where each attempt writes its own."""
         self._passed: PassedAnswer | None = None
 
     @property
@@ -138,7 +139,11 @@ class Exchange:
         """When the exchange wants to know that nothing has come, in Unix seconds; None: it can wait."""
         if self.phase is Phase.ADMITTED:
             return self._body_deadline
-        return self.answer.deadline if self.phase is Phase.ANSWERING else None
+        return self._answering.deadline if self.phase is Phase.ANSWERING else None
+
+    @property
+    def _answering(self) -> Answer | RelayedAnswer:
+        return self._relayed or self.answer
 
     def check(self, event: Event) -> None:
         """Raises OutOfOrder if the event cannot come now."""
@@ -202,17 +207,16 @@ class Exchange:
                 return [self._passed.on_body(event)]
             case ResponseHeaders():
                 self.phase = Phase.ANSWERING
-                if not self._relays:
-                    self.answer = Answer(self.call, self._settings, self._attempt)
-                return self.answer.on_headers(event, now)
+                self.answer = Answer(self.call, self._settings, self._attempt)
+                return self._answering.on_headers(event, now)
             case ResponseBody():
-                return self.answer.on_body(event, now)
+                return self._answering.on_body(event, now)
             case DeadlineReached() if self.phase is Phase.ADMITTED:
                 return [self.reject(_SLOW_BODY)]
             case DeadlineReached():
-                return self.answer.on_deadline(now)
+                return self._answering.on_deadline(now)
             case Judged():
-                return self.answer.on_verdicts(event, now)
+                return self._answering.on_verdicts(event, now)
             case RequestHeaders() | RequestBody() | AttemptHeaders():
                 raise OutOfOrder(f"{type(event).__name__} without policy")
 
@@ -229,10 +233,10 @@ class Exchange:
         rejection = Rejection(
             kind=Kind.API, message="internal translation error", reason=Reason.INTERNAL, detail="internal"
         )
-        if self.phase is Phase.DONE or self.answer.over:
+        if self.phase is Phase.DONE or self._answering.over:
             raise OutOfOrder("failed after the end")
         if self.phase is Phase.ANSWERING:
-            return self.answer.fail(rejection)
+            return self._answering.fail(rejection)
         return [self.reject(rejection)]
 
     def _await_body(self, call: Admitted, now: float) -> AwaitBody:
@@ -302,8 +306,7 @@ class Exchange:
         pool = examined.resolved.rule.pool
         assert pool is not None, "the model has several providers"
         self.verdicts = _verdicts(examined, self._auto_mode) if self._auto_mode is not None else None
-        self.answer = RelayedAnswer(call, self._settings, planned, self.verdicts, self._report)
-        self._relays = True
+        self._relayed = RelayedAnswer(call, self._settings, planned, self.verdicts, self._report)
         self._body = None
         self.phase = Phase.SENT
         raw = examined.body.raw

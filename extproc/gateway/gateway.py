@@ -27,7 +27,7 @@ from extproc.policy.authentication.authenticate import Authenticate
 from extproc.policy.authorization.body import Bounds
 from extproc.policy.authorization.rules import Authorize, AuthorizeModel, Rules
 from extproc.policy.auto_mode import AutoMode, check_judge
-from extproc.policy.candidates import PlanAttempts, Stickiness
+from extproc.policy.candidates import PlanAttempts
 from extproc.policy.facts import Accepted, Admitted, Examined, Listing, Located, Planned, Request
 from extproc.policy.keys.key_sets import KeySets
 from extproc.policy.keys.remote_keys import FetchedKeySets
@@ -78,6 +78,9 @@ class ListModels:
 class Gateway:
     """What a configuration makes; exchanges share nothing else."""
 
+    number = 0
+    """The configuration's, where several follow each other."""
+
     def __init__(  # noqa: PLR0913 - all but one have a default
         self,
         source: Source,
@@ -96,28 +99,27 @@ class Gateway:
         catalogue, self.providers, found = providers.load(source, environ)
         faults += [*found, *model_paths.faults(settings, self.providers)]
         self.rules = Rules(source, catalogue, faults)
+        self.in_flight, self.availability = in_flight or InFlight(), availability or Availability()
+        self.plan = PlanAttempts(source, catalogue, self.rules, self.availability, faults)
         authorize_model = AuthorizeModel(self.rules)
         self._auto_mode = _auto_mode(source, catalogue, faults)
-        claims = _claims_read(settings, self.rules, self._auto_mode)
+        claims = _claims_read(settings, self.rules, self.plan, self._auto_mode)
         authenticate = Authenticate(source, faults, remote or FetchedKeySets(), claims)
         self.sign_in = sign_in.load(source, environ, faults)
         """The section `sign_in` with its secrets and rules; None where there is none."""
         self.managed_settings = ManagedSettings(source, faults)
         self.collectors = collectors.load(source, environ, faults)
         faults += opening.faults(source, environ)
-        stickiness = Stickiness(source, self.rules, faults)
         trace = _trace(source, environ, faults)
         self.tls = processor_tls.load(source, faults)
         if faults:
             raise source.explain(faults)
-        self.fetched = authenticate.fetched
-        self.without_keys = authenticate.without_keys
+        self.fetched, self.without_keys = authenticate.fetched, authenticate.without_keys
         self.source = source
         self.catalogue = catalogue
         self._settings = _settings(settings)
         self._judge = _judge(settings, environ)
-        limits = settings.limits.body
-        bounds = Bounds(limits.tools, limits.turns, limits.parts, limits.values, limits.depth)
+        bounds = _bounds(settings)
         # The steps, in their order: at the headers, at the body.
         self._trace = trace
         self._find_endpoint = FindEndpoint(Endpoints(settings.routes), self.providers)
@@ -125,15 +127,11 @@ class Gateway:
         self._authorize = Authorize(self.rules)
         self._check_request = CheckRequest(settings.max_body_bytes)
         self._list_models = ListModels(catalogue, authorize_model)
-        self.in_flight, self.availability = in_flight or InFlight(), availability or Availability()
         self._admit = AdmissionControl(settings, self.in_flight)
         self._read_body = ReadBody(bounds)
         self._find_model = FindModel(catalogue)
-        self._examine = Examine(self.rules, bounds, limits.seconds, prepare)
+        self._examine = Examine(self.rules, bounds, settings.limits.body.seconds, prepare)
         self._authorize_model = authorize_model
-        self._plan = PlanAttempts(catalogue, self.rules, self.availability, stickiness)
-        self.number = 0
-        """The configuration's, where several follow each other."""
         self.attempts = Attempts(catalogue, self._settings, self._examine, self.availability.report)
         """The steps of the attempts of calls that were handed over."""
 
@@ -223,8 +221,13 @@ class Gateway:
             return examined
         exchange.reach_body(examined)
         if examined.resolved.rule.pool is not None:
-            return self._plan(examined, now)
+            return self.plan(examined, now)
         return self._authorize_model(examined) or examined
+
+
+def _bounds(config: Config) -> Bounds:
+    limits = config.limits.body
+    return Bounds(limits.tools, limits.turns, limits.parts, limits.values, limits.depth)
 
 
 def _settings(config: Config) -> Settings:
@@ -233,6 +236,7 @@ def _settings(config: Config) -> Settings:
         config.streaming.ping_interval,
         _claims(config),
         config.models_shape == "merged",
+        config.records.provider_header,
         BodyTime(config.limits.body_idle_seconds, config.limits.body_min_rate, config.max_body_bytes),
     )
 
@@ -271,11 +275,13 @@ def _judge(settings: Config, environ: Mapping[str, str]) -> "Judge | None":
     return Judge(settings.auto_mode.judge, environ.get(GATEWAY_SOCKET), hidden)
 
 
-def _claims_read(settings: Config, rules: Rules, auto_mode: AutoMode | None) -> frozenset[str] | None:
+def _claims_read(
+    settings: Config, rules: Rules, plan: PlanAttempts, auto_mode: AutoMode | None
+) -> frozenset[str] | None:
     """Names of the claims that rules, records or metrics read. None: they may read any."""
-    of_rules = rules.claims()
-    of_calls = auto_mode.claims() if auto_mode is not None else frozenset[str]()
-    return None if of_rules is None or of_calls is None else of_rules.union(of_calls, _claims(settings))
+    found = [rules.claims(), plan.claims(), auto_mode.claims() if auto_mode is not None else frozenset[str]()]
+    known = [names for names in found if names is not None]
+    return frozenset(_claims(settings)).union(*known) if len(known) == len(found) else None
 
 
 def _claims(settings: Config) -> list[str]:

@@ -29,4 +29,6 @@ class Settings:
     """Names of the claims that go on record."""
     merged_models: bool = False
     """Lists of models have the members of both dialects."""
+    names_provider: bool = False
+    """Answers say in a header who gave them."""
     body_time: BodyTime = BodyTime(30.0, 8192.0, 32 * 1024 * 1024)

@@ -22,7 +22,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from extproc.config.schema_records import Tracing
 from extproc.events import Headers, Record
-from extproc.gateway import record
+from extproc.gateway import attempts, record
+from extproc.gateway.attempts import Try
 
 log = logging.getLogger("extproc")
 
@@ -31,7 +32,10 @@ SERVICE = "llm-extproc"
 EXPORT_SECONDS = 5.0
 _NANO = 1_000_000_000
 _PROPAGATOR = TraceContextTextMapPropagator()
-_INTERNAL = frozenset({record.VERDICT, record.CLUSTER, record.ANSWERED, record.DIALECT, record.ENDED, "reason"})
+_INTERNAL = frozenset({
+    record.VERDICT, record.CLUSTER, record.ANSWERED, record.DIALECT, record.ENDED, "reason",
+    attempts.TRIES, attempts.COMMITTED, attempts.VERDICT,
+})  # fmt: skip
 _FINISH = "gen_ai.response.finish_reasons"
 
 
@@ -47,7 +51,8 @@ class Trace:
         carrier = {name: headers.get(name) for name in ("traceparent", "tracestate")}
         parent = _PROPAGATOR.extract(carrier, Context())
         kind, nanoseconds = trace.SpanKind.SERVER, int(started * _NANO)
-        return Span(self._pipeline.tracer.start_span("call", parent, kind, start_time=nanoseconds))
+        tracer = self._pipeline.tracer
+        return Span(tracer.start_span("call", parent, kind, start_time=nanoseconds), tracer)
 
 
 class _Pipeline:
@@ -74,8 +79,9 @@ def _pipeline(url: str, headers: tuple[tuple[str, str], ...], sample: float) -> 
 
 
 class Span:
-    def __init__(self, span: trace.Span) -> None:
+    def __init__(self, span: trace.Span, tracer: trace.Tracer) -> None:
         self._span = span
+        self._tracer = tracer
 
     @property
     def headers(self) -> dict[str, str]:
@@ -86,12 +92,28 @@ class Span:
     def end(self, seen: Record, now: float) -> None:
         """`seen`: all that was put on record of the call; `now`: Unix seconds."""
         if self._span.is_recording():
+            for one in attempts.read(seen):
+                self._attempt(one, now)
             self._span.update_name(_name(seen))
             self._span.set_attributes(attributes(seen))
             if reason := record.reason(seen):
                 self._span.set_attribute("error.type", reason)
                 self._span.set_status(trace.StatusCode.ERROR)
         self._span.end(int(now * _NANO))
+
+    def _attempt(self, one: Try, now: float) -> None:
+        """An attempt that reached its provider, as a span within that of the call."""
+        if not one.started:
+            return
+        inside = trace.set_span_in_context(self._span, Context())
+        span = self._tracer.start_span(
+            f"attempt {one.provider}", inside, trace.SpanKind.CLIENT, start_time=int(one.started * _NANO)
+        )
+        span.set_attributes({"gen_ai.provider.name": one.provider, "http.response.status_code": one.status})
+        if one.word != "ok":
+            span.set_attribute("error.type", one.why or str(one.status or one.word))
+            span.set_status(trace.StatusCode.ERROR)
+        span.end(int((now if one.word == "ok" else one.started + one.seconds) * _NANO))
 
 
 class _Exporter(SpanExporter):

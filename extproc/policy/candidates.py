@@ -31,12 +31,18 @@ class Availability(Protocol):
         """Unix seconds until which it gets no calls; 0: it does; infinite: until somebody says otherwise."""
 
 
-class Stickiness:
-    """What calls must share to be drawn alike."""
+class PlanAttempts:
+    """Chooses, draws, and leaves out whom the caller may not use and who is to be spared."""
 
-    def __init__(self, source: Source, rules: Rules, faults: list[Fault]) -> None:
+    def __init__(
+        self, source: Source, catalogue: Catalogue, rules: Rules, availability: Availability, faults: list[Fault]
+    ) -> None:
+        self._catalogue = catalogue
         self._rules = rules
-        self._expressions: dict[int, Rule] = {}
+        self._authorize = AuthorizeModel(rules)
+        self._availability = availability
+        self._sticky: dict[int, Rule] = {}
+        """By the model's index: what calls must share to be drawn alike."""
         for index, model in enumerate(source.config.models):
             if model.sticky is not None:
                 text = "llm.session" if model.sticky == SESSION else model.sticky
@@ -44,29 +50,13 @@ class Stickiness:
                 if isinstance(made, Fault):
                     faults.append(made)
                 else:
-                    self._expressions[index] = made
+                    self._sticky[index] = made
 
-    def __call__(self, subject: Subject, model: Resolved) -> str:
-        """Returns an empty string where there is nothing to share."""
-        rule = self._expressions.get(model.rule.index)
-        return rule.text_value(self._rules.seen(subject).activation(rule.reads)) if rule is not None else ""
-
-
-class PlanAttempts:
-    """Chooses, draws, and leaves out whom the caller may not use and who is to be spared."""
-
-    def __init__(
-        self,
-        catalogue: Catalogue,
-        rules: Rules,
-        availability: Availability,
-        stickiness: Stickiness,
-    ) -> None:
-        self._catalogue = catalogue
-        self._rules = rules
-        self._authorize = AuthorizeModel(rules)
-        self._availability = availability
-        self._stickiness = stickiness
+    def claims(self) -> frozenset[str] | None:
+        """Returns the claims that an expression of `sticky` can read; None: any."""
+        found = [rule.claims for rule in self._sticky.values()]
+        known = [names for names in found if names is not None]
+        return frozenset().union(*known) if len(known) == len(found) else None
 
     def __call__(self, examined: Examined, now: float) -> Planned | Rejection:
         """`now`: Unix seconds. The model has several providers."""
@@ -74,7 +64,7 @@ class PlanAttempts:
         assert pool is not None, "the model has several providers"
         subject = Subject(examined.call, model, examined.body)
         entries = pool.lists[self._rules.chosen(subject, model)]
-        seed = self._stickiness(subject, model) or examined.call.request.request_id
+        seed = self._shared(subject, model) or examined.call.request.request_id
         allowed: list[Resolved] = []
         refused: list[Resolved] = []
         refusal: Rejection | None = None
@@ -87,6 +77,11 @@ class PlanAttempts:
             assert refusal is not None, "a list of candidates is never empty"
             return refusal
         return self._spared(examined, allowed, refused, now) or _ALL_OUT
+
+    def _shared(self, subject: Subject, model: Resolved) -> str:
+        """Returns an empty string where each call is drawn for itself."""
+        rule = self._sticky.get(model.rule.index)
+        return rule.text_value(self._rules.seen(subject).activation(rule.reads)) if rule is not None else ""
 
     def _spared(
         self, examined: Examined, allowed: list[Resolved], refused: list[Resolved], now: float

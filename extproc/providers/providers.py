@@ -241,6 +241,11 @@ class Catalogue:
         return self._of_pools(name, index, number, dialect)
 
     @property
+    def every_rule(self) -> list[Rule]:
+        """Those of models with one provider, and those of all candidates."""
+        return [*(rule for rule in self.rules if rule.pool is None), *self._candidates.values()]
+
+    @property
     def has_pools(self) -> bool:
         """Some model has several providers."""
         return bool(self._candidates)

@@ -11,6 +11,7 @@ from typing import Any
 
 from extproc.config.loading import Source
 from extproc.config.processor_tls import in_plaintext
+from extproc.config.schema_models import Model
 from extproc.config.schema_sign_in import SignIn
 from extproc.errors import Reason
 from extproc.printable import printable
@@ -81,8 +82,11 @@ def serve_banner(source: Source, addresses: Sequence[str]) -> str:
     return f"extproc is serving on {', '.join(addresses)}{warning}"
 
 
-def _answers(model: Any) -> str:
-    return f"{model.provider}: {model.model or 'the same name'}"
+def _answers(model: Model) -> str:
+    if model.providers is None:
+        return f"{model.provider}: {model.model or 'the same name'}"
+    listed = [entry if isinstance(entry, list) else [entry] for entry in model.providers]
+    return ", then ".join(" or ".join(one.provider for one in draw) for draw in listed)
 
 
 def readable(line: str) -> str:

@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 from extproc.config.schema import Config
 from extproc.config.schema_records import label_of
 from extproc.events import Record
-from extproc.gateway import record
+from extproc.gateway import attempts, record
 from extproc.transport.status import Status
 
 OPERATION, PROVIDER = "gen_ai_operation_name", "gen_ai_provider_name"
@@ -83,6 +83,12 @@ VERDICTS = Metric(
     "`unavailable` or `deny`, and by who gave it: `rule`, `judge`, `provider`, `otherwise`.",
     ("outcome", "by"), claims=False,
 )  # fmt: skip
+ATTEMPTS = Metric(
+    "extproc_attempts", Counter,
+    "Attempts at providers of models that have several. `outcome`: ok; failed, which moved the call on or was told to "
+    "the client; no_answer, a timeout or a broken connection; unreachable, no connection.",
+    (PROVIDER, "outcome"), claims=False,
+)  # fmt: skip
 LEFT_OUT = Metric(
     "extproc_log_left_out", Counter, "Refusals of callers without a credential that were counted and not logged.",
     claims=False,
@@ -124,7 +130,8 @@ WITHOUT_KEYS = Metric(
     "extproc_keys_unavailable", Counter, "Calls refused because an issuer's keys could not be fetched.", claims=False
 )
 METRICS = (
-    REQUESTS, TOKENS, DURATION, TIME_TO_FIRST_TOKEN, PER_TOKEN, WARNINGS, VERDICTS, LEFT_OUT, LEFT_OUT_BY_ENVOY,
+    REQUESTS, TOKENS, DURATION, TIME_TO_FIRST_TOKEN, PER_TOKEN, WARNINGS, VERDICTS, ATTEMPTS,
+    LEFT_OUT, LEFT_OUT_BY_ENVOY,
     IN_FLIGHT, IN_FORCE, SINCE, GENERATION, RELOADS, DELETED, READY, WITHOUT_KEYS,
     TELEMETRY,
 )  # fmt: skip
@@ -178,6 +185,7 @@ class Metrics:
         self._per_token = _histogram(PER_TOKEN, own, registry)
         self._warnings = Counter(WARNINGS.name, WARNINGS.meaning, WARNINGS.labels, registry=registry)
         self._verdicts = Counter(VERDICTS.name, VERDICTS.meaning, VERDICTS.labels, registry=registry)
+        self._attempts = Counter(ATTEMPTS.name, ATTEMPTS.meaning, ATTEMPTS.labels, registry=registry)
         self._left_out = Counter(LEFT_OUT.name, LEFT_OUT.meaning, registry=registry)
         self._without_keys = Counter(WITHOUT_KEYS.name, WITHOUT_KEYS.meaning, registry=registry)
         # A worker that is gone serves nothing: `live`.
@@ -207,9 +215,10 @@ class Metrics:
             self._paced(seen, (*common, *claims))
         if outcome := seen.get(record.AUTO_MODE_OUTCOME):
             self._judged(str(outcome), str(seen.get(record.AUTO_MODE_RULE)))
-        for warning in str(seen.get("warnings", "")).split(","):
-            if warning:
-                self._warned(warning)
+        for one in attempts.read(seen):
+            self._attempts.labels(one.provider, one.word or "no_answer").inc()
+        for warning in filter(None, str(seen.get("warnings", "")).split(",")):
+            self._warned(warning)
 
     def _labels(self, operation: str, seen: Record) -> tuple[tuple[str, ...], tuple[str, ...]]:
         asked, answered = str(seen.get("gen_ai.request.model", "")), str(seen.get("gen_ai.response.model", ""))

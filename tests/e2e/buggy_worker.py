@@ -4,7 +4,7 @@ import sys
 
 from extproc.events import Action, Event
 from extproc.gateway.exchange import Exchange
-from extproc.policy.facts import Accepted, Examined
+from extproc.policy.facts import Accepted, Examined, Planned
 from extproc.transport.worker import main
 
 HEADER = "x-bug"
@@ -24,9 +24,9 @@ def _failing_accept(self: Exchange, call: Accepted, now: float, *, end: bool) ->
     return _accept(self, call, now, end=end)
 
 
-def _failing_send(self: Exchange, asked: Examined, now: float) -> Action:
+def _failing_send(self: Exchange, asked: Examined | Planned, now: float, configuration: int = 0) -> Action:
     _fail(self, "RequestBody")
-    return _send(self, asked, now)
+    return _send(self, asked, now, configuration)
 
 
 def _failing_handle(self: Exchange, event: Event, now: float) -> list[Action]:

@@ -16,7 +16,7 @@ from extproc.supervisor.front import ConfigRejected, EnvoyControl
 from extproc.supervisor.processes import Child
 from extproc.supervisor.reload import Reloader
 from extproc.transport import orders
-from extproc.transport.orders import Order
+from extproc.transport.orders import InUse, Order
 from tests.issuing import ISSUER, jwk
 from tests.settings import ENVIRON, GATEWAY, KEY, MODELS, PROVIDERS, authenticating
 
@@ -44,7 +44,9 @@ class Worker(Child):
         self.says = says
 
     def send(self, message: bytes) -> None:
-        told = msgspec.msgpack.decode(message[4:], type=Order | KeySetUpdate)
+        told = msgspec.msgpack.decode(message[4:], type=Order | InUse | KeySetUpdate)
+        if isinstance(told, InUse):
+            return
         if isinstance(told, KeySetUpdate):
             self._book.append(f"worker: keys at {told.name[0]}")
             return

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from extproc.config.schema import Model
+from extproc.config.schema_models import Model
 from extproc.errors import Rejection
 from extproc.providers.profiles import Profile
 from extproc.providers.providers import Provider, Resolved, Rule, _pattern

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from extproc.config import schema
 from extproc.config.endpoints import Endpoint, Operation
 from extproc.config.loading import Fault
+from extproc.config.schema_models import Ruled
 from extproc.policy.authorization.cel import Rule
 from extproc.policy.authorization.rules import Decisions, Rules, RuleSet, Seen
 from extproc.policy.authorization.variables import AT_HEADERS, EVERYTHING, Part, Subject
@@ -42,7 +42,7 @@ def seen(catalogue: providers.Catalogue) -> Seen:
 
 def rules(allow: tuple[str, ...] = (), deny: tuple[str, ...] = (), require: tuple[str, ...] = ()) -> RuleSet:
     faults: list[Fault] = []
-    made = RuleSet(("authorization",), schema.Ruled(allow=[*allow], deny=[*deny], require=[*require]), faults)
+    made = RuleSet(("authorization",), Ruled(allow=[*allow], deny=[*deny], require=[*require]), faults)
     assert not faults
     return made
 

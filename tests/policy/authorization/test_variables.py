@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from extproc.config import schema
 from extproc.config.endpoints import Endpoint, Operation
+from extproc.config.schema_models import Model
 from extproc.events import Headers
 from extproc.policy.authorization.cel import Rule, activation, compile_rule
 from extproc.policy.authorization.variables import VARIABLES, Part, Subject, values
@@ -29,7 +29,7 @@ PROVIDER = Provider("p", ("chat",), "http://x", None)
 
 
 def resolved(**settings: Any) -> Resolved:
-    model = schema.Model(name="*", provider="p", **settings)
+    model = Model(name="*", provider="p", **settings)
     return Resolved("m", "u", PROVIDER, Profile(), ModelRule(0, Any, model, PROVIDER))  # type: ignore[arg-type]
 
 

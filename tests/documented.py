@@ -35,7 +35,7 @@ FIELDS = {
     "gen_ai.provider.name": "its key in `providers`",
     "gen_ai.request.model": "as the client named it",
     "gen_ai.upstream.model": "as the provider was asked for it",
-    "attempts": "each provider that was asked, where a model has several, with its status, why it was left, and after how long",
+    "attempts": "each provider that was asked, where a model has several, with status, why it was left, and seconds",
     "gen_ai.response.model": "as the provider named it",
     "gen_ai.request.max_tokens": "as sent to the provider",
     "gen_ai.request.stream": "whether a stream was asked for",

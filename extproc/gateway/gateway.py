@@ -133,7 +133,6 @@ class Gateway:
         self._examine = Examine(self.rules, bounds, settings.limits.body.seconds, prepare)
         self._authorize_model = authorize_model
         self.attempts = Attempts(catalogue, self._settings, self._examine, self.availability.report)
-        """The steps of the attempts of calls that were handed over."""
 
     def usable_models(self, call: Accepted) -> Sequence[Resolved]:
         """The models that can be listed and that the caller may use, as far as can be said without a body."""

@@ -226,15 +226,19 @@ class ProviderLimits(_Strict):
 
 
 class Outliers(_Strict):
-    """Outlier detection: an address of the provider that fails gets no calls for a while, as long as there are
-    others."""
+    """Outlier detection: what fails gets no calls for a while. For a model with one provider, that is one of the
+    provider's addresses, as long as there are others. For a model with several providers it is also the provider as a
+    whole: it is left out, and the next one is asked."""
 
     failures: int = Field(5, ge=1)
-    """Failures in a row after which an address is taken out: no connection, a broken connection, or no answer."""
+    """Failures in a row. Those of an address: no connection, a broken connection, or no answer. Those of a provider
+    among several: also a 5xx, and a 200 whose answer turns out to be none."""
     pause: float = Field(30, gt=0)
-    """Seconds for which it is taken out the first time; longer each time."""
+    """Seconds for which an address or a provider is left out the first time; longer each time. A provider's pause
+    doubles, up to ten times this value, until it answers."""
     share: int = Field(50, ge=0, le=100)
-    """Most percent of the addresses that are taken out; 0: none. A single address never is."""
+    """Most percent of the addresses that are left out; 0: none. A single address never is. It does not limit how many
+    providers of a model are left out: if all are, the one whose pause ends first is asked."""
 
 
 KeyHeader = Literal["authorization", "x-api-key"]
@@ -270,7 +274,7 @@ class Provider(_Strict):
     limits: ProviderLimits = ProviderLimits()
     """Limits at one time."""
     outliers: Outliers = Outliers()
-    """When one of its addresses gets no calls for a while."""
+    """When one of its addresses, or the provider itself where a model has others, gets no calls for a while."""
 
 
 Members = Annotated[dict[str, Any], AfterValidator(members.typed)]

@@ -30,6 +30,7 @@ from extproc.policy.keys.key_sets import KeySets
 from extproc.policy.keys.remote_keys import FetchedKeySets
 from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, ReadBody
 from extproc.providers import collectors, credentials, model_paths, providers
+from extproc.providers.availability import Availability
 from extproc.providers.providers import Catalogue, Resolved
 from extproc.sign_in import configuration as sign_in
 from extproc.sign_in.managed_settings import ManagedSettings
@@ -71,16 +72,18 @@ class ListModels:
 class Gateway:
     """What a configuration makes; exchanges share nothing else."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but one have a default
         self,
         source: Source,
         environ: Mapping[str, str] | None = None,
         in_flight: InFlight | None = None,
         remote: KeySets[Any] | None = None,
         prepare: Prepare = prepare_here,
+        *,
+        availability: Availability | None = None,
     ) -> None:
-        """`remote`: where sets of keys that are fetched come from. `prepare`: who reads heavy bodies. Raises
-        loading.Invalid with every fault at once."""
+        """`remote`: where sets of keys that are fetched come from. `prepare`: who reads heavy bodies. `availability`:
+        which providers are left out at the moment. Raises loading.Invalid with every fault at once."""
         faults: list[Fault] = []
         settings = source.config
         environ = os.environ if environ is None else environ
@@ -115,7 +118,7 @@ class Gateway:
         self._authorize = Authorize(self.rules)
         self._check_request = CheckRequest(settings.max_body_bytes)
         self._list_models = ListModels(catalogue, authorize_model)
-        self.in_flight = in_flight or InFlight()
+        self.in_flight, self.availability = in_flight or InFlight(), availability or Availability()
         self._admit = AdmissionControl(settings, self.in_flight)
         self._read_body = ReadBody(bounds)
         self._find_model = FindModel(catalogue)
@@ -273,13 +276,16 @@ def load(  # noqa: PLR0913 - named, and all but one have a default
     in_flight: InFlight | None = None,
     remote: KeySets[Any] | None = None,
     prepare: Prepare = prepare_here,
+    availability: Availability | None = None,
 ) -> Gateway:
     """Raises loading.Invalid, with faults of form and of meaning at once as far as the former let the latter be seen.
     `files`: where contents come from, and who knows afterwards which files matter, also if there was a fault.
-    `in_flight`, `remote`: the calls and the fetched keys of the process, shared by all its gateways. `prepare`: who
-    reads heavy bodies."""
+    `in_flight`, `remote`, `availability`: the calls, the fetched keys and the providers that are left out, of the
+    process and shared by all its gateways. `prepare`: who reads heavy bodies."""
     try:
-        return Gateway(loading.load(path, environ, files), environ, in_flight, remote, prepare)
+        return Gateway(
+            loading.load(path, environ, files), environ, in_flight, remote, prepare, availability=availability
+        )
     except Invalid as error:
         if error.rest is None:
             raise

@@ -43,7 +43,8 @@ async def read(stream: asyncio.StreamReader) -> Message | None:
     """None when there will be no more."""
     try:
         length = int.from_bytes(await stream.readexactly(_LENGTH_BYTES), "big")
-        return msgspec.msgpack.decode(await stream.readexactly(length), type=Message)
+        message: Message = msgspec.msgpack.decode(await stream.readexactly(length), type=Message)
+        return message
     except asyncio.IncompleteReadError:
         return None
 

@@ -51,7 +51,7 @@ from extproc.policy.facts import (
 )
 from extproc.translate import model_lists
 from extproc.translate.dialects.messages.write_answer import own_answer
-from extproc.translate.job import Job, pair_of, request_for
+from extproc.translate.job import Job, reader_of, request_for
 from extproc.translate.pair import Counted, OwnAnswer, RequestOutcome, Translated
 from extproc.translate.same_dialect.reply import EVENTS
 from extproc.wire import dialects
@@ -69,6 +69,15 @@ _SLOW_BODY = Rejection(
     reason=Reason.INVALID_REQUEST,
     detail="slow_body",
     status=408,
+)
+
+_NO_CREDENTIAL = Rejection(
+    kind=Kind.OVERLOADED,
+    message="the gateway has no credential for this model at the moment",
+    reason=Reason.UPSTREAM_UNAVAILABLE,
+    detail="no_credential",
+    status=503,
+    headers=(("retry-after", "5"),),
 )
 
 _NOTHING_ASKED = Translated(path="", body=b"", stream=False, model="")
@@ -161,7 +170,7 @@ class Exchange:
             case Admitted():
                 return self.reject(NO_BODY) if end else self._await_body(call, now)
             case ToProvider():
-                return self._list_models(call, now) if _is_foreign_list(call, end=end) else self._pass(call)
+                return self._list_models(call, now) if _is_foreign_list(call, end=end) else self._pass(call, now)
             case Listing():
                 request, merged = call.request, self._settings.merged_models
                 listed = model_lists.listing(call.models, call.dialect, request.path, request.query, merged)
@@ -231,17 +240,20 @@ class Exchange:
         self._body_deadline = now + seconds
         return AwaitBody(record.of_request(call, self._settings.claims))
 
-    def _pass(self, call: ToProvider) -> Pass:
+    def _pass(self, call: ToProvider, now: float) -> Action:
         """Path, query and body go on as they are, the credential is the provider's."""
-        self.phase = Phase.PASSED
-        self._passed = PassedAnswer(call)
         request, provider = call.request, call.provider
         path = provider.path(request.path)
+        credential = provider.credential_headers(dialect_of(path, request.headers), {}, now)
+        if credential is None:
+            return self.reject(_NO_CREDENTIAL)
+        self.phase = Phase.PASSED
+        self._passed = PassedAnswer(call)
         headers = {
             ":path": path + (f"?{request.query}" if request.query else ""),
             "accept-encoding": accept_encoding(request.headers),
             **_trace(request),
-            **provider.credential_headers(dialect_of(path, request.headers)),
+            **credential,
         }
         remove = other_names(request.headers, REQUEST_HEADERS | headers.keys())
         return Pass(headers, remove, self._record_of_passed(call))
@@ -250,9 +262,12 @@ class Exchange:
         self.phase = Phase.PASSED_ERROR if action.read_body else Phase.DONE
         return action
 
-    def _list_models(self, call: ToProvider, now: float) -> Pass:
+    def _list_models(self, call: ToProvider, now: float) -> Action:
         request, provider = call.request, call.provider
         asked = dialects.row(provider.dialects[0])
+        credential = provider.credential_headers(asked.name, {}, now)
+        if credential is None:
+            return self.reject(_NO_CREDENTIAL)
         lists = model_lists.ModelLists(call.dialect, asked.name, request.path, request.query)
         self._attempt = Attempt(lists, _NOTHING_ASKED, provider, now)
         self.phase = Phase.SENT
@@ -262,7 +277,7 @@ class Exchange:
             "accept-encoding": "identity",
             "user-agent": USER_AGENT,
             **asked.provider_headers,
-            **provider.credential_headers(asked.name),
+            **credential,
         }
         remove = other_names(request.headers, headers.keys() | UPSTREAM_HEADERS)
         return Pass(headers, remove, self._record_of_passed(call), read_answer=True)
@@ -278,31 +293,20 @@ class Exchange:
         warning = {} if job.target.profile.strictness == "silent" else {"x-translation-warnings": _NO_SEARCH}
         return self._ok(answer, headers | warning, {"warnings": _NO_SEARCH})
 
-    def _forward(self, asked: Examined, job: Job, translated: Translated, now: float) -> Forward:
+    def _forward(self, asked: Examined, job: Job, translated: Translated, now: float) -> Action:
         call, resolved = asked.call, asked.resolved
         request, provider = call.request, resolved.provider
-        pair = pair_of(job, translated.dialect)
-        assert pair is not None and not isinstance(pair, Rejection), "what is translated has a translator"
+        headers = _upstream_headers(asked, translated, now)
+        if headers is None:
+            return self.reject(_NO_CREDENTIAL)
+        reader = reader_of(job, translated.dialect)
         self.verdicts = _verdicts(asked, self._auto_mode) if self._auto_mode is not None else None
         if self.verdicts is not None:
             kept = tuple(warning for warning in translated.warnings if warning != WARNING)
             translated = msgspec.structs.replace(translated, warnings=kept)
-        self._attempt = Attempt(pair, translated.without_body(), provider, now, self.verdicts)
+        self._attempt = Attempt(reader, translated.without_body(), provider, now, self.verdicts)
         self._body = None
         self.phase = Phase.SENT
-        # Our translations know no query.
-        query = known_query(request.query) if call.dialect == translated.dialect else ""
-        headers = {
-            ":path": provider.path(translated.path, root=translated.root) + query,
-            "content-type": "application/json",
-            "content-length": str(len(translated.body)),
-            "accept": "text/event-stream" if translated.stream else "application/json",
-            "accept-encoding": "identity",
-            "user-agent": USER_AGENT,
-            **translated.headers,
-            **_trace(request),
-            **provider.credential_headers(dialects.at_provider(translated.path) or translated.dialect),
-        }
         fields = record.of_model(asked) | record.of_translation(translated) | record.verdict(provider)
         remove = other_names(request.headers, headers.keys() | UPSTREAM_HEADERS)
         return Forward(headers, remove, translated.body, fields)
@@ -321,6 +325,27 @@ class Exchange:
         known |= record.of_model(self._body) if self._body is not None else {}
         headers = {"content-type": "application/json", **headers, **ids(self.call.request.request_id)}
         return Respond(status, headers, body, known | fields | {record.ANSWERED: True}, details)
+
+
+def _upstream_headers(asked: Examined, translated: Translated, now: float) -> dict[str, str] | None:
+    """None: the provider's credential is missing."""
+    call, provider = asked.call, asked.resolved.provider
+    # Our translations and the clouds' own paths know no query.
+    passes = call.dialect == translated.dialect and not provider.envelopes
+    headers = {
+        ":path": provider.path(translated.path, root=translated.root)
+        + (known_query(call.request.query) if passes else ""),
+        "content-type": "application/json",
+        "content-length": str(len(translated.body)),
+        "accept": "text/event-stream" if translated.stream else "application/json",
+        "accept-encoding": "identity",
+        "user-agent": USER_AGENT,
+        **translated.headers,
+        **_trace(call.request),
+    }
+    spoken = dialects.at_provider(translated.path) or translated.dialect
+    credential = provider.credential_headers(spoken, headers, now)
+    return None if credential is None else headers | credential
 
 
 def _translated(asked: Examined) -> tuple[Job, RequestOutcome]:

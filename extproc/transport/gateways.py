@@ -17,6 +17,7 @@ from extproc.policy.admit import InFlight
 from extproc.policy.authentication.revocations import Revoked
 from extproc.policy.keys.given_keys import ReplicatedKeySets
 from extproc.policy.keys.key_sets import KeySetUpdate
+from extproc.providers.cloud_credentials import CredentialUpdate
 from extproc.transport import orders
 from extproc.transport.orders import Order
 
@@ -69,8 +70,9 @@ class Gateways:
         return self.current().source.config.max_body_bytes + MESSAGE_MARGIN_BYTES
 
     def ready(self) -> bool:
-        """All keys have been here, once; what happens to them later concerns single issuers."""
-        return self.keys.ready()
+        """All keys have been here, once; what happens to them later concerns single issuers. Of each credential it is
+        known whether it could be fetched."""
+        return self.keys.ready() and self.keys.credentials.ready()
 
     async def begin(self) -> None:
         """Takes the first one, from the supervisor if there is one, else from the files. Raises config.Invalid."""
@@ -91,7 +93,7 @@ class Gateways:
             self._say()
 
     async def _next(self) -> Order | None:
-        """Takes all news and revocations that come before it."""
+        """Takes all news, revocations and credentials that come before it."""
         if self._supervisor is None:
             return None
         while True:
@@ -100,6 +102,8 @@ class Gateways:
                     self.keys.take(message)
                 case Revoked():
                     self.keys.revocations.replace(message)
+                case CredentialUpdate():
+                    self.keys.credentials.take(message)
                 case _:
                     return message
 
@@ -107,6 +111,7 @@ class Gateways:
         files = Files({Path(path): content for path, content in order.contents.items()})
         made = gateway.load(self._path, files=files, in_flight=self._in_flight, remote=self.keys, prepare=self._prepare)
         self.keys.use(made.fetched)
+        self.keys.credentials.use(made.credentials)
         return made
 
     def _install(self, number: int, made: Gateway) -> None:

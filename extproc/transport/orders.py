@@ -8,6 +8,7 @@ import msgspec
 
 from extproc.policy.authentication.revocations import Revoked
 from extproc.policy.keys.key_sets import KeySetUpdate, Name
+from extproc.providers.cloud_credentials import CredentialUpdate
 
 _LENGTH_BYTES = 4
 _USING, _WANTS = "using", "wants"
@@ -23,20 +24,27 @@ class Order(msgspec.Struct, tag=True):
         return f"Order({self.number})"
 
 
+Message = Order | KeySetUpdate | Revoked | CredentialUpdate
+
+
 def order(number: int, contents: Mapping[Path, bytes]) -> bytes:
     return encoded(Order(number, {str(path): content for path, content in contents.items()}))
 
 
-def encoded(message: Order | KeySetUpdate | Revoked) -> bytes:
+def encoded(message: Message) -> bytes:
     data = msgspec.msgpack.encode(message)
     return len(data).to_bytes(_LENGTH_BYTES, "big") + data
 
 
-async def read(stream: asyncio.StreamReader) -> Order | KeySetUpdate | Revoked | None:
+_decode = msgspec.msgpack.Decoder(Message).decode
+
+
+async def read(stream: asyncio.StreamReader) -> Message | None:
     """None when there will be no more."""
     try:
         length = int.from_bytes(await stream.readexactly(_LENGTH_BYTES), "big")
-        return msgspec.msgpack.decode(await stream.readexactly(length), type=Order | KeySetUpdate | Revoked)
+        message: Message = _decode(await stream.readexactly(length))
+        return message
     except asyncio.IncompleteReadError:
         return None
 

@@ -60,7 +60,7 @@ _ARN = re.compile(r"\barn:[a-z0-9-]+:[^\s\"',]+|\b\d{12}\b")
 
 
 class Chunk(msgspec.Struct):
-    bytes: str
+    bytes: str = ""
 
 
 class Kinded(msgspec.Struct):

@@ -204,8 +204,3 @@ def signed(
         return None if same else "the signature does not match"
 
     return verify
-
-
-def with_header(name: str, value: Callable[[], str]) -> Callable[[Received, str], str | None]:
-    """A `verify` for Cloud."""
-    return lambda received, _method: None if received.headers.get(name) == value() else f"no good {name}"

@@ -10,7 +10,7 @@ import openai
 import pytest
 
 from tests.e2e import clouds
-from tests.e2e.clouds import EVENTS, MESSAGE, Answer, Cloud, answered, chunk, exception, frames, refused
+from tests.e2e.clouds import EVENTS, MESSAGE, Answer, Cloud, Received, answered, chunk, exception, frames, refused, sse
 from tests.e2e.stack import SECONDS, Json, Stack, prompt, text_of, up
 
 ARN = "arn:aws:bedrock:eu-central-1:111122223333:application-inference-profile/abcdefgh"
@@ -26,14 +26,42 @@ providers:
     dialects: [messages, chat]
     base_url: "${{CLOUD_URL}}"
     auth: {{aws: {{keys: {{access_key_id: {{env: KEY_ID}}, secret_access_key: {{env: SECRET_KEY}}}}}}}}
+  mantle:
+    cloud: aws-bedrock-mantle
+    region: eu-central-1
+    dialects: [messages]
+    base_url: "${{CLOUD_URL}}/anthropic"
+    auth: {{aws: {{keys: {{access_key_id: {{env: KEY_ID}}, secret_access_key: {{env: SECRET_KEY}}}}}}}}
+  platform:
+    cloud: aws-claude-platform
+    region: eu-central-1
+    workspace: wrkspc_01
+    dialects: [messages]
+    base_url: "${{CLOUD_URL}}"
+    auth: {{aws: {{keys: {{access_key_id: {{env: KEY_ID}}, secret_access_key: {{env: SECRET_KEY}}}}}}}}
 models:
   - {{name: claude-x, provider: bedrock, model: "{MODEL}"}}
+  - {{name: claude-mantle, provider: mantle, model: anthropic.claude-opus-4-8}}
+  - {{name: claude-platform, provider: platform, model: claude-opus-4-8}}
   - {{name: claude-profile, provider: bedrock, model: "{ARN}"}}
   - {{name: gpt-oss, provider: bedrock, model: openai.gpt-oss-120b-1:0, prefer: [chat], profile: {{dialect: chat}}}}
   - {{name: "*", provider: bedrock}}
 """
 STREAM = frames(*map(chunk, EVENTS))
 TEXT = "Grüezi from the cloud"
+
+
+# By the beginning of the path, the service for which a call must be signed.
+SERVICES = {
+    "model": "bedrock",
+    "openai": "bedrock",
+    "anthropic": "bedrock-mantle",
+    "v1": "aws-external-anthropic",
+}
+
+
+def verify(seen: Received, method: str) -> str | None:
+    return clouds.signed("eu-central-1", SERVICES[seen.target.split("/")[1]])(seen, method)
 
 
 @dataclass(frozen=True)
@@ -50,7 +78,7 @@ class Bedrock:
 @pytest.fixture(scope="module")
 def bedrock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bedrock]:
     folder: Path = tmp_path_factory.mktemp("bedrock")
-    with Cloud(clouds.signed("eu-central-1", "bedrock")).serving() as cloud:
+    with Cloud(verify).serving() as cloud:
         keys = {"KEY_ID": clouds.KEYS.access_key, "SECRET_KEY": clouds.KEYS.secret_key, "CLOUD_URL": cloud.url}
         with up(folder, environ=keys, config=CONFIG) as stack:
             yield Bedrock(stack, cloud)
@@ -85,6 +113,27 @@ def test_a_stream_comes_as_server_sent_events(bedrock: Bedrock, sdk: anthropic.A
         lambda line: line["gen_ai.response.finish_reasons"] == "end_turn" and bool(line["gen_ai.request.stream"])
     )
     assert (line["reason"], line["gen_ai.usage.input_tokens"], line["gen_ai.usage.output_tokens"]) == (None, 11, 5)
+
+
+def test_the_messages_endpoint_of_bedrock(bedrock: Bedrock) -> None:
+    bedrock.cloud.answer(sse(EVENTS))
+    got = bedrock.stack.call(prompt("hi", model="claude-mantle", stream=True))
+    assert got.text.count("event: ") == len(EVENTS)
+    seen = bedrock.cloud.last
+    assert (seen.target, seen.body["model"]) == ("/anthropic/v1/messages", "anthropic.claude-opus-4-8")
+    assert seen.headers["anthropic-version"] == "2023-06-01"
+
+
+def test_claude_platform_on_aws_is_told_its_workspace(bedrock: Bedrock) -> None:
+    assert bedrock.ask(answered(MESSAGE), model="claude-platform") == MESSAGE
+    seen = bedrock.cloud.last
+    assert (seen.target, seen.headers["anthropic-workspace-id"]) == ("/v1/messages", "wrkspc_01")
+
+
+def test_a_key_that_is_wrong_is_refused_here_too() -> None:
+    """So the calls of this file are known to be signed well."""
+    seen = Received("/model/m/invoke", {"authorization": "AWS4-HMAC-SHA256 Credential=x"}, b"{}")
+    assert verify(seen, "POST") == "not signed"
 
 
 def test_an_arn_with_a_slash_arrives_as_one_segment(bedrock: Bedrock) -> None:

@@ -39,9 +39,10 @@ class TokenServer:
         """The newest."""
         return f"token-number-{self.issued}"
 
-    def aws(self) -> Credentials:
-        """The newest."""
-        return Credentials(f"ASIA{self.issued:016}", f"secret-{self.issued:033}", f"session-token-{self.issued}")
+    def aws(self, number: int = 0) -> Credentials:
+        """Those with this number; 0: the newest."""
+        number = number or self.issued
+        return Credentials(f"ASIA{number:016}", f"secret-{number:033}", f"session-token-{number}")
 
     def service_account(self) -> Json:
         """The JSON key."""

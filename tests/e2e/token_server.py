@@ -83,6 +83,7 @@ class TokenServer:
             "/latest/meta-data/iam/security-credentials/gateway": self._instance,
             "/computeMetadata/v1/instance/service-accounts/default/token": self._metadata,
             "/metadata/identity/oauth2/token": self._managed,
+            "/msi/token": self._app_service,
             "/tenant-1/oauth2/v2.0/token": self._entra,
             "/google/exchange": self._exchange,
             "/google/impersonate": self._impersonate,
@@ -128,6 +129,15 @@ class TokenServer:
         query = dict(parse_qsl(urlsplit(received.target).query))
         good = received.headers.get("metadata") == "true" and query["api-version"] == "2018-02-01"
         return self._new_token() if good and query["resource"].startswith("https://") else (400, b"{}")
+
+    def _app_service(self, received: Received, method: str, fields: dict[str, str]) -> tuple[int, bytes]:
+        query = dict(parse_qsl(urlsplit(received.target).query))
+        good = (query["api-version"], query["resource"], query["client_id"]) == (
+            "2019-08-01",
+            "https://ai.azure.com",
+            "id-1",
+        )
+        return self._new_token() if good and received.headers.get("x-identity-header") == "the header" else (400, b"{}")
 
     def _entra(self, received: Received, method: str, fields: dict[str, str]) -> tuple[int, bytes]:
         proof = fields.get("client_secret") or fields.get("client_assertion")

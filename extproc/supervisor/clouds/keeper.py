@@ -109,9 +109,10 @@ class KeptCredentials:
         wanted = {spec.name: spec for spec in specs}
         for gone in self._kept.keys() - wanted.keys():
             self._kept.pop(gone)[1].cancel()
-        for name in wanted.keys() - self._kept.keys():
-            kept = KeptCredential(wanted[name], self._fetch, self._clock, self._tell)
-            self._kept[name] = kept, asyncio.create_task(kept.keep_fresh())
+        for name, spec in wanted.items():
+            if name not in self._kept:
+                kept = KeptCredential(spec, self._fetch, self._clock, self._tell)
+                self._kept[name] = kept, asyncio.create_task(kept.keep_fresh())
 
     def updates(self) -> list[CredentialUpdate]:
         """Returns the state of each that has been asked for."""

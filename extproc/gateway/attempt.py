@@ -167,10 +167,12 @@ class AttemptExchange:
         assert isinstance(self.call, Accepted), "an attempt belongs to an admitted call"
         return self.call
 
-    def _forward(self, job: Job, request: Translated, now: float) -> Forward:
+    def _forward(self, job: Job, request: Translated, now: float) -> Action:
         place, provider = self.placed, self.placed.candidate.provider
         self._sent = forwarding.attempt(job, request, provider, now)
-        headers = forwarding.headers(self.admitted, request, provider, place.handover.trace)
+        headers = forwarding.headers(self.admitted, request, provider, place.handover.trace, now)
+        if headers is None:
+            return self.reject(forwarding.NO_CREDENTIAL)
         headers["host"] = provider.authority
         kept = headers.keys() | forwarding.UPSTREAM_HEADERS | {NUMBER, HANDOVER}  # Envoy removes these two
         remove = other_names(Headers((name, "") for name in self._names), kept)

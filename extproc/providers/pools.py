@@ -6,13 +6,13 @@ Pure: what the configuration says, and a fair draw by weight that needs no rando
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import msgspec
 
 from extproc.config.loading import Where
 from extproc.config.schema_models import Candidate as Written
 from extproc.config.schema_models import Failover, Model
+from extproc.providers.profiles import profile_keys
 
 _OWN = ("model", "prefer", "profile", "context_window", "max_output_tokens")
 
@@ -87,18 +87,6 @@ def _alone(model: Model, candidate: Written) -> Model:
             "overrides": {**model.overrides, **candidate.overrides},
         }
     )
-
-
-def profile_keys(profile: str | dict[str, Any] | None) -> dict[str, Any]:
-    """Returns the keys of a profile as `gateway.yaml` has it; the name of a shipped one is its key `base`."""
-    if profile is None:
-        return {}
-    if isinstance(profile, str):
-        return {"base": profile}
-    keys = dict(profile)
-    if "name" in keys:
-        keys.setdefault("base", keys.pop("name"))
-    return keys
 
 
 def order(entries: Sequence[Draw], seed: str) -> list[Candidate]:

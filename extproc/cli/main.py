@@ -111,6 +111,10 @@ def _add_what_serves(command: AddCommand, config: AddArgument) -> None:
     subject = argument("--sub", required=True, metavar="SUBJECT", help="as in the log's jwt.sub")
     text = "End all tokens of a person who signed in, now and on all machines."
     command("revoke", text, "extproc revoke --sub alice", _revoke, config, subject)
+    what = argument("what", choices=("list", "drain", "resume"), help="show all, take one out, or take it back")
+    provider = argument("name", nargs="?", metavar="NAME", help="its key in the file's providers")
+    text = "Show which providers the running gateway leaves out, and leave one out by hand."
+    command("provider", text, "extproc provider drain vllm-a", _provider, what, provider, config)
     text = "Print Envoy's configuration as one static file."
     form = argument("--format", choices=("json", "yaml"), default="json", help="default: json")
     roots = "the public authorities' certificates on the machine of that Envoy; default: this machine's"
@@ -311,6 +315,18 @@ def _revoke(options: argparse.Namespace) -> int:
         return revoke.run(options.config, options.sub)
     except (Invalid, revoke.Unusable) as error:
         return complain(error, USAGE)
+
+
+def _provider(options: argparse.Namespace) -> int:
+    from extproc.cli import provider
+    from extproc.supervisor.control import Unreachable
+
+    try:
+        return provider.run(options.config, options.what, options.name)
+    except provider.Unusable as error:
+        return complain(error, USAGE)
+    except Unreachable as error:
+        return complain(error, 1)
 
 
 def _translate(options: argparse.Namespace) -> int:

@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from extproc.config.schema import Config
 from extproc.config.schema_records import HttpListener
-from extproc.transport.metrics import OfConfiguration, OfEnvoy, OfReadiness
+from extproc.transport.metrics import OfConfiguration, OfEnvoy, OfProviders, OfReadiness
 from extproc.transport.status import Status
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -77,6 +77,7 @@ class Monitor:
         registry = CollectorRegistry()
         MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
         registry.register(OfConfiguration(self._status))
+        registry.register(OfProviders(self._status.cool_downs))
         registry.register(OfEnvoy(self._ask_left_out))
         registry.register(OfReadiness(lambda: self._answer(self._ready)[0]))
         self._listen(settings.metrics, "metrics", self._pages(Scrape(registry, folder)))

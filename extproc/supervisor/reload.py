@@ -19,14 +19,15 @@ from extproc.config.files import DeletedFiles, Files
 from extproc.config.loading import Fault, Invalid, Source
 from extproc.envoy import configuration
 from extproc.gateway import gateway
-from extproc.policy.authentication.revocations import Revoked
-from extproc.policy.keys.key_sets import KeySetSpec, KeySetUpdate, Name
+from extproc.policy.keys.key_sets import KeySetSpec, Name
 from extproc.policy.keys.places import JwksLocation
 from extproc.policy.keys.remote_keys import FetchedKeySets
 from extproc.providers import credentials
+from extproc.providers.availability import OutcomeSummary
 from extproc.supervisor import advice, front
 from extproc.supervisor.front import ConfigRejected, EnvoyControl
 from extproc.supervisor.processes import Child, worker
+from extproc.supervisor.provider_health import ProviderHealth
 from extproc.supervisor.sign_in import SignInState
 from extproc.transport import orders
 from extproc.transport.status import Status
@@ -69,11 +70,17 @@ class Generation:
 class WorkerPool:
     """The workers and the web process, and which generations each of them uses."""
 
-    def __init__(self, greeting: Callable[[bool], bytes], wanted: Callable[[Name], None]) -> None:
+    def __init__(
+        self,
+        greeting: Callable[[bool], bytes],
+        wanted: Callable[[Name], None],
+        reported: Callable[[OutcomeSummary], None],
+    ) -> None:
         """`greeting`: what a process is sent that starts now, with or without the providers' keys. `wanted`: a key is
-        missing in a set."""
+        missing in a set. `reported`: attempts at a provider have ended."""
         self._greeting = greeting
         self._wanted = wanted
+        self._reported = reported
         self._workers: dict[str, Child] = {}
         self._using: dict[str, list[int]] = {}
         self._in_use: list[int] = []
@@ -116,6 +123,8 @@ class WorkerPool:
                 self.tell(orders.encoded(orders.InUse(in_use)))
         elif (name := orders.wanted(line)) is not None:
             self._wanted(name)
+        elif (summary := orders.outcomes(line)) is not None:
+            self._reported(summary)
 
     @property
     def has_web(self) -> bool:
@@ -167,13 +176,15 @@ class Reloader:
         self._keys = FetchedKeySets(self._fetch, tell=self._tell)
         self._fetching: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
-        self.crew = WorkerPool(self.greeting, self._keys.wanted)
-        self.status = Status()
+        self.health = ProviderHealth(self._tell)
+        self.crew = WorkerPool(self.greeting, self._keys.wanted, self.health.reported)
+        self.status = Status(cool_downs=self.health.cool_downs)
         self._files = Files()
         self._deleted = DeletedFiles()
         self._warnings: list[str] = []
         self._at_start, fetched = self._load(self._files)
         self._current = Generation(1, narrow(self._at_start), self._files, fetched)
+        self.health.use(self._current.source)
         self._sign_in = SignInState(self._at_start, environ, self._tell)
         self._older: list[Generation] = []
 
@@ -189,8 +200,9 @@ class Reloader:
         return self._current.source
 
     def greeting(self, without_keys: bool) -> bytes:
-        known: list[KeySetUpdate | Revoked] = [
+        known: list[orders.Message] = [
             *self._keys.news(),
+            *self.health.news(),
             *([self._sign_in.revoked] if self._sign_in.revoked.until else []),
         ]
         return b"".join([*map(orders.encoded, known), self._current.order(without_keys=without_keys)])
@@ -198,7 +210,7 @@ class Reloader:
     async def _fetch(self, place: JwksLocation) -> tuple[object, float | None]:
         return await self._sign_in.fetch(place)
 
-    def _tell(self, news: KeySetUpdate | Revoked) -> None:
+    def _tell(self, news: orders.Message) -> None:
         self.crew.tell(orders.encoded(news))
 
     async def watch(self) -> None:
@@ -303,6 +315,7 @@ class Reloader:
             log.warning("Envoy's configuration has to be rendered again: see `extproc envoy-config`")
         self._older, self._current = older, new
         self._sign_in.use(new.source)
+        self.health.use(new.source)
         self._keys.use(new.fetched)
         # An issuer's calls go on while its keys come from a new place.
         await self._keys.first_fetches()

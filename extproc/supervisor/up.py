@@ -27,7 +27,7 @@ from extproc.envoy.listener import OWN_SOCKET
 from extproc.gateway.gateway import GATEWAY_SOCKET
 from extproc.printable import show
 from extproc.providers import credentials
-from extproc.supervisor import lines
+from extproc.supervisor import control, lines
 from extproc.supervisor.front import KEYS_SECONDS, ConfigRejected, EnvoyControl
 from extproc.supervisor.processes import Child, Group, NotStarted, start, supervise
 from extproc.supervisor.stand_ins import DEMOS, Demo, stand_ins
@@ -36,6 +36,7 @@ from extproc.web import topics
 
 if TYPE_CHECKING:
     from extproc.supervisor.monitor import Monitor
+    from extproc.supervisor.provider_health import ProviderHealth
 
 log = logging.getLogger("extproc")
 
@@ -78,10 +79,10 @@ class Options:
 async def run(options: Options, environ: Mapping[str, str] | None = None) -> None:
     """Until SIGTERM or SIGINT. Raises CannotStart, loading.Invalid, NotStarted."""
     environ = dict(os.environ if environ is None else environ)
-    with _folder() as folder:
-        beside = _Beside(Path(folder), options.notes)
+    async with contextlib.AsyncExitStack() as until_the_end:
+        beside = _Beside(until_the_end, options.notes)
         if options.demo:
-            options = replace(options, config=_demo_configuration(Path(folder), options.port or PORT))
+            options = replace(options, config=_demo_configuration(beside.folder, options.port or PORT))
             environ = {name: value for name, value in environ.items() if name not in {demo.key for demo in DEMOS}}
         begin = partial(_start, options, environ, beside)
         await supervise(begin, GRACE_SECONDS, hung_up=beside.reload_now.set, leave=beside.leave)
@@ -121,6 +122,7 @@ async def serve(options: Options, processor: str, envoy_folder: Path | None = No
                 processor_tls.check_client(source, [address])
             workers.append(reloader.crew.web(options.config, address, environ | credentials.withheld_variables(source)))
         groups.append(workers)
+        await beside.answer_commands(options.config, reloader.health)
         reloader.fetch_keys()
         await start(groups)
         show(lines.serve_banner(source, addresses))
@@ -132,8 +134,8 @@ async def serve(options: Options, processor: str, envoy_folder: Path | None = No
 
         return watch
 
-    with _folder() as folder:
-        beside = _Beside(Path(folder))
+    async with contextlib.AsyncExitStack() as until_the_end:
+        beside = _Beside(until_the_end)
         begin_here = partial(begin, beside)
         await supervise(begin_here, SERVE_GRACE_SECONDS, hung_up=beside.reload_now.set, leave=beside.leave)
 
@@ -187,6 +189,7 @@ async def _start(options: Options, environ: dict[str, str], beside: "_Beside", g
     proxy = _envoy(folder, environ, raw=options.json or not sys.stdout.isatty())
     beside.front = front
     groups[:0] = [[proxy], workers]
+    await beside.answer_commands(options.config, reloader.health)
     reloader.fetch_keys()
     # Envoy's first health check finds them there; one that fails would be repeated only a second later.
     await start([workers])
@@ -298,11 +301,12 @@ def _writing(what: str, folder: Path) -> Iterator[None]:
 
 
 class _Beside:
-    """What the supervisor does beside its children: metrics and health, if they are configured, and reloading.
-    `folder`: for as long as all this runs."""
+    """What the supervisor does beside its children: metrics and health, if they are configured, commands, and
+    reloading. `folder`: for as long as all this runs."""
 
-    def __init__(self, folder: Path, notes: TextIO | None = None) -> None:
-        self.folder = folder
+    def __init__(self, until_the_end: contextlib.AsyncExitStack, notes: TextIO | None = None) -> None:
+        self._until_the_end = until_the_end
+        self.folder = Path(until_the_end.enter_context(_folder()))
         self._notes = notes or sys.stdout
         self.reload_now = asyncio.Event()
         self.front: EnvoyControl | None = None
@@ -326,6 +330,10 @@ class _Beside:
             return self._monitor.start(source.config, self.folder / "metrics")
         except monitor.CannotListen as error:
             raise CannotStart(str(error)) from None
+
+    async def answer_commands(self, config: Path, health: "ProviderHealth") -> None:
+        """Answers `extproc provider` from now on."""
+        await self._until_the_end.enter_async_context(control.listening(config, health))
 
     async def leave(self) -> None:
         """What runs is finished, within FINISH_SECONDS."""

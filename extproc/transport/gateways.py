@@ -17,6 +17,7 @@ from extproc.policy.admit import InFlight
 from extproc.policy.authentication.revocations import Revoked
 from extproc.policy.keys.given_keys import ReplicatedKeySets
 from extproc.policy.keys.key_sets import KeySetUpdate
+from extproc.providers.availability import Availability, AvailabilityUpdate
 from extproc.transport import orders
 from extproc.transport.orders import InUse, Order
 
@@ -26,6 +27,8 @@ SAME_SECONDS = 4.0
 """Envoy waits five for a message."""
 MESSAGE_MARGIN_BYTES = 4 << 20
 """For what comes beside a body, and for pieces of an answer: Envoy reads a megabyte of it at a time."""
+REPORT_SECONDS = 0.01
+"""Outcomes of attempts are collected for so long, so that failures of many calls are few reports."""
 
 
 @dataclass
@@ -53,6 +56,8 @@ class Gateways:
         self._in_flight = InFlight()
         self.keys = ReplicatedKeySets(orders.say_wanted)
         """Key sets that the supervisor fetches."""
+        self.availability = Availability(self._report_soon)
+        """Which providers are left out, as the supervisor says."""
 
     def current(self) -> Gateway:
         return self._newest().gateway
@@ -116,7 +121,7 @@ class Gateways:
             self._say()
 
     async def _next(self) -> Order | None:
-        """Takes all news and revocations that come before it."""
+        """Takes all other messages that come before it."""
         if self._supervisor is None:
             return None
         while True:
@@ -127,12 +132,21 @@ class Gateways:
                     self._kept = [one for one in self._kept if one.number in numbers]
                 case Revoked():
                     self.keys.revocations.replace(message)
+                case AvailabilityUpdate():
+                    self.availability.replace(message)
                 case _:
                     return message
 
     def _made(self, order: Order) -> Gateway:
         files = Files({Path(path): content for path, content in order.contents.items()})
-        made = gateway.load(self._path, files=files, in_flight=self._in_flight, remote=self.keys, prepare=self._prepare)
+        made = gateway.load(
+            self._path,
+            files=files,
+            in_flight=self._in_flight,
+            remote=self.keys,
+            prepare=self._prepare,
+            availability=self.availability,
+        )
         self.keys.use(made.fetched)
         return made
 
@@ -147,6 +161,17 @@ class Gateways:
     def _newest(self) -> Configuration:
         assert self._current is not None
         return self._current
+
+    def _report_soon(self) -> None:
+        if self.supervised:
+            asyncio.get_running_loop().call_later(REPORT_SECONDS, self._report)
+
+    def _report(self) -> None:
+        while orders.can_say():
+            if (summary := self.availability.next_report()) is None:
+                return
+            orders.say_outcomes(summary)
+        self._report_soon()
 
     def _say(self) -> None:
         orders.say_using([configuration.number for configuration in self._in_use])

@@ -5,6 +5,7 @@ buckets are OpenTelemetry's, as Prometheus spells them: https://opentelemetry.io
 """
 
 import re
+import time
 from collections.abc import Callable, Iterable
 from functools import cache
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from extproc.config.schema import Config
 from extproc.config.schema_records import label_of
 from extproc.events import Record
 from extproc.gateway import record
+from extproc.providers.availability import CoolDowns
 from extproc.transport.status import Status
 
 OPERATION, PROVIDER = "gen_ai_operation_name", "gen_ai_provider_name"
@@ -119,13 +121,23 @@ TELEMETRY = Metric(
     "are counted once.",
     ("signal", "result"), claims=False,
 )  # fmt: skip
+AVAILABLE = Metric(
+    "extproc_provider_available", Gauge,
+    "1: models with several providers ask this one; 0: they leave it out, because it cools down or was drained.",
+    (PROVIDER,), claims=False,
+)  # fmt: skip
+TIMES_LEFT_OUT = Metric(
+    "extproc_provider_left_out", Counter,
+    "How often models with several providers began to leave this one out. `cause`: failures, retry_after, drained.",
+    (PROVIDER, "cause"), claims=False,
+)  # fmt: skip
 READY = Metric("extproc_ready", Gauge, "1: calls are served, as `/readyz` says; 0: they are not.", claims=False)
 WITHOUT_KEYS = Metric(
     "extproc_keys_unavailable", Counter, "Calls refused because an issuer's keys could not be fetched.", claims=False
 )
 METRICS = (
     REQUESTS, TOKENS, DURATION, TIME_TO_FIRST_TOKEN, PER_TOKEN, WARNINGS, VERDICTS, LEFT_OUT, LEFT_OUT_BY_ENVOY,
-    IN_FLIGHT, IN_FORCE, SINCE, GENERATION, RELOADS, DELETED, READY, WITHOUT_KEYS,
+    IN_FLIGHT, IN_FORCE, SINCE, GENERATION, RELOADS, DELETED, AVAILABLE, TIMES_LEFT_OUT, READY, WITHOUT_KEYS,
     TELEMETRY,
 )  # fmt: skip
 
@@ -281,6 +293,25 @@ class OfConfiguration(Collector):
         for result, count in status.reloads.items():
             reloads.add_metric([result], count)
         yield reloads
+
+
+class OfProviders(Collector):
+    """Which providers are left out for a while, as the supervisor has counted."""
+
+    def __init__(self, cool_downs: CoolDowns, clock: Callable[[], float] = time.time) -> None:
+        self._cool_downs = cool_downs
+        self._clock = clock
+
+    def collect(self) -> Iterable[Family]:
+        available = GaugeMetricFamily(AVAILABLE.name, AVAILABLE.meaning, labels=AVAILABLE.labels)
+        for name, found in self._cool_downs.states(self._clock()).items():
+            available.add_metric([name], float(found.state == "available"))
+        yield available
+        times = CounterMetricFamily(TIMES_LEFT_OUT.name, TIMES_LEFT_OUT.meaning, labels=TIMES_LEFT_OUT.labels)
+        for name, causes in self._cool_downs.times_left_out().items():
+            for cause, count in causes.items():
+                times.add_metric([name, cause], count)
+        yield times
 
 
 class OfEnvoy(Collector):

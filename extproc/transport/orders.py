@@ -1,6 +1,7 @@
 """What supervisor and workers say to each other: messages down a worker's standard input, lines up its output."""
 
 import asyncio
+import select
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import msgspec
 
 from extproc.policy.authentication.revocations import Revoked
 from extproc.policy.keys.key_sets import KeySetUpdate, Name
+from extproc.providers.availability import AvailabilityUpdate, OutcomeSummary
 
 _LENGTH_BYTES = 4
-_USING, _WANTS = "using", "wants"
+_USING, _WANTS, _OUTCOMES = "using", "wants", "outcomes"
+_STANDARD_OUTPUT = 1
 
 
 class Order(msgspec.Struct, tag=True):
@@ -29,7 +32,7 @@ class InUse(msgspec.Struct, tag=True):
     numbers: list[int]
 
 
-Message = Order | InUse | KeySetUpdate | Revoked
+Message = Order | InUse | KeySetUpdate | Revoked | AvailabilityUpdate
 
 
 def order(number: int, contents: Mapping[Path, bytes]) -> bytes:
@@ -61,6 +64,17 @@ def say_wanted(name: Name) -> None:
     print(_WANTS, msgspec.json.encode(name).decode(), flush=True)
 
 
+def say_outcomes(summary: OutcomeSummary) -> None:
+    """Report how attempts at a provider ended."""
+    print(_OUTCOMES, msgspec.json.encode(summary).decode(), flush=True)
+
+
+def can_say() -> bool:
+    """Returns whether a line can be written without blocking. A pipe that is full belongs to a supervisor that hangs,
+    which is no reason to stop serving."""
+    return bool(select.select([], [_STANDARD_OUTPUT], [], 0)[1])
+
+
 def using(line: str) -> list[int] | None:
     """The numbers in a worker's line; None if it says something else."""
     word, *numbers = line.split()
@@ -71,3 +85,9 @@ def wanted(line: str) -> Name | None:
     """The set in a worker's line; None if it says something else."""
     word, _, name = line.partition(" ")
     return msgspec.json.decode(name, type=Name) if word == _WANTS else None
+
+
+def outcomes(line: str) -> OutcomeSummary | None:
+    """The outcomes in a worker's line; None if it says something else."""
+    word, _, summary = line.partition(" ")
+    return msgspec.json.decode(summary, type=OutcomeSummary) if word == _OUTCOMES else None

@@ -1,9 +1,12 @@
-"""The state of the configuration, for people, probes and Prometheus."""
+"""The state of the configuration and of the providers, for people, probes and Prometheus."""
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
+from extproc.providers.availability import CoolDowns
 from extproc.version import version
 
 
@@ -23,6 +26,9 @@ class Status:
     """Files of keys that are gone, and the Unix second from which their keys no longer count."""
     reloads: dict[str, int] = field(default_factory=lambda: {"taken": 0, "refused": 0})
 
+    cool_downs: CoolDowns = field(default_factory=CoolDowns)
+    """Providers that are left out for a while."""
+
     def taken(self, generation: int, at_next_start: list[str]) -> None:
         self.generation, self.since = generation, time.time()
         self.refused, self.at_next_start = [], at_next_start
@@ -34,4 +40,6 @@ class Status:
 
     def as_dict(self) -> dict[str, Any]:
         state = "refused" if self.refused else "in force"
-        return {"version": version(), "configuration": state, **asdict(self)}
+        own = {name: value for name, value in vars(self).items() if name != "cool_downs"}
+        providers = msgspec.to_builtins(self.cool_downs.states(time.time()))
+        return {"version": version(), "configuration": state, **own, "providers": providers}

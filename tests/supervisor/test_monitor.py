@@ -12,6 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
+from extproc.config.schema import Outliers
+from extproc.providers.availability import CoolDowns, OutcomeSummary
 from extproc.supervisor import monitor
 from extproc.supervisor.monitor import CannotListen, Check, Monitor
 from extproc.transport.status import Status
@@ -32,12 +34,20 @@ def check(good: bool) -> Check:
 Scene = Callable[[Monitor, str], Awaitable[None]]
 
 
-def run(folder: Path, scene: Scene, front: bool | None = True, workers: tuple[bool, ...] = ALL, keys: str = "") -> None:
+def run(
+    folder: Path,
+    scene: Scene,
+    front: bool | None = True,
+    workers: tuple[bool, ...] = ALL,
+    keys: str = "",
+    cool_downs: CoolDowns | None = None,
+) -> None:
     port = free_port()
 
     async def begin() -> None:
         checks = {f"worker-{n}": check(good) for n, good in enumerate(workers)}
-        watched = Monitor(None if front is None else check(front), checks, Status(7))
+        status = Status(7, cool_downs=cool_downs or CoolDowns())
+        watched = Monitor(None if front is None else check(front), checks, status)
         settings = source(folder, f"{GATEWAY}\n{keys or 'health: {port: PORT}'}\n".replace("PORT", str(port))).config
         watched.start(settings, folder / "metrics")
         try:
@@ -127,6 +137,39 @@ def test_the_version_is_told(tmp_path: Path) -> None:
         assert (await get(f"{url}/status")).json()["version"] == version()
 
     run(tmp_path, scene)
+
+
+def one_of_each() -> CoolDowns:
+    """Of three providers one is available, one cools down, and one was drained."""
+    found = CoolDowns()
+    found.use(dict.fromkeys(("anthropic", "openai", "vllm"), Outliers(failures=1, pause=1e9)))
+    found.report(OutcomeSummary("openai", failures=1), 1_000_000_000.0)
+    found.drain("vllm")
+    return found
+
+
+def test_how_the_providers_are_doing(tmp_path: Path) -> None:
+    async def scene(watched: Monitor, url: str) -> None:
+        assert (await get(f"{url}/status")).json()["providers"] == {
+            "anthropic": {"state": "available"},
+            "openai": {"state": "cooling down", "until": 2e9, "reason": "failures"},
+            "vllm": {"state": "drained"},
+        }
+
+    run(tmp_path, scene, cool_downs=one_of_each())
+
+
+def test_prometheus_learns_which_providers_are_left_out(tmp_path: Path) -> None:
+    async def scene(watched: Monitor, url: str) -> None:
+        lines = (await get(f"{url}/metrics")).text.splitlines()
+        available = "extproc_provider_available{gen_ai_provider_name="
+        assert {f'{available}"anthropic"}} 1.0', f'{available}"openai"}} 0.0', f'{available}"vllm"}} 0.0'} <= {*lines}
+        left_out = "extproc_provider_left_out_total{cause="
+        assert f'{left_out}"failures",gen_ai_provider_name="openai"}} 1.0' in lines
+        assert f'{left_out}"drained",gen_ai_provider_name="vllm"}} 1.0' in lines
+        assert f'{left_out}"retry_after",gen_ai_provider_name="openai"}} 0.0' in lines
+
+    run(tmp_path, scene, keys="metrics: {port: PORT}", cool_downs=one_of_each())
 
 
 def test_health_alone_shows_no_metrics(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ import gc
 import json
 import time
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from extproc.config.loading import Invalid
 from extproc.gateway.gateway import Gateway
 from extproc.policy.keys.key_sets import KeySetUpdate
+from extproc.providers.availability import AttemptOutcome, AvailabilityUpdate, OutcomeSummary
 from extproc.transport import gateways, orders
 from extproc.transport.gateways import Gateways
 from tests.issuing import ISSUER, jwk
@@ -164,5 +166,79 @@ def test_without_an_issuers_keys_nothing_is_ready(path: Path) -> None:
 
     async def scene() -> None:
         assert not (await begun(path, order(path, 1, text))).ready()
+
+    asyncio.run(scene())
+
+
+def test_all_configurations_share_what_is_known_of_providers(path: Path) -> None:
+    """It comes before the first of them, and at any time later."""
+
+    def told(until: dict[str, float]) -> bytes:
+        return orders.encoded(AvailabilityUpdate(until, []))
+
+    async def scene() -> None:
+        held = await begun(path, told({"openai": 7.5}), order(path, 1, GATEWAY), order(path, 2, OTHER), told({}))
+        first = held.current()
+        assert first.availability.until("openai") == 7.5
+        await held.follow()
+        assert held.current() is not first
+        assert held.current().availability is first.availability and first.availability.until("openai") == 0
+
+    asyncio.run(scene())
+
+
+async def until(fits: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not fits():  # noqa: ASYNC110 - what it waits for has no event
+            await asyncio.sleep(0.001)
+
+
+def test_outcomes_are_reported_in_few_lines(
+    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried, room = 0, False
+
+    def can_say() -> bool:
+        nonlocal tried
+        tried += 1
+        return room
+
+    monkeypatch.setattr(orders, "can_say", can_say)
+
+    async def scene() -> None:
+        nonlocal room
+        held = await begun(path, order(path, 1, GATEWAY))
+        report = held.current().availability.report
+        for _ in range(3):
+            report(AttemptOutcome("openai", "failed"))
+        report(AttemptOutcome("other", "failed"))
+        await until(lambda: tried >= 2)
+        # The supervisor does not read: nothing is written, and nothing is lost.
+        assert capsys.readouterr().out == ""
+        report(AttemptOutcome("openai", "failed"))
+        room = True
+        found: list[OutcomeSummary | None] = []
+
+        def arrived() -> bool:
+            found.extend(map(orders.outcomes, capsys.readouterr().out.splitlines()))
+            return len(found) >= 2
+
+        await until(arrived)
+        assert found == [OutcomeSummary("openai", 4), OutcomeSummary("other", 1)]
+
+    asyncio.run(scene())
+
+
+def test_without_a_supervisor_nothing_is_reported(
+    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateways, "REPORT_SECONDS", 0)
+
+    async def scene() -> None:
+        held = await begun(path)
+        held.current().availability.report(AttemptOutcome("openai", "failed"))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert capsys.readouterr().out == ""
 
     asyncio.run(scene())

@@ -101,7 +101,8 @@ def of_model(asked: BodyRead | ModelFound | Examined) -> Record:
     """Returns the model that is asked for and its provider, as far as they are known."""
     name = asked.model[:MAX_NAME] if isinstance(asked.model, str) else ""
     record: Record = {"gen_ai.request.model": name} if name else {}
-    if not isinstance(asked, BodyRead):
+    # Which of several providers it is shows later.
+    if not isinstance(asked, BodyRead) and asked.resolved.rule.pool is None:
         record |= of_provider(asked.resolved.provider)
         record |= of_upstream(asked.resolved.upstream)
     return record

@@ -79,8 +79,8 @@ class Failover(_Strict):
     on: Annotated[list[Trigger], BeforeValidator(_as_text)] = [
         "connect", "reset", "timeout", "429", "5xx", "529", "false_success",
     ]  # fmt: skip
-    """What moves a call on. `connect`: no connection; `reset`: it broke before the answer, or there was none; `timeout`:
-    no first event in `per_try_timeout`, which holds only with it; a status of the provider's, where `5xx` is every one
+    """What moves a call on. `connect`: no connection; `reset`: it broke before the answer, or none came; `timeout`: no
+    first event in `per_try_timeout`, which holds only with it; a status of the provider's, where `5xx` is every one
     from 500 to 599; `false_success`: an answer of status 200 that is none, such as HTML, an empty body or a stream that
     fails before its first event; `context_overflow`: the request is too long for the model; `refusal`: the model
     declines before it has written anything. The last two, 401, 403 and 404 are off by default."""

@@ -52,6 +52,11 @@ BANS: list[tuple[str, Callable[[str], bool], str]] = [
         lambda module: unit(module) != "web" and module != "extproc.supervisor.monitor",
         "a web framework is for the web process and the supervisor's pages",
     ),
+    (
+        r"genai_prices(\.|$)",
+        lambda module: module != "extproc.providers.prices",
+        "loaded when a price is needed, and what it could fetch is nobody's business",
+    ),
     (r"redis(\.|$)", lambda module: unit(module) != "store", "only the store knows Redis"),
     (
         r"opentelemetry(\.|$)",

@@ -274,6 +274,7 @@ _RECORDED = (
     "gen_ai.response.model", "gen_ai.request.max_tokens", "gen_ai.request.stream",
     "gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens",
     "gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_creation.input_tokens",
+    record.COST, record.CURRENCY, record.ESTIMATED,
     "gen_ai.response.finish_reasons", record.TIME_TO_FIRST_TOKEN, record.TIME_PER_OUTPUT_TOKEN,
     "jwt.sub", "jwt.iss", "warnings", record.AUTO_MODE_OUTCOME, record.AUTO_MODE_RULE,
 )  # fmt: skip

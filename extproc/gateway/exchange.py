@@ -287,7 +287,9 @@ class Exchange:
         if self.verdicts is not None:
             kept = tuple(warning for warning in translated.warnings if warning != WARNING)
             translated = msgspec.structs.replace(translated, warnings=kept)
-        self._attempt = Attempt(pair, translated.without_body(), provider, now, self.verdicts)
+        generates = call.endpoint.operation is Operation.GENERATE
+        price = self._settings.prices.price(provider, resolved.upstream) if generates else None
+        self._attempt = Attempt(pair, translated.without_body(), provider, now, self.verdicts, price)
         self._body = None
         self.phase = Phase.SENT
         # Our translations know no query.

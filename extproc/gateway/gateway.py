@@ -29,7 +29,8 @@ from extproc.policy.facts import Accepted, Admitted, Examined, Listing, Located,
 from extproc.policy.keys.key_sets import KeySets
 from extproc.policy.keys.remote_keys import FetchedKeySets
 from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, ReadBody
-from extproc.providers import collectors, credentials, model_paths, providers
+from extproc.providers import collectors, credentials, model_paths, prices, providers
+from extproc.providers.prices import Prices
 from extproc.providers.providers import Catalogue, Resolved
 from extproc.sign_in import configuration as sign_in
 from extproc.sign_in.managed_settings import ManagedSettings
@@ -85,7 +86,7 @@ class Gateway:
         settings = source.config
         environ = os.environ if environ is None else environ
         catalogue, self.providers, found = providers.load(source, environ)
-        faults += [*found, *model_paths.faults(settings, self.providers)]
+        faults += [*found, *model_paths.faults(settings, self.providers), *prices.faults(settings)]
         self.rules = Rules(source, catalogue, faults)
         authorize_model = AuthorizeModel(self.rules)
         self._auto_mode = _auto_mode(source, catalogue, faults)
@@ -104,7 +105,8 @@ class Gateway:
         self.without_keys = authenticate.without_keys
         self.source = source
         self.catalogue = catalogue
-        self._settings = _settings(settings)
+        self.prices = Prices(settings.prices.overrides)
+        self._settings = _settings(settings, self.prices)
         self._judge = _judge(settings, environ)
         limits = settings.limits.body
         bounds = Bounds(limits.tools, limits.turns, limits.parts, limits.values, limits.depth)
@@ -209,13 +211,14 @@ class Gateway:
         return self._authorize_model(examined) or examined
 
 
-def _settings(config: Config) -> Settings:
+def _settings(config: Config, known: Prices) -> Settings:
     return Settings(
         config.streaming.first_event_hold,
         config.streaming.ping_interval,
         _claims(config),
         config.models_shape == "merged",
         BodyTime(config.limits.body_idle_seconds, config.limits.body_min_rate, config.max_body_bytes),
+        known,
     )
 
 

@@ -29,6 +29,8 @@ class Provider(msgspec.Struct, frozen=True):
     timeouts: schema.Timeouts = schema.Timeouts()
     key_header: schema.KeyHeader | None = None
     prefer: Sequence[Dialect] | None = None
+    vendor: str | None = None
+    """Whose prices apply; None: known by the base URL."""
 
     @property
     def cluster(self) -> str:
@@ -302,6 +304,7 @@ def _provider(source: Source, name: str, environ: Mapping[str, str], faults: lis
         settings.timeouts,
         settings.key_header,
         settings.prefer,
+        settings.prices,
     )
 
 

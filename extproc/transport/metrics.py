@@ -59,6 +59,12 @@ TOKENS = Metric(
     "cache_creation; input holds the two of the cache, so input and output are what was used.",
     (*COMMON, "gen_ai_token_type"), buckets=_TOKENS,
 )  # fmt: skip
+SPENT = Metric(
+    "extproc_cost_usd", Counter, "What calls cost, in USD, by the prices of their models.", COMMON,
+)  # fmt: skip
+UNPRICED = Metric(
+    "extproc_unpriced_calls", Counter, "Calls that used tokens of a model without a known price.", COMMON,
+)  # fmt: skip
 DURATION = Metric(
     "gen_ai_server_request_duration_seconds", Histogram,
     "From a request's headers to the end of its answer. `error_type` is the reason of a call that did not succeed.",
@@ -124,8 +130,8 @@ WITHOUT_KEYS = Metric(
     "extproc_keys_unavailable", Counter, "Calls refused because an issuer's keys could not be fetched.", claims=False
 )
 METRICS = (
-    REQUESTS, TOKENS, DURATION, TIME_TO_FIRST_TOKEN, PER_TOKEN, WARNINGS, VERDICTS, LEFT_OUT, LEFT_OUT_BY_ENVOY,
-    IN_FLIGHT, IN_FORCE, SINCE, GENERATION, RELOADS, DELETED, READY, WITHOUT_KEYS,
+    REQUESTS, TOKENS, SPENT, UNPRICED, DURATION, TIME_TO_FIRST_TOKEN, PER_TOKEN, WARNINGS, VERDICTS, LEFT_OUT,
+    LEFT_OUT_BY_ENVOY, IN_FLIGHT, IN_FORCE, SINCE, GENERATION, RELOADS, DELETED, READY, WITHOUT_KEYS,
     TELEMETRY,
 )  # fmt: skip
 
@@ -173,6 +179,10 @@ class Metrics:
         self._sets: set[tuple[str, ...]] = set()
         self._requests = Counter(REQUESTS.name, REQUESTS.meaning, (*REQUESTS.labels, *own), registry=registry)
         self._tokens = _histogram(TOKENS, own, registry)
+        self._spent, self._unpriced = (
+            Counter(metric.name, metric.meaning, (*metric.labels, *own), registry=registry)
+            for metric in (SPENT, UNPRICED)
+        )
         self._duration = _histogram(DURATION, own, registry)
         self._first = _histogram(TIME_TO_FIRST_TOKEN, own, registry)
         self._per_token = _histogram(PER_TOKEN, own, registry)
@@ -231,6 +241,11 @@ class Metrics:
         for kind, name in _TOKEN_FIELDS.items():
             if isinstance(count := seen.get(name), int) and count:
                 self._tokens.labels(*common, kind, *claims).observe(count)
+        cost, used = seen.get(record.COST), seen.get(_TOKEN_FIELDS["input"])
+        if isinstance(cost, int | float):
+            self._spent.labels(*common, *claims).inc(cost)
+        elif used is not None:
+            self._unpriced.labels(*common, *claims).inc()
 
     def _paced(self, seen: Record, labels: tuple[str, ...]) -> None:
         for name, histogram in (

@@ -18,6 +18,7 @@ from extproc.config.loading import Invalid
 from extproc.config.processor_tls import check_server, is_tcp
 from extproc.gateway import plugins
 from extproc.printable import log_to_stderr, show
+from extproc.providers import prices
 from extproc.transport import health, service
 from extproc.transport.builtin.grpc import Server
 from extproc.transport.calls import Method
@@ -54,16 +55,24 @@ async def serve(config: Path, address: str, leave: float, probe: str = "") -> No
     status.serving = True
     print(READY, flush=True)
     told = _told_to_leave()
+    loading = asyncio.create_task(_load_prices())
     following = asyncio.create_task(gateways.follow())
     if gateways.supervised:
         # Whoever starts next wants this address, and knows newer files.
         following.add_done_callback(lambda _: told.set())
     await told.wait()
     following.cancel()
+    loading.cancel()
     status.serving = False
     await asyncio.sleep(leave)
     await asyncio.gather(*(server.stop(GRACE_SECONDS) for server in servers))
     await translator.close()
+
+
+async def _load_prices() -> None:
+    """After the start, which is not to wait for it, and before the first call has to."""
+    await asyncio.to_thread(prices.published)
+    gc.freeze()
 
 
 async def _listen(address: str, methods: Mapping[bytes, Method], gateways: Gateways) -> Stops:

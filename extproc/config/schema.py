@@ -23,7 +23,7 @@ from extproc.config.schema_records import Health, Metrics, Records, Tracing
 from extproc.config.schema_sign_in import Settings, SignIn, Store, Web
 from extproc.config.schema_telemetry import Telemetry
 from extproc.config.schema_tls import STRICT, ListenTls, Processor
-from extproc.config.schema_usage import Prices
+from extproc.config.schema_usage import Prices, Usage
 from extproc.config.schema_values import BaseUrl, Expressions, KeyUrl, Secret
 
 
@@ -379,6 +379,8 @@ class Config(_Strict):
     """Intake of clients' telemetry; absent: none."""
     prices: Prices = Prices()
     """What models cost, for the record of each call."""
+    usage: Usage | None = None
+    """The ledger of calls; absent: none. Needs the extra `usage` of the package, or `postgresql`."""
     store: Store = Store()
     """Where what outlives a call is kept."""
     web: Web = Web()

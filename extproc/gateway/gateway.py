@@ -14,6 +14,7 @@ from extproc.config.endpoints import READS_BODY, Endpoints, Operation
 from extproc.config.files import Files
 from extproc.config.loading import Fault, Invalid, Source
 from extproc.config.schema import Config
+from extproc.config.schema_usage import logged_claims
 from extproc.errors import Rejection
 from extproc.events import Action, Event, Judged, RequestBody, RequestHeaders, ResponseHeaders
 from extproc.gateway.exchange import Exchange
@@ -36,6 +37,7 @@ from extproc.sign_in import configuration as sign_in
 from extproc.sign_in.managed_settings import ManagedSettings
 from extproc.store import opening
 from extproc.translate import model_lists
+from extproc.usage import opening as usage
 from extproc.wire.paths import canonical
 
 if TYPE_CHECKING:
@@ -96,7 +98,7 @@ class Gateway:
         """The section `sign_in` with its secrets and rules; None where there is none."""
         self.managed_settings = ManagedSettings(source, faults)
         self.collectors = collectors.load(source, environ, faults)
-        faults += opening.faults(source, environ)
+        faults += [*opening.faults(source, environ), *usage.faults(source, environ)]
         trace = _trace(source, environ, faults)
         self.tls = processor_tls.load(source, faults)
         if faults:
@@ -265,7 +267,7 @@ def _claims_read(settings: Config, rules: Rules, auto_mode: AutoMode | None) -> 
 
 def _claims(settings: Config) -> list[str]:
     labels = settings.metrics.claims if settings.metrics is not None else []
-    return list(dict.fromkeys([*settings.records.claims, *labels]))
+    return list(dict.fromkeys([*logged_claims(settings.records.claims, settings.usage), *labels]))
 
 
 def load(  # noqa: PLR0913 - named, and all but one have a default

@@ -28,6 +28,7 @@ from extproc.supervisor import advice, front
 from extproc.supervisor.front import ConfigRejected, EnvoyControl
 from extproc.supervisor.processes import Child, worker
 from extproc.supervisor.sign_in import SignInState
+from extproc.supervisor.usage import LedgerWriter
 from extproc.transport import orders
 from extproc.transport.status import Status
 from extproc.web import topics
@@ -47,6 +48,7 @@ AT_NEXT_START = (
     "limits.memory_bytes",
     "limits.refusals_logged",
     "store",
+    "usage",
     "web",
 )
 
@@ -78,6 +80,8 @@ class WorkerPool:
         self._using: dict[str, list[int]] = {}
         self._spoken = asyncio.Event()
         self._web = ""
+        self.usage: LedgerWriter | None = None
+        """Where calls go that workers report."""
 
     def worker(self, config: Path, address: str, leave: float, environ: Mapping[str, str], probe: str = "") -> Child:
         """One more, not yet started."""
@@ -111,6 +115,8 @@ class WorkerPool:
             self._spoken.set()
         elif (name := orders.wanted(line)) is not None:
             self._wanted(name)
+        elif self.usage is not None:
+            self.usage.hear_worker(line)
 
     @property
     def has_web(self) -> bool:

@@ -19,6 +19,7 @@ from extproc.config.schema_records import label_of
 from extproc.events import Record
 from extproc.gateway import record
 from extproc.transport.status import Status
+from extproc.usage.calls import Counts
 
 OPERATION, PROVIDER = "gen_ai_operation_name", "gen_ai_provider_name"
 REQUEST_MODEL, RESPONSE_MODEL = "gen_ai_request_model", "gen_ai_response_model"
@@ -129,10 +130,16 @@ READY = Metric("extproc_ready", Gauge, "1: calls are served, as `/readyz` says; 
 WITHOUT_KEYS = Metric(
     "extproc_keys_unavailable", Counter, "Calls refused because an issuer's keys could not be fetched.", claims=False
 )
+LEDGER = Metric(
+    "extproc_usage_calls", Counter, "Calls for the ledger (`usage`), by what became of them. `result`: stored; "
+    "dropped, because the database could not be used for too long.",
+    ("result",), claims=False,
+)  # fmt: skip
+LEDGER_WAITING = Metric("extproc_usage_waiting", Gauge, "Calls that wait for the ledger.", claims=False)
 METRICS = (
     REQUESTS, TOKENS, SPENT, UNPRICED, DURATION, TIME_TO_FIRST_TOKEN, PER_TOKEN, WARNINGS, VERDICTS, LEFT_OUT,
     LEFT_OUT_BY_ENVOY, IN_FLIGHT, IN_FORCE, SINCE, GENERATION, RELOADS, DELETED, READY, WITHOUT_KEYS,
-    TELEMETRY,
+    TELEMETRY, LEDGER, LEDGER_WAITING,
 )  # fmt: skip
 
 _TOKEN_FIELDS = {
@@ -316,3 +323,18 @@ class OfReadiness(Collector):
 
     def collect(self) -> Iterable[Family]:
         yield GaugeMetricFamily(READY.name, READY.meaning, float(self._ready()))
+
+
+class OfLedger(Collector):
+    """What has become of calls for the ledger. `counts`: asks its writer."""
+
+    def __init__(self, counts: Callable[[], Counts]) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterable[Family]:
+        counts = self._counts()
+        calls = CounterMetricFamily(LEDGER.name, LEDGER.meaning, labels=LEDGER.labels)
+        calls.add_metric(["stored"], counts.stored)
+        calls.add_metric(["dropped"], counts.dropped)
+        yield calls
+        yield GaugeMetricFamily(LEDGER_WAITING.name, LEDGER_WAITING.meaning, counts.waiting)

@@ -43,7 +43,8 @@ async def serve(config: Path, address: str, leave: float, probe: str = "") -> No
     gateways = Gateways(config, translator)
     await gateways.begin()
     status = health.Health(gateways.ready)
-    stream = partial(service.Stream, gateways, Observer(gateways.current().source.config))
+    observer = Observer(gateways.current().source.config)
+    stream = partial(service.Stream, gateways, observer)
     methods: dict[bytes, Method] = {service.PROCESS: stream, health.CHECK: status.check}
     # What is here stays: the collector need not look at it again, and need not look often.
     gc.collect()
@@ -67,6 +68,7 @@ async def serve(config: Path, address: str, leave: float, probe: str = "") -> No
     await asyncio.sleep(leave)
     await asyncio.gather(*(server.stop(GRACE_SECONDS) for server in servers))
     await translator.close()
+    await asyncio.to_thread(observer.close)
 
 
 async def _load_prices() -> None:

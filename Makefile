@@ -58,8 +58,8 @@ uv = PYTHONPATH= "$$tmp"/bin/uv pip compile --quiet --universal --python-version
 lock: $(runtime)  # ARGS=--upgrade takes new versions
 	tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && $(pip) --target "$$tmp" uv && \
 	$(uv) pyproject.toml --extra gateway --group build -o requirements.txt && \
-	$(uv) pyproject.toml --extra gateway --extra traces --group dev -c requirements.txt -o requirements-dev.txt && \
-	$(uv) pyproject.toml --extra gateway --extra traces --group fuzz -c requirements-dev.txt -o requirements-fuzz.txt && \
+	$(uv) pyproject.toml --extra gateway --extra postgresql --extra traces --group dev -c requirements.txt -o requirements-dev.txt && \
+	$(uv) pyproject.toml --extra gateway --extra postgresql --extra traces --group fuzz -c requirements-dev.txt -o requirements-fuzz.txt && \
 	$(uv) --group peers -o requirements-peers.txt
 
 clean:

@@ -44,6 +44,10 @@ FIELDS = {
     "gen_ai.usage.output_tokens": "thinking included",
     "gen_ai.usage.cache_read.input_tokens": "of these, read from the provider's cache",
     "gen_ai.usage.cache_creation.input_tokens": "of these, written to it",
+    "gen_ai.usage.cost": "what the call cost; tokens without a cost are those of a model without a known price",
+    "gen_ai.usage.cost.currency": "`USD`",
+    "gen_ai.usage.estimated": "true: the answer broke off before the provider had counted, so tokens and cost are "
+    "estimates",
     "gen_ai.server.time_to_first_token": "seconds, to the first piece of the answer",
     "gen_ai.server.time_per_output_token": "seconds, on the average of a stream, after the first piece",
     "jwt.sub": "who called",

@@ -29,6 +29,7 @@ MODELS = """
 models:
   - {name: "claude-*", provider: openai, model: gpt-4o-mini}
 """
+PRICED = 'prices: {overrides: [{model: "*", input: 1, output: 1}]}\n'
 GATEWAY = f"{AUTHENTICATION}\n{PROVIDERS}\n{MODELS}"
 
 

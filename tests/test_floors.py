@@ -16,7 +16,7 @@ FLOORS: list[set[str]] = [
     {"transport", "envoy", "web"},
     {"gateway"},
     {"policy", "translate", "sign_in"},
-    {"providers", "store"},
+    {"providers", "store", "usage"},
     {"config"},
     {"wire", "events", "errors", "printable", "version", ""},
 ]
@@ -57,6 +57,16 @@ BANS: list[tuple[str, Callable[[str], bool], str]] = [
         r"(starlette|uvicorn)(\.|$)|extproc\.web\.(?!topics$)",
         lambda module: unit(module) != "web" and module != "extproc.supervisor.monitor",
         "a web framework is for the web process and the supervisor's pages",
+    ),
+    (
+        r"genai_prices(\.|$)",
+        lambda module: module != "extproc.providers.prices",
+        "loaded when a price is needed, and what it could fetch is nobody's business",
+    ),
+    (
+        r"(sqlalchemy|psycopg)(\.|$)|extproc\.usage\.ledger$",
+        lambda module: unit(module) not in {"usage", "cli"} and module != "extproc.supervisor.usage",
+        "off unless configured, and an extra",
     ),
     (r"redis(\.|$)", lambda module: unit(module) != "store", "only the store knows Redis"),
     (

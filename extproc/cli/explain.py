@@ -30,7 +30,7 @@ from extproc.policy.authorization.variables import AT_HEADERS, OF_BODY, VARIABLE
 from extproc.policy.facts import Admitted, Caller, Examined, Identified, LightBody, Located
 from extproc.policy.keys.remote_keys import FetchedKeySets
 from extproc.printable import printable, show
-from extproc.providers import model_paths
+from extproc.providers import model_paths, prices
 from extproc.providers.providers import Resolved
 from extproc.supervisor.lines import IN_PLAINTEXT
 from extproc.web import topics
@@ -94,6 +94,8 @@ def remarks(gateway: Gateway) -> Iterator[str]:
     for index, paths in topics.shadowed(settings).items():
         where = gateway.source.place(("routes", index, "path"))
         yield f"{where}: routes.{index}.path: the gateway itself answers {', '.join(paths)}; this route never gets them"
+    for place, text in prices.unpriced(gateway.catalogue, gateway.prices):
+        yield f"{gateway.source.place(place)}: {'.'.join(map(str, place))}: {text}"
     if settings.processor.insecure:
         where = gateway.source.place(("processor", "insecure"))
         yield f"{where}: processor.insecure: plaintext is spoken on TCP: {IN_PLAINTEXT}"

@@ -115,12 +115,26 @@ def _add_what_serves(command: AddCommand, config: AddArgument) -> None:
     provider = argument("name", nargs="?", metavar="NAME", help="its key in the file's providers")
     text = "Show which providers the running gateway leaves out, and leave one out by hand."
     command("provider", text, "extproc provider drain vllm-a", _provider, what, provider, config)
+    _add_usage(command, config)
     text = "Print Envoy's configuration as one static file."
     form = argument("--format", choices=("json", "yaml"), default="json", help="default: json")
     roots = "the public authorities' certificates on the machine of that Envoy; default: this machine's"
     roots_file = argument("--ca-file", type=Path, metavar="PATH", help=roots)
     shared = config, processor, workers, form, roots_file
     command("envoy-config", text, "extproc envoy-config --format yaml > envoy.yaml", _envoy_config, *shared)
+
+
+def _add_usage(command: AddCommand, config: AddArgument) -> None:
+    what = argument("what", nargs="?", choices=("show", "remove"), default="show", help="default: show")
+    by = argument("--by", default="", metavar="A,B", help="claims, model, provider, subject, reason, day, month, ...")
+    since = argument("--since", metavar="TIME", help="for instance 2026-11-01 or 2026-11-01T08:00+01:00")
+    until = argument("--until", metavar="TIME", help="not included; default: now")
+    zone = argument("--timezone", default="UTC", metavar="ZONE", help="of times and days; default: UTC")
+    form = argument("--format", choices=("table", "csv", "json"), default="table", help="default: table")
+    person = argument("--sub", metavar="SUBJECT", help="whose calls to remove, as in the log's jwt.sub")
+    text = "Show what was spent, by the ledger of calls, or remove a person's calls from it."
+    example = "extproc usage --by team,model --since 2026-11-01"
+    command("usage", text, example, _usage, what, config, by, since, until, zone, form, person)
 
 
 def _add_what_explains(command: AddCommand, config: AddArgument) -> None:
@@ -231,6 +245,25 @@ def _supervised(run: Callable[[], Coroutine[Any, Any, None]]) -> int:
     except up.CannotStart as error:
         return complain(error, 1)
     return 0
+
+
+def _usage(options: argparse.Namespace) -> int:
+    from extproc.config.loading import Invalid
+
+    try:
+        from extproc.cli import usage
+    except ModuleNotFoundError as error:
+        if error.name != "sqlalchemy":
+            raise
+        return complain("extproc usage needs an extra: pip install 'llm-extproc[usage]'", USAGE)
+    try:
+        if options.what == "remove":
+            if not options.sub:
+                return complain("whose calls? name the person with --sub", USAGE)
+            return usage.remove(options.config, options.sub)
+        return usage.run(options.config, usage.asked(options), options.format)
+    except (Invalid, usage.Unusable) as error:
+        return complain(error, USAGE)
 
 
 def _check(options: argparse.Namespace) -> int:

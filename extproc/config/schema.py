@@ -23,6 +23,7 @@ from extproc.config.schema_records import Health, Metrics, Records, Tracing
 from extproc.config.schema_sign_in import Settings, SignIn, Store, Web
 from extproc.config.schema_telemetry import Telemetry
 from extproc.config.schema_tls import STRICT, ListenTls, Processor
+from extproc.config.schema_usage import Prices, Usage
 from extproc.config.schema_values import BaseUrl, KeyUrl, Secret
 
 
@@ -261,6 +262,9 @@ class Provider(CloudKeys):
     """The `anthropic-version` that is sent. `client`: the client's own, if it sent one."""
     ca_file: Path | None = None
     """Trusted roots instead of the system's, for a private certificate authority."""
+    prices: str | None = Field(None, min_length=1)
+    """The vendor whose prices apply, such as `anthropic`, by its id in the package genai-prices. Absent: known by the
+    host of `base_url`."""
     timeouts: Timeouts = Timeouts()
     """Limits of time."""
     retries: Annotated[Retries, BeforeValidator(_off, json_schema_input_type=Retries | Literal[False, "off"])] = (
@@ -345,6 +349,10 @@ class Config(_Strict):
     """Settings of Claude Code for callers who are signed in."""
     telemetry: Telemetry | None = None
     """Intake of clients' telemetry; absent: none."""
+    prices: Prices = Prices()
+    """What models cost, for the record of each call."""
+    usage: Usage | None = None
+    """The ledger of calls; absent: none. Needs the extra `usage` of the package, or `postgresql`."""
     store: Store = Store()
     """Where what outlives a call is kept."""
     web: Web = Web()

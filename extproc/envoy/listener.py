@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from extproc.config.loading import Source
 from extproc.config.schema_tls import ListenTls, Tls
+from extproc.config.schema_usage import logged_claims
 from extproc.envoy import attempts, limits
 from extproc.envoy.attributes import CLIENT_CERTIFICATE, DETAILS, SOURCE, VERIFIED_CLIENTS
 from extproc.envoy.replies import (
@@ -281,6 +282,7 @@ _RECORDED = (
     "gen_ai.response.model", "gen_ai.request.max_tokens", "gen_ai.request.stream",
     "gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens",
     "gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_creation.input_tokens",
+    record.COST, record.CURRENCY, record.ESTIMATED,
     "gen_ai.response.finish_reasons", record.TIME_TO_FIRST_TOKEN, record.TIME_PER_OUTPUT_TOKEN,
     "jwt.sub", "jwt.iss", "warnings", record.ATTEMPTS, record.AUTO_MODE_OUTCOME, record.AUTO_MODE_RULE,
 )  # fmt: skip
@@ -333,7 +335,7 @@ _SEEN = {
 def _access_logs(source: Source, live: bool) -> list[Json]:
     """One JSON line a call, without members that have no value. CEL costs Envoy more than all other fields together, so
     it is evaluated only where the processor has not said how the call ended."""
-    names = [*_RECORDED, *(record.CALLER + claim for claim in source.config.records.claims)]
+    names = [*_RECORDED, *(record.CALLER + claim for claim in _claims(source))]
     fields = _OWN | _told(*names)
     ended = metadata_filter(flag_is(record.ENDED, True), if_missing=False)
     chosen = metadata_filter(flag_is(record.LEFT_OUT, False), if_missing=True)
@@ -342,6 +344,10 @@ def _access_logs(source: Source, live: bool) -> list[Json]:
         _access_log(fields | _told("reason", "error"), ended, chosen),
         _access_log(fields | _SEEN, not_ended, *([_seen_or_sampled()] if live else [])),
     ]
+
+
+def _claims(source: Source) -> list[str]:
+    return logged_claims(source.config.records.claims, source.config.usage)
 
 
 def _seen_or_sampled() -> Json:

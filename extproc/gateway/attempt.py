@@ -172,7 +172,7 @@ class AttemptExchange:
 
     def _forward(self, job: Job, request: Translated, now: float) -> Action:
         place, provider = self.placed, self.placed.candidate.provider
-        self._sent = forwarding.attempt(job, request, provider, now)
+        self._sent = forwarding.attempt(job, request, place.candidate, now, self._settings.prices)
         headers = forwarding.headers(self.admitted, request, provider, place.handover.trace, now)
         if headers is None:
             return self.reject(forwarding.NO_CREDENTIAL)

@@ -22,6 +22,7 @@ from extproc.events import (
 from extproc.gateway import record
 from extproc.gateway.settings import Settings
 from extproc.gateway.verdicts import Verdicts
+from extproc.providers.prices import Price
 from extproc.providers.providers import Provider
 from extproc.translate.checked import header_value
 from extproc.translate.pair import Outcome, Reader, Refusal, Reply, Translated
@@ -47,6 +48,15 @@ class Attempt(msgspec.Struct, frozen=True):
     """Unix seconds."""
     verdicts: Verdicts | None = None
     """Those on the answer's calls of tools; None: the client has not asked for any."""
+    price: Price | None = None
+    """What the model costs; None: what is asked for costs nothing."""
+
+    def record(self, outcome: Outcome) -> Record:
+        """Returns what is known of the answer so far, and what it costs."""
+        fields = record.of_outcome(outcome)
+        if outcome.usage is not None and self.price is not None:
+            fields |= record.of_cost(self.price.cost(outcome.usage, outcome.model, self.sent_at))
+        return fields
 
 
 class ClientAnswer:
@@ -88,7 +98,8 @@ class ClientAnswer:
         headers = {**extra, **dict(rejection.headers), "content-type": JSON, **ids(request_id), **self._own}
         status = rejection.http_status if words else rejection_status(self._dialect, rejection)
         body = self.concealed(words or rejection_body(self._dialect, rejection, request_id))
-        fields = (record.of_outcome(outcome) if outcome else {}) | record.of_rejection(rejection)
+        known = self._attempt.record(outcome) if outcome and self._attempt else {}
+        fields = known | record.of_rejection(rejection)
         fields |= record.of_upstream_request(extra.get("request-id", ""))
         if takes_body and not self._upstream.end:
             return [self._begin_with(status, headers, fields), AnswerBody(body, True, {})]
@@ -99,7 +110,7 @@ class ClientAnswer:
         """The client has a part of its answer already. A plain one has no way to say what is wrong: cut short, its JSON
         does not parse."""
         event = rejection_event(self._dialect, rejection) if attempt.request.stream else b""
-        return [AnswerBody(event, True, record.of_outcome(outcome) | record.of_rejection(rejection))]
+        return [AnswerBody(event, True, attempt.record(outcome) | record.of_rejection(rejection))]
 
     def concealed(self, error: bytes) -> bytes:
         """Without the provider's key and address."""
@@ -177,6 +188,7 @@ class Timing:
         """`started`: when the call came."""
         self._started = started
         self._recorded_at = 0.0
+        self._estimated = False
         self._first_at = 0.0
         self._complete_at = 0.0
 
@@ -192,7 +204,10 @@ class Timing:
         if not (over or outcome.complete or now - self._recorded_at >= RECORD_SECONDS):
             return {}
         self._recorded_at = now
-        fields = record.of_outcome(outcome)
+        fields = attempt.record(outcome)
+        if self._estimated and record.ESTIMATED not in fields:
+            fields[record.ESTIMATED] = False  # what is on record already stays unless it is replaced
+        self._estimated = record.ESTIMATED in fields
         if attempt.request.stream:
             fields |= self._per_token(outcome, now)
         if warnings := warnings_of(attempt.request, outcome):

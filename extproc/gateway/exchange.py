@@ -300,7 +300,8 @@ class Exchange:
         if self.verdicts is not None:
             kept = tuple(warning for warning in translated.warnings if warning != WARNING)
             translated = msgspec.structs.replace(translated, warnings=kept)
-        self._attempt = forwarding.attempt(job, translated, provider, now, self.verdicts)
+        attempt = forwarding.attempt(job, translated, asked.resolved, now, self._settings.prices)
+        self._attempt = msgspec.structs.replace(attempt, verdicts=self.verdicts)
         self._body = None
         self.phase = Phase.SENT
         fields = record.of_model(asked) | record.of_translation(translated) | record.verdict(provider.cluster)

@@ -8,8 +8,8 @@ from extproc.errors import Kind, Reason, Rejection
 from extproc.events import Record
 from extproc.gateway.client_answer import Attempt
 from extproc.gateway.preparation import job_of
-from extproc.gateway.verdicts import Verdicts
 from extproc.policy.facts import Accepted, LightBody, PreparedBody
+from extproc.providers.prices import Prices
 from extproc.providers.providers import Provider, Resolved
 from extproc.translate.dialects.messages.write_answer import own_answer
 from extproc.translate.job import Job, reader_of, request_for
@@ -57,9 +57,10 @@ def own(found: Counted | OwnAnswer, job: Job) -> tuple[bytes, dict[str, str], Re
     return answer, headers, {"warnings": _NO_SEARCH}
 
 
-def attempt(job: Job, request: Translated, provider: Provider, now: float, verdicts: Verdicts | None = None) -> Attempt:
-    """Returns who reads what the provider answers. `now`: Unix seconds."""
-    return Attempt(reader_of(job, request.dialect), request.without_body(), provider, now, verdicts)
+def attempt(job: Job, request: Translated, resolved: Resolved, now: float, prices: Prices) -> Attempt:
+    """Returns who reads what the provider answers, and what it costs. `now`: Unix seconds."""
+    price = None if job.counting else prices.price(resolved.provider, resolved.upstream)
+    return Attempt(reader_of(job, request.dialect), request.without_body(), resolved.provider, now, price=price)
 
 
 def headers(

@@ -14,6 +14,7 @@ from extproc.config.endpoints import READS_BODY, Endpoints, Operation
 from extproc.config.files import Files
 from extproc.config.loading import Fault, Invalid, Source
 from extproc.config.schema import Config
+from extproc.config.schema_usage import logged_claims
 from extproc.errors import Rejection
 from extproc.events import Action, Event, Judged, RequestBody, RequestHeaders, ResponseHeaders
 from extproc.gateway.attempt_steps import Attempts
@@ -32,14 +33,16 @@ from extproc.policy.facts import Accepted, Admitted, Examined, Listing, Located,
 from extproc.policy.keys.key_sets import KeySets
 from extproc.policy.keys.remote_keys import FetchedKeySets
 from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, ReadBody
-from extproc.providers import collectors, credentials, model_paths, providers
+from extproc.providers import collectors, credentials, model_paths, prices, providers
 from extproc.providers.availability import Availability
 from extproc.providers.cloud_credentials import CredentialSpec
+from extproc.providers.prices import Prices
 from extproc.providers.providers import Catalogue, Resolved
 from extproc.sign_in import configuration as sign_in
 from extproc.sign_in.managed_settings import ManagedSettings
 from extproc.store import opening
 from extproc.translate import model_lists
+from extproc.usage import opening as usage
 from extproc.wire.paths import canonical
 
 if TYPE_CHECKING:
@@ -99,7 +102,7 @@ class Gateway:
         environ = os.environ if environ is None else environ
         remote = remote or FetchedKeySets()
         catalogue, self.providers, found = providers.load(source, environ, remote.credentials)
-        faults += [*found, *model_paths.faults(settings, self.providers)]
+        faults += [*found, *model_paths.faults(settings, self.providers), *prices.faults(settings)]
         self.rules = Rules(source, catalogue, faults)
         self.in_flight, self.availability = in_flight or InFlight(), availability or Availability()
         self.plan = PlanAttempts(source, catalogue, self.rules, self.availability, faults)
@@ -111,7 +114,7 @@ class Gateway:
         """The section `sign_in` with its secrets and rules; None where there is none."""
         self.managed_settings = ManagedSettings(source, faults)
         self.collectors = collectors.load(source, environ, faults)
-        faults += opening.faults(source, environ)
+        faults += [*opening.faults(source, environ), *usage.faults(source, environ)]
         trace = _trace(source, environ, faults)
         self.tls = processor_tls.load(source, faults)
         if faults:
@@ -119,7 +122,8 @@ class Gateway:
         self.fetched, self.without_keys = authenticate.fetched, authenticate.without_keys
         self.source = source
         self.catalogue = catalogue
-        self._settings = _settings(settings)
+        self.prices = Prices(settings.prices.overrides)
+        self._settings = _settings(settings, self.prices)
         self._judge = _judge(settings, environ)
         bounds = _bounds(settings)
         # The steps, in their order: at the headers, at the body.
@@ -237,7 +241,7 @@ def _bounds(config: Config) -> Bounds:
     return Bounds(limits.tools, limits.turns, limits.parts, limits.values, limits.depth)
 
 
-def _settings(config: Config) -> Settings:
+def _settings(config: Config, known: Prices) -> Settings:
     return Settings(
         config.streaming.first_event_hold,
         config.streaming.ping_interval,
@@ -245,6 +249,7 @@ def _settings(config: Config) -> Settings:
         config.models_shape == "merged",
         config.records.provider_header,
         BodyTime(config.limits.body_idle_seconds, config.limits.body_min_rate, config.max_body_bytes),
+        known,
     )
 
 
@@ -293,7 +298,7 @@ def _claims_read(
 
 def _claims(settings: Config) -> list[str]:
     labels = settings.metrics.claims if settings.metrics is not None else []
-    return list(dict.fromkeys([*settings.records.claims, *labels]))
+    return list(dict.fromkeys([*logged_claims(settings.records.claims, settings.usage), *labels]))
 
 
 def load(  # noqa: PLR0913 - named, and all but one have a default

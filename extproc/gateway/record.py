@@ -8,6 +8,7 @@ from extproc.errors import Rejection
 from extproc.events import Record
 from extproc.policy.facts import Accepted, BodyRead, Caller, Examined, Identified, Located, ModelFound
 from extproc.printable import printable
+from extproc.providers import prices
 from extproc.providers.providers import Provider
 from extproc.translate.checked import header_value
 from extproc.translate.pair import Outcome, Translated, Usage
@@ -23,6 +24,9 @@ OPERATION = "gen_ai.operation.name"
 UPSTREAM_REQUEST = "upstream_request_id"
 TIME_TO_FIRST_TOKEN = "gen_ai.server.time_to_first_token"  # noqa: S105 - a field of the log
 TIME_PER_OUTPUT_TOKEN = "gen_ai.server.time_per_output_token"  # noqa: S105 - a field of the log
+COST = "gen_ai.usage.cost"
+CURRENCY = "gen_ai.usage.cost.currency"
+ESTIMATED = "gen_ai.usage.estimated"
 AUTO_MODE_OUTCOME = "auto_mode.outcome"
 AUTO_MODE_RULE = "auto_mode.rule"
 ATTEMPTS = "attempts"
@@ -34,6 +38,8 @@ CALLER = "caller."
 _PLAIN = re.compile(r"[\w./@-]+", re.ASCII)
 _MAX_NUMBER = 2.0**53
 
+MAX_COST = 1_000_000.0
+"""USD. No call costs as much: such a number comes of a count that is none."""
 MAX_NAME = 200
 MAX_PATH = 300
 _MAX_WARNINGS = 1100
@@ -170,7 +176,13 @@ def _of_usage(usage: Usage) -> Record:
         "gen_ai.usage.cache_read.input_tokens": read,
         "gen_ai.usage.cache_creation.input_tokens": created,
     }
-    return {name: count for name, count in counts.items() if 0 <= count <= MAX_TOKENS}
+    record: Record = {name: count for name, count in counts.items() if 0 <= count <= MAX_TOKENS}
+    return record | ({ESTIMATED: True} if usage.estimated else {})
+
+
+def of_cost(usd: float | None) -> Record:
+    """None: the model is unpriced, and nothing is said. Tokens without a cost are those of an unpriced model."""
+    return {COST: usd, CURRENCY: prices.CURRENCY} if usd is not None and 0 <= usd <= MAX_COST else {}
 
 
 def of_rejection(rejection: Rejection) -> Record:

@@ -1,6 +1,8 @@
 """The part of the configuration that an exchange needs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from extproc.providers.prices import Prices
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +34,4 @@ class Settings:
     names_provider: bool = False
     """Answers say in a header who gave them."""
     body_time: BodyTime = BodyTime(30.0, 8192.0, 32 * 1024 * 1024)
+    prices: Prices = field(default_factory=Prices)

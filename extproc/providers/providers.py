@@ -39,6 +39,8 @@ class Provider(msgspec.Struct, frozen=True):
     """What its cloud puts around each dialect; empty for a provider that is no cloud."""
     access: CloudAccess | None = None
     """The credential of its cloud."""
+    vendor: str | None = None
+    """Whose prices apply; None: known by the base URL."""
 
     @property
     def cluster(self) -> str:
@@ -424,6 +426,7 @@ def _provider(
         settings.prefer,
         clouds.envelopes(settings),
         cloud_credentials.access(source, name, environ, sent, faults),
+        settings.prices,
     )
 
 

@@ -36,7 +36,7 @@ class EmbeddedStore:
         self._lock = threading.Lock()
         self._swept = 0.0
         try:
-            _make_ours(folder)
+            make_private(folder, FILE)
             # No transaction begins by itself.
             self._db = sqlite3.connect(
                 folder / FILE, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
@@ -95,13 +95,14 @@ class EmbeddedStore:
             return operation(now)
 
 
-def _make_ours(folder: Path) -> None:
-    """Makes the folder and the file, if they are not there, so that nobody else can open the file at any time; SQLite
-    gives its further files the mode of the first. Raises OSError, also where a link stands in the place of a file."""
+def make_private(folder: Path, name: str) -> None:
+    """Makes the folder and an SQLite file in it, if they are not there, so that nobody else can open the file at any
+    time; SQLite gives its further files the mode of the first. Raises OSError, also where a link stands in the place of
+    a file."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
-        os.close(os.open(folder / FILE, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    for path in folder.glob(FILE + "*"):
+        os.close(os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    for path in folder.glob(name + "*"):
         if path.is_symlink():
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         path.chmod(0o600)

@@ -21,8 +21,9 @@ from starlette.routing import Route
 
 from extproc.config.schema import Config
 from extproc.config.schema_records import HttpListener
-from extproc.transport.metrics import OfConfiguration, OfEnvoy, OfProviders, OfReadiness
+from extproc.transport.metrics import OfConfiguration, OfEnvoy, OfLedger, OfProviders, OfReadiness
 from extproc.transport.status import Status
+from extproc.usage.calls import Counts
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """The library's own variable; it must be set before the library is imported in a worker."""
@@ -58,13 +59,16 @@ class Monitor:
         workers: Mapping[str, Check],
         status: Status,
         left_out: Callable[[], Coroutine[Any, Any, int]] | None = None,
+        usage: Callable[[], Counts] | None = None,
     ) -> None:
-        """Within the supervisor's event loop. `left_out`: asks Envoy for the refusals that it has not logged."""
+        """Within the supervisor's event loop. `left_out`: asks Envoy for the refusals that it has not logged. `usage`:
+        what has become of calls for the ledger; None where there is none."""
         self._loop = asyncio.get_running_loop()
         self._checks = {**({"envoy": front} if front is not None else {}), **workers}
         self._leaving = False
         self._servers: list[uvicorn.Server] = []
         self._left_out = left_out
+        self._usage = usage
         self._status = status
 
     def start(self, settings: Config, folder: Path) -> dict[str, str]:
@@ -79,6 +83,8 @@ class Monitor:
         registry.register(OfConfiguration(self._status))
         registry.register(OfProviders(self._status.cool_downs))
         registry.register(OfEnvoy(self._ask_left_out))
+        if self._usage is not None:
+            registry.register(OfLedger(self._usage))
         registry.register(OfReadiness(lambda: self._answer(self._ready)[0]))
         self._listen(settings.metrics, "metrics", self._pages(Scrape(registry, folder)))
         return {FOLDER: str(folder)}

@@ -32,6 +32,7 @@ from extproc.supervisor.front import ConfigRejected, EnvoyControl
 from extproc.supervisor.processes import Child, worker
 from extproc.supervisor.provider_health import ProviderHealth
 from extproc.supervisor.sign_in import SignInState
+from extproc.supervisor.usage import LedgerWriter
 from extproc.transport import orders
 from extproc.transport.status import Status
 from extproc.web import topics
@@ -51,6 +52,7 @@ AT_NEXT_START = (
     "limits.memory_bytes",
     "limits.refusals_logged",
     "store",
+    "usage",
     "web",
 )
 
@@ -90,6 +92,8 @@ class WorkerPool:
         self._in_use: list[int] = []
         self._spoken = asyncio.Event()
         self._web = ""
+        self.usage: LedgerWriter | None = None
+        """Where calls go that workers report."""
 
     def worker(self, config: Path, address: str, leave: float, environ: Mapping[str, str], probe: str = "") -> Child:
         """One more, not yet started."""
@@ -129,6 +133,8 @@ class WorkerPool:
             self._wanted(name)
         elif (summary := orders.outcomes(line)) is not None:
             self._reported(summary)
+        elif self.usage is not None:
+            self.usage.hear_worker(line)
 
     @property
     def has_web(self) -> bool:

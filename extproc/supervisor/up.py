@@ -27,10 +27,11 @@ from extproc.envoy.listener import OWN_SOCKET
 from extproc.gateway.gateway import GATEWAY_SOCKET
 from extproc.printable import show
 from extproc.providers import credentials
-from extproc.supervisor import control, lines
+from extproc.supervisor import control, lines, usage
 from extproc.supervisor.front import KEYS_SECONDS, ConfigRejected, EnvoyControl
 from extproc.supervisor.processes import Child, Group, NotStarted, start, supervise
 from extproc.supervisor.stand_ins import DEMOS, Demo, stand_ins
+from extproc.transport.observe import SENDS
 from extproc.transport.status import Status
 from extproc.web import topics
 
@@ -101,6 +102,9 @@ async def serve(options: Options, processor: str, envoy_folder: Path | None = No
         environ |= own_socket(source, envoy_folder)
         front = EnvoyControl(envoy_folder, addresses) if envoy_folder else None
         reloader = Reloader(options.config, environ, front, beside.reload_now, processors=addresses)
+        # The log of that Envoy is out of sight, so the workers say what they know of calls.
+        reloader.crew.usage = beside.usage = usage.writer(source, environ)
+        environ |= {SENDS: "1"} if beside.usage is not None else {}
         if envoy_folder and front:
             with _writing("Envoy's files", envoy_folder):
                 await front.begin(reloader.source)
@@ -181,12 +185,13 @@ async def _start(options: Options, environ: dict[str, str], beside: "_Beside", g
     _check_port(source)  # after the file's mistakes, which are to be mended first
     with _writing("Envoy's files", folder):
         await front.begin(reloader.source)
+    beside.usage = usage.writer(source, environ)
     environ |= beside.start(source, addresses, reloader.status, front) | own_socket(source, folder)
     workers = [reloader.crew.worker(options.config, address, 0, environ) for address in addresses]
     if topics.in_use(source.config):
         withheld = credentials.withheld_variables(source)
         workers.append(reloader.crew.web(options.config, topics.address(source, addresses), environ | withheld))
-    proxy = _envoy(folder, environ, raw=options.json or not sys.stdout.isatty())
+    proxy = _envoy(folder, environ, beside.usage, raw=options.json or not sys.stdout.isatty())
     beside.front = front
     groups[:0] = [[proxy], workers]
     await beside.answer_commands(options.config, reloader.health)
@@ -312,6 +317,14 @@ class _Beside:
         self.front: EnvoyControl | None = None
         """The Envoy that is ours to stop."""
         self._monitor: Monitor | None = None
+        self.usage: usage.LedgerWriter | None = None
+        """The ledger, if it is configured."""
+        until_the_end.push_async_callback(self._close_ledger)
+
+    async def _close_ledger(self) -> None:
+        """All children have ended."""
+        if self.usage is not None:
+            await asyncio.to_thread(self.usage.close)
 
     def start(
         self, source: Source, workers: Sequence[str], status: Status, front: EnvoyControl | None = None
@@ -325,7 +338,8 @@ class _Beside:
 
         checks = {f"worker-{n}": partial(probe.serving, address) for n, address in enumerate(workers)}
         ready, left_out = (front.ready, front.log_left_out) if front is not None else (None, None)
-        self._monitor = monitor.Monitor(ready, checks, status, left_out)
+        counts = self.usage.counts if self.usage is not None else None
+        self._monitor = monitor.Monitor(ready, checks, status, left_out, counts)
         try:
             return self._monitor.start(source.config, self.folder / "metrics")
         except monitor.CannotListen as error:
@@ -362,7 +376,7 @@ def _check_port(source: Source) -> None:
             raise CannotStart(f"cannot listen on {where}: {error.strerror}; choose another with --port") from None
 
 
-def _envoy(folder: Path, environ: Mapping[str, str], *, raw: bool) -> Child:
+def _envoy(folder: Path, environ: Mapping[str, str], ledger: usage.LedgerWriter | None, *, raw: bool) -> Child:
     binary = binary_path()
     argv = [binary, "-c", "bootstrap.json", "--disable-hot-restart", "--log-level", "warn"]
     argv += ["--file-flush-interval-msec", "100", "--concurrency", str(max(1, (os.cpu_count() or 1) // 2))]
@@ -370,9 +384,13 @@ def _envoy(folder: Path, environ: Mapping[str, str], *, raw: bool) -> Child:
     # Envoy gets no more of the environment than it needs: no provider's key above all.
     bare = {name: environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in environ}
     shown: Callable[[str], str] = str if raw else lines.readable
-    return Child(
-        "Envoy", argv, announces=False, environ=bare, folder=folder, on_line=lambda line: print(shown(line), flush=True)
-    )
+
+    def on_line(line: str) -> None:
+        if ledger is not None:
+            ledger.hear(line)
+        print(shown(line), flush=True)
+
+    return Child("Envoy", argv, announces=False, environ=bare, folder=folder, on_line=on_line)
 
 
 def binary_path() -> str:

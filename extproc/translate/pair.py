@@ -94,10 +94,16 @@ class Usage(msgspec.Struct, kw_only=True):
     output_tokens: int = 0
     cache_read_input_tokens: int = 0
     cache_creation_input_tokens: int = 0
+    cache_creation_1h_input_tokens: int = 0
+    """Part of cache_creation_input_tokens: what is kept for an hour, which costs more."""
     thinking_tokens: int | None = None
     """Part of output_tokens; None: not reported."""
     web_searches: int = 0
     """How often the upstream itself searched the web."""
+    service_tier: str = ""
+    """How the provider served the call, in its own word; prices depend on it. Empty: not said."""
+    estimated: bool = False
+    """The provider has not counted the whole of it yet."""
 
 
 def estimated_tokens(size: int) -> int:

@@ -330,6 +330,7 @@ class _UsageMeter:
         self.has_report = True
         self.is_settled = event.is_last
         self._usage = copy(event.usage)
+        self._usage.service_tier = self._usage.service_tier or event.service_tier or ""
 
     def count(self, text: str) -> None:
         self.size += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
@@ -344,4 +345,5 @@ class _UsageMeter:
         if not self.has_begun:
             return None
         self._usage.output_tokens = max(self._usage.output_tokens, -(-self.size // _BYTES_PER_TOKEN))
+        self._usage.estimated = True
         return self._usage

@@ -21,6 +21,7 @@ from extproc.events import Record
 from extproc.gateway import attempts, record
 from extproc.providers.availability import CoolDowns
 from extproc.transport.status import Status
+from extproc.usage.calls import Counts
 
 OPERATION, PROVIDER = "gen_ai_operation_name", "gen_ai_provider_name"
 REQUEST_MODEL, RESPONSE_MODEL = "gen_ai_request_model", "gen_ai_response_model"
@@ -60,6 +61,12 @@ TOKENS = Metric(
     "Tokens a call used, as the provider counted them, else estimated. `gen_ai_token_type`: input, output, cache_read, "
     "cache_creation; input holds the two of the cache, so input and output are what was used.",
     (*COMMON, "gen_ai_token_type"), buckets=_TOKENS,
+)  # fmt: skip
+SPENT = Metric(
+    "extproc_cost_usd", Counter, "What calls cost, in USD, by the prices of their models.", COMMON,
+)  # fmt: skip
+UNPRICED = Metric(
+    "extproc_unpriced_calls", Counter, "Calls that used tokens of a model without a known price.", COMMON,
 )  # fmt: skip
 DURATION = Metric(
     "gen_ai_server_request_duration_seconds", Histogram,
@@ -141,11 +148,17 @@ READY = Metric("extproc_ready", Gauge, "1: calls are served, as `/readyz` says; 
 WITHOUT_KEYS = Metric(
     "extproc_keys_unavailable", Counter, "Calls refused because an issuer's keys could not be fetched.", claims=False
 )
+LEDGER = Metric(
+    "extproc_usage_calls", Counter, "Calls for the ledger (`usage`), by what became of them. `result`: stored; "
+    "dropped, because the database could not be used for too long.",
+    ("result",), claims=False,
+)  # fmt: skip
+LEDGER_WAITING = Metric("extproc_usage_waiting", Gauge, "Calls that wait for the ledger.", claims=False)
 METRICS = (
-    REQUESTS, TOKENS, DURATION, TIME_TO_FIRST_TOKEN, PER_TOKEN, WARNINGS, VERDICTS, ATTEMPTS,
+    REQUESTS, TOKENS, SPENT, UNPRICED, DURATION, TIME_TO_FIRST_TOKEN, PER_TOKEN, WARNINGS, VERDICTS, ATTEMPTS,
     LEFT_OUT, LEFT_OUT_BY_ENVOY,
     IN_FLIGHT, IN_FORCE, SINCE, GENERATION, RELOADS, DELETED, AVAILABLE, TIMES_LEFT_OUT, READY, WITHOUT_KEYS,
-    TELEMETRY,
+    TELEMETRY, LEDGER, LEDGER_WAITING,
 )  # fmt: skip
 
 _TOKEN_FIELDS = {
@@ -193,6 +206,10 @@ class Metrics:
         self._sets: set[tuple[str, ...]] = set()
         self._requests = Counter(REQUESTS.name, REQUESTS.meaning, (*REQUESTS.labels, *own), registry=registry)
         self._tokens = _histogram(TOKENS, own, registry)
+        self._spent, self._unpriced = (
+            Counter(metric.name, metric.meaning, (*metric.labels, *own), registry=registry)
+            for metric in (SPENT, UNPRICED)
+        )
         self._duration = _histogram(DURATION, own, registry)
         self._first = _histogram(TIME_TO_FIRST_TOKEN, own, registry)
         self._per_token = _histogram(PER_TOKEN, own, registry)
@@ -253,6 +270,11 @@ class Metrics:
         for kind, name in _TOKEN_FIELDS.items():
             if isinstance(count := seen.get(name), int) and count:
                 self._tokens.labels(*common, kind, *claims).observe(count)
+        cost, used = seen.get(record.COST), seen.get(_TOKEN_FIELDS["input"])
+        if isinstance(cost, int | float):
+            self._spent.labels(*common, *claims).inc(cost)
+        elif used is not None:
+            self._unpriced.labels(*common, *claims).inc()
 
     def _paced(self, seen: Record, labels: tuple[str, ...]) -> None:
         for name, histogram in (
@@ -342,3 +364,18 @@ class OfReadiness(Collector):
 
     def collect(self) -> Iterable[Family]:
         yield GaugeMetricFamily(READY.name, READY.meaning, float(self._ready()))
+
+
+class OfLedger(Collector):
+    """What has become of calls for the ledger. `counts`: asks its writer."""
+
+    def __init__(self, counts: Callable[[], Counts]) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterable[Family]:
+        counts = self._counts()
+        calls = CounterMetricFamily(LEDGER.name, LEDGER.meaning, labels=LEDGER.labels)
+        calls.add_metric(["stored"], counts.stored)
+        calls.add_metric(["dropped"], counts.dropped)
+        yield calls
+        yield GaugeMetricFamily(LEDGER_WAITING.name, LEDGER_WAITING.meaning, counts.waiting)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable
 
@@ -14,7 +15,10 @@ from extproc.policy.token_bucket import TokenBucket
 
 log = logging.getLogger("extproc")
 
+SENDS = "EXTPROC_SENDS_CALLS"
+"""The variable that tells a worker to send records of calls to its supervisor, which keeps the ledger."""
 REPORT_SECONDS = 60.0
+CLOSE_SECONDS = 2.0
 
 
 class Observer:
@@ -27,6 +31,11 @@ class Observer:
             from extproc.transport.metrics import Metrics
 
             self._metrics = Metrics(settings)
+        self._usage = None
+        if settings.usage is not None and os.environ.get(SENDS):
+            from extproc.transport.usage_sender import UsageSender
+
+            self._usage = UsageSender()
 
     def begin(self) -> None:
         """A call has come."""
@@ -35,7 +44,7 @@ class Observer:
 
     def end(self, request: Request, record: Record, now: float) -> None:
         """The call is over. `record`: all that was put on record of it; `now`: Unix seconds."""
-        if self._metrics is None and request.span is None:
+        if self._metrics is None and request.span is None and self._usage is None:
             return
         record = presentable(record)
         if self._metrics is not None:
@@ -45,6 +54,13 @@ class Observer:
                 log.error("a call was not counted: %s", error.strerror)
         if request.span is not None:
             request.span.end(record, now)
+        if self._usage is not None:
+            self._usage.send(record, request.started, now)
+
+    def close(self) -> None:
+        """No call will end any more."""
+        if self._usage is not None:
+            self._usage.close(CLOSE_SECONDS)
 
 
 class RefusalSampler:

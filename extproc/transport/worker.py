@@ -18,6 +18,7 @@ from extproc.config.loading import Invalid
 from extproc.config.processor_tls import check_server, is_tcp
 from extproc.gateway import plugins
 from extproc.printable import log_to_stderr, show
+from extproc.providers import prices
 from extproc.transport import health, service
 from extproc.transport.builtin.grpc import Server
 from extproc.transport.calls import Method
@@ -42,7 +43,8 @@ async def serve(config: Path, address: str, leave: float, probe: str = "") -> No
     gateways = Gateways(config, translator)
     await gateways.begin()
     status = health.Health(gateways.ready)
-    stream = partial(service.Stream, gateways, Observer(gateways.current().source.config))
+    observer = Observer(gateways.current().source.config)
+    stream = partial(service.Stream, gateways, observer)
     methods: dict[bytes, Method] = {service.PROCESS: stream, health.CHECK: status.check}
     # What is here stays: the collector need not look at it again, and need not look often.
     gc.collect()
@@ -54,16 +56,25 @@ async def serve(config: Path, address: str, leave: float, probe: str = "") -> No
     status.serving = True
     print(READY, flush=True)
     told = _told_to_leave()
+    loading = asyncio.create_task(_load_prices())
     following = asyncio.create_task(gateways.follow())
     if gateways.supervised:
         # Whoever starts next wants this address, and knows newer files.
         following.add_done_callback(lambda _: told.set())
     await told.wait()
     following.cancel()
+    loading.cancel()
     status.serving = False
     await asyncio.sleep(leave)
     await asyncio.gather(*(server.stop(GRACE_SECONDS) for server in servers))
     await translator.close()
+    await asyncio.to_thread(observer.close)
+
+
+async def _load_prices() -> None:
+    """After the start, which is not to wait for it, and before the first call has to."""
+    await asyncio.to_thread(prices.published)
+    gc.freeze()
 
 
 async def _listen(address: str, methods: Mapping[bytes, Method], gateways: Gateways) -> Stops:

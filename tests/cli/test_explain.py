@@ -10,9 +10,10 @@ import pytest
 
 from extproc.cli import main
 from tests.issuing import claims, token
-from tests.settings import ENVIRON, GATEWAY, authenticating
+from tests.settings import ENVIRON, GATEWAY, PRICED, authenticating
 
 CONFIG = f"""{GATEWAY.partition("models:")[0]}
+{PRICED}
 authorization:
   allow: jwt.org == "acme"
   deny: ['source.address == "10.0.0.66"', "llm.stream && llm.max_tokens > 100"]
@@ -316,3 +317,9 @@ def test_a_heavy_body_is_judged_like_any_other(
     status, said = check(capsys, "--token", token(claims()), "--source", "127.0.0.1", "--body", "body.json")
     assert status == (tokens > 100) and said[-1].startswith(verdict)
     assert any("llm.stream && llm.max_tokens > 100" in text for text in said)
+
+
+def test_models_without_a_price_are_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "gateway.yaml").write_text(CONFIG.replace('model: "*"', 'model: "gpt-*"'))
+    [_, said] = check(capsys)[1]
+    assert said.startswith(f"gateway.yaml:{line('name: gold')}: models.1: no price is known for 'gold' at 'openai'")

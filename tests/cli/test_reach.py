@@ -11,7 +11,7 @@ from tests.certificates import certificate
 from tests.e2e.stack import free_port
 from tests.issuing import jwk
 from tests.key_server import Answer, KeyServer, key_server
-from tests.settings import ENVIRON, GATEWAY, KEY
+from tests.settings import ENVIRON, GATEWAY, KEY, PRICED
 
 URL = "https://api.openai.example/v1"
 
@@ -30,7 +30,7 @@ def environ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def probe(capsys: pytest.CaptureFixture[str], base_url: str, config: str = GATEWAY) -> tuple[int, list[str]]:
-    Path("gateway.yaml").write_text(config.replace(URL, base_url))
+    Path("gateway.yaml").write_text(f"{config.replace(URL, base_url)}\n{PRICED}\n")
     status = main.main(["check", "--probe"])
     out, err = capsys.readouterr()
     assert err == "" and KEY not in out

@@ -20,7 +20,8 @@ from extproc.supervisor.up import binary_path
 from extproc.version import version
 from tests.e2e.bare import Setup, configured, started
 from tests.e2e.signing_in import DEVICE_GRANT, Browser
-from tests.e2e.stack import PROVIDER_KEY, SECONDS, Json, Lines, Model, free_port, prompt
+from tests.e2e.stack import GATEWAY, PROVIDER_KEY, SECONDS, Json, Lines, Model, free_port, prompt
+from tests.settings import PRICED
 
 OWN = Path(__file__).resolve().parents[2] / "gateway.yaml"
 
@@ -85,7 +86,7 @@ def run(setup: Setup, *words: str, **environ: str) -> subprocess.CompletedProces
 
 
 def test_check_finds_no_mistake_in_a_good_file(model: Model) -> None:
-    with configured(model.url) as setup:
+    with configured(model.url, GATEWAY + PRICED) as setup:
         done = run(setup, "check")
     assert (done.returncode, done.stdout, done.stderr) == (0, "gateway.yaml: no mistakes found\n", "")
 

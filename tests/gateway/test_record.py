@@ -111,6 +111,24 @@ def test_of_an_outcome(outcome: Outcome, expected: dict[str, Any]) -> None:
     assert record.of_outcome(outcome) == expected
 
 
+def test_an_estimate_is_marked() -> None:
+    assert record.of_outcome(Outcome(usage=Usage(estimated=True)))["gen_ai.usage.estimated"] is True
+
+
+@pytest.mark.parametrize(
+    ("usd", "expected"),
+    [
+        (0.25, {"gen_ai.usage.cost": 0.25, "gen_ai.usage.cost.currency": "USD"}),
+        (0.0, {"gen_ai.usage.cost": 0.0, "gen_ai.usage.cost.currency": "USD"}),
+        (None, {}),
+        (2_000_000.0, {}),
+        (-0.1, {}),
+    ],
+)
+def test_of_a_cost(usd: float | None, expected: dict[str, Any]) -> None:
+    assert record.of_cost(usd) == expected
+
+
 def test_of_a_rejection_a_code_and_not_its_words() -> None:
     assert record.of_rejection(FAILURE) == {"reason": "Upstream", "error": "upstream_500", "ended": True}
     bare = Rejection(kind=Kind.API, message="m", reason=Reason.INTERNAL)

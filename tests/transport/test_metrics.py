@@ -156,3 +156,18 @@ def test_in_flight(counted: Counted) -> None:
     counted.metrics.end({}, 0.1)
     assert counted.samples("extproc_streams_in_flight") == {(): 0}
     assert not counted.samples("extproc_requests_total")
+
+
+def test_costs_are_added_up(counted: Counted) -> None:
+    for cost in (0.25, 0.5, 0.0, None):
+        counted.call(**{"gen_ai.usage.cost": cost})
+    [(labels, spent)] = counted.samples("extproc_cost_usd_total").items()
+    assert (labels, spent) == (("data", "chat", "openai", "claude-x", "gpt-4o"), 0.75)
+
+
+def test_a_model_without_a_price_is_counted(counted: Counted) -> None:
+    counted.call(**{"gen_ai.usage.cost": 0.25})
+    counted.call(**{"gen_ai.usage.input_tokens": None})
+    assert not counted.samples("extproc_unpriced_calls_total")
+    counted.call()
+    assert list(counted.samples("extproc_unpriced_calls_total").values()) == [1]

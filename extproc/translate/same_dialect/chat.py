@@ -37,6 +37,7 @@ class Chunk(msgspec.Struct):
     model: str | None = None
     choices: list[Choice] | None = None
     usage: dict[str, Any] | None = None
+    service_tier: Any = None
     error: Any = None
     x_groq: dict[str, Any] | None = None
 
@@ -100,6 +101,7 @@ class ChatMeter:
         self.outcome.model = self.outcome.model or word(chunk.model)
         if usage := chunk.usage or (chunk.x_groq or {}).get("usage"):
             self.outcome.usage = read_usage(usage)
+            self.outcome.usage.service_tier = word(chunk.service_tier)
             self.counted = True
         for choice in chunk.choices or ():
             if choice.finish_reason:

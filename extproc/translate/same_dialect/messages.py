@@ -9,6 +9,7 @@ import msgspec
 
 from extproc.errors import Rejection
 from extproc.translate.checked import Warnings
+from extproc.translate.dialects.messages.read_blocks import read_billing
 from extproc.translate.pair import Json, Outcome, Target, Usage
 from extproc.translate.provider_error import failure
 from extproc.translate.same_dialect.errors import by_type, clean, is_concealed, passing
@@ -131,6 +132,8 @@ class MessagesMeter:
         details = usage.get("output_tokens_details")
         if isinstance(details, dict) and (count := _count(details.get("thinking_tokens"))) is not None:
             counts.thinking_tokens = count
+        for name, value in read_billing(usage).items():
+            setattr(counts, name, value)
 
     def _failed(self, error: Any, raw: bytes) -> bytes:
         failure = self.outcome.failure = by_type(error, self._profile)

@@ -105,7 +105,7 @@ class Events:
         if self._guesses():
             guess = told or Usage(input_tokens=estimated_tokens(self._asked.size))
             most = max(guess.output_tokens, self._pieces)
-            self._outcome.usage = msgspec.structs.replace(guess, output_tokens=most)
+            self._outcome.usage = msgspec.structs.replace(guess, output_tokens=most, estimated=True)
         return out
 
     def _guesses(self) -> bool:

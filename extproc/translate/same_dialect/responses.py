@@ -33,6 +33,7 @@ class Response(msgspec.Struct):
     model: str | None = None
     status: str | None = None
     usage: dict[str, Any] | None = None
+    service_tier: Any = None
     incomplete_details: dict[str, Any] | None = None
     error: Any = None
     input_tokens: int | None = None
@@ -131,6 +132,7 @@ class ResponsesMeter:
         self.outcome.finish_reason = word(reason) or word(response.status)
         if response.usage:
             self.outcome.usage = read_usage(response.usage, 0)
+            self.outcome.usage.service_tier = word(response.service_tier)
             self.counted = True
 
     def _failed(self, told: Json, raw: bytes) -> bytes:

@@ -258,7 +258,7 @@ def test_what_was_used_is_estimated_until_the_provider_says_it() -> None:
     of = asked(CHAT)
     reply = CHAT.reply(of, SSE)
     reply.feed(b"".join(WORDS))
-    assert reply.outcome.usage == Usage(input_tokens=(of.size + 3) // 4, output_tokens=3)
+    assert reply.outcome.usage == Usage(input_tokens=(of.size + 3) // 4, output_tokens=3, estimated=True)
     reply.feed(chunk(None, "stop", usage=USAGE) + DONE)
     assert reply.outcome.usage == Usage(input_tokens=3, output_tokens=2)
 
@@ -275,7 +275,7 @@ def test_a_first_count_of_output_is_not_the_last() -> None:
     delta = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{}}\n\n'
     start = START.replace(b'"input_tokens":3', b'"input_tokens":3,"output_tokens":1')
     _, outcome = played(MESSAGES, start, delta * 4)
-    assert outcome.failure is not None and outcome.usage == Usage(input_tokens=3, output_tokens=5)
+    assert outcome.failure is not None and outcome.usage == Usage(input_tokens=3, output_tokens=5, estimated=True)
 
 
 def test_the_usage_that_groq_puts_elsewhere() -> None:

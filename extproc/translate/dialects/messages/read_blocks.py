@@ -325,6 +325,8 @@ def _object_text(input: Any) -> str:
 
 # Token counts (docs/mapping.md 2.2)
 
+MAX_TIER = 32
+"""Characters of a service tier that are kept."""
 _PARTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 # Anthropic's word for how a call was served -> OpenAI's.
 _TIERS = {"standard": "default", "batch": "default", "priority": "priority"}
@@ -340,7 +342,20 @@ def read_usage(known: Usage | None, reported: Json | None, estimated: Usage) -> 
     thinking = count(details.get("thinking_tokens")) if isinstance(details, dict) else None
     if thinking is not None:
         counts["thinking_tokens"] = thinking
-    return msgspec.structs.replace(known or estimated, **counts)
+    return msgspec.structs.replace(known or estimated, **counts, **read_billing(found))
+
+
+def read_billing(reported: Json) -> dict[str, Any]:
+    """What prices depend on besides the counts, by the names that `Usage` has for it.
+    https://platform.claude.com/docs/en/build-with-claude/prompt-caching#1-hour-cache-duration"""
+    written, hosted = reported.get("cache_creation"), reported.get("server_tool_use")
+    hour = count(written.get("ephemeral_1h_input_tokens")) if isinstance(written, dict) else None
+    searches = count(hosted.get("web_search_requests")) if isinstance(hosted, dict) else None
+    # `speed` is said beside the tier where a call was served fast.
+    tier = "fast" if reported.get("speed") == "fast" else reported.get("service_tier")
+    found: dict[str, Any] = {"cache_creation_1h_input_tokens": hour, "web_searches": searches}
+    found["service_tier"] = tier[:MAX_TIER] if isinstance(tier, str) else None
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def read_service_tier(reported: Json | None) -> str | None:

@@ -99,7 +99,8 @@ def test_offsets_of_citations_are_code_points() -> None:
 def test_usage_and_model() -> None:
     usage = {"input_tokens": 5, "output_tokens": 7, "cache_read_input_tokens": None, "service_tier": "batch"}
     reply, found = whole(message(TEXT, usage=usage, model="claude-x-2026"))
-    assert reply.outcome.usage == Usage(input_tokens=5, output_tokens=7) and reply.outcome.model == "claude-x-2026"
+    assert reply.outcome.usage == Usage(input_tokens=5, output_tokens=7, service_tier="batch")
+    assert reply.outcome.model == "claude-x-2026"
     assert found["model"] == "claude-x" and found["service_tier"] == "default" and found["created"] == 1
     _, found = whole(message(TEXT, model="up"), asked({"name": "claude-adaptive", "response_model": "upstream"}))
     assert found["model"] == "up"

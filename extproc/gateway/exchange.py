@@ -26,6 +26,7 @@ from extproc.events import (
 from extproc.gateway import record
 from extproc.gateway.answer import Answer
 from extproc.gateway.client_answer import Attempt, ids, other_names
+from extproc.gateway.cloud_answer import CloudAnswer, cloud_list
 from extproc.gateway.passed import PassedAnswer, accept_encoding
 from extproc.gateway.preparation import job_of
 from extproc.gateway.settings import Settings
@@ -121,6 +122,7 @@ class Exchange:
         self._attempt: Attempt | None = None
         self.answer = Answer(self.call, settings, None)
         self._passed: PassedAnswer | None = None
+        self._cloud_answer: CloudAnswer | None = None
 
     @property
     def caller(self) -> Caller:
@@ -164,7 +166,10 @@ class Exchange:
                 return self._list_models(call, now) if _is_foreign_list(call, end=end) else self._pass(call)
             case Listing():
                 request, merged = call.request, self._settings.merged_models
-                listed = model_lists.listing(call.models, call.dialect, request.path, request.query, merged)
+                if (cloud := call.endpoint.cloud) is not None:
+                    listed = cloud_list(call, cloud, merged=merged)
+                else:
+                    listed = model_lists.listing(call.models, call.dialect, request.path, request.query, merged)
                 return self.reject(listed) if isinstance(listed, Rejection) else self._ok(listed)
             case _:
                 return self._ok(b"")
@@ -194,15 +199,15 @@ class Exchange:
             case ResponseHeaders():
                 self.phase = Phase.ANSWERING
                 self.answer = Answer(self.call, self._settings, self._attempt)
-                return self.answer.on_headers(event, now)
+                return self._in_form(self.answer.on_headers(event, now))
             case ResponseBody():
-                return self.answer.on_body(event, now)
+                return self._in_form(self.answer.on_body(event, now))
             case DeadlineReached() if self.phase is Phase.ADMITTED:
                 return [self.reject(_SLOW_BODY)]
             case DeadlineReached():
-                return self.answer.on_deadline(now)
+                return self._in_form(self.answer.on_deadline(now))
             case Judged():
-                return self.answer.on_verdicts(event, now)
+                return self._in_form(self.answer.on_verdicts(event, now))
             case RequestHeaders() | RequestBody():
                 raise OutOfOrder(f"{type(event).__name__} without policy")
 
@@ -222,8 +227,16 @@ class Exchange:
         if self.phase is Phase.DONE or self.answer.over:
             raise OutOfOrder("failed after the end")
         if self.phase is Phase.ANSWERING:
-            return self.answer.fail(rejection)
+            return self._in_form(self.answer.fail(rejection))
         return [self.reject(rejection)]
+
+    def _in_form(self, actions: list[Action]) -> list[Action]:
+        """Returns an answer's actions in the form of the cloud whose API the client speaks, if it speaks one's."""
+        endpoint = self.call.endpoint
+        if endpoint is None or endpoint.cloud is None:
+            return actions
+        self._cloud_answer = self._cloud_answer or CloudAnswer(endpoint.cloud, self.call.request.request_id)
+        return self._cloud_answer.changed(actions)
 
     def _await_body(self, call: Admitted, now: float) -> AwaitBody:
         self.phase = Phase.ADMITTED
@@ -290,8 +303,8 @@ class Exchange:
         self._attempt = Attempt(pair, translated.without_body(), provider, now, self.verdicts)
         self._body = None
         self.phase = Phase.SENT
-        # Our translations know no query.
-        query = known_query(request.query) if call.dialect == translated.dialect else ""
+        # Our translations know no query, and a cloud's API has its own.
+        query = known_query(request.query) if call.dialect == translated.dialect and call.endpoint.cloud is None else ""
         headers = {
             ":path": provider.path(translated.path, root=translated.root) + query,
             "content-type": "application/json",
@@ -312,15 +325,16 @@ class Exchange:
         headers = {} if silent else {"x-translation-warnings": "approx:input_tokens"}
         return self._ok(msgspec.json.encode(found.answer), headers, {"gen_ai.usage.input_tokens": found.tokens})
 
-    def _ok(self, body: bytes, headers: dict[str, str] | None = None, fields: Record | None = None) -> Respond:
+    def _ok(self, body: bytes, headers: dict[str, str] | None = None, fields: Record | None = None) -> Action:
         return self._respond(200, headers or {}, body, (fields or {}) | {record.ENDED: True}, "answered")
 
-    def _respond(self, status: int, headers: dict[str, str], body: bytes, fields: Record, details: str) -> Respond:
+    def _respond(self, status: int, headers: dict[str, str], body: bytes, fields: Record, details: str) -> Action:
         self.phase = Phase.DONE
         known = record.of_request(self.call, self._settings.claims)
         known |= record.of_model(self._body) if self._body is not None else {}
         headers = {"content-type": "application/json", **headers, **ids(self.call.request.request_id)}
-        return Respond(status, headers, body, known | fields | {record.ANSWERED: True}, details)
+        respond = Respond(status, headers, body, known | fields | {record.ANSWERED: True}, details)
+        return self._in_form([respond])[0]
 
 
 def _translated(asked: Examined) -> tuple[Job, RequestOutcome]:

@@ -28,13 +28,14 @@ from extproc.policy.auto_mode import AutoMode, check_judge
 from extproc.policy.facts import Accepted, Admitted, Examined, Listing, Located, Request
 from extproc.policy.keys.key_sets import KeySets
 from extproc.policy.keys.remote_keys import FetchedKeySets
-from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, ReadBody
+from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, OpenBody, ReadBody
 from extproc.providers import collectors, credentials, model_paths, providers
 from extproc.providers.providers import Catalogue, Resolved
 from extproc.sign_in import configuration as sign_in
 from extproc.sign_in.managed_settings import ManagedSettings
 from extproc.store import opening
 from extproc.translate import model_lists
+from extproc.wire.cloud_api import names_of
 from extproc.wire.paths import canonical
 
 if TYPE_CHECKING:
@@ -55,7 +56,10 @@ class ListModels:
         self._authorize = authorize
 
     def __call__(self, call: Accepted) -> Listing:
-        wanted = model_lists.wanted(call.request.path)
+        cloud = call.endpoint.cloud
+        wanted = cloud.model if cloud is not None else model_lists.wanted(call.request.path)
+        if cloud is not None and wanted:
+            wanted = self._catalogue.first_known(names_of(wanted)) or wanted
         names = [wanted] if wanted else self._catalogue.names()
         found = [resolved for name in names if (resolved := self._catalogue.resolve(name))]
         return Listing(
@@ -117,6 +121,7 @@ class Gateway:
         self._list_models = ListModels(catalogue, authorize_model)
         self.in_flight = in_flight or InFlight()
         self._admit = AdmissionControl(settings, self.in_flight)
+        self._open_body = OpenBody(catalogue)
         self._read_body = ReadBody(bounds)
         self._find_model = FindModel(catalogue)
         self._examine = Examine(self.rules, bounds, limits.seconds, prepare)
@@ -194,7 +199,10 @@ class Gateway:
         call = exchange.body_arrived()
         if refused := call.admission.reserve_body(len(event.body)):
             return refused
-        read = self._read_body(call, event.body)
+        opened = self._open_body(call, event.body)
+        if isinstance(opened, Rejection):
+            return opened
+        read = self._read_body(*opened)
         if isinstance(read, Rejection):
             return read
         exchange.reach_body(read)

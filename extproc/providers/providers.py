@@ -199,6 +199,13 @@ class Catalogue:
         upstream = rule.upstream(name)
         return Resolved(name, upstream, rule.provider, profile_of(rule, upstream, self._settings, dialect), rule)
 
+    def first_known(self, names: Sequence[str]) -> str | None:
+        """Returns, of several names for one model, the first that fits the first entry which any of them fits; None
+        where none fits any."""
+        known = [name for name in names if len(name) <= MAX_MODEL_NAME]
+        fitting = (name for rule in self.rules for name in known if rule.matches(self._published.get(name, name)))
+        return next(fitting, None)
+
     def names(self) -> list[str]:
         """Names that can be listed: those without a wildcard, and aliases."""
         return list(dict.fromkeys(name for rule in self.rules for name in rule.names()))

@@ -55,7 +55,8 @@ from extproc.translate.dialects.messages.write_answer import own_answer
 from extproc.translate.job import Job, pair_of, request_for
 from extproc.translate.pair import Counted, OwnAnswer, RequestOutcome, Translated
 from extproc.translate.same_dialect.reply import EVENTS
-from extproc.wire import dialects
+from extproc.wire import cloud_apis, dialects
+from extproc.wire.cloud_api import CloudCall
 from extproc.wire.paths import known_query
 from extproc.wire.rejections import rejection_body, rejection_status
 from extproc.wire.safeguards import WARNING, read_question
@@ -232,10 +233,11 @@ class Exchange:
 
     def _in_form(self, actions: list[Action]) -> list[Action]:
         """Returns an answer's actions in the form of the cloud whose API the client speaks, if it speaks one's."""
-        endpoint = self.call.endpoint
-        if endpoint is None or endpoint.cloud is None:
-            return actions
-        self._cloud_answer = self._cloud_answer or CloudAnswer(endpoint.cloud, self.call.request.request_id)
+        if self._cloud_answer is None:
+            cloud = _cloud_of(self.call)
+            if cloud is None:
+                return actions
+            self._cloud_answer = CloudAnswer(cloud, self.call.request.request_id)
         return self._cloud_answer.changed(actions)
 
     def _await_body(self, call: Admitted, now: float) -> AwaitBody:
@@ -335,6 +337,14 @@ class Exchange:
         headers = {"content-type": "application/json", **headers, **ids(self.call.request.request_id)}
         respond = Respond(status, headers, body, known | fields | {record.ANSWERED: True}, details)
         return self._in_form([respond])[0]
+
+
+def _cloud_of(call: Located) -> CloudCall | None:
+    """Returns the call's form; also of one to a path below a cloud's API that is not served."""
+    if call.endpoint is not None:
+        return call.endpoint.cloud
+    api = cloud_apis.at(call.request.path)
+    return CloudCall(api, "", stream=None) if api is not None else None
 
 
 def _translated(asked: Examined) -> tuple[Job, RequestOutcome]:

@@ -24,6 +24,7 @@ _text = untrusted.decoder(str)
 _encode = msgspec.json.Encoder().encode
 _BETA = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _MAX_BETAS = 100
+_BLANKS = b" \t\r\n"
 _ANTHROPIC_BETAS = {"tool-search-tool-2025-10-19": "advanced-tool-use-2025-11-20"}
 """A cloud's name of a beta -> Anthropic's
 (https://platform.claude.com/docs/en/agents-and-tools/tool-use/tool-search-tool)."""
@@ -113,7 +114,7 @@ class CloudCall(msgspec.Struct, frozen=True):
     """It counts tokens."""
 
     def open(self, raw: bytes) -> "OpenedBody | Rejection":
-        """Returns what a body says beside the dialect's members. Of a member that is given twice, the last counts."""
+        """Returns what a body says beside the dialect's members."""
         body = self.api.count_request(raw) if self.counts else raw
         if isinstance(body, Rejection):
             return body
@@ -121,6 +122,8 @@ class CloudCall(msgspec.Struct, frozen=True):
             members = _members.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return invalid("", f"the body is not a JSON object: {error}", code="")
+        if not _same(body, _encode(members)):
+            return invalid("", "a name stands twice in the body, or is written with escapes", code="")
         members.pop("anthropic_version", None)
         betas = _read_betas(members.pop("anthropic_beta", None))
         if isinstance(betas, Rejection):
@@ -135,6 +138,11 @@ _NOT_COUNTED = frozenset(
     {"max_tokens", "metadata", "service_tier", "stop_sequences", "stream", "temperature", "top_k", "top_p"}
 )
 """Members of a whole request that Anthropic refuses where tokens are counted."""
+
+
+def _same(raw: bytes, written: bytes) -> bool:
+    """Whether only blanks differ; else a name came twice or with escapes, and telling which would take long."""
+    return len(raw) == len(written) or raw.translate(None, _BLANKS) == written.translate(None, _BLANKS)
 
 
 class OpenedBody(msgspec.Struct, frozen=True):

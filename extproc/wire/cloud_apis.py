@@ -68,7 +68,19 @@ AZURE_OPENAI = CloudApi(
     key_header="api-key",
 )
 
-_ROWS = (BEDROCK, VERTEX, AZURE_OPENAI)
+# Messages as Anthropic serves it, but for AWS's signature and names of models:
+# https://platform.claude.com/docs/en/build-with-claude/claude-in-amazon-bedrock
+BEDROCK_MANTLE = CloudApi(
+    name="bedrock-mantle",
+    base="/bedrock-mantle",
+    paths=(
+        _path(r"(?:/anthropic)?/v1/messages", "generate", "messages"),
+        _path(r"(?:/anthropic)?/v1/messages/count_tokens", "count_tokens", "messages"),
+    ),
+    signed=True,
+)
+
+_ROWS = (BEDROCK, BEDROCK_MANTLE, VERTEX, AZURE_OPENAI)
 
 
 def rows() -> tuple[CloudApi, ...]:
@@ -77,6 +89,11 @@ def rows() -> tuple[CloudApi, ...]:
 
 def names() -> tuple[str, ...]:
     return tuple(row.name for row in _ROWS)
+
+
+def at(path: str) -> CloudApi | None:
+    """Returns the API that is served below the beginning of this path, whether it has such a path or not."""
+    return next((row for row in _ROWS if path.startswith(f"{row.base}/")), None)
 
 
 def row(name: str) -> CloudApi | None:

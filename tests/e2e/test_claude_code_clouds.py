@@ -26,6 +26,15 @@ def bedrock_without_auth(claude: Claude) -> Environ:
     return {**rest, "CLAUDE_CODE_SKIP_BEDROCK_AUTH": "1", "ANTHROPIC_AUTH_TOKEN": claude.stack.good_token}
 
 
+def mantle(claude: Claude) -> Environ:
+    return {
+        "CLAUDE_CODE_USE_MANTLE": "1",
+        "ANTHROPIC_BEDROCK_MANTLE_BASE_URL": f"{claude.stack.url}/bedrock-mantle/anthropic",
+        "AWS_REGION": "eu-west-1",
+        "AWS_BEARER_TOKEN_BEDROCK": claude.stack.good_token,
+    }
+
+
 def vertex(claude: Claude) -> Environ:
     return {
         "CLAUDE_CODE_USE_VERTEX": "1",
@@ -48,6 +57,7 @@ def foundry(claude: Claude) -> Environ:
 MODES = {
     "bedrock": (bedrock, "bedrock"),
     "bedrock without auth": (bedrock_without_auth, "bedrock"),
+    "mantle": (mantle, "bedrock-mantle"),
     "vertex": (vertex, "vertex"),
     "foundry": (foundry, "messages"),
 }

@@ -43,6 +43,12 @@ def azure(stack: Stack, token: str, **more: Any) -> openai.AzureOpenAI:
     return openai.AzureOpenAI(azure_endpoint=stack.url, api_version="2026-06-01", **credential, **OPTIONS)
 
 
+def mantle(stack: Stack, token: str, **more: Any) -> anthropic.AnthropicBedrockMantle:
+    credential = more or {"api_key": token}
+    base_url = f"{stack.url}/bedrock-mantle/anthropic"
+    return anthropic.AnthropicBedrockMantle(base_url=base_url, aws_region="eu-west-1", **credential, **OPTIONS)
+
+
 CLOUDS: dict[str, tuple[Any, str]] = {
     "bedrock": (bedrock, ON_BEDROCK),
     "vertex": (vertex, ON_VERTEX),
@@ -151,13 +157,13 @@ def test_count_tokens(stack: Stack, model: Model, made: Any) -> None:
     assert 50 < counted.input_tokens < 300
 
 
-def test_a_signature_of_aws_is_ignored_and_does_not_go_on(stack: Stack, model: Model) -> None:
-    signed = bedrock(stack, "", **AWS, default_headers={"x-api-key": stack.good_token})
-    with signed as client:
+@pytest.mark.parametrize("made", [bedrock, mantle])
+def test_a_signature_of_aws_is_ignored_and_does_not_go_on(stack: Stack, model: Model, made: Any) -> None:
+    with made(stack, "", **AWS, default_headers={"x-api-key": stack.good_token}) as client:
         message = client.messages.create(**asking("bedrock", "demo: say hi"))
     assert text_of(message.model_dump()) == "hi"
     assert "AWS4-HMAC" not in json.dumps(model.last()) and "x-amz-date" not in dict(model.last()["headers"])
-    with bedrock(stack, "", **AWS) as client, never_asked(model), pytest.raises(anthropic.AuthenticationError):
+    with made(stack, "", **AWS) as client, never_asked(model), pytest.raises(anthropic.AuthenticationError):
         client.messages.create(**asking("bedrock", "demo: say hi"))
 
 

@@ -125,6 +125,18 @@ def test_a_refusal(gate: Gateway, credential: str | None) -> None:
     assert play << answers({"message": message}, 401, headers=error_type("UnrecognizedClientException"))
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/bedrock/model/m/converse", {"message": "POST /bedrock/model/m/converse: there is no such endpoint"}),
+        ("/vertex/v1/x", {"error": {"code": 404, "status": "NOT_FOUND"}}),
+        ("/openai/x", {"error": {"code": "unknown_url"}}),
+    ],
+)
+def test_a_path_that_is_not_served(gate: Gateway, path: str, body: Json) -> None:
+    assert Playbook(gate) >> request_headers(path, token=token()) << answers(body, 404)
+
+
 def test_a_bug_in_mid_answer(gate: Gateway) -> None:
     play = sent(gate, "invoke-with-response-stream") >> response_headers(content_type="text/event-stream")
     play >> response_body(PIECE) << begins()

@@ -69,10 +69,10 @@ def test_model_and_stream_are_the_paths() -> None:
     assert json.loads(opened(CloudCall(VERTEX, "x", stream=False), {"stream": True}).written("x")) == {"model": "x"}
 
 
-def test_a_member_that_is_given_twice_is_sent_once() -> None:
-    found = CloudCall(BEDROCK, "m", stream=False).open(b'{"model":"a","mod\\u0065l":"b","max_tokens":1,"max_tokens":2}')
-    assert isinstance(found, OpenedBody)
-    assert found.written("m") == b'{"model":"m","max_tokens":2}'
+@pytest.mark.parametrize("raw", [b'{"max_tokens":1,"max_tokens":2}', b'{ "tool\\u0073": [] }'])
+def test_a_name_that_is_given_twice_or_with_escapes_is_refused(raw: bytes) -> None:
+    refused = CloudCall(BEDROCK, "m", stream=False).open(raw)
+    assert isinstance(refused, Rejection) and "twice" in refused.message
 
 
 def test_the_bytes_of_other_members_stay() -> None:

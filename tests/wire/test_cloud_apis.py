@@ -5,15 +5,30 @@ import pytest
 from extproc.errors import Kind
 from extproc.wire import cloud_apis
 from extproc.wire.cloud_api import DialectError
-from extproc.wire.cloud_apis import AZURE_OPENAI, VERTEX
+from extproc.wire.cloud_apis import AZURE_OPENAI, BEDROCK_MANTLE, VERTEX
 
 CLAUDE = "/projects/p/locations/europe-west1/publishers/anthropic/models"
 
 
 def test_names() -> None:
-    assert cloud_apis.names() == ("bedrock", "vertex", "azure-openai")
+    assert cloud_apis.names() == ("bedrock", "bedrock-mantle", "vertex", "azure-openai")
     assert [cloud_apis.row(name) for name in cloud_apis.names()] == list(cloud_apis.rows())
     assert cloud_apis.row("messages") is None
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("/bedrock/x", "bedrock"), ("/bedrock-mantle/x", "bedrock-mantle"), ("/bedrock", None), ("/v1/messages", None)],
+)
+def test_the_api_at_a_path(path: str, name: str | None) -> None:
+    found = cloud_apis.at(path)
+    assert (found and found.name) == name
+
+
+@pytest.mark.parametrize("base", ["", "/anthropic"])
+def test_paths_of_mantle(base: str) -> None:
+    found = [BEDROCK_MANTLE.find(f"{base}/v1/messages{rest}") for rest in ("", "/count_tokens", "/batches")]
+    assert [entry and entry[0].operation for entry in found] == ["generate", "count_tokens", None]
 
 
 @pytest.mark.parametrize("base", ["", "/v1", "/v1beta1"])

@@ -82,7 +82,7 @@ def _error(status: int, error: DialectError, _body: bytes) -> CloudError:
         known, exception = _EXCEPTIONS[Kind.OVERLOADED]
     if exception == "UnrecognizedClientException" and error.message == _EXPIRED:
         exception = "ExpiredTokenException"
-    message = f"{_DENIED}: {error.message}" if error.type == Kind.PERMISSION else error.message
+    message = f"{_DENIED} ({error.message})" if error.type == Kind.PERMISSION else error.message
     return CloudError(known, _encode({"message": message}), {"x-amzn-errortype": exception})
 
 

@@ -22,7 +22,7 @@ from extproc.policy.facts import (
 )
 from extproc.providers.model_paths import endpoint_upstream
 from extproc.providers.providers import Catalogue, Provider
-from extproc.wire.cloud_api import names_of
+from extproc.wire.cloud_api import anthropic_betas, names_of
 from extproc.wire.dialects import is_list
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -109,14 +109,18 @@ class OpenBody:
         if isinstance(opened, Rejection):
             return opened
         body = opened.written(self._catalogue.first_known(names_of(opened.model)) or opened.model)
-        return (_with_betas(call, opened.betas) if opened.betas else call), body
+        return _with_betas(call, opened.betas), body
 
 
 def _with_betas(call: Admitted, betas: tuple[str, ...]) -> Admitted:
+    """Returns the call with all its betas in one header, by Anthropic's names."""
     headers = call.request.headers
     sent = [beta.strip() for value in headers.all(_BETA) for beta in value.split(",")]
+    wanted = anthropic_betas((*filter(None, sent), *betas))
+    if not wanted:
+        return call
     kept = [(name, value) for name, value in headers if name != _BETA]
-    merged = Headers([*kept, (_BETA, ",".join(dict.fromkeys((*filter(None, sent), *betas))))])
+    merged = Headers([*kept, (_BETA, ",".join(wanted))])
     return msgspec.structs.replace(call, request=msgspec.structs.replace(call.request, headers=merged))
 
 

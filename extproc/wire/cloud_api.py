@@ -5,7 +5,7 @@ cloud's form from the dialect's. The rows are in wire/cloud_apis.py.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import unquote
@@ -149,7 +149,7 @@ class OpenedBody(msgspec.Struct, frozen=True):
     members: Members
     model: str
     betas: tuple[str, ...]
-    """By Anthropic's names."""
+    """By the cloud's names."""
     stream: bool | None
 
     def written(self, model: str) -> bytes:
@@ -181,7 +181,12 @@ def _read_betas(raw: msgspec.Raw | None) -> tuple[str, ...] | Rejection:
         return invalid("anthropic_beta", "Input should be a valid list of strings")
     if len(betas) > _MAX_BETAS or not all(map(_BETA.fullmatch, betas)):
         return invalid("anthropic_beta", "Input should be a list of names of betas")
-    return tuple(_ANTHROPIC_BETAS.get(beta, beta) for beta in betas)
+    return tuple(betas)
+
+
+def anthropic_betas(betas: Iterable[str]) -> tuple[str, ...]:
+    """Returns each beta once, by Anthropic's name."""
+    return tuple(dict.fromkeys(_ANTHROPIC_BETAS.get(beta, beta) for beta in betas))
 
 
 _ARN = re.compile(r"arn:[^/]+/(.+)")

@@ -167,10 +167,13 @@ def test_a_signature_of_aws_is_ignored_and_does_not_go_on(stack: Stack, model: M
         client.messages.create(**asking("bedrock", "demo: say hi"))
 
 
-def test_what_a_messages_provider_receives(special: Special, providers: Providers) -> None:
+@pytest.mark.parametrize(
+    ("made", "name"), [(bedrock, "us.anthropic.claude-opus-5-v1:0"), (vertex, "claude-opus-5@default")]
+)
+def test_what_a_messages_provider_receives(special: Special, providers: Providers, made: Any, name: str) -> None:
     stack = special.stack
-    with providers.asking("anthropic") as asked, bedrock(stack, stack.good_token) as client:
-        asked_for: dict[str, Any] = {**asking("bedrock", "demo: say hi"), "model": "us.anthropic.claude-opus-5-v1:0"}
+    with providers.asking("anthropic") as asked, made(stack, stack.good_token) as client:
+        asked_for: dict[str, Any] = {**asking("bedrock", "demo: say hi"), "model": name}
         betas = "tool-search-tool-2025-10-19,interleaved-thinking-2025-05-14"
         message = client.messages.create(**asked_for, extra_headers={"anthropic-beta": betas})
     assert text_of(message.model_dump()) == "hi"

@@ -161,10 +161,13 @@ def test_opens_a_body_in_a_clouds_form(tmp_path: Path, model: str, name: str) ->
 def test_betas_of_a_body_join_those_of_the_headers(tmp_path: Path) -> None:
     catalogue, _, _ = providers.load(source(tmp_path, GATEWAY), {"OPENAI_API_KEY": "k"})
     endpoint = at("/bedrock/model/claude-x/invoke").endpoint
-    sent = Headers([("anthropic-beta", "a,b"), ("x", "1"), ("anthropic-beta", "c")])
+    sent = Headers([("anthropic-beta", "a, b"), ("x", "1"), ("anthropic-beta", "tool-search-tool-2025-10-19")])
     found = OpenBody(catalogue)(admitted(endpoint=endpoint, headers=sent), b'{"anthropic_beta":["b","d"]}')
     assert not isinstance(found, Rejection)
-    assert found[0].request.headers.as_dict() == {"x": "1", "anthropic-beta": "a,b,c,d"}
+    assert found[0].request.headers.as_dict() == {
+        "x": "1",
+        "anthropic-beta": "a,b,advanced-tool-use-2025-11-20,d",
+    }
     assert found[1] == b'{"model":"claude-x"}'
 
 

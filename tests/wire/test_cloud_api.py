@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from extproc.errors import Rejection
 from extproc.events import Headers
 from extproc.wire.bedrock_api import BEDROCK
-from extproc.wire.cloud_api import CloudCall, OpenedBody, names_of
+from extproc.wire.cloud_api import CloudCall, OpenedBody, anthropic_betas, names_of
 from extproc.wire.cloud_apis import AZURE_OPENAI, VERTEX
 
 DATED = "claude-sonnet-5-20260101"
@@ -92,10 +92,8 @@ def test_the_body_names_the_model_where_the_path_does_not() -> None:
 
 def test_betas_have_anthropics_names() -> None:
     call = CloudCall(BEDROCK, "m", stream=False)
-    assert opened(call, {"anthropic_beta": ["a-1", "tool-search-tool-2025-10-19"]}).betas == (
-        "a-1",
-        "advanced-tool-use-2025-11-20",
-    )
+    betas = opened(call, {"anthropic_beta": ["a-1", "tool-search-tool-2025-10-19", "a-1"]}).betas
+    assert anthropic_betas(betas) == ("a-1", "advanced-tool-use-2025-11-20")
     assert opened(call, {"anthropic_beta": None}).betas == ()
 
 

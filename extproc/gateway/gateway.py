@@ -121,7 +121,7 @@ class Gateway:
         self._list_models = ListModels(catalogue, authorize_model)
         self.in_flight = in_flight or InFlight()
         self._admit = AdmissionControl(settings, self.in_flight)
-        self._open_body = OpenBody(catalogue)
+        self.open_body = OpenBody(catalogue)
         self._read_body = ReadBody(bounds)
         self._find_model = FindModel(catalogue)
         self._examine = Examine(self.rules, bounds, limits.seconds, prepare)
@@ -199,7 +199,7 @@ class Gateway:
         call = exchange.body_arrived()
         if refused := call.admission.reserve_body(len(event.body)):
             return refused
-        opened = self._open_body(call, event.body)
+        opened = self.open_body(call, event.body)
         if isinstance(opened, Rejection):
             return opened
         read = self._read_body(*opened)

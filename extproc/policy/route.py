@@ -22,7 +22,7 @@ from extproc.policy.facts import (
 )
 from extproc.providers.model_paths import endpoint_upstream
 from extproc.providers.providers import Catalogue, Provider
-from extproc.wire.cloud_api import anthropic_betas, names_of
+from extproc.wire.cloud_api import OpenedBody, anthropic_betas, names_of
 from extproc.wire.dialects import is_list
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -108,8 +108,11 @@ class OpenBody:
         opened = cloud.open(raw)
         if isinstance(opened, Rejection):
             return opened
-        body = opened.written(self._catalogue.first_known(names_of(opened.model)) or opened.model)
-        return _with_betas(call, opened.betas), body
+        return _with_betas(call, opened.betas), self.written(opened)
+
+    def written(self, opened: OpenedBody) -> bytes:
+        """Returns the dialect's body, with the name that the configuration has for the model."""
+        return opened.written(self._catalogue.first_known(names_of(opened.model)) or opened.model)
 
 
 def _with_betas(call: Admitted, betas: tuple[str, ...]) -> Admitted:

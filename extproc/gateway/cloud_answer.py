@@ -57,7 +57,10 @@ class CloudAnswer:
                 case BeginAnswer():
                     found.append(self._begin(action, None))
                 case AnswerBody():
-                    found.append(self._body(action))
+                    body = self._written(action.body, end=action.end)
+                    # Half an event is no frame yet.
+                    if body or action.end or action.record:
+                        found.append(msgspec.structs.replace(action, body=body))
                 case _:
                     found.append(action)
         return found
@@ -76,9 +79,6 @@ class CloudAnswer:
         if error is None:
             return msgspec.structs.replace(action, set_headers=self._media(headers))
         return msgspec.structs.replace(action, status=error.status, set_headers={**headers, **error.headers})
-
-    def _body(self, action: AnswerBody) -> AnswerBody:
-        return msgspec.structs.replace(action, body=self._written(action.body, end=action.end))
 
     def _written(self, body: bytes, *, end: bool) -> bytes:
         if self._stream is not None:

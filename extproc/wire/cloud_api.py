@@ -85,7 +85,7 @@ class CloudApi:
     stream: Callable[[], StreamWriter] | None = None
     """None: streams are the dialect's."""
     headers: Callable[[str], Mapping[str, str]] = lambda _request_id: {}
-    """Returns headers of every answer."""
+    """Takes the call's id, and returns headers of every answer."""
 
     def find(self, path: str) -> "tuple[CloudPath, str] | None":
         """Returns the entry for a path below the base, and the model's id in it, which may be empty."""
@@ -110,6 +110,7 @@ class CloudCall(msgspec.Struct, frozen=True):
     model: str
     """The id in its path; empty: the body names the model, if anything does."""
     stream: bool | None
+    """Whether the path asks for a stream; None: the body says."""
     counts: bool = False
     """It counts tokens."""
 
@@ -141,7 +142,7 @@ _NOT_COUNTED = frozenset(
 
 
 def _same(raw: bytes, written: bytes) -> bool:
-    """Whether only blanks differ; else a name came twice or with escapes, and telling which would take long."""
+    """Returns False where a name came twice or with escapes; telling which would take long for a large body."""
     return len(raw) == len(written) or raw.translate(None, _BLANKS) == written.translate(None, _BLANKS)
 
 

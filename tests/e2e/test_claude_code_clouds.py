@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.e2e.claude_code import NEWEST
+from tests.e2e.claude_code import NEWEST, VERSIONS
 from tests.e2e.claude_runs import Claude, Run, call, script, tool_messages
 from tests.e2e.stack import Json
 from tests.e2e.test_claude_code_faults import OVERFLOW
@@ -63,6 +63,9 @@ MODES = {
 }
 
 
+OLDER = [version for version in VERSIONS if version != NEWEST]
+
+
 def ask(claude: Claude, mode: str, prompt: str, **environ: str) -> Run:
     command = [str(claude.binary), "--dangerously-skip-permissions", "--output-format", "stream-json", "--verbose"]
     command += ["--include-partial-messages", "-p", prompt]
@@ -73,7 +76,11 @@ def served(run: Run) -> list[Json]:
     return [line for line in run.records if line["gen_ai.operation.name"] == "chat"]
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("claude", "mode"),
+    [*((NEWEST, mode) for mode in MODES), *((version, mode) for version in OLDER for mode in ("bedrock", "vertex"))],
+    indirect=["claude"],
+)
 def test_a_tool_runs_and_its_result_goes_back(claude: Claude, mode: str) -> None:
     run = ask(claude, mode, script(call("Bash", command="echo $((6*7))"), "demo: say one two three"))
     assert (run.status, run.result["result"], run.calls()) == (0, "one two three", ["Bash"])

@@ -153,6 +153,14 @@ def test_a_list(gate: Gateway) -> None:
     assert play << answers({"message": "model: unknown"}, 404, headers=error_type("ResourceNotFoundException"))
 
 
+def test_half_an_event_waits_for_its_rest() -> None:
+    answer = CloudAnswer(CloudCall(BEDROCK, "m", stream=True), OUR_ID)
+    answer.changed([BeginAnswer(200, {"content-type": "text/event-stream"}, (), {})])
+    assert answer.changed([AnswerBody(messages.MESSAGE_STOP[:9], False, {})]) == []
+    [rest] = answer.changed([AnswerBody(messages.MESSAGE_STOP[9:], False, {})])
+    assert isinstance(rest, AnswerBody) and frames(rest.body)[0].headers[":event-type"] == "chunk"
+
+
 def test_a_comment_before_the_first_event_is_a_frame() -> None:
     answer = CloudAnswer(CloudCall(BEDROCK, "m", stream=True), OUR_ID)
     began = BeginAnswer(200, {"content-type": "text/event-stream; charset=utf-8"}, (), {})

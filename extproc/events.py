@@ -135,6 +135,8 @@ class HandOver(msgspec.Struct, frozen=True):
     handover: str
     """What each attempt is told (gateway/handover.py)."""
     record: Record
+    opened: bytes | None = None
+    """The body, where it came in a cloud's form; None: it stays as it came."""
 
 
 class Pass(msgspec.Struct, frozen=True):

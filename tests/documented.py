@@ -20,7 +20,8 @@ FIELDS = {
     "upstream_request_id": "the provider's, as in the answer's `request-id`",
     "x-request-id": "Envoy's own, for a call the processor never saw",
     "route": "not used yet",
-    "endpoint": "`messages`, `chat`, `responses`, `count_tokens`, `input_tokens`, `models`, `probe`, `passthrough`",
+    "endpoint": "`messages`, `chat`, `responses`, `count_tokens`, `input_tokens`, `models`, `probe`, `passthrough`;"
+    " of a cloud's API `bedrock`, `bedrock-mantle`, `vertex`, `azure-openai`",
     "protocol": "`llm`",
     "http.method": "of the request",
     "http.path": "of the request, without its query",

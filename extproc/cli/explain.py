@@ -221,6 +221,8 @@ def _subject(gateway: Gateway, call: Identified, raw: bytes) -> Subject:
     endpoint = call.endpoint
     if endpoint is None or endpoint.operation not in READS_BODY:
         return Subject(call)
+    if endpoint.cloud is not None and not isinstance(opened := endpoint.cloud.open(raw), Rejection):
+        raw = gateway.open_body.written(opened)
     body = LightBody(raw, untrusted.decode(raw))
     name = body.members.get("model", "")
     model = gateway.catalogue.resolve(name, endpoint.provider) if isinstance(name, str) else None

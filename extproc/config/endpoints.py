@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 
 from extproc.config.schema import Route
 from extproc.config.schema_dialects import PASSTHROUGH
 from extproc.events import Headers
-from extproc.wire import Dialect, dialects
+from extproc.wire import Dialect, cloud_apis, dialects
+from extproc.wire.cloud_api import CloudApi, CloudCall, CloudPath
 from extproc.wire.dialects import LIST_PATH, DialectRow
 from extproc.wire.paths import canonical
 
@@ -35,6 +37,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     """Answers where no rule of `models` does."""
     route: int | None = None
     """Which of `routes` made it; None: built in."""
+    cloud: CloudCall | None = None
+    """The form of a cloud that the call has around its dialect's."""
 
 
 _MODELS = Endpoint("models", Operation.LIST_MODELS, None, "GET")
@@ -56,6 +60,26 @@ def built_in() -> dict[str, Endpoint]:
     return found
 
 
+class CloudMount(NamedTuple):
+    """A place where a cloud's API is served."""
+
+    base: str
+    api: CloudApi
+    provider: str | None = None
+    route: int | None = None
+
+    def find(self, path: str) -> Endpoint | None:
+        found = self.api.find(path.removeprefix(self.base).rstrip("/")) if path.startswith(f"{self.base}/") else None
+        return self._endpoint(*found) if found is not None else None
+
+    def _endpoint(self, entry: CloudPath, model: str) -> Endpoint:
+        operation = Operation(entry.operation)
+        lists = operation is Operation.LIST_MODELS
+        call = CloudCall(self.api, model, entry.stream, counts=operation is Operation.COUNT_TOKENS)
+        method = "GET" if lists else "POST"
+        return Endpoint(self.api.name, operation, entry.dialect, method, self.provider, self.route, call)
+
+
 class Endpoints:
     """The routes of the configuration, most specific first, with the built-in ones among them."""
 
@@ -63,6 +87,7 @@ class Endpoints:
         self._exact: dict[str, Endpoint] = {}
         self._prefixes: dict[str, Endpoint] = {}
         self._built_in = built_in()
+        self._clouds = [CloudMount(api.base, api) for api in cloud_apis.rows()]
         self._mount("", dialects.DEFAULT)
         for row in dialects.rows():
             if row.base:
@@ -71,6 +96,7 @@ class Endpoints:
             self._add(index, route)
         # Longest first: the one that says most about the path.
         self._by_prefix = sorted(self._prefixes.items(), key=lambda entry: -len(entry[0]))
+        self._clouds.sort(key=lambda mount: (-len(mount.base), mount.route is None))
 
     def find(self, method: str, path: str) -> Endpoint | None:
         """`path`: in its one spelling, without its query. The caller checks the method of what is found."""
@@ -79,15 +105,20 @@ class Endpoints:
         # A provider may take a slash more for the same path: it must not lead past the rules for models.
         if found := self._exact.get(path) or self._exact.get(path.rstrip("/")):
             return found
-        return (
-            None
-            if self._is_disguised(path)
-            else next((endpoint for prefix, endpoint in self._by_prefix if path.startswith(prefix)), None)
-        )
+        if self._is_disguised(path):
+            return None
+        prefix, passing = next((entry for entry in self._by_prefix if path.startswith(entry[0])), ("", None))
+        for mount in self._clouds:
+            if (passing is None or len(mount.base) > len(prefix)) and (found := mount.find(path)):
+                return found
+        return passing
 
     def _add(self, index: int, route: Route) -> None:
         path = route.path.removesuffix("*")
         path = canonical(path) if "%" in path else path
+        if api := cloud_apis.row(route.serve):
+            self._clouds.append(CloudMount(path.rstrip("/"), api, route.provider, index))
+            return
         if route.serve != PASSTHROUGH:
             self._mount(path.rstrip("/"), route.serve, route.provider, index)
             return

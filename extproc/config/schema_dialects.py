@@ -1,4 +1,4 @@
-"""Names of dialects in `gateway.yaml`."""
+"""Names of dialects and of clouds' APIs in `gateway.yaml`."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field
 from pydantic.fields import FieldInfo
 
 from extproc.config import hints
-from extproc.wire import dialects
+from extproc.wire import cloud_apis, dialects
 
 PASSTHROUGH = "passthrough"
 
@@ -17,7 +17,7 @@ def _dialect(name: str) -> str:
 
 
 def _served(name: str) -> str:
-    return _one_of(name, (*dialects.names(), PASSTHROUGH))
+    return _one_of(name, (*dialects.names(), *cloud_apis.names(), PASSTHROUGH))
 
 
 def _one_of(name: str, known: Sequence[str]) -> str:
@@ -41,7 +41,7 @@ def _choices(*more: str) -> FieldInfo:
 
 Dialect = Annotated[str, _choices(), AfterValidator(_dialect)]
 """The name of a row in wire/dialects.py."""
-Served = Annotated[str, _choices(PASSTHROUGH), AfterValidator(_served)]
-"""A dialect, or `passthrough`."""
+Served = Annotated[str, _choices(*cloud_apis.names(), PASSTHROUGH), AfterValidator(_served)]
+"""A dialect, a cloud's API (wire/cloud_apis.py), or `passthrough`."""
 Preference = Annotated[list[Dialect], Field(min_length=1), AfterValidator(_distinct)]
 """Dialects in the order in which a provider of several is asked where the client's own does not do."""

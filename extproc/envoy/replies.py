@@ -1,12 +1,15 @@
-"""Envoy's own words in the caller's dialect."""
+"""Envoy's own words in the caller's dialect, and in AWS's to clients of Bedrock's API, who know no others."""
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from extproc.errors import Kind, Reason, Rejection
 from extproc.gateway import record
 from extproc.web import topics
 from extproc.wire import dialects, untrusted
+from extproc.wire.bedrock_api import BEDROCK
+from extproc.wire.cloud_api import DialectError
 from extproc.wire.dialects import DialectRow, Envelope
 
 Json = dict[str, Any]
@@ -76,6 +79,7 @@ def local_replies() -> Json:
         (_status(400, "GE"), _OTHERWISE),
     ]
     mappers: list[Json] = [{"filter": ours, "body_format_override": verbatim}]
+    mappers += [_mapper_of_bedrock(condition, rejection) for condition, rejection in told]
     for envelope, rows in _by_envelope():
         mappers += [_mapper(_all_of(condition, rows), rejection, envelope) for condition, rejection in told]
     return {"mappers": mappers}
@@ -100,12 +104,26 @@ def metadata_is(key: str, value: str) -> Json:
 
 
 def _mapper(condition: Json, rejection: Rejection, envelope: Envelope) -> Json:
-    more = [{"header": {"key": name, "value": value}} for name, value in rejection.headers]
+    body = envelope.body(rejection, _REQUEST_ID)
+    return _reply(condition, envelope.status(rejection), body, rejection.headers)
+
+
+def _mapper_of_bedrock(condition: Json, rejection: Rejection) -> Json:
+    error = BEDROCK.error(rejection.http_status, DialectError(rejection.kind, rejection.message), b"")
+    known = metadata_filter(metadata_is("endpoint", BEDROCK.name), if_missing=False)
+    path = {"name": ":path", "string_match": {"prefix": f"{BEDROCK.base}/"}}
+    bedrocks = {"or_filter": {"filters": [known, {"header_filter": {"header": path}}]}}
+    headers = (*rejection.headers, *error.headers.items())
+    return _reply({"and_filter": {"filters": [condition, bedrocks]}}, error.status, error.body, headers)
+
+
+def _reply(condition: Json, status: int, body: bytes, headers: Iterable[tuple[str, str]]) -> Json:
+    more = [{"header": {"key": name, "value": value}} for name, value in headers]
     return {
         "filter": condition,
-        "status_code": envelope.status(rejection),
+        "status_code": status,
         "headers_to_add": [request_id("request-id", "OVERWRITE_IF_EXISTS_OR_ADD"), *more],
-        "body_format_override": {"json_format": untrusted.decode(envelope.body(rejection, _REQUEST_ID))},
+        "body_format_override": {"json_format": untrusted.decode(body)},
     }
 
 

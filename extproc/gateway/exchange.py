@@ -29,6 +29,7 @@ from extproc.gateway import forwarding, record
 from extproc.gateway.answer import Answer
 from extproc.gateway.attempt import Report
 from extproc.gateway.client_answer import Attempt, ids, other_names
+from extproc.gateway.cloud_answer import CloudAnswer, cloud_list
 from extproc.gateway.forwarding import UPSTREAM_HEADERS, USER_AGENT
 from extproc.gateway.handover import MIRROR, MIRRORED, POOL, encoded, handover, retries
 from extproc.gateway.passed import PassedAnswer, accept_encoding
@@ -58,7 +59,8 @@ from extproc.policy.facts import (
 from extproc.translate import model_lists
 from extproc.translate.job import Job
 from extproc.translate.pair import Counted, OwnAnswer, Translated
-from extproc.wire import dialects
+from extproc.wire import cloud_apis, dialects
+from extproc.wire.cloud_api import CloudCall
 from extproc.wire.rejections import rejection_body, rejection_status
 from extproc.wire.safeguards import WARNING, read_question
 
@@ -129,6 +131,7 @@ class Exchange:
         self._relayed: RelayedAnswer | None = None
         """Instead of `answer`, where each attempt writes its own."""
         self._passed: PassedAnswer | None = None
+        self._cloud_answer: CloudAnswer | None = None
 
     @property
     def caller(self) -> Caller:
@@ -176,7 +179,10 @@ class Exchange:
                 return self._list_models(call, now) if _is_foreign_list(call, end=end) else self._pass(call, now)
             case Listing():
                 request, merged = call.request, self._settings.merged_models
-                listed = model_lists.listing(call.models, call.dialect, request.path, request.query, merged)
+                if (cloud := call.endpoint.cloud) is not None:
+                    listed = cloud_list(call, cloud, merged=merged)
+                else:
+                    listed = model_lists.listing(call.models, call.dialect, request.path, request.query, merged)
                 return self.reject(listed) if isinstance(listed, Rejection) else self._ok(listed)
             case _:
                 return self._ok(b"")
@@ -208,15 +214,15 @@ class Exchange:
             case ResponseHeaders():
                 self.phase = Phase.ANSWERING
                 self.answer = Answer(self.call, self._settings, self._attempt)
-                return self._answering.on_headers(event, now)
+                return self._in_form(self._answering.on_headers(event, now))
             case ResponseBody():
-                return self._answering.on_body(event, now)
+                return self._in_form(self._answering.on_body(event, now))
             case DeadlineReached() if self.phase is Phase.ADMITTED:
                 return [self.reject(_SLOW_BODY)]
             case DeadlineReached():
-                return self._answering.on_deadline(now)
+                return self._in_form(self._answering.on_deadline(now))
             case Judged():
-                return self._answering.on_verdicts(event, now)
+                return self._in_form(self._answering.on_verdicts(event, now))
             case RequestHeaders() | RequestBody() | AttemptHeaders():
                 raise OutOfOrder(f"{type(event).__name__} without policy")
 
@@ -236,8 +242,17 @@ class Exchange:
         if self.phase is Phase.DONE or self._answering.over:
             raise OutOfOrder("failed after the end")
         if self.phase is Phase.ANSWERING:
-            return self._answering.fail(rejection)
+            return self._in_form(self._answering.fail(rejection))
         return [self.reject(rejection)]
+
+    def _in_form(self, actions: list[Action]) -> list[Action]:
+        """Returns an answer's actions in the form of the cloud whose API the client speaks, if it speaks one's."""
+        if self._cloud_answer is None:
+            cloud = _cloud_of(self.call)
+            if cloud is None:
+                return actions
+            self._cloud_answer = CloudAnswer(cloud, self.call.request.request_id)
+        return self._cloud_answer.changed(actions)
 
     def _await_body(self, call: Admitted, now: float) -> AwaitBody:
         self.phase = Phase.ADMITTED
@@ -332,17 +347,28 @@ class Exchange:
         fields = record.of_model(examined) | record.verdict(POOL)
         remove = other_names(call.request.headers, headers.keys() | UPSTREAM_HEADERS)
         clusters = tuple(one.provider.attempt_cluster for one in planned.candidates)
-        return HandOver(headers, remove, clusters, encoded(found), fields)
+        # A body in a cloud's form has been opened; any other goes on as it came.
+        body = raw if call.endpoint.cloud is not None else None
+        return HandOver(headers, remove, clusters, encoded(found), fields, body)
 
-    def _ok(self, body: bytes, headers: dict[str, str] | None = None, fields: Record | None = None) -> Respond:
+    def _ok(self, body: bytes, headers: dict[str, str] | None = None, fields: Record | None = None) -> Action:
         return self._respond(200, headers or {}, body, (fields or {}) | {record.ENDED: True}, "answered")
 
-    def _respond(self, status: int, headers: dict[str, str], body: bytes, fields: Record, details: str) -> Respond:
+    def _respond(self, status: int, headers: dict[str, str], body: bytes, fields: Record, details: str) -> Action:
         self.phase = Phase.DONE
         known = record.of_request(self.call, self._settings.claims)
         known |= record.of_model(self._body) if self._body is not None else {}
         headers = {"content-type": "application/json", **headers, **ids(self.call.request.request_id)}
-        return Respond(status, headers, body, known | fields | {record.ANSWERED: True}, details)
+        respond = Respond(status, headers, body, known | fields | {record.ANSWERED: True}, details)
+        return self._in_form([respond])[0]
+
+
+def _cloud_of(call: Located) -> CloudCall | None:
+    """Returns the call's form; also of one to a path below a cloud's API that is not served."""
+    if call.endpoint is not None:
+        return call.endpoint.cloud
+    api = cloud_apis.at(call.request.path)
+    return CloudCall(api, "", stream=None) if api is not None else None
 
 
 def _counted_here(asked: Planned) -> tuple[bytes, dict[str, str], Record] | None:

@@ -32,7 +32,7 @@ from extproc.policy.candidates import PlanAttempts
 from extproc.policy.facts import Accepted, Admitted, Examined, Listing, Located, Planned, Request
 from extproc.policy.keys.key_sets import KeySets
 from extproc.policy.keys.remote_keys import FetchedKeySets
-from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, ReadBody
+from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, OpenBody, ReadBody
 from extproc.providers import collectors, credentials, model_paths, prices, providers
 from extproc.providers.availability import Availability
 from extproc.providers.cloud_credentials import CredentialSpec
@@ -43,6 +43,7 @@ from extproc.sign_in.managed_settings import ManagedSettings
 from extproc.store import opening
 from extproc.translate import model_lists
 from extproc.usage import opening as usage
+from extproc.wire.cloud_api import names_of
 from extproc.wire.paths import canonical
 
 if TYPE_CHECKING:
@@ -63,7 +64,10 @@ class ListModels:
         self._authorize = authorize
 
     def __call__(self, call: Accepted) -> Listing:
-        wanted = model_lists.wanted(call.request.path)
+        cloud = call.endpoint.cloud
+        wanted = cloud.model if cloud is not None else model_lists.wanted(call.request.path)
+        if cloud is not None and wanted:
+            wanted = self._catalogue.first_known(names_of(wanted)) or wanted
         names = [wanted] if wanted else self._catalogue.names()
         found = [resolved for name in names if (resolved := self._catalogue.resolve(name))]
         return Listing(
@@ -134,6 +138,7 @@ class Gateway:
         self._check_request = CheckRequest(settings.max_body_bytes)
         self._list_models = ListModels(catalogue, authorize_model)
         self._admit = AdmissionControl(settings, self.in_flight)
+        self.open_body = OpenBody(catalogue)
         self._read_body = ReadBody(bounds)
         self._find_model = FindModel(catalogue)
         self._examine = Examine(self.rules, bounds, settings.limits.body.seconds, prepare)
@@ -219,7 +224,10 @@ class Gateway:
         call = exchange.body_arrived()
         if refused := call.admission.reserve_body(len(event.body)):
             return refused
-        read = self._read_body(call, event.body)
+        opened = self.open_body(call, event.body)
+        if isinstance(opened, Rejection):
+            return opened
+        read = self._read_body(*opened)
         if isinstance(read, Rejection):
             return read
         exchange.reach_body(read)

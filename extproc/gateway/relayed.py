@@ -39,6 +39,8 @@ class RelayedAnswer:
         """Where no attempt has answered."""
         self._tried: Record = {}
         self._streams = False
+        self._error: tuple[BeginAnswer, bytes] | None = None
+        """An error, and what has come of its body. It goes to the client in one piece."""
         self._begun = False
         """The headers have gone to the client."""
         self._at_end = False
@@ -65,12 +67,21 @@ class RelayedAnswer:
             return self._with_attempts(self._own.on_headers(event, now))
         self._streams = "event-stream" in event.headers.get("content-type")
         self._over = event.end
+        begin = BeginAnswer(event.status, {"content-type": event.headers.get("content-type")}, (), tried)
+        if event.status >= 400 and not event.end:
+            self._error = begin, b""
+            return []
         self._begun = True
-        return [BeginAnswer(event.status, {}, (), tried)]
+        return [begin]
 
     def on_body(self, event: ResponseBody, now: float) -> list[Action]:
         if self._own is not None:
             return self._with_attempts(self._own.on_body(event, now))
+        if self._error is not None:
+            begin, body = self._error
+            self._error = begin, body + event.body
+            self._over = event.end
+            return [begin, AnswerBody(body + event.body, True, dict(event.attempts))] if event.end else []
         if event.end and not event.attempts.get(record.ENDED):
             return self.fail(_BROKEN)
         self._over = event.end

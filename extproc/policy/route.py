@@ -6,6 +6,7 @@ import msgspec
 
 from extproc.config.endpoints import READS_BODY, Endpoint, Endpoints, Operation, dialect_of
 from extproc.errors import Kind, Reason, Rejection, invalid, unknown_model
+from extproc.events import Headers
 from extproc.policy.authorization import body
 from extproc.policy.facts import (
     Accepted,
@@ -21,10 +22,13 @@ from extproc.policy.facts import (
 )
 from extproc.providers.model_paths import endpoint_upstream
 from extproc.providers.providers import Catalogue, Provider
+from extproc.wire.cloud_api import OpenedBody, anthropic_betas, names_of
 from extproc.wire.dialects import is_list
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 """TRACE would send a request back with the provider's key in it (RFC 9110, 9.3.8)."""
+_BETA = "anthropic-beta"
+_JSON = frozenset({"application/json"})
 
 
 class FindEndpoint:
@@ -68,7 +72,7 @@ class CheckRequest:
             return _not_found(request)
         if endpoint.method not in ("", request.method):
             return _wrong_method(request.method, endpoint.method)
-        if endpoint.operation in READS_BODY and (wrong := self._wrong_headers(request)):
+        if endpoint.operation in READS_BODY and (wrong := self._wrong_headers(request, endpoint)):
             return wrong
         dialect, provider, caller = call.dialect, call.provider, call.caller
         if endpoint.operation is not Operation.PASSTHROUGH:
@@ -77,17 +81,50 @@ class CheckRequest:
             return _not_found(request)
         return ToProvider(request=request, dialect=dialect, endpoint=endpoint, provider=provider, caller=caller)
 
-    def _wrong_headers(self, request: Request) -> Rejection | None:
+    def _wrong_headers(self, request: Request, endpoint: Endpoint) -> Rejection | None:
         encoding = request.headers.get("content-encoding", "identity")
         if encoding.lower() != "identity":
             return invalid("content-encoding", f"{encoding} cannot be read here, send the body as it is", status=415)
         media = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-        if media != "application/json":
+        if media not in (endpoint.cloud.api.media if endpoint.cloud is not None else _JSON):
             return invalid("content-type", "expected application/json", status=415)
         length = request.headers.get("content-length")
         if length.isdecimal() and (len(length) > 18 or int(length) > self._max_body_bytes):
             return too_large(self._max_body_bytes)
         return None
+
+
+class OpenBody:
+    """Makes the dialect's body of one in a cloud's form, whose path or body names the model by the cloud's id."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+
+    def __call__(self, call: Admitted, raw: bytes) -> tuple[Admitted, bytes] | Rejection:
+        """Returns the call with the betas of its body among its headers, and the body."""
+        cloud = call.endpoint.cloud
+        if cloud is None:
+            return call, raw
+        opened = cloud.open(raw)
+        if isinstance(opened, Rejection):
+            return opened
+        return _with_betas(call, opened.betas), self.written(opened)
+
+    def written(self, opened: OpenedBody) -> bytes:
+        """Returns the dialect's body, with the name that the configuration has for the model."""
+        return opened.written(self._catalogue.first_known(names_of(opened.model)) or opened.model)
+
+
+def _with_betas(call: Admitted, betas: tuple[str, ...]) -> Admitted:
+    """Returns the call with all its betas in one header, by Anthropic's names."""
+    headers = call.request.headers
+    sent = [beta.strip() for value in headers.all(_BETA) for beta in value.split(",")]
+    wanted = anthropic_betas((*filter(None, sent), *betas))
+    if not wanted:
+        return call
+    kept = [(name, value) for name, value in headers if name != _BETA]
+    merged = Headers([*kept, (_BETA, ",".join(wanted))])
+    return msgspec.structs.replace(call, request=msgspec.structs.replace(call.request, headers=merged))
 
 
 class ReadBody:

@@ -266,6 +266,13 @@ class Catalogue:
         upstream = rule.upstream(name)
         return Resolved(name, upstream, rule.provider, profile_of(rule, upstream, self._settings, dialect), rule)
 
+    def first_known(self, names: Sequence[str]) -> str | None:
+        """Returns, of several names for one model, the first that fits the first entry which any of them fits; None
+        where none fits any."""
+        known = [name for name in names if len(name) <= MAX_MODEL_NAME]
+        fitting = (name for rule in self.rules for name in known if rule.matches(self._published.get(name, name)))
+        return next(fitting, None)
+
     def candidate(self, name: str, index: int, number: int, dialect: Dialect | None = None) -> Resolved:
         """Returns one of several candidates. `name`: the model's, as resolved; `index`: in `models`; `number`: the
         candidate's. Raises KeyError."""

@@ -158,7 +158,8 @@ def _bare(action: Action, trailers: bool) -> pb.ProcessingResponse:
             return pb.ProcessingResponse(request_body=pb.BodyResponse(response=_forward(action)))
         case HandOver():
             mutation = _mutation(action.set_headers, action.remove_headers)
-            common = pb.CommonResponse(header_mutation=mutation, clear_route_cache=True)
+            changed = pb.BodyMutation(body=action.opened) if action.opened is not None else None
+            common = pb.CommonResponse(header_mutation=mutation, body_mutation=changed, clear_route_cache=True)
             return pb.ProcessingResponse(request_body=pb.BodyResponse(response=common))
         case Pass():
             mutation = _mutation(action.set_headers, action.remove_headers)

@@ -142,6 +142,14 @@ def test_a_call_that_passes_through(capsys: pytest.CaptureFixture[str], tmp_path
     assert status == 1 and any(text.startswith("         llm.") and "is not known here" in text for text in said)
 
 
+def test_a_path_that_names_the_model(capsys: pytest.CaptureFixture[str]) -> None:
+    good = token(claims(llms={"openai": ["gold"]}))
+    path = "/openai/deployments/gold/chat/completions"
+    status, said = check(capsys, "--token", good, "--path", path, "--source", "10.0.0.7")
+    assert (status, said[0], said[-1]) == (0, f"POST {path}", "allowed")
+    assert "model    gold: gold of openai" in said and any("model in jwt.llms.openai" in one for one in said)
+
+
 def test_a_list_of_models(capsys: pytest.CaptureFixture[str]) -> None:
     status, said = check(capsys, "--token", token(claims()), "--path", "/v1/models", *KNOWN)
     assert (status, said[0], said[-2:]) == (0, "GET /v1/models", ["allowed", "         free"])

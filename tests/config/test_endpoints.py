@@ -151,3 +151,57 @@ def test_a_route_may_stand_in_for_a_built_in_one() -> None:
 )
 def test_the_dialect_of_a_caller(path: str, headers: dict[str, str], dialect: Dialect) -> None:
     assert dialect_of(path, Headers(headers.items())) == dialect
+
+
+CLAUDE = "/projects/p/locations/l/publishers/anthropic/models"
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/bedrock/model/m/invoke", ("bedrock", GENERATE, "messages", "m")),
+        ("/bedrock/model/m/invoke/", ("bedrock", GENERATE, "messages", "m")),
+        ("/bedrock/inference-profiles", ("bedrock", LIST, "messages", "")),
+        (f"/vertex/v1{CLAUDE}/m:streamRawPredict", ("vertex", GENERATE, "messages", "m")),
+        (f"/vertex{CLAUDE}/count-tokens:rawPredict", ("vertex", COUNT, "messages", "")),
+        ("/openai/deployments/m/chat/completions", ("azure-openai", GENERATE, "chat", "m")),
+        ("/openai/v1/responses", ("azure-openai", GENERATE, "responses", "")),
+        ("/bedrock/model/m/converse", None),
+        ("/bedrock", None),
+        ("/Bedrock/model/m/invoke", None),
+        ("/bedrockx/model/m/invoke", None),
+        ("/model/m/invoke", None),
+    ],
+)
+def test_the_apis_of_clouds(path: str, expected: tuple[str, Operation, str, str] | None) -> None:
+    found = BUILT_IN.find("POST", path)
+    assert (found and found.cloud and (found.name, found.operation, found.dialect, found.cloud.model)) == expected
+
+
+def test_lists_of_clouds_are_read_and_models_are_asked() -> None:
+    methods = {path: BUILT_IN.find("POST", f"/bedrock/{path}") for path in ("model/m/invoke", "inference-profiles")}
+    assert [found and found.method for found in methods.values()] == ["POST", "GET"]
+
+
+@pytest.mark.parametrize(
+    ("path", "cloud", "route"),
+    [
+        ("/aws/model/m/invoke", "bedrock", 0),
+        ("/bedrock/model/m/invoke", "passthrough", 1),
+        (f"/vertex{CLAUDE}/m:rawPredict", "vertex", None),
+        (f"/vertex/files{CLAUDE}/m:rawPredict", "passthrough", 2),
+        ("/openai/deployments/m/chat/completions", "azure-openai", 3),
+        ("/bedrock-runtime", "passthrough", 4),
+    ],
+)
+def test_routes_beside_the_apis_of_clouds(path: str, cloud: str, route: int | None) -> None:
+    """A route that says more about the path wins; one for everything does not."""
+    routes = [
+        Route(path="/aws", serve="bedrock", provider="p"),
+        Route(path="/bedrock/*", serve="passthrough", provider="p"),
+        Route(path="/vertex/files*", serve="passthrough", provider="p"),
+        Route(path="/openai", serve="azure-openai"),
+        PASSING,
+    ]
+    found = Endpoints(routes).find("POST", path)
+    assert found is not None and (found.name, found.route) == (cloud, route)

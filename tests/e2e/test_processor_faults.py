@@ -66,6 +66,19 @@ def test_the_request_never_reaches_the_model(faulty: tuple[Stack, FakeProcessor]
     assert record["reason"] == "Internal"
 
 
+@pytest.mark.parametrize("name", ["aborts at the headers", "hangs at the body"])
+def test_a_client_of_bedrock_reads_it_in_awss_words(
+    faulty: tuple[Stack, FakeProcessor], model: Model, name: str
+) -> None:
+    stack, processor = faulty
+    processor.behaviour, status = FAULTS[name]
+    with never_asked(model):
+        answer = stack.call(prompt("demo: say hi"), path="/bedrock/model/claude-x/invoke")
+    expected = {503: (503, "ServiceUnavailableException"), 504: (408, "ModelTimeoutException")}[status]
+    assert (answer.status_code, answer.headers["x-amzn-errortype"]) == expected
+    assert list(answer.json()) == ["message"]
+
+
 def test_the_same_call_passes_with_a_verdict(faulty: tuple[Stack, FakeProcessor], model: Model) -> None:
     """So it is the verdict that the calls above were lacking."""
     stack, processor = faulty

@@ -305,7 +305,10 @@ def test_local_replies_leave_ours_alone(made: Source) -> None:
     first, *others = manager(made)["local_reply_config"]["mappers"]
     assert first["filter"]["metadata_filter"]["matcher"]["path"] == [{"key": "answered"}]
     assert first["body_format_override"]["text_format_source"]["inline_string"] == "%LOCAL_REPLY_BODY%"
-    assert all("error" in mapper["body_format_override"]["json_format"] for mapper in others)
+    awss = [mapper for mapper in others if "x-amzn-errortype" in str(mapper["headers_to_add"])]
+    assert all("message" in mapper["body_format_override"]["json_format"] for mapper in awss)
+    assert all("error" in mapper["body_format_override"]["json_format"] for mapper in others if mapper not in awss)
+    assert len(others) == 3 * len(awss)
     # The guard's 403 is no verdict on the caller.
     assert all(mapper["status_code"] != 403 for mapper in others)
 

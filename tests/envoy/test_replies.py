@@ -1,4 +1,4 @@
-"""Envoy's refusals: each in both dialects, the more special ones first."""
+"""Envoy's refusals: each in AWS's words and in both dialects, the more special ones first."""
 
 from typing import Any
 
@@ -15,9 +15,13 @@ def mappers() -> list[Json]:
 
 
 def told(condition: str) -> tuple[Json, Json]:
-    """Of a CEL condition: to Chat clients, to all others."""
-    chat, messages = (mapper for mapper in mappers() if condition in str(mapper["filter"]))
+    """Of a CEL condition: to Chat clients, to all others but those of Bedrock's API."""
+    _, chat, messages = of_all(condition)
     return chat, messages
+
+
+def of_all(condition: str) -> list[Json]:
+    return [mapper for mapper in mappers() if condition in str(mapper["filter"])]
 
 
 @pytest.mark.parametrize(
@@ -37,10 +41,26 @@ def test_what_is_told_by_envoys_details(condition: str, statuses: tuple[int, int
 
 
 def test_who_is_refused_for_overload_is_told_when_to_come_again() -> None:
-    for mapper in told(OVERLOADED):
+    assert len(of_all(OVERLOADED)) == 3
+    for mapper in of_all(OVERLOADED):
         assert {"header": {"key": "retry-after", "value": "1"}} in mapper["headers_to_add"]
 
 
 def test_details_are_looked_at_before_statuses() -> None:
     special = [number for number, mapper in enumerate(mappers()) if "extension_filter" in str(mapper["filter"])]
-    assert special == [1, 2, 3, 4, *range(special[4], special[4] + 4)]
+    assert special == [1, 2, 3, 4, *range(special[4], special[4] + 4), *range(special[8], special[8] + 4)]
+
+
+@pytest.mark.parametrize(
+    ("condition", "status", "exception"),
+    [
+        (OVERLOADED, 503, "ServiceUnavailableException"),
+        (TIMED_OUT, 408, "ModelTimeoutException"),
+        (UNREACHABLE, 503, "ServiceUnavailableException"),
+    ],
+)
+def test_what_clients_of_bedrock_are_told(condition: str, status: int, exception: str) -> None:
+    first = of_all(condition)[0]
+    assert first["status_code"] == status and list(first["body_format_override"]["json_format"]) == ["message"]
+    assert {"header": {"key": "x-amzn-errortype", "value": exception}} in first["headers_to_add"]
+    assert "'prefix': '/bedrock/'" in str(first["filter"])

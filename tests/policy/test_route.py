@@ -9,7 +9,7 @@ from extproc.config.schema import Route
 from extproc.errors import Reason, Rejection
 from extproc.events import Headers
 from extproc.policy.facts import ANONYMOUS, Accepted, BodyRead, Identified, LightBody, Located, ModelFound, Request
-from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, ReadBody
+from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, OpenBody, ReadBody
 from extproc.providers import providers
 from extproc.providers.providers import Provider
 from tests.settings import GATEWAY, source
@@ -66,6 +66,11 @@ def test_the_path_decides_the_dialect_before_the_headers() -> None:
         (at("/v1/messages", content_length=f"{LIMIT + 1}"), 413, "request_too_large"),
         (at("/v1/messages", content_length="9" * 5000), 413, "request_too_large"),
         (at("/v1/messages", content_length="-1"), 200, ""),
+        (at("/v1/messages", content_type="application/octet-stream"), 415, "invalid:content-type"),
+        (at("/bedrock/model/m/invoke", content_type="application/octet-stream"), 200, ""),
+        (at("/bedrock/model/m/invoke", content_type="text/plain"), 415, "invalid:content-type"),
+        (at("/bedrock/model/m/invoke", "GET"), 405, "wrong_method"),
+        (at("/bedrock/inference-profiles", "POST"), 405, "wrong_method"),
     ],
 )
 def test_checks_the_request(call: Located, status: int, detail: str) -> None:
@@ -124,3 +129,49 @@ def test_finds_the_model(tmp_path: Path, body: dict[str, Any], upstream: str | N
         assert (found.resolved.upstream, problem) == (upstream, "")
     else:
         assert (found.message, upstream) == (problem, None)
+
+
+CLOUD_MODELS = """models:
+  - {name: eu.anthropic.claude-pinned, provider: openai}
+  - {name: claude-sonnet-5, provider: openai}
+  - {name: "claude-*", provider: openai}
+  - {name: "*-v9", provider: openai}
+"""
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("eu.anthropic.claude-pinned", "eu.anthropic.claude-pinned"),
+        ("us.anthropic.claude-sonnet-5-20260101-v1%3A0", "claude-sonnet-5"),
+        ("us.anthropic.claude-haiku-5-20260101-v1:0", "claude-haiku-5-20260101"),
+        ("us.anthropic.other-v9", "us.anthropic.other-v9"),
+        ("unknown", "unknown"),
+    ],
+)
+def test_opens_a_body_in_a_clouds_form(tmp_path: Path, model: str, name: str) -> None:
+    """Rules of `models` are tried in their order, each with every name of the model."""
+    head, _, _ = GATEWAY.partition("models:")
+    catalogue, _, _ = providers.load(source(tmp_path, head + CLOUD_MODELS), {"OPENAI_API_KEY": "k"})
+    call = msgspec.structs.replace(admitted(), endpoint=at(f"/bedrock/model/{model}/invoke").endpoint)
+    found = OpenBody(catalogue)(call, b'{"model":"gpt-secret","messages":[]}')
+    assert found == (call, b'{"model":"%b","messages":[]}' % name.encode())
+
+
+def test_betas_of_a_body_join_those_of_the_headers(tmp_path: Path) -> None:
+    catalogue, _, _ = providers.load(source(tmp_path, GATEWAY), {"OPENAI_API_KEY": "k"})
+    endpoint = at("/bedrock/model/claude-x/invoke").endpoint
+    sent = Headers([("anthropic-beta", "a, b"), ("x", "1"), ("anthropic-beta", "tool-search-tool-2025-10-19")])
+    found = OpenBody(catalogue)(admitted(endpoint=endpoint, headers=sent), b'{"anthropic_beta":["b","d"]}')
+    assert not isinstance(found, Rejection)
+    assert found[0].request.headers.as_dict() == {
+        "x": "1",
+        "anthropic-beta": "a,b,advanced-tool-use-2025-11-20,d",
+    }
+    assert found[1] == b'{"model":"claude-x"}'
+
+
+def test_the_body_of_another_call_stays(tmp_path: Path) -> None:
+    catalogue, _, _ = providers.load(source(tmp_path, GATEWAY), {"OPENAI_API_KEY": "k"})
+    call = admitted()
+    assert OpenBody(catalogue)(call, b"no JSON") == (call, b"no JSON")

@@ -56,7 +56,9 @@ class Authenticate:
 
     async def _caller(self, call: Located, now: float) -> Caller | Rejection:
         request = call.request
-        presented = Presented(request.headers, request.certificate, self._locations, self._max_bytes)
+        cloud = call.endpoint.cloud if call.endpoint is not None else None
+        headers = request.headers if cloud is None else cloud.api.presented(request.headers)
+        presented = Presented(headers, request.certificate, self._locations, self._max_bytes)
         try:
             for authenticator in self._chain:
                 if (caller := await authenticator.identify(presented, now)) is not None:

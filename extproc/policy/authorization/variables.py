@@ -92,7 +92,7 @@ VARIABLES = (
 )  # fmt: skip
 
 # Credentials prove who calls, and that has been seen to; rules need not touch them.
-_HIDDEN = frozenset({"authorization", "proxy-authorization", "x-api-key", "cookie"})
+_HIDDEN = frozenset({"authorization", "proxy-authorization", "x-api-key", "api-key", "x-amz-security-token", "cookie"})
 _PORT = re.compile(r":\d*$")
 
 

@@ -331,7 +331,7 @@ def _upstream_headers(asked: Examined, translated: Translated, now: float) -> di
     """None: the provider's credential is missing."""
     call, provider = asked.call, asked.resolved.provider
     # Our translations and the clouds' own paths know no query.
-    passes = call.dialect == translated.dialect and not provider.envelopes
+    passes = call.dialect == translated.dialect and not provider.wrappings
     headers = {
         ":path": provider.path(translated.path, root=translated.root)
         + (known_query(call.request.query) if passes else ""),

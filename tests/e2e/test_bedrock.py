@@ -113,6 +113,7 @@ def test_a_stream_comes_as_server_sent_events(bedrock: Bedrock, sdk: anthropic.A
         lambda line: line["gen_ai.response.finish_reasons"] == "end_turn" and bool(line["gen_ai.request.stream"])
     )
     assert (line["reason"], line["gen_ai.usage.input_tokens"], line["gen_ai.usage.output_tokens"]) == (None, 11, 5)
+    assert line["upstream_request_id"] == clouds.REQUEST_ID
 
 
 def test_the_messages_endpoint_of_bedrock(bedrock: Bedrock) -> None:
@@ -155,6 +156,14 @@ def test_betas_go_by_an_allow_list(bedrock: Bedrock) -> None:
     assert bedrock.cloud.last.body["anthropic_beta"] == ["claude-code-20250219", "tool-search-tool-2025-10-19"]
     assert "service_tier" not in bedrock.cloud.last.body
     assert answer.headers["x-translation-warnings"] == "dropped:betas.oauth-2025-04-20,dropped:service_tier"
+
+
+def test_a_heavy_body_is_signed_too(bedrock: Bedrock) -> None:
+    """It is read, wrapped and hashed in another process."""
+    turns = [{"role": "user", "content": [{"type": "text", "text": "x" * 100}] * 20_000}]
+    bedrock.cloud.answer(answered(MESSAGE))
+    answer = bedrock.stack.call({"model": "claude-x", "max_tokens": 9, "messages": turns})
+    assert answer.json() == MESSAGE and len(bedrock.cloud.last.raw) > 2_000_000
 
 
 def test_clients_of_other_dialects(bedrock: Bedrock) -> None:

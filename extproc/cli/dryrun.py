@@ -94,7 +94,7 @@ def _resolve(path: Path, model: str) -> Resolved:
     source = loading.load(path)
     # No secret is needed here, so one that is missing is no fault.
     catalogue, _, faults = providers.load(source, os.environ)
-    faults = [fault for fault in faults if "api_key" not in fault.where]
+    faults = [fault for fault in faults if not {"api_key", "auth"} & set(fault.where)]
     if faults:
         raise source.explain(faults)
     resolved = catalogue.resolve(model)

@@ -83,7 +83,9 @@ def _exposed(gateway: Gateway) -> Iterator[tuple[Where, str]]:
 def _secret_files(value: object, where: Where) -> Iterator[tuple[Where, Path]]:
     """Files that hold secrets, hashes of static keys included."""
     match value:
-        case schema_values.Secret(file=Path() as path) | schema.ApiKeys(file=path):
+        case (
+            schema_values.Secret(file=Path() as path) | schema_values.SecretFile(file=path) | schema.ApiKeys(file=path)
+        ):
             yield (*where, "file"), path
         case Tls(key=path):
             yield (*where, "key"), path

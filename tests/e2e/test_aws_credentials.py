@@ -2,16 +2,20 @@
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
+from botocore.credentials import Credentials
 
 from tests.e2e import clouds
-from tests.e2e.aws import PLACES, Aws, running
-from tests.e2e.clouds import MESSAGE
+from tests.e2e.aws import PLACES, Aws, config, running
+from tests.e2e.clouds import MESSAGE, Cloud, Received, answered
 from tests.e2e.issuer import until
 from tests.e2e.processes import children
-from tests.e2e.stack import prompt
+from tests.e2e.stack import SECONDS, prompt, up
 
 
 @pytest.fixture(scope="module")
@@ -43,3 +47,45 @@ def test_nothing_shows_a_secret(aws: Aws) -> None:
     lines = "\n".join(children(aws.stack.process.pid).values())
     for text in (aws.stack.printed, lines):
         assert "secret-0000" not in text and "session-token" not in text and clouds.KEYS.secret_key not in text
+
+
+def test_keys_in_files_are_replaced_under_load(tmp_path: Path) -> None:
+    """Both are good while the change lasts, as with AWS, where a user may have two access keys."""
+    old, new = clouds.KEYS, Credentials("AKIANEW", "new-secret-0123456789")
+    keys = tmp_path / "keys-of-aws"
+    keys.mkdir()
+    write(keys, old)
+
+    def either(seen: Received, method: str) -> str | None:
+        known = new if new.access_key in seen.headers.get("authorization", "") else old
+        return clouds.signed("eu-central-1", "bedrock", lambda: known)(seen, method)
+
+    files = "{access_key_id: {file: keys-of-aws/id}, secret_access_key: {file: keys-of-aws/secret}}"
+    text = config({"files": f"{{aws: {{keys: {files}}}}}"})
+    with ExitStack() as opened:
+        cloud = opened.enter_context(Cloud(either).serving())
+        cloud.answer(answered(MESSAGE))
+        stack = opened.enter_context(up(tmp_path, environ={"CLOUD_URL": cloud.url}, config=text))
+        statuses: list[int] = []
+        over = threading.Event()
+
+        def call() -> None:
+            while not over.is_set():
+                statuses.append(stack.call(prompt("hi", model="claude-files")).status_code)
+
+        client = threading.Thread(target=call)
+        client.start()
+        until(lambda: len(statuses) > 5)
+        write(keys, new)
+        until(lambda: new.access_key in cloud.last.headers["authorization"])
+        over.set()
+        client.join(SECONDS)
+        assert set(statuses) == {200} and old.access_key in cloud.received[0].headers["authorization"]
+
+
+def write(folder: Path, keys: Credentials) -> None:
+    """Both files at once, so that no reload sees one of each."""
+    for name, value in (("id", keys.access_key), ("secret", keys.secret_key)):
+        (folder / f"{name}.new").write_text(value)
+    for name in ("id", "secret"):
+        (folder / f"{name}.new").rename(folder / name)

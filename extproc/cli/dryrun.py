@@ -16,6 +16,7 @@ from extproc.errors import Rejection
 from extproc.printable import printable_json, show
 from extproc.providers import providers
 from extproc.providers.providers import Resolved
+from extproc.translate import wrapping
 from extproc.translate.dialects.registry import PAIRS
 from extproc.translate.job import dialect_for
 from extproc.translate.pair import Outcome, Pair, Target, Translated
@@ -54,6 +55,9 @@ def run(options: Options, data: bytes) -> int:
     spoken = dialect_for(options.dialect, resolved.dialects, resolved.profile, body)
     pair = PAIRS[options.dialect, spoken]
     asked = pair.request(body, target)
+    around = resolved.provider.wrappings.get(spoken)
+    if around is not None and isinstance(asked, Translated):
+        asked = wrapping.wrap(around, asked, target)
     if isinstance(asked, Rejection):
         return _refused(options.dialect, asked)
     if options.what == "request":

@@ -10,8 +10,9 @@ import re
 import msgspec
 
 from extproc.errors import STATUS, Kind
-from extproc.translate.answer_body import MAX_ANSWER, Collected, loads_or_none
+from extproc.translate.answer_body import Collected, loads_or_none
 from extproc.translate.pair import Headers, Reader, Refusal, Reply, Translated
+from extproc.translate.provider_error import failure
 from extproc.wire import untrusted
 from extproc.wire.event_stream import CONTENT_TYPE, Corrupt, EventStreamDecoder, Message
 from extproc.wire.lenient import Undecodable, decode, loads
@@ -212,13 +213,18 @@ class BedrockMessage(_Unwrapped):
         """`model`: the client's name for it."""
         super().__init__(inner)
         self._model = model
-        self._body: Collected[bytes] = Collected(self._read, lambda: inner.feed(b" " * (MAX_ANSWER + 1)), b"")
+        self._body: Collected[bytes] = Collected(self._read, self._too_large, b"")
 
     def feed(self, data: bytes) -> bytes:
         return self._body.feed(data)
 
     def close(self) -> bytes:
-        return self._body.close() + self._inner.close()
+        out = self._body.close()
+        return out if self.outcome.failure is not None else out + self._inner.close()
+
+    def _too_large(self) -> bytes:
+        self.outcome.failure = failure("the upstream's answer is too large", "answer_limit")
+        return b""
 
     def _read(self, body: bytes) -> bytes:
         if _INTERVENED.search(body):

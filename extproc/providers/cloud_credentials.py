@@ -171,6 +171,8 @@ def access(
     found = load(source, name, environ, faults)
     if found is None:
         return None
+    if isinstance(found, HeaderCredential):
+        return CloudAccess(Given(found))
     holder = Sent(sent, found) if isinstance(found, CredentialSpec) else Given(found)
     return CloudAccess(holder, clouds.scope(source.config.providers[name]))
 

@@ -6,6 +6,7 @@ A frame of the kind `chunk` holds one event of the Messages API in Base64; other
 
 import base64
 import re
+from typing import Any
 
 import msgspec
 
@@ -73,7 +74,7 @@ class Problem(msgspec.Struct):
     upper: str | None = msgspec.field(default=None, name="Message")
     """The same, of some services and of the front end."""
     type: str | None = msgspec.field(default=None, name="__type")
-    error: dict[str, object] | None = None
+    error: dict[str, Any] | None = None
 
 
 class Counted(msgspec.Struct):

@@ -22,7 +22,7 @@ _SSE = "text/event-stream"
 _MAX_COUNT = 64 * 1024
 _INTERVENED = re.compile(rb'"amazon-bedrock-guardrailAction"\s*:\s*"INTERVENED"')
 _REFUSAL = {"stop_reason": "refusal", "stop_sequence": None}
-"""What a client is told where a guardrail intervened."""
+"""Members of an answer that a guardrail has replaced."""
 
 # By the names of https://docs.aws.amazon.com/bedrock/latest/APIReference/CommonErrors.html and of botocore's model.
 _KINDS: dict[str, Kind] = {
@@ -123,8 +123,8 @@ def read_error(status: int, error_type: str, body: bytes) -> tuple[Kind, str]:
     name = error_type.partition(":")[0] or (problem.type or "").rpartition("#")[2]
     kind = _KINDS.get(_plain(name)) or _BY_STATUS.get(status) or (Kind.API if status >= 500 else Kind.INVALID_REQUEST)
     inner = (problem.error or {}).get("message")
-    told = problem.message or problem.upper or (inner if isinstance(inner, str) else "")
-    return kind, _message(kind, told)
+    message = problem.message or problem.upper or (inner if isinstance(inner, str) else "")
+    return kind, _message(kind, message)
 
 
 def _plain(name: str) -> str:
@@ -132,8 +132,9 @@ def _plain(name: str) -> str:
     return name.strip().lower().removesuffix("exception")
 
 
-def _message(kind: Kind, told: str) -> str:
-    return _WITHHELD.get(kind) or _ARN.sub("[resource]", told) or "the model's provider reported an error"
+def _message(kind: Kind, message: str) -> str:
+    """Returns what the client may read of it."""
+    return _WITHHELD.get(kind) or _ARN.sub("[resource]", message) or "the model's provider reported an error"
 
 
 def _error(kind: Kind, message: str) -> bytes:
@@ -152,7 +153,7 @@ class _Unwrapped:
 
 
 class BedrockStream(_Unwrapped):
-    """Reads frames, and gives on the server-sent events that they stand for."""
+    """Turns frames into the server-sent events that they stand for."""
 
     def __init__(self, inner: Reply, max_event_bytes: int) -> None:
         super().__init__(inner)

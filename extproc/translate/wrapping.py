@@ -106,7 +106,7 @@ def _body(
     for name in _present(refused, members):
         warnings.add("dropped", name, "the cloud refuses this member")
         del members[name]
-    # Whoever counts on Vertex AI is told the model in the body: the path names none.
+    # Vertex AI's path for counting names no model, so the body does.
     leaves_model = request.counting and MODEL not in wrapping.count_path
     for name in _present(wrapping.without, members):
         if not (leaves_model and name == "model"):

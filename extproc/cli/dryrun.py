@@ -16,6 +16,7 @@ from extproc.errors import Rejection
 from extproc.printable import printable_json, show
 from extproc.providers import providers
 from extproc.providers.providers import Resolved
+from extproc.translate import wrapping
 from extproc.translate.dialects.registry import PAIRS
 from extproc.translate.job import dialect_for
 from extproc.translate.pair import Outcome, Pair, Target, Translated
@@ -54,6 +55,9 @@ def run(options: Options, data: bytes) -> int:
     spoken = dialect_for(options.dialect, resolved.dialects, resolved.profile, body)
     pair = PAIRS[options.dialect, spoken]
     asked = pair.request(body, target)
+    around = resolved.provider.wrappings.get(spoken)
+    if around is not None and isinstance(asked, Translated):
+        asked = wrapping.wrap(around, asked, target)
     if isinstance(asked, Rejection):
         return _refused(options.dialect, asked)
     if options.what == "request":
@@ -94,7 +98,7 @@ def _resolve(path: Path, model: str) -> Resolved:
     source = loading.load(path)
     # No secret is needed here, so one that is missing is no fault.
     catalogue, _, faults = providers.load(source, os.environ)
-    faults = [fault for fault in faults if "api_key" not in fault.where]
+    faults = [fault for fault in faults if not {"api_key", "auth"} & set(fault.where)]
     if faults:
         raise source.explain(faults)
     resolved = catalogue.resolve(model)

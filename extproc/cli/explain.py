@@ -30,7 +30,7 @@ from extproc.policy.authorization.variables import AT_HEADERS, OF_BODY, VARIABLE
 from extproc.policy.facts import Admitted, Caller, Examined, Identified, LightBody, Located
 from extproc.policy.keys.remote_keys import FetchedKeySets
 from extproc.printable import printable, show
-from extproc.providers import model_paths, prices
+from extproc.providers import credentials, model_paths, prices
 from extproc.providers.providers import Resolved
 from extproc.supervisor.lines import IN_PLAINTEXT
 from extproc.web import topics
@@ -120,11 +120,11 @@ def without_keys(path: Path) -> tuple[dict[str, str], Files]:
         source = loading.load(path)
     except loading.Invalid:  # and gateway.load will say why
         return dict(os.environ), Files()
-    secrets = [provider.api_key for provider in source.config.providers.values() if provider.api_key]
+    secrets = list(credentials.of_providers(source))
     secrets += list(source.config.tracing.headers.values()) if source.config.tracing else []
-    missing = {secret.env: "missing" for secret in secrets if secret.env and not os.environ.get(secret.env)}
-    files = [source.resolve(secret.file) for secret in secrets if secret.file]
-    return {**os.environ, **missing}, Files({file: b"missing" for file in files if not _readable(file)})
+    missing = {secret.env: credentials.WITHHELD for secret in secrets if secret.env and not os.environ.get(secret.env)}
+    files, place = [source.resolve(secret.file) for secret in secrets if secret.file], credentials.WITHHELD.encode()
+    return {**os.environ, **missing}, Files({file: place for file in files if not _readable(file)})
 
 
 def _readable(file: Path) -> bool:

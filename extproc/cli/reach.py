@@ -1,8 +1,9 @@
-"""`extproc check --probe`: asks each provider for its models, with its key, as a call would, and the identity provider
-of the sign-in for its metadata and keys."""
+"""`extproc check --probe`: asks each provider for its models, with its key, as a call would, the token endpoints of
+clouds for credentials, and the identity provider of the sign-in for its metadata and keys."""
 
 import asyncio
 import ssl
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,13 +13,15 @@ from extproc.config import schema
 from extproc.config.loading import Source
 from extproc.envoy.configuration import system_roots
 from extproc.gateway.gateway import Gateway
-from extproc.policy.keys.places import trusting
+from extproc.policy.keys.places import NotFetched, trusting
 from extproc.printable import show
+from extproc.providers.cloud_credentials import CredentialSpec
 from extproc.providers.providers import Provider
 from extproc.sign_in.configuration import Configuration
 from extproc.sign_in.provider import CALLBACK_PATH
 from extproc.sign_in.provider import Provider as IdentityProvider
 from extproc.sign_in.refusals import Refusal
+from extproc.supervisor.clouds.keeper import fetch
 from extproc.wire import dialects
 
 SECONDS = 10.0
@@ -31,8 +34,8 @@ def run(gateway: Gateway) -> int:
 
 
 async def _run(gateway: Gateway) -> int:
-    names = list(gateway.providers)
     settings = gateway.source.config.providers
+    names = [name for name in gateway.providers if settings[name].cloud is None]
     asked = (_models(gateway.source, gateway.providers[name], settings[name]) for name in names)
     failed = False
     for name, found in zip(names, await asyncio.gather(*asked), strict=True):
@@ -44,9 +47,23 @@ async def _run(gateway: Gateway) -> int:
         for model in _unlisted(gateway, name, found):
             shown = ", ".join(found[:SHOWN]) + (", ..." if len(found) > SHOWN else "")
             show(f"{name}: {model!r} is not among them: {shown}")
+    for spec in gateway.credentials:
+        failed |= not await _credential(spec)
     if gateway.sign_in is not None:
         failed |= not await _identity_provider(gateway.sign_in)
     return 1 if failed else 0
+
+
+async def _credential(spec: CredentialSpec) -> bool:
+    """A cloud lists no models by its models' endpoint; its credential is what can be tried without a call."""
+    try:
+        found = await fetch(spec)
+    except NotFetched as problem:
+        show(f"{spec.provider}: its credential cannot be fetched: {problem}")
+        return False
+    left = round((found.expires - time.time()) / 60)
+    show(f"{spec.provider}: its credential can be fetched, and is good for {left} minutes; no model was asked")
+    return True
 
 
 async def _identity_provider(configuration: Configuration) -> bool:

@@ -69,7 +69,7 @@ def headers(
     """Returns the request's headers, `:path` among them; None: the provider's credential is missing at the moment.
     `trace`: what ties the provider's part to ours. `now`: Unix seconds."""
     # Our translations know no query, and the clouds' APIs have their own.
-    passes = call.dialect == request.dialect and not provider.envelopes and call.endpoint.cloud is None
+    passes = call.dialect == request.dialect and not provider.wrappings and call.endpoint.cloud is None
     query = known_query(call.request.query) if passes else ""
     found = {
         ":path": provider.path(request.path, root=request.root) + query,

@@ -80,7 +80,7 @@ class Given(msgspec.Struct, frozen=True):
 
 
 class CloudAccess(msgspec.Struct, frozen=True):
-    """How a provider's cloud is convinced that a call may be made."""
+    """Authenticates calls to a provider's cloud."""
 
     source: CredentialSource
     scope: Scope | None = None
@@ -104,7 +104,7 @@ class CloudAccess(msgspec.Struct, frozen=True):
                 return None
 
     def secrets(self) -> tuple[str, ...]:
-        """Everything that a provider may quote and nobody is to see."""
+        """Returns what has to be taken out of a provider's errors, which may quote it."""
         match self.source.current():
             case AwsKeys(key_id, secret, token):
                 return tuple(filter(None, (key_id, secret, token)))
@@ -167,10 +167,12 @@ class Sent(msgspec.Struct, frozen=True):
 def access(
     source: Source, name: str, environ: Mapping[str, str], sent: SentCredentials, faults: list[Fault]
 ) -> CloudAccess | None:
-    """How a provider's cloud is convinced; None: calls go without a credential. Adds to `faults`."""
+    """Returns what authenticates calls to a provider's cloud; None: they go without a credential. Adds to `faults`."""
     found = load(source, name, environ, faults)
     if found is None:
         return None
+    if isinstance(found, HeaderCredential):
+        return CloudAccess(Given(found))
     holder = Sent(sent, found) if isinstance(found, CredentialSpec) else Given(found)
     return CloudAccess(holder, clouds.scope(source.config.providers[name]))
 

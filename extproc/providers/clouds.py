@@ -16,7 +16,7 @@ MODEL = "{model}"
 BEDROCK_VERSION, VERTEX_VERSION = "bedrock-2023-05-31", "vertex-2023-10-16"
 
 
-class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+class Wrapping(msgspec.Struct, frozen=True, kw_only=True):
     """How a cloud wants the requests of one dialect, and how it answers. MODEL in a path stands for the model's id."""
 
     path: str
@@ -41,10 +41,10 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     """More request headers."""
 
 
-Envelopes = dict[Dialect, Envelope]
+Wrappings = dict[Dialect, Wrapping]
 
 
-def envelopes(settings: Provider) -> Envelopes:
+def wrappings(settings: Provider) -> Wrappings:
     """By dialect; empty for a provider that is no cloud."""
     match settings.cloud:
         case "aws-bedrock":
@@ -74,8 +74,8 @@ def scope(settings: Provider) -> Scope | None:
     return Scope(settings.region or "", service) if service else None
 
 
-_BEDROCK: Envelopes = {
-    "messages": Envelope(
+_BEDROCK: Wrappings = {
+    "messages": Wrapping(
         path=f"/model/{MODEL}/invoke",
         stream_path=f"/model/{MODEL}/invoke-with-response-stream",
         count_path=f"/model/{MODEL}/count-tokens",
@@ -86,38 +86,38 @@ _BEDROCK: Envelopes = {
         event_stream=True,
         signed=True,
     ),
-    "chat": Envelope(path="/openai/v1/chat/completions", signed=True),
-    "responses": Envelope(path="/openai/v1/responses", signed=True),
+    "chat": Wrapping(path="/openai/v1/chat/completions", signed=True),
+    "responses": Wrapping(path="/openai/v1/responses", signed=True),
 }
 
 
-def _messages(prefix: str, *, signed: bool = False, headers: Mapping[str, str] | None = None) -> Envelope:
+def _messages(prefix: str, *, signed: bool = False, headers: Mapping[str, str] | None = None) -> Wrapping:
     path = f"{prefix}/v1/messages"
-    return Envelope(path=path, count_path=f"{path}/count_tokens", signed=signed, headers=headers or {})
+    return Wrapping(path=path, count_path=f"{path}/count_tokens", signed=signed, headers=headers or {})
 
 
-def _vertex(place: str) -> Envelopes:
+def _vertex(place: str) -> Wrappings:
     claude = f"{place}/publishers/anthropic/models"
     return {
-        "messages": Envelope(
+        "messages": Wrapping(
             path=f"{claude}/{MODEL}:rawPredict",
             stream_path=f"{claude}/{MODEL}:streamRawPredict",
             count_path=f"{claude}/count-tokens:rawPredict",
             version=VERTEX_VERSION,
             without=("model",),
         ),
-        "chat": Envelope(path=f"{place}/endpoints/openapi/chat/completions"),
+        "chat": Wrapping(path=f"{place}/endpoints/openapi/chat/completions"),
     }
 
 
-def _azure(api_version: str | None) -> Envelopes:
+def _azure(api_version: str | None) -> Wrappings:
     if api_version is None:
         return {
-            "chat": Envelope(path="/openai/v1/chat/completions"),
-            "responses": Envelope(path="/openai/v1/responses"),
+            "chat": Wrapping(path="/openai/v1/chat/completions"),
+            "responses": Wrapping(path="/openai/v1/responses"),
         }
     query = f"?api-version={api_version}"
     return {
-        "chat": Envelope(path=f"/openai/deployments/{MODEL}/chat/completions{query}"),
-        "responses": Envelope(path=f"/openai/responses{query}"),
+        "chat": Wrapping(path=f"/openai/deployments/{MODEL}/chat/completions{query}"),
+        "responses": Wrapping(path=f"/openai/responses{query}"),
     }

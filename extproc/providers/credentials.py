@@ -40,15 +40,16 @@ WITHHELD = "withheld"
 
 def withheld_files(source: Source) -> set[Path]:
     """Files with keys of providers, which a process that makes no calls to models is not given."""
-    return {source.resolve(key.file) for key in _keys(source) if key.file is not None}
+    return {source.resolve(key.file) for key in of_providers(source) if key.file is not None}
 
 
 def withheld_variables(source: Source) -> dict[str, str]:
     """The same for variables of the environment: what stands in their place."""
-    return {key.env: WITHHELD for key in _keys(source) if key.env is not None}
+    return {key.env: WITHHELD for key in of_providers(source) if key.env is not None}
 
 
-def _keys(source: Source) -> Iterator[schema_values.Secret]:
+def of_providers(source: Source) -> Iterator[schema_values.Secret]:
+    """Yields where each key of a provider comes from, those of clouds included."""
     for provider in source.config.providers.values():
         if provider.api_key is not None:
             yield provider.api_key

@@ -15,7 +15,7 @@ from extproc.config.loading import Fault, Source, Where
 from extproc.config.schema_models import Model
 from extproc.providers import cloud_credentials, clouds, credentials, pools, profiles
 from extproc.providers.cloud_credentials import CloudAccess, SentCredentials
-from extproc.providers.clouds import Envelopes
+from extproc.providers.clouds import Wrappings
 from extproc.providers.credentials import Credential
 from extproc.providers.model_settings import ModelSettings
 from extproc.providers.pools import Pool
@@ -35,7 +35,7 @@ class Provider(msgspec.Struct, frozen=True):
     timeouts: schema.Timeouts = schema.Timeouts()
     key_header: schema.KeyHeader | None = None
     prefer: Sequence[Dialect] | None = None
-    envelopes: Envelopes = {}
+    wrappings: Wrappings = {}
     """What its cloud puts around each dialect; empty for a provider that is no cloud."""
     access: CloudAccess | None = None
     """The credential of its cloud."""
@@ -431,7 +431,7 @@ def _provider(
         settings.timeouts,
         settings.key_header,
         settings.prefer,
-        clouds.envelopes(settings),
+        clouds.wrappings(settings),
         cloud_credentials.access(source, name, environ, sent, faults),
         settings.prices,
     )

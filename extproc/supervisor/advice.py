@@ -83,7 +83,9 @@ def _exposed(gateway: Gateway) -> Iterator[tuple[Where, str]]:
 def _secret_files(value: object, where: Where) -> Iterator[tuple[Where, Path]]:
     """Files that hold secrets, hashes of static keys included."""
     match value:
-        case schema_values.Secret(file=Path() as path) | schema.ApiKeys(file=path):
+        case (
+            schema_values.Secret(file=Path() as path) | schema_values.SecretFile(file=path) | schema.ApiKeys(file=path)
+        ):
             yield (*where, "file"), path
         case Tls(key=path):
             yield (*where, "key"), path
@@ -185,7 +187,7 @@ def _bedrock_id(region: str, model: str) -> str:
     if not found:
         base = model.startswith("anthropic.")
         example = f"eu.{model}" if base else "eu.anthropic.claude-sonnet-4-5-20250929-v1:0"
-        told = "most models are served through an inference profile only" if base else "Bedrock has no such id"
-        return f"{told}; an id has the form {example}, or is an ARN"
+        problem = "most models are served through an inference profile only" if base else "Bedrock has no such id"
+        return f"{problem}; an id has the form {example}, or is an ARN"
     beginnings = _CALLED_FROM.get(prefix, ("",))
     return "" if region.startswith(beginnings) else f"{prefix}. cannot be called from {region}"

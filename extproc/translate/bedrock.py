@@ -6,12 +6,14 @@ A frame of the kind `chunk` holds one event of the Messages API in Base64; other
 
 import base64
 import re
+from typing import Any
 
 import msgspec
 
 from extproc.errors import STATUS, Kind
-from extproc.translate.answer_body import MAX_ANSWER, Collected, loads_or_none
+from extproc.translate.answer_body import Collected, loads_or_none
 from extproc.translate.pair import Headers, Reader, Refusal, Reply, Translated
+from extproc.translate.provider_error import failure
 from extproc.wire import untrusted
 from extproc.wire.event_stream import CONTENT_TYPE, Corrupt, EventStreamDecoder, Message
 from extproc.wire.lenient import Undecodable, decode, loads
@@ -20,7 +22,7 @@ _SSE = "text/event-stream"
 _MAX_COUNT = 64 * 1024
 _INTERVENED = re.compile(rb'"amazon-bedrock-guardrailAction"\s*:\s*"INTERVENED"')
 _REFUSAL = {"stop_reason": "refusal", "stop_sequence": None}
-"""What a client is told where a guardrail intervened."""
+"""Members of an answer that a guardrail has replaced."""
 
 # By the names of https://docs.aws.amazon.com/bedrock/latest/APIReference/CommonErrors.html and of botocore's model.
 _KINDS: dict[str, Kind] = {
@@ -72,7 +74,7 @@ class Problem(msgspec.Struct):
     upper: str | None = msgspec.field(default=None, name="Message")
     """The same, of some services and of the front end."""
     type: str | None = msgspec.field(default=None, name="__type")
-    error: dict[str, object] | None = None
+    error: dict[str, Any] | None = None
 
 
 class Counted(msgspec.Struct):
@@ -121,8 +123,8 @@ def read_error(status: int, error_type: str, body: bytes) -> tuple[Kind, str]:
     name = error_type.partition(":")[0] or (problem.type or "").rpartition("#")[2]
     kind = _KINDS.get(_plain(name)) or _BY_STATUS.get(status) or (Kind.API if status >= 500 else Kind.INVALID_REQUEST)
     inner = (problem.error or {}).get("message")
-    told = problem.message or problem.upper or (inner if isinstance(inner, str) else "")
-    return kind, _message(kind, told)
+    message = problem.message or problem.upper or (inner if isinstance(inner, str) else "")
+    return kind, _message(kind, message)
 
 
 def _plain(name: str) -> str:
@@ -130,8 +132,9 @@ def _plain(name: str) -> str:
     return name.strip().lower().removesuffix("exception")
 
 
-def _message(kind: Kind, told: str) -> str:
-    return _WITHHELD.get(kind) or _ARN.sub("[resource]", told) or "the model's provider reported an error"
+def _message(kind: Kind, message: str) -> str:
+    """Returns what the client may read of it."""
+    return _WITHHELD.get(kind) or _ARN.sub("[resource]", message) or "the model's provider reported an error"
 
 
 def _error(kind: Kind, message: str) -> bytes:
@@ -150,7 +153,7 @@ class _Unwrapped:
 
 
 class BedrockStream(_Unwrapped):
-    """Reads frames, and gives on the server-sent events that they stand for."""
+    """Turns frames into the server-sent events that they stand for."""
 
     def __init__(self, inner: Reply, max_event_bytes: int) -> None:
         super().__init__(inner)
@@ -212,13 +215,18 @@ class BedrockMessage(_Unwrapped):
         """`model`: the client's name for it."""
         super().__init__(inner)
         self._model = model
-        self._body: Collected[bytes] = Collected(self._read, lambda: inner.feed(b" " * (MAX_ANSWER + 1)), b"")
+        self._body: Collected[bytes] = Collected(self._read, self._too_large, b"")
 
     def feed(self, data: bytes) -> bytes:
         return self._body.feed(data)
 
     def close(self) -> bytes:
-        return self._body.close() + self._inner.close()
+        out = self._body.close()
+        return out if self.outcome.failure is not None else out + self._inner.close()
+
+    def _too_large(self) -> bytes:
+        self.outcome.failure = failure("the upstream's answer is too large", "answer_limit")
+        return b""
 
     def _read(self, body: bytes) -> bytes:
         if _INTERVENED.search(body):

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import msgspec
 
 from extproc.errors import Kind, Reason, Rejection
-from extproc.providers.clouds import Envelope
+from extproc.providers.clouds import Wrapping
 from extproc.providers.model_settings import ModelSettings
 from extproc.providers.profiles import Profile
-from extproc.translate import count, envelope
+from extproc.translate import count, wrapping
 from extproc.translate.count import counted, counter_for
 from extproc.translate.dialects.messages.write_request import COUNTED
 from extproc.translate.dialects.registry import PAIRS, halves
@@ -40,7 +40,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     settings: ModelSettings
     counting: bool = False
     """The client wants its tokens counted."""
-    envelopes: dict[Dialect, Envelope] = {}
+    wrappings: dict[Dialect, Wrapping] = {}
     """What the provider's cloud puts around a dialect, if it is one."""
     target: Target
 
@@ -68,14 +68,14 @@ def pair_of(job: Job, dialect: Dialect) -> Pair | Rejection | None:
 
 def _counts(job: Job, dialect: Dialect) -> bool:
     """The provider counts tokens itself, in the client's dialect."""
-    return job.dialect in job.provider and envelope.counts(job.envelopes.get(dialect), job.target.model)
+    return job.dialect in job.provider and wrapping.counts(job.wrappings.get(dialect), job.target.model)
 
 
 def reader_of(job: Job, dialect: Dialect) -> Reader:
     """Who reads the answer to a request that has been written in this dialect."""
     pair = pair_of(job, dialect)
     assert pair is not None and not isinstance(pair, Rejection), "what is translated has a translator"
-    return envelope.reader(job.envelopes.get(dialect), pair, job.target.profile.max_event_bytes)
+    return wrapping.reader(job.wrappings.get(dialect), pair, job.target.profile.max_event_bytes)
 
 
 def request_for(job: Job, sent: Json) -> RequestOutcome:
@@ -102,5 +102,5 @@ def request_for(job: Job, sent: Json) -> RequestOutcome:
     silent = target.profile.strictness == "silent"
     path = asked.path + below
     asked = msgspec.structs.replace(asked, path=path, dialect=dialect, silent=silent, counting=counted_there)
-    around = job.envelopes.get(dialect)
-    return asked if around is None else envelope.wrap(around, asked, target)
+    around = job.wrappings.get(dialect)
+    return asked if around is None else wrapping.wrap(around, asked, target)

@@ -16,7 +16,13 @@ authentication: {mode: permissive}
 providers:
   openai: {dialects: [responses], base_url: "https://api.openai.example/v1"}
   anthropic: {dialects: [messages], base_url: "https://api.anthropic.example"}
+  bedrock:
+    cloud: aws-bedrock
+    region: eu-central-1
+    dialects: [messages]
+    auth: {aws: {keys: {access_key_id: {env: NOT_SET}, secret_access_key: {env: NOT_SET}}}}
 models:
+  - {name: claude-bedrock, provider: bedrock, model: eu.anthropic.claude-x}
   - {name: claude-real, provider: anthropic}
   - {name: claude-set, provider: openai, defaults: {temperature: 0.5}, overrides: {max_tokens: 50}}
   - {name: "claude-*", provider: openai, model: gpt-5}
@@ -37,6 +43,12 @@ def test_what_a_responses_provider_would_be_sent(tmp_path: Path, capsys: pytest.
     out, err = capsys.readouterr()
     assert json.loads(out)["max_output_tokens"] == 16 and json.loads(out)["model"] == "gpt-5"
     assert err == "clamped:max_tokens\n"
+
+
+def test_what_a_cloud_would_be_sent_without_its_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, "request", {**ASK, "model": "claude-bedrock"}) == 0
+    sent = json.loads(capsys.readouterr().out)
+    assert (sent.get("model"), sent["anthropic_version"]) == (None, "bedrock-2023-05-31")
 
 
 @pytest.mark.parametrize("dialect", ["messages", "responses"])

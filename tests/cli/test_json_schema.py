@@ -71,6 +71,8 @@ ACCEPTED = [
     "providers: {a: {dialects: [chat], base_url: 'http://a', retries: 'off'}}",
     "providers: {a: {dialects: [chat], base_url: 'http://a', profile: vllm}}",
     "providers: {a: {dialects: [chat], base_url: 'http://a', profile: {base: vllm, structured_output: false}}}",
+    "providers: {a: {dialects: [messages], cloud: aws-bedrock, region: eu-central-1, auth: {aws: {instance: true}}}}",
+    "providers: {a: {dialects: [chat], cloud: azure-openai, base_url: 'https://a', auth: {azure: {key: {env: K}}}}}",
     "authorization: {allow: 'true', deny: ['false']}",
     "authentication: {locations: [authorization, {header: x-token}, {cookie: session}]}",
     "translation: {strictness: strict}",

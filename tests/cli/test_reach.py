@@ -9,9 +9,10 @@ import pytest
 from extproc.cli import main
 from tests.certificates import certificate
 from tests.e2e.stack import free_port
+from tests.e2e.token_server import TokenServer
 from tests.issuing import jwk
 from tests.key_server import Answer, KeyServer, key_server
-from tests.settings import ENVIRON, GATEWAY, KEY, PRICED
+from tests.settings import AUTHENTICATION, ENVIRON, GATEWAY, KEY, PRICED
 
 URL = "https://api.openai.example/v1"
 
@@ -106,3 +107,25 @@ def test_the_identity_provider_of_the_sign_in(capsys: pytest.CaptureFixture[str]
     provider.serve_json("/.well-known/openid-configuration", {"issuer": f"{url}/", **endpoints})
     status, said = probe(capsys, f"{url}/v1", config)
     assert status == 1 and f"its issuer is '{url}/', expected '{url}'" in said[1]
+
+
+def test_a_clouds_credential(capsys: pytest.CaptureFixture[str]) -> None:
+    keys = "{access_key_id: {env: OPENAI_API_KEY}, secret_access_key: {env: OPENAI_API_KEY}}"
+    with TokenServer().serving() as tokens:
+        bedrock = "cloud: aws-bedrock, region: eu-central-1, dialects: [messages]"
+        clouds = f"""
+providers:
+  machine: {{{bedrock}, auth: {{aws: {{instance: true}}, endpoint: "{tokens.url}"}}}}
+  given: {{{bedrock}, auth: {{aws: {{keys: {keys}}}}}}}
+models: [{{name: "*", provider: machine}}]
+"""
+        config = f"{AUTHENTICATION}\n{clouds}"
+        assert probe(capsys, URL, config) == (
+            0,
+            ["machine: its credential can be fetched, and is good for 60 minutes; no model was asked"],
+        )
+        tokens.is_down = True
+        assert probe(capsys, URL, config) == (
+            1,
+            ["machine: its credential cannot be fetched: status 503, temporarily_unavailable"],
+        )

@@ -27,6 +27,7 @@ _SIGNED = re.compile(
     r"SignedHeaders=(?P<names>[^,]+), Signature=[0-9a-f]{64}"
 )
 
+REQUEST_ID = "aaaabbbb-cccc-dddd-eeee-ffff00001111"
 MESSAGE: Json = {
     "id": "msg_bdrk_01",
     "type": "message",
@@ -168,7 +169,7 @@ class Cloud:
                 self.send_response(answer.status)
                 for name, value in answer.headers.items():
                     self.send_header(name, value)
-                self.send_header("x-amzn-requestid", "aaaabbbb-cccc-dddd-eeee-ffff00001111")
+                self.send_header("x-amzn-requestid", REQUEST_ID)
                 self.send_header("content-length", str(len(answer.body)))
                 self.end_headers()
                 self.wfile.write(answer.body)

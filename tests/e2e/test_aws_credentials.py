@@ -4,84 +4,18 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from botocore.credentials import Credentials
 
 from tests.e2e import clouds
-from tests.e2e.clouds import MESSAGE, Cloud, answered
+from tests.e2e.aws import PLACES, Aws, config, running
+from tests.e2e.clouds import MESSAGE, Cloud, Received, answered
 from tests.e2e.issuer import until
 from tests.e2e.processes import children
-from tests.e2e.stack import SECONDS, Stack, prompt, up
-from tests.e2e.token_server import ROLE, SENT_KEYS, TokenServer
-
-HEAD = """
-authentication:
-  jwt:
-    - {issuer: claude-code-lab, audiences: [anthropic-api], jwks: {file: keys/jwks.json}}
-providers:
-"""
-PLACES = {
-    "role": f"{{aws: {{keys: KEYS, role: '{ROLE}', external_id: abc}}, endpoint: '${{TOKEN_URL}}/sts'}}",
-    "web-identity": f"""{{
-      aws: {{web_identity: {{role: '{ROLE}', token: {{file: token}}}}}},
-      endpoint: '${{TOKEN_URL}}/sts'}}""",
-    "container": "{aws: {container: true}}",
-    "instance": "{aws: {instance: true}, endpoint: '${TOKEN_URL}'}",
-    "profile": "{aws: {profile: of-a-role}, endpoint: '${TOKEN_URL}/sts'}",
-}
-KEYS = "{access_key_id: {env: KEY_ID}, secret_access_key: {env: SECRET_KEY}}"
-
-
-def config(places: dict[str, str]) -> str:
-    rows = [HEAD]
-    for name, auth in places.items():
-        rows.append(f"  {name}:\n    cloud: aws-bedrock\n    region: eu-central-1\n    dialects: [messages]\n")
-        rows.append(f"    base_url: '${{CLOUD_URL}}'\n    auth: {auth.replace('KEYS', KEYS)}\n")
-    rows.append("models:\n" + "".join(f"  - {{name: claude-{name}, provider: {name}, model: m}}\n" for name in places))
-    return "".join(rows)
-
-
-@dataclass(frozen=True)
-class Aws:
-    stack: Stack
-    cloud: Cloud
-    tokens: TokenServer
-
-
-@contextmanager
-def running(folder: Path, places: dict[str, str], lifetime: float = 3600) -> Iterator[Aws]:
-    """Bedrock accepts the keys that were issued last, and those before them."""
-    (folder / "token").write_text("the proof\n")
-    profiles = f"[of-a-role]\nrole_arn = {ROLE}\nsource_profile = of-a-user\n[of-a-user]\n"
-    profiles += f"aws_access_key_id = {clouds.KEYS.access_key}\naws_secret_access_key = {clouds.KEYS.secret_key}\n"
-    (folder / "credentials").write_text(profiles)
-    with ExitStack() as stack:
-        tokens = stack.enter_context(TokenServer(lifetime).serving())
-
-        def verify(seen: clouds.Received, method: str) -> str | None:
-            found: str | None = "unknown keys"
-            for number in range(tokens.issued, 0, -1):
-                known = tokens.aws(number)
-                if known.access_key in seen.headers.get("authorization", ""):
-                    found = clouds.signed("eu-central-1", "bedrock", lambda: known)(seen, method)  # noqa: B023
-            return found
-
-        cloud = stack.enter_context(Cloud(verify).serving())
-        cloud.answer(answered(MESSAGE))
-        environ = {
-            **SENT_KEYS,
-            "CLOUD_URL": cloud.url,
-            "TOKEN_URL": tokens.url,
-            "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{tokens.url}/container",
-            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(folder / "token"),
-            "AWS_SHARED_CREDENTIALS_FILE": str(folder / "credentials"),
-        }
-        config_file = config(places)
-        started = stack.enter_context(up(folder, environ=environ, config=config_file, arguments=["--workers", "2"]))
-        yield Aws(started, cloud, tokens)
+from tests.e2e.stack import SECONDS, prompt, up
 
 
 @pytest.fixture(scope="module")
@@ -115,32 +49,43 @@ def test_nothing_shows_a_secret(aws: Aws) -> None:
         assert "secret-0000" not in text and "session-token" not in text and clouds.KEYS.secret_key not in text
 
 
-def test_keys_are_renewed_under_load_and_kept_through_an_outage(tmp_path: Path) -> None:
-    """Each set is good for four seconds, and is renewed after two."""
-    with running(tmp_path, {"role": PLACES["role"]}, lifetime=4) as aws:
+def test_keys_in_files_are_replaced_under_load(tmp_path: Path) -> None:
+    """Both are good while the change lasts, as with AWS, where a user may have two access keys."""
+    old, new = clouds.KEYS, Credentials("AKIANEW", "new-secret-0123456789")
+    keys = tmp_path / "keys-of-aws"
+    keys.mkdir()
+    write(keys, old)
+
+    def either(seen: Received, method: str) -> str | None:
+        known = new if new.access_key in seen.headers.get("authorization", "") else old
+        return clouds.signed("eu-central-1", "bedrock", lambda: known)(seen, method)
+
+    files = "{access_key_id: {file: keys-of-aws/id}, secret_access_key: {file: keys-of-aws/secret}}"
+    text = config({"files": f"{{aws: {{keys: {files}}}}}"})
+    with ExitStack() as opened:
+        cloud = opened.enter_context(Cloud(either).serving())
+        cloud.answer(answered(MESSAGE))
+        stack = opened.enter_context(up(tmp_path, environ={"CLOUD_URL": cloud.url}, config=text))
         statuses: list[int] = []
         over = threading.Event()
 
         def call() -> None:
             while not over.is_set():
-                statuses.append(aws.stack.call(prompt("hi", model="claude-role")).status_code)
+                statuses.append(stack.call(prompt("hi", model="claude-files")).status_code)
 
-        clients = [threading.Thread(target=call) for _ in range(3)]
-        for client in clients:
-            client.start()
-        until(lambda: aws.tokens.issued >= 4)
+        client = threading.Thread(target=call)
+        client.start()
+        until(lambda: len(statuses) > 5)
+        write(keys, new)
+        until(lambda: new.access_key in cloud.last.headers["authorization"])
         over.set()
-        for client in clients:
-            client.join(SECONDS)
-        assert set(statuses) == {200} and len(statuses) > 20
-        aws.tokens.is_down = True
-        aws.stack.err.first(lambda line: line if "the one at hand stays in use" in line else None)
-        assert aws.stack.call(prompt("hi", model="claude-role")).status_code == 200
-        aws.stack.err.first(lambda line: line if "its calls are refused until it is" in line else None)
-        answer = aws.stack.call(prompt("hi", model="claude-role"))
-        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
-        record = aws.stack.record(answer)
-        assert (record["reason"], record["error"]) == ("UpstreamUnavailable", "no_credential")
-        aws.tokens.is_down = False
-        aws.stack.err.nth(2, lambda line: line if "its credential is here" in line else None)
-        assert aws.stack.call(prompt("hi", model="claude-role")).status_code == 200
+        client.join(SECONDS)
+        assert set(statuses) == {200} and old.access_key in cloud.received[0].headers["authorization"]
+
+
+def write(folder: Path, keys: Credentials) -> None:
+    """Both files at once, so that no reload sees one of each."""
+    for name, value in (("id", keys.access_key), ("secret", keys.secret_key)):
+        (folder / f"{name}.new").write_text(value)
+    for name in ("id", "secret"):
+        (folder / f"{name}.new").rename(folder / name)

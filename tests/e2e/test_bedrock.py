@@ -2,86 +2,24 @@
 
 import base64
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import anthropic
 import openai
 import pytest
 
 from tests.e2e import clouds
-from tests.e2e.clouds import EVENTS, MESSAGE, Answer, Cloud, Received, answered, chunk, exception, frames, refused, sse
-from tests.e2e.stack import SECONDS, Json, Stack, prompt, text_of, up
+from tests.e2e.aws import ARN, Bedrock, running_bedrock, verify
+from tests.e2e.clouds import EVENTS, MESSAGE, Answer, Received, answered, chunk, frames, refused, sse
+from tests.e2e.stack import SECONDS, prompt, text_of
 
-ARN = "arn:aws:bedrock:eu-central-1:111122223333:application-inference-profile/abcdefgh"
-MODEL = "eu.anthropic.claude-sonnet-4-5-20250929-v1:0"
-CONFIG = f"""
-authentication:
-  jwt:
-    - {{issuer: claude-code-lab, audiences: [anthropic-api], jwks: {{file: keys/jwks.json}}}}
-providers:
-  bedrock:
-    cloud: aws-bedrock
-    region: eu-central-1
-    dialects: [messages, chat]
-    base_url: "${{CLOUD_URL}}"
-    auth: {{aws: {{keys: {{access_key_id: {{env: KEY_ID}}, secret_access_key: {{env: SECRET_KEY}}}}}}}}
-  mantle:
-    cloud: aws-bedrock-mantle
-    region: eu-central-1
-    dialects: [messages]
-    base_url: "${{CLOUD_URL}}/anthropic"
-    auth: {{aws: {{keys: {{access_key_id: {{env: KEY_ID}}, secret_access_key: {{env: SECRET_KEY}}}}}}}}
-  platform:
-    cloud: aws-claude-platform
-    region: eu-central-1
-    workspace: wrkspc_01
-    dialects: [messages]
-    base_url: "${{CLOUD_URL}}"
-    auth: {{aws: {{keys: {{access_key_id: {{env: KEY_ID}}, secret_access_key: {{env: SECRET_KEY}}}}}}}}
-models:
-  - {{name: claude-x, provider: bedrock, model: "{MODEL}"}}
-  - {{name: claude-mantle, provider: mantle, model: anthropic.claude-opus-4-8}}
-  - {{name: claude-platform, provider: platform, model: claude-opus-4-8}}
-  - {{name: claude-profile, provider: bedrock, model: "{ARN}"}}
-  - {{name: gpt-oss, provider: bedrock, model: openai.gpt-oss-120b-1:0, prefer: [chat], profile: {{dialect: chat}}}}
-  - {{name: "*", provider: bedrock}}
-"""
 STREAM = frames(*map(chunk, EVENTS))
 TEXT = "Grüezi from the cloud"
 
 
-# By the beginning of the path, the service for which a call must be signed.
-SERVICES = {
-    "model": "bedrock",
-    "openai": "bedrock",
-    "anthropic": "bedrock-mantle",
-    "v1": "aws-external-anthropic",
-}
-
-
-def verify(seen: Received, method: str) -> str | None:
-    return clouds.signed("eu-central-1", SERVICES[seen.target.split("/")[1]])(seen, method)
-
-
-@dataclass(frozen=True)
-class Bedrock:
-    stack: Stack
-    cloud: Cloud
-
-    def ask(self, *answers: Answer, **more: object) -> Json:
-        self.cloud.answer(*answers)
-        found: Json = self.stack.call(prompt("hi", **more)).json()
-        return found
-
-
 @pytest.fixture(scope="module")
 def bedrock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bedrock]:
-    folder: Path = tmp_path_factory.mktemp("bedrock")
-    with Cloud(verify).serving() as cloud:
-        keys = {"KEY_ID": clouds.KEYS.access_key, "SECRET_KEY": clouds.KEYS.secret_key, "CLOUD_URL": cloud.url}
-        with up(folder, environ=keys, config=CONFIG) as stack:
-            yield Bedrock(stack, cloud)
+    with running_bedrock(tmp_path_factory.mktemp("bedrock")) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +51,7 @@ def test_a_stream_comes_as_server_sent_events(bedrock: Bedrock, sdk: anthropic.A
         lambda line: line["gen_ai.response.finish_reasons"] == "end_turn" and bool(line["gen_ai.request.stream"])
     )
     assert (line["reason"], line["gen_ai.usage.input_tokens"], line["gen_ai.usage.output_tokens"]) == (None, 11, 5)
+    assert line["upstream_request_id"] == clouds.REQUEST_ID
 
 
 def test_the_messages_endpoint_of_bedrock(bedrock: Bedrock) -> None:
@@ -155,6 +94,14 @@ def test_betas_go_by_an_allow_list(bedrock: Bedrock) -> None:
     assert bedrock.cloud.last.body["anthropic_beta"] == ["claude-code-20250219", "tool-search-tool-2025-10-19"]
     assert "service_tier" not in bedrock.cloud.last.body
     assert answer.headers["x-translation-warnings"] == "dropped:betas.oauth-2025-04-20,dropped:service_tier"
+
+
+def test_a_heavy_body_is_signed_too(bedrock: Bedrock) -> None:
+    """It is read, wrapped and hashed in another process."""
+    turns = [{"role": "user", "content": [{"type": "text", "text": "x" * 100}] * 20_000}]
+    bedrock.cloud.answer(answered(MESSAGE))
+    answer = bedrock.stack.call({"model": "claude-x", "max_tokens": 9, "messages": turns})
+    assert answer.json() == MESSAGE and len(bedrock.cloud.last.raw) > 2_000_000
 
 
 def test_clients_of_other_dialects(bedrock: Bedrock) -> None:
@@ -224,37 +171,6 @@ def test_errors(bedrock: Bedrock, answer: Answer, status: int, kind: str, messag
     assert (got.status_code, got.json()["error"]["type"]) == (status, kind)
     assert got.json()["error"]["message"].startswith(message)
     assert "111122223333" not in got.text and "amazon.com" not in got.text
-
-
-def test_an_exception_before_the_first_event_is_a_status(bedrock: Bedrock) -> None:
-    bedrock.cloud.answer(frames(exception("throttlingException", "slow down")))
-    got = bedrock.stack.call(prompt("hi", stream=True))
-    assert (got.status_code, got.json()["error"]["type"]) == (429, "rate_limit_error")
-
-
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("throttlingException", "rate_limit_error"),
-        ("modelTimeoutException", "timeout_error"),
-        ("modelStreamErrorException", "api_error"),
-        ("serviceUnavailableException", "overloaded_error"),
-    ],
-)
-def test_an_exception_in_the_midst_of_a_stream(bedrock: Bedrock, name: str, kind: str) -> None:
-    bedrock.cloud.answer(frames(*map(chunk, EVENTS[:3]), exception(name, "no more")))
-    got = bedrock.stack.call(prompt("hi", stream=True))
-    assert got.status_code == 200 and "Gr" in got.text
-    last = got.text.strip().split("\n\n")[-1]
-    assert last.startswith("event: error") and kind in last and "no more" in last
-
-
-def test_a_damaged_frame_ends_the_answer(bedrock: Bedrock) -> None:
-    damaged = bytearray(chunk(EVENTS[3]))
-    damaged[-1] ^= 1
-    bedrock.cloud.answer(frames(*map(chunk, EVENTS[:3]), bytes(damaged), *map(chunk, EVENTS[4:])))
-    got = bedrock.stack.call(prompt("hi", stream=True))
-    assert "event: error" in got.text and "message_stop" not in got.text
 
 
 def test_a_guardrail_that_intervenes_is_a_refusal(bedrock: Bedrock) -> None:

@@ -108,6 +108,15 @@ def test_the_web_process_gets_none_of_them(tmp_path: Path) -> None:
                   {"ID": credentials.WITHHELD, "KEY": credentials.WITHHELD}) == []  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("auth", "is_refused"), [(f"{{aws: {{{KEYS}}}}}", True), ("{aws: {api_key: {env: KEY}}}", False)]
+)
+def test_what_is_signed_with_its_body_cannot_pass_through(tmp_path: Path, auth: str, is_refused: bool) -> None:
+    text = config(auth) + "routes: [{path: /files*, serve: passthrough, provider: c}]\n"
+    refused = "5: routes.0.provider: calls of 'c' are signed with their bodies, so none can pass through"
+    assert faults(tmp_path, text, ENVIRON) == ([refused] if is_refused else [])
+
+
 class Clock:
     now = 100.0
 

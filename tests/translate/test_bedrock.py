@@ -11,6 +11,7 @@ from botocore.loaders import Loader
 
 from extproc.errors import Kind
 from extproc.providers.profiles import Profile
+from extproc.translate import answer_body
 from extproc.translate.bedrock import BedrockReader, read_error
 from extproc.translate.pair import Reply
 from extproc.translate.same_dialect.messages import messages_on_messages
@@ -100,6 +101,12 @@ def test_an_answer_in_one_piece() -> None:
     for at in range(len(body)):
         out, one = fed(body[:at], body[at:], content_type="application/json", stream=False)
         assert out == body and one.outcome.complete
+
+
+def test_an_answer_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answer_body, "MAX_ANSWER", 100)
+    out, one = fed(b'{"type": "message"', b" " * 100, b"}", content_type="application/json", stream=False)
+    assert out == b"" and one.outcome.failure is not None and one.outcome.failure.detail == "answer_limit"
 
 
 def test_a_count() -> None:

@@ -57,9 +57,16 @@ class KeptCredential:
 
     async def keep_fresh(self) -> None:
         """Fetches again and again, until cancelled."""
+        asyncio.get_running_loop().call_later(WAIT_SECONDS, self._wait_no_longer)
         while True:
             await self._fetch_once()
             await asyncio.sleep(self.pause())
+
+    def _wait_no_longer(self) -> None:
+        """A token endpoint that hangs at the start holds up the calls of its provider, and no others."""
+        if not self.tried.is_set():
+            self.tried.set()
+            self._tell(self.update())
 
     def pause(self) -> float:
         """Returns the seconds until the next fetch."""

@@ -1,4 +1,4 @@
-"""Google's credential files and metadata server, and what google-auth asks in the same place."""
+"""Google's credential files and metadata server, at endpoints that verify what they are given."""
 
 import asyncio
 import json

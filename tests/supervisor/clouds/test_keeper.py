@@ -9,6 +9,7 @@ import pytest
 from extproc.config.schema_clouds import Aws, CloudAuth
 from extproc.policy.keys.places import NotFetched
 from extproc.providers.cloud_credentials import CredentialSpec, CredentialUpdate, bearer
+from extproc.supervisor.clouds import keeper
 from extproc.supervisor.clouds.http import Fetched
 from extproc.supervisor.clouds.keeper import KeptCredential, KeptCredentials
 
@@ -87,6 +88,22 @@ def test_what_an_exception_says_is_not_logged(caplog: pytest.LogCaptureFixture) 
         issuer.answer = RuntimeError("a secret")
         await first_fetch(issuer.kept())
         assert "RuntimeError" in caplog.text and "a secret" not in caplog.text
+
+    run(test)
+
+
+def test_an_issuer_that_hangs_does_not_keep_workers_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "WAIT_SECONDS", 0.01)
+
+    async def test(issuer: Issuer) -> None:
+        async def hang(_spec: CredentialSpec) -> Fetched:
+            return await asyncio.Future()
+
+        kept = KeptCredentials(issuer.told.append, hang, lambda: issuer.now)
+        kept.use([spec()])
+        await kept.first_fetches()
+        assert issuer.told == kept.updates() == [CredentialUpdate("n", None, 0.0)]
+        kept.use([])
 
     run(test)
 

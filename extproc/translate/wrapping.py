@@ -12,7 +12,7 @@ from urllib.parse import quote
 import msgspec
 
 from extproc.errors import Rejection, unknown_model
-from extproc.providers.clouds import MODEL, Envelope
+from extproc.providers.clouds import MODEL, Wrapping
 from extproc.providers.profiles import Profile
 from extproc.providers.sigv4 import DIGEST, digest
 from extproc.translate.bedrock import BedrockReader
@@ -30,52 +30,52 @@ _members = untrusted.decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
 
 
-def counts(envelope: Envelope | None, model: str) -> bool:
+def counts(wrapping: Wrapping | None, model: str) -> bool:
     """Whether the provider counts the tokens of this model itself. An ARN hides which model it is for."""
-    if envelope is None:
+    if wrapping is None:
         return True
-    return bool(envelope.count_path) and not (envelope.count_form == "bedrock" and model.startswith("arn:"))
+    return bool(wrapping.count_path) and not (wrapping.count_form == "bedrock" and model.startswith("arn:"))
 
 
-def wrap(envelope: Envelope, request: Translated, target: Target) -> Translated | Rejection:
+def wrap(wrapping: Wrapping, request: Translated, target: Target) -> Translated | Rejection:
     """Returns the request as the cloud wants it."""
     if not target.model.strip("."):  # a segment of dots alone would be resolved as a path
         return unknown_model(target.model)
-    return attempt(lambda: _wrapped(envelope, request, target))
+    return attempt(lambda: _wrapped(wrapping, request, target))
 
 
-def reader(envelope: Envelope | None, inner: Reader, max_event_bytes: int) -> Reader:
+def reader(wrapping: Wrapping | None, inner: Reader, max_event_bytes: int) -> Reader:
     """Returns who reads the cloud's answers. `inner`: who reads the dialect's."""
-    return BedrockReader(inner, max_event_bytes) if envelope is not None and envelope.event_stream else inner
+    return BedrockReader(inner, max_event_bytes) if wrapping is not None and wrapping.event_stream else inner
 
 
-def _wrapped(envelope: Envelope, request: Translated, target: Target) -> Translated:
+def _wrapped(wrapping: Wrapping, request: Translated, target: Target) -> Translated:
     warnings = Warnings(target.profile.strictness)
     betas = _betas(request.headers.get(BETA, ""), target.profile, warnings)
     headers = {name: value for name, value in request.headers.items() if name != BETA}
-    if envelope.version:
+    if wrapping.version:
         headers.pop(VERSION, None)
-    if betas and not envelope.betas_in_body:
+    if betas and not wrapping.betas_in_body:
         headers[BETA] = ",".join(betas)
-    body = _body(envelope, request, betas, target.profile.refused_members, warnings)
-    signed = {DIGEST: digest(body)} if envelope.signed else {}
+    body = _body(wrapping, request, betas, target.profile.refused_members, warnings)
+    signed = {DIGEST: digest(body)} if wrapping.signed else {}
     return msgspec.structs.replace(
         request,
-        path=_path(envelope, request, target.model),
+        path=_path(wrapping, request, target.model),
         root=True,
         body=body,
-        headers={**headers, **envelope.headers, **signed},
+        headers={**headers, **wrapping.headers, **signed},
         warnings=tuple(dict.fromkeys((*request.warnings, *warnings.items))),
     )
 
 
-def _path(envelope: Envelope, request: Translated, model: str) -> str:
+def _path(wrapping: Wrapping, request: Translated, model: str) -> str:
     if request.counting:
         # Tokens are counted by a model, not by a profile that distributes its calls.
-        model = _ANYWHERE.sub("", model, count=1) if envelope.count_form == "bedrock" else model
-        path = envelope.count_path
+        model = _ANYWHERE.sub("", model, count=1) if wrapping.count_form == "bedrock" else model
+        path = wrapping.count_path
     else:
-        path = (request.stream and envelope.stream_path) or envelope.path
+        path = (request.stream and wrapping.stream_path) or wrapping.path
     return path.replace(MODEL, quote(model, safe="@"))
 
 
@@ -97,25 +97,25 @@ def _betas(sent: str, profile: Profile, warnings: Warnings) -> list[str]:
 
 
 def _body(
-    envelope: Envelope, request: Translated, betas: list[str], refused: tuple[str, ...], warnings: Warnings
+    wrapping: Wrapping, request: Translated, betas: list[str], refused: tuple[str, ...], warnings: Warnings
 ) -> bytes:
     """Every member that is not named here keeps its bytes."""
-    if not (envelope.without or envelope.version or refused):
+    if not (wrapping.without or wrapping.version or refused):
         return request.body
     members = _members.decode(request.body)
     for name in _present(refused, members):
         warnings.add("dropped", name, "the cloud refuses this member")
         del members[name]
-    # Whoever counts on Vertex AI is told the model in the body: the path names none.
-    leaves_model = request.counting and MODEL not in envelope.count_path
-    for name in _present(envelope.without, members):
+    # Vertex AI's path for counting names no model, so the body does.
+    leaves_model = request.counting and MODEL not in wrapping.count_path
+    for name in _present(wrapping.without, members):
         if not (leaves_model and name == "model"):
             del members[name]
-    if envelope.version:
-        members["anthropic_version"] = msgspec.Raw(_encode(envelope.version))
-    if betas and envelope.betas_in_body:
+    if wrapping.version:
+        members["anthropic_version"] = msgspec.Raw(_encode(wrapping.version))
+    if betas and wrapping.betas_in_body:
         members["anthropic_beta"] = msgspec.Raw(_encode(betas))
-    if not request.counting or envelope.count_form == "same":
+    if not request.counting or wrapping.count_form == "same":
         return _encode(members)
     members.setdefault("max_tokens", msgspec.Raw(_encode(_COUNTED_TOKENS)))
     whole = base64.b64encode(_encode(members)).decode()

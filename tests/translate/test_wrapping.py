@@ -1,4 +1,4 @@
-"""What the clouds' own SDKs make of a request is what an envelope makes of it."""
+"""What the clouds' own SDKs make of a request is what an wrapping makes of it."""
 
 import json
 from typing import Any
@@ -49,7 +49,7 @@ def outcome(
         model="claude-x",
         settings=ModelSettings(),
         counting=counting,
-        envelopes=clouds.envelopes(provider),
+        wrappings=clouds.wrappings(provider),
         target=target,
     )
     return request_for(job, body)
@@ -105,7 +105,7 @@ def test_bytes_of_other_members_stay() -> None:
         provider=("messages",),
         model="claude-x",
         settings=ModelSettings(),
-        envelopes=clouds.envelopes(BEDROCK),
+        wrappings=clouds.wrappings(BEDROCK),
         target=Target(profile=profile, model="m", nonce="n", raw=raw),
     )
     found = request_for(job, body)
@@ -121,7 +121,7 @@ def test_betas_that_the_configuration_sets_are_sent_whatever_the_cloud_is_known_
         provider=("messages",),
         model="claude-x",
         settings=ModelSettings(),
-        envelopes=clouds.envelopes(BEDROCK),
+        wrappings=clouds.wrappings(BEDROCK),
         target=Target(profile=profile, model="m", nonce="n", headers={"anthropic-beta": "new-2027-01-01,x"}),
     )
     found = request_for(job, BODY)
@@ -143,7 +143,7 @@ def test_strict_refuses_members_that_would_be_left_out() -> None:
         provider=("messages",),
         model="claude-x",
         settings=ModelSettings(),
-        envelopes=clouds.envelopes(BEDROCK),
+        wrappings=clouds.wrappings(BEDROCK),
         target=Target(profile=profile, model="m", nonce="n"),
     )
     found = request_for(job, {**BODY, "service_tier": "auto"})

@@ -6,12 +6,16 @@ A wrong type refuses the request and names the dotted path; a loss is an `action
 import math
 import re
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any, Literal, NoReturn, TypeVar
+
+import msgspec
 
 from extproc.errors import Rejection, invalid
 
 Json = dict[str, Any]
 T = TypeVar("T")
+S = TypeVar("S", bound=msgspec.Struct)
 
 REQUIRED = "Field required"
 MAX_PROBLEM = 500
@@ -53,6 +57,48 @@ def _wrong(found: Any, path: str, key: str | int, problem: str) -> NoReturn:
     if found is None:
         raise refused(where, REQUIRED, code="missing_required_parameter")
     raise refused(where, problem)
+
+
+# What msgspec says of a value: the type that it should have, or the member that is missing, and where.
+_MISTAKE = re.compile(
+    r"(?:Expected `(?P<type>[^`]+)`, got `(?P<found>\w+)`|.* required field `(?P<member>[^`]+)`)( - at `\$(?P<at>.*)`)?"
+)
+_PLACE = re.compile(r"\[(\d+)\]")
+_TYPES = {
+    "str": "string",
+    "int": "integer",
+    "float": "number",
+    "bool": "boolean",
+    "array": "list",
+    "object": "dictionary",
+}
+
+
+def typed(found: Any, into: type[S], path: str) -> S:
+    """A stranger's object as a Struct, whose annotations say what is checked. Raises Refused for the first member of a
+    wrong type."""
+    try:
+        return msgspec.convert(found, into)
+    except msgspec.ValidationError as error:
+        raise _mistake(str(error), path) from None
+
+
+def _mistake(said: str, path: str) -> Refused:
+    """In the words of Anthropic's API, which are those of Pydantic."""
+    match = _MISTAKE.fullmatch(said)
+    assert match is not None, "Structs of requests use plain types only"
+    place = _PLACE.sub(r".\1", match["at"] or "").removeprefix(".")
+    where = ".".join(part for part in (path, place, match["member"]) if part)
+    if match["member"] or (match["found"] == "null" and place and not place[-1].isdigit()):
+        return refused(where, REQUIRED, code="missing_required_parameter")
+    *_, wanted = (name for name in match["type"].split(" | ") if name != "null")
+    return refused(where, f"Input should be a valid {_TYPES[wanted]}")
+
+
+@cache
+def members(of: type[msgspec.Struct]) -> frozenset[str]:
+    """The members that a Struct has in JSON."""
+    return frozenset(of.__struct_encode_fields__)
 
 
 def text(holder: Json, key: str, path: str) -> str:

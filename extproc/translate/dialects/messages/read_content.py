@@ -27,11 +27,10 @@ from extproc.translate.conversation import (
 from extproc.translate.provider_error import rejected
 from extproc.translate.signature import is_ours, unseal
 
-TEXT = frozenset(("type", "text", "cache_control", "citations"))
+_TEXT = frozenset(("type", "text", "cache_control", "citations"))
 _IMAGE = frozenset(("type", "source", "cache_control", "transformations"))
 _DOCUMENT = frozenset(("type", "source", "title", "context", "citations", "cache_control"))
 _SEARCH_RESULT = frozenset(("type", "source", "title", "content", "citations", "cache_control"))
-_RESULT = frozenset(("type", "tool_use_id", "content", "is_error", "cache_control", "toolset_name"))
 _WITHOUT_CONTENT = frozenset(("mcp_tool_listing", "fallback", "compaction"))
 # What a browser reports -> how it begins, and the members that follow.
 _BROWSER_CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -40,6 +39,18 @@ _BROWSER_CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "download_completed": ("Download completed:", ("download_id", "url", "path", "size_bytes")),
     "download_failed": ("Download failed:", ("download_id", "url", "error")),
 }
+
+
+class _Result(msgspec.Struct, gc=False):
+    tool_use_id: str
+    type: Any = None
+    content: str | list[Any] | None = None
+    is_error: bool | None = None
+    cache_control: Any = None
+    toolset_name: Any = None
+
+
+_RESULT = checked.members(_Result)
 
 
 def cache_hint(block: Json) -> CacheHint | None:
@@ -60,7 +71,7 @@ class ContentReader:
 
     def text(self, block: Json, path: str) -> Text | None:
         text = checked.text(block, "text", path)
-        self._warnings.unknown(block, TEXT, path)
+        self._warnings.unknown(block, _TEXT, path)
         return text_or_none(text, path, block)
 
     def image(self, block: Json, path: str) -> Image:
@@ -157,18 +168,16 @@ class ContentReader:
         return text_or_none(known, path, block)
 
     def result(self, block: Json, path: str) -> ToolResult:
-        call_id = checked.text(block, "tool_use_id", path)
+        found = checked.typed(block, _Result, path)
         self._warnings.unknown(block, _RESULT, path)
-        content = block.get("content")
         parts: list[ResultPart] = []
-        if isinstance(content, str):
-            parts = [Text(content, path)] if content else []
-        elif content is not None:
-            for n, found in enumerate(checked.sequence(block, "content", path)):
+        if isinstance(found.content, str):
+            parts = [Text(found.content, path)] if found.content else []
+        else:
+            for n, part in enumerate(found.content or ()):
                 where = f"{path}.content.{n}"
-                parts += self._result_part(checked.item(found, where), where)
-        failed = checked.flag(block, "is_error", path)
-        return ToolResult(call_id, tuple(parts), path, failed, cache=cache_hint(block))
+                parts += self._result_part(checked.item(part, where), where)
+        return ToolResult(found.tool_use_id, tuple(parts), path, found.is_error or False, cache=cache_hint(block))
 
     def _result_part(self, block: Json, path: str) -> list[Text | Document | Image]:
         match checked.text(block, "type", path):

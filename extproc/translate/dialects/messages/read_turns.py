@@ -32,9 +32,7 @@ SUMMARY = "[Summary of the earlier conversation]\n"
 _BILLING = "x-anthropic-billing-header:"
 _ROLES = ("user", "assistant", "system")
 _CLEAR = ("next_user_message", "never")
-_MESSAGE = frozenset(("role", "content"))
 _SYSTEM_MESSAGE = frozenset(("role", "content", "clear_at", "output_config"))
-_TOOL_USE = frozenset(("type", "id", "name", "input", "cache_control", "caller", "toolset_name"))
 _TOOL_CHANGES = ("tool_addition", "tool_removal")
 _ASSISTANT_ONLY = frozenset(("tool_use", "thinking", "redacted_thinking"))
 
@@ -50,6 +48,31 @@ class Rules(NamedTuple):
     """The provider takes instructions in the midst of the conversation."""
 
 
+_SUBSTANCE = (Text, Compaction)
+"""What makes a turn one that providers take, besides calls."""
+
+
+class _Message(msgspec.Struct, gc=False):
+    role: str
+    content: str | list[Any] | None = None
+
+
+_MESSAGE = checked.members(_Message)
+
+
+class _ToolUse(msgspec.Struct, gc=False):
+    type: str
+    id: str
+    name: str
+    input: Json
+    cache_control: Any = None
+    caller: Any = None
+    toolset_name: str | None = None
+
+
+_TOOL_USE = checked.members(_ToolUse)
+
+
 class _User:
     def __init__(self, path: str) -> None:
         self.path = path
@@ -62,19 +85,22 @@ class _Assistant:
 
     def __init__(self) -> None:
         self.messages: list[AssistantTurn] = []
+        self.calls: list[ToolCall] = []
 
     @property
     def path(self) -> str:
         return self.messages[-1].path
 
-    @property
-    def calls(self) -> list[ToolCall]:
-        return [call for message in self.messages for call in message.calls]
+    def add(self, message: AssistantTurn) -> None:
+        self.messages.append(message)
+        self.calls += message.calls
 
     def is_empty(self) -> bool:
         """Only reasoning, or nothing at all: providers refuse such a turn."""
+        if self.calls:
+            return False
         parts = (part for message in self.messages for part in message.parts)
-        return not any(isinstance(part, Text | ToolCall | Compaction) for part in parts)
+        return not any(isinstance(part, _SUBSTANCE) for part in parts)
 
 
 class _System:
@@ -89,7 +115,7 @@ _Building = _User | _Assistant | _System
 
 
 class TurnReader:
-    def __init__(self, body: Json, rules: Rules, warnings: Warnings) -> None:
+    def __init__(self, messages: list[Any], rules: Rules, warnings: Warnings) -> None:
         self.leading: list[Text] = []
         """Instructions before the first turn."""
         self.effort: tuple[str, str] | None = None
@@ -97,18 +123,18 @@ class TurnReader:
         self.tool_changes: list[tuple[Json, str]] = []
         self.toolset_names: dict[str, tuple[str, str]] = {}
         """Full name of a tool that was called -> (toolset, name)."""
-        self._messages = checked.sequence(body, "messages", "")
+        self._messages = messages
         self._rules = rules
         self._warnings = warnings
         self._content = ContentReader(warnings)
         self._turns: list[_Building] = []
-        self._last_user = _last_user(self._messages)
 
     def turns(self) -> tuple[Turn, ...]:
         """Roles alternate, but for neighbouring messages of the assistant. Raises Refused."""
-        leading = next((n for n, message in enumerate(self._messages) if not _is_system(message)), len(self._messages))
-        for n in range(leading):
-            self._message(n, 0)
+        leading = 0
+        while leading < len(self._messages) and _is_system(self._messages[leading]):
+            self._message(leading, 0)
+            leading += 1
         start = self._compaction()
         if start.part is not None:
             self._resume(start.part)
@@ -131,23 +157,25 @@ class TurnReader:
     def _message(self, n: int, first: int) -> None:
         """`first`: the first block to be read."""
         path = f"messages.{n}"
-        message = checked.item(self._messages[n], path)
-        role = checked.one_of(checked.text(message, "role", path), _ROLES, f"{path}.role")
-        if role == "system":
-            self._system(message, n, path)
+        found = self._messages[n]
+        message = checked.typed(found, _Message, path)
+        if message.role == "system":
+            self._system(found, n, path)
             return
-        content = message.get("content")
-        if not isinstance(content, str | list):
-            checked.sequence(message, "content", path)
-        self._warnings.unknown(message, _MESSAGE, path)
-        if role == "user":
+        if message.role not in _ROLES:
+            checked.one_of(message.role, _ROLES, f"{path}.role")
+        content = message.content
+        if content is None:
+            content = checked.sequence(found, "content", path)
+        self._warnings.unknown(found, _MESSAGE, path)
+        if message.role == "user":
             self._user(content, path, first)
         else:
             self._assistant(content, path, first)
 
     # The user
 
-    def _user(self, content: Any, path: str, first: int) -> None:
+    def _user(self, content: str | list[Any], path: str, first: int) -> None:
         self._drop_empty_assistant()
         last = self._turns[-1] if self._turns else None
         turn = last if isinstance(last, _User) else _User(path)
@@ -155,14 +183,13 @@ class TurnReader:
             turn.parts += [Text(content, f"{path}.content")] if content else []
         else:
             for n in range(first, len(content)):
-                self._user_block(turn, checked.item(content[n], f"{path}.content.{n}"), path, n)
+                self._user_block(turn, content[n], f"{path}.content.{n}", path)
         if turn is not last and (turn.parts or turn.results):
             self._place(turn, path)
 
     def _place(self, turn: _User, path: str) -> None:
         """Nothing may stand between calls and their results, not even instructions."""
-        before = self._turns[-2] if turn.results and len(self._turns) > 1 else None
-        between = self._turns[-1] if self._turns else None
+        before, between = self._turns[-2:] if turn.results and len(self._turns) > 1 else (None, None)
         if not (isinstance(before, _Assistant) and before.calls and isinstance(between, _System)):
             self._turns.append(turn)
             return
@@ -171,8 +198,9 @@ class TurnReader:
         between.is_late = True
         self._turns.insert(-1, turn)
 
-    def _user_block(self, turn: _User, block: Json, path: str, n: int) -> None:
-        where = f"{path}.content.{n}"
+    def _user_block(self, turn: _User, found: Any, where: str, path: str) -> None:
+        """`path`: of the message."""
+        block = checked.item(found, where)
         kind = checked.text(block, "type", where)
         if kind == "text":
             if block.get("citations") and self._rules.refuses_old:
@@ -192,7 +220,7 @@ class TurnReader:
 
     # The assistant
 
-    def _assistant(self, content: Any, path: str, first: int) -> None:
+    def _assistant(self, content: str | list[Any], path: str, first: int) -> None:
         parts: list[AssistantPart] = []
         if isinstance(content, str):
             parts = [Text(content, f"{path}.content")] if content else []
@@ -204,7 +232,7 @@ class TurnReader:
         if not isinstance(last, _Assistant):
             last = _Assistant()
             self._turns.append(last)
-        last.messages.append(AssistantTurn(tuple(parts), path))
+        last.add(AssistantTurn(tuple(parts), path))
 
     def _assistant_block(self, block: Json, path: str) -> Sequence[AssistantPart]:
         match checked.text(block, "type", path):
@@ -227,16 +255,16 @@ class TurnReader:
                 return [_only_text(part, path) for part in self._content.shared(block, kind, path)]
 
     def _call(self, block: Json, path: str) -> ToolCall:
-        call_id, name = checked.text(block, "id", path), checked.text(block, "name", path)
+        found = checked.typed(block, _ToolUse, path)
+        name = found.name
         if not name:
             raise refused(f"{path}.name", "String should have at least 1 character")
-        arguments = msgspec.json.encode(checked.mapping(block, "input", path)).decode()
         self._warnings.unknown(block, _TOOL_USE, path)
-        if (toolset := checked.optional_text(block, "toolset_name", path)) is not None:
-            full = f"{toolset}__{name}"
-            self.toolset_names.setdefault(full, (toolset, name))
+        if found.toolset_name is not None:
+            full = f"{found.toolset_name}__{name}"
+            self.toolset_names.setdefault(full, (found.toolset_name, name))
             name = full
-        return ToolCall(call_id, name, arguments, f"{path}.input")
+        return ToolCall(found.id, name, msgspec.json.encode(found.input).decode(), f"{path}.input")
 
     def _drop_empty_assistant(self) -> None:
         """Then its neighbours meet."""
@@ -253,7 +281,7 @@ class TurnReader:
         if clear_at is not None:
             checked.one_of(clear_at, _CLEAR, f"{path}.clear_at")
         parts = self._system_parts(message, path)
-        if not parts or (clear_at == "next_user_message" and n < self._last_user):
+        if not parts or (clear_at == "next_user_message" and n < _last_user(self._messages)):
             return
         self._drop_empty_assistant()
         last = self._turns[-1] if self._turns else None
@@ -306,7 +334,7 @@ class TurnReader:
         """What only the provider that made it can read stands as the model's; a summary as the user's."""
         if compaction.data is not None:
             turn = _Assistant()
-            turn.messages.append(AssistantTurn((compaction,), compaction.path))
+            turn.add(AssistantTurn((compaction,), compaction.path))
             self._turns.append(turn)
             return
         summary = _User(compaction.path)
@@ -332,6 +360,8 @@ class TurnReader:
         """The results in the order of the calls that they answer, each exactly once."""
         before = self._turns[n - 1] if n else None
         calls = before.calls if isinstance(before, _Assistant) else []
+        if not calls and not turn.results:
+            return ()
         known = {call.id for call in calls}
         by_id: dict[str, ToolResult] = {}
         for result in turn.results:

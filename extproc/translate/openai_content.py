@@ -37,22 +37,27 @@ def with_placed_instructions(
 ) -> tuple[list[Turn], list[Text]]:
     """The turns with instructions as the provider takes them in their midst: in place, or as a reminder of the user's;
     and the instructions that must stand before all turns. Those at the very beginning stay turns."""
+    merges = profile.mid_system != "native"
     runs: list[list[Turn]] = []
     """Turns that become one."""
     hoisted: list[Text] = []
     is_leading = True
     for turn in conversation.turns:
         is_leading = is_leading and isinstance(turn, SystemTurn)
-        if not isinstance(turn, SystemTurn) or is_leading or profile.mid_system == "native":
-            _append(runs, turn, merges=profile.mid_system != "native")
-        elif profile.mid_system == "hoist":
-            if turn.if_moved != "drop":
-                warnings.add("reordered", turn.path, "instructions must come before the conversation")
-            hoisted += turn.parts
-        else:
+        placed: Turn = turn
+        if isinstance(turn, SystemTurn) and merges and not is_leading:
+            if profile.mid_system == "hoist":
+                if turn.if_moved != "drop":
+                    warnings.add("reordered", turn.path, "instructions must come before the conversation")
+                hoisted += turn.parts
+                continue
             reminder = f"<system-reminder>\n{joined(turn.parts)}\n</system-reminder>"
-            _append(runs, UserTurn((), (Text(reminder, turn.path),), turn.path), merges=True)
-    return [_merged(run) for run in runs], hoisted
+            placed = UserTurn((), (Text(reminder, turn.path),), turn.path)
+        if merges and runs and isinstance(placed, UserTurn) and isinstance(runs[-1][-1], UserTurn):
+            runs[-1].append(placed)
+        else:
+            runs.append([placed])
+    return [_merged(run) if len(run) > 1 else run[0] for run in runs], hoisted
 
 
 def grouped(turns: Iterable[Turn]) -> Iterator[tuple[list[Turn], bool]]:
@@ -63,16 +68,7 @@ def grouped(turns: Iterable[Turn]) -> Iterator[tuple[list[Turn], bool]]:
         yield group, not answered or n > answered[-1]
 
 
-def _append(runs: list[list[Turn]], turn: Turn, *, merges: bool) -> None:
-    if merges and isinstance(turn, UserTurn) and runs and isinstance(runs[-1][-1], UserTurn):
-        runs[-1].append(turn)
-    else:
-        runs.append([turn])
-
-
 def _merged(run: list[Turn]) -> Turn:
-    if len(run) == 1:
-        return run[0]
     users = [turn for turn in run if isinstance(turn, UserTurn)]
     results = tuple(result for turn in users for result in turn.results)
     return UserTurn(results, tuple(part for turn in users for part in turn.parts), run[0].path)

@@ -26,7 +26,7 @@ from extproc.translate.answer_events import (
     Warned,
 )
 from extproc.translate.checked import Warnings
-from extproc.translate.conversation import AnswerShape, CallKind, Conversation
+from extproc.translate.conversation import AnswerShape, CallKind, Conversation, Tool
 from extproc.translate.openai_errors import is_filtered
 from extproc.translate.pair import Headers, Json, Outcome, Refusal, Reply, Target, Translated, Usage
 from extproc.translate.provider_error import failure
@@ -151,7 +151,9 @@ class TranslatedPair:
         warnings = Warnings(to.profile.strictness)
         conversation = self._client.read_request(body, to, warnings)
         written = self._provider.write_request(conversation, to, warnings)
-        kinds = {tool.name: tool.kind for tool in conversation.client_tools if tool.kind != "function"}
+        kinds = {
+            tool.name: tool.kind for tool in conversation.tools if isinstance(tool, Tool) and tool.kind != "function"
+        }
         return TranslatedRequest(
             path=written.path,
             body=written.body,

@@ -45,13 +45,15 @@ def content_of(parts: Sequence[Text], profile: Profile) -> str | list[Json]:
 
 def joined(parts: list[Json], profile: Profile) -> str | list[Json]:
     """A string where all is text, since servers know that form best."""
-    if any(part["type"] != "text" for part in parts) or openai_content.is_listed(parts, profile):
+    if openai_content.is_listed(parts, profile):
         return parts
-    return SEAM.join(part["text"] for part in parts)
+    texts = [part["text"] for part in parts if part["type"] == "text"]
+    return SEAM.join(texts) if len(texts) == len(parts) else parts
 
 
 def _text(part: Text, profile: Profile) -> Json:
-    return {"type": "text", "text": part.text, **openai_content.cache_breakpoint(part.cache, profile)}
+    written: Json = {"type": "text", "text": part.text}
+    return written if part.cache is None else written | openai_content.cache_breakpoint(part.cache, profile)
 
 
 class ReasoningHistory:
@@ -118,7 +120,6 @@ class MessageWriter:
         self._profile = profile
         self._names = tool_names
         self._warnings = warnings
-        self._kinds = {tool.name: tool.kind for tool in conversation.client_tools}
         self._is_unseen = False
         """The model has not answered yet what is being written."""
 
@@ -139,10 +140,19 @@ class MessageWriter:
         return leading, out
 
     def _group(self, group: Sequence[Turn]) -> list[Json]:
-        system, user, assistant = _sorted(group)
+        system: list[Text] = []
+        user: list[UserTurn] = []
+        assistant: list[AssistantTurn] = []
+        for turn in group:
+            match turn:
+                case SystemTurn(parts):
+                    system += parts
+                case UserTurn():
+                    user.append(turn)
+                case AssistantTurn():
+                    assistant.append(turn)
         if system:
-            texts = [part for turn in system for part in turn.parts]
-            return [{"role": self._profile.system_role, "content": content_of(texts, self._profile)}]
+            return [{"role": self._profile.system_role, "content": content_of(system, self._profile)}]
         if user:
             return self._user(user)
         message = self._assistant(assistant)
@@ -285,9 +295,3 @@ class MessageWriter:
                 self.continues_final = True
             case "reject":
                 raise unsupported("", openai_content.NO_PREFILL)
-
-
-def _sorted(group: Sequence[Turn]) -> tuple[list[SystemTurn], list[UserTurn], list[AssistantTurn]]:
-    system = [turn for turn in group if isinstance(turn, SystemTurn)]
-    user = [turn for turn in group if isinstance(turn, UserTurn)]
-    return system, user, [turn for turn in group if isinstance(turn, AssistantTurn)]

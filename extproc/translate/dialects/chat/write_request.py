@@ -52,7 +52,7 @@ class _Writer:
         for wanted in conversation.compaction:
             self._warnings.add("dropped", wanted.path)
         body: Json = {"model": self._target.model or conversation.model, "messages": []}
-        tools = self._tools()
+        tools = self._tools() if conversation.tools or conversation.tool_choice is not None else []
         writer = MessageWriter(conversation, profile, self._names, self._warnings)
         leading, messages = writer.messages()
         declared = self._write_tools(body, tools)
@@ -84,7 +84,7 @@ class _Writer:
         prompt = openai.format_prompt(self._conversation.output_format, self._profile, self._warnings)
         ours = [text for text in (*self._of_tools, self._profile.system_suffix, prompt) if text]
         parts = [*self._conversation.system, *leading, *(Text(text, "") for text in ours)]
-        if all(part.text.isspace() for part in parts):
+        if not parts or all(part.text.isspace() for part in parts):
             return []
         return [{"role": self._profile.system_role, "content": content_of(parts, self._profile)}]
 
@@ -143,13 +143,15 @@ class _Writer:
         for tool in self._conversation.tools:
             match tool:
                 case Tool():
-                    found.append(openai_tools.function(tool, terms))
-                    self._names.declare(tool.name, found[-1].name)
+                    function = openai_tools.function(tool, terms)
+                    found.append(function)
+                    self._names.declare(tool.name, function.name)
                 case WebSearch() | McpServer() | HostedTool():
                     lost.append(tool)
                     self._warnings.add("dropped", tool.path, openai_tools.cannot_run(tool))
         for function in found:
-            self._note(function)
+            if function.warnings or function.note:
+                self._note(function)
         unique_names(function.name for function in found)
         self.answer = openai_tools.check_lost_tools(self._conversation, self._profile, lost, sent=len(found), kept=())
         return found

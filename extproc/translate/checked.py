@@ -6,12 +6,13 @@ A wrong type refuses the request and names the dotted path; a loss is an `action
 import math
 import re
 from collections.abc import Callable, Iterable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Literal, NoReturn, TypeVar
 
 import msgspec
 
 from extproc.errors import Rejection, invalid
+from extproc.wire import untrusted
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -210,15 +211,15 @@ class Warnings:
     """Collects items in order, each once. Under `strict` the first loss refuses the request; `silent` keeps them from
     the client, not from the log."""
 
-    __slots__ = ("_items", "_strictness")
+    __slots__ = ("_items", "strictness")
 
     def __init__(self, strictness: Strictness = "lenient") -> None:
-        self._strictness = strictness
+        self.strictness = strictness
         self._items: dict[str, None] = {}
 
     def add(self, action: str, path: str, problem: str = "not supported by the upstream model") -> None:
         """A member of the client's body was lost or approximated. Raises Refused under `strict`."""
-        if self._strictness == "strict":
+        if self.strictness == "strict":
             raise refused(path, problem)
         self.word(f"{action}:{path}")
 
@@ -239,6 +240,32 @@ class Warnings:
     @property
     def items(self) -> tuple[str, ...]:
         return tuple(self._items)
+
+
+REMEMBERED = 512
+REMEMBERED_BYTES = 8 * 1024
+"""Larger objects are read anew each time, which bounds the memory."""
+
+
+def remembered(read: Callable[[Json, str, Warnings], T]) -> Callable[[Json, str, Warnings], T]:
+    """Makes a reader of an object at a path remember what it has returned, which must be immutable. For definitions of
+    tools: a client sends the same ones with every call."""
+
+    @lru_cache(maxsize=REMEMBERED)
+    def known(encoded: bytes, path: str, strictness: Strictness) -> tuple[T, tuple[str, ...]]:
+        warnings = Warnings(strictness)
+        return read(untrusted.decode(encoded), path, warnings), warnings.items
+
+    def recall(found: Json, path: str, warnings: Warnings) -> T:
+        encoded = msgspec.json.encode(found)
+        if len(encoded) > REMEMBERED_BYTES:
+            return read(found, path, warnings)
+        value, words = known(encoded, path, warnings.strictness)
+        for word in words:
+            warnings.word(word)
+        return value
+
+    return recall
 
 
 def header_value(items: Iterable[str]) -> str:

@@ -202,7 +202,7 @@ class Grammar(msgspec.Struct, frozen=True, gc=False):
     definition: str
 
 
-class Tool(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+class Tool(msgspec.Struct, frozen=True, gc=False):
     """A tool that the client runs."""
 
     name: str
@@ -217,6 +217,8 @@ class Tool(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     cache: CacheHint | None = None
     schema_name: str = "parameters"
     """The client's name of the schema, for the path of a problem with it."""
+    written: dict[Any, Any] = msgspec.field(default_factory=dict)
+    """What writers have made of it, by whatever else that depends on. Readers remember tools, and this with them."""
 
 
 class WebSearch(msgspec.Struct, frozen=True, gc=False):

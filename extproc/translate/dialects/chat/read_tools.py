@@ -26,6 +26,7 @@ def read(body: Json, warnings: Warnings) -> tuple[tuple[AnyTool, ...], ToolChoic
     return tuple(tools), _choice(body, frozenset(names))
 
 
+@checked.remembered
 def _tool(tool: Json, path: str, warnings: Warnings) -> AnyTool:
     """Many clients leave out the type: then a tool is what it holds."""
     filled = next((name for name in ("function", "custom") if isinstance(tool.get(name), dict)), "")

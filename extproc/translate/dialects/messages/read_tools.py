@@ -55,9 +55,6 @@ class _Custom(msgspec.Struct, gc=False):
     eager_input_streaming: Any = None
 
 
-_CUSTOM = checked.members(_Custom)
-
-
 class ToolReader:
     """Reads all tools in force. Raises Refused, also for names that are not unique."""
 
@@ -74,7 +71,13 @@ class ToolReader:
         self._names: set[str] = set()
         self._hosted: set[str] = set()
         for members, path in _in_force(tools, changes):
-            self._read(members, path)
+            kind = members.get("type")
+            if members.get("defer_loading") is True and members.get("name") == _PLACEHOLDER:
+                continue
+            if kind is None or kind == "custom":
+                self._custom(members, path)
+            else:
+                self._typed(members, path, checked.text(members, "type", path))
         if profile.mcp:
             self.tools += McpServers(body, warnings).lone_servers()
 
@@ -100,15 +103,6 @@ class ToolReader:
             raise refused(path, f"Tool '{name}' not found in provided tools")
         return ToolChoice("required", path, name=name)
 
-    def _read(self, members: Json, path: str) -> None:
-        if members.get("defer_loading") is True and members.get("name") == _PLACEHOLDER:
-            return
-        kind = members.get("type")
-        if kind is None or kind == "custom":
-            self._custom(members, path)
-        else:
-            self._typed(members, path, checked.text(members, "type", path))
-
     def _typed(self, members: Json, path: str, kind: str) -> None:
         if kind in client_tools.FIXED:
             self._fixed(members, path, kind)
@@ -132,28 +126,10 @@ class ToolReader:
             raise refused("tools", "Tool names must be unique.")
 
     def _custom(self, members: Json, path: str) -> None:
-        found = checked.typed(members, _Custom, path)
-        name = found.name
-        if not name:
-            raise refused(f"{path}.name", "String should have at least 1 character")
-        self._warnings.unknown(members, _CUSTOM, path)
-        description = found.description or ""
-        if found.input_examples:
-            description = _with_examples(description, found.input_examples)
-        self._claim(name)
-        self._names.add(name)
-        cache = cache_hint(members) if found.cache_control else None
-        self.tools.append(
-            Tool(
-                name,
-                path,
-                description,
-                members["input_schema"],
-                found.strict or False,
-                cache=cache,
-                schema_name="input_schema",
-            )
-        )
+        tool = _read_custom(members, path, self._warnings)
+        self._claim(tool.name)
+        self._names.add(tool.name)
+        self.tools.append(tool)
 
     def _add_hosted(self, members: Json, hosted: WebSearch | HostedTool) -> None:
         name = members.get("name")
@@ -222,13 +198,30 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _with_examples(description: str, examples: list[Any]) -> str:
-    return f"{description}\n\nExamples: {msgspec.json.encode(examples).decode()}".lstrip()
+@checked.remembered
+def _read_custom(members: Json, path: str, warnings: Warnings) -> Tool:
+    found = checked.typed(members, _Custom, path)
+    if not found.name:
+        raise refused(f"{path}.name", "String should have at least 1 character")
+    warnings.unknown(members, checked.members(_Custom), path)
+    description = found.description or ""
+    if found.input_examples:
+        description = f"{description}\n\nExamples: {msgspec.json.encode(found.input_examples).decode()}".lstrip()
+    return Tool(
+        name=found.name,
+        path=path,
+        description=description,
+        parameters=found.input_schema,
+        strict=found.strict or False,
+        cache=cache_hint(members),
+        schema_name="input_schema",
+    )
 
 
 def _in_force(tools: list[Any], changes: list[tuple[Json, str]]) -> list[tuple[Json, str]]:
     """The tools at the end of the conversation, each with its path."""
-    found = [(checked.item(tool, f"tools.{n}"), f"tools.{n}") for n, tool in enumerate(tools)]
+    paths = [f"tools.{n}" for n in range(len(tools))]
+    found = [(checked.item(tool, path), path) for tool, path in zip(tools, paths, strict=True)]
     return _changed(found, changes) if changes else found
 
 

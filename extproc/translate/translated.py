@@ -32,7 +32,6 @@ from extproc.translate.pair import Headers, Json, Outcome, Refusal, Reply, Targe
 from extproc.translate.provider_error import failure
 
 _BYTES_PER_TOKEN = 4
-_DELTAS = (TextDelta, ArgumentsDelta, ReasoningDelta, RefusalDelta)
 
 
 class TranslatedRequest(Translated, frozen=True, kw_only=True, tag="translated"):
@@ -265,32 +264,28 @@ class TranslatedReply:
             self.outcome.warnings.append(word)
 
     def _handle(self, event: AnswerEvent) -> None:
-        if isinstance(event, _DELTAS):
-            self._meter.count(event.text)
-            self._writer.write(event)
-            return
-        self._note(event)
-        if isinstance(event, AnswerFinished):
-            self._finish(event)
-        elif isinstance(event, AnswerFailed):
-            self._fail(event)
-        else:
-            self._writer.write(event)
-
-    def _note(self, event: AnswerEvent) -> None:
-        """Keeps for the record what an event tells."""
+        """Keeps for the record what an event tells, and has it written."""
         match event:
+            case TextDelta(text) | ArgumentsDelta(text) | ReasoningDelta(text) | RefusalDelta(text):
+                self._meter.count(text)
             case AnswerStarted():
                 self.outcome.begun = self._meter.has_begun = True
                 self.outcome.model = event.model
             case UsageReported():
                 self._meter.report(event)
+            case AnswerFinished():
+                self._finish(event)
+                return
+            case AnswerFailed():
+                self._fail(event)
+                return
             case Warned(word):
                 self._warn(word)
             case Keepalive():
                 self.outcome.keepalive_seen = True
             case _:
                 pass
+        self._writer.write(event)
 
     def _fail(self, event: AnswerFailed) -> None:
         self._over = True

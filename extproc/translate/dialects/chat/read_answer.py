@@ -91,8 +91,9 @@ class AnswerState:
         self._reasoning = ReasoningReader(self._queue, is_needed=request.profile.reasoning_history != "none")
         self._calls = Calls(request, self._queue, self._reasoning)
         stops = request.stop_sequences if self._profile.local_stop else ()
-        text_filter = TextFilter(prefill=request.prefill, stops=stops, think_tags=self._profile.parse_think_tags)
-        self._filter = text_filter if text_filter.is_needed else None
+        self._filter: TextFilter | None = None
+        if request.prefill or stops or self._profile.parse_think_tags:
+            self._filter = TextFilter(prefill=request.prefill, stops=stops, think_tags=self._profile.parse_think_tags)
         self._refusal: list[str] = []
         self._matched = ""
         """The stop string, by the provider's own word."""
@@ -107,7 +108,8 @@ class AnswerState:
 
     def begin(self, completion: Completion) -> None:
         """Reads what stands beside the choices."""
-        usage = read_usage(completion.counts) if completion.counts else None
+        counts = completion.counts
+        usage = read_usage(counts) if counts else None
         if not self.is_started:
             self.is_started = True
             names = (completion.id or "", completion.model or "", completion.service_tier)
@@ -134,11 +136,12 @@ class AnswerState:
     def add_whole(self, message: AnswerMessage) -> None:
         """A whole message: reasoning stands first, also that which only the calls carry."""
         self._add_reasoning(message)
-        pieces = content_pieces(message.content)
-        for text in (text for is_reasoning, text in pieces if is_reasoning):
-            self._reasoning.add_mistral(text)
+        if not isinstance(message.content, str):
+            pieces = content_pieces(message.content)
+            for text in (text for is_reasoning, text in pieces if is_reasoning):
+                self._reasoning.add_mistral(text)
+            message.content = "".join(text for is_reasoning, text in pieces if not is_reasoning)
         self._calls.expect(message.tool_calls or [])
-        message.content = "".join(text for is_reasoning, text in pieces if not is_reasoning)
         message.reasoning_content = message.reasoning = message.reasoning_details = None
         self._calls.is_whole = True
         self.add(message)
@@ -275,7 +278,9 @@ def _events(completion: Completion, choices: list[Choice], state: AnswerState) -
 def _first_choices(completion: Completion) -> list[Choice]:
     """Those of the lowest index: some proxies split text and calls over choices without one. A choice that a filter
     has emptied says so by its finish alone (Azure)."""
-    found = completion.choices or ()
+    found = completion.choices or []
+    if len(found) == 1 and found[0].message is not None:
+        return found
     usable = [choice for choice in found if _message(choice) is not None or ends_without_message(choice)]
     lowest = min((choice.index or 0 for choice in usable), default=0)
     return [choice for choice in usable if (choice.index or 0) == lowest]

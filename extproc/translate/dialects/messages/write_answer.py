@@ -126,12 +126,18 @@ class MessagesWriter:
         | AnswerFailed,
     ) -> None:
         match event:
+            case AnswerStarted():
+                self._start(event)
+            case UsageReported(usage):
+                self._usage = usage
+            case AnswerFinished():
+                self._finish(event)
+            case AnswerFailed(rejection):
+                self._out.fail(rejection)
             case CallEnded(cut):
                 self._end_call(cut=cut)
             case Logprobs() | Warned() | Keepalive():
                 pass
-            case AnswerStarted():
-                self._start(event)
             case Citations():
                 self.warnings.append("dropped:annotations")
             case Compacted(text, carrier, data):
@@ -139,12 +145,6 @@ class MessagesWriter:
                 content = text or _COMPACTED
                 self._open_block("compaction", content=content, encrypted_content=seal(carrier, data))
                 self._close_block()
-            case UsageReported(usage):
-                self._usage = usage
-            case AnswerFinished():
-                self._finish(event)
-            case AnswerFailed(rejection):
-                self._out.fail(rejection)
 
     def _start(self, event: AnswerStarted) -> None:
         request = self._request

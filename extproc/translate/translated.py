@@ -32,6 +32,7 @@ from extproc.translate.pair import Headers, Json, Outcome, Refusal, Reply, Targe
 from extproc.translate.provider_error import failure
 
 _BYTES_PER_TOKEN = 4
+_DELTAS = (TextDelta, ArgumentsDelta, ReasoningDelta, RefusalDelta)
 
 
 class TranslatedRequest(Translated, frozen=True, kw_only=True, tag="translated"):
@@ -265,9 +266,11 @@ class TranslatedReply:
 
     def _handle(self, event: AnswerEvent) -> None:
         """Keeps for the record what an event tells, and has it written."""
+        if isinstance(event, _DELTAS):
+            self._meter.count(event.text)
+            self._writer.write(event)
+            return
         match event:
-            case TextDelta(text) | ArgumentsDelta(text) | ReasoningDelta(text) | RefusalDelta(text):
-                self._meter.count(text)
             case AnswerStarted():
                 self.outcome.begun = self._meter.has_begun = True
                 self.outcome.model = event.model

@@ -65,6 +65,8 @@ def choice_failure(choice: Choice, profile: Profile) -> Rejection | None:
     """The failure that a choice reports, in a member or by its finish reason."""
     if choice.error:
         return openai_errors.in_answer({"error": choice.error}, profile)
+    if not choice.finish_reason:
+        return None
     kind = _FAILURES.get(finish_word(choice.finish_reason))
     if kind is None:
         return None
@@ -337,7 +339,7 @@ class StreamReader(SseReader):
                 self._state.add(choice.delta)
             self._state.finish_with(choice)
         # Usage that comes with the finish, or after it, is the last.
-        return self._state.end() if chunk.counts and self._state.finish else self._state.take()
+        return self._state.end() if self._state.finish and chunk.counts else self._state.take()
 
     def _done(self) -> list[AnswerEvent]:
         if not self._state.is_started:

@@ -11,14 +11,21 @@ from extproc.translate.dialects.chat.read_answer import read_usage
 from extproc.translate.openai_errors import reported
 from extproc.translate.pair import Json, Outcome, Target
 from extproc.translate.provider_error import failure, parse_error
-from extproc.translate.same_dialect.errors import clean, is_concealed, openai_envelope, passing
-from extproc.translate.same_dialect.pair import Edit, SameDialectPair, limited
+from extproc.translate.same_dialect.pair import (
+    Edit,
+    SameDialectPair,
+    clean,
+    is_concealed,
+    limited,
+    openai_envelope,
+    passing,
+)
 from extproc.translate.same_dialect.reply import Passed, word
 from extproc.wire import Dialect, untrusted
 from extproc.wire.chat import error_body
-from extproc.wire.frames import fields
 from extproc.wire.lenient import Undecodable, decode
 from extproc.wire.rejections import rejection_event
+from extproc.wire.sse import fields
 
 # Most chunks say `"finish_reason":null` and `"usage":null`.
 _MATTERS = re.compile(

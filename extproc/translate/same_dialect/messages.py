@@ -11,15 +11,14 @@ from extproc.errors import Rejection
 from extproc.translate.checked import Warnings
 from extproc.translate.pair import Json, Outcome, Target, Usage
 from extproc.translate.provider_error import failure
-from extproc.translate.same_dialect.errors import by_type, clean, is_concealed, passing
-from extproc.translate.same_dialect.pair import Edit, SameDialectPair, limited
+from extproc.translate.same_dialect.pair import Edit, SameDialectPair, by_type, clean, is_concealed, limited, passing
 from extproc.translate.same_dialect.reply import Passed, word
 from extproc.translate.signature import PREFIX, is_ours
 from extproc.wire import Dialect, untrusted
-from extproc.wire.frames import fields
 from extproc.wire.lenient import MAX_TOKENS, Undecodable, decode
 from extproc.wire.messages import error_event
 from extproc.wire.rejections import rejection_event
+from extproc.wire.sse import fields
 
 COUNTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 

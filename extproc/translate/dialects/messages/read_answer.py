@@ -16,7 +16,7 @@ from extproc.translate.provider_error import ProviderError, failure, parse_error
 from extproc.translate.translated import TranslatedRequest
 from extproc.wire import untrusted
 from extproc.wire.lenient import Undecodable, decode, loads
-from extproc.wire.message_events import Event, Message
+from extproc.wire.messages import Event, Message
 
 _TRUNCATED = "upstream stream ended before completion"
 _messages = untrusted.decoder(Message)

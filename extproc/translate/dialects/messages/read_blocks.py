@@ -23,7 +23,7 @@ from extproc.translate.pair import Json, Usage
 from extproc.translate.part_queue import CallPart, CompactionPart, PartQueue, QueueOverflow, ReasoningPart, TextPart
 from extproc.translate.translated import TranslatedRequest
 from extproc.wire.lenient import count
-from extproc.wire.message_events import Block, Citation, Delta, Message, StopDetails
+from extproc.wire.messages import Block, Citation, Delta, Message, StopDetails
 
 _TYPE_OF_DELTA = {"text_delta": "text", "thinking_delta": "thinking"}
 """Deltas that show what their block is, should its start be missing."""

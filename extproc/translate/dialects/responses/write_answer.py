@@ -30,7 +30,7 @@ from extproc.translate.dialects.responses.write_items import CallItem, MessageIt
 from extproc.translate.names import made_id, message_suffix
 from extproc.translate.pair import Json, Usage
 from extproc.translate.translated import TranslatedRequest
-from extproc.wire import response_events as wire
+from extproc.wire import responses as wire
 
 DECLINED = "The model declined to answer."
 _LENGTH, _FILTER = "max_output_tokens", "content_filter"

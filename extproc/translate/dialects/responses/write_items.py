@@ -9,7 +9,7 @@ from extproc.translate.pair import Json
 from extproc.translate.signature import seal
 from extproc.translate.translated import TranslatedRequest
 from extproc.wire.lenient import Undecodable, loads
-from extproc.wire.response_events import Frame
+from extproc.wire.responses import Frame
 
 
 class Output(Protocol):

@@ -26,11 +26,13 @@ from extproc.translate.conversation import (
 )
 from extproc.translate.provider_error import rejected
 from extproc.translate.signature import is_ours, unseal
+from extproc.wire import messages_request
 
 _TEXT = frozenset(("type", "text", "cache_control", "citations"))
 _IMAGE = frozenset(("type", "source", "cache_control", "transformations"))
 _DOCUMENT = frozenset(("type", "source", "title", "context", "citations", "cache_control"))
 _SEARCH_RESULT = frozenset(("type", "source", "title", "content", "citations", "cache_control"))
+_RESULT = checked.members(messages_request.ToolResult)
 _WITHOUT_CONTENT = frozenset(("mcp_tool_listing", "fallback", "compaction"))
 # What a browser reports -> how it begins, and the members that follow.
 _BROWSER_CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -39,18 +41,6 @@ _BROWSER_CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "download_completed": ("Download completed:", ("download_id", "url", "path", "size_bytes")),
     "download_failed": ("Download failed:", ("download_id", "url", "error")),
 }
-
-
-class _Result(msgspec.Struct, gc=False):
-    tool_use_id: str
-    type: Any = None
-    content: str | list[Any] | None = None
-    is_error: bool | None = None
-    cache_control: Any = None
-    toolset_name: Any = None
-
-
-_RESULT = checked.members(_Result)
 
 
 def cache_hint(block: Json) -> CacheHint | None:
@@ -168,7 +158,7 @@ class ContentReader:
         return text_or_none(known, path, block)
 
     def result(self, block: Json, path: str) -> ToolResult:
-        found = checked.typed(block, _Result, path)
+        found = checked.typed(block, messages_request.ToolResult, path)
         self._warnings.unknown(block, _RESULT, path)
         parts: list[ResultPart] = []
         if isinstance(found.content, str):
@@ -176,7 +166,7 @@ class ContentReader:
         else:
             for n, part in enumerate(found.content or ()):
                 where = f"{path}.content.{n}"
-                parts += self._result_part(checked.item(part, where), where)
+                parts += self._result_part(part, where)
         return ToolResult(found.tool_use_id, tuple(parts), path, found.is_error or False, cache=cache_hint(block))
 
     def _result_part(self, block: Json, path: str) -> list[Text | Document | Image]:

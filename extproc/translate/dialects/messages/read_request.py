@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
-import msgspec
-
 from extproc.errors import Rejection, invalid
 from extproc.providers.profiles import Profile
 from extproc.translate import checked
@@ -20,9 +18,10 @@ from extproc.translate.conversation import (
     Thinking,
     Unmapped,
 )
-from extproc.translate.dialects.messages.read_tools import Choice, ToolReader, answer_without_search
+from extproc.translate.dialects.messages.read_tools import ToolReader, answer_without_search
 from extproc.translate.dialects.messages.read_turns import EFFORTS, Rules, TurnReader
 from extproc.translate.pair import Target
+from extproc.wire import messages_request
 
 SESSION = "x-claude-code-session-id"
 _TIERS = {"auto": "auto", "standard_only": "default"}
@@ -51,62 +50,11 @@ def read_request(body: Json, target: Target, warnings: Warnings, *, counting: bo
     return _Reader(body, target, warnings, counting=counting).read()
 
 
-class _Thinking(msgspec.Struct, gc=False):
-    type: str
-    budget_tokens: Any = None
-    """An integer where the type is `enabled`."""
-    display: str | None = None
-    block_binding: Any = None
-
-
-class _Format(msgspec.Struct, gc=False):
-    type: str
-    schema: Json | None = None
-    name: Any = None
-
-
-class _OutputConfig(msgspec.Struct, gc=False):
-    effort: str | None = None
-    format: _Format | None = None
-    task_budget: Any = None
-
-
-class _Metadata(msgspec.Struct, gc=False):
-    user_id: str | None = None
-
-
-class _Request(msgspec.Struct, gc=False):
-    """Members of a type of their own that a count needs, too."""
-
-    model: str
-    messages: list[Any]
-    system: str | list[Any] | None = None
-    tools: list[Any] | None = None
-    tool_choice: Choice | None = None
-    thinking: _Thinking | None = None
-    output_config: _OutputConfig | None = None
-    output_format: Any = None
-    metadata: _Metadata | None = None
-    service_tier: str | None = None
-    speed: str | None = None
-
-
-class _Steering(msgspec.Struct, gc=False):
-    """Members that steer the answer, which a count does not need."""
-
-    max_tokens: int
-    temperature: int | float | None = None
-    top_p: int | float | None = None
-    top_k: int | None = None
-    stop_sequences: list[str] | None = None
-    stream: bool | None = None
-
-
 class _Reader:
     def __init__(self, body: Json, target: Target, warnings: Warnings, *, counting: bool) -> None:
         self._body = body
-        self._request = typed(body, _Request, "")
-        self._steering = None if counting else typed(body, _Steering, "")
+        self._request = typed(body, messages_request.Request, "")
+        self._steering = None if counting else typed(body, messages_request.Steering, "")
         self._target = target
         self._profile = target.profile
         self._warnings = warnings
@@ -239,15 +187,15 @@ class _Reader:
             return Thinking(level_or_none, is_explicit=False, shown=shown, is_on=True)
         return Thinking(shown=shown)
 
-    def _check_thinking(self, thinking: _Thinking) -> None:
+    def _check_thinking(self, thinking: messages_request.Thinking) -> None:
         one_of(thinking.type, _THINKING_TYPES, "thinking.type")
         if thinking.display is not None:
             one_of(thinking.display, _DISPLAYS, "thinking.display")
         if thinking.type == "enabled":
             checked.integer(self._body["thinking"], "budget_tokens", "thinking.enabled")
-        self._warnings.unknown(self._body["thinking"], members(_Thinking), "thinking")
+        self._warnings.unknown(self._body["thinking"], members(messages_request.Thinking), "thinking")
 
-    def _shown(self, thinking: _Thinking | None) -> Literal["no", "hidden", "yes"]:
+    def _shown(self, thinking: messages_request.Thinking | None) -> Literal["no", "hidden", "yes"]:
         """Whether the answer's reasoning goes to the client."""
         if self._profile.emit_thinking != "auto":
             return "yes" if self._profile.emit_thinking == "always" else "no"
@@ -260,11 +208,11 @@ class _Reader:
         if config is not None and config.format is not None:
             wanted, path, sent = config.format, "output_config.format", self._body["output_config"]["format"]
         elif old is not None:
-            wanted, path, sent = typed(old, _Format, "output_format"), "output_format", old
+            wanted, path, sent = typed(old, messages_request.Format, "output_format"), "output_format", old
         else:
             return None
         one_of(wanted.type, ("json_schema",), f"{path}.type")
-        self._warnings.unknown(sent, members(_Format), path)
+        self._warnings.unknown(sent, members(messages_request.Format), path)
         return OutputFormat(path, checked.mapping(sent, "schema", path))
 
 
@@ -319,14 +267,14 @@ def _fallbacks(body: Json, _profile: Profile, _warnings: Warnings) -> Iterable[U
 
 
 def _metadata(body: Json, _profile: Profile, warnings: Warnings) -> Iterable[Unmapped]:
-    warnings.unknown(body["metadata"], members(_Metadata), "metadata")
+    warnings.unknown(body["metadata"], members(messages_request.Metadata), "metadata")
     return []
 
 
 def _output_config(body: Json, _profile: Profile, warnings: Warnings) -> Iterable[Unmapped]:
     """Effort and format are read where they are needed."""
     config, path = body["output_config"], "output_config.task_budget"
-    warnings.unknown(config, members(_OutputConfig), "output_config")
+    warnings.unknown(config, members(messages_request.OutputConfig), "output_config")
     budget = config.get("task_budget")
     return [] if budget is None else [Unmapped(path, budget, path, "warn")]
 
@@ -342,4 +290,4 @@ _CHECKED: dict[str, Callable[[Json, Profile, Warnings], Iterable[Unmapped]]] = {
     "output_config": _output_config,
 }
 _RARE = frozenset((*_REFUSED, *_CHECKED))
-_KNOWN = members(_Request) | members(_Steering) | _RARE | _SILENT
+_KNOWN = members(messages_request.Request) | members(messages_request.Steering) | _RARE | _SILENT

@@ -11,6 +11,7 @@ from extproc.translate.conversation import AnyTool, HostedTool, McpServer, Setti
 from extproc.translate.dialects.messages import client_tools
 from extproc.translate.dialects.messages.client_tools import TOOLSETS, ClientTool
 from extproc.translate.dialects.messages.read_content import cache_hint
+from extproc.wire.messages_request import Choice, CustomTool
 
 _COMMON = ("type", "name", "cache_control", "allowed_callers", "defer_loading", "input_examples", "strict")
 _FIXED = frozenset((*_COMMON, "max_characters"))
@@ -31,35 +32,11 @@ NOT_AVAILABLE = (
 _SEARCH_REQUEST = "Perform a web search for the query:"
 
 
-class Choice(msgspec.Struct, gc=False):
-    """The member `tool_choice`."""
-
-    type: str
-    name: Any = None
-    """A string where the type is `tool`."""
-    disable_parallel_tool_use: bool | None = None
-
-
-class _Custom(msgspec.Struct, gc=False):
-    """A tool of the client's own. What has no type here steers nothing elsewhere."""
-
-    name: str
-    input_schema: Json
-    type: str | None = None
-    description: str | None = None
-    strict: bool | None = None
-    input_examples: list[Any] | None = None
-    cache_control: Any = None
-    allowed_callers: Any = None
-    defer_loading: Any = None
-    eager_input_streaming: Any = None
-
-
 class ToolReader:
     """Reads all tools in force. Raises Refused, also for names that are not unique."""
 
     def __init__(
-        self, body: Json, tools: list[Any], changes: list[tuple[Json, str]], profile: Profile, warnings: Warnings
+        self, body: Json, tools: list[Json], changes: list[tuple[Json, str]], profile: Profile, warnings: Warnings
     ) -> None:
         """`changes`: tools that messages add and remove, each with its path."""
         self.tools: list[AnyTool] = []
@@ -200,10 +177,10 @@ def _text(value: Any) -> str:
 
 @checked.remembered
 def _read_custom(members: Json, path: str, warnings: Warnings) -> Tool:
-    found = checked.typed(members, _Custom, path)
+    found = checked.typed(members, CustomTool, path)
     if not found.name:
         raise refused(f"{path}.name", "String should have at least 1 character")
-    warnings.unknown(members, checked.members(_Custom), path)
+    warnings.unknown(members, checked.members(CustomTool), path)
     description = found.description or ""
     if found.input_examples:
         description = f"{description}\n\nExamples: {msgspec.json.encode(found.input_examples).decode()}".lstrip()
@@ -218,10 +195,9 @@ def _read_custom(members: Json, path: str, warnings: Warnings) -> Tool:
     )
 
 
-def _in_force(tools: list[Any], changes: list[tuple[Json, str]]) -> list[tuple[Json, str]]:
+def _in_force(tools: list[Json], changes: list[tuple[Json, str]]) -> list[tuple[Json, str]]:
     """The tools at the end of the conversation, each with its path."""
-    paths = [f"tools.{n}" for n in range(len(tools))]
-    found = [(checked.item(tool, path), path) for tool, path in zip(tools, paths, strict=True)]
+    found = [(tool, f"tools.{n}") for n, tool in enumerate(tools)]
     return _changed(found, changes) if changes else found
 
 

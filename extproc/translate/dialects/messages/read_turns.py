@@ -26,13 +26,15 @@ from extproc.translate.dialects.messages.read_content import ContentReader, read
 from extproc.translate.media import framed_document
 from extproc.translate.provider_error import rejected
 from extproc.translate.signature import unseal
+from extproc.wire.messages_request import SystemMessage, ToolUse, TurnMessage
 
+_MESSAGE = checked.members(TurnMessage)
+_TOOL_USE = checked.members(ToolUse)
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 SUMMARY = "[Summary of the earlier conversation]\n"
 _BILLING = "x-anthropic-billing-header:"
 _ROLES = ("user", "assistant", "system")
 _CLEAR = ("next_user_message", "never")
-_SYSTEM_MESSAGE = frozenset(("role", "content", "clear_at", "output_config"))
 _TOOL_CHANGES = ("tool_addition", "tool_removal")
 _ASSISTANT_ONLY = frozenset(("tool_use", "thinking", "redacted_thinking"))
 
@@ -50,27 +52,6 @@ class Rules(NamedTuple):
 
 _SUBSTANCE = (Text, Compaction)
 """What makes a turn one that providers take, besides calls."""
-
-
-class _Message(msgspec.Struct, gc=False):
-    role: str
-    content: str | list[Any] | None = None
-
-
-_MESSAGE = checked.members(_Message)
-
-
-class _ToolUse(msgspec.Struct, gc=False):
-    type: str
-    id: str
-    name: str
-    input: Json
-    cache_control: Any = None
-    caller: Any = None
-    toolset_name: str | None = None
-
-
-_TOOL_USE = checked.members(_ToolUse)
 
 
 class _User:
@@ -145,9 +126,8 @@ class TurnReader:
             raise refused("messages", "at least one message is required")
         return tuple(self._built())
 
-    def system_text(self, found: Any, path: str) -> Text | None:
+    def system_text(self, block: Json, path: str) -> Text | None:
         """A text block of a system prompt or message; None when nothing of it travels."""
-        block = checked.item(found, path)
         checked.one_of(checked.text(block, "type", path), ("text",), f"{path}.type")
         text = self._content.text(block, path)
         if text is None or (self._rules.strips_billing and text.text.startswith(_BILLING)):
@@ -158,7 +138,7 @@ class TurnReader:
         """`first`: the first block to be read."""
         path = f"messages.{n}"
         found = self._messages[n]
-        message = checked.typed(found, _Message, path)
+        message = checked.typed(found, TurnMessage, path)
         if message.role == "system":
             self._system(found, n, path)
             return
@@ -166,7 +146,7 @@ class TurnReader:
             checked.one_of(message.role, _ROLES, f"{path}.role")
         content = message.content
         if content is None:
-            content = checked.sequence(found, "content", path)
+            raise refused(f"{path}.content", checked.REQUIRED, code="missing_required_parameter")
         self._warnings.unknown(found, _MESSAGE, path)
         if message.role == "user":
             self._user(content, path, first)
@@ -175,7 +155,7 @@ class TurnReader:
 
     # The user
 
-    def _user(self, content: str | list[Any], path: str, first: int) -> None:
+    def _user(self, content: str | list[Json], path: str, first: int) -> None:
         self._drop_empty_assistant()
         last = self._turns[-1] if self._turns else None
         turn = last if isinstance(last, _User) else _User(path)
@@ -198,9 +178,8 @@ class TurnReader:
         between.is_late = True
         self._turns.insert(-1, turn)
 
-    def _user_block(self, turn: _User, found: Any, where: str, path: str) -> None:
+    def _user_block(self, turn: _User, block: Json, where: str, path: str) -> None:
         """`path`: of the message."""
-        block = checked.item(found, where)
         kind = checked.text(block, "type", where)
         if kind == "text":
             if block.get("citations") and self._rules.refuses_old:
@@ -220,14 +199,14 @@ class TurnReader:
 
     # The assistant
 
-    def _assistant(self, content: str | list[Any], path: str, first: int) -> None:
+    def _assistant(self, content: str | list[Json], path: str, first: int) -> None:
         parts: list[AssistantPart] = []
         if isinstance(content, str):
             parts = [Text(content, f"{path}.content")] if content else []
         else:
             for n in range(first, len(content)):
                 where = f"{path}.content.{n}"
-                parts += self._assistant_block(checked.item(content[n], where), where)
+                parts += self._assistant_block(content[n], where)
         last = self._turns[-1] if self._turns else None
         if not isinstance(last, _Assistant):
             last = _Assistant()
@@ -255,7 +234,7 @@ class TurnReader:
                 return [_only_text(part, path) for part in self._content.shared(block, kind, path)]
 
     def _call(self, block: Json, path: str) -> ToolCall:
-        found = checked.typed(block, _ToolUse, path)
+        found = checked.typed(block, ToolUse, path)
         name = found.name
         if not name:
             raise refused(f"{path}.name", "String should have at least 1 character")
@@ -274,14 +253,18 @@ class TurnReader:
 
     # Instructions
 
-    def _system(self, message: Json, n: int, path: str) -> None:
-        self._warnings.unknown(message, _SYSTEM_MESSAGE, path)
-        self.effort = read_effort(message, path) or self.effort
-        clear_at = checked.optional_text(message, "clear_at", path)
-        if clear_at is not None:
-            checked.one_of(clear_at, _CLEAR, f"{path}.clear_at")
+    def _system(self, found: Json, n: int, path: str) -> None:
+        message = checked.typed(found, SystemMessage, path)
+        self._warnings.unknown(found, checked.members(SystemMessage), path)
+        if message.output_config is not None and message.output_config.effort is not None:
+            where = f"{path}.output_config.effort"
+            self.effort = checked.one_of(message.output_config.effort, EFFORTS, where), where
+        if message.clear_at is not None:
+            checked.one_of(message.clear_at, _CLEAR, f"{path}.clear_at")
+        if message.content is None and not found.get("output_config"):
+            raise refused(f"{path}.content", checked.REQUIRED, code="missing_required_parameter")
         parts = self._system_parts(message, path)
-        if not parts or (clear_at == "next_user_message" and n < _last_user(self._messages)):
+        if not parts or (message.clear_at == "next_user_message" and n < _last_user(self._messages)):
             return
         self._drop_empty_assistant()
         last = self._turns[-1] if self._turns else None
@@ -292,16 +275,12 @@ class TurnReader:
         else:
             self._turns.append(_System(path, parts))
 
-    def _system_parts(self, message: Json, path: str) -> list[Text]:
-        content = message.get("content")
-        if content is None and message.get("output_config"):
-            return []
-        if isinstance(content, str):
-            return [Text(content, f"{path}.content")] if content else []
+    def _system_parts(self, message: SystemMessage, path: str) -> list[Text]:
+        if isinstance(message.content, str):
+            return [Text(message.content, f"{path}.content")] if message.content else []
         parts = []
-        for n, found in enumerate(checked.sequence(message, "content", path)):
+        for n, block in enumerate(message.content or ()):
             where = f"{path}.content.{n}"
-            block = checked.item(found, where)
             if block.get("type") in _TOOL_CHANGES:
                 self.tool_changes.append((block, where))
             elif part := self.system_text(block, where):
@@ -387,14 +366,6 @@ class _Start(NamedTuple):
     message: int = 0
     block: int = 0
     part: Compaction | None = None
-
-
-def read_effort(holder: Json, path: str) -> tuple[str, str] | None:
-    """The effort in `output_config` of the request or of a message, with its path."""
-    config = checked.optional_mapping(holder, "output_config", path)
-    where = f"{path}.output_config" if path else "output_config"
-    effort = checked.optional_text(config, "effort", where)
-    return None if effort is None else (checked.one_of(effort, EFFORTS, f"{where}.effort"), f"{where}.effort")
 
 
 def _only_text(part: Text | Document | Image, path: str) -> Text:

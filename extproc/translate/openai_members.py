@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -22,6 +22,8 @@ from extproc.translate.conversation import (
 )
 from extproc.translate.provider_request import nearest
 
+T = TypeVar("T")
+
 SERVICE_TIERS = ("auto", "default", "priority", "fast", "scale", "flex", "on_demand", "ultrafast")
 LOCATION = ("city", "country", "region", "timezone")
 CACHE_MEMBERS = ("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention")
@@ -37,54 +39,53 @@ def cache_hint(holder: Json) -> CacheHint | None:
     return CacheHint(long=openai.get("ttl") == "12h", openai=True) if isinstance(openai, dict) else None
 
 
-def limit(body: Json, names: Iterable[str]) -> Setting[int] | None:
-    """The limit of tokens: the first of `names` that the body has."""
-    for name in names:
-        if body.get(name) is None:
+def setting(value: T | None, path: str) -> Setting[T] | None:
+    return None if value is None else Setting(value, path)
+
+
+def limit(**named: int | None) -> Setting[int] | None:
+    """The limit of tokens: the first that is not None, by its member's name."""
+    for name, value in named.items():
+        if value is None:
             continue
-        value = checked.integer(body, name, "")
         if value < 1:
             raise refused(name, "Input should be greater than or equal to 1")
         return Setting(value, name)
     return None
 
 
-def number(body: Json, name: str) -> Setting[float] | None:
-    return None if body.get(name) is None else Setting(checked.number(body, name, ""), name)
+def service_tier_of(tier: str | None) -> Setting[str] | None:
+    return None if tier is None else Setting(checked.one_of(tier, SERVICE_TIERS, "service_tier"), "service_tier")
 
 
-def integer(body: Json, name: str, path: str = "") -> Setting[int] | None:
-    return None if body.get(name) is None else Setting(checked.integer(body, name, path), name)
+def effort(level: str | None, path: str) -> Setting[str] | None:
+    return None if level is None else Setting(checked.one_of(level, LEVELS, path), path)
 
 
-def flag(body: Json, name: str) -> Setting[bool] | None:
-    return None if body.get(name) is None else Setting(checked.flag(body, name, ""), name)
+class _JsonSchema(msgspec.Struct, gc=False):
+    name: str | None = None
+    schema: Json | None = None
+    description: str | None = None
+    strict: bool | None = None
 
 
-def text(holder: Json, name: str, path: str = "") -> Setting[str] | None:
-    found = checked.optional_text(holder, name, path)
-    return None if found is None else Setting(found, f"{path}.{name}" if path else name)
+def output_format(found: Json, path: str, where: str) -> OutputFormat:
+    """A format with a schema, whose members stand at `where`. `path`: of the whole format."""
+    wanted = checked.typed(found, _JsonSchema, where)
+    return OutputFormat(
+        path,
+        schema=wanted.schema or None,
+        name=wanted.name or "output",
+        description=wanted.description or "",
+        strict=wanted.strict,
+    )
 
 
-def asked_service_tier(body: Json) -> Setting[str] | None:
-    found = text(body, "service_tier")
-    if found is not None:
-        checked.one_of(found.value, SERVICE_TIERS, found.path)
-    return found
-
-
-def effort(holder: Json, name: str, path: str = "") -> Setting[str] | None:
-    found = text(holder, name, path)
-    if found is not None:
-        checked.one_of(found.value, LEVELS, found.path)
-    return found
-
-
-def asked_user(body: Json) -> Setting[str] | None:
-    for name in ("safety_identifier", "user"):
-        if found := text(body, name):
-            return found if found.value else None
-    return None
+def user_of(*, safety_identifier: str | None, user: str | None) -> Setting[str] | None:
+    """OpenAI's newer member counts: https://platform.openai.com/docs/guides/safety-best-practices."""
+    if safety_identifier is not None:
+        return Setting(safety_identifier, "safety_identifier") if safety_identifier else None
+    return Setting(user, "user") if user else None
 
 
 def check_moderation(body: Json) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from extproc.translate import checked
 from extproc.translate import openai_members as members
 from extproc.translate.checked import Json, Warnings, refused, unsupported
@@ -29,7 +31,6 @@ from extproc.translate.media import read_file, read_image
 from extproc.translate.pair import Target
 from extproc.translate.turns import TurnBuilder
 
-LIMITS = ("max_completion_tokens", "max_tokens")
 _NAMED = ("role", "content", "name")
 _KNOWN_BY_ROLE: dict[str, frozenset[str]] = {
     "system": frozenset(_NAMED),
@@ -67,63 +68,92 @@ _UNTYPED: dict[str, Loss] = {
 _KNOWN = _TYPED | _UNTYPED.keys()
 
 
+class _StreamOptions(msgspec.Struct, gc=False):
+    include_usage: bool | None = None
+
+
+class _Request(msgspec.Struct, gc=False):
+    """The members that are checked, and their types
+    (https://platform.openai.com/docs/api-reference/chat/create)."""
+
+    messages: list[Json]
+    model: str | None = None
+    tools: list[Json] | None = None
+    functions: list[Json] | None = None
+    n: int | None = None
+    modalities: list[Any] | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: Json | None = None
+    reasoning_effort: str | None = None
+    max_completion_tokens: int | None = None
+    max_tokens: int | None = None
+    temperature: int | float | None = None
+    top_p: int | float | None = None
+    top_k: int | None = None
+    safety_identifier: str | None = None
+    user: str | None = None
+    service_tier: str | None = None
+    verbosity: str | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    metadata: Json | None = None
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+
+
 def read_request(body: Json, target: Target, warnings: Warnings) -> Conversation:
     """Raises Refused, with the path of the fault."""
-    _check(body)
+    request = checked.typed(body, _Request, "")
+    _check(request, body)
     turns = TurnBuilder(repair_interrupted=target.profile.repair_interrupted)
-    _Messages(turns, warnings).read(body)
-    tools, choice = read_tools.read(body, warnings)
-    options = checked.optional_mapping(body, "stream_options", "")
+    _Messages(turns, warnings).read(request.messages)
+    tools, choice = read_tools.read(body, request.tools or [], request.functions or [], warnings)
     members.unknown(body, _KNOWN, warnings)
-    legacy = bool(body.get("functions"))
+    # Parallel calls were unknown when there were only functions.
+    parallel = Setting(False, "functions") if request.functions else None
     return Conversation(
-        model=checked.optional_text(body, "model", "") or target.model,
+        model=request.model or target.model,
         turns=turns.end(),
         tools=tools,
         tool_choice=choice,
-        # Parallel calls were unknown when there were only functions.
-        parallel_tool_calls=Setting(False, "functions") if legacy else members.flag(body, "parallel_tool_calls"),
-        output_format=_output_format(body),
-        thinking=_thinking(body),
-        max_tokens=members.limit(body, LIMITS),
+        parallel_tool_calls=parallel or members.setting(request.parallel_tool_calls, "parallel_tool_calls"),
+        output_format=_output_format(request.response_format),
+        thinking=_thinking(request.reasoning_effort),
+        max_tokens=members.limit(max_completion_tokens=request.max_completion_tokens, max_tokens=request.max_tokens),
         stop=_stop(body, warnings),
-        temperature=members.number(body, "temperature"),
-        top_p=members.number(body, "top_p"),
-        top_k=members.integer(body, "top_k"),
-        user=members.asked_user(body),
-        service_tier=members.asked_service_tier(body),
-        verbosity=members.text(body, "verbosity"),
-        logprobs=_logprobs(body),
-        metadata=Setting(metadata, "metadata")
-        if (metadata := checked.optional_mapping(body, "metadata", ""))
-        else None,
+        temperature=members.setting(request.temperature, "temperature"),
+        top_p=members.setting(request.top_p, "top_p"),
+        top_k=members.setting(request.top_k, "top_k"),
+        user=members.user_of(safety_identifier=request.safety_identifier, user=request.user),
+        service_tier=members.service_tier_of(request.service_tier),
+        verbosity=members.setting(request.verbosity, "verbosity"),
+        logprobs=Setting(request.top_logprobs or 0, "logprobs") if request.logprobs or request.top_logprobs else None,
+        metadata=members.setting(request.metadata or None, "metadata"),
         prompt_cache={name: body[name] for name in members.CACHE_MEMBERS if body.get(name) is not None},
         unmapped=(*members.unmapped(body, _UNTYPED), *members.anthropic(body)),
         shape=AnswerShape(
-            stream=checked.flag(body, "stream", ""),
-            include_usage=checked.flag(options, "include_usage", "stream_options"),
-            legacy=legacy and not body.get("tools"),
+            stream=bool(request.stream),
+            include_usage=bool(request.stream_options and request.stream_options.include_usage),
+            legacy=bool(request.functions) and not request.tools,
         ),
     )
 
 
-def _check(body: Json) -> None:
-    if body.get("n") is not None:
-        n = checked.integer(body, "n", "")
-        if n > 1:
-            raise unsupported("n", "the model gives one answer per request")
-        if n < 1:
-            raise refused("n", "Input should be greater than or equal to 1")
-    if any(modality != "text" for modality in checked.optional_sequence(body, "modalities", "")):
+def _check(request: _Request, body: Json) -> None:
+    if request.n is not None and request.n > 1:
+        raise unsupported("n", "the model gives one answer per request")
+    if request.n is not None and request.n < 1:
+        raise refused("n", "Input should be greater than or equal to 1")
+    if any(modality != "text" for modality in request.modalities or ()):
         raise unsupported("modalities", "the model answers with text only, not with audio")
     if body.get("moderation") is not None:
         members.check_moderation(body)
 
 
-def _thinking(body: Json) -> Thinking:
+def _thinking(effort: str | None) -> Thinking:
     """Only who asks for reasoning is shown any; what the next turn needs is carried all the same."""
-    effort = members.effort(body, "reasoning_effort")
-    return Thinking(effort, shown="hidden" if effort is None or effort.value == "none" else "yes")
+    hidden = effort is None or effort == "none"
+    return Thinking(members.effort(effort, "reasoning_effort"), shown="hidden" if hidden else "yes")
 
 
 def _stop(body: Json, warnings: Warnings) -> Setting[tuple[str, ...]] | None:
@@ -141,27 +171,14 @@ def _stop(body: Json, warnings: Warnings) -> Setting[tuple[str, ...]] | None:
     return Setting(tuple(kept), "stop") if kept else None
 
 
-def _logprobs(body: Json) -> Setting[int] | None:
-    top = 0 if body.get("top_logprobs") is None else checked.integer(body, "top_logprobs", "")
-    return Setting(top, "logprobs") if checked.flag(body, "logprobs", "") or top else None
-
-
-def _output_format(body: Json) -> OutputFormat | None:
-    wanted = checked.optional_mapping(body, "response_format", "")
+def _output_format(wanted: Json | None) -> OutputFormat | None:
     if not wanted:
         return None
     path = "response_format"
     kind = checked.one_of(checked.text(wanted, "type", path), ("text", "json_object", "json_schema"), f"{path}.type")
     if kind != "json_schema":
         return OutputFormat(path) if kind == "json_object" else None
-    inner, where = checked.mapping(wanted, kind, path), f"{path}.{kind}"
-    return OutputFormat(
-        path,
-        schema=checked.optional_mapping(inner, "schema", where) or None,
-        name=checked.optional_text(inner, "name", where) or "output",
-        description=checked.optional_text(inner, "description", where) or "",
-        strict=None if inner.get("strict") is None else checked.flag(inner, "strict", where),
-    )
+    return members.output_format(checked.mapping(wanted, kind, path), path, f"{path}.{kind}")
 
 
 class _Messages:
@@ -181,10 +198,9 @@ class _Messages:
             "function": self._function,
         }
 
-    def read(self, body: Json) -> None:
-        for n, item in enumerate(checked.sequence(body, "messages", "")):
+    def read(self, messages: list[Json]) -> None:
+        for n, message in enumerate(messages):
             path = f"messages.{n}"
-            message = checked.item(item, path)
             role = checked.one_of(checked.text(message, "role", path), _ROLES, f"{path}.role")
             self._warnings.unknown(message, _KNOWN_BY_ROLE[role], path)
             self._roles[role](message, n)

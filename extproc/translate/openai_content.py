@@ -174,7 +174,7 @@ def is_listed(parts: Sequence[Json], profile: Profile) -> bool:
     return any("prompt_cache_breakpoint" in part for part in parts)
 
 
-def keep_last_breakpoints(parts: Iterable[Json]) -> None:
+def keep_last_breakpoints(parts: Sequence[Json]) -> None:
     """OpenAI takes four."""
     marked = [part for part in parts if "prompt_cache_breakpoint" in part]
     for part in marked[:-BREAKPOINTS]:

@@ -1,6 +1,6 @@
 """What each dialect does alike when it writes a request for a provider."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from extproc.providers.profiles import Profile
 from extproc.translate import names
@@ -55,10 +55,9 @@ def custom_description(tool: Tool, warnings: Warnings) -> str:
     return f"{tool.description}\n\n{rule}" if tool.description else rule
 
 
-def unique_names(sent: Iterable[str]) -> None:
+def unique_names(sent: Sequence[str]) -> None:
     """Names may have become equal by being shortened. Raises Refused."""
-    listed = list(sent)
-    if len(set(listed)) != len(listed):
+    if len(set(sent)) != len(sent):
         raise refused("tools", "Tool names must be unique.")
 
 

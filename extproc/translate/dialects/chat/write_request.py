@@ -65,7 +65,7 @@ class _Writer:
         self._format(body)
         self._rest(body)
         head = self._system([*leading, *writer.hoisted])
-        openai_content.keep_last_breakpoints(part for message in (*messages, *head) for part in _parts(message))
+        openai_content.keep_last_breakpoints([part for message in (*messages, *head) for part in _parts(message)])
         body["messages"] = [*head, *messages]
         if writer.continues_final:
             body |= {"continue_final_message": True, "add_generation_prompt": False}
@@ -152,7 +152,7 @@ class _Writer:
         for function in found:
             if function.warnings or function.note:
                 self._note(function)
-        unique_names(function.name for function in found)
+        unique_names([function.name for function in found])
         self.answer = openai_tools.check_lost_tools(self._conversation, self._profile, lost, sent=len(found), kept=())
         return found
 

@@ -63,7 +63,7 @@ class ToolWriter:
                 case HostedTool(path, kind):
                     self._lose(kind, path)
         is_rebuilt = not self._tools and not self._has_lost and self._declare_called(turns)
-        unique_names(tool["name"] for tool in self._tools if "name" in tool)
+        unique_names([tool["name"] for tool in self._tools if "name" in tool])
         return self._with_choice(is_rebuilt=is_rebuilt)
 
     # Tools

@@ -58,7 +58,7 @@ class InputWriter:
             raise refused("messages", "at least one message with content is required")
         if self._conversation.continues_last_turn:
             self._continue(items, group)
-        openai_content.keep_last_breakpoints(part for item in items for part in _parts(item))
+        openai_content.keep_last_breakpoints([part for item in items for part in _parts(item)])
         return items
 
     def _group(self, group: Sequence[Turn]) -> list[Json]:

@@ -1,7 +1,6 @@
 """Content of a conversation in both of OpenAI's dialects alike (docs/mapping.md 1.4, 1.5, 6.2)."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Iterable, Sequence
 
 from extproc.providers.profiles import Profile
 from extproc.translate.checked import Json, Warnings, unsupported
@@ -60,12 +59,20 @@ def with_placed_instructions(
     return [_merged(run) if len(run) > 1 else run[0] for run in runs], hoisted
 
 
-def grouped(turns: Iterable[Turn]) -> Iterator[tuple[list[Turn], bool]]:
+def grouped(turns: Iterable[Turn]) -> list[tuple[list[Turn], bool]]:
     """Neighbouring turns of one role, and whether the model has not answered them yet."""
-    groups = [list(group) for _, group in groupby(turns, key=type)]
-    answered = [n for n, group in enumerate(groups[:-1]) if isinstance(group[0], AssistantTurn)]
-    for n, group in enumerate(groups):
-        yield group, not answered or n > answered[-1]
+    groups: list[list[Turn]] = []
+    for turn in turns:
+        if groups and type(turn) is type(groups[-1][0]):
+            groups[-1].append(turn)
+        else:
+            groups.append([turn])
+    answered = -1
+    """The last group that the model has said something after."""
+    for n, group in enumerate(groups[:-1]):
+        if isinstance(group[0], AssistantTurn):
+            answered = n
+    return [(group, n > answered) for n, group in enumerate(groups)]
 
 
 def _merged(run: list[Turn]) -> Turn:

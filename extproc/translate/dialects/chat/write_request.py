@@ -65,7 +65,8 @@ class _Writer:
         self._format(body)
         self._rest(body)
         head = self._system([*leading, *writer.hoisted])
-        openai_content.keep_last_breakpoints([part for message in (*messages, *head) for part in _parts(message)])
+        contents = [message["content"] for message in (*messages, *head)]
+        openai_content.keep_last_breakpoints([part for held in contents if isinstance(held, list) for part in held])
         body["messages"] = [*head, *messages]
         if writer.continues_final:
             body |= {"continue_final_message": True, "add_generation_prompt": False}
@@ -189,11 +190,6 @@ def _wrapped(function: Json) -> Json:
     if not function["strict"]:
         function = {name: value for name, value in function.items() if name != "strict"}
     return {"type": "function", "function": function}
-
-
-def _parts(message: Json) -> list[Json]:
-    content = message["content"]
-    return content if isinstance(content, list) else []
 
 
 # How hard the model shall think, as the servers of the Chat dialect spell it (docs/mapping.md 1.9)

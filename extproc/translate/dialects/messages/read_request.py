@@ -82,7 +82,7 @@ class _Reader:
             user=self._user(),
             service_tier=self._service_tier(),
             session=self._target.headers.get(SESSION, ""),
-            compaction=self._compaction(),
+            compaction=self._compaction() if "context_management" in body else (),
             unmapped=unmapped,
             without_search=answer_without_search(request.messages),
             shape=AnswerShape(
@@ -95,9 +95,11 @@ class _Reader:
 
     def _system(self, messages: TurnReader) -> Iterable[Text]:
         system = self._request.system
+        if not system:
+            return ()
         if isinstance(system, str):
-            return [Text(system, "system")] if system else []
-        found = (messages.system_text(block, f"system.{n}") for n, block in enumerate(system or ()))
+            return (Text(system, "system"),)
+        found = [messages.system_text(block, f"system.{n}") for n, block in enumerate(system)]
         return [text for text in found if text is not None]
 
     def _checked_members(self) -> tuple[Unmapped, ...]:
@@ -150,8 +152,8 @@ class _Reader:
         if steering.max_tokens < 1:
             raise refused("max_tokens", "Input should be greater than or equal to 1")
         found: dict[str, Any] = {"max_tokens": Setting(steering.max_tokens, "max_tokens")}
-        for name in ("temperature", "top_p", "top_k"):
-            value = getattr(steering, name)
+        sampling = {"temperature": steering.temperature, "top_p": steering.top_p, "top_k": steering.top_k}
+        for name, value in sampling.items():
             if value is None:
                 continue
             if self._refuses_old:

@@ -164,11 +164,12 @@ def answer_without_search(messages: list[Any]) -> str:
     Claude Code's WebSearch sends such a request and hands the answer on to its model. A refusal would reach the model
     as the text of an API error, and a provider without the tool would make results up.
     """
-    content = messages[0].get("content") if len(messages) == 1 else None
-    blocks = [{"text": content}] if isinstance(content, str) else content
-    if not isinstance(blocks, list) or len(blocks) != 1:
+    if len(messages) != 1:
         return ""
-    return NOT_AVAILABLE if str(blocks[0].get("text", "")).startswith(_SEARCH_REQUEST) else ""
+    content = messages[0].get("content")
+    if isinstance(content, list) and len(content) == 1:
+        content = content[0].get("text")
+    return NOT_AVAILABLE if isinstance(content, str) and content.startswith(_SEARCH_REQUEST) else ""
 
 
 def _text(value: Any) -> str:

@@ -292,8 +292,9 @@ class TurnReader:
     def _compaction(self) -> "_Start":
         """The last compaction that has a text; it stands for all that was before."""
         for n in range(len(self._messages) - 1, -1, -1):
-            content = self._messages[n].get("content") if isinstance(self._messages[n], dict) else None
-            blocks = content if isinstance(content, list) else []
+            blocks = self._messages[n].get("content") if isinstance(self._messages[n], dict) else None
+            if not isinstance(blocks, list):
+                continue
             for k in range(len(blocks) - 1, -1, -1):
                 block = blocks[k]
                 if isinstance(block, dict) and block.get("type") == "compaction" and block.get("content") is not None:

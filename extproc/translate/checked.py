@@ -37,6 +37,7 @@ def attempt(make: Callable[[], T]) -> T | Rejection:
         return make()
     except Refused as stop:
         return stop.rejection
+    # JSON may hold half of a surrogate pair as `\ud800` (RFC 8259, section 8.2), which no UTF-8 can say.
     except UnicodeEncodeError:
         return invalid("", "The body holds text that is not valid Unicode")
     except RecursionError:
@@ -118,6 +119,7 @@ def optional_text(holder: Json, key: str, path: str) -> str | None:
 
 def integer(holder: Json, key: str, path: str) -> int:
     found = holder.get(key)
+    # For Python `True` is an integer; no vendor takes it for one.
     if isinstance(found, int) and not isinstance(found, bool):
         return found
     _wrong(found, path, key, "Input should be a valid integer")
@@ -272,6 +274,7 @@ def header_value(items: Iterable[str]) -> str:
     """The items as a header value: ASCII, at most 1 KiB before the mark that some are missing."""
     out: list[str] = []
     size = 0
+    # Values of headers are visible ASCII (RFC 9110, section 5.5).
     for item in items:
         safe = _UNSAFE.sub("_", item)
         size += len(safe) + (1 if out else 0)

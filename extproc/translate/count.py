@@ -28,8 +28,12 @@ from extproc.wire.lenient import Undecodable, count, loads
 
 BYTES_PER_TOKEN = 4
 PER_MESSAGE = 4
+# https://platform.claude.com/docs/en/build-with-claude/vision#evaluate-image-size: width times height by 750; larger
+# images are scaled down first.
 IMAGE_MAX = 1600
 PIXELS_PER_TOKEN = 750
+# https://platform.claude.com/docs/en/build-with-claude/pdf-support#estimate-your-costs: some 1500 to 3000 tokens a
+# page.
 PDF_TOKENS_PER_BYTE = 1500 / 100_000
 _HEADER_CHARS = 64 * 1024
 
@@ -152,6 +156,7 @@ def _jpeg(raw: bytes) -> tuple[int, int] | None:
     at = 2
     while at + 9 <= len(raw) and raw[at] == 0xFF:
         marker, length = raw[at + 1], int.from_bytes(raw[at + 2 : at + 4], "big")
+        # The frame headers of JPEG (ITU T.81, table B.1); C4 and CC define tables, C8 is reserved.
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             height, width = struct.unpack(">HH", raw[at + 5 : at + 9])
             return width, height

@@ -10,7 +10,9 @@ IdStyle = Literal["any", "alnum9"]
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _MADE_LENGTH = 24
+# Ids that clients would refuse travel in base64, and are known again by this.
 _ENCODED = "tlx_"
+# What both vendors take in the name of a tool.
 _FOREIGN = re.compile(r"[^a-zA-Z0-9_-]")
 _PLAIN = re.compile(r"[a-zA-Z0-9_-]+")
 
@@ -48,6 +50,7 @@ def history_id(id: str, limit: int = 40, style: IdStyle = "any") -> str:
     """The id of a call upstream, from the id the client knows it by."""
     if id.startswith(_ENCODED) and (decoded := _decoded(id)) is not None:
         return _base62(_digest(decoded), 9) if style == "alnum9" and not _is_alnum9(decoded) else decoded
+    # Mistral takes ids of nine letters and digits, and nothing else.
     if style == "alnum9":
         return id if _is_alnum9(id) else _base62(_digest(id), 9)
     if len(id) <= limit and _PLAIN.fullmatch(id):

@@ -26,6 +26,7 @@ from extproc.translate.provider_error import rejected
 SEAM = "\n\n"
 SUMMARY = "[Summary of the earlier conversation]\n"
 NO_PREFILL = "This model does not support assistant message prefill. The conversation must end with a user message."
+# https://platform.openai.com/docs/guides/prompt-caching
 BREAKPOINTS = 4
 _NO_FILES = "the upstream takes no PDF documents or other files; send the text"
 _NO_URLS = "a document by URL cannot be sent on; send it as base64 or text"
@@ -140,6 +141,7 @@ class MovedParts:
     def move(self, kind: str, part: Json, text_type: str) -> str:
         """Returns what stands in its place."""
         self._counts[kind] = self._counts.get(kind, 0) + 1
+        # Results are text in the Chat dialect. The label in both places tells the model what belongs together.
         label = f"{kind} #{self._counts[kind]} of tool result {self._call_id}"
         self.parts += [{"type": text_type, "text": f"[{label}]"}, part]
         return f"[{label} attached in the next user message]"

@@ -24,6 +24,7 @@ from extproc.translate.provider_request import nearest
 
 T = TypeVar("T")
 
+# OpenAI's, and those of Groq and others that speak its dialects.
 SERVICE_TIERS = ("auto", "default", "priority", "fast", "scale", "flex", "on_demand", "ultrafast")
 LOCATION = ("city", "country", "region", "timezone")
 CACHE_MEMBERS = ("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention")
@@ -152,6 +153,7 @@ def grammar(format: Json) -> Grammar | None:
     return Grammar(syntax if isinstance(syntax, str) else "", definition)
 
 
+# https://platform.openai.com/docs/api-reference/chat/create#chat-create-safety_identifier
 _ID_MAX = 64
 _SCHEMA_PROMPT = "Answer with JSON that fulfils this JSON schema, and with nothing else:\n"
 _ANY_JSON = "Respond with a single valid JSON object and nothing else."
@@ -238,6 +240,8 @@ def clamped_effort(thinking: Thinking, profile: Profile, warnings: Warnings) -> 
 def json_schema(wanted: OutputFormat, warnings: Warnings) -> Json:
     """name, schema and strict of a format with a schema."""
     repaired = schema.repair(wanted.schema or {}, f"{wanted.path}.schema", add_required=False)
+    # Strict mode refuses a schema that it cannot enforce, so that it is claimed only where it holds:
+    # https://platform.openai.com/docs/guides/structured-outputs#supported-schemas.
     fits = not repaired.changed_meaning and schema.fits_strict(repaired.schema)
     strict = fits if wanted.strict is None else fits and wanted.strict
     if not strict and wanted.strict is not False:

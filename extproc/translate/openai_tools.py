@@ -66,6 +66,7 @@ def function(tool: Tool, terms: Terms) -> Function:
 def _function(tool: Tool, terms: Terms) -> Function:
     warnings = Warnings(terms.strictness)
     name = names.tool_name(tool.name, terms.name_max)
+    # Some servers refuse descriptions beyond a number of characters, and Claude Code's are long.
     whole = _description(tool, warnings)
     shortened, note = _shortened(whole, terms.description_max), ""
     if shortened != whole:

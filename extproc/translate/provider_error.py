@@ -41,6 +41,7 @@ def parse_error(body: Any) -> ProviderError:
             body = loads(body)
         except Undecodable:
             return ProviderError()
+    # Gemini's OpenAI layer wraps its errors in a list.
     if isinstance(body, list) and body:
         body = body[0]
     return _of_object(body) if isinstance(body, dict) else ProviderError()
@@ -120,6 +121,7 @@ def _word(value: Any) -> str:
 
 MAX_CHARS = 4096
 
+# Vendors quote keys, whole or in part, when they refuse them.
 _KEY = re.compile(
     r"\b(?:(?:sk|pk|rk|xai|nvapi|csk|pplx)-|(?:gsk|hf|fw|r8)_|AIza)[A-Za-z0-9_*.-]{3,}|\bBearer +[^\s\"']+"
     r"|\b[0-9a-f]{32,}\b|(?:(?<=key[:=])|(?<=key[:=] ))[A-Za-z0-9_.~+/-]{16,}=*",

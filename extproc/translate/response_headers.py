@@ -6,7 +6,11 @@ from datetime import UTC, datetime
 
 from extproc.translate.pair import Headers
 
+# OpenAI's and Anthropic's SDKs wait as long as these say, and retry or not.
 _KEPT = ("retry-after", "retry-after-ms", "x-should-retry")
+# https://platform.claude.com/docs/en/api/rate-limits#response-headers,
+# https://platform.openai.com/docs/guides/rate-limits#rate-limits-in-headers: moments on one side, durations on the
+# other.
 _MEMBERS = ("limit", "remaining", "reset")
 _RATE_LIMITS = "x-ratelimit-"
 

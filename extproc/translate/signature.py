@@ -12,6 +12,7 @@ import msgspec
 
 from extproc.wire import untrusted
 
+# Signatures of vendors are base64, which has no dot.
 PREFIX = "atr1."
 MAX_CHARS = 256 * 1024
 

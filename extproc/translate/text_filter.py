@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+# Chat templates of DeepSeek R1, Qwen and others write reasoning so, where the server does not take it apart.
 _OPEN, _CLOSE = "<think>", "</think>"
 Piece = tuple[bool, str]
 """Whether it is reasoning, and the text."""

@@ -22,6 +22,7 @@ from extproc.translate.conversation import (
     UserTurn,
 )
 
+# What Codex itself writes for a call that the user has interrupted.
 ABORTED = "aborted"
 
 

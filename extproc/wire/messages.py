@@ -10,6 +10,8 @@ import msgspec
 
 from extproc.errors import Rejection
 
+# Anthropic sends pings at any place of a stream, so that clients expect them there:
+# https://platform.claude.com/docs/en/build-with-claude/streaming#ping-events.
 PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 KEEP_ALIVE = b": keep-alive\n\n"
 MESSAGE_STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
@@ -52,6 +54,8 @@ def delta(prefix: bytes, text: str) -> bytes:
     return prefix + _encode(text) + b"}}\n\n"
 
 
+# The counts in it are those of the whole message so far, and replace the ones of `message_start`:
+# https://platform.claude.com/docs/en/build-with-claude/streaming#event-types.
 def message_delta(delta: Mapping[str, Any], usage: Mapping[str, Any]) -> bytes:
     return event("message_delta", {"delta": delta, "usage": usage})
 
@@ -64,6 +68,7 @@ def _error(kind: str, message: str) -> dict[str, Any]:
     return {"type": kind, "message": message}
 
 
+# SDKs show the request's id in their exceptions: https://platform.claude.com/docs/en/api/errors#request-id.
 def error_body(kind: str, message: str, request_id: str, code: str = "") -> bytes:
     error = _error(kind, message)
     if code in DETAILED:
@@ -98,6 +103,8 @@ class Block(msgspec.Struct):
     data: str | None = None
     id: str | None = None
     name: str | None = None
+    # A stream begins a call with an empty object here and sends the JSON of its input as deltas; a whole message has
+    # all of it.
     input: Any = None
     content: Any = None
     """Compaction: a summary; results of server tools hold other things there."""

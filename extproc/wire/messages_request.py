@@ -11,6 +11,8 @@ import msgspec
 Json = dict[str, Any]
 
 
+# https://platform.claude.com/docs/en/build-with-claude/adaptive-thinking,
+# https://platform.claude.com/docs/en/build-with-claude/extended-thinking
 class Thinking(msgspec.Struct, gc=False):
     type: str
     budget_tokens: Any = None
@@ -25,6 +27,8 @@ class Format(msgspec.Struct, gc=False):
     name: Any = None
 
 
+# https://platform.claude.com/docs/en/build-with-claude/effort,
+# https://platform.claude.com/docs/en/build-with-claude/structured-outputs
 class OutputConfig(msgspec.Struct, gc=False):
     effort: str | None = None
     format: Format | None = None
@@ -35,6 +39,7 @@ class Metadata(msgspec.Struct, gc=False):
     user_id: str | None = None
 
 
+# https://platform.claude.com/docs/en/agents-and-tools/tool-use/implement-tool-use
 class Choice(msgspec.Struct, gc=False):
     """The member `tool_choice`."""
 
@@ -65,7 +70,9 @@ class Request(msgspec.Struct, gc=False):
 class Steering(msgspec.Struct, gc=False):
     """The members that steer the answer."""
 
+    # Without a default: Anthropic refuses a request that does not name it.
     max_tokens: int
+    # Not `float` alone, which would make 1.0 of 1: what is sent on has the client's number.
     temperature: int | float | None = None
     top_p: int | float | None = None
     top_k: int | None = None
@@ -73,6 +80,8 @@ class Steering(msgspec.Struct, gc=False):
     stream: bool | None = None
 
 
+# What has no type besides: hints for Anthropic's own servers, about caching, deferred tools and calls by code.
+# https://platform.claude.com/docs/en/agents-and-tools/tool-use/overview
 class CustomTool(msgspec.Struct, gc=False):
     """A tool that the client runs."""
 
@@ -121,6 +130,7 @@ class ToolUse(msgspec.Struct, gc=False):
 class ToolResult(msgspec.Struct, gc=False):
     type: str
     tool_use_id: str
+    # Absent for a tool that returned nothing.
     content: str | list[Json] | None = None
     is_error: bool | None = None
     cache_control: Any = None

@@ -30,6 +30,8 @@ class Item(msgspec.Struct):
     id: str | None = None
     content: list[Part] | None = None
     summary: list[Part] | None = None
+    # Reasoning that only OpenAI can read; sent where `include` asks for it, which is how it travels without being
+    # stored there: https://platform.openai.com/docs/guides/reasoning#encrypted-reasoning-items.
     encrypted_content: str | None = None
     call_id: str | None = None
     name: str | None = None
@@ -101,6 +103,7 @@ class Frame:
         return b"%b%d%b%b%b" % (self._head, sequence, self._middle, _encode(text), self._tail)
 
 
+# https://platform.openai.com/docs/api-reference/responses/object#responses-object-error
 _CODES = {Kind.RATE_LIMIT: "rate_limit_exceeded", Kind.INVALID_REQUEST: "invalid_prompt"}
 
 

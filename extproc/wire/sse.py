@@ -47,6 +47,8 @@ class SseDecoder:
         self._dead = False
 
     def feed(self, data: bytes) -> list[SseEvent]:
+        # The piece before ended with CR. An LF now is the other half of a CRLF, not an empty line, which would end the
+        # event.
         if self._after_cr and data:
             self._after_cr = False
             if data[0] == 0x0A:
@@ -89,6 +91,7 @@ class SseDecoder:
         if lines and self._first:
             self._first = False
             if len(lines[0]) <= self._limit:
+                # Only at the very beginning of a stream is it no part of the data.
                 lines[0] = lines[0].removeprefix(BOM)
         for line in lines:
             if not line and self._data_size <= self._limit:

@@ -135,6 +135,7 @@ def _has_error(chunk: Chunk) -> bool:
 
 
 PATH = "/chat/completions"
+# https://platform.openai.com/docs/api-reference/chat/create#chat-create-n
 MAX_CHOICES = 128
 
 

@@ -133,6 +133,7 @@ class MessagesMeter:
 
     def _failed(self, error: Any, raw: bytes) -> bytes:
         failure = self.outcome.failure = by_type(error, self._profile)
+        # The provider's words would tell of the gateway's key.
         if is_concealed(failure):
             return self.failed(failure)
         told = error if isinstance(error, dict) else {}

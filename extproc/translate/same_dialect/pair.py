@@ -70,6 +70,7 @@ _REFUSED = "Extra inputs are not permitted"
 def check_members(edit: Edit, body: Json, dialect: DialectName, to: Target, warnings: Warnings) -> None:
     """Drops or refuses them, as the profile says; those that the configuration sets stay. Raises Refused."""
     known, mode = dialects.row(dialect).members, to.profile.unknown_members
+    # What the operator has configured is meant, however unknown.
     ours = to.settings.keys() | to.profile.extra.keys()
     unknown = [name for name in body if name not in known and name not in ours]
     for name in unknown:

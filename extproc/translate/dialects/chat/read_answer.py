@@ -41,6 +41,7 @@ _REASONS: dict[str, FinishReason] = {
     **dict.fromkeys(("model_length", "context_length", "model_context_window_exceeded"), "context_window"),
     **dict.fromkeys(_FILTERED, "refusal"),
 }
+# Words of servers for an answer that broke off. Taken for ends, they would make half an answer look whole.
 _FAILURES: dict[str, Kind] = {
     **dict.fromkeys(("error", "abort", "cancelled", "canceled", "network_error"), Kind.API),
     "insufficient_system_resource": Kind.OVERLOADED,  # DeepSeek
@@ -149,6 +150,7 @@ class AnswerState:
         self.add(message)
 
     def finish_with(self, choice: Choice) -> None:
+        # OpenAI says `stop` for both; these servers add which string it was.
         for word in (choice.stop_reason, choice.matched_stop):
             if isinstance(word, str):
                 self._matched = word
@@ -361,6 +363,8 @@ def read_usage(usage: Json) -> Usage:
     prompt = _first(usage.get("prompt_tokens"))
     total = _first(usage.get("total_tokens"))
     completion = _first(usage.get("completion_tokens"), max(0, total - prompt))
+    # Reasoning tokens are a part of the completion's for OpenAI:
+    # https://platform.openai.com/docs/api-reference/chat/object#chat-object-usage.
     thinking = count(_details(usage, "completion_tokens_details").get("reasoning_tokens"))
     details = _details(usage, "prompt_tokens_details")
     # DeepSeek and Moonshot have members of their own.

@@ -34,6 +34,7 @@ from extproc.translate.turns import TurnBuilder
 _NAMED = ("role", "content", "name")
 _KNOWN_BY_ROLE: dict[str, frozenset[str]] = {
     "system": frozenset(_NAMED),
+    # OpenAI's newer word for `system`; most other servers know only the old one.
     "developer": frozenset(_NAMED),
     "user": frozenset(_NAMED),
     # `annotations` and `parsed` come with an answer that is sent back as it was received.
@@ -55,6 +56,8 @@ _TYPED = frozenset((
     "temperature", "tool_choice", "tools", "top_k", "top_logprobs", "top_p", "user", "safety_identifier", "verbosity",
     "web_search_options", "n", "modalities", *members.CACHE_MEMBERS,
 ))  # fmt: skip
+# https://platform.openai.com/docs/api-reference/chat/create: what cannot be had elsewhere and does not change what the
+# answer says is dropped; what might is warned of.
 _UNTYPED: dict[str, Loss] = {
     "audio": "drop",  # without the modality nothing is spoken
     "prediction": "drop",
@@ -216,6 +219,7 @@ class _Messages:
     def _assistant(self, message: Json, n: int) -> None:
         path = f"messages.{n}"
         self._turns.settle()
+        # It is an id under which OpenAI keeps what it has spoken.
         if message.get("audio") is not None:
             self._warnings.add("dropped", f"{path}.audio", "spoken answers are not in the request")
         spoken: list[AssistantPart] = list(_parts(message, path, self._assistant_part))
@@ -232,6 +236,7 @@ class _Messages:
             calls.append(_call(checked.item(item, f"{path}.tool_calls.{k}"), f"{path}.tool_calls.{k}"))
         if message.get("function_call") is not None:
             where = f"{path}.function_call"
+            # `function_call`, of the time before tools, has no id: the message with the result names the function.
             self._legacy_call = f"call_fn_{n}"
             calls.append(_function(self._legacy_call, checked.mapping(message, "function_call", path), where))
         return calls

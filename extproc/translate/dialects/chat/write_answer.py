@@ -28,6 +28,7 @@ from extproc.translate.openai_members import openai_citation
 from extproc.translate.pair import Json, Usage
 from extproc.translate.translated import TranslatedRequest
 
+# Where the provider gives no words: a refusal of OpenAI's always has some.
 DECLINED = "The model declined to answer."
 SEAM = "\n\n"
 _FINISH: dict[FinishReason, str] = {
@@ -188,6 +189,7 @@ class ChatWriter:
 
 
 def write_usage(usage: Usage) -> Json:
+    # OpenAI's prompt tokens include those of the cache, Anthropic's do not.
     cached, written = usage.cache_read_input_tokens, usage.cache_creation_input_tokens
     prompt = usage.input_tokens + written + cached
     return {

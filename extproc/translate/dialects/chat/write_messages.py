@@ -36,6 +36,8 @@ from extproc.translate.provider_request import ToolNames
 
 DETAILS, GEMINI, MISTRAL = "reasoning_details", "gemini_thought_signature", "mistral_thinking"
 _CARRIERS = frozenset(("reasoning_content", "reasoning", DETAILS, GEMINI, MISTRAL))
+# Members in which vendors take their reasoning back: https://api-docs.deepseek.com/guides/thinking_mode,
+# https://openrouter.ai/docs/use-cases/reasoning-tokens.
 _TEXT_MEMBER = {"reasoning_content": "reasoning_content", "reasoning": "reasoning", DETAILS: "reasoning"}
 
 
@@ -254,6 +256,7 @@ class MessageWriter:
         content = self._assistant_content(texts)
         if not content and not calls:
             return None
+        # Null stands for no text, as in OpenAI's own answers with calls.
         message: Json = {"role": "assistant", "content": content or None}
         if calls:
             message["tool_calls"] = calls
@@ -286,11 +289,13 @@ class MessageWriter:
             case "append_user":
                 self._warnings.add("emulated", "prefill", openai_content.NO_PREFILL)
                 out.append({"role": "user", "content": "Continue."})
+            # https://docs.mistral.ai/api/#tag/chat, https://api-docs.deepseek.com/guides/chat_prefix_completion
             case "prefix":
                 last["prefix"] = True
             case "pass":
                 content = last["content"]
                 self.prefill = content if isinstance(content, str) else "".join(part["text"] for part in content)
+            # https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html#chat-api
             case "continue_final":
                 self.continues_final = True
             case "reject":

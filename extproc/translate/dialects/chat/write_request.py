@@ -99,6 +99,7 @@ class _Writer:
         if stop is None:
             return
         if profile.stop:
+            # OpenAI takes four: https://platform.openai.com/docs/api-reference/chat/create#chat-create-stop.
             body["stop"] = list(stop.value[: profile.stop_max])
             if len(stop.value) > profile.stop_max and not profile.local_stop:
                 self._warnings.add("approx", stop.path, f"List should have at most {profile.stop_max} items")
@@ -131,6 +132,9 @@ class _Writer:
         if conversation.shape.stream:
             body["stream"] = True
             if profile.stream_usage:
+                # Random padding of every chunk, which hides how long its text is from those who watch the connection.
+                # It is of no use to the client, who has another one:
+                # https://platform.openai.com/docs/api-reference/chat/create#chat-create-stream_options.
                 off = {"include_obfuscation": False} if profile.stream_obfuscation_off else {}
                 body["stream_options"] = {"include_usage": True, **off}
 
@@ -239,11 +243,13 @@ def _openrouter(body: Json, thinking: Thinking, profile: Profile, warnings: Warn
         reasoning = {"enabled": True} if level is None else {"effort": level}
     if thinking.shown == "hidden" and profile.reasoning_history == "none":
         reasoning["exclude"] = True
+    # https://openrouter.ai/docs/use-cases/reasoning-tokens#controlling-reasoning-tokens
     body["reasoning"] = reasoning
     return level
 
 
 def _deepseek(body: Json, thinking: Thinking, profile: Profile, warnings: Warnings) -> str | None:
+    # https://api-docs.deepseek.com/guides/thinking_mode
     level = "none" if _is_off(thinking) else clamped_effort(thinking, profile, warnings)
     body["thinking"] = {"type": "disabled" if level == "none" else "enabled"}
     if level not in (None, "none"):
@@ -253,6 +259,7 @@ def _deepseek(body: Json, thinking: Thinking, profile: Profile, warnings: Warnin
 
 def _template(body: Json, thinking: Thinking, profile: Profile, warnings: Warnings) -> str | None:
     """A chat template knows on and off only."""
+    # https://docs.vllm.ai/en/latest/features/reasoning_outputs.html
     off = _is_off(thinking)
     body["chat_template_kwargs"] = {profile.template_switch: not off}
     if thinking.effort is not None and thinking.is_explicit and not off:

@@ -12,6 +12,8 @@ from extproc.translate.checked import refused
 from extproc.translate.pair import Json
 from extproc.translate.schema import MAX_DEPTH
 
+# Constrained decoding takes a part of JSON Schema:
+# https://platform.claude.com/docs/en/build-with-claude/structured-outputs#json-schema-limitations.
 _ENOUGH = ("type", "anyOf", "oneOf", "allOf", "enum", "const", "$ref")
 _DEFINITIONS = ("$defs", "definitions")
 _MAPS = ("properties", *_DEFINITIONS)

@@ -70,6 +70,8 @@ class ContentReader:
         if checked.optional_mapping(block, "transformations", path).get("oversized_image") == "error":
             self._warnings.add("dropped", f"{path}.transformations", "large images are always scaled down")
         kind = checked.one_of(checked.text(source, "type", where), ("base64", "url", "file"), f"{where}.type")
+        # A file of Anthropic's Files API (https://platform.claude.com/docs/en/build-with-claude/files), which nobody
+        # else can read.
         if kind == "file":
             problem = "an image by file id cannot be sent to another provider; send it as base64"
             raise unsupported(where, rejected(problem, "image_block"))
@@ -88,6 +90,8 @@ class ContentReader:
         match checked.text(source, "type", where):
             case "text":
                 found = PlainText(checked.text(source, "data", where))
+            # Blocks of the client's own choosing, so that citations name one of them:
+            # https://platform.claude.com/docs/en/build-with-claude/citations.
             case "content":
                 found, images = self._mixed_content(source, where)
             case "base64":
@@ -120,6 +124,7 @@ class ContentReader:
                 images.append(self.image(block, where))
         return PlainText("\n\n".join(texts)), images
 
+    # https://platform.claude.com/docs/en/build-with-claude/search-results
     def search_result(self, block: Json, path: str) -> Text:
         self._warnings.unknown(block, _SEARCH_RESULT, path)
         self._check_citations(block, path)
@@ -274,6 +279,7 @@ def _code(block: Json) -> str:
     inner = _inner(block)
     if failed := _failed(block, inner):
         return failed
+    # Output of code that has read encrypted search results; only Anthropic can read it.
     if "encrypted_stdout" in inner:
         return "[code execution result]"
     head = f"[code execution result, return code {_compact(inner.get('return_code'))}]"
@@ -307,6 +313,8 @@ def _advice(block: Json) -> str | None:
     return f"[advice]\n{text}" if text else None
 
 
+# Tools that ran at Anthropic within the turn, and their results, stand in the assistant's message:
+# https://platform.claude.com/docs/en/agents-and-tools/tool-use/server-tools.
 _CALLS: dict[str, Callable[[Json, str], str]] = {
     "server_tool_use": _call,
     "mcp_tool_use": _mcp_call,
@@ -337,6 +345,8 @@ def read_thinking(block: Json, path: str) -> Reasoning | None:
     else:
         text = checked.text(block, "thinking", path)
         member, envelope = "signature", checked.optional_text(block, "signature", path) or ""
+    # Claude's own: the signature proves that nobody has changed the text
+    # (https://platform.claude.com/docs/en/build-with-claude/extended-thinking#thinking-encryption).
     if not is_ours(envelope):
         return Reasoning(ANTHROPIC, text, {member: envelope}, path)
     sealed = unseal(envelope)

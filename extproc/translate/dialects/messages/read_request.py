@@ -24,9 +24,12 @@ from extproc.translate.pair import Target
 from extproc.wire import messages_request
 
 SESSION = "x-claude-code-session-id"
+# https://platform.claude.com/docs/en/api/service-tiers: `auto` may use capacity that was bought in advance,
+# `standard_only` does not.
 _TIERS = {"auto": "auto", "standard_only": "default"}
 _THINKING_TYPES = ("enabled", "adaptive", "disabled", "between_tools")
 _DISPLAYS = ("summarized", "omitted", "updates")
+# Other vendors take levels only; the bands are where Claude Code's own words for thinking lie (docs/mapping.md 1.9).
 _BANDS = ((4096, "low"), (16384, "medium"), (32768, "high"))
 """Budgets of thinking below a number of tokens, and the effort that they stand for."""
 _COMPACT = frozenset(("type", "trigger"))
@@ -172,6 +175,7 @@ class _Reader:
         if effort is None and config is not None and config.effort is not None:
             effort = one_of(config.effort, EFFORTS, "output_config.effort"), "output_config.effort"
         kind, shown = thinking.type if thinking is not None else "", self._shown(thinking)
+        # Between tools alone no other model can think, so that it does not think at all.
         if kind in ("disabled", "between_tools"):
             if effort:
                 self._warnings.add("dropped", effort[1], f"thinking.type is {kind}")
@@ -207,6 +211,7 @@ class _Reader:
 
     def _format(self) -> OutputFormat | None:
         config, old = self._request.output_config, self._request.output_format
+        # `output_format` was the member's name while structured output was a beta.
         if config is not None and config.format is not None:
             wanted, path, sent = config.format, "output_config.format", self._body["output_config"]["format"]
         elif old is not None:
@@ -237,6 +242,8 @@ def _billing(body: Json, _profile: Profile, _warnings: Warnings) -> Iterable[Unm
 
 def _geo(body: Json, profile: Profile, _warnings: Warnings) -> Iterable[Unmapped]:
     geo = checked.text(body, "inference_geo", "")
+    # A promise about the place cannot be dropped with a warning:
+    # https://platform.claude.com/docs/en/build-with-claude/data-residency.
     if geo != "global" and geo not in profile.geos:
         raise unsupported("inference_geo", f"inference in '{geo}' cannot be promised here")
     return []
@@ -244,6 +251,7 @@ def _geo(body: Json, profile: Profile, _warnings: Warnings) -> Iterable[Unmapped
 
 def _container(body: Json, _profile: Profile, _warnings: Warnings) -> Iterable[Unmapped]:
     container = body["container"]
+    # A container's files are lost, which a model can get over; skills are instructions that the client relies on.
     if not isinstance(container, str) and checked.mapping(body, "container", "").get("skills"):
         raise unsupported("container.skills", "skills cannot run with this model")
     return [Unmapped("container", container, "container", "warn")]
@@ -261,6 +269,8 @@ def _context_management(body: Json, profile: Profile, warnings: Warnings) -> Ite
 
 
 def _compacts(edit: Json, profile: Profile) -> bool:
+    # https://platform.claude.com/docs/en/build-with-claude/compaction; all other edits clear old results of tools or
+    # thinking, which no other vendor does.
     return profile.compaction and edit.get("type") == "compact_20260112"
 
 

@@ -24,6 +24,7 @@ _LOCATION = ("city", "country", "region", "timezone")
 # Claude Code keeps a place for tools that may come later; a model that may call it would.
 _PLACEHOLDER = "DeferredToolPlaceholder"
 _REFERENCES = ("tool_reference", "mcp_tool_reference", "mcp_toolset_reference", "tool_definition")
+# https://platform.claude.com/docs/en/agents-and-tools/tool-use/implement-tool-use#forcing-tool-use
 _CHOICES = ("auto", "any", "tool", "none")
 NOT_AVAILABLE = (
     "web search is not available here; use another tool to reach the web, such as WebFetch or Bash, or say that you "
@@ -87,6 +88,7 @@ class ToolReader:
             self._computer(members, path, kind)
         elif kind in TOOLSETS:
             self._toolset(members, path, kind)
+        # Types end with the date of their version, so that the next one has another name.
         elif kind.startswith("web_search_"):
             self._add_hosted(members, self._web_search(members, path, kind))
         elif kind == "mcp_toolset" and self._profile.mcp:
@@ -183,6 +185,8 @@ def _read_custom(members: Json, path: str, warnings: Warnings) -> Tool:
         raise refused(f"{path}.name", "String should have at least 1 character")
     warnings.unknown(members, checked.members(CustomTool), path)
     description = found.description or ""
+    # OpenAI has no member for them:
+    # https://platform.claude.com/docs/en/agents-and-tools/tool-use/implement-tool-use#providing-tool-use-examples.
     if found.input_examples:
         description = f"{description}\n\nExamples: {msgspec.json.encode(found.input_examples).decode()}".lstrip()
     return Tool(

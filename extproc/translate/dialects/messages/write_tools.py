@@ -97,6 +97,7 @@ class ToolWriter:
         if has_changed:
             problem = "the schema must be an object without alternatives at its top"
             self._warnings.add("approx", where, problem)
+        # https://platform.claude.com/docs/en/build-with-claude/structured-outputs#strict-tool-use
         if tool.strict and self._profile.strict_tools and enforced_schema.can_be(parameters, where):
             found["strict"] = True
             parameters = enforced_schema.transformed(parameters, where)

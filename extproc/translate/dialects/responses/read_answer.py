@@ -43,6 +43,7 @@ _DONES = {
     "response.function_call_arguments.done": "function_call",
     "response.custom_tool_call_input.done": "custom_tool_call",
 }
+# https://platform.openai.com/docs/api-reference/responses-streaming
 _ENDS = {"response.completed": "completed", "response.incomplete": "incomplete"}
 
 
@@ -77,6 +78,7 @@ class StreamReader(SseReader):
         return stream_error(value, self._request.profile)
 
     def read_event(self, data: bytes, name: str) -> list[AnswerEvent]:
+        # Some gateways end with Chat's mark; the dialect's own end has come before it.
         if data.startswith(b"[DONE]"):
             return []
         if name == "error":

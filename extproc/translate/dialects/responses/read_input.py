@@ -120,6 +120,7 @@ class InputItems:
         sealed = unseal(item.get("encrypted_content"))
         if sealed is None:
             return
+        # Without Claude's signature the text alone would be refused.
         if sealed.f == ANTHROPIC and not isinstance(sealed.d, dict):
             return
         self._turns.assistant([Reasoning(sealed.f, sealed.t or _summary(item), sealed.d, path)], path)
@@ -157,6 +158,8 @@ class InputItems:
         self._turns.assistant([call], path)
 
     def _result(self, item: Json, path: str) -> None:
+        # The types of OpenAI's SDK give the result of a local shell the id of its call, under another name than all
+        # others.
         member = "id" if item.get("call_id") is None and item["type"] == "local_shell_call_output" else "call_id"
         call_id = checked.text(item, member, path)
         call_id = self._shell_items.get(call_id, call_id)

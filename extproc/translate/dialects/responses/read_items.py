@@ -279,6 +279,7 @@ class _Reasoning(OutputItem):
         if self._kind is None and (text := _joined(item.summary) or _joined(item.content)):
             self._add(text)
         members = {"id": item.id, "encrypted_content": item.encrypted_content}
+        # An id alone names what OpenAI has stored, which here is nothing.
         if item.encrypted_content:
             self._part.data = {name: value for name, value in members.items() if value}
         self.close()

@@ -42,6 +42,7 @@ _UNTYPED: dict[str, Loss] = {
 }
 _KNOWN = _TYPED | _UNTYPED.keys()
 _ENCRYPTED, _LOGPROBS = "reasoning.encrypted_content", "message.output_text.logprobs"
+# SDKs' types of a response require these members: https://platform.openai.com/docs/api-reference/responses/object.
 _ECHOED: Json = {
     "instructions": None,
     "metadata": {},
@@ -135,6 +136,7 @@ def _check(request: _Request, sent: Json, warnings: Warnings) -> None:
     for name in _STATE:
         if name in sent:
             raise unsupported(name, _NO_STATE)
+    # The answer would be fetched later by its id: https://platform.openai.com/docs/guides/background.
     if request.background:
         raise unsupported("background", "answers are given at once; nothing is stored here")
     if "moderation" in sent:

@@ -8,6 +8,7 @@ from extproc.translate.checked import Json, Warnings, refused
 from extproc.translate.conversation import AnyTool, HostedTool, McpServer, Tool, ToolChoice, WebSearch
 
 SHELL = "local_shell"
+# Codex declares the tools of an MCP server as one namespace; calls name it beside the tool.
 NAMESPACE_SEAM = "__"
 _WEB_SEARCH = "web_search"
 _MODES = ("auto", "required", "none")
@@ -77,6 +78,8 @@ class Tools:
         elif kind == "namespace":
             self._namespace(tool, path)
         elif kind == SHELL:
+            # https://platform.openai.com/docs/guides/tools-local-shell: the model knows its parameters, others must be
+            # told.
             description = "Runs a command on the user's machine."
             self._tools.append(Tool(SHELL, path, description, _SHELL_PARAMETERS, kind="shell"))
         elif kind.startswith(_WEB_SEARCH):
@@ -157,6 +160,7 @@ def _client_tool(tool: Json, path: str, warnings: Warnings, namespace: str = "",
         path=path,
         description="\n\n".join(text for text in described if text),
         parameters=None if custom else checked.optional_mapping(tool, "parameters", path) or None,
+        # Absent is not false: OpenAI tries strict mode then.
         strict=None if custom or tool.get("strict") is None else checked.flag(tool, "strict", path),
         kind="custom" if custom else "function",
         grammar=members.grammar(checked.optional_mapping(tool, "format", path)) if custom else None,

@@ -191,6 +191,8 @@ class ResponseOutput:
 
     def _begin(self, id: str, model: str) -> None:
         self._head = {"id": id, "object": "response", "created_at": int(self._request.now), "model": model}
+        # https://platform.openai.com/docs/api-reference/responses-streaming: SDKs build the response from the first
+        # event, and keep its items by their index.
         response = self._response("in_progress")
         self.emit("response.created", response=response)
         self.emit("response.in_progress", response=response)

@@ -156,6 +156,7 @@ class Collected(Generic[T]):
         if self._over:
             return self._nothing
         self._pieces.append(data)
+        # Envoy bounds bodies of requests only.
         self._size += len(data)
         if self._size <= MAX_ANSWER:
             return self._nothing

@@ -46,6 +46,8 @@ def _decoded(identifier: str) -> str | None:
     return decoded or None
 
 
+# Clients keep a conversation when its model changes, so that ids of any vendor come with the history. OpenAI takes up
+# to 40 characters.
 def history_id(id: str, limit: int = 40, style: IdStyle = "any") -> str:
     """The id of a call upstream, from the id the client knows it by."""
     if id.startswith(_ENCODED) and (decoded := _decoded(id)) is not None:
@@ -62,6 +64,7 @@ def _is_alnum9(id: str) -> bool:
     return len(id) == 9 and id.isascii() and id.isalnum()
 
 
+# Anthropic checks ids of calls by the pattern `^[a-zA-Z0-9_-]+$`, and its clients send back what they were given.
 def client_id(id: str) -> str:
     """The id a client may see: its pattern is narrower than what upstreams send."""
     if _PLAIN.fullmatch(id) and not id.startswith(_ENCODED):

@@ -41,6 +41,7 @@ def with_placed_instructions(
     runs: list[list[Turn]] = []
     """Turns that become one."""
     hoisted: list[Text] = []
+    # What stands before all turns is no instruction in their midst; the writer puts it into the system prompt.
     is_leading = True
     for turn in conversation.turns:
         is_leading = is_leading and isinstance(turn, SystemTurn)

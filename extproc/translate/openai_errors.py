@@ -42,6 +42,7 @@ _FILTERED = frozenset(code for code, found in _CODES.items() if found == (400, K
 # Codes that decide beside most statuses; the rest only where there is none, in a 200 or a stream.
 _DECISIVE = frozenset(_CODES) - {"rate_limit_exceeded"}
 # The first match wins: what these codes say comes after what those statuses say.
+# A gateway may wrap the code of one error into the status of another.
 _OUTRANKED: dict[Kind, frozenset[int]] = {
     Kind.INVALID_REQUEST: frozenset((402,)),
     Kind.AUTHENTICATION: frozenset((402,)),
@@ -126,6 +127,7 @@ def _by_status(error: ProviderError, status: int) -> tuple[int, Kind]:
             return found
     if status in _STATUSES:
         return _STATUSES[status]
+    # An unknown 4xx is the request's fault, as its class says (RFC 9110, section 15.5).
     if 400 <= status < 500:
         return status, Kind.INVALID_REQUEST
     return (status if 500 <= status < 520 else 502), Kind.API

@@ -28,7 +28,9 @@ T = TypeVar("T")
 SERVICE_TIERS = ("auto", "default", "priority", "fast", "scale", "flex", "on_demand", "ultrafast")
 LOCATION = ("city", "country", "region", "timezone")
 CACHE_MEMBERS = ("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention")
+# Zero is a seed like any other, and a limit of no calls at all.
 _MEANT_WHEN_EMPTY = ("max_tool_calls", "seed")
+# OpenAI's SDK writes the members of `extra_body` at the top of the body.
 _ANTHROPIC = frozenset(("betas", "cache_control", "output_config", "thinking"))
 
 
@@ -179,6 +181,7 @@ def sampling(
     conversation: Conversation, profile: Profile, effort: str | None, warnings: Warnings, *, top_k: bool
 ) -> Json:
     """temperature, top_p and, where the dialect has it, top_k, as far as the model takes them."""
+    # Models that reason take no sampling: https://platform.openai.com/docs/guides/reasoning.
     allowed = effort == "none" if profile.sampling_needs_no_effort else profile.sampling
     sent: Json = {}
     for name in ("temperature", "top_p", "top_k"):

@@ -91,6 +91,7 @@ def _shortened(text: str, limit: int | None) -> str:
     """The sentences that fit, else as much of the first one as does."""
     if limit is None or len(text) <= limit:
         return text
+    # The model should not read half a sentence; the whole text stands in the system prompt.
     ends = [found.end(1) for found in _SENTENCE.finditer(text, 0, limit + 1)]
     return text[: max((end for end in ends if end <= limit), default=limit)]
 
@@ -120,6 +121,7 @@ def tool_choice(
     choice, parallel = conversation.tool_choice, conversation.parallel_tool_calls
     members: Json = {}
     note = ""
+    # Servers without the member take `auto` for granted, so that nothing is lost with it.
     if choice is not None and profile.tool_choice:
         choice, note = _possible_choice(choice, profile, warnings)
         members["tool_choice"] = spell(choice)

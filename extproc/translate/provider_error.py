@@ -73,6 +73,7 @@ def _of_error(error: Json) -> ProviderError:
 def _message(error: Json) -> str:
     message = error.get("message")
     text = message if isinstance(message, str) else _inner(message)
+    # https://openrouter.ai/docs/api-reference/errors#provider-errors
     metadata = error.get("metadata")
     raw = _raw(metadata.get("raw")) if isinstance(metadata, dict) else ""
     return f"{text}: {raw}" if text and raw and raw not in text else raw or text
@@ -175,6 +176,7 @@ _CODES = frozenset((
     "too_many_prompt_tokens",  # Perplexity
     "tokens_limit_reached",  # GitHub Models
 ))  # fmt: skip
+# Every server has its own sentence for a prompt that is too long; few have a code.
 _MARKS = (
     "maximum context length",
     "context window",

@@ -64,4 +64,5 @@ def unique_names(sent: Sequence[str]) -> None:
 def nearest(level: str, allowed: Iterable[str]) -> str:
     """The level of effort itself, else the next one below that is allowed, else above. At least one is allowed."""
     rank, ranks = LEVELS.index(level), sorted(map(LEVELS.index, allowed))
+    # Less effort than was asked for costs less and answers sooner; more might surprise by its price.
     return LEVELS[max((n for n in ranks if n <= rank), default=ranks[0])]

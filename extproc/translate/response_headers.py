@@ -118,6 +118,7 @@ def for_messages_client(headers: Headers, now: float) -> dict[str, str]:
     found = {name: value for name in _KEPT if (value := headers.get(name))}
     if identifier := headers.get("x-request-id"):
         found |= {"request-id": identifier, "x-request-id": identifier}
+    # Not every client knows the milliseconds, which are in no standard.
     if "retry-after" not in found and (seconds := _seconds(found.get("retry-after-ms", ""))):
         found["retry-after"] = seconds
     return found | anthropic_rate_limits(headers, now)

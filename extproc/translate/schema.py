@@ -37,6 +37,8 @@ def repair(schema: Json, path: str, *, add_required: bool = True) -> Repaired:
     """The schema with an object at its top and without what upstreams stumble over."""
     schema = _node(schema, path, 0)
     alternatives = any(key in schema for key in _UNITED)
+    # The arguments of a function are one object:
+    # https://platform.openai.com/docs/guides/structured-outputs#root-objects-must-not-be-anyof-and-must-be-an-object.
     if alternatives:
         schema = united(schema, path)
     top, replaced = _object(schema)

@@ -14,6 +14,7 @@ from extproc.wire import untrusted
 
 # Signatures of vendors are base64, which has no dot.
 PREFIX = "atr1."
+# A client can send anything: what is longer than any reasoning is not even decoded.
 MAX_CHARS = 256 * 1024
 
 

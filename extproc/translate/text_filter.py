@@ -85,6 +85,7 @@ class TextFilter:
         if hits:
             at, self.matched = min(hits)
             return text[:at]
+        # What may be the beginning of a stop string waits until more text decides.
         keep = _overlap(text, self._stops)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]

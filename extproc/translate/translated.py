@@ -31,6 +31,7 @@ from extproc.translate.openai_errors import is_filtered
 from extproc.translate.pair import Headers, Json, Outcome, Refusal, Reply, Target, Translated, Usage
 from extproc.translate.provider_error import failure
 
+# English text has about four bytes a token. An estimate serves where no provider counts, and while one has not yet.
 _BYTES_PER_TOKEN = 4
 _DELTAS = (TextDelta, ArgumentsDelta, ReasoningDelta, RefusalDelta)
 
@@ -190,6 +191,8 @@ class TranslatedPair:
 
     def _refusal(self, request: TranslatedRequest, explanation: str) -> bytes:
         """A filtered prompt as the answer of a model that declines."""
+        # A filtered prompt is an error for OpenAI's clients, and an answer that ends with `refusal` for Claude's:
+        # https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons.
         writer = self._client.writer(request)
         writer.write(AnswerStarted("", ""))
         writer.write(TextDelta(explanation))
@@ -232,6 +235,7 @@ class TranslatedReply:
         self._body = Sniffer(content_type, self._stream, self._whole, nothing)
 
     def feed(self, data: bytes) -> bytes:
+        # Runs for each piece of a stream, so that the reader is fed itself once it has been chosen.
         reader = self._body.reader
         return self._write(self._body.feed(data) if reader is None else reader.feed(data))
 
@@ -250,6 +254,7 @@ class TranslatedReply:
 
     def _write(self, events: list[AnswerEvent]) -> bytes:
         for event in events:
+            # Nothing follows an end, whatever the provider still sends.
             if self._over:
                 break
             self._handle(event)
@@ -297,6 +302,7 @@ class TranslatedReply:
         self._writer.write(AnswerFailed(rejection))
 
     def _finish(self, event: AnswerFinished) -> None:
+        # Clients take the counts from the end of an answer.
         if not self._meter.has_report:
             self._handle(Warned("usage_missing"))
         if not self._meter.is_settled:

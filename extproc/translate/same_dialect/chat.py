@@ -179,6 +179,7 @@ def _ask_for_usage(edit: Edit, body: Json, to: Target) -> bool:
     wanted = to.profile.meter_usage and to.profile.stream_usage and body.get("stream") is True
     if not wanted or not isinstance(options, dict) or options.get("include_usage"):
         return False
+    # The chunk with the usage is then taken out again: a client that has not asked may read `choices[0]` of it.
     edit.set("stream_options", {**options, "include_usage": True})
     return True
 

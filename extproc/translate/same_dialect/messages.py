@@ -56,6 +56,7 @@ class MessagesMeter:
         self.outcome = Outcome()
         self.begun = self.counted = False
 
+    # All others speak of single blocks, and make up nearly the whole stream.
     def matters(self, events: bytes) -> bool:
         return b"message_" in events or b"error" in events
 

@@ -53,6 +53,7 @@ class Edit:
     def drop(self, name: str) -> None:
         self._changed = self._members.pop(name, None) is not None or self._changed
 
+    # The provider's prompt cache and thinking that is bound to its conversation depend on every byte.
     def body(self) -> bytes:
         """What came, where nothing was changed. A name with escapes is written without, as policy has read it."""
         return _encode(self._members) if self._changed else self._raw

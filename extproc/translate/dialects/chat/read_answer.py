@@ -144,6 +144,7 @@ class AnswerState:
             for text in (text for is_reasoning, text in pieces if is_reasoning):
                 self._reasoning.add_mistral(text)
             message.content = "".join(text for is_reasoning, text in pieces if not is_reasoning)
+        # Signatures of calls are read first, since clients of Messages take reasoning only before the calls.
         self._calls.expect(message.tool_calls or [])
         message.reasoning_content = message.reasoning = message.reasoning_details = None
         self._calls.is_whole = True
@@ -330,6 +331,8 @@ class StreamReader(SseReader):
 
     def _chunk(self, chunk: Completion) -> list[AnswerEvent]:
         choices = [choice for choice in chunk.choices or () if not choice.index]
+        # Azure begins with the results of its filter for the prompt:
+        # https://learn.microsoft.com/azure/ai-services/openai/concepts/content-streaming.
         if not chunk.choices and not chunk.id and not chunk.usage:
             return []
         for choice in choices:

@@ -78,6 +78,8 @@ def _unsealed(envelope: Any, path: str, text: Any = None) -> Reasoning | None:
 
 
 def _signed(text: Any, signature: Any, path: str) -> Reasoning | None:
+    # Clients send back whatever stands in a message. Without a signature nobody can tell thinking of Claude's from any
+    # text.
     if isinstance(text, str) and isinstance(signature, str) and signature and not is_ours(signature):
         return Reasoning(ANTHROPIC, text, {"signature": signature}, path)
     return None

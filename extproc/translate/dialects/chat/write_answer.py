@@ -143,6 +143,7 @@ class ChatWriter:
 
     def _add_reasoning(self, text: str) -> None:
         if self._request.shown == "yes":
+            # OpenAI clients know one text of reasoning; the blocks of Claude's become its paragraphs.
             seam = SEAM if self._has_reasoned and not self._reasoning else ""
             self._out.reasoning(seam + text)
         self._reasoning.append(text)
@@ -158,6 +159,7 @@ class ChatWriter:
     def _start_call(self, event: CallStarted) -> None:
         call = Call(self._calls, event.id, event.name, event.kind == "custom", [])
         self._calls += 1
+        # `function_call` holds one call.
         if self._legacy and call.index:
             self.warnings.append("dropped:tool_calls")
             self._call = None

@@ -117,6 +117,7 @@ class ChunkOutput:
 
     def fail(self, rejection: Rejection) -> None:
         self._over = True
+        # OpenAI's SDKs raise for a chunk with the member `error`; no `[DONE]` follows, since the answer is not done.
         self._out.append(b"data: %b\n\n" % chat.from_rejection(rejection))
 
     def keepalive(self) -> None:

@@ -182,6 +182,7 @@ class _Reader:
             return Thinking(Setting("none", "thinking"), is_explicit=False, shown=shown)
         if effort:
             return Thinking(Setting(*effort), shown=shown, is_on=True)
+        # A budget of tokens, which no other vendor has; the level that is nearest to it stands for it.
         if thinking is not None and kind == "enabled":
             budget = thinking.budget_tokens
             level = next((level for limit, level in _BANDS if budget < limit), "xhigh")

@@ -223,6 +223,7 @@ class MessageWriter:
         return _marked(block, result.cache)
 
     def _result_content(self, result: ToolResult) -> str | list[Json]:
+        # A list of one text is another prompt for the cache than the text alone.
         match result.parts:
             case (Text(text, path),) if path == result.path:  # the client sent a string
                 return text if text.strip() else ""

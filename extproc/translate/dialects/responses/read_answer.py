@@ -59,6 +59,7 @@ def read_whole(body: bytes, request: TranslatedRequest) -> list[AnswerEvent]:
     match response.status or ("completed" if response.output is not None else ""):
         case "completed" | "incomplete" as status:
             return answer.finish(response, status)
+        # A failed response has status 200, like a complete one.
         case "failed":
             return answer.fail(response)
         case "":

@@ -89,12 +89,14 @@ class InputItems:
             self._turns.user([Text(body["input"], "input")] if body["input"] else [], "input")
             return
         items = checked.sequence(body, "input", "")
+        # A call of OpenAI's own tools without a result tells the model nothing.
         self._answered = answered(items)
         for n, item in enumerate(items):
             self._item(checked.item(item, f"input.{n}"), f"input.{n}")
 
     def _item(self, item: Json, path: str) -> None:
         kind = checked.optional_text(item, "type", path)
+        # OpenAI's own examples leave out the type of a message; a reference is known by being nothing but an id.
         if kind is None:
             kind = "message" if "role" in item else "item_reference"
         read = self._kinds.get(kind)

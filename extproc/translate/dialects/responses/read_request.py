@@ -141,6 +141,7 @@ def _check(request: _Request, sent: Json, warnings: Warnings) -> None:
         raise unsupported("background", "answers are given at once; nothing is stored here")
     if "moderation" in sent:
         members.check_moderation(sent)
+    # With `auto` OpenAI drops items from the middle of a conversation that is too long. Others refuse it.
     if checked.one_of(request.truncation, ("auto", "disabled"), "truncation") == "auto":
         warnings.add("dropped", "truncation")
     if any(word not in (_ENCRYPTED, _LOGPROBS) for word in request.include):

@@ -262,6 +262,7 @@ class ResponseOutput:
             "error": None,
             "incomplete_details": None,
             **{name: msgspec.Raw(value) for name, value in self._request.shape.echo.items()},
+            # Nothing is kept here, so that no client may refer to this response.
             "store": False,
             "output": [self._items[place] for place in sorted(self._items)],
             "usage": None,

@@ -181,7 +181,7 @@ def is_listed(parts: Sequence[Json], profile: Profile) -> bool:
     provider's cache knows a prompt only by exactly the same parts."""
     if profile.map_cache_control and len(parts) > 1:
         return True
-    return any("prompt_cache_breakpoint" in part for part in parts)
+    return bool([part for part in parts if "prompt_cache_breakpoint" in part])
 
 
 def keep_last_breakpoints(parts: Sequence[Json]) -> None:

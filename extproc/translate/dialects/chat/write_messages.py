@@ -222,9 +222,10 @@ class MessageWriter:
         return message, labels.parts
 
     def _result_content(self, result: ToolResult, content: list[Json]) -> str | list[Json]:
-        if any(part["type"] != "text" for part in content):
+        texts = [part["text"] for part in content if part["type"] == "text"]
+        if len(texts) < len(content):
             return openai_content.failed_content(content, "text") if result.is_error else content
-        text = openai_content.result_text(result, SEAM.join(part["text"] for part in content))
+        text = openai_content.result_text(result, SEAM.join(texts))
         hint = openai_content.cache_breakpoint(result.cache, self._profile)
         return [{"type": "text", "text": text, **hint}] if hint else text
 
@@ -266,6 +267,8 @@ class MessageWriter:
     def _assistant_content(self, texts: list[list[Json]]) -> str | list[Json]:
         """Texts of one turn are one text."""
         parts = [part for turn in texts for part in turn if part["text"]]
+        if not parts:
+            return ""
         if openai_content.is_listed(parts, self._profile):
             return parts
         return SEAM.join(joined for turn in texts if (joined := "".join(part["text"] for part in turn)))

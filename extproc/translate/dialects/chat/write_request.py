@@ -151,21 +151,17 @@ class _Writer:
                     function = openai_tools.function(tool, terms)
                     found.append(function)
                     self._names.declare(tool.name, function.name)
+                    if function.note:
+                        self._of_tools.append(function.note)
                 case WebSearch() | McpServer() | HostedTool():
                     lost.append(tool)
                     self._warnings.add("dropped", tool.path, openai_tools.cannot_run(tool))
         for function in found:
-            if function.warnings or function.note:
-                self._note(function)
+            for word in function.warnings:
+                self._warnings.word(word)
         unique_names([function.name for function in found])
         self.answer = openai_tools.check_lost_tools(self._conversation, self._profile, lost, sent=len(found), kept=())
         return found
-
-    def _note(self, function: Function) -> None:
-        for word in function.warnings:
-            self._warnings.word(word)
-        if function.note:
-            self._of_tools.append(function.note)
 
     def _write_tools(self, body: Json, functions: list[Function]) -> bool:
         """Returns whether any function is declared."""

@@ -46,16 +46,18 @@ class ToolReader:
         self._body = body
         self._profile = profile
         self._warnings = warnings
-        self._names: set[str] = set()
-        self._hosted: set[str] = set()
+        self._hosted: list[str] = []
+        """What the client calls tools that the provider runs."""
         for members, path in _in_force(tools, changes):
-            kind = members.get("type")
             if members.get("defer_loading") is True and members.get("name") == _PLACEHOLDER:
                 continue
+            kind = members.get("type")
             if kind is None or kind == "custom":
-                self._custom(members, path)
+                self.tools.append(_read_custom(members, path, warnings))
             else:
-                self._typed(members, path, checked.text(members, "type", path))
+                self._read(members, path, checked.text(members, "type", path))
+        self._names = {tool.name for tool in self.tools if isinstance(tool, Tool)}
+        self._check_names()
         if profile.mcp:
             self.tools += McpServers(body, warnings).lone_servers()
 
@@ -81,7 +83,7 @@ class ToolReader:
             raise refused(path, f"Tool '{name}' not found in provided tools")
         return ToolChoice("required", path, name=name)
 
-    def _typed(self, members: Json, path: str, kind: str) -> None:
+    def _read(self, members: Json, path: str, kind: str) -> None:
         if kind in client_tools.FIXED:
             self._fixed(members, path, kind)
         elif kind in client_tools.COMPUTERS:
@@ -90,7 +92,7 @@ class ToolReader:
             self._toolset(members, path, kind)
         # Types end with the date of their version, so that the next one has another name.
         elif kind.startswith("web_search_"):
-            self._add_hosted(members, self._web_search(members, path, kind))
+            self._add_hosted(self._web_search(members, path, kind))
         elif kind == "mcp_toolset" and self._profile.mcp:
             servers = McpServers(self._body, self._warnings).toolset(members, path)
             self.tools += servers or [HostedTool(path, kind)]
@@ -98,23 +100,19 @@ class ToolReader:
             self._warnings.add("approx", path, f"tool type '{kind}' is not known")
             self._custom(members, path)
         else:
-            self._add_hosted(members, HostedTool(path, kind, _text(members.get("name"))))
+            self._add_hosted(HostedTool(path, kind, _text(members.get("name"))))
 
-    def _claim(self, name: str) -> None:
-        if name in self._names or name in self._hosted:
+    def _check_names(self) -> None:
+        own = sum(isinstance(tool, Tool) for tool in self.tools)
+        hosted = [tool.name for tool in self.tools if isinstance(tool, WebSearch | HostedTool) and tool.name]
+        if len(self._names) < own or len(self._names.union(hosted)) < own + len(hosted):
             raise refused("tools", "Tool names must be unique.")
 
     def _custom(self, members: Json, path: str) -> None:
-        tool = _read_custom(members, path, self._warnings)
-        self._claim(tool.name)
-        self._names.add(tool.name)
-        self.tools.append(tool)
+        self.tools.append(_read_custom(members, path, self._warnings))
 
-    def _add_hosted(self, members: Json, hosted: WebSearch | HostedTool) -> None:
-        name = members.get("name")
-        if isinstance(name, str):
-            self._claim(name)
-        self._hosted.add(hosted.name or hosted.type)
+    def _add_hosted(self, hosted: WebSearch | HostedTool) -> None:
+        self._hosted.append(hosted.name or hosted.type)
         self.tools.append(hosted)
 
     def _web_search(self, members: Json, path: str, kind: str) -> WebSearch:

@@ -18,7 +18,7 @@ Json = dict[str, Any]
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
 
-REQUIRED = "Field required"
+_REQUIRED = "Field required"
 MAX_PROBLEM = 500
 """Characters: a refusal may quote the body, but never sends much of it back."""
 
@@ -54,10 +54,14 @@ def unsupported(path: str, problem: str) -> Refused:
     return refused(path, problem, code="unsupported_value")
 
 
+def missing(path: str) -> Refused:
+    return refused(path, _REQUIRED, code="missing_required_parameter")
+
+
 def _wrong(found: Any, path: str, key: str | int, problem: str) -> NoReturn:
     where = f"{path}.{key}" if path else str(key)
     if found is None:
-        raise refused(where, REQUIRED, code="missing_required_parameter")
+        raise missing(where)
     raise refused(where, problem)
 
 
@@ -92,7 +96,7 @@ def _mistake(said: str, path: str) -> Refused:
     place = _PLACE.sub(r".\1", match["at"] or "").removeprefix(".")
     where = ".".join(part for part in (path, place, match["member"]) if part)
     if match["member"] or (match["found"] == "null" and place and not place[-1].isdigit()):
-        return refused(where, REQUIRED, code="missing_required_parameter")
+        return missing(where)
     *_, wanted = (name for name in match["type"].split(" | ") if name != "null")
     return refused(where, f"Input should be a valid {_TYPES[wanted]}")
 

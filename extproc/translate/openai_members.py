@@ -129,9 +129,8 @@ def location(holder: Json) -> dict[str, str]:
     return {key: found for key in LOCATION if isinstance(found := holder.get(key), str)}
 
 
-def arguments(call: Json) -> str:
+def arguments(found: Any) -> str:
     """A call's arguments as JSON text; some clients send back the object itself."""
-    found = call.get("arguments")
     if isinstance(found, str):
         return found
     return "" if found is None else msgspec.json.encode(found).decode()

@@ -184,6 +184,38 @@ def _output_format(wanted: Json | None) -> OutputFormat | None:
     return members.output_format(checked.mapping(wanted, kind, path), path, f"{path}.{kind}")
 
 
+class _Function(msgspec.Struct, gc=False):
+    name: str
+    arguments: Any = None
+
+
+class _Custom(msgspec.Struct, gc=False):
+    name: str
+    input: str
+
+
+class _Call(msgspec.Struct, gc=False):
+    id: str
+    type: str | None = None
+    function: _Function | None = None
+    custom: _Custom | None = None
+
+
+class _Message(msgspec.Struct, kw_only=True, gc=False):
+    content: str | list[Json] | None = None
+
+
+class _AssistantMessage(_Message, kw_only=True, gc=False):
+    refusal: str | None = None
+    tool_calls: list[_Call] | None = None
+    function_call: _Function | None = None
+    audio: Any = None
+
+
+class _ToolMessage(_Message, kw_only=True, gc=False):
+    tool_call_id: str
+
+
 class _Messages:
     """Reads each message once, in order."""
 
@@ -192,69 +224,58 @@ class _Messages:
         self._warnings = warnings
         self._legacy_call = ""
         """The id that was made up for the last `function_call`."""
-        self._roles: dict[str, Callable[[Json, int], None]] = {
-            "system": self._system,
-            "developer": self._system,
-            "user": self._user,
-            "assistant": self._assistant,
-            "tool": self._tool,
-            "function": self._function,
-        }
 
     def read(self, messages: list[Json]) -> None:
         for n, message in enumerate(messages):
             path = f"messages.{n}"
             role = checked.one_of(checked.text(message, "role", path), _ROLES, f"{path}.role")
             self._warnings.unknown(message, _KNOWN_BY_ROLE[role], path)
-            self._roles[role](message, n)
+            match role:
+                case "user":
+                    sent = checked.typed(message, _Message, path)
+                    self._turns.user(self._required(sent, path, self._user_part), path)
+                case "assistant":
+                    self._assistant(checked.typed(message, _AssistantMessage, path), message, n)
+                case "tool":
+                    result = checked.typed(message, _ToolMessage, path)
+                    self._result(result.tool_call_id, result, path, f"{path}.tool_call_id")
+                case "function":
+                    self._function(checked.typed(message, _Message, path), path)
+                case _:
+                    sent = checked.typed(message, _Message, path)
+                    self._turns.instructions(self._required(sent, path, self._text), path)
 
-    def _system(self, message: Json, n: int) -> None:
-        path = f"messages.{n}"
-        self._turns.instructions(_required(message, path, self._text), path)
-
-    def _user(self, message: Json, n: int) -> None:
-        path = f"messages.{n}"
-        self._turns.user(_required(message, path, self._user_part), path)
-
-    def _assistant(self, message: Json, n: int) -> None:
+    def _assistant(self, message: _AssistantMessage, sent: Json, n: int) -> None:
         path = f"messages.{n}"
         self._turns.settle()
         # It is an id under which OpenAI keeps what it has spoken.
-        if message.get("audio") is not None:
+        if message.audio is not None:
             self._warnings.add("dropped", f"{path}.audio", "spoken answers are not in the request")
-        spoken: list[AssistantPart] = list(_parts(message, path, self._assistant_part))
-        if refusal := checked.optional_text(message, "refusal", path):
-            spoken.append(Refusal(refusal, f"{path}.refusal"))
-        spoken += self._calls(message, n)
-        self._turns.calls_at(f"{path}.tool_calls")
-        self._turns.assistant([*read_reasoning(message, path), *spoken] if spoken else [], path)
-
-    def _calls(self, message: Json, n: int) -> list[AssistantPart]:
-        path = f"messages.{n}"
-        calls: list[AssistantPart] = []
-        for k, item in enumerate(checked.optional_sequence(message, "tool_calls", path)):
-            calls.append(_call(checked.item(item, f"{path}.tool_calls.{k}"), f"{path}.tool_calls.{k}"))
-        if message.get("function_call") is not None:
-            where = f"{path}.function_call"
+        spoken: list[AssistantPart] = list(_parts(message.content, path, self._assistant_part))
+        if message.refusal:
+            spoken.append(Refusal(message.refusal, f"{path}.refusal"))
+        spoken += [_call(call, f"{path}.tool_calls.{k}") for k, call in enumerate(message.tool_calls or ())]
+        if message.function_call is not None:
             # `function_call`, of the time before tools, has no id: the message with the result names the function.
             self._legacy_call = f"call_fn_{n}"
-            calls.append(_function(self._legacy_call, checked.mapping(message, "function_call", path), where))
-        return calls
+            spoken.append(_function(self._legacy_call, message.function_call, f"{path}.function_call"))
+        self._turns.calls_at(f"{path}.tool_calls")
+        self._turns.assistant([*read_reasoning(sent, path), *spoken] if spoken else [], path)
 
-    def _tool(self, message: Json, n: int) -> None:
-        path = f"messages.{n}"
-        self._result(checked.text(message, "tool_call_id", path), message, path, f"{path}.tool_call_id")
-
-    def _function(self, message: Json, n: int) -> None:
-        path = f"messages.{n}"
+    def _function(self, message: _Message, path: str) -> None:
         if not self._turns.is_open(self._legacy_call):
             raise refused(path, "no function call precedes this message")
         self._result(self._legacy_call, message, path, path)
 
-    def _result(self, call_id: str, message: Json, path: str, id_path: str) -> None:
+    def _result(self, call_id: str, message: _Message, path: str, id_path: str) -> None:
         """The types allow text only, but clients send pictures too."""
-        parts = tuple(_parts(message, path, self._result_part))
+        parts = tuple(_parts(message.content, path, self._result_part))
         self._turns.result(ToolResult(call_id, parts, f"{path}.content"), id_path)
+
+    def _required(self, message: _Message, path: str, read: Callable[[Json, str], Any]) -> list[Any]:
+        if message.content is None:
+            raise checked.missing(f"{path}.content")
+        return _parts(message.content, path, read)
 
     # Parts
 
@@ -315,38 +336,26 @@ def _type(part: Json, path: str) -> str:
     return checked.text(part, "type", path)
 
 
-def _required(message: Json, path: str, read: Callable[[Json, str], Any]) -> list[Any]:
-    if message.get("content") is None:
-        raise refused(f"{path}.content", checked.REQUIRED, code="missing_required_parameter")
-    return _parts(message, path, read)
-
-
-def _parts(message: Json, path: str, read: Callable[[Json, str], Any]) -> list[Any]:
+def _parts(content: str | list[Json] | None, path: str, read: Callable[[Json, str], Any]) -> list[Any]:
     """The parts of `content`, without empty text."""
-    found = message.get("content")
-    if isinstance(found, str):
-        return [Text(found, f"{path}.content")] if found else []
-    parts = []
-    for n, item in enumerate(checked.optional_sequence(message, "content", path)):
-        where = f"{path}.content.{n}"
-        part = read(checked.item(item, where), where)
-        if not isinstance(part, Text) or part.text:
-            parts.append(part)
-    return parts
+    if isinstance(content, str):
+        return [Text(content, f"{path}.content")] if content else []
+    parts = [read(part, f"{path}.content.{n}") for n, part in enumerate(content or ())]
+    return [part for part in parts if not isinstance(part, Text) or part.text]
 
 
-def _call(call: Json, path: str) -> ToolCall:
-    call_id = checked.text(call, "id", path)
-    kind = checked.optional_text(call, "type", path) or ("custom" if "custom" in call else "function")
-    if checked.one_of(kind, ("function", "custom"), f"{path}.type") == "custom":
-        custom, where = checked.mapping(call, "custom", path), f"{path}.custom"
-        text = checked.text(custom, "input", where)
-        return ToolCall(call_id, checked.text(custom, "name", where), text, f"{where}.input", "custom")
-    return _function(call_id, checked.mapping(call, "function", path), f"{path}.function")
+def _call(call: _Call, path: str) -> ToolCall:
+    kind = call.type or ("custom" if call.custom is not None else "function")
+    if checked.one_of(kind, ("function", "custom"), f"{path}.type") == "function":
+        if call.function is None:
+            raise checked.missing(f"{path}.function")
+        return _function(call.id, call.function, f"{path}.function")
+    if call.custom is None:
+        raise checked.missing(f"{path}.custom")
+    return ToolCall(call.id, call.custom.name, call.custom.input, f"{path}.custom.input", "custom")
 
 
-def _function(call_id: str, function: Json, path: str) -> ToolCall:
-    name = checked.text(function, "name", path)
-    if not name:
+def _function(call_id: str, function: _Function, path: str) -> ToolCall:
+    if not function.name:
         raise refused(f"{path}.name", "String should have at least 1 character")
-    return ToolCall(call_id, name, members.arguments(function), f"{path}.arguments")
+    return ToolCall(call_id, function.name, members.arguments(function.arguments), f"{path}.arguments")

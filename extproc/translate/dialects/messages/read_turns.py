@@ -146,7 +146,7 @@ class TurnReader:
             checked.one_of(message.role, _ROLES, f"{path}.role")
         content = message.content
         if content is None:
-            raise refused(f"{path}.content", checked.REQUIRED, code="missing_required_parameter")
+            raise checked.missing(f"{path}.content")
         self._warnings.unknown(found, _MESSAGE, path)
         if message.role == "user":
             self._user(content, path, first)
@@ -262,7 +262,7 @@ class TurnReader:
         if message.clear_at is not None:
             checked.one_of(message.clear_at, _CLEAR, f"{path}.clear_at")
         if message.content is None and not found.get("output_config"):
-            raise refused(f"{path}.content", checked.REQUIRED, code="missing_required_parameter")
+            raise checked.missing(f"{path}.content")
         parts = self._system_parts(message, path)
         if not parts or (message.clear_at == "next_user_message" and n < _last_user(self._messages)):
             return

@@ -128,7 +128,7 @@ class InputItems:
         self._turns.assistant([Reasoning(sealed.f, sealed.t or _summary(item), sealed.d, path)], path)
 
     def _function_call(self, item: Json, path: str) -> None:
-        self._call(item, members.arguments(item), f"{path}.arguments", path)
+        self._call(item, members.arguments(item.get("arguments")), f"{path}.arguments", path)
 
     def _custom_call(self, item: Json, path: str) -> None:
         text, where = checked.text(item, "input", path), f"{path}.input"
@@ -197,7 +197,7 @@ class InputItems:
 
     def _content(self, message: Json, path: str, read: Callable[[Json, str], Any]) -> list[Any]:
         if message.get("content") is None:
-            raise refused(f"{path}.content", checked.REQUIRED, code="missing_required_parameter")
+            raise checked.missing(f"{path}.content")
         return self._parts(message, "content", path, read)
 
     def _parts(self, holder: Json, key: str, path: str, read: Callable[[Json, str], Any]) -> list[Any]:

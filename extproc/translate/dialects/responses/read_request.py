@@ -73,6 +73,7 @@ class _Request(msgspec.Struct, gc=False):
     """The members that are checked, and their types
     (https://platform.openai.com/docs/api-reference/responses/create)."""
 
+    input: str | list[Json]
     model: str | None = None
     tools: list[Json] | None = None
     instructions: str | None = None
@@ -104,7 +105,7 @@ def read_request(body: Json, target: Target, warnings: Warnings) -> Conversation
     tools.read(request.tools or [], "tools")
     turns = TurnBuilder(repair_interrupted=target.profile.repair_interrupted)
     items = InputItems(turns, tools, warnings)
-    items.read(body)
+    items.read(request.input)
     members.unknown(body, _KNOWN, warnings)
     return Conversation(
         model=request.model or target.model,

@@ -249,8 +249,10 @@ class Warnings:
 
 
 REMEMBERED = 512
-REMEMBERED_BYTES = 8 * 1024
+REMEMBERED_BYTES, REMEMBERED_VALUES = 16 * 1024, 256
 """Larger objects are read anew each time, which bounds the memory."""
+_FEW_BYTES = 2 * 1024
+"""Cannot hold many values."""
 
 
 def remembered(read: Callable[[Json, str, Warnings], T]) -> Callable[[Json, str, Warnings], T]:
@@ -264,7 +266,7 @@ def remembered(read: Callable[[Json, str, Warnings], T]) -> Callable[[Json, str,
 
     def recall(found: Json, path: str, warnings: Warnings) -> T:
         encoded = msgspec.json.encode(found)
-        if len(encoded) > REMEMBERED_BYTES:
+        if len(encoded) > _FEW_BYTES and not _is_kept(encoded):
             return read(found, path, warnings)
         value, words = known(encoded, path, warnings.strictness)
         for word in words:
@@ -272,6 +274,11 @@ def remembered(read: Callable[[Json, str, Warnings], T]) -> Callable[[Json, str,
         return value
 
     return recall
+
+
+def _is_kept(encoded: bytes) -> bool:
+    """Counts no fewer values than there are: marks within strings count, too."""
+    return len(encoded) <= REMEMBERED_BYTES and sum(map(encoded.count, (b",", b"{", b"["))) <= REMEMBERED_VALUES
 
 
 def header_value(items: Iterable[str]) -> str:

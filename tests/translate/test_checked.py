@@ -199,8 +199,16 @@ def test_path_and_strictness_are_part_of_what_is_remembered() -> None:
     assert calls == ["t.0", "t.1", "t.0", "t.0"]
 
 
-def test_large_objects_are_not_remembered() -> None:
+@pytest.mark.parametrize("large", ["d" * checked.REMEMBERED_BYTES, [[]] * checked.REMEMBERED_VALUES * 4])
+def test_large_objects_are_not_remembered(large: Any) -> None:
     read, calls = counted_reader()
     for _ in range(2):
-        read({"a": "d" * checked.REMEMBERED_BYTES}, "t.0", Warnings())
+        read({"a": large}, "t.0", Warnings())
     assert calls == ["t.0", "t.0"]
+
+
+def test_long_texts_are_remembered() -> None:
+    read, calls = counted_reader()
+    for _ in range(2):
+        read({"a": "Runs a command, and returns its output. " * 200}, "t.0", Warnings())
+    assert calls == ["t.0"]

@@ -128,6 +128,8 @@ class Sniffer(Generic[T]):
             if not visible or BOM.startswith(data):
                 self._begin = data if BOM.startswith(data) else b""
                 return self._nothing
+            # Fields of an event begin with `data`, `event`, `id` or `retry`, a comment with a colon; `error:` is
+            # llama.cpp's.
             begins_events = visible[:1] in b":deir" or (self._says_events and visible[:1] not in b"{[<")
             self.reader, data = (self._events if begins_events else self._whole)(), visible
         return self.reader.feed(data)
@@ -154,6 +156,7 @@ class Collected(Generic[T]):
         if self._over:
             return self._nothing
         self._pieces.append(data)
+        # Envoy bounds bodies of requests only.
         self._size += len(data)
         if self._size <= MAX_ANSWER:
             return self._nothing

@@ -18,6 +18,7 @@ MAX_HELD = 64 * 1024
 """A key or a number longer than this is none that a tool has; reading it piece by piece would be quadratic."""
 
 _BLANK = re.compile(r"[ \t\n\r]*")
+# Half a surrogate pair, which JSON allows and UTF-8 cannot say, waits for its other half (RFC 8259, section 8.2).
 _ESCAPE = (
     r'\\(?:["\\/bfnrt]|u(?![dD][89a-fA-F])[0-9a-fA-F]{4}|u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})'
 )

@@ -6,14 +6,19 @@ A wrong type refuses the request and names the dotted path; a loss is an `action
 import math
 import re
 from collections.abc import Callable, Iterable
+from functools import cache, lru_cache
 from typing import Any, Literal, NoReturn, TypeVar
 
+import msgspec
+
 from extproc.errors import Rejection, invalid
+from extproc.wire import untrusted
 
 Json = dict[str, Any]
 T = TypeVar("T")
+S = TypeVar("S", bound=msgspec.Struct)
 
-REQUIRED = "Field required"
+_REQUIRED = "Field required"
 MAX_PROBLEM = 500
 """Characters: a refusal may quote the body, but never sends much of it back."""
 
@@ -32,6 +37,7 @@ def attempt(make: Callable[[], T]) -> T | Rejection:
         return make()
     except Refused as stop:
         return stop.rejection
+    # JSON may hold half of a surrogate pair as `\ud800` (RFC 8259, section 8.2), which no UTF-8 can say.
     except UnicodeEncodeError:
         return invalid("", "The body holds text that is not valid Unicode")
     except RecursionError:
@@ -48,11 +54,57 @@ def unsupported(path: str, problem: str) -> Refused:
     return refused(path, problem, code="unsupported_value")
 
 
+def missing(path: str) -> Refused:
+    return refused(path, _REQUIRED, code="missing_required_parameter")
+
+
 def _wrong(found: Any, path: str, key: str | int, problem: str) -> NoReturn:
     where = f"{path}.{key}" if path else str(key)
     if found is None:
-        raise refused(where, REQUIRED, code="missing_required_parameter")
+        raise missing(where)
     raise refused(where, problem)
+
+
+# What msgspec says of a value: the type that it should have, or the member that is missing, and where.
+_MISTAKE = re.compile(
+    r"(?:Expected `(?P<type>[^`]+)`, got `(?P<found>\w+)`|.* required field `(?P<member>[^`]+)`)( - at `\$(?P<at>.*)`)?"
+)
+_PLACE = re.compile(r"\[(\d+)\]")
+_TYPES = {
+    "str": "string",
+    "int": "integer",
+    "float": "number",
+    "bool": "boolean",
+    "array": "list",
+    "object": "dictionary",
+}
+
+
+def typed(found: Any, into: type[S], path: str) -> S:
+    """A stranger's object as a Struct, whose annotations say what is checked. Raises Refused for the first member of a
+    wrong type."""
+    try:
+        return msgspec.convert(found, into)
+    except msgspec.ValidationError as error:
+        raise _mistake(str(error), path) from None
+
+
+def _mistake(said: str, path: str) -> Refused:
+    """In the words of Anthropic's API, which are those of Pydantic."""
+    match = _MISTAKE.fullmatch(said)
+    assert match is not None, "Structs of requests use plain types only"
+    place = _PLACE.sub(r".\1", match["at"] or "").removeprefix(".")
+    where = ".".join(part for part in (path, place, match["member"]) if part)
+    if match["member"] or (match["found"] == "null" and place and not place[-1].isdigit()):
+        return missing(where)
+    *_, wanted = (name for name in match["type"].split(" | ") if name != "null")
+    return refused(where, f"Input should be a valid {_TYPES[wanted]}")
+
+
+@cache
+def members(of: type[msgspec.Struct]) -> frozenset[str]:
+    """The members that a Struct has in JSON."""
+    return frozenset(of.__struct_encode_fields__)
 
 
 def text(holder: Json, key: str, path: str) -> str:
@@ -71,6 +123,7 @@ def optional_text(holder: Json, key: str, path: str) -> str | None:
 
 def integer(holder: Json, key: str, path: str) -> int:
     found = holder.get(key)
+    # For Python `True` is an integer; no vendor takes it for one.
     if isinstance(found, int) and not isinstance(found, bool):
         return found
     _wrong(found, path, key, "Input should be a valid integer")
@@ -164,15 +217,15 @@ class Warnings:
     """Collects items in order, each once. Under `strict` the first loss refuses the request; `silent` keeps them from
     the client, not from the log."""
 
-    __slots__ = ("_items", "_strictness")
+    __slots__ = ("_items", "strictness")
 
     def __init__(self, strictness: Strictness = "lenient") -> None:
-        self._strictness = strictness
+        self.strictness = strictness
         self._items: dict[str, None] = {}
 
     def add(self, action: str, path: str, problem: str = "not supported by the upstream model") -> None:
         """A member of the client's body was lost or approximated. Raises Refused under `strict`."""
-        if self._strictness == "strict":
+        if self.strictness == "strict":
             raise refused(path, problem)
         self.word(f"{action}:{path}")
 
@@ -195,10 +248,44 @@ class Warnings:
         return tuple(self._items)
 
 
+REMEMBERED = 512
+REMEMBERED_BYTES, REMEMBERED_VALUES = 16 * 1024, 256
+"""Larger objects are read anew each time, which bounds the memory."""
+_FEW_BYTES = 2 * 1024
+"""Cannot hold many values."""
+
+
+def remembered(read: Callable[[Json, str, Warnings], T]) -> Callable[[Json, str, Warnings], T]:
+    """Makes a reader of an object at a path remember what it has returned, which must be immutable. For definitions of
+    tools: a client sends the same ones with every call."""
+
+    @lru_cache(maxsize=REMEMBERED)
+    def known(encoded: bytes, path: str, strictness: Strictness) -> tuple[T, tuple[str, ...]]:
+        warnings = Warnings(strictness)
+        return read(untrusted.decode(encoded), path, warnings), warnings.items
+
+    def recall(found: Json, path: str, warnings: Warnings) -> T:
+        encoded = msgspec.json.encode(found)
+        if len(encoded) > _FEW_BYTES and not _is_kept(encoded):
+            return read(found, path, warnings)
+        value, words = known(encoded, path, warnings.strictness)
+        for word in words:
+            warnings.word(word)
+        return value
+
+    return recall
+
+
+def _is_kept(encoded: bytes) -> bool:
+    """Counts no fewer values than there are: marks within strings count, too."""
+    return len(encoded) <= REMEMBERED_BYTES and sum(map(encoded.count, (b",", b"{", b"["))) <= REMEMBERED_VALUES
+
+
 def header_value(items: Iterable[str]) -> str:
     """The items as a header value: ASCII, at most 1 KiB before the mark that some are missing."""
     out: list[str] = []
     size = 0
+    # Values of headers are visible ASCII (RFC 9110, section 5.5).
     for item in items:
         safe = _UNSAFE.sub("_", item)
         size += len(safe) + (1 if out else 0)

@@ -29,6 +29,9 @@ class Setting(msgspec.Struct, Generic[T], frozen=True, gc=False):
 # Content
 
 
+# Anthropic's marks live for 5 minutes or an hour
+# (https://platform.claude.com/docs/en/build-with-claude/prompt-caching), OpenAI's for as long as the model's default or
+# for 12 hours (https://platform.openai.com/docs/guides/prompt-caching).
 class CacheHint(msgspec.Struct, frozen=True, gc=False):
     """The client asks that the prompt be cached up to here."""
 
@@ -104,6 +107,8 @@ ANTHROPIC, OPENAI_RESPONSES = "anthropic", "openai_responses"
 """Carriers of reasoning that is no member of a Chat message: who made it, and in which form (docs/mapping.md 0.3)."""
 
 
+# Anthropic signs it, OpenAI encrypts it, Gemini signs calls with it; most others send text and want it back or not
+# (docs/mapping.md 2.4).
 class Reasoning(msgspec.Struct, frozen=True, gc=False):
     """Earlier reasoning that the client sends back. Only the vendor that made it can use `data`."""
 
@@ -117,6 +122,8 @@ class Reasoning(msgspec.Struct, frozen=True, gc=False):
     """It came through a Messages client in an envelope of ours, so that an OpenAI-type provider made it."""
 
 
+# https://platform.openai.com/docs/guides/function-calling#custom-tools,
+# https://platform.openai.com/docs/guides/tools-local-shell
 CallKind = Literal["function", "custom", "shell"]
 """`custom`: arguments are free text. `shell`: OpenAI's local shell, which the client runs itself."""
 
@@ -202,7 +209,7 @@ class Grammar(msgspec.Struct, frozen=True, gc=False):
     definition: str
 
 
-class Tool(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+class Tool(msgspec.Struct, frozen=True, gc=False):
     """A tool that the client runs."""
 
     name: str
@@ -217,6 +224,8 @@ class Tool(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     cache: CacheHint | None = None
     schema_name: str = "parameters"
     """The client's name of the schema, for the path of a problem with it."""
+    written: dict[Any, Any] = msgspec.field(default_factory=dict)
+    """What writers have made of it, by whatever else that depends on. Readers remember tools, and this with them."""
 
 
 class WebSearch(msgspec.Struct, frozen=True, gc=False):

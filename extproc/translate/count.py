@@ -24,6 +24,7 @@ from extproc.wire import Dialect, untrusted
 from extproc.wire.lenient import Undecodable, count, loads
 from extproc.wire.media_tokens import BYTES_PER_TOKEN, image_tokens, pdf_tokens
 
+# Its role and the marks around it.
 PER_MESSAGE = 4
 
 
@@ -106,6 +107,7 @@ class _Count:
 
 # Counted by the provider: `count_tokens` of a profile names who is asked.
 
+# https://platform.openai.com/docs/api-reference/responses/input-tokens
 _COUNTED_BY_OPENAI = (
     "model", "input", "instructions", "tools", "tool_choice", "parallel_tool_calls", "reasoning", "text",
 )  # fmt: skip
@@ -115,6 +117,8 @@ _COUNTED_BY_VLLM = ("model", "messages", "tools")
 def counted(input_tokens: int, body: Json) -> Json:
     """The answer to a request for a count."""
     answer: Json = {"input_tokens": input_tokens}
+    # Anthropic tells what the count was before edits; here none is carried out:
+    # https://platform.claude.com/docs/en/build-with-claude/token-counting.
     if body.get("context_management"):
         answer["context_management"] = {"original_input_tokens": input_tokens}
     return answer

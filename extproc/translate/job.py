@@ -83,8 +83,10 @@ def request_for(job: Job, sent: Json) -> RequestOutcome:
     settings = job.settings.for_body(sent)
     if job.counting:
         settings = {name: value for name, value in settings.items() if name in _COUNTED}
+    # What the configuration sets is part of the body before it is read, so that rules, translation and count see the
+    # same request.
     body = {**sent, **settings, "model": job.model or job.target.model}
-    target = msgspec.structs.replace(job.target, settings=settings)
+    target = msgspec.structs.replace(job.target, settings=settings) if settings else job.target
     dialect = dialect_for(job.dialect, job.provider, job.target.profile, body)
     pair = pair_of(job, dialect)
     if isinstance(pair, Rejection):

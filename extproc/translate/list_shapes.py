@@ -14,7 +14,10 @@ from extproc.translate.pair import Json
 
 # The SDK's own text allows an epoch value where the release date is unknown.
 _EPOCH = "1970-01-01T00:00:00Z"
+# https://platform.claude.com/docs/en/api/models-list: a page has 20 models unless the query names another number.
+# OpenAI's list has no pages.
 _DEFAULT_LIMIT, _MAX_LIMIT = 20, 1000
+# vLLM's, OpenRouter's and Groq's names of it; OpenAI says nothing of it.
 _WINDOWS = ("max_model_len", "context_length", "context_window")
 
 

@@ -10,7 +10,9 @@ IdStyle = Literal["any", "alnum9"]
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _MADE_LENGTH = 24
+# Ids that clients would refuse travel in base64, and are known again by this.
 _ENCODED = "tlx_"
+# What both vendors take in the name of a tool.
 _FOREIGN = re.compile(r"[^a-zA-Z0-9_-]")
 _PLAIN = re.compile(r"[a-zA-Z0-9_-]+")
 
@@ -44,10 +46,13 @@ def _decoded(identifier: str) -> str | None:
     return decoded or None
 
 
+# Clients keep a conversation when its model changes, so that ids of any vendor come with the history. OpenAI takes up
+# to 40 characters.
 def history_id(id: str, limit: int = 40, style: IdStyle = "any") -> str:
     """The id of a call upstream, from the id the client knows it by."""
     if id.startswith(_ENCODED) and (decoded := _decoded(id)) is not None:
         return _base62(_digest(decoded), 9) if style == "alnum9" and not _is_alnum9(decoded) else decoded
+    # Mistral takes ids of nine letters and digits, and nothing else.
     if style == "alnum9":
         return id if _is_alnum9(id) else _base62(_digest(id), 9)
     if len(id) <= limit and _PLAIN.fullmatch(id):
@@ -59,6 +64,7 @@ def _is_alnum9(id: str) -> bool:
     return len(id) == 9 and id.isascii() and id.isalnum()
 
 
+# Anthropic checks ids of calls by the pattern `^[a-zA-Z0-9_-]+$`, and its clients send back what they were given.
 def client_id(id: str) -> str:
     """The id a client may see: its pattern is narrower than what upstreams send."""
     if _PLAIN.fullmatch(id) and not id.startswith(_ENCODED):

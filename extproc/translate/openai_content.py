@@ -1,7 +1,6 @@
 """Content of a conversation in both of OpenAI's dialects alike (docs/mapping.md 1.4, 1.5, 6.2)."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Iterable, Sequence
 
 from extproc.providers.profiles import Profile
 from extproc.translate.checked import Json, Warnings, unsupported
@@ -27,6 +26,7 @@ from extproc.translate.provider_error import rejected
 SEAM = "\n\n"
 SUMMARY = "[Summary of the earlier conversation]\n"
 NO_PREFILL = "This model does not support assistant message prefill. The conversation must end with a user message."
+# https://platform.openai.com/docs/guides/prompt-caching
 BREAKPOINTS = 4
 _NO_FILES = "the upstream takes no PDF documents or other files; send the text"
 _NO_URLS = "a document by URL cannot be sent on; send it as base64 or text"
@@ -37,42 +37,47 @@ def with_placed_instructions(
 ) -> tuple[list[Turn], list[Text]]:
     """The turns with instructions as the provider takes them in their midst: in place, or as a reminder of the user's;
     and the instructions that must stand before all turns. Those at the very beginning stay turns."""
+    merges = profile.mid_system != "native"
     runs: list[list[Turn]] = []
     """Turns that become one."""
     hoisted: list[Text] = []
+    # What stands before all turns is no instruction in their midst; the writer puts it into the system prompt.
     is_leading = True
     for turn in conversation.turns:
         is_leading = is_leading and isinstance(turn, SystemTurn)
-        if not isinstance(turn, SystemTurn) or is_leading or profile.mid_system == "native":
-            _append(runs, turn, merges=profile.mid_system != "native")
-        elif profile.mid_system == "hoist":
-            if turn.if_moved != "drop":
-                warnings.add("reordered", turn.path, "instructions must come before the conversation")
-            hoisted += turn.parts
-        else:
+        placed: Turn = turn
+        if isinstance(turn, SystemTurn) and merges and not is_leading:
+            if profile.mid_system == "hoist":
+                if turn.if_moved != "drop":
+                    warnings.add("reordered", turn.path, "instructions must come before the conversation")
+                hoisted += turn.parts
+                continue
             reminder = f"<system-reminder>\n{joined(turn.parts)}\n</system-reminder>"
-            _append(runs, UserTurn((), (Text(reminder, turn.path),), turn.path), merges=True)
-    return [_merged(run) for run in runs], hoisted
+            placed = UserTurn((), (Text(reminder, turn.path),), turn.path)
+        if merges and runs and isinstance(placed, UserTurn) and isinstance(runs[-1][-1], UserTurn):
+            runs[-1].append(placed)
+        else:
+            runs.append([placed])
+    return [_merged(run) if len(run) > 1 else run[0] for run in runs], hoisted
 
 
-def grouped(turns: Iterable[Turn]) -> Iterator[tuple[list[Turn], bool]]:
+def grouped(turns: Iterable[Turn]) -> list[tuple[list[Turn], bool]]:
     """Neighbouring turns of one role, and whether the model has not answered them yet."""
-    groups = [list(group) for _, group in groupby(turns, key=type)]
-    answered = [n for n, group in enumerate(groups[:-1]) if isinstance(group[0], AssistantTurn)]
-    for n, group in enumerate(groups):
-        yield group, not answered or n > answered[-1]
-
-
-def _append(runs: list[list[Turn]], turn: Turn, *, merges: bool) -> None:
-    if merges and isinstance(turn, UserTurn) and runs and isinstance(runs[-1][-1], UserTurn):
-        runs[-1].append(turn)
-    else:
-        runs.append([turn])
+    groups: list[list[Turn]] = []
+    for turn in turns:
+        if groups and type(turn) is type(groups[-1][0]):
+            groups[-1].append(turn)
+        else:
+            groups.append([turn])
+    answered = -1
+    """The last group that the model has said something after."""
+    for n, group in enumerate(groups[:-1]):
+        if isinstance(group[0], AssistantTurn):
+            answered = n
+    return [(group, n > answered) for n, group in enumerate(groups)]
 
 
 def _merged(run: list[Turn]) -> Turn:
-    if len(run) == 1:
-        return run[0]
     users = [turn for turn in run if isinstance(turn, UserTurn)]
     results = tuple(result for turn in users for result in turn.results)
     return UserTurn(results, tuple(part for turn in users for part in turn.parts), run[0].path)
@@ -137,6 +142,7 @@ class MovedParts:
     def move(self, kind: str, part: Json, text_type: str) -> str:
         """Returns what stands in its place."""
         self._counts[kind] = self._counts.get(kind, 0) + 1
+        # Results are text in the Chat dialect. The label in both places tells the model what belongs together.
         label = f"{kind} #{self._counts[kind]} of tool result {self._call_id}"
         self.parts += [{"type": text_type, "text": f"[{label}]"}, part]
         return f"[{label} attached in the next user message]"
@@ -175,10 +181,10 @@ def is_listed(parts: Sequence[Json], profile: Profile) -> bool:
     provider's cache knows a prompt only by exactly the same parts."""
     if profile.map_cache_control and len(parts) > 1:
         return True
-    return any("prompt_cache_breakpoint" in part for part in parts)
+    return bool([part for part in parts if "prompt_cache_breakpoint" in part])
 
 
-def keep_last_breakpoints(parts: Iterable[Json]) -> None:
+def keep_last_breakpoints(parts: Sequence[Json]) -> None:
     """OpenAI takes four."""
     marked = [part for part in parts if "prompt_cache_breakpoint" in part]
     for part in marked[:-BREAKPOINTS]:

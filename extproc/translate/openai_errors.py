@@ -25,6 +25,7 @@ from extproc.translate.provider_error import (
 )
 from extproc.wire.lenient import Undecodable, loads
 
+# SDKs obey it before they look at the status.
 NO_RETRY = (("x-should-retry", "false"),)
 
 _CODES: dict[str, tuple[int, Kind]] = {
@@ -41,6 +42,7 @@ _FILTERED = frozenset(code for code, found in _CODES.items() if found == (400, K
 # Codes that decide beside most statuses; the rest only where there is none, in a 200 or a stream.
 _DECISIVE = frozenset(_CODES) - {"rate_limit_exceeded"}
 # The first match wins: what these codes say comes after what those statuses say.
+# A gateway may wrap the code of one error into the status of another.
 _OUTRANKED: dict[Kind, frozenset[int]] = {
     Kind.INVALID_REQUEST: frozenset((402,)),
     Kind.AUTHENTICATION: frozenset((402,)),
@@ -53,6 +55,8 @@ SPOKEN: dict[str, tuple[int, Kind]] = {
     **dict.fromkeys(("requests", "tokens", "rate_limit_error"), (429, Kind.RATE_LIMIT)),
     **dict.fromkeys(("overloaded_error", "service_unavailable_error"), (529, Kind.OVERLOADED)),
 }
+# https://platform.openai.com/docs/guides/error-codes. What is 503 for OpenAI is 529 for Anthropic's clients; a 408 is a
+# timeout of the provider's, not of the client's.
 _STATUSES: dict[int, tuple[int, Kind]] = {
     400: (400, Kind.INVALID_REQUEST),
     401: (401, Kind.AUTHENTICATION),
@@ -123,6 +127,7 @@ def _by_status(error: ProviderError, status: int) -> tuple[int, Kind]:
             return found
     if status in _STATUSES:
         return _STATUSES[status]
+    # An unknown 4xx is the request's fault, as its class says (RFC 9110, section 15.5).
     if 400 <= status < 500:
         return status, Kind.INVALID_REQUEST
     return (status if 500 <= status < 520 else 502), Kind.API
@@ -133,10 +138,12 @@ def _rejection(
 ) -> Rejection:
     wanted, kind = found
     message = scrubbed(error.message) or otherwise
+    # Clients shorten the conversation and go on, if they are told in the words that they look for.
     if kind is not Kind.BILLING and is_overflow(error, status):
         wanted, kind, message = 400, Kind.INVALID_REQUEST, prompt_too_long(error, message)
     elif block := refused_block(message, status):
         wanted, kind, message = 400, Kind.INVALID_REQUEST, rejected(message, block)
+    # The key is the gateway's. A 401 could make a client throw away its own, or ask for a login.
     elif kind is Kind.AUTHENTICATION and profile.hide_upstream_auth:
         wanted, kind, message = 500, Kind.API, _REFUSED_CREDENTIAL
     elif status in {400, 422} and kind is Kind.INVALID_REQUEST and not _FILTERED & set(error.words):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -22,10 +22,15 @@ from extproc.translate.conversation import (
 )
 from extproc.translate.provider_request import nearest
 
+T = TypeVar("T")
+
+# OpenAI's, and those of Groq and others that speak its dialects.
 SERVICE_TIERS = ("auto", "default", "priority", "fast", "scale", "flex", "on_demand", "ultrafast")
 LOCATION = ("city", "country", "region", "timezone")
 CACHE_MEMBERS = ("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention")
+# Zero is a seed like any other, and a limit of no calls at all.
 _MEANT_WHEN_EMPTY = ("max_tool_calls", "seed")
+# OpenAI's SDK writes the members of `extra_body` at the top of the body.
 _ANTHROPIC = frozenset(("betas", "cache_control", "output_config", "thinking"))
 
 
@@ -37,54 +42,53 @@ def cache_hint(holder: Json) -> CacheHint | None:
     return CacheHint(long=openai.get("ttl") == "12h", openai=True) if isinstance(openai, dict) else None
 
 
-def limit(body: Json, names: Iterable[str]) -> Setting[int] | None:
-    """The limit of tokens: the first of `names` that the body has."""
-    for name in names:
-        if body.get(name) is None:
+def setting(value: T | None, path: str) -> Setting[T] | None:
+    return None if value is None else Setting(value, path)
+
+
+def limit(**named: int | None) -> Setting[int] | None:
+    """The limit of tokens: the first that is not None, by its member's name."""
+    for name, value in named.items():
+        if value is None:
             continue
-        value = checked.integer(body, name, "")
         if value < 1:
             raise refused(name, "Input should be greater than or equal to 1")
         return Setting(value, name)
     return None
 
 
-def number(body: Json, name: str) -> Setting[float] | None:
-    return None if body.get(name) is None else Setting(checked.number(body, name, ""), name)
+def service_tier_of(tier: str | None) -> Setting[str] | None:
+    return None if tier is None else Setting(checked.one_of(tier, SERVICE_TIERS, "service_tier"), "service_tier")
 
 
-def integer(body: Json, name: str, path: str = "") -> Setting[int] | None:
-    return None if body.get(name) is None else Setting(checked.integer(body, name, path), name)
+def effort(level: str | None, path: str) -> Setting[str] | None:
+    return None if level is None else Setting(checked.one_of(level, LEVELS, path), path)
 
 
-def flag(body: Json, name: str) -> Setting[bool] | None:
-    return None if body.get(name) is None else Setting(checked.flag(body, name, ""), name)
+class _JsonSchema(msgspec.Struct, gc=False):
+    name: str | None = None
+    schema: Json | None = None
+    description: str | None = None
+    strict: bool | None = None
 
 
-def text(holder: Json, name: str, path: str = "") -> Setting[str] | None:
-    found = checked.optional_text(holder, name, path)
-    return None if found is None else Setting(found, f"{path}.{name}" if path else name)
+def output_format(found: Json, path: str, where: str) -> OutputFormat:
+    """A format with a schema, whose members stand at `where`. `path`: of the whole format."""
+    wanted = checked.typed(found, _JsonSchema, where)
+    return OutputFormat(
+        path,
+        schema=wanted.schema or None,
+        name=wanted.name or "output",
+        description=wanted.description or "",
+        strict=wanted.strict,
+    )
 
 
-def asked_service_tier(body: Json) -> Setting[str] | None:
-    found = text(body, "service_tier")
-    if found is not None:
-        checked.one_of(found.value, SERVICE_TIERS, found.path)
-    return found
-
-
-def effort(holder: Json, name: str, path: str = "") -> Setting[str] | None:
-    found = text(holder, name, path)
-    if found is not None:
-        checked.one_of(found.value, LEVELS, found.path)
-    return found
-
-
-def asked_user(body: Json) -> Setting[str] | None:
-    for name in ("safety_identifier", "user"):
-        if found := text(body, name):
-            return found if found.value else None
-    return None
+def user_of(*, safety_identifier: str | None, user: str | None) -> Setting[str] | None:
+    """OpenAI's newer member counts: https://platform.openai.com/docs/guides/safety-best-practices."""
+    if safety_identifier is not None:
+        return Setting(safety_identifier, "safety_identifier") if safety_identifier else None
+    return Setting(user, "user") if user else None
 
 
 def check_moderation(body: Json) -> None:
@@ -125,9 +129,8 @@ def location(holder: Json) -> dict[str, str]:
     return {key: found for key in LOCATION if isinstance(found := holder.get(key), str)}
 
 
-def arguments(call: Json) -> str:
+def arguments(found: Any) -> str:
     """A call's arguments as JSON text; some clients send back the object itself."""
-    found = call.get("arguments")
     if isinstance(found, str):
         return found
     return "" if found is None else msgspec.json.encode(found).decode()
@@ -151,6 +154,7 @@ def grammar(format: Json) -> Grammar | None:
     return Grammar(syntax if isinstance(syntax, str) else "", definition)
 
 
+# https://platform.openai.com/docs/api-reference/chat/create#chat-create-safety_identifier
 _ID_MAX = 64
 _SCHEMA_PROMPT = "Answer with JSON that fulfils this JSON schema, and with nothing else:\n"
 _ANY_JSON = "Respond with a single valid JSON object and nothing else."
@@ -176,6 +180,7 @@ def sampling(
     conversation: Conversation, profile: Profile, effort: str | None, warnings: Warnings, *, top_k: bool
 ) -> Json:
     """temperature, top_p and, where the dialect has it, top_k, as far as the model takes them."""
+    # Models that reason take no sampling: https://platform.openai.com/docs/guides/reasoning.
     allowed = effort == "none" if profile.sampling_needs_no_effort else profile.sampling
     sent: Json = {}
     for name in ("temperature", "top_p", "top_k"):
@@ -237,6 +242,8 @@ def clamped_effort(thinking: Thinking, profile: Profile, warnings: Warnings) -> 
 def json_schema(wanted: OutputFormat, warnings: Warnings) -> Json:
     """name, schema and strict of a format with a schema."""
     repaired = schema.repair(wanted.schema or {}, f"{wanted.path}.schema", add_required=False)
+    # Strict mode refuses a schema that it cannot enforce, so that it is claimed only where it holds:
+    # https://platform.openai.com/docs/guides/structured-outputs#supported-schemas.
     fits = not repaired.changed_meaning and schema.fits_strict(repaired.schema)
     strict = fits if wanted.strict is None else fits and wanted.strict
     if not strict and wanted.strict is not False:

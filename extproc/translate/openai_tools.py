@@ -1,9 +1,7 @@
-"""Tools in both of OpenAI's dialects alike (docs/mapping.md 1.7, 1.8). A client sends the same tools with every call,
-so that what they become is remembered."""
+"""Tools in both of OpenAI's dialects alike (docs/mapping.md 1.7, 1.8)."""
 
 import re
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
@@ -21,18 +19,12 @@ from extproc.translate.conversation import (
     WebSearch,
 )
 from extproc.translate.provider_request import CALL_ONE, CALL_THIS, CUSTOM_PARAMETERS, custom_description
-from extproc.wire import untrusted
 
 _NO_TOOLS_ON_CHAT = (
     "this model takes no function tools on Chat Completions, only on the Responses API: "
     "its provider needs `dialects: [responses]`"
 )
-REMEMBERED = 512
-REMEMBERED_BYTES = 16 * 1024
-"""Larger definitions are made anew each time, which bounds the memory."""
-
 _SENTENCE = re.compile(r"([.!?])\s")
-_decoder = untrusted.decoder(Tool)
 
 Wrap = Callable[[Json], Json]
 """Makes a tool of the provider's dialect from a function: name, description, parameters, strict (bool)."""
@@ -65,15 +57,16 @@ def terms_of(profile: Profile, wrap: Wrap) -> Terms:
 def function(tool: Tool, terms: Terms) -> Function:
     """A custom tool's free text becomes the one member of an object. Raises Refused for a schema that cannot be
     repaired."""
-    encoded = msgspec.json.encode(tool)
-    make = _remembered if len(encoded) <= REMEMBERED_BYTES else _make
-    return make(encoded, terms)
+    found: Function | None = tool.written.get(terms)
+    if found is None:
+        found = tool.written[terms] = _function(tool, terms)
+    return found
 
 
-def _make(encoded: bytes, terms: Terms) -> Function:
-    tool: Tool = _decoder.decode(encoded)
+def _function(tool: Tool, terms: Terms) -> Function:
     warnings = Warnings(terms.strictness)
     name = names.tool_name(tool.name, terms.name_max)
+    # Some servers refuse descriptions beyond a number of characters, and Claude Code's are long.
     whole = _description(tool, warnings)
     shortened, note = _shortened(whole, terms.description_max), ""
     if shortened != whole:
@@ -90,9 +83,6 @@ def _make(encoded: bytes, terms: Terms) -> Function:
     return Function(name, msgspec.Raw(msgspec.json.encode(terms.wrap(found))), warnings.items, note)
 
 
-_remembered = lru_cache(maxsize=REMEMBERED)(_make)
-
-
 def _description(tool: Tool, warnings: Warnings) -> str:
     return custom_description(tool, warnings) if tool.kind == "custom" else tool.description
 
@@ -101,6 +91,7 @@ def _shortened(text: str, limit: int | None) -> str:
     """The sentences that fit, else as much of the first one as does."""
     if limit is None or len(text) <= limit:
         return text
+    # The model should not read half a sentence; the whole text stands in the system prompt.
     ends = [found.end(1) for found in _SENTENCE.finditer(text, 0, limit + 1)]
     return text[: max((end for end in ends if end <= limit), default=limit)]
 
@@ -130,6 +121,7 @@ def tool_choice(
     choice, parallel = conversation.tool_choice, conversation.parallel_tool_calls
     members: Json = {}
     note = ""
+    # Servers without the member take `auto` for granted, so that nothing is lost with it.
     if choice is not None and profile.tool_choice:
         choice, note = _possible_choice(choice, profile, warnings)
         members["tool_choice"] = spell(choice)

@@ -87,6 +87,8 @@ RequestOutcome = Translated | Counted | OwnAnswer | Rejection
 """What comes of a client's request."""
 
 
+# OpenAI counts what came from the cache within the prompt, Anthropic beside it:
+# https://platform.claude.com/docs/en/build-with-claude/prompt-caching#tracking-cache-performance.
 class Usage(msgspec.Struct, kw_only=True):
     """Tokens in Anthropic's arithmetic: the four parts do not overlap (mapping 2.2)."""
 

@@ -167,12 +167,15 @@ class CallPart:
         """Fragments of a name are joined, repeated ones are not; a name that arguments follow is settled."""
         if id and not self.id and not self.is_started:
             self.id = id
+        # OpenAI sends a name once and whole. Some servers send it in pieces, others with each fragment (docs/mapping.md
+        # 3.5).
         if name and not (self.name and self._arguments):
             self.name = name if name.startswith(self.name) else self.name + name
 
     def add(self, text: str) -> int:
         """Returns the size of what was added."""
         if self.is_json:
+            # Some models write a line feed before the object.
             if not self._arguments:
                 text = text.lstrip()
             if not text or self._is_repetition(text):
@@ -197,6 +200,7 @@ class CallPart:
             return [Warned("dropped:tool_calls")]
         events = [*self._start(), *self._drain_arguments()]
         self.cut = self.is_cut(at_limit=at_limit)
+        # A custom tool's text came as the one member of an object, in which any piece may end within an escape.
         if self._is_wrapped and not self.cut and (text := free_text(self.arguments)):
             events.append(ArgumentsDelta(text))
         if self.cut:

@@ -41,6 +41,7 @@ def parse_error(body: Any) -> ProviderError:
             body = loads(body)
         except Undecodable:
             return ProviderError()
+    # Gemini's OpenAI layer wraps its errors in a list.
     if isinstance(body, list) and body:
         body = body[0]
     return _of_object(body) if isinstance(body, dict) else ProviderError()
@@ -72,6 +73,7 @@ def _of_error(error: Json) -> ProviderError:
 def _message(error: Json) -> str:
     message = error.get("message")
     text = message if isinstance(message, str) else _inner(message)
+    # https://openrouter.ai/docs/api-reference/errors#provider-errors
     metadata = error.get("metadata")
     raw = _raw(metadata.get("raw")) if isinstance(metadata, dict) else ""
     return f"{text}: {raw}" if text and raw and raw not in text else raw or text
@@ -120,6 +122,7 @@ def _word(value: Any) -> str:
 
 MAX_CHARS = 4096
 
+# Vendors quote keys, whole or in part, when they refuse them.
 _KEY = re.compile(
     r"\b(?:(?:sk|pk|rk|xai|nvapi|csk|pplx)-|(?:gsk|hf|fw|r8)_|AIza)[A-Za-z0-9_*.-]{3,}|\bBearer +[^\s\"']+"
     r"|\b[0-9a-f]{32,}\b|(?:(?<=key[:=])|(?<=key[:=] ))[A-Za-z0-9_.~+/-]{16,}=*",
@@ -173,6 +176,7 @@ _CODES = frozenset((
     "too_many_prompt_tokens",  # Perplexity
     "tokens_limit_reached",  # GitHub Models
 ))  # fmt: skip
+# Every server has its own sentence for a prompt that is too long; few have a code.
 _MARKS = (
     "maximum context length",
     "context window",

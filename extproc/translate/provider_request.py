@@ -1,6 +1,6 @@
 """What each dialect does alike when it writes a request for a provider."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from extproc.providers.profiles import Profile
 from extproc.translate import names
@@ -55,14 +55,14 @@ def custom_description(tool: Tool, warnings: Warnings) -> str:
     return f"{tool.description}\n\n{rule}" if tool.description else rule
 
 
-def unique_names(sent: Iterable[str]) -> None:
+def unique_names(sent: Sequence[str]) -> None:
     """Names may have become equal by being shortened. Raises Refused."""
-    listed = list(sent)
-    if len(set(listed)) != len(listed):
+    if len(set(sent)) != len(sent):
         raise refused("tools", "Tool names must be unique.")
 
 
 def nearest(level: str, allowed: Iterable[str]) -> str:
     """The level of effort itself, else the next one below that is allowed, else above. At least one is allowed."""
     rank, ranks = LEVELS.index(level), sorted(map(LEVELS.index, allowed))
+    # Less effort than was asked for costs less and answers sooner; more might surprise by its price.
     return LEVELS[max((n for n in ranks if n <= rank), default=ranks[0])]

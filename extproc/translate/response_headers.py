@@ -6,7 +6,11 @@ from datetime import UTC, datetime
 
 from extproc.translate.pair import Headers
 
+# OpenAI's and Anthropic's SDKs wait as long as these say, and retry or not.
 _KEPT = ("retry-after", "retry-after-ms", "x-should-retry")
+# https://platform.claude.com/docs/en/api/rate-limits#response-headers,
+# https://platform.openai.com/docs/guides/rate-limits#rate-limits-in-headers: moments on one side, durations on the
+# other.
 _MEMBERS = ("limit", "remaining", "reset")
 _RATE_LIMITS = "x-ratelimit-"
 
@@ -114,6 +118,7 @@ def for_messages_client(headers: Headers, now: float) -> dict[str, str]:
     found = {name: value for name in _KEPT if (value := headers.get(name))}
     if identifier := headers.get("x-request-id"):
         found |= {"request-id": identifier, "x-request-id": identifier}
+    # Not every client knows the milliseconds, which are in no standard.
     if "retry-after" not in found and (seconds := _seconds(found.get("retry-after-ms", ""))):
         found["retry-after"] = seconds
     return found | anthropic_rate_limits(headers, now)

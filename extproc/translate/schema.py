@@ -11,6 +11,7 @@ MAX_DEPTH = 100
 MAX_JOINED = 20_000
 """Properties and required names of one object that is made of alternatives. References make a short schema long."""
 
+# Generators write these into every schema; servers that compile schemas stumble over what they do not know.
 _NOISE = ("$schema", "$id")
 _UNITED = ("anyOf", "oneOf", "allOf", "not", "enum")
 # By the kind of their value. `default`, `examples`, `enum` and `const` hold data, not schemas.
@@ -21,6 +22,7 @@ _SCHEMA = (
 _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
 _MAPS = ("properties", "$defs", "definitions", "patternProperties", "dependentSchemas")
 _INNER = frozenset((*_SCHEMA, *_LISTS, *_MAPS))
+# https://platform.openai.com/docs/guides/structured-outputs#supported-schemas
 _NOT_STRICT = frozenset(("allOf", "not", "if", "patternProperties", "dependentRequired"))
 
 
@@ -35,6 +37,8 @@ def repair(schema: Json, path: str, *, add_required: bool = True) -> Repaired:
     """The schema with an object at its top and without what upstreams stumble over."""
     schema = _node(schema, path, 0)
     alternatives = any(key in schema for key in _UNITED)
+    # The arguments of a function are one object:
+    # https://platform.openai.com/docs/guides/structured-outputs#root-objects-must-not-be-anyof-and-must-be-an-object.
     if alternatives:
         schema = united(schema, path)
     top, replaced = _object(schema)
@@ -69,6 +73,7 @@ def _node(node: Json, path: str, depth: int) -> Json:
         repaired = _inner(key, value, path, depth + 1)
         if repaired is not value:
             changes[key] = repaired
+    # OpenAI refuses an array that does not say of what.
     if "items" not in node and _is(node, "array"):
         changes["items"] = {}
     noisy = "$schema" in node or "$id" in node

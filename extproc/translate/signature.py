@@ -12,7 +12,9 @@ import msgspec
 
 from extproc.wire import untrusted
 
+# Signatures of vendors are base64, which has no dot.
 PREFIX = "atr1."
+# A client can send anything: what is longer than any reasoning is not even decoded.
 MAX_CHARS = 256 * 1024
 
 

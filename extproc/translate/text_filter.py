@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+# Chat templates of DeepSeek R1, Qwen and others write reasoning so, where the server does not take it apart.
 _OPEN, _CLOSE = "<think>", "</think>"
 Piece = tuple[bool, str]
 """Whether it is reasoning, and the text."""
@@ -84,6 +85,7 @@ class TextFilter:
         if hits:
             at, self.matched = min(hits)
             return text[:at]
+        # What may be the beginning of a stop string waits until more text decides.
         keep = _overlap(text, self._stops)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]

@@ -26,11 +26,12 @@ from extproc.translate.answer_events import (
     Warned,
 )
 from extproc.translate.checked import Warnings
-from extproc.translate.conversation import AnswerShape, CallKind, Conversation
+from extproc.translate.conversation import AnswerShape, CallKind, Conversation, Tool
 from extproc.translate.openai_errors import is_filtered
 from extproc.translate.pair import Headers, Json, Outcome, Refusal, Reply, Target, Translated, Usage
 from extproc.translate.provider_error import failure
 
+# English text has about four bytes a token. An estimate serves where no provider counts, and while one has not yet.
 _BYTES_PER_TOKEN = 4
 _DELTAS = (TextDelta, ArgumentsDelta, ReasoningDelta, RefusalDelta)
 
@@ -151,7 +152,9 @@ class TranslatedPair:
         warnings = Warnings(to.profile.strictness)
         conversation = self._client.read_request(body, to, warnings)
         written = self._provider.write_request(conversation, to, warnings)
-        kinds = {tool.name: tool.kind for tool in conversation.client_tools if tool.kind != "function"}
+        kinds = {
+            tool.name: tool.kind for tool in conversation.tools if isinstance(tool, Tool) and tool.kind != "function"
+        }
         return TranslatedRequest(
             path=written.path,
             body=written.body,
@@ -188,6 +191,8 @@ class TranslatedPair:
 
     def _refusal(self, request: TranslatedRequest, explanation: str) -> bytes:
         """A filtered prompt as the answer of a model that declines."""
+        # A filtered prompt is an error for OpenAI's clients, and an answer that ends with `refusal` for Claude's:
+        # https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons.
         writer = self._client.writer(request)
         writer.write(AnswerStarted("", ""))
         writer.write(TextDelta(explanation))
@@ -230,6 +235,7 @@ class TranslatedReply:
         self._body = Sniffer(content_type, self._stream, self._whole, nothing)
 
     def feed(self, data: bytes) -> bytes:
+        # Runs for each piece of a stream, so that the reader is fed itself once it has been chosen.
         reader = self._body.reader
         return self._write(self._body.feed(data) if reader is None else reader.feed(data))
 
@@ -248,6 +254,7 @@ class TranslatedReply:
 
     def _write(self, events: list[AnswerEvent]) -> bytes:
         for event in events:
+            # Nothing follows an end, whatever the provider still sends.
             if self._over:
                 break
             self._handle(event)
@@ -263,32 +270,30 @@ class TranslatedReply:
             self.outcome.warnings.append(word)
 
     def _handle(self, event: AnswerEvent) -> None:
+        """Keeps for the record what an event tells, and has it written."""
         if isinstance(event, _DELTAS):
             self._meter.count(event.text)
             self._writer.write(event)
             return
-        self._note(event)
-        if isinstance(event, AnswerFinished):
-            self._finish(event)
-        elif isinstance(event, AnswerFailed):
-            self._fail(event)
-        else:
-            self._writer.write(event)
-
-    def _note(self, event: AnswerEvent) -> None:
-        """Keeps for the record what an event tells."""
         match event:
             case AnswerStarted():
                 self.outcome.begun = self._meter.has_begun = True
                 self.outcome.model = event.model
             case UsageReported():
                 self._meter.report(event)
+            case AnswerFinished():
+                self._finish(event)
+                return
+            case AnswerFailed():
+                self._fail(event)
+                return
             case Warned(word):
                 self._warn(word)
             case Keepalive():
                 self.outcome.keepalive_seen = True
             case _:
                 pass
+        self._writer.write(event)
 
     def _fail(self, event: AnswerFailed) -> None:
         self._over = True
@@ -297,6 +302,7 @@ class TranslatedReply:
         self._writer.write(AnswerFailed(rejection))
 
     def _finish(self, event: AnswerFinished) -> None:
+        # Clients take the counts from the end of an answer.
         if not self._meter.has_report:
             self._handle(Warned("usage_missing"))
         if not self._meter.is_settled:

@@ -22,6 +22,7 @@ from extproc.translate.conversation import (
     UserTurn,
 )
 
+# What Codex itself writes for a call that the user has interrupted.
 ABORTED = "aborted"
 
 
@@ -42,6 +43,7 @@ class TurnBuilder:
     def instructions(self, parts: Sequence[Text], path: str) -> None:
         if not parts:
             return
+        # Vendors refuse a message between calls and their results.
         if self._open:
             self._late.append(SystemTurn(tuple(parts), path, between_calls_and_results=True))
         else:

@@ -129,6 +129,8 @@ def from_rejection(rejection: Rejection) -> bytes:
     return error_body(rejection.message, rejection.type or kind, param, rejection.code or code)
 
 
+# No JSON: clients end on it, and some wait for it even where a finish reason has come before
+# (https://platform.openai.com/docs/api-reference/chat-streaming).
 DONE = b"data: [DONE]\n\n"
 PING = b": ping\n\n"
 
@@ -168,6 +170,7 @@ class Chunks:
 
     def logprobs(self, found: Sequence[Any]) -> bytes:
         """Returns a chunk with the log probabilities of the text so far, and without text."""
+        # Logprobs are a member of the choice, not of its delta.
         choice = b'{"index":0,"delta":{},"logprobs":{"content":%b,"refusal":null},"finish_reason":null}]' % _encode(
             found
         )

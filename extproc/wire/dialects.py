@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from extproc.errors import Rejection
-from extproc.wire import Dialect, chat, messages, response_events
+from extproc.wire import Dialect, chat, messages, responses
 from extproc.wire.members import OF_CHAT, OF_MESSAGES, OF_RESPONSES
 
 AUTHORIZATION = "authorization"
@@ -143,7 +143,7 @@ _RESPONSES = DialectRow(
     provider_list_path="/models",
     prefixes=("/v1/responses",),
     envelope=_OPENAI,
-    error_event=lambda rejection: response_events.failed(rejection, 0),
+    error_event=lambda rejection: responses.failed(rejection, 0),
     content=re.compile(rb"\.delta\b|response\.output_item\.done|response\.completed|response\.incomplete"),
     members=OF_RESPONSES,
     turns="input",

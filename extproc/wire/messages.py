@@ -1,4 +1,7 @@
-"""Anthropic's Messages dialect as bytes (https://platform.claude.com/docs/en/build-with-claude/streaming)."""
+"""Anthropic's Messages dialect: the bytes of events and errors, and what an answer is decoded into.
+
+https://platform.claude.com/docs/en/api/messages, https://platform.claude.com/docs/en/build-with-claude/streaming
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,6 +10,8 @@ import msgspec
 
 from extproc.errors import Rejection
 
+# Anthropic sends pings at any place of a stream, so that clients expect them there:
+# https://platform.claude.com/docs/en/build-with-claude/streaming#ping-events.
 PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 KEEP_ALIVE = b": keep-alive\n\n"
 MESSAGE_STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
@@ -49,6 +54,8 @@ def delta(prefix: bytes, text: str) -> bytes:
     return prefix + _encode(text) + b"}}\n\n"
 
 
+# The counts in it are those of the whole message so far, and replace the ones of `message_start`:
+# https://platform.claude.com/docs/en/build-with-claude/streaming#event-types.
 def message_delta(delta: Mapping[str, Any], usage: Mapping[str, Any]) -> bytes:
     return event("message_delta", {"delta": delta, "usage": usage})
 
@@ -61,6 +68,7 @@ def _error(kind: str, message: str) -> dict[str, Any]:
     return {"type": kind, "message": message}
 
 
+# SDKs show the request's id in their exceptions: https://platform.claude.com/docs/en/api/errors#request-id.
 def error_body(kind: str, message: str, request_id: str, code: str = "") -> bytes:
     error = _error(kind, message)
     if code in DETAILED:
@@ -74,3 +82,68 @@ def error_event(kind: str, message: str) -> bytes:
 
 def from_rejection(rejection: Rejection, request_id: str) -> bytes:
     return error_body(rejection.kind, rejection.message, request_id, rejection.code)
+
+
+# A whole message, or the events of its stream. Decoded leniently by wire/lenient.py; a type that is not known here is
+# no error, since new ones come at any time: https://platform.claude.com/docs/en/api/versioning
+
+
+class Citation(msgspec.Struct, gc=False):
+    type: str | None = None
+    url: str | None = None
+    title: str | None = None
+
+
+class Block(msgspec.Struct):
+    type: str | None = None
+    text: str | None = None
+    citations: list[Citation] | None = None
+    thinking: str | None = None
+    signature: str | None = None
+    data: str | None = None
+    id: str | None = None
+    name: str | None = None
+    # A stream begins a call with an empty object here and sends the JSON of its input as deltas; a whole message has
+    # all of it.
+    input: Any = None
+    content: Any = None
+    """Compaction: a summary; results of server tools hold other things there."""
+
+
+class StopDetails(msgspec.Struct, gc=False):
+    explanation: str | None = None
+
+
+class Delta(msgspec.Struct):
+    """A change of a block or of the message."""
+
+    type: str | None = None
+    text: str | None = None
+    thinking: str | None = None
+    signature: str | None = None
+    partial_json: str | None = None
+    content: Any = None
+    citation: Citation | None = None
+    stop_reason: str | None = None
+    stop_details: StopDetails | None = None
+
+
+class Message(msgspec.Struct):
+    id: str | None = None
+    type: str | None = None
+    model: str | None = None
+    content: list[Block] | None = None
+    stop_reason: str | None = None
+    stop_details: StopDetails | None = None
+    usage: dict[str, Any] | None = None
+    error: Any = None
+
+
+class Event(msgspec.Struct):
+    type: str | None = None
+    index: int | None = None
+    message: Message | None = None
+    content_block: Block | None = None
+    delta: Delta | None = None
+    usage: dict[str, Any] | None = None
+    error: Any = None

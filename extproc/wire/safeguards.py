@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from extproc.wire import untrusted
-from extproc.wire.frames import Frames, fields, split
+from extproc.wire.sse import Frames, fields, split
 
 KIND = "dangerous_tool_use"
 MEMBER = "safeguard_results"

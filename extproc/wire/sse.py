@@ -1,11 +1,16 @@
-"""Server-sent events, decoded from bytes (https://html.spec.whatwg.org/multipage/server-sent-events.html).
+"""Server-sent events, decoded from bytes, or kept as the bytes that they came in
+(https://html.spec.whatwg.org/multipage/server-sent-events.html).
 
 The events do not depend on how the bytes are cut into pieces.
 """
 
+import re
+from collections.abc import Iterator
 from enum import Enum
 
 import msgspec
+
+from extproc.wire import untrusted
 
 BOM = b"\xef\xbb\xbf"
 
@@ -42,6 +47,8 @@ class SseDecoder:
         self._dead = False
 
     def feed(self, data: bytes) -> list[SseEvent]:
+        # The piece before ended with CR. An LF now is the other half of a CRLF, not an empty line, which would end the
+        # event.
         if self._after_cr and data:
             self._after_cr = False
             if data[0] == 0x0A:
@@ -84,6 +91,7 @@ class SseDecoder:
         if lines and self._first:
             self._first = False
             if len(lines[0]) <= self._limit:
+                # Only at the very beginning of a stream is it no part of the data.
                 lines[0] = lines[0].removeprefix(BOM)
         for line in lines:
             if not line and self._data_size <= self._limit:
@@ -118,3 +126,88 @@ class SseDecoder:
         self._data_size = 0
         if whole:
             events.append(SseEvent(whole, name.decode("utf-8", "replace") if name else ""))
+
+
+# Streams that pass, and are cut only between events
+
+# JSON holds no bare line ends, so every one of them is the framing's. A CR at the very end may be half of a CRLF.
+_LINE_END = rb"(?>\r\n|\n|\r(?!\Z))"
+_raw = untrusted.decoder(msgspec.Raw)
+_BLANK = re.compile(_LINE_END + _LINE_END)
+
+
+class Frames:
+    """Cuts a stream between events: returns bytes up to the last end of an event, and keeps the rest."""
+
+    __slots__ = ("_searched", "_tail")
+
+    def __init__(self) -> None:
+        self._tail = bytearray()
+        self._searched = 0
+        """Bytes of the tail that are known to hold no end of an event."""
+
+    def feed(self, data: bytes) -> bytes:
+        if not self._tail and data.endswith(b"\n\n"):
+            return data
+        self._tail += data
+        end = _last_end(self._tail, self._searched)
+        whole = bytes(self._tail[:end])
+        del self._tail[:end]
+        self._searched = max(0, len(self._tail) - 3)
+        return whole
+
+    def rest(self) -> bytes:
+        """Returns what is left at the end of the body: an event without its blank line, or a part of one."""
+        rest = bytes(self._tail)
+        self._tail.clear()
+        return rest
+
+    @property
+    def waiting(self) -> int:
+        return len(self._tail)
+
+
+def _last_end(data: bytearray, start: int) -> int:
+    if data.find(b"\r", start) < 0:
+        return data.rfind(b"\n\n", start) + 2 if data.find(b"\n\n", start) >= 0 else 0
+    return max((found.end() for found in _BLANK.finditer(data, start)), default=0)
+
+
+def split(whole: bytes) -> Iterator[bytes]:
+    """Yields each event with the blank line that ends it; joined they are `whole`."""
+    if b"\r" not in whole:
+        *events, rest = whole.split(b"\n\n")
+        yield from (event + b"\n\n" for event in events)
+        if rest:
+            yield rest
+        return
+    start = 0
+    for found in _BLANK.finditer(whole + b"\n"):
+        yield whole[start : found.end()]
+        start = found.end()
+    if start < len(whole):
+        yield whole[start:]
+
+
+def fields(event: bytes) -> tuple[bytes, bytes]:
+    """Returns name and data of an event, each may be empty. A line `error: {...}` (llama.cpp) is an error event."""
+    name, data = b"", []
+    for line in event.splitlines():
+        field, _, value = line.partition(b":")
+        if field in (b"data", b"error"):
+            name = field if field == b"error" else name
+            data.append(value.removeprefix(b" "))
+        elif field == b"event":
+            name = value.strip()
+    return name, data[0] if len(data) == 1 else b"\n".join(data)
+
+
+def is_data(data: bytes) -> bool:
+    """Returns whether the data is complete: JSON, or `[DONE]`."""
+    if data.startswith(b"[DONE]"):
+        return True
+    try:
+        _raw.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True

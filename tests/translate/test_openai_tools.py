@@ -2,7 +2,6 @@ from typing import Any
 
 import pytest
 
-from extproc.translate import openai_tools
 from tests.translate.asking import ask, body, refusal, sent, target, tool
 
 CLOSED = {"type": "object", "properties": {"a": {}}, "required": ["a"], "additionalProperties": False}
@@ -62,12 +61,6 @@ def test_warnings_are_remembered_with_the_function() -> None:
     assert ask(given).warnings == ask(given).warnings == ("dropped:tools.0.foo", "dropped:tools.0.strict")
     assert refusal(given, target(strictness="strict")) == "tools.0.foo: Extra inputs are not permitted"
     assert refusal(given, target(strictness="strict")) == "tools.0.foo: Extra inputs are not permitted"
-
-
-def test_large_definitions_are_not_kept() -> None:
-    before = openai_tools._remembered.cache_info().currsize
-    function(tool(description="d" * openai_tools.REMEMBERED_BYTES))
-    assert openai_tools._remembered.cache_info().currsize == before
 
 
 @pytest.mark.parametrize(

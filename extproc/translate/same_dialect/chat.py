@@ -11,14 +11,21 @@ from extproc.translate.dialects.chat.read_answer import read_usage
 from extproc.translate.openai_errors import reported
 from extproc.translate.pair import Json, Outcome, Target
 from extproc.translate.provider_error import failure, parse_error
-from extproc.translate.same_dialect.errors import clean, is_concealed, openai_envelope, passing
-from extproc.translate.same_dialect.pair import Edit, SameDialectPair, limited
+from extproc.translate.same_dialect.pair import (
+    Edit,
+    SameDialectPair,
+    clean,
+    is_concealed,
+    limited,
+    openai_envelope,
+    passing,
+)
 from extproc.translate.same_dialect.reply import Passed, word
 from extproc.wire import Dialect, untrusted
 from extproc.wire.chat import error_body
-from extproc.wire.frames import fields
 from extproc.wire.lenient import Undecodable, decode
 from extproc.wire.rejections import rejection_event
+from extproc.wire.sse import fields
 
 # Most chunks say `"finish_reason":null` and `"usage":null`.
 _MATTERS = re.compile(
@@ -130,6 +137,7 @@ def _has_error(chunk: Chunk) -> bool:
 
 
 PATH = "/chat/completions"
+# https://platform.openai.com/docs/api-reference/chat/create#chat-create-n
 MAX_CHOICES = 128
 
 
@@ -173,6 +181,7 @@ def _ask_for_usage(edit: Edit, body: Json, to: Target) -> bool:
     wanted = to.profile.meter_usage and to.profile.stream_usage and body.get("stream") is True
     if not wanted or not isinstance(options, dict) or options.get("include_usage"):
         return False
+    # The chunk with the usage is then taken out again: a client that has not asked may read `choices[0]` of it.
     edit.set("stream_options", {**options, "include_usage": True})
     return True
 

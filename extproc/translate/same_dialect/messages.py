@@ -12,15 +12,14 @@ from extproc.translate.checked import Warnings
 from extproc.translate.dialects.messages.read_blocks import read_billing
 from extproc.translate.pair import Json, Outcome, Target, Usage
 from extproc.translate.provider_error import failure
-from extproc.translate.same_dialect.errors import by_type, clean, is_concealed, passing
-from extproc.translate.same_dialect.pair import Edit, SameDialectPair, limited
+from extproc.translate.same_dialect.pair import Edit, SameDialectPair, by_type, clean, is_concealed, limited, passing
 from extproc.translate.same_dialect.reply import Passed, word
 from extproc.translate.signature import PREFIX, is_ours
 from extproc.wire import Dialect, untrusted
-from extproc.wire.frames import fields
 from extproc.wire.lenient import MAX_TOKENS, Undecodable, decode
 from extproc.wire.messages import error_event
 from extproc.wire.rejections import rejection_event
+from extproc.wire.sse import fields
 
 COUNTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 
@@ -58,6 +57,7 @@ class MessagesMeter:
         self.outcome = Outcome()
         self.begun = self.counted = False
 
+    # All others speak of single blocks, and make up nearly the whole stream.
     def matters(self, events: bytes) -> bool:
         return b"message_" in events or b"error" in events
 
@@ -137,6 +137,7 @@ class MessagesMeter:
 
     def _failed(self, error: Any, raw: bytes) -> bytes:
         failure = self.outcome.failure = by_type(error, self._profile)
+        # The provider's words would tell of the gateway's key.
         if is_concealed(failure):
             return self.failed(failure)
         told = error if isinstance(error, dict) else {}

@@ -14,8 +14,8 @@ from extproc.translate.answer_body import Collected, Reader, Sniffer
 from extproc.translate.pair import Outcome, Translated, Usage, estimated_tokens
 from extproc.translate.provider_error import failure
 from extproc.wire import Dialect, dialects
-from extproc.wire.frames import Frames, fields, is_data, split
 from extproc.wire.messages import KEEP_ALIVE
+from extproc.wire.sse import Frames, fields, is_data, split
 
 
 class Passed(Translated, frozen=True, kw_only=True, tag="same_dialect"):

@@ -11,13 +11,20 @@ from extproc.translate.dialects.responses.read_answer import read_usage
 from extproc.translate.openai_errors import reported
 from extproc.translate.pair import Json, Outcome, Target, Usage
 from extproc.translate.provider_error import failure
-from extproc.translate.same_dialect.errors import clean, is_concealed, openai_envelope, passing
-from extproc.translate.same_dialect.pair import Edit, SameDialectPair, limited
+from extproc.translate.same_dialect.pair import (
+    Edit,
+    SameDialectPair,
+    clean,
+    is_concealed,
+    limited,
+    openai_envelope,
+    passing,
+)
 from extproc.translate.same_dialect.reply import Passed, word
 from extproc.wire import Dialect, untrusted
-from extproc.wire.frames import fields
 from extproc.wire.lenient import Undecodable, decode
-from extproc.wire.response_events import failed
+from extproc.wire.responses import failed
+from extproc.wire.sse import fields
 
 # All but these speak of items.
 _MATTERS = re.compile(rb'"response\.(?:created|completed|incomplete|failed)"|event: *error|"type" *: *"error"')

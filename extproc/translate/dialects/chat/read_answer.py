@@ -41,6 +41,7 @@ _REASONS: dict[str, FinishReason] = {
     **dict.fromkeys(("model_length", "context_length", "model_context_window_exceeded"), "context_window"),
     **dict.fromkeys(_FILTERED, "refusal"),
 }
+# Words of servers for an answer that broke off. Taken for ends, they would make half an answer look whole.
 _FAILURES: dict[str, Kind] = {
     **dict.fromkeys(("error", "abort", "cancelled", "canceled", "network_error"), Kind.API),
     "insufficient_system_resource": Kind.OVERLOADED,  # DeepSeek
@@ -65,6 +66,8 @@ def choice_failure(choice: Choice, profile: Profile) -> Rejection | None:
     """The failure that a choice reports, in a member or by its finish reason."""
     if choice.error:
         return openai_errors.in_answer({"error": choice.error}, profile)
+    if not choice.finish_reason:
+        return None
     kind = _FAILURES.get(finish_word(choice.finish_reason))
     if kind is None:
         return None
@@ -91,8 +94,9 @@ class AnswerState:
         self._reasoning = ReasoningReader(self._queue, is_needed=request.profile.reasoning_history != "none")
         self._calls = Calls(request, self._queue, self._reasoning)
         stops = request.stop_sequences if self._profile.local_stop else ()
-        text_filter = TextFilter(prefill=request.prefill, stops=stops, think_tags=self._profile.parse_think_tags)
-        self._filter = text_filter if text_filter.is_needed else None
+        self._filter: TextFilter | None = None
+        if request.prefill or stops or self._profile.parse_think_tags:
+            self._filter = TextFilter(prefill=request.prefill, stops=stops, think_tags=self._profile.parse_think_tags)
         self._refusal: list[str] = []
         self._matched = ""
         """The stop string, by the provider's own word."""
@@ -107,7 +111,8 @@ class AnswerState:
 
     def begin(self, completion: Completion) -> None:
         """Reads what stands beside the choices."""
-        usage = read_usage(completion.counts) if completion.counts else None
+        counts = completion.counts
+        usage = read_usage(counts) if counts else None
         if not self.is_started:
             self.is_started = True
             names = (completion.id or "", completion.model or "", completion.service_tier)
@@ -134,16 +139,19 @@ class AnswerState:
     def add_whole(self, message: AnswerMessage) -> None:
         """A whole message: reasoning stands first, also that which only the calls carry."""
         self._add_reasoning(message)
-        pieces = content_pieces(message.content)
-        for text in (text for is_reasoning, text in pieces if is_reasoning):
-            self._reasoning.add_mistral(text)
+        if not isinstance(message.content, str):
+            pieces = content_pieces(message.content)
+            for text in (text for is_reasoning, text in pieces if is_reasoning):
+                self._reasoning.add_mistral(text)
+            message.content = "".join(text for is_reasoning, text in pieces if not is_reasoning)
+        # Signatures of calls are read first, since clients of Messages take reasoning only before the calls.
         self._calls.expect(message.tool_calls or [])
-        message.content = "".join(text for is_reasoning, text in pieces if not is_reasoning)
         message.reasoning_content = message.reasoning = message.reasoning_details = None
         self._calls.is_whole = True
         self.add(message)
 
     def finish_with(self, choice: Choice) -> None:
+        # OpenAI says `stop` for both; these servers add which string it was.
         for word in (choice.stop_reason, choice.matched_stop):
             if isinstance(word, str):
                 self._matched = word
@@ -275,7 +283,9 @@ def _events(completion: Completion, choices: list[Choice], state: AnswerState) -
 def _first_choices(completion: Completion) -> list[Choice]:
     """Those of the lowest index: some proxies split text and calls over choices without one. A choice that a filter
     has emptied says so by its finish alone (Azure)."""
-    found = completion.choices or ()
+    found = completion.choices or []
+    if len(found) == 1 and found[0].message is not None:
+        return found
     usable = [choice for choice in found if _message(choice) is not None or ends_without_message(choice)]
     lowest = min((choice.index or 0 for choice in usable), default=0)
     return [choice for choice in usable if (choice.index or 0) == lowest]
@@ -321,6 +331,8 @@ class StreamReader(SseReader):
 
     def _chunk(self, chunk: Completion) -> list[AnswerEvent]:
         choices = [choice for choice in chunk.choices or () if not choice.index]
+        # Azure begins with the results of its filter for the prompt:
+        # https://learn.microsoft.com/azure/ai-services/openai/concepts/content-streaming.
         if not chunk.choices and not chunk.id and not chunk.usage:
             return []
         for choice in choices:
@@ -332,7 +344,7 @@ class StreamReader(SseReader):
                 self._state.add(choice.delta)
             self._state.finish_with(choice)
         # Usage that comes with the finish, or after it, is the last.
-        return self._state.end() if chunk.counts and self._state.finish else self._state.take()
+        return self._state.end() if self._state.finish and chunk.counts else self._state.take()
 
     def _done(self) -> list[AnswerEvent]:
         if not self._state.is_started:
@@ -354,6 +366,8 @@ def read_usage(usage: Json) -> Usage:
     prompt = _first(usage.get("prompt_tokens"))
     total = _first(usage.get("total_tokens"))
     completion = _first(usage.get("completion_tokens"), max(0, total - prompt))
+    # Reasoning tokens are a part of the completion's for OpenAI:
+    # https://platform.openai.com/docs/api-reference/chat/object#chat-object-usage.
     thinking = count(_details(usage, "completion_tokens_details").get("reasoning_tokens"))
     details = _details(usage, "prompt_tokens_details")
     # DeepSeek and Moonshot have members of their own.

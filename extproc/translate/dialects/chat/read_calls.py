@@ -68,6 +68,7 @@ class Calls:
         """Its id and name for the client, when the call begins."""
         wanted = client_id(part.upstream_id) if part.upstream_id else self._make_id()
         unique, n = wanted, 1
+        # Some servers give one id to several calls of an answer.
         while unique in self._client_ids:
             n += 1
             unique = f"{wanted}_{n}"
@@ -106,6 +107,8 @@ class Calls:
         return part, is_new
 
     def _known(self, key: int | str | None, call_id: str, name: str, arguments: str) -> ChatCallPart | None:
+        # OpenAI numbers the calls of an answer (https://platform.openai.com/docs/api-reference/chat-streaming); some
+        # servers leave the number out.
         if key is not None:
             part = self._by_key.get(key)
             return None if part is None or _is_another(part, call_id, name, arguments) else part

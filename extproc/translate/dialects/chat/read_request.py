@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from extproc.translate import checked
 from extproc.translate import openai_members as members
 from extproc.translate.checked import Json, Warnings, refused, unsupported
@@ -29,10 +31,10 @@ from extproc.translate.media import read_file, read_image
 from extproc.translate.pair import Target
 from extproc.translate.turns import TurnBuilder
 
-LIMITS = ("max_completion_tokens", "max_tokens")
 _NAMED = ("role", "content", "name")
 _KNOWN_BY_ROLE: dict[str, frozenset[str]] = {
     "system": frozenset(_NAMED),
+    # OpenAI's newer word for `system`; most other servers know only the old one.
     "developer": frozenset(_NAMED),
     "user": frozenset(_NAMED),
     # `annotations` and `parsed` come with an answer that is sent back as it was received.
@@ -54,6 +56,8 @@ _TYPED = frozenset((
     "temperature", "tool_choice", "tools", "top_k", "top_logprobs", "top_p", "user", "safety_identifier", "verbosity",
     "web_search_options", "n", "modalities", *members.CACHE_MEMBERS,
 ))  # fmt: skip
+# https://platform.openai.com/docs/api-reference/chat/create: what cannot be had elsewhere and does not change what the
+# answer says is dropped; what might is warned of.
 _UNTYPED: dict[str, Loss] = {
     "audio": "drop",  # without the modality nothing is spoken
     "prediction": "drop",
@@ -67,63 +71,92 @@ _UNTYPED: dict[str, Loss] = {
 _KNOWN = _TYPED | _UNTYPED.keys()
 
 
+class _StreamOptions(msgspec.Struct, gc=False):
+    include_usage: bool | None = None
+
+
+class _Request(msgspec.Struct, gc=False):
+    """The members that are checked, and their types
+    (https://platform.openai.com/docs/api-reference/chat/create)."""
+
+    messages: list[Json]
+    model: str | None = None
+    tools: list[Json] | None = None
+    functions: list[Json] | None = None
+    n: int | None = None
+    modalities: list[Any] | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: Json | None = None
+    reasoning_effort: str | None = None
+    max_completion_tokens: int | None = None
+    max_tokens: int | None = None
+    temperature: int | float | None = None
+    top_p: int | float | None = None
+    top_k: int | None = None
+    safety_identifier: str | None = None
+    user: str | None = None
+    service_tier: str | None = None
+    verbosity: str | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    metadata: Json | None = None
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+
+
 def read_request(body: Json, target: Target, warnings: Warnings) -> Conversation:
     """Raises Refused, with the path of the fault."""
-    _check(body)
+    request = checked.typed(body, _Request, "")
+    _check(request, body)
     turns = TurnBuilder(repair_interrupted=target.profile.repair_interrupted)
-    _Messages(turns, warnings).read(body)
-    tools, choice = read_tools.read(body, warnings)
-    options = checked.optional_mapping(body, "stream_options", "")
+    _Messages(turns, warnings).read(request.messages)
+    tools, choice = read_tools.read(body, request.tools or [], request.functions or [], warnings)
     members.unknown(body, _KNOWN, warnings)
-    legacy = bool(body.get("functions"))
+    # Parallel calls were unknown when there were only functions.
+    parallel = Setting(False, "functions") if request.functions else None
     return Conversation(
-        model=checked.optional_text(body, "model", "") or target.model,
+        model=request.model or target.model,
         turns=turns.end(),
         tools=tools,
         tool_choice=choice,
-        # Parallel calls were unknown when there were only functions.
-        parallel_tool_calls=Setting(False, "functions") if legacy else members.flag(body, "parallel_tool_calls"),
-        output_format=_output_format(body),
-        thinking=_thinking(body),
-        max_tokens=members.limit(body, LIMITS),
+        parallel_tool_calls=parallel or members.setting(request.parallel_tool_calls, "parallel_tool_calls"),
+        output_format=_output_format(request.response_format),
+        thinking=_thinking(request.reasoning_effort),
+        max_tokens=members.limit(max_completion_tokens=request.max_completion_tokens, max_tokens=request.max_tokens),
         stop=_stop(body, warnings),
-        temperature=members.number(body, "temperature"),
-        top_p=members.number(body, "top_p"),
-        top_k=members.integer(body, "top_k"),
-        user=members.asked_user(body),
-        service_tier=members.asked_service_tier(body),
-        verbosity=members.text(body, "verbosity"),
-        logprobs=_logprobs(body),
-        metadata=Setting(metadata, "metadata")
-        if (metadata := checked.optional_mapping(body, "metadata", ""))
-        else None,
+        temperature=members.setting(request.temperature, "temperature"),
+        top_p=members.setting(request.top_p, "top_p"),
+        top_k=members.setting(request.top_k, "top_k"),
+        user=members.user_of(safety_identifier=request.safety_identifier, user=request.user),
+        service_tier=members.service_tier_of(request.service_tier),
+        verbosity=members.setting(request.verbosity, "verbosity"),
+        logprobs=Setting(request.top_logprobs or 0, "logprobs") if request.logprobs or request.top_logprobs else None,
+        metadata=members.setting(request.metadata or None, "metadata"),
         prompt_cache={name: body[name] for name in members.CACHE_MEMBERS if body.get(name) is not None},
         unmapped=(*members.unmapped(body, _UNTYPED), *members.anthropic(body)),
         shape=AnswerShape(
-            stream=checked.flag(body, "stream", ""),
-            include_usage=checked.flag(options, "include_usage", "stream_options"),
-            legacy=legacy and not body.get("tools"),
+            stream=bool(request.stream),
+            include_usage=bool(request.stream_options and request.stream_options.include_usage),
+            legacy=bool(request.functions) and not request.tools,
         ),
     )
 
 
-def _check(body: Json) -> None:
-    if body.get("n") is not None:
-        n = checked.integer(body, "n", "")
-        if n > 1:
-            raise unsupported("n", "the model gives one answer per request")
-        if n < 1:
-            raise refused("n", "Input should be greater than or equal to 1")
-    if any(modality != "text" for modality in checked.optional_sequence(body, "modalities", "")):
+def _check(request: _Request, body: Json) -> None:
+    if request.n is not None and request.n > 1:
+        raise unsupported("n", "the model gives one answer per request")
+    if request.n is not None and request.n < 1:
+        raise refused("n", "Input should be greater than or equal to 1")
+    if any(modality != "text" for modality in request.modalities or ()):
         raise unsupported("modalities", "the model answers with text only, not with audio")
     if body.get("moderation") is not None:
         members.check_moderation(body)
 
 
-def _thinking(body: Json) -> Thinking:
+def _thinking(effort: str | None) -> Thinking:
     """Only who asks for reasoning is shown any; what the next turn needs is carried all the same."""
-    effort = members.effort(body, "reasoning_effort")
-    return Thinking(effort, shown="hidden" if effort is None or effort.value == "none" else "yes")
+    hidden = effort is None or effort == "none"
+    return Thinking(members.effort(effort, "reasoning_effort"), shown="hidden" if hidden else "yes")
 
 
 def _stop(body: Json, warnings: Warnings) -> Setting[tuple[str, ...]] | None:
@@ -141,27 +174,46 @@ def _stop(body: Json, warnings: Warnings) -> Setting[tuple[str, ...]] | None:
     return Setting(tuple(kept), "stop") if kept else None
 
 
-def _logprobs(body: Json) -> Setting[int] | None:
-    top = 0 if body.get("top_logprobs") is None else checked.integer(body, "top_logprobs", "")
-    return Setting(top, "logprobs") if checked.flag(body, "logprobs", "") or top else None
-
-
-def _output_format(body: Json) -> OutputFormat | None:
-    wanted = checked.optional_mapping(body, "response_format", "")
+def _output_format(wanted: Json | None) -> OutputFormat | None:
     if not wanted:
         return None
     path = "response_format"
     kind = checked.one_of(checked.text(wanted, "type", path), ("text", "json_object", "json_schema"), f"{path}.type")
     if kind != "json_schema":
         return OutputFormat(path) if kind == "json_object" else None
-    inner, where = checked.mapping(wanted, kind, path), f"{path}.{kind}"
-    return OutputFormat(
-        path,
-        schema=checked.optional_mapping(inner, "schema", where) or None,
-        name=checked.optional_text(inner, "name", where) or "output",
-        description=checked.optional_text(inner, "description", where) or "",
-        strict=None if inner.get("strict") is None else checked.flag(inner, "strict", where),
-    )
+    return members.output_format(checked.mapping(wanted, kind, path), path, f"{path}.{kind}")
+
+
+class _Function(msgspec.Struct, gc=False):
+    name: str
+    arguments: Any = None
+
+
+class _Custom(msgspec.Struct, gc=False):
+    name: str
+    input: str
+
+
+class _Call(msgspec.Struct, gc=False):
+    id: str
+    type: str | None = None
+    function: _Function | None = None
+    custom: _Custom | None = None
+
+
+class _Message(msgspec.Struct, kw_only=True, gc=False):
+    content: str | list[Json] | None = None
+
+
+class _AssistantMessage(_Message, kw_only=True, gc=False):
+    refusal: str | None = None
+    tool_calls: list[_Call] | None = None
+    function_call: _Function | None = None
+    audio: Any = None
+
+
+class _ToolMessage(_Message, kw_only=True, gc=False):
+    tool_call_id: str
 
 
 class _Messages:
@@ -172,68 +224,58 @@ class _Messages:
         self._warnings = warnings
         self._legacy_call = ""
         """The id that was made up for the last `function_call`."""
-        self._roles: dict[str, Callable[[Json, int], None]] = {
-            "system": self._system,
-            "developer": self._system,
-            "user": self._user,
-            "assistant": self._assistant,
-            "tool": self._tool,
-            "function": self._function,
-        }
 
-    def read(self, body: Json) -> None:
-        for n, item in enumerate(checked.sequence(body, "messages", "")):
+    def read(self, messages: list[Json]) -> None:
+        for n, message in enumerate(messages):
             path = f"messages.{n}"
-            message = checked.item(item, path)
             role = checked.one_of(checked.text(message, "role", path), _ROLES, f"{path}.role")
             self._warnings.unknown(message, _KNOWN_BY_ROLE[role], path)
-            self._roles[role](message, n)
+            match role:
+                case "user":
+                    sent = checked.typed(message, _Message, path)
+                    self._turns.user(self._required(sent, path, self._user_part), path)
+                case "assistant":
+                    self._assistant(checked.typed(message, _AssistantMessage, path), message, n)
+                case "tool":
+                    result = checked.typed(message, _ToolMessage, path)
+                    self._result(result.tool_call_id, result, path, f"{path}.tool_call_id")
+                case "function":
+                    self._function(checked.typed(message, _Message, path), path)
+                case _:
+                    sent = checked.typed(message, _Message, path)
+                    self._turns.instructions(self._required(sent, path, self._text), path)
 
-    def _system(self, message: Json, n: int) -> None:
-        path = f"messages.{n}"
-        self._turns.instructions(_required(message, path, self._text), path)
-
-    def _user(self, message: Json, n: int) -> None:
-        path = f"messages.{n}"
-        self._turns.user(_required(message, path, self._user_part), path)
-
-    def _assistant(self, message: Json, n: int) -> None:
+    def _assistant(self, message: _AssistantMessage, sent: Json, n: int) -> None:
         path = f"messages.{n}"
         self._turns.settle()
-        if message.get("audio") is not None:
+        # It is an id under which OpenAI keeps what it has spoken.
+        if message.audio is not None:
             self._warnings.add("dropped", f"{path}.audio", "spoken answers are not in the request")
-        spoken: list[AssistantPart] = list(_parts(message, path, self._assistant_part))
-        if refusal := checked.optional_text(message, "refusal", path):
-            spoken.append(Refusal(refusal, f"{path}.refusal"))
-        spoken += self._calls(message, n)
-        self._turns.calls_at(f"{path}.tool_calls")
-        self._turns.assistant([*read_reasoning(message, path), *spoken] if spoken else [], path)
-
-    def _calls(self, message: Json, n: int) -> list[AssistantPart]:
-        path = f"messages.{n}"
-        calls: list[AssistantPart] = []
-        for k, item in enumerate(checked.optional_sequence(message, "tool_calls", path)):
-            calls.append(_call(checked.item(item, f"{path}.tool_calls.{k}"), f"{path}.tool_calls.{k}"))
-        if message.get("function_call") is not None:
-            where = f"{path}.function_call"
+        spoken: list[AssistantPart] = list(_parts(message.content, path, self._assistant_part))
+        if message.refusal:
+            spoken.append(Refusal(message.refusal, f"{path}.refusal"))
+        spoken += [_call(call, f"{path}.tool_calls.{k}") for k, call in enumerate(message.tool_calls or ())]
+        if message.function_call is not None:
+            # `function_call`, of the time before tools, has no id: the message with the result names the function.
             self._legacy_call = f"call_fn_{n}"
-            calls.append(_function(self._legacy_call, checked.mapping(message, "function_call", path), where))
-        return calls
+            spoken.append(_function(self._legacy_call, message.function_call, f"{path}.function_call"))
+        self._turns.calls_at(f"{path}.tool_calls")
+        self._turns.assistant([*read_reasoning(sent, path), *spoken] if spoken else [], path)
 
-    def _tool(self, message: Json, n: int) -> None:
-        path = f"messages.{n}"
-        self._result(checked.text(message, "tool_call_id", path), message, path, f"{path}.tool_call_id")
-
-    def _function(self, message: Json, n: int) -> None:
-        path = f"messages.{n}"
+    def _function(self, message: _Message, path: str) -> None:
         if not self._turns.is_open(self._legacy_call):
             raise refused(path, "no function call precedes this message")
         self._result(self._legacy_call, message, path, path)
 
-    def _result(self, call_id: str, message: Json, path: str, id_path: str) -> None:
+    def _result(self, call_id: str, message: _Message, path: str, id_path: str) -> None:
         """The types allow text only, but clients send pictures too."""
-        parts = tuple(_parts(message, path, self._result_part))
+        parts = tuple(_parts(message.content, path, self._result_part))
         self._turns.result(ToolResult(call_id, parts, f"{path}.content"), id_path)
+
+    def _required(self, message: _Message, path: str, read: Callable[[Json, str], Any]) -> list[Any]:
+        if message.content is None:
+            raise checked.missing(f"{path}.content")
+        return _parts(message.content, path, read)
 
     # Parts
 
@@ -294,38 +336,26 @@ def _type(part: Json, path: str) -> str:
     return checked.text(part, "type", path)
 
 
-def _required(message: Json, path: str, read: Callable[[Json, str], Any]) -> list[Any]:
-    if message.get("content") is None:
-        raise refused(f"{path}.content", checked.REQUIRED, code="missing_required_parameter")
-    return _parts(message, path, read)
-
-
-def _parts(message: Json, path: str, read: Callable[[Json, str], Any]) -> list[Any]:
+def _parts(content: str | list[Json] | None, path: str, read: Callable[[Json, str], Any]) -> list[Any]:
     """The parts of `content`, without empty text."""
-    found = message.get("content")
-    if isinstance(found, str):
-        return [Text(found, f"{path}.content")] if found else []
-    parts = []
-    for n, item in enumerate(checked.optional_sequence(message, "content", path)):
-        where = f"{path}.content.{n}"
-        part = read(checked.item(item, where), where)
-        if not isinstance(part, Text) or part.text:
-            parts.append(part)
-    return parts
+    if isinstance(content, str):
+        return [Text(content, f"{path}.content")] if content else []
+    parts = [read(part, f"{path}.content.{n}") for n, part in enumerate(content or ())]
+    return [part for part in parts if not isinstance(part, Text) or part.text]
 
 
-def _call(call: Json, path: str) -> ToolCall:
-    call_id = checked.text(call, "id", path)
-    kind = checked.optional_text(call, "type", path) or ("custom" if "custom" in call else "function")
-    if checked.one_of(kind, ("function", "custom"), f"{path}.type") == "custom":
-        custom, where = checked.mapping(call, "custom", path), f"{path}.custom"
-        text = checked.text(custom, "input", where)
-        return ToolCall(call_id, checked.text(custom, "name", where), text, f"{where}.input", "custom")
-    return _function(call_id, checked.mapping(call, "function", path), f"{path}.function")
+def _call(call: _Call, path: str) -> ToolCall:
+    kind = call.type or ("custom" if call.custom is not None else "function")
+    if checked.one_of(kind, ("function", "custom"), f"{path}.type") == "function":
+        if call.function is None:
+            raise checked.missing(f"{path}.function")
+        return _function(call.id, call.function, f"{path}.function")
+    if call.custom is None:
+        raise checked.missing(f"{path}.custom")
+    return ToolCall(call.id, call.custom.name, call.custom.input, f"{path}.custom.input", "custom")
 
 
-def _function(call_id: str, function: Json, path: str) -> ToolCall:
-    name = checked.text(function, "name", path)
-    if not name:
+def _function(call_id: str, function: _Function, path: str) -> ToolCall:
+    if not function.name:
         raise refused(f"{path}.name", "String should have at least 1 character")
-    return ToolCall(call_id, name, members.arguments(function), f"{path}.arguments")
+    return ToolCall(call_id, function.name, members.arguments(function.arguments), f"{path}.arguments")

@@ -11,13 +11,12 @@ _CUSTOM = frozenset(("name", "description", "format"))
 _MODES = ("auto", "required", "none")
 
 
-def read(body: Json, warnings: Warnings) -> tuple[tuple[AnyTool, ...], ToolChoice | None]:
-    """Raises Refused for names that are not unique or not declared."""
-    tools: list[AnyTool] = []
-    for n, item in enumerate(checked.optional_sequence(body, "tools", "")):
-        tools.append(_tool(checked.item(item, f"tools.{n}"), f"tools.{n}", warnings))
-    for n, item in enumerate(checked.optional_sequence(body, "functions", "")):
-        tools.append(_function(checked.item(item, f"functions.{n}"), f"functions.{n}", warnings))
+def read(
+    body: Json, listed: list[Json], functions: list[Json], warnings: Warnings
+) -> tuple[tuple[AnyTool, ...], ToolChoice | None]:
+    """`functions`: of clients that know no tools. Raises Refused for names that are not unique or not declared."""
+    tools: list[AnyTool] = [_tool(tool, f"tools.{n}", warnings) for n, tool in enumerate(listed)]
+    tools += [_function(function, f"functions.{n}", warnings) for n, function in enumerate(functions)]
     if body.get("web_search_options") is not None:
         tools.append(_web_search(checked.mapping(body, "web_search_options", "")))
     names = [tool.name for tool in tools if isinstance(tool, Tool)]
@@ -26,6 +25,7 @@ def read(body: Json, warnings: Warnings) -> tuple[tuple[AnyTool, ...], ToolChoic
     return tuple(tools), _choice(body, frozenset(names))
 
 
+@checked.remembered
 def _tool(tool: Json, path: str, warnings: Warnings) -> AnyTool:
     """Many clients leave out the type: then a tool is what it holds."""
     filled = next((name for name in ("function", "custom") if isinstance(tool.get(name), dict)), "")

@@ -15,6 +15,7 @@ from extproc.translate.part_queue import PartQueue, ReasoningPart
 from extproc.translate.signature import is_ours, seal, unseal
 from extproc.wire.chat import AnswerMessage, ToolCall
 
+# https://openrouter.ai/docs/use-cases/reasoning-tokens#responses-api-shape: entries say by whom they were made.
 CLAUDE_FORMAT = "anthropic-claude-v1"
 OPENAI_FORMAT = "openai-responses-v1"
 
@@ -77,6 +78,8 @@ def _unsealed(envelope: Any, path: str, text: Any = None) -> Reasoning | None:
 
 
 def _signed(text: Any, signature: Any, path: str) -> Reasoning | None:
+    # Clients send back whatever stands in a message. Without a signature nobody can tell thinking of Claude's from any
+    # text.
     if isinstance(text, str) and isinstance(signature, str) and signature and not is_ours(signature):
         return Reasoning(ANTHROPIC, text, {"signature": signature}, path)
     return None
@@ -91,6 +94,7 @@ def _index(detail: Json) -> int:
     return index if type(index) is int else 0
 
 
+# https://ai.google.dev/gemini-api/docs/thought-signatures, https://docs.mistral.ai/capabilities/reasoning
 DETAILS, GEMINI, MISTRAL = "reasoning_details", "gemini_thought_signature", "mistral_thinking"
 # Pieces of one streamed detail of OpenRouter's, joined again.
 _JOINED = ("text", "summary")
@@ -161,6 +165,7 @@ def _continues(last: Any, detail: Any) -> bool:
 
 def reasoning_text(message: AnswerMessage, fields: tuple[ReasoningField, ...]) -> tuple[str, str]:
     """Carrier and text of the first member with reasoning; vLLM fills two with the same."""
+    # DeepSeek's `reasoning_content`, the `reasoning` of OpenRouter, Groq and newer vLLM, OpenRouter's details.
     for name in fields:
         if name == DETAILS:
             text = "".join(_detail_text(detail) for detail in message.reasoning_details or ())

@@ -28,6 +28,7 @@ from extproc.translate.openai_members import openai_citation
 from extproc.translate.pair import Json, Usage
 from extproc.translate.translated import TranslatedRequest
 
+# Where the provider gives no words: a refusal of OpenAI's always has some.
 DECLINED = "The model declined to answer."
 SEAM = "\n\n"
 _FINISH: dict[FinishReason, str] = {
@@ -142,6 +143,7 @@ class ChatWriter:
 
     def _add_reasoning(self, text: str) -> None:
         if self._request.shown == "yes":
+            # OpenAI clients know one text of reasoning; the blocks of Claude's become its paragraphs.
             seam = SEAM if self._has_reasoned and not self._reasoning else ""
             self._out.reasoning(seam + text)
         self._reasoning.append(text)
@@ -157,6 +159,7 @@ class ChatWriter:
     def _start_call(self, event: CallStarted) -> None:
         call = Call(self._calls, event.id, event.name, event.kind == "custom", [])
         self._calls += 1
+        # `function_call` holds one call.
         if self._legacy and call.index:
             self.warnings.append("dropped:tool_calls")
             self._call = None
@@ -188,6 +191,7 @@ class ChatWriter:
 
 
 def write_usage(usage: Usage) -> Json:
+    # OpenAI's prompt tokens include those of the cache, Anthropic's do not.
     cached, written = usage.cache_read_input_tokens, usage.cache_creation_input_tokens
     prompt = usage.input_tokens + written + cached
     return {

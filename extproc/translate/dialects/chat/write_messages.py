@@ -36,6 +36,8 @@ from extproc.translate.provider_request import ToolNames
 
 DETAILS, GEMINI, MISTRAL = "reasoning_details", "gemini_thought_signature", "mistral_thinking"
 _CARRIERS = frozenset(("reasoning_content", "reasoning", DETAILS, GEMINI, MISTRAL))
+# Members in which vendors take their reasoning back: https://api-docs.deepseek.com/guides/thinking_mode,
+# https://openrouter.ai/docs/use-cases/reasoning-tokens.
 _TEXT_MEMBER = {"reasoning_content": "reasoning_content", "reasoning": "reasoning", DETAILS: "reasoning"}
 
 
@@ -45,13 +47,15 @@ def content_of(parts: Sequence[Text], profile: Profile) -> str | list[Json]:
 
 def joined(parts: list[Json], profile: Profile) -> str | list[Json]:
     """A string where all is text, since servers know that form best."""
-    if any(part["type"] != "text" for part in parts) or openai_content.is_listed(parts, profile):
+    if openai_content.is_listed(parts, profile):
         return parts
-    return SEAM.join(part["text"] for part in parts)
+    texts = [part["text"] for part in parts if part["type"] == "text"]
+    return SEAM.join(texts) if len(texts) == len(parts) else parts
 
 
 def _text(part: Text, profile: Profile) -> Json:
-    return {"type": "text", "text": part.text, **openai_content.cache_breakpoint(part.cache, profile)}
+    written: Json = {"type": "text", "text": part.text}
+    return written if part.cache is None else written | openai_content.cache_breakpoint(part.cache, profile)
 
 
 class ReasoningHistory:
@@ -118,7 +122,6 @@ class MessageWriter:
         self._profile = profile
         self._names = tool_names
         self._warnings = warnings
-        self._kinds = {tool.name: tool.kind for tool in conversation.client_tools}
         self._is_unseen = False
         """The model has not answered yet what is being written."""
 
@@ -139,10 +142,19 @@ class MessageWriter:
         return leading, out
 
     def _group(self, group: Sequence[Turn]) -> list[Json]:
-        system, user, assistant = _sorted(group)
+        system: list[Text] = []
+        user: list[UserTurn] = []
+        assistant: list[AssistantTurn] = []
+        for turn in group:
+            match turn:
+                case SystemTurn(parts):
+                    system += parts
+                case UserTurn():
+                    user.append(turn)
+                case AssistantTurn():
+                    assistant.append(turn)
         if system:
-            texts = [part for turn in system for part in turn.parts]
-            return [{"role": self._profile.system_role, "content": content_of(texts, self._profile)}]
+            return [{"role": self._profile.system_role, "content": content_of(system, self._profile)}]
         if user:
             return self._user(user)
         message = self._assistant(assistant)
@@ -210,9 +222,10 @@ class MessageWriter:
         return message, labels.parts
 
     def _result_content(self, result: ToolResult, content: list[Json]) -> str | list[Json]:
-        if any(part["type"] != "text" for part in content):
+        texts = [part["text"] for part in content if part["type"] == "text"]
+        if len(texts) < len(content):
             return openai_content.failed_content(content, "text") if result.is_error else content
-        text = openai_content.result_text(result, SEAM.join(part["text"] for part in content))
+        text = openai_content.result_text(result, SEAM.join(texts))
         hint = openai_content.cache_breakpoint(result.cache, self._profile)
         return [{"type": "text", "text": text, **hint}] if hint else text
 
@@ -244,6 +257,7 @@ class MessageWriter:
         content = self._assistant_content(texts)
         if not content and not calls:
             return None
+        # Null stands for no text, as in OpenAI's own answers with calls.
         message: Json = {"role": "assistant", "content": content or None}
         if calls:
             message["tool_calls"] = calls
@@ -253,6 +267,8 @@ class MessageWriter:
     def _assistant_content(self, texts: list[list[Json]]) -> str | list[Json]:
         """Texts of one turn are one text."""
         parts = [part for turn in texts for part in turn if part["text"]]
+        if not parts:
+            return ""
         if openai_content.is_listed(parts, self._profile):
             return parts
         return SEAM.join(joined for turn in texts if (joined := "".join(part["text"] for part in turn)))
@@ -276,18 +292,14 @@ class MessageWriter:
             case "append_user":
                 self._warnings.add("emulated", "prefill", openai_content.NO_PREFILL)
                 out.append({"role": "user", "content": "Continue."})
+            # https://docs.mistral.ai/api/#tag/chat, https://api-docs.deepseek.com/guides/chat_prefix_completion
             case "prefix":
                 last["prefix"] = True
             case "pass":
                 content = last["content"]
                 self.prefill = content if isinstance(content, str) else "".join(part["text"] for part in content)
+            # https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html#chat-api
             case "continue_final":
                 self.continues_final = True
             case "reject":
                 raise unsupported("", openai_content.NO_PREFILL)
-
-
-def _sorted(group: Sequence[Turn]) -> tuple[list[SystemTurn], list[UserTurn], list[AssistantTurn]]:
-    system = [turn for turn in group if isinstance(turn, SystemTurn)]
-    user = [turn for turn in group if isinstance(turn, UserTurn)]
-    return system, user, [turn for turn in group if isinstance(turn, AssistantTurn)]

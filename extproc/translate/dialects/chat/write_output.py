@@ -61,6 +61,7 @@ class ChunkOutput:
 
     def start(self, head: Head) -> None:
         self._chunks = chat.Chunks(head.id, head.created, head.model, include_usage=self._include_usage)
+        # OpenAI's first chunk has the role and no text; clients make the message of it.
         self._delta({"role": "assistant", "content": ""})
 
     def text(self, text: str) -> None:
@@ -110,11 +111,13 @@ class ChunkOutput:
         self._over = True
         self._out.append(self._head.finish(reason))
         if self._include_usage:
+            # A chunk without choices, and only for who asked: some clients read `choices[0]` of each.
             self._out.append(self._head.usage(usage))
         self._out.append(chat.DONE)
 
     def fail(self, rejection: Rejection) -> None:
         self._over = True
+        # OpenAI's SDKs raise for a chunk with the member `error`; no `[DONE]` follows, since the answer is not done.
         self._out.append(b"data: %b\n\n" % chat.from_rejection(rejection))
 
     def keepalive(self) -> None:
@@ -209,6 +212,7 @@ class CompletionOutput:
 
     def _message(self) -> Json:
         text, refusal = "".join(self._text), "".join(self._refusal) or None
+        # An answer of nothing at all has an empty text; null comes with calls or a refusal.
         nothing = None if self._calls or refusal is not None else ""
         message: Json = {"role": "assistant", "content": text or nothing, "refusal": refusal}
         if reasoning := "".join(self._reasoning):

@@ -52,7 +52,7 @@ class _Writer:
         for wanted in conversation.compaction:
             self._warnings.add("dropped", wanted.path)
         body: Json = {"model": self._target.model or conversation.model, "messages": []}
-        tools = self._tools()
+        tools = self._tools() if conversation.tools or conversation.tool_choice is not None else []
         writer = MessageWriter(conversation, profile, self._names, self._warnings)
         leading, messages = writer.messages()
         declared = self._write_tools(body, tools)
@@ -65,7 +65,8 @@ class _Writer:
         self._format(body)
         self._rest(body)
         head = self._system([*leading, *writer.hoisted])
-        openai_content.keep_last_breakpoints(part for message in (*messages, *head) for part in _parts(message))
+        contents = [message["content"] for message in (*messages, *head)]
+        openai_content.keep_last_breakpoints([part for held in contents if isinstance(held, list) for part in held])
         body["messages"] = [*head, *messages]
         if writer.continues_final:
             body |= {"continue_final_message": True, "add_generation_prompt": False}
@@ -84,7 +85,7 @@ class _Writer:
         prompt = openai.format_prompt(self._conversation.output_format, self._profile, self._warnings)
         ours = [text for text in (*self._of_tools, self._profile.system_suffix, prompt) if text]
         parts = [*self._conversation.system, *leading, *(Text(text, "") for text in ours)]
-        if all(part.text.isspace() for part in parts):
+        if not parts or all(part.text.isspace() for part in parts):
             return []
         return [{"role": self._profile.system_role, "content": content_of(parts, self._profile)}]
 
@@ -98,6 +99,7 @@ class _Writer:
         if stop is None:
             return
         if profile.stop:
+            # OpenAI takes four: https://platform.openai.com/docs/api-reference/chat/create#chat-create-stop.
             body["stop"] = list(stop.value[: profile.stop_max])
             if len(stop.value) > profile.stop_max and not profile.local_stop:
                 self._warnings.add("approx", stop.path, f"List should have at most {profile.stop_max} items")
@@ -130,6 +132,9 @@ class _Writer:
         if conversation.shape.stream:
             body["stream"] = True
             if profile.stream_usage:
+                # Random padding of every chunk, which hides how long its text is from those who watch the connection.
+                # It is of no use to the client, who has another one:
+                # https://platform.openai.com/docs/api-reference/chat/create#chat-create-stream_options.
                 off = {"include_obfuscation": False} if profile.stream_obfuscation_off else {}
                 body["stream_options"] = {"include_usage": True, **off}
 
@@ -143,22 +148,20 @@ class _Writer:
         for tool in self._conversation.tools:
             match tool:
                 case Tool():
-                    found.append(openai_tools.function(tool, terms))
-                    self._names.declare(tool.name, found[-1].name)
+                    function = openai_tools.function(tool, terms)
+                    found.append(function)
+                    self._names.declare(tool.name, function.name)
+                    if function.note:
+                        self._of_tools.append(function.note)
                 case WebSearch() | McpServer() | HostedTool():
                     lost.append(tool)
                     self._warnings.add("dropped", tool.path, openai_tools.cannot_run(tool))
         for function in found:
-            self._note(function)
-        unique_names(function.name for function in found)
+            for word in function.warnings:
+                self._warnings.word(word)
+        unique_names([function.name for function in found])
         self.answer = openai_tools.check_lost_tools(self._conversation, self._profile, lost, sent=len(found), kept=())
         return found
-
-    def _note(self, function: Function) -> None:
-        for word in function.warnings:
-            self._warnings.word(word)
-        if function.note:
-            self._of_tools.append(function.note)
 
     def _write_tools(self, body: Json, functions: list[Function]) -> bool:
         """Returns whether any function is declared."""
@@ -187,11 +190,6 @@ def _wrapped(function: Json) -> Json:
     if not function["strict"]:
         function = {name: value for name, value in function.items() if name != "strict"}
     return {"type": "function", "function": function}
-
-
-def _parts(message: Json) -> list[Json]:
-    content = message["content"]
-    return content if isinstance(content, list) else []
 
 
 # How hard the model shall think, as the servers of the Chat dialect spell it (docs/mapping.md 1.9)
@@ -241,11 +239,13 @@ def _openrouter(body: Json, thinking: Thinking, profile: Profile, warnings: Warn
         reasoning = {"enabled": True} if level is None else {"effort": level}
     if thinking.shown == "hidden" and profile.reasoning_history == "none":
         reasoning["exclude"] = True
+    # https://openrouter.ai/docs/use-cases/reasoning-tokens#controlling-reasoning-tokens
     body["reasoning"] = reasoning
     return level
 
 
 def _deepseek(body: Json, thinking: Thinking, profile: Profile, warnings: Warnings) -> str | None:
+    # https://api-docs.deepseek.com/guides/thinking_mode
     level = "none" if _is_off(thinking) else clamped_effort(thinking, profile, warnings)
     body["thinking"] = {"type": "disabled" if level == "none" else "enabled"}
     if level not in (None, "none"):
@@ -255,6 +255,7 @@ def _deepseek(body: Json, thinking: Thinking, profile: Profile, warnings: Warnin
 
 def _template(body: Json, thinking: Thinking, profile: Profile, warnings: Warnings) -> str | None:
     """A chat template knows on and off only."""
+    # https://docs.vllm.ai/en/latest/features/reasoning_outputs.html
     off = _is_off(thinking)
     body["chat_template_kwargs"] = {profile.template_switch: not off}
     if thinking.effort is not None and thinking.is_explicit and not off:

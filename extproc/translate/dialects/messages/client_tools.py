@@ -42,6 +42,7 @@ def _one_of(*values: str) -> Schema:
     return {"type": "string", "enum": list(values)}
 
 
+# https://platform.claude.com/docs/en/agents-and-tools/tool-use/bash-tool
 BASH = ClientTool(
     "Run commands in a persistent bash shell.",
     {},
@@ -76,6 +77,7 @@ def _editor(*more_commands: str, inserts: str) -> ClientTool:
 _OLD_EDITOR = _editor("undo_edit", inserts="new_str")
 _NEW_EDITOR = _editor(inserts="insert_text")
 
+# https://platform.claude.com/docs/en/agents-and-tools/tool-use/memory-tool
 _MEMORY = ClientTool(
     "Read and edit files in the memory directory, which outlasts the conversation.",
     {"command": _one_of("view", "create", "str_replace", "insert", "delete", "rename")},
@@ -92,6 +94,7 @@ _MEMORY = ClientTool(
     },
 )
 
+# https://platform.claude.com/docs/en/agents-and-tools/tool-use/computer-use-tool#available-actions
 _ACTIONS = (
     "key", "type", "mouse_move", "left_click", "left_click_drag", "right_click", "middle_click", "double_click",
     "screenshot", "cursor_position",
@@ -138,6 +141,7 @@ COMPUTERS = frozenset(("computer_20241022", "computer_20250124", "computer_20251
 
 # Toolsets
 
+# Members of toolsets take a point of the screen or a reference that reading the page has given.
 _SPOT: Schema = {
     "type": "object",
     "properties": {"type": {"type": "string", "const": "coordinate"}, "x": INT, "y": INT},

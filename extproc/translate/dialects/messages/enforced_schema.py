@@ -12,11 +12,14 @@ from extproc.translate.checked import refused
 from extproc.translate.pair import Json
 from extproc.translate.schema import MAX_DEPTH
 
+# Constrained decoding takes a part of JSON Schema:
+# https://platform.claude.com/docs/en/build-with-claude/structured-outputs#json-schema-limitations.
 _ENOUGH = ("type", "anyOf", "oneOf", "allOf", "enum", "const", "$ref")
 _DEFINITIONS = ("$defs", "definitions")
 _MAPS = ("properties", *_DEFINITIONS)
 _LISTS = ("anyOf", "oneOf", "allOf")
 _KEPT = frozenset((*_MAPS, "anyOf", "allOf", "type", "enum", "const", "title", "description", "required", "items"))
+# https://platform.claude.com/docs/en/build-with-claude/structured-outputs#json-schema-limitations
 _FORMATS = frozenset(("date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"))
 
 
@@ -117,6 +120,7 @@ def _collect(node: Any, owner: str, references: dict[str, set[str]], path: str, 
 
 
 def _acyclic(references: dict[str, set[str]]) -> bool:
+    # A reference to another document, or to a part of a schema that is no definition.
     if any(not wanted <= references.keys() for wanted in references.values()):
         return False
     try:

@@ -16,7 +16,7 @@ from extproc.translate.provider_error import ProviderError, failure, parse_error
 from extproc.translate.translated import TranslatedRequest
 from extproc.wire import untrusted
 from extproc.wire.lenient import Undecodable, decode, loads
-from extproc.wire.message_events import Event, Message
+from extproc.wire.messages import Event, Message
 
 _TRUNCATED = "upstream stream ended before completion"
 _messages = untrusted.decoder(Message)
@@ -92,6 +92,7 @@ class StreamReader(SseReader):
                 self._message_delta(event)
             case "message_stop":
                 return self._end()
+            # A ping before the beginning says nothing of an answer, so that its status can still be put right.
             case "ping" if state.is_started:
                 return [Keepalive()]
         return state.take()
@@ -136,6 +137,7 @@ _REFUSED_CREDENTIAL = "gateway credential rejected"
 _TYPES: dict[str, Kind] = {str(kind): kind for kind in Kind}
 _VAGUE = frozenset((Kind.INVALID_REQUEST, Kind.API))
 """A status says more than these types."""
+# https://platform.claude.com/docs/en/api/errors#http-errors; 529 is Anthropic's own, for a service without capacity.
 _STATUSES: dict[int, Kind] = {
     401: Kind.AUTHENTICATION,
     402: Kind.BILLING,
@@ -148,6 +150,7 @@ _STATUSES: dict[int, Kind] = {
     504: Kind.TIMEOUT,
     529: Kind.OVERLOADED,
 }
+# Anthropic has no code for it, only these sentences; OpenAI's clients look for `context_length_exceeded`.
 _OVERFLOWS = ("prompt is too long", "exceed context limit")
 _PATH = re.compile(r"([a-z][a-z0-9_]*(?:\.[A-Za-z0-9_-]+)*): ")
 

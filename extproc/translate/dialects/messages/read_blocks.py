@@ -23,11 +23,12 @@ from extproc.translate.pair import Json, Usage
 from extproc.translate.part_queue import CallPart, CompactionPart, PartQueue, QueueOverflow, ReasoningPart, TextPart
 from extproc.translate.translated import TranslatedRequest
 from extproc.wire.lenient import count
-from extproc.wire.message_events import Block, Citation, Delta, Message, StopDetails
+from extproc.wire.messages import Block, Citation, Delta, Message, StopDetails
 
 _TYPE_OF_DELTA = {"text_delta": "text", "thinking_delta": "thinking"}
 """Deltas that show what their block is, should its start be missing."""
 _AT_LIMIT = ("max_tokens", "model_context_window_exceeded")
+# https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons
 _REASONS: dict[str, FinishReason] = {
     "end_turn": "stop",
     "stop_sequence": "stop_sequence",
@@ -117,6 +118,7 @@ class AnswerState:
         for index in list(self._open):
             self.close(index)
         self._queue.close(at_limit=stop_reason in _AT_LIMIT)
+        # A cut call may never look finished, whatever reason the provider gives.
         if self._queue.has_cut_call and stop_reason not in (*_AT_LIMIT, "refusal"):
             stop_reason = _AT_LIMIT[0]
         if stop_reason in _APPROXIMATE:
@@ -132,12 +134,14 @@ class AnswerState:
         self.finish(None, None)
         return [*self._queue.take(), *self._finish]
 
+    # Blocks of unknown types come without notice, and mean nothing to a client of another dialect.
     def _opened(self, block: Block) -> "OpenBlock":
         match block.type:
             case "text":
                 return TextBlock(self._queue, block)
             case "thinking":
                 return ThinkingBlock(self._queue, block)
+            # Thinking that a safety system has encrypted; it goes back as it is.
             case "redacted_thinking" if block.data:
                 return RedactedBlock(self._queue, block.data)
             case "tool_use":
@@ -327,6 +331,8 @@ def _object_text(input: Any) -> str:
 
 MAX_TIER = 32
 """Characters of a service tier that are kept."""
+# Anthropic's input tokens leave out what was read from the cache or written to it:
+# https://platform.claude.com/docs/en/build-with-claude/prompt-caching#tracking-cache-performance.
 _PARTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 # Anthropic's word for how a call was served -> OpenAI's.
 _TIERS = {"standard": "default", "batch": "default", "priority": "priority"}

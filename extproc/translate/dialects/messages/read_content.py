@@ -26,12 +26,13 @@ from extproc.translate.conversation import (
 )
 from extproc.translate.provider_error import rejected
 from extproc.translate.signature import is_ours, unseal
+from extproc.wire import messages_request
 
-TEXT = frozenset(("type", "text", "cache_control", "citations"))
+_TEXT = frozenset(("type", "text", "cache_control", "citations"))
 _IMAGE = frozenset(("type", "source", "cache_control", "transformations"))
 _DOCUMENT = frozenset(("type", "source", "title", "context", "citations", "cache_control"))
 _SEARCH_RESULT = frozenset(("type", "source", "title", "content", "citations", "cache_control"))
-_RESULT = frozenset(("type", "tool_use_id", "content", "is_error", "cache_control", "toolset_name"))
+_RESULT = checked.members(messages_request.ToolResult)
 _WITHOUT_CONTENT = frozenset(("mcp_tool_listing", "fallback", "compaction"))
 # What a browser reports -> how it begins, and the members that follow.
 _BROWSER_CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -60,7 +61,7 @@ class ContentReader:
 
     def text(self, block: Json, path: str) -> Text | None:
         text = checked.text(block, "text", path)
-        self._warnings.unknown(block, TEXT, path)
+        self._warnings.unknown(block, _TEXT, path)
         return text_or_none(text, path, block)
 
     def image(self, block: Json, path: str) -> Image:
@@ -69,6 +70,8 @@ class ContentReader:
         if checked.optional_mapping(block, "transformations", path).get("oversized_image") == "error":
             self._warnings.add("dropped", f"{path}.transformations", "large images are always scaled down")
         kind = checked.one_of(checked.text(source, "type", where), ("base64", "url", "file"), f"{where}.type")
+        # A file of Anthropic's Files API (https://platform.claude.com/docs/en/build-with-claude/files), which nobody
+        # else can read.
         if kind == "file":
             problem = "an image by file id cannot be sent to another provider; send it as base64"
             raise unsupported(where, rejected(problem, "image_block"))
@@ -87,6 +90,8 @@ class ContentReader:
         match checked.text(source, "type", where):
             case "text":
                 found = PlainText(checked.text(source, "data", where))
+            # Blocks of the client's own choosing, so that citations name one of them:
+            # https://platform.claude.com/docs/en/build-with-claude/citations.
             case "content":
                 found, images = self._mixed_content(source, where)
             case "base64":
@@ -119,6 +124,7 @@ class ContentReader:
                 images.append(self.image(block, where))
         return PlainText("\n\n".join(texts)), images
 
+    # https://platform.claude.com/docs/en/build-with-claude/search-results
     def search_result(self, block: Json, path: str) -> Text:
         self._warnings.unknown(block, _SEARCH_RESULT, path)
         self._check_citations(block, path)
@@ -157,18 +163,16 @@ class ContentReader:
         return text_or_none(known, path, block)
 
     def result(self, block: Json, path: str) -> ToolResult:
-        call_id = checked.text(block, "tool_use_id", path)
+        found = checked.typed(block, messages_request.ToolResult, path)
         self._warnings.unknown(block, _RESULT, path)
-        content = block.get("content")
         parts: list[ResultPart] = []
-        if isinstance(content, str):
-            parts = [Text(content, path)] if content else []
-        elif content is not None:
-            for n, found in enumerate(checked.sequence(block, "content", path)):
+        if isinstance(found.content, str):
+            parts = [Text(found.content, path)] if found.content else []
+        else:
+            for n, part in enumerate(found.content or ()):
                 where = f"{path}.content.{n}"
-                parts += self._result_part(checked.item(found, where), where)
-        failed = checked.flag(block, "is_error", path)
-        return ToolResult(call_id, tuple(parts), path, failed, cache=cache_hint(block))
+                parts += self._result_part(part, where)
+        return ToolResult(found.tool_use_id, tuple(parts), path, found.is_error or False, cache=cache_hint(block))
 
     def _result_part(self, block: Json, path: str) -> list[Text | Document | Image]:
         match checked.text(block, "type", path):
@@ -275,6 +279,7 @@ def _code(block: Json) -> str:
     inner = _inner(block)
     if failed := _failed(block, inner):
         return failed
+    # Output of code that has read encrypted search results; only Anthropic can read it.
     if "encrypted_stdout" in inner:
         return "[code execution result]"
     head = f"[code execution result, return code {_compact(inner.get('return_code'))}]"
@@ -308,6 +313,8 @@ def _advice(block: Json) -> str | None:
     return f"[advice]\n{text}" if text else None
 
 
+# Tools that ran at Anthropic within the turn, and their results, stand in the assistant's message:
+# https://platform.claude.com/docs/en/agents-and-tools/tool-use/server-tools.
 _CALLS: dict[str, Callable[[Json, str], str]] = {
     "server_tool_use": _call,
     "mcp_tool_use": _mcp_call,
@@ -338,6 +345,8 @@ def read_thinking(block: Json, path: str) -> Reasoning | None:
     else:
         text = checked.text(block, "thinking", path)
         member, envelope = "signature", checked.optional_text(block, "signature", path) or ""
+    # Claude's own: the signature proves that nobody has changed the text
+    # (https://platform.claude.com/docs/en/build-with-claude/extended-thinking#thinking-encryption).
     if not is_ours(envelope):
         return Reasoning(ANTHROPIC, text, {member: envelope}, path)
     sealed = unseal(envelope)

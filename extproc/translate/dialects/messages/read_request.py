@@ -6,7 +6,7 @@ from typing import Any, Literal
 from extproc.errors import Rejection, invalid
 from extproc.providers.profiles import Profile
 from extproc.translate import checked
-from extproc.translate.checked import Json, Refused, Warnings, refused, unsupported
+from extproc.translate.checked import Json, Refused, Warnings, members, one_of, refused, typed, unsupported
 from extproc.translate.conversation import (
     AnswerShape,
     AssistantTurn,
@@ -19,14 +19,17 @@ from extproc.translate.conversation import (
     Unmapped,
 )
 from extproc.translate.dialects.messages.read_tools import ToolReader, answer_without_search
-from extproc.translate.dialects.messages.read_turns import Rules, TurnReader, read_effort
+from extproc.translate.dialects.messages.read_turns import EFFORTS, Rules, TurnReader
 from extproc.translate.pair import Target
+from extproc.wire import messages_request
 
 SESSION = "x-claude-code-session-id"
+# https://platform.claude.com/docs/en/api/service-tiers: `auto` may use capacity that was bought in advance,
+# `standard_only` does not.
 _TIERS = {"auto": "auto", "standard_only": "default"}
 _THINKING_TYPES = ("enabled", "adaptive", "disabled", "between_tools")
 _DISPLAYS = ("summarized", "omitted", "updates")
-_THINKING = frozenset(("type", "budget_tokens", "display", "block_binding"))
+# Other vendors take levels only; the bands are where Claude Code's own words for thinking lie (docs/mapping.md 1.9).
 _BANDS = ((4096, "low"), (16384, "medium"), (32768, "high"))
 """Budgets of thinking below a number of tokens, and the effort that they stand for."""
 _COMPACT = frozenset(("type", "trigger"))
@@ -34,10 +37,6 @@ _SILENT = frozenset(
     ("betas", "cache_control", "diagnostics", "fallback_credit_token", "user_profile_id", "workspace_id")
 )
 """Neither content nor billing depends on these, so nothing is said of them."""
-_TYPED = frozenset((
-    "max_tokens", "messages", "model", "output_format", "service_tier", "speed", "stop_sequences", "stream", "system",
-    "temperature", "thinking", "tool_choice", "tools", "top_k", "top_p",
-))  # fmt: skip
 _REFUSED: dict[str, Rejection] = {
     "compaction": invalid("compaction", "compaction is not supported with this model", code="unsupported_value"),
     # The SDK's tool runner sends the whole conversation again when it reads this code in `error.details`.
@@ -57,69 +56,68 @@ def read_request(body: Json, target: Target, warnings: Warnings, *, counting: bo
 class _Reader:
     def __init__(self, body: Json, target: Target, warnings: Warnings, *, counting: bool) -> None:
         self._body = body
+        self._request = typed(body, messages_request.Request, "")
+        self._steering = None if counting else typed(body, messages_request.Steering, "")
         self._target = target
         self._profile = target.profile
         self._warnings = warnings
-        self._counting = counting
         strict = target.profile.strictness == "strict"
         self._refuses_old = strict and target.headers.get("anthropic-version", "") >= "2026-10-21"
 
     def read(self) -> Conversation:
-        body = self._body
-        model = checked.text(body, "model", "")
+        body, request, profile, steering = self._body, self._request, self._profile, self._steering
         unmapped = self._checked_members()
-        profile = self._profile
         rules = Rules(profile.strip_billing_header, self._refuses_old, profile.mid_system == "native")
-        messages = TurnReader(body, rules, self._warnings)
+        messages = TurnReader(request.messages, rules, self._warnings)
         turns = messages.turns()
-        tools = ToolReader(body, messages.tool_changes, profile, self._warnings)
-        choice, parallel = tools.choice(), tools.parallel()
-        thinking = self._thinking(messages.effort)
-        steering = {} if self._counting else self._steering()
+        tools = ToolReader(body, request.tools or [], messages.tool_changes, profile, self._warnings)
+        choice, parallel = tools.choice(request.tool_choice)
         return Conversation(
-            model=model,
+            model=request.model,
             turns=turns,
             system=(*self._system(messages), *messages.leading),
-            continues_last_turn=not self._counting and isinstance(turns[-1], AssistantTurn),
+            continues_last_turn=steering is not None and isinstance(turns[-1], AssistantTurn),
             tools=tuple(tools.tools),
             tool_choice=choice,
             parallel_tool_calls=parallel,
             output_format=self._format(),
-            thinking=thinking,
+            thinking=self._thinking(messages.effort),
             user=self._user(),
             service_tier=self._service_tier(),
             session=self._target.headers.get(SESSION, ""),
-            compaction=self._compaction(),
-            unmapped=tuple(unmapped),
-            without_search=answer_without_search(body),
+            compaction=self._compaction() if "context_management" in body else (),
+            unmapped=unmapped,
+            without_search=answer_without_search(request.messages),
             shape=AnswerShape(
-                stream=not self._counting and checked.flag(body, "stream", ""),
+                stream=steering is not None and bool(steering.stream),
                 namespaces={**messages.toolset_names, **tools.toolset_names},
                 call_prefix="toolu_",
             ),
-            **steering,
+            **self._steered(),
         )
 
     def _system(self, messages: TurnReader) -> Iterable[Text]:
-        system = self._body.get("system")
-        if system is None or isinstance(system, str):
-            return [Text(system, "system")] if system else []
-        blocks = checked.sequence(self._body, "system", "")
-        found = (messages.system_text(block, f"system.{n}") for n, block in enumerate(blocks))
+        system = self._request.system
+        if not system:
+            return ()
+        if isinstance(system, str):
+            return (Text(system, "system"),)
+        found = [messages.system_text(block, f"system.{n}") for n, block in enumerate(system)]
         return [text for text in found if text is not None]
 
-    def _checked_members(self) -> list[Unmapped]:
+    def _checked_members(self) -> tuple[Unmapped, ...]:
         """Refuses what must not be ignored; returns what some providers have no place for."""
-        body = self._body
-        for name, rejection in _REFUSED.items():
-            if body.get(name) is not None:
-                raise Refused(rejection)
+        body, warnings = self._body, self._warnings
         found: list[Unmapped] = []
-        for name, read in _CHECKED.items():
-            if body.get(name) is not None:
-                found += read(body, self._profile, self._warnings)
-        self._warnings.unknown(body, _KNOWN, "")
-        return found
+        if not _RARE.isdisjoint(body):
+            for name, rejection in _REFUSED.items():
+                if body.get(name) is not None:
+                    raise Refused(rejection)
+            for name, read in _CHECKED.items():
+                if body.get(name) is not None:
+                    found += read(body, self._profile, warnings)
+        warnings.unknown(body, _KNOWN, "")
+        return tuple(found)
 
     def _compaction(self) -> tuple[Compacting, ...]:
         edits = (self._body.get("context_management") or {}).get("edits") or ()
@@ -135,53 +133,58 @@ class _Reader:
         return found
 
     def _user(self) -> Setting[str] | None:
-        metadata = self._body.get("metadata") or {}
-        user = checked.optional_text(metadata, "user_id", "metadata")
-        return Setting(user, "metadata.user_id") if user else None
+        metadata = self._request.metadata
+        return Setting(metadata.user_id, "metadata.user_id") if metadata is not None and metadata.user_id else None
 
     def _service_tier(self) -> Setting[str] | None:
         """A faster tier that cannot be had is a loss, the choice of a slower one is not."""
-        tier = checked.optional_text(self._body, "service_tier", "")
+        tier, speed = self._request.service_tier, self._request.speed
         if tier is not None:
-            checked.one_of(tier, tuple(_TIERS), "service_tier")
-        speed = checked.optional_text(self._body, "speed", "")
-        if speed is not None and checked.one_of(speed, ("standard", "fast"), "speed") == "fast":
+            one_of(tier, tuple(_TIERS), "service_tier")
+        if speed is not None and one_of(speed, ("standard", "fast"), "speed") == "fast":
             return Setting("priority", "speed")
         return Setting(_TIERS[tier], "service_tier") if tier and self._profile.service_tier else None
 
     # What steers the answer
 
-    def _steering(self) -> dict[str, Any]:
+    def _steered(self) -> dict[str, Any]:
         """Members of the conversation that a count does not need."""
-        limit = checked.integer(self._body, "max_tokens", "")
-        if limit < 1:
+        steering = self._steering
+        if steering is None:
+            return {}
+        if steering.max_tokens < 1:
             raise refused("max_tokens", "Input should be greater than or equal to 1")
-        found: dict[str, Any] = {"max_tokens": Setting(limit, "max_tokens")}
-        for name in ("temperature", "top_p", "top_k"):
-            if self._body.get(name) is None:
+        found: dict[str, Any] = {"max_tokens": Setting(steering.max_tokens, "max_tokens")}
+        sampling = {"temperature": steering.temperature, "top_p": steering.top_p, "top_k": steering.top_k}
+        for name, value in sampling.items():
+            if value is None:
                 continue
             if self._refuses_old:
                 raise refused(name, "Extra inputs are not permitted")
-            read = checked.integer if name == "top_k" else checked.number
-            found[name] = Setting(read(self._body, name, ""), name)
-        if stops := checked.optional_texts(self._body, "stop_sequences", ""):
-            found["stop"] = Setting(tuple(stops), "stop_sequences")
+            found[name] = Setting(value, name)
+        if steering.stop_sequences:
+            found["stop"] = Setting(tuple(steering.stop_sequences), "stop_sequences")
         return found
 
     def _thinking(self, last_effort: tuple[str, str] | None) -> Thinking:
         """`last_effort`: of a message; it counts more than that of the request."""
-        thinking = checked.optional_mapping(self._body, "thinking", "")
-        kind = self._thinking_type(thinking)
-        effort = last_effort or read_effort(self._body, "")
-        shown = self._shown(thinking)
+        thinking, config = self._request.thinking, self._request.output_config
+        if thinking is not None:
+            self._check_thinking(thinking)
+        effort = last_effort
+        if effort is None and config is not None and config.effort is not None:
+            effort = one_of(config.effort, EFFORTS, "output_config.effort"), "output_config.effort"
+        kind, shown = thinking.type if thinking is not None else "", self._shown(thinking)
+        # Between tools alone no other model can think, so that it does not think at all.
         if kind in ("disabled", "between_tools"):
             if effort:
                 self._warnings.add("dropped", effort[1], f"thinking.type is {kind}")
             return Thinking(Setting("none", "thinking"), is_explicit=False, shown=shown)
         if effort:
             return Thinking(Setting(*effort), shown=shown, is_on=True)
-        if kind == "enabled":
-            budget = checked.integer(thinking, "budget_tokens", "thinking.enabled")
+        # A budget of tokens, which no other vendor has; the level that is nearest to it stands for it.
+        if thinking is not None and kind == "enabled":
+            budget = thinking.budget_tokens
             level = next((level for limit, level in _BANDS if budget < limit), "xhigh")
             path = "thinking.budget_tokens"
             return Thinking(Setting(level, path), is_explicit=False, budget=budget, shown=shown, is_on=True)
@@ -191,37 +194,34 @@ class _Reader:
             return Thinking(level_or_none, is_explicit=False, shown=shown, is_on=True)
         return Thinking(shown=shown)
 
-    def _thinking_type(self, thinking: Json) -> str | None:
-        if self._body.get("thinking") is None:
-            return None
-        kind = checked.one_of(checked.text(thinking, "type", "thinking"), _THINKING_TYPES, "thinking.type")
-        display = checked.optional_text(thinking, "display", "thinking")
-        if display is not None:
-            checked.one_of(display, _DISPLAYS, "thinking.display")
-        if kind == "enabled":
-            checked.integer(thinking, "budget_tokens", "thinking.enabled")
-        self._warnings.unknown(thinking, _THINKING, "thinking")
-        return kind
+    def _check_thinking(self, thinking: messages_request.Thinking) -> None:
+        one_of(thinking.type, _THINKING_TYPES, "thinking.type")
+        if thinking.display is not None:
+            one_of(thinking.display, _DISPLAYS, "thinking.display")
+        if thinking.type == "enabled":
+            checked.integer(self._body["thinking"], "budget_tokens", "thinking.enabled")
+        self._warnings.unknown(self._body["thinking"], members(messages_request.Thinking), "thinking")
 
-    def _shown(self, thinking: Json) -> Literal["no", "hidden", "yes"]:
+    def _shown(self, thinking: messages_request.Thinking | None) -> Literal["no", "hidden", "yes"]:
         """Whether the answer's reasoning goes to the client."""
         if self._profile.emit_thinking != "auto":
             return "yes" if self._profile.emit_thinking == "always" else "no"
-        if thinking.get("type") not in ("enabled", "adaptive"):
+        if thinking is None or thinking.type not in ("enabled", "adaptive"):
             return "no"
-        return "hidden" if thinking.get("display") == "omitted" else "yes"
+        return "hidden" if thinking.display == "omitted" else "yes"
 
     def _format(self) -> OutputFormat | None:
-        config = checked.optional_mapping(self._body, "output_config", "")
-        holder, name, path = config, "format", "output_config.format"
-        if config.get("format") is None:
-            holder, name, path = self._body, "output_format", "output_format"
-        if holder.get(name) is None:
+        config, old = self._request.output_config, self._request.output_format
+        # `output_format` was the member's name while structured output was a beta.
+        if config is not None and config.format is not None:
+            wanted, path, sent = config.format, "output_config.format", self._body["output_config"]["format"]
+        elif old is not None:
+            wanted, path, sent = typed(old, messages_request.Format, "output_format"), "output_format", old
+        else:
             return None
-        wanted = checked.mapping(holder, name, path.removesuffix(name).rstrip("."))
-        checked.one_of(checked.text(wanted, "type", path), ("json_schema",), f"{path}.type")
-        self._warnings.unknown(wanted, frozenset(("type", "schema", "name")), path)
-        return OutputFormat(path, checked.mapping(wanted, "schema", path))
+        one_of(wanted.type, ("json_schema",), f"{path}.type")
+        self._warnings.unknown(sent, members(messages_request.Format), path)
+        return OutputFormat(path, checked.mapping(sent, "schema", path))
 
 
 # Members without a place of their own
@@ -243,6 +243,8 @@ def _billing(body: Json, _profile: Profile, _warnings: Warnings) -> Iterable[Unm
 
 def _geo(body: Json, profile: Profile, _warnings: Warnings) -> Iterable[Unmapped]:
     geo = checked.text(body, "inference_geo", "")
+    # A promise about the place cannot be dropped with a warning:
+    # https://platform.claude.com/docs/en/build-with-claude/data-residency.
     if geo != "global" and geo not in profile.geos:
         raise unsupported("inference_geo", f"inference in '{geo}' cannot be promised here")
     return []
@@ -250,6 +252,7 @@ def _geo(body: Json, profile: Profile, _warnings: Warnings) -> Iterable[Unmapped
 
 def _container(body: Json, _profile: Profile, _warnings: Warnings) -> Iterable[Unmapped]:
     container = body["container"]
+    # A container's files are lost, which a model can get over; skills are instructions that the client relies on.
     if not isinstance(container, str) and checked.mapping(body, "container", "").get("skills"):
         raise unsupported("container.skills", "skills cannot run with this model")
     return [Unmapped("container", container, "container", "warn")]
@@ -267,6 +270,8 @@ def _context_management(body: Json, profile: Profile, warnings: Warnings) -> Ite
 
 
 def _compacts(edit: Json, profile: Profile) -> bool:
+    # https://platform.claude.com/docs/en/build-with-claude/compaction; all other edits clear old results of tools or
+    # thinking, which no other vendor does.
     return profile.compaction and edit.get("type") == "compact_20260112"
 
 
@@ -275,14 +280,14 @@ def _fallbacks(body: Json, _profile: Profile, _warnings: Warnings) -> Iterable[U
 
 
 def _metadata(body: Json, _profile: Profile, warnings: Warnings) -> Iterable[Unmapped]:
-    warnings.unknown(checked.mapping(body, "metadata", ""), frozenset(("user_id",)), "metadata")
+    warnings.unknown(body["metadata"], members(messages_request.Metadata), "metadata")
     return []
 
 
 def _output_config(body: Json, _profile: Profile, warnings: Warnings) -> Iterable[Unmapped]:
     """Effort and format are read where they are needed."""
-    config, path = checked.mapping(body, "output_config", ""), "output_config.task_budget"
-    warnings.unknown(config, frozenset(("effort", "format", "task_budget")), "output_config")
+    config, path = body["output_config"], "output_config.task_budget"
+    warnings.unknown(config, members(messages_request.OutputConfig), "output_config")
     budget = config.get("task_budget")
     return [] if budget is None else [Unmapped(path, budget, path, "warn")]
 
@@ -297,4 +302,5 @@ _CHECKED: dict[str, Callable[[Json, Profile, Warnings], Iterable[Unmapped]]] = {
     "metadata": _metadata,
     "output_config": _output_config,
 }
-_KNOWN = _SILENT | _TYPED | _REFUSED.keys() | _CHECKED.keys()
+_RARE = frozenset((*_REFUSED, *_CHECKED))
+_KNOWN = members(messages_request.Request) | members(messages_request.Steering) | _RARE | _SILENT

@@ -1,6 +1,6 @@
 """Tools of a Messages request, and which of them the model shall call (docs/mapping.md 1.7)."""
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -11,11 +11,8 @@ from extproc.translate.conversation import AnyTool, HostedTool, McpServer, Setti
 from extproc.translate.dialects.messages import client_tools
 from extproc.translate.dialects.messages.client_tools import TOOLSETS, ClientTool
 from extproc.translate.dialects.messages.read_content import cache_hint
+from extproc.wire.messages_request import Choice, CustomTool
 
-_CUSTOM = frozenset((
-    "type", "name", "description", "input_schema", "strict", "input_examples", "cache_control", "allowed_callers",
-    "defer_loading", "eager_input_streaming",
-))  # fmt: skip
 _COMMON = ("type", "name", "cache_control", "allowed_callers", "defer_loading", "input_examples", "strict")
 _FIXED = frozenset((*_COMMON, "max_characters"))
 _COMPUTER = frozenset((*_COMMON, "display_width_px", "display_height_px", "display_number", "enable_zoom"))
@@ -27,8 +24,8 @@ _LOCATION = ("city", "country", "region", "timezone")
 # Claude Code keeps a place for tools that may come later; a model that may call it would.
 _PLACEHOLDER = "DeferredToolPlaceholder"
 _REFERENCES = ("tool_reference", "mcp_tool_reference", "mcp_toolset_reference", "tool_definition")
+# https://platform.claude.com/docs/en/agents-and-tools/tool-use/implement-tool-use#forcing-tool-use
 _CHOICES = ("auto", "any", "tool", "none")
-_CHOICE = frozenset(("type", "name", "disable_parallel_tool_use"))
 NOT_AVAILABLE = (
     "web search is not available here; use another tool to reach the web, such as WebFetch or Bash, or say that you "
     "could not search"
@@ -36,24 +33,12 @@ NOT_AVAILABLE = (
 _SEARCH_REQUEST = "Perform a web search for the query:"
 
 
-class _Definition:
-    """A tool of the client's, and whether it is in force at the end of the conversation."""
-
-    __slots__ = ("in_force", "members", "name", "path")
-
-    def __init__(self, found: Any, path: str) -> None:
-        self.members = checked.item(found, path)
-        self.path = path
-        kind = self.members.get("type")
-        toolset = TOOLSETS.get(kind) if isinstance(kind, str) else None
-        self.name = toolset[0] if toolset else self.members.get("name")
-        self.in_force = True
-
-
 class ToolReader:
     """Reads all tools in force. Raises Refused, also for names that are not unique."""
 
-    def __init__(self, body: Json, changes: list[tuple[Json, str]], profile: Profile, warnings: Warnings) -> None:
+    def __init__(
+        self, body: Json, tools: list[Json], changes: list[tuple[Json, str]], profile: Profile, warnings: Warnings
+    ) -> None:
         """`changes`: tools that messages add and remove, each with its path."""
         self.tools: list[AnyTool] = []
         self.toolset_names: dict[str, tuple[str, str]] = {}
@@ -61,28 +46,34 @@ class ToolReader:
         self._body = body
         self._profile = profile
         self._warnings = warnings
-        self._mcp = McpServers(body, warnings)
-        self._names: set[str] = set()
-        self._hosted: set[str] = set()
-        for tool in _in_force(body, changes):
-            self._read(tool)
+        self._hosted: list[str] = []
+        """What the client calls tools that the provider runs."""
+        for members, path in _in_force(tools, changes):
+            if members.get("defer_loading") is True and members.get("name") == _PLACEHOLDER:
+                continue
+            kind = members.get("type")
+            if kind is None or kind == "custom":
+                self.tools.append(_read_custom(members, path, warnings))
+            else:
+                self._read(members, path, checked.text(members, "type", path))
+        self._names = {tool.name for tool in self.tools if isinstance(tool, Tool)}
+        self._check_names()
         if profile.mcp:
-            self.tools += self._mcp.lone_servers()
+            self.tools += McpServers(body, warnings).lone_servers()
 
-    def choice(self) -> ToolChoice | None:
-        if self._body.get("tool_choice") is None:
-            return None
-        choice = checked.mapping(self._body, "tool_choice", "")
-        kind = checked.one_of(checked.text(choice, "type", "tool_choice"), _CHOICES, "tool_choice.type")
-        self._warnings.unknown(choice, _CHOICE, "tool_choice")
+    def choice(self, choice: Choice | None) -> tuple[ToolChoice | None, Setting[bool] | None]:
+        """What must be called, and whether calls may be parallel."""
+        if choice is None:
+            return None, None
+        kind = checked.one_of(choice.type, _CHOICES, "tool_choice.type")
+        self._warnings.unknown(self._body["tool_choice"], checked.members(Choice), "tool_choice")
+        parallel = Setting(False, "tool_choice.disable_parallel_tool_use") if choice.disable_parallel_tool_use else None
         if kind == "tool":
-            return self._named(checked.text(choice, "name", "tool_choice"))
-        return ToolChoice("required" if kind == "any" else "none" if kind == "none" else "auto", "tool_choice")
-
-    def parallel(self) -> Setting[bool] | None:
-        choice = self._body.get("tool_choice") or {}
-        off = checked.flag(choice, "disable_parallel_tool_use", "tool_choice")
-        return Setting(False, "tool_choice.disable_parallel_tool_use") if off else None
+            return self._named(checked.text(self._body["tool_choice"], "name", "tool_choice")), parallel
+        mode: Literal["required", "none", "auto"] = (
+            "required" if kind == "any" else "none" if kind == "none" else "auto"
+        )
+        return ToolChoice(mode, "tool_choice"), parallel
 
     def _named(self, name: str) -> ToolChoice:
         path = "tool_choice.name"
@@ -92,137 +83,153 @@ class ToolReader:
             raise refused(path, f"Tool '{name}' not found in provided tools")
         return ToolChoice("required", path, name=name)
 
-    def _read(self, tool: _Definition) -> None:
-        kind = checked.optional_text(tool.members, "type", tool.path)
-        if tool.name == _PLACEHOLDER and tool.members.get("defer_loading") is True:
-            return
-        if kind is None or kind == "custom":
-            self._custom(tool.members, tool.path)
-        elif kind in client_tools.FIXED:
-            self._fixed(tool, kind)
+    def _read(self, members: Json, path: str, kind: str) -> None:
+        if kind in client_tools.FIXED:
+            self._fixed(members, path, kind)
         elif kind in client_tools.COMPUTERS:
-            self._computer(tool, kind)
+            self._computer(members, path, kind)
         elif kind in TOOLSETS:
-            self._toolset(tool, kind)
+            self._toolset(members, path, kind)
+        # Types end with the date of their version, so that the next one has another name.
         elif kind.startswith("web_search_"):
-            self._add_hosted(tool, self._web_search(tool, kind))
+            self._add_hosted(self._web_search(members, path, kind))
         elif kind == "mcp_toolset" and self._profile.mcp:
-            self.tools += self._mcp.toolset(tool.members, tool.path) or [HostedTool(tool.path, kind)]
-        elif "input_schema" in tool.members:
-            self._warnings.add("approx", tool.path, f"tool type '{kind}' is not known")
-            self._custom(tool.members, tool.path)
+            servers = McpServers(self._body, self._warnings).toolset(members, path)
+            self.tools += servers or [HostedTool(path, kind)]
+        elif "input_schema" in members:
+            self._warnings.add("approx", path, f"tool type '{kind}' is not known")
+            self._custom(members, path)
         else:
-            self._add_hosted(tool, HostedTool(tool.path, kind, _text(tool.name)))
+            self._add_hosted(HostedTool(path, kind, _text(members.get("name"))))
 
-    def _claim(self, name: str) -> None:
-        if name in self._names or name in self._hosted:
+    def _check_names(self) -> None:
+        own = sum(isinstance(tool, Tool) for tool in self.tools)
+        hosted = [tool.name for tool in self.tools if isinstance(tool, WebSearch | HostedTool) and tool.name]
+        if len(self._names) < own or len(self._names.union(hosted)) < own + len(hosted):
             raise refused("tools", "Tool names must be unique.")
 
-    def _custom(self, members: Json, path: str) -> str:
-        name = checked.text(members, "name", path)
-        if not name:
-            raise refused(f"{path}.name", "String should have at least 1 character")
-        self._warnings.unknown(members, _CUSTOM, path)
-        description = _description(members, path)
-        parameters = checked.mapping(members, "input_schema", path)
-        strict = checked.flag(members, "strict", path)
-        self._claim(name)
-        self._names.add(name)
-        cache = cache_hint(members)
-        self.tools.append(Tool(name, path, description, parameters, strict, cache=cache, schema_name="input_schema"))
-        return name
+    def _custom(self, members: Json, path: str) -> None:
+        self.tools.append(_read_custom(members, path, self._warnings))
 
-    def _add_hosted(self, tool: _Definition, hosted: WebSearch | HostedTool) -> None:
-        if isinstance(tool.name, str):
-            self._claim(tool.name)
-        self._hosted.add(hosted.name or hosted.type)
+    def _add_hosted(self, hosted: WebSearch | HostedTool) -> None:
+        self._hosted.append(hosted.name or hosted.type)
         self.tools.append(hosted)
 
-    def _web_search(self, tool: _Definition, kind: str) -> WebSearch:
-        members, path = tool.members, tool.path
+    def _web_search(self, members: Json, path: str, kind: str) -> WebSearch:
+        name = _text(members.get("name"))
         if not self._profile.web_search:
-            return WebSearch(path, kind, name=_text(tool.name))
+            return WebSearch(path, kind, name=name)
         domains = tuple(checked.optional_texts(members, "allowed_domains", path))
         location, where = checked.optional_mapping(members, "user_location", path), f"{path}.user_location"
         self._warnings.unknown(members, _WEB_SEARCH, path)
         near = {key: checked.text(location, key, where) for key in _LOCATION if location.get(key) is not None}
-        return WebSearch(path, kind, domains, near, name=_text(tool.name))
+        return WebSearch(path, kind, domains, near, name=name)
 
-    def _known(self, tool: _Definition, name: str, like: ClientTool) -> None:
-        members = {"name": name, "description": like.description, "input_schema": like.parameters()}
-        members |= {key: tool.members[key] for key in ("input_examples", "strict") if key in tool.members}
-        self._custom(members, tool.path)
+    def _known(self, members: Json, path: str, name: str, like: ClientTool) -> None:
+        known = {"name": name, "description": like.description, "input_schema": like.parameters()}
+        known |= {key: members[key] for key in ("input_examples", "strict") if key in members}
+        self._custom(known, path)
 
-    def _fixed(self, tool: _Definition, kind: str) -> None:
+    def _fixed(self, members: Json, path: str, kind: str) -> None:
         name, like, is_approximate = client_tools.FIXED[kind]
-        self._warnings.unknown(tool.members, _FIXED, tool.path)
+        self._warnings.unknown(members, _FIXED, path)
         if is_approximate:
-            self._warnings.add("approx", tool.path)
-        self._known(tool, name, like)
+            self._warnings.add("approx", path)
+        self._known(members, path, name, like)
 
-    def _computer(self, tool: _Definition, kind: str) -> None:
-        members, path = tool.members, tool.path
+    def _computer(self, members: Json, path: str, kind: str) -> None:
         self._warnings.unknown(members, _COMPUTER, path)
         width = checked.integer(members, "display_width_px", path)
         height = checked.integer(members, "display_height_px", path)
         like = client_tools.computer(kind, width, height, zoom=checked.flag(members, "enable_zoom", path))
         self._warnings.add("approx", path)
-        self._known(tool, "computer", like)
+        self._known(members, path, "computer", like)
 
-    def _toolset(self, tool: _Definition, kind: str) -> None:
-        toolset, members = TOOLSETS[kind]
-        self._warnings.unknown(tool.members, _TOOLSET, tool.path)
-        configs = checked.optional_mapping(tool.members, "configs", tool.path)
-        for name, like in members.items():
-            config = checked.optional_mapping(configs, name, f"{tool.path}.configs")
-            if config.get("enabled") is None or checked.flag(config, "enabled", f"{tool.path}.configs.{name}"):
+    def _toolset(self, members: Json, path: str, kind: str) -> None:
+        toolset, known = TOOLSETS[kind]
+        self._warnings.unknown(members, _TOOLSET, path)
+        configs = checked.optional_mapping(members, "configs", path)
+        for name, like in known.items():
+            config = checked.optional_mapping(configs, name, f"{path}.configs")
+            if config.get("enabled") is None or checked.flag(config, "enabled", f"{path}.configs.{name}"):
                 full = f"{toolset}__{name}"
-                self._known(tool, full, like)
+                self._known(members, path, full, like)
                 self.toolset_names[full] = (toolset, name)
-        self._warnings.unknown(configs, frozenset(members), f"{tool.path}.configs")
+        self._warnings.unknown(configs, frozenset(known), f"{path}.configs")
 
 
-def answer_without_search(body: Json) -> str:
+def answer_without_search(messages: list[Any]) -> str:
     """What a client that wants nothing but a search gets where the provider has none, else an empty string.
 
     Claude Code's WebSearch sends such a request and hands the answer on to its model. A refusal would reach the model
     as the text of an API error, and a provider without the tool would make results up.
     """
-    messages = body.get("messages")
-    content = messages[0].get("content") if isinstance(messages, list) and len(messages) == 1 else None
-    blocks = [{"text": content}] if isinstance(content, str) else content
-    if not isinstance(blocks, list) or len(blocks) != 1:
+    if len(messages) != 1:
         return ""
-    return NOT_AVAILABLE if str(blocks[0].get("text", "")).startswith(_SEARCH_REQUEST) else ""
+    content = messages[0].get("content")
+    if isinstance(content, list) and len(content) == 1:
+        content = content[0].get("text")
+    return NOT_AVAILABLE if isinstance(content, str) and content.startswith(_SEARCH_REQUEST) else ""
 
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _description(members: Json, path: str) -> str:
-    text = checked.optional_text(members, "description", path) or ""
-    if examples := checked.optional_sequence(members, "input_examples", path):
-        text = f"{text}\n\nExamples: {msgspec.json.encode(examples).decode()}".lstrip()
-    return text
+@checked.remembered
+def _read_custom(members: Json, path: str, warnings: Warnings) -> Tool:
+    found = checked.typed(members, CustomTool, path)
+    if not found.name:
+        raise refused(f"{path}.name", "String should have at least 1 character")
+    warnings.unknown(members, checked.members(CustomTool), path)
+    description = found.description or ""
+    # OpenAI has no member for them:
+    # https://platform.claude.com/docs/en/agents-and-tools/tool-use/implement-tool-use#providing-tool-use-examples.
+    if found.input_examples:
+        description = f"{description}\n\nExamples: {msgspec.json.encode(found.input_examples).decode()}".lstrip()
+    return Tool(
+        name=found.name,
+        path=path,
+        description=description,
+        parameters=found.input_schema,
+        strict=found.strict or False,
+        cache=cache_hint(members),
+        schema_name="input_schema",
+    )
 
 
-def _in_force(body: Json, changes: list[tuple[Json, str]]) -> list[_Definition]:
-    found = [_Definition(tool, f"tools.{n}") for n, tool in enumerate(checked.optional_sequence(body, "tools", ""))]
-    if changes:
-        found += _changed(found, changes)
-    return [tool for tool in found if tool.in_force]
+def _in_force(tools: list[Json], changes: list[tuple[Json, str]]) -> list[tuple[Json, str]]:
+    """The tools at the end of the conversation, each with its path."""
+    found = [(tool, f"tools.{n}") for n, tool in enumerate(tools)]
+    return _changed(found, changes) if changes else found
 
 
-def _changed(found: list[_Definition], changes: list[tuple[Json, str]]) -> list[_Definition]:
-    """Puts tools in and out of force in the order of the conversation; returns those that are defined on the way."""
+class _Definition:
+    """A tool of the client's, and whether it is in force at the end of the conversation."""
+
+    __slots__ = ("in_force", "members", "name", "path")
+
+    def __init__(self, members: Json, path: str) -> None:
+        self.members = members
+        self.path = path
+        kind = members.get("type")
+        toolset = TOOLSETS.get(kind) if isinstance(kind, str) else None
+        self.name = toolset[0] if toolset else members.get("name")
+        self.in_force = True
+
+
+def _changed(tools: list[tuple[Json, str]], changes: list[tuple[Json, str]]) -> list[tuple[Json, str]]:
+    """Puts tools in and out of force in the order of the conversation, and adds those that are defined on the way."""
+    found = [_Definition(members, path) for members, path in tools]
     by_name: dict[str, list[_Definition]] = {}
     for tool in found:
         if isinstance(tool.name, str):
             by_name.setdefault(tool.name, []).append(tool)
     servers = {name for tool in found if isinstance(name := tool.members.get("mcp_server_name"), str)}
-    defined = (_change(by_name, servers, block, path) for block, path in changes)
-    return [tool for tool in defined if tool is not None]
+    for block, path in changes:
+        if (defined := _change(by_name, servers, block, path)) is not None:
+            found.append(defined)
+    return [(tool.members, tool.path) for tool in found if tool.in_force]
 
 
 def _change(by_name: dict[str, list[_Definition]], servers: set[str], block: Json, path: str) -> _Definition | None:

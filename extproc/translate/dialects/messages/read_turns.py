@@ -26,15 +26,15 @@ from extproc.translate.dialects.messages.read_content import ContentReader, read
 from extproc.translate.media import framed_document
 from extproc.translate.provider_error import rejected
 from extproc.translate.signature import unseal
+from extproc.wire.messages_request import SystemMessage, ToolUse, TurnMessage
 
+_MESSAGE = checked.members(TurnMessage)
+_TOOL_USE = checked.members(ToolUse)
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 SUMMARY = "[Summary of the earlier conversation]\n"
 _BILLING = "x-anthropic-billing-header:"
 _ROLES = ("user", "assistant", "system")
 _CLEAR = ("next_user_message", "never")
-_MESSAGE = frozenset(("role", "content"))
-_SYSTEM_MESSAGE = frozenset(("role", "content", "clear_at", "output_config"))
-_TOOL_USE = frozenset(("type", "id", "name", "input", "cache_control", "caller", "toolset_name"))
 _TOOL_CHANGES = ("tool_addition", "tool_removal")
 _ASSISTANT_ONLY = frozenset(("tool_use", "thinking", "redacted_thinking"))
 
@@ -50,6 +50,10 @@ class Rules(NamedTuple):
     """The provider takes instructions in the midst of the conversation."""
 
 
+_SUBSTANCE = (Text, Compaction)
+"""What makes a turn one that providers take, besides calls."""
+
+
 class _User:
     def __init__(self, path: str) -> None:
         self.path = path
@@ -62,19 +66,22 @@ class _Assistant:
 
     def __init__(self) -> None:
         self.messages: list[AssistantTurn] = []
+        self.calls: list[ToolCall] = []
 
     @property
     def path(self) -> str:
         return self.messages[-1].path
 
-    @property
-    def calls(self) -> list[ToolCall]:
-        return [call for message in self.messages for call in message.calls]
+    def add(self, message: AssistantTurn) -> None:
+        self.messages.append(message)
+        self.calls += message.calls
 
     def is_empty(self) -> bool:
         """Only reasoning, or nothing at all: providers refuse such a turn."""
+        if self.calls:
+            return False
         parts = (part for message in self.messages for part in message.parts)
-        return not any(isinstance(part, Text | ToolCall | Compaction) for part in parts)
+        return not any(isinstance(part, _SUBSTANCE) for part in parts)
 
 
 class _System:
@@ -89,7 +96,7 @@ _Building = _User | _Assistant | _System
 
 
 class TurnReader:
-    def __init__(self, body: Json, rules: Rules, warnings: Warnings) -> None:
+    def __init__(self, messages: list[Any], rules: Rules, warnings: Warnings) -> None:
         self.leading: list[Text] = []
         """Instructions before the first turn."""
         self.effort: tuple[str, str] | None = None
@@ -97,18 +104,18 @@ class TurnReader:
         self.tool_changes: list[tuple[Json, str]] = []
         self.toolset_names: dict[str, tuple[str, str]] = {}
         """Full name of a tool that was called -> (toolset, name)."""
-        self._messages = checked.sequence(body, "messages", "")
+        self._messages = messages
         self._rules = rules
         self._warnings = warnings
         self._content = ContentReader(warnings)
         self._turns: list[_Building] = []
-        self._last_user = _last_user(self._messages)
 
     def turns(self) -> tuple[Turn, ...]:
         """Roles alternate, but for neighbouring messages of the assistant. Raises Refused."""
-        leading = next((n for n, message in enumerate(self._messages) if not _is_system(message)), len(self._messages))
-        for n in range(leading):
-            self._message(n, 0)
+        leading = 0
+        while leading < len(self._messages) and _is_system(self._messages[leading]):
+            self._message(leading, 0)
+            leading += 1
         start = self._compaction()
         if start.part is not None:
             self._resume(start.part)
@@ -119,9 +126,8 @@ class TurnReader:
             raise refused("messages", "at least one message is required")
         return tuple(self._built())
 
-    def system_text(self, found: Any, path: str) -> Text | None:
+    def system_text(self, block: Json, path: str) -> Text | None:
         """A text block of a system prompt or message; None when nothing of it travels."""
-        block = checked.item(found, path)
         checked.one_of(checked.text(block, "type", path), ("text",), f"{path}.type")
         text = self._content.text(block, path)
         if text is None or (self._rules.strips_billing and text.text.startswith(_BILLING)):
@@ -131,23 +137,25 @@ class TurnReader:
     def _message(self, n: int, first: int) -> None:
         """`first`: the first block to be read."""
         path = f"messages.{n}"
-        message = checked.item(self._messages[n], path)
-        role = checked.one_of(checked.text(message, "role", path), _ROLES, f"{path}.role")
-        if role == "system":
-            self._system(message, n, path)
+        found = self._messages[n]
+        message = checked.typed(found, TurnMessage, path)
+        if message.role == "system":
+            self._system(found, n, path)
             return
-        content = message.get("content")
-        if not isinstance(content, str | list):
-            checked.sequence(message, "content", path)
-        self._warnings.unknown(message, _MESSAGE, path)
-        if role == "user":
+        if message.role not in _ROLES:
+            checked.one_of(message.role, _ROLES, f"{path}.role")
+        content = message.content
+        if content is None:
+            raise checked.missing(f"{path}.content")
+        self._warnings.unknown(found, _MESSAGE, path)
+        if message.role == "user":
             self._user(content, path, first)
         else:
             self._assistant(content, path, first)
 
     # The user
 
-    def _user(self, content: Any, path: str, first: int) -> None:
+    def _user(self, content: str | list[Json], path: str, first: int) -> None:
         self._drop_empty_assistant()
         last = self._turns[-1] if self._turns else None
         turn = last if isinstance(last, _User) else _User(path)
@@ -155,14 +163,13 @@ class TurnReader:
             turn.parts += [Text(content, f"{path}.content")] if content else []
         else:
             for n in range(first, len(content)):
-                self._user_block(turn, checked.item(content[n], f"{path}.content.{n}"), path, n)
+                self._user_block(turn, content[n], f"{path}.content.{n}", path)
         if turn is not last and (turn.parts or turn.results):
             self._place(turn, path)
 
     def _place(self, turn: _User, path: str) -> None:
         """Nothing may stand between calls and their results, not even instructions."""
-        before = self._turns[-2] if turn.results and len(self._turns) > 1 else None
-        between = self._turns[-1] if self._turns else None
+        before, between = self._turns[-2:] if turn.results and len(self._turns) > 1 else (None, None)
         if not (isinstance(before, _Assistant) and before.calls and isinstance(between, _System)):
             self._turns.append(turn)
             return
@@ -171,8 +178,8 @@ class TurnReader:
         between.is_late = True
         self._turns.insert(-1, turn)
 
-    def _user_block(self, turn: _User, block: Json, path: str, n: int) -> None:
-        where = f"{path}.content.{n}"
+    def _user_block(self, turn: _User, block: Json, where: str, path: str) -> None:
+        """`path`: of the message."""
         kind = checked.text(block, "type", where)
         if kind == "text":
             if block.get("citations") and self._rules.refuses_old:
@@ -192,19 +199,19 @@ class TurnReader:
 
     # The assistant
 
-    def _assistant(self, content: Any, path: str, first: int) -> None:
+    def _assistant(self, content: str | list[Json], path: str, first: int) -> None:
         parts: list[AssistantPart] = []
         if isinstance(content, str):
             parts = [Text(content, f"{path}.content")] if content else []
         else:
             for n in range(first, len(content)):
                 where = f"{path}.content.{n}"
-                parts += self._assistant_block(checked.item(content[n], where), where)
+                parts += self._assistant_block(content[n], where)
         last = self._turns[-1] if self._turns else None
         if not isinstance(last, _Assistant):
             last = _Assistant()
             self._turns.append(last)
-        last.messages.append(AssistantTurn(tuple(parts), path))
+        last.add(AssistantTurn(tuple(parts), path))
 
     def _assistant_block(self, block: Json, path: str) -> Sequence[AssistantPart]:
         match checked.text(block, "type", path):
@@ -227,16 +234,16 @@ class TurnReader:
                 return [_only_text(part, path) for part in self._content.shared(block, kind, path)]
 
     def _call(self, block: Json, path: str) -> ToolCall:
-        call_id, name = checked.text(block, "id", path), checked.text(block, "name", path)
+        found = checked.typed(block, ToolUse, path)
+        name = found.name
         if not name:
             raise refused(f"{path}.name", "String should have at least 1 character")
-        arguments = msgspec.json.encode(checked.mapping(block, "input", path)).decode()
         self._warnings.unknown(block, _TOOL_USE, path)
-        if (toolset := checked.optional_text(block, "toolset_name", path)) is not None:
-            full = f"{toolset}__{name}"
-            self.toolset_names.setdefault(full, (toolset, name))
+        if found.toolset_name is not None:
+            full = f"{found.toolset_name}__{name}"
+            self.toolset_names.setdefault(full, (found.toolset_name, name))
             name = full
-        return ToolCall(call_id, name, arguments, f"{path}.input")
+        return ToolCall(found.id, name, msgspec.json.encode(found.input).decode(), f"{path}.input")
 
     def _drop_empty_assistant(self) -> None:
         """Then its neighbours meet."""
@@ -246,14 +253,18 @@ class TurnReader:
 
     # Instructions
 
-    def _system(self, message: Json, n: int, path: str) -> None:
-        self._warnings.unknown(message, _SYSTEM_MESSAGE, path)
-        self.effort = read_effort(message, path) or self.effort
-        clear_at = checked.optional_text(message, "clear_at", path)
-        if clear_at is not None:
-            checked.one_of(clear_at, _CLEAR, f"{path}.clear_at")
+    def _system(self, found: Json, n: int, path: str) -> None:
+        message = checked.typed(found, SystemMessage, path)
+        self._warnings.unknown(found, checked.members(SystemMessage), path)
+        if message.output_config is not None and message.output_config.effort is not None:
+            where = f"{path}.output_config.effort"
+            self.effort = checked.one_of(message.output_config.effort, EFFORTS, where), where
+        if message.clear_at is not None:
+            checked.one_of(message.clear_at, _CLEAR, f"{path}.clear_at")
+        if message.content is None and not found.get("output_config"):
+            raise checked.missing(f"{path}.content")
         parts = self._system_parts(message, path)
-        if not parts or (clear_at == "next_user_message" and n < self._last_user):
+        if not parts or (message.clear_at == "next_user_message" and n < _last_user(self._messages)):
             return
         self._drop_empty_assistant()
         last = self._turns[-1] if self._turns else None
@@ -264,16 +275,12 @@ class TurnReader:
         else:
             self._turns.append(_System(path, parts))
 
-    def _system_parts(self, message: Json, path: str) -> list[Text]:
-        content = message.get("content")
-        if content is None and message.get("output_config"):
-            return []
-        if isinstance(content, str):
-            return [Text(content, f"{path}.content")] if content else []
+    def _system_parts(self, message: SystemMessage, path: str) -> list[Text]:
+        if isinstance(message.content, str):
+            return [Text(message.content, f"{path}.content")] if message.content else []
         parts = []
-        for n, found in enumerate(checked.sequence(message, "content", path)):
+        for n, block in enumerate(message.content or ()):
             where = f"{path}.content.{n}"
-            block = checked.item(found, where)
             if block.get("type") in _TOOL_CHANGES:
                 self.tool_changes.append((block, where))
             elif part := self.system_text(block, where):
@@ -285,8 +292,9 @@ class TurnReader:
     def _compaction(self) -> "_Start":
         """The last compaction that has a text; it stands for all that was before."""
         for n in range(len(self._messages) - 1, -1, -1):
-            content = self._messages[n].get("content") if isinstance(self._messages[n], dict) else None
-            blocks = content if isinstance(content, list) else []
+            blocks = self._messages[n].get("content") if isinstance(self._messages[n], dict) else None
+            if not isinstance(blocks, list):
+                continue
             for k in range(len(blocks) - 1, -1, -1):
                 block = blocks[k]
                 if isinstance(block, dict) and block.get("type") == "compaction" and block.get("content") is not None:
@@ -306,7 +314,7 @@ class TurnReader:
         """What only the provider that made it can read stands as the model's; a summary as the user's."""
         if compaction.data is not None:
             turn = _Assistant()
-            turn.messages.append(AssistantTurn((compaction,), compaction.path))
+            turn.add(AssistantTurn((compaction,), compaction.path))
             self._turns.append(turn)
             return
         summary = _User(compaction.path)
@@ -332,6 +340,8 @@ class TurnReader:
         """The results in the order of the calls that they answer, each exactly once."""
         before = self._turns[n - 1] if n else None
         calls = before.calls if isinstance(before, _Assistant) else []
+        if not calls and not turn.results:
+            return ()
         known = {call.id for call in calls}
         by_id: dict[str, ToolResult] = {}
         for result in turn.results:
@@ -357,14 +367,6 @@ class _Start(NamedTuple):
     message: int = 0
     block: int = 0
     part: Compaction | None = None
-
-
-def read_effort(holder: Json, path: str) -> tuple[str, str] | None:
-    """The effort in `output_config` of the request or of a message, with its path."""
-    config = checked.optional_mapping(holder, "output_config", path)
-    where = f"{path}.output_config" if path else "output_config"
-    effort = checked.optional_text(config, "effort", where)
-    return None if effort is None else (checked.one_of(effort, EFFORTS, f"{where}.effort"), f"{where}.effort")
 
 
 def _only_text(part: Text | Document | Image, path: str) -> Text:

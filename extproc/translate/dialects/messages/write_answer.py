@@ -41,6 +41,7 @@ from extproc.translate.signature import seal
 from extproc.translate.translated import TranslatedRequest
 
 _COMPACTED = "(compacted by the provider, who alone can read it)"
+# https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons
 _STOP_REASONS: dict[FinishReason, str] = {
     "stop": "end_turn",
     "stop_sequence": "stop_sequence",
@@ -126,12 +127,18 @@ class MessagesWriter:
         | AnswerFailed,
     ) -> None:
         match event:
+            case AnswerStarted():
+                self._start(event)
+            case UsageReported(usage):
+                self._usage = usage
+            case AnswerFinished():
+                self._finish(event)
+            case AnswerFailed(rejection):
+                self._out.fail(rejection)
             case CallEnded(cut):
                 self._end_call(cut=cut)
             case Logprobs() | Warned() | Keepalive():
                 pass
-            case AnswerStarted():
-                self._start(event)
             case Citations():
                 self.warnings.append("dropped:annotations")
             case Compacted(text, carrier, data):
@@ -139,12 +146,6 @@ class MessagesWriter:
                 content = text or _COMPACTED
                 self._open_block("compaction", content=content, encrypted_content=seal(carrier, data))
                 self._close_block()
-            case UsageReported(usage):
-                self._usage = usage
-            case AnswerFinished():
-                self._finish(event)
-            case AnswerFailed(rejection):
-                self._out.fail(rejection)
 
     def _start(self, event: AnswerStarted) -> None:
         request = self._request
@@ -174,6 +175,8 @@ class MessagesWriter:
 
     def _begin_text(self, text: str) -> None:
         text = self._blank + text
+        # Models often send a line feed before a call. As a block of its own it would come back with the history, and
+        # Anthropic refuses text of white space.
         if text.isspace():
             self._blank = text
         elif text:
@@ -197,6 +200,8 @@ class MessagesWriter:
             self._thought.append(text)
 
     def _end_reasoning(self, event: ReasoningEnded) -> None:
+        # Claude Code returns thinking untouched, so that its signature can carry what the provider wants back
+        # (docs/mapping.md 2.4).
         envelope = seal(event.carrier, event.data, "".join(self._thought) or None)
         self._thought.clear()
         if self._shown != "no":
@@ -223,6 +228,7 @@ class MessagesWriter:
         self._has_called = True
         self._reveal()
         block: Json = {"type": "tool_use", "id": event.id, "name": event.name, "input": {}}
+        # Clients know a member by both names. `direct`: the model itself makes the call, not code that it runs.
         if toolset := self._request.shape.namespaces.get(event.name):
             block |= {"name": toolset[1], "toolset_name": toolset[0], "caller": {"type": "direct"}}
         self._call = CallBlock(self._out, block, self.warnings, is_free_text=event.kind == "custom")

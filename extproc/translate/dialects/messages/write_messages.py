@@ -92,6 +92,7 @@ class MessageWriter:
             return [self._turn_of_instructions()]
         if turns[0].role != "user":
             first = f"{self._conversation.path}.0"
+            # A history that was cut at the front may begin with the model.
             self._warnings.add("emulated", first, "the first message must be a user's")
             turns.insert(0, MessageTurn("user", "", [_text_block(_START)]))
         if turns[-1].role == "assistant":
@@ -222,6 +223,7 @@ class MessageWriter:
         return _marked(block, result.cache)
 
     def _result_content(self, result: ToolResult) -> str | list[Json]:
+        # A list of one text is another prompt for the cache than the text alone.
         match result.parts:
             case (Text(text, path),) if path == result.path:  # the client sent a string
                 return text if text.strip() else ""
@@ -341,6 +343,7 @@ def _foreign_file(path: str) -> Exception:
 def write_thinking(part: Reasoning) -> Iterator[Json]:
     """Claude checks the signature of its thinking, so that only what Claude made is sent back."""
     data = part.data if part.carrier == ANTHROPIC and isinstance(part.data, dict) else {}
+    # Text without a signature is refused, wherever it comes from.
     if signature := _opaque(data.get("signature")):
         yield {"type": "thinking", "thinking": part.text, "signature": signature}
     elif hidden := _opaque(data.get("data")):

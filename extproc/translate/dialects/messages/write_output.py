@@ -78,6 +78,7 @@ class EventOutput:
         self._out.append(messages.block_start(self._place, block))
 
     def delta(self, kind: str, text: str) -> None:
+        # The bytes before the text are the same for all deltas of a block.
         if kind is not self._kind:
             self._kind, self._prefix = kind, messages.delta_prefix(self._place, kind)
         self._out.append(messages.delta(self._prefix, text))
@@ -111,6 +112,7 @@ class EventOutput:
             return b""
         if not self._is_started:
             return messages.KEEP_ALIVE
+        # Claude Code up to 2.1.197 does not count pings as a sign of life, but deltas (docs/mapping.md 3.7).
         if self._ping_by_delta and self._open in _DELTAS:
             return messages.delta(messages.delta_prefix(self._place, _DELTAS[self._open]), "")
         return messages.PING
@@ -153,6 +155,7 @@ class MessageOutput:
         self.message["content"].insert(place, block)
 
     def end(self, ending: Json, usage: Usage) -> None:
+        # The tier stands only in the usage of the beginning.
         started = self.message["usage"]
         self.message |= ending
         self.message["usage"] = {**started, **write_usage(usage)}

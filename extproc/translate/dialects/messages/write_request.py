@@ -27,6 +27,7 @@ COUNTED = frozenset((
 ))  # fmt: skip
 """Members of a request whose tokens Anthropic counts; all others say what to do with them."""
 _BETA = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", re.ASCII)
+# https://platform.claude.com/docs/en/api/messages/create: longer ids are refused.
 _USER_ID_MAX = 256
 _TIERS = {
     "auto": "auto",
@@ -36,7 +37,9 @@ _TIERS = {
     "scale": "auto",
     "on_demand": "standard_only",  # Groq's word for it
 }
+# https://platform.claude.com/docs/en/build-with-claude/extended-thinking#feature-compatibility
 _TOP_P_WITH_BUDGET = 0.95
+# https://platform.claude.com/docs/en/build-with-claude/prompt-caching: a fifth mark is refused.
 _MAX_CACHE_MARKS = 4
 _SEAM = "\n"
 """As Anthropic's own OpenAI layer joins instructions."""
@@ -114,6 +117,7 @@ class _Writer:
     def _max_tokens(self) -> int:
         """Anthropic requires a limit; OpenAI's clients need not name one."""
         limit, most = self._conversation.max_tokens, self._profile.max_output_tokens
+        # A conversation of OpenAI's may go on to the end of the context; Anthropic has no word for that.
         if limit is None:
             default = self._profile.default_max_tokens
             return default if most is None else min(default, most)

@@ -63,7 +63,7 @@ class ToolWriter:
                 case HostedTool(path, kind):
                     self._lose(kind, path)
         is_rebuilt = not self._tools and not self._has_lost and self._declare_called(turns)
-        unique_names(tool["name"] for tool in self._tools if "name" in tool)
+        unique_names([tool["name"] for tool in self._tools if "name" in tool])
         return self._with_choice(is_rebuilt=is_rebuilt)
 
     # Tools
@@ -97,6 +97,7 @@ class ToolWriter:
         if has_changed:
             problem = "the schema must be an object without alternatives at its top"
             self._warnings.add("approx", where, problem)
+        # https://platform.claude.com/docs/en/build-with-claude/structured-outputs#strict-tool-use
         if tool.strict and self._profile.strict_tools and enforced_schema.can_be(parameters, where):
             found["strict"] = True
             parameters = enforced_schema.transformed(parameters, where)
@@ -115,6 +116,7 @@ class ToolWriter:
             self._warnings.add("dropped", f"{tool.path}.external_web_access", problem)
         if tool.type != _CHAT_SEARCH:
             self._declare(SEARCH)
+        # Without a bound the model may search as often as it likes, and each search is billed.
         found: Json = {"type": "web_search_20250305", "name": SEARCH, "max_uses": 5}
         if tool.location:
             found["user_location"] = {"type": "approximate", **tool.location}
@@ -131,6 +133,7 @@ class ToolWriter:
         toolset: Json = {"type": "mcp_toolset", "mcp_server_name": server.label}
         if server.allowed_tools is not None:
             configs = {name: {"enabled": True} for name in server.allowed_tools}
+            # OpenAI lists what may be called, Anthropic switches tools of a server on and off.
             toolset |= {"default_config": {"enabled": False}, "configs": configs}
         self._tools.append(toolset)
 
@@ -138,6 +141,8 @@ class ToolWriter:
         """Declares the tools of the history; returns whether there are any."""
         if not self._profile.tools_for_history:
             return False
+        # Older models refuse a conversation with calls of tools that the request does not declare. Nobody can run them,
+        # so that none may be called.
         blocks = (block for turn in turns for block in turn.blocks)
         called = dict.fromkeys(block["name"] for block in blocks if block["type"] == "tool_use")
         self._tools += [{"name": name, "input_schema": {"type": "object", "properties": {}}} for name in called]

@@ -43,6 +43,7 @@ _DONES = {
     "response.function_call_arguments.done": "function_call",
     "response.custom_tool_call_input.done": "custom_tool_call",
 }
+# https://platform.openai.com/docs/api-reference/responses-streaming
 _ENDS = {"response.completed": "completed", "response.incomplete": "incomplete"}
 
 
@@ -58,6 +59,7 @@ def read_whole(body: bytes, request: TranslatedRequest) -> list[AnswerEvent]:
     match response.status or ("completed" if response.output is not None else ""):
         case "completed" | "incomplete" as status:
             return answer.finish(response, status)
+        # A failed response has status 200, like a complete one.
         case "failed":
             return answer.fail(response)
         case "":
@@ -77,6 +79,7 @@ class StreamReader(SseReader):
         return stream_error(value, self._request.profile)
 
     def read_event(self, data: bytes, name: str) -> list[AnswerEvent]:
+        # Some gateways end with Chat's mark; the dialect's own end has come before it.
         if data.startswith(b"[DONE]"):
             return []
         if name == "error":

@@ -55,6 +55,40 @@ _PART_MEMBERS = {
 _SEEN = ("input_text", "input_image", "input_file")
 
 
+class _Message(msgspec.Struct, gc=False):
+    role: str
+    content: str | list[Json] | None = None
+
+
+class _Call(msgspec.Struct, kw_only=True, gc=False):
+    call_id: str
+    name: str
+    namespace: str | None = None
+    arguments: Any = None
+
+
+class _CustomCall(_Call, kw_only=True, gc=False):
+    input: str
+
+
+class _ShellAction(msgspec.Struct, gc=False):
+    command: list[Any]
+    working_directory: Any = None
+    timeout_ms: Any = None
+
+
+class _ShellCall(msgspec.Struct, gc=False):
+    call_id: str
+    action: _ShellAction
+    id: str | None = None
+
+
+class _Result(msgspec.Struct, gc=False):
+    type: str
+    call_id: str | None = None
+    output: str | list[Json] | None = None
+
+
 class InputItems:
     """Reads each item once, in order."""
 
@@ -84,17 +118,18 @@ class InputItems:
             "compaction_trigger": _refuse_state,
         }
 
-    def read(self, body: Json) -> None:
-        if isinstance(body.get("input"), str):
-            self._turns.user([Text(body["input"], "input")] if body["input"] else [], "input")
+    def read(self, found: str | list[Json]) -> None:
+        if isinstance(found, str):
+            self._turns.user([Text(found, "input")] if found else [], "input")
             return
-        items = checked.sequence(body, "input", "")
-        self._answered = answered(items)
-        for n, item in enumerate(items):
-            self._item(checked.item(item, f"input.{n}"), f"input.{n}")
+        # A call of OpenAI's own tools without a result tells the model nothing.
+        self._answered = answered(found)
+        for n, item in enumerate(found):
+            self._item(item, f"input.{n}")
 
     def _item(self, item: Json, path: str) -> None:
         kind = checked.optional_text(item, "type", path)
+        # OpenAI's own examples leave out the type of a message; a reference is known by being nothing but an id.
         if kind is None:
             kind = "message" if "role" in item else "item_reference"
         read = self._kinds.get(kind)
@@ -105,9 +140,9 @@ class InputItems:
             self._warnings.unknown(item, _KNOWN[kind], path)
         read(item, path)
 
-    def _message(self, message: Json, path: str) -> None:
-        role = checked.text(message, "role", path)
-        match checked.one_of(role, ("user", "assistant", "system", "developer"), f"{path}.role"):
+    def _message(self, item: Json, path: str) -> None:
+        message = checked.typed(item, _Message, path)
+        match checked.one_of(message.role, ("user", "assistant", "system", "developer"), f"{path}.role"):
             case "user":
                 self._turns.user(self._content(message, path, self._user_part), path)
             case "assistant":
@@ -120,48 +155,49 @@ class InputItems:
         sealed = unseal(item.get("encrypted_content"))
         if sealed is None:
             return
+        # Without Claude's signature the text alone would be refused.
         if sealed.f == ANTHROPIC and not isinstance(sealed.d, dict):
             return
         self._turns.assistant([Reasoning(sealed.f, sealed.t or _summary(item), sealed.d, path)], path)
 
     def _function_call(self, item: Json, path: str) -> None:
-        self._call(item, members.arguments(item), f"{path}.arguments", path)
+        found = checked.typed(item, _Call, path)
+        arguments = members.arguments(found.arguments)
+        self._add(ToolCall(found.call_id, self._name(found, path), arguments, f"{path}.arguments"), path)
 
     def _custom_call(self, item: Json, path: str) -> None:
-        text, where = checked.text(item, "input", path), f"{path}.input"
-        call = ToolCall(checked.text(item, "call_id", path), self._name(item, path), text, where, "custom")
-        self._add(call, path)
+        found = checked.typed(item, _CustomCall, path)
+        self._add(ToolCall(found.call_id, self._name(found, path), found.input, f"{path}.input", "custom"), path)
 
-    def _call(self, item: Json, arguments: str, where: str, path: str) -> None:
-        self._add(ToolCall(checked.text(item, "call_id", path), self._name(item, path), arguments, where), path)
-
-    def _name(self, item: Json, path: str) -> str:
-        name = checked.text(item, "name", path)
-        if not name:
+    def _name(self, call: _Call, path: str) -> str:
+        if not call.name:
             raise refused(f"{path}.name", "String should have at least 1 character")
-        return self._tools.full_name(checked.optional_text(item, "namespace", path), name)
+        return self._tools.full_name(call.namespace, call.name)
 
     def _shell_call(self, item: Json, path: str) -> None:
-        action, where = checked.mapping(item, "action", path), f"{path}.action"
-        arguments: Json = {"command": checked.sequence(action, "command", where)}
-        for member, name in (("working_directory", "workdir"), ("timeout_ms", "timeout_ms")):
-            if action.get(member) is not None:
-                arguments[name] = action[member]
-        call_id = checked.text(item, "call_id", path)
-        if item_id := checked.optional_text(item, "id", path):
-            self._shell_items[item_id] = call_id
-        self._add(ToolCall(call_id, SHELL, msgspec.json.encode(arguments).decode(), where, "shell"), path)
+        found = checked.typed(item, _ShellCall, path)
+        arguments: Json = {"command": found.action.command}
+        if found.action.working_directory is not None:
+            arguments["workdir"] = found.action.working_directory
+        if found.action.timeout_ms is not None:
+            arguments["timeout_ms"] = found.action.timeout_ms
+        if found.id:
+            self._shell_items[found.id] = found.call_id
+        text = msgspec.json.encode(arguments).decode()
+        self._add(ToolCall(found.call_id, SHELL, text, f"{path}.action", "shell"), path)
 
     def _add(self, call: ToolCall, path: str) -> None:
         self._turns.calls_at(path)
         self._turns.assistant([call], path)
 
     def _result(self, item: Json, path: str) -> None:
-        member = "id" if item.get("call_id") is None and item["type"] == "local_shell_call_output" else "call_id"
-        call_id = checked.text(item, member, path)
-        call_id = self._shell_items.get(call_id, call_id)
-        parts = self._parts(item, "output", path, self._seen_part)
-        self._turns.result(ToolResult(call_id, tuple(parts), f"{path}.output"), f"{path}.{member}")
+        found = checked.typed(item, _Result, path)
+        # The types of OpenAI's SDK give the result of a local shell the id of its call, under another name than all
+        # others.
+        member = "id" if found.call_id is None and found.type == "local_shell_call_output" else "call_id"
+        call_id, where = found.call_id or checked.text(item, member, path), f"{path}.{member}"
+        parts = _parts(found.output, f"{path}.output", self._seen_part)
+        self._turns.result(ToolResult(self._shell_items.get(call_id, call_id), tuple(parts), f"{path}.output"), where)
 
     def _additional_tools(self, item: Json, path: str) -> None:
         self._tools.read(checked.sequence(item, "tools", path), f"{path}.tools")
@@ -190,22 +226,10 @@ class InputItems:
 
     # Parts
 
-    def _content(self, message: Json, path: str, read: Callable[[Json, str], Any]) -> list[Any]:
-        if message.get("content") is None:
-            raise refused(f"{path}.content", checked.REQUIRED, code="missing_required_parameter")
-        return self._parts(message, "content", path, read)
-
-    def _parts(self, holder: Json, key: str, path: str, read: Callable[[Json, str], Any]) -> list[Any]:
-        found = holder.get(key)
-        if isinstance(found, str):
-            return [Text(found, f"{path}.{key}")] if found else []
-        parts = []
-        for n, item in enumerate(checked.optional_sequence(holder, key, path)):
-            where = f"{path}.{key}.{n}"
-            part = read(checked.item(item, where), where)
-            if not isinstance(part, Text) or part.text:
-                parts.append(part)
-        return parts
+    def _content(self, message: _Message, path: str, read: Callable[[Json, str], Any]) -> list[Any]:
+        if message.content is None:
+            raise checked.missing(f"{path}.content")
+        return _parts(message.content, f"{path}.content", read)
 
     def _kind(self, part: Json, allowed: tuple[str, ...], path: str) -> str:
         kind = checked.one_of(checked.text(part, "type", path), allowed, f"{path}.type")
@@ -229,6 +253,14 @@ class InputItems:
 
     def _seen_part(self, part: Json, path: str) -> ResultPart:
         return _seen(part, self._kind(part, _SEEN, path), path)
+
+
+def _parts(found: str | list[Json] | None, path: str, read: Callable[[Json, str], Any]) -> list[Any]:
+    """The parts, without empty text."""
+    if isinstance(found, str):
+        return [Text(found, path)] if found else []
+    parts = [read(part, f"{path}.{n}") for n, part in enumerate(found or ())]
+    return [part for part in parts if not isinstance(part, Text) or part.text]
 
 
 def _refuse_state(_item: Json, path: str) -> None:

@@ -265,6 +265,7 @@ class _Reasoning(OutputItem):
         items.queue.push(self._part)
 
     def delta(self, event: Event) -> None:
+        # Servers of open models stream the reasoning itself, OpenAI a summary, and a few send both.
         self._kind = self._kind or event.type
         if not event.delta or event.type != self._kind or self._part.ended:
             return
@@ -279,6 +280,7 @@ class _Reasoning(OutputItem):
         if self._kind is None and (text := _joined(item.summary) or _joined(item.content)):
             self._add(text)
         members = {"id": item.id, "encrypted_content": item.encrypted_content}
+        # An id alone names what OpenAI has stored, which here is nothing.
         if item.encrypted_content:
             self._part.data = {name: value for name, value in members.items() if value}
         self.close()
@@ -307,6 +309,7 @@ class _Call(OutputItem):
     def describe(self, item: Item) -> None:
         if self._part.name or not item.name:
             return
+        # As the tool was declared: its namespace is part of the name that the client's dialect has.
         name = f"{item.namespace}__{item.name}" if item.namespace else item.name
         name = self.items.request.names.get(name, name)
         self._part.identify(self.items.call_id(item.call_id or item.id or ""), name)
@@ -333,6 +336,7 @@ class _Call(OutputItem):
 
     def _add_rest(self, whole: str) -> None:
         known = self._part.arguments
+        # The event that ends arguments repeats them, and some servers send no deltas before it.
         if whole.startswith(known):
             self._add(whole[len(known) :])
 

@@ -41,9 +41,8 @@ _UNTYPED: dict[str, Loss] = {
     "moderation": "warn",
 }
 _KNOWN = _TYPED | _UNTYPED.keys()
-_TEXT = frozenset(("format", "verbosity"))
-_REASONING = frozenset(("context", "effort", "generate_summary", "mode", "summary"))
 _ENCRYPTED, _LOGPROBS = "reasoning.encrypted_content", "message.output_text.logprobs"
+# SDKs' types of a response require these members: https://platform.openai.com/docs/api-reference/responses/object.
 _ECHOED: Json = {
     "instructions": None,
     "metadata": {},
@@ -56,81 +55,109 @@ _ECHOED: Json = {
 _ECHOED_IF_SENT = ("reasoning", "text")
 
 
+class _Reasoning(msgspec.Struct, frozen=True, gc=False):
+    effort: str | None = None
+    summary: Any = None
+    generate_summary: Any = None
+    """An older name of `summary`."""
+    context: Any = None
+    mode: Any = None
+
+
+class _Text(msgspec.Struct, frozen=True, gc=False):
+    format: Any = None
+    verbosity: str | None = None
+
+
+class _Request(msgspec.Struct, gc=False):
+    """The members that are checked, and their types
+    (https://platform.openai.com/docs/api-reference/responses/create)."""
+
+    input: str | list[Json]
+    model: str | None = None
+    tools: list[Json] | None = None
+    instructions: str | None = None
+    background: bool | None = None
+    truncation: str = "disabled"
+    include: list[Any] = []
+    text: _Text = _Text()
+    reasoning: _Reasoning = _Reasoning()
+    context_management: list[Json] | None = None
+    parallel_tool_calls: bool | None = None
+    max_output_tokens: int | None = None
+    temperature: int | float | None = None
+    top_p: int | float | None = None
+    top_k: int | None = None
+    safety_identifier: str | None = None
+    user: str | None = None
+    service_tier: str | None = None
+    top_logprobs: int | None = None
+    metadata: Json | None = None
+    stream: bool | None = None
+
+
 def read_request(body: Json, target: Target, warnings: Warnings) -> Conversation:
     """Raises Refused, with the path of the fault."""
-    _check(body, warnings)
+    sent = {name: value for name, value in body.items() if value is not None}
+    request = checked.typed(sent, _Request, "")
+    _check(request, sent, warnings)
     tools = Tools(warnings)
-    tools.read(checked.optional_sequence(body, "tools", ""), "tools")
+    tools.read(request.tools or [], "tools")
     turns = TurnBuilder(repair_interrupted=target.profile.repair_interrupted)
     items = InputItems(turns, tools, warnings)
-    items.read(body)
+    items.read(request.input)
     members.unknown(body, _KNOWN, warnings)
-    instructions = checked.optional_text(body, "instructions", "")
     return Conversation(
-        model=checked.optional_text(body, "model", "") or target.model,
-        system=(Text(instructions, "instructions"),) if instructions else (),
+        model=request.model or target.model,
+        system=(Text(request.instructions, "instructions"),) if request.instructions else (),
         turns=turns.end(),
         path="input",
-        compaction=tuple(_compaction(body)),
+        compaction=tuple(_compaction(request.context_management or [])),
         tools=tools.declared(),
         tool_choice=read_choice(body, tools),
-        parallel_tool_calls=members.flag(body, "parallel_tool_calls"),
-        output_format=_output_format(*items.output_format or (_text(body).get("format"), "text.format")),
-        thinking=_thinking(body, items.reasoning),
-        max_tokens=members.limit(body, ("max_output_tokens",)),
-        temperature=members.number(body, "temperature"),
-        top_p=members.number(body, "top_p"),
-        top_k=members.integer(body, "top_k"),
-        user=members.asked_user(body),
-        service_tier=members.asked_service_tier(body),
-        verbosity=members.text(_text(body), "verbosity", "text"),
-        logprobs=_logprobs(body),
-        metadata=Setting(metadata, "metadata")
-        if (metadata := checked.optional_mapping(body, "metadata", ""))
-        else None,
-        prompt_cache={name: body[name] for name in members.CACHE_MEMBERS if body.get(name) is not None},
+        parallel_tool_calls=members.setting(request.parallel_tool_calls, "parallel_tool_calls"),
+        output_format=_output_format(*items.output_format or (request.text.format, "text.format")),
+        thinking=_thinking(request.reasoning, items.reasoning),
+        max_tokens=members.limit(max_output_tokens=request.max_output_tokens),
+        temperature=members.setting(request.temperature, "temperature"),
+        top_p=members.setting(request.top_p, "top_p"),
+        top_k=members.setting(request.top_k, "top_k"),
+        user=members.user_of(safety_identifier=request.safety_identifier, user=request.user),
+        service_tier=members.service_tier_of(request.service_tier),
+        verbosity=members.setting(request.text.verbosity, "text.verbosity"),
+        logprobs=_logprobs(request),
+        metadata=members.setting(request.metadata or None, "metadata"),
+        prompt_cache={name: sent[name] for name in members.CACHE_MEMBERS if name in sent},
         unmapped=(*members.unmapped(body, _UNTYPED), *members.anthropic(body)),
-        shape=AnswerShape(stream=checked.flag(body, "stream", ""), echo=_echo(body), namespaces=tools.namespaces),
+        shape=AnswerShape(stream=bool(request.stream), echo=_echo(sent), namespaces=tools.namespaces),
     )
 
 
-def _check(body: Json, warnings: Warnings) -> None:
+def _check(request: _Request, sent: Json, warnings: Warnings) -> None:
     for name in _STATE:
-        if body.get(name) is not None:
+        if name in sent:
             raise unsupported(name, _NO_STATE)
-    if checked.flag(body, "background", ""):
+    # The answer would be fetched later by its id: https://platform.openai.com/docs/guides/background.
+    if request.background:
         raise unsupported("background", "answers are given at once; nothing is stored here")
-    if body.get("moderation") is not None:
-        members.check_moderation(body)
-    _check_truncation(body, warnings)
-    _check_include(body, warnings)
-    warnings.unknown(_text(body), _TEXT, "text")
-    _check_reasoning(body, warnings)
-
-
-def _check_truncation(body: Json, warnings: Warnings) -> None:
-    if body.get("truncation") is None:
-        return
-    if checked.one_of(checked.text(body, "truncation", ""), ("auto", "disabled"), "truncation") == "auto":
+    if "moderation" in sent:
+        members.check_moderation(sent)
+    # With `auto` OpenAI drops items from the middle of a conversation that is too long. Others refuse it.
+    if checked.one_of(request.truncation, ("auto", "disabled"), "truncation") == "auto":
         warnings.add("dropped", "truncation")
-
-
-def _check_include(body: Json, warnings: Warnings) -> None:
-    if any(word not in (_ENCRYPTED, _LOGPROBS) for word in checked.optional_sequence(body, "include", "")):
+    if any(word not in (_ENCRYPTED, _LOGPROBS) for word in request.include):
         warnings.add("dropped", "include")
+    warnings.unknown(sent.get("text", {}), checked.members(_Text), "text")
+    _check_reasoning(request.reasoning, sent.get("reasoning", {}), warnings)
 
 
-def _compaction(body: Json) -> Iterable[Compacting]:
-    for n, item in enumerate(checked.optional_sequence(body, "context_management", "")):
+def _compaction(edits: list[Json]) -> Iterable[Compacting]:
+    for n, edit in enumerate(edits):
         path = f"context_management.{n}"
-        edit = checked.item(item, path)
         checked.one_of(checked.text(edit, "type", path), ("compaction",), f"{path}.type")
-        threshold = members.integer(edit, "compact_threshold", path)
-        yield Compacting("context_management", None if threshold is None else threshold.value)
-
-
-def _text(body: Json) -> Json:
-    return checked.optional_mapping(body, "text", "")
+        named = edit.get("compact_threshold") is not None
+        threshold = checked.integer(edit, "compact_threshold", path) if named else None
+        yield Compacting("context_management", threshold)
 
 
 def _output_format(found: Any, path: str) -> OutputFormat | None:
@@ -142,44 +169,36 @@ def _output_format(found: Any, path: str) -> OutputFormat | None:
     kind = checked.one_of(checked.text(wanted, "type", path), ("text", "json_object", "json_schema"), f"{path}.type")
     if kind != "json_schema":
         return OutputFormat(path) if kind == "json_object" else None
-    return OutputFormat(
-        path,
-        schema=checked.optional_mapping(wanted, "schema", path) or None,
-        name=checked.optional_text(wanted, "name", path) or "output",
-        description=checked.optional_text(wanted, "description", path) or "",
-        strict=None if wanted.get("strict") is None else checked.flag(wanted, "strict", path),
-    )
+    return members.output_format(wanted, path, path)
 
 
-def _thinking(body: Json, later: tuple[Json, str] | None) -> Thinking:
+def _thinking(reasoning: _Reasoning, later: tuple[Json, str] | None) -> Thinking:
     """`later`: what an item of the input changed last, and its path."""
-    reasoning = checked.optional_mapping(body, "reasoning", "")
-    holder, path = later or (reasoning, "reasoning")
-    shown = any(reasoning.get(name) is not None for name in ("summary", "generate_summary"))
-    return Thinking(members.effort(holder, "effort", path), shown="yes" if shown else "hidden")
+    level, path = reasoning.effort, "reasoning.effort"
+    if later is not None:
+        level, path = checked.optional_text(later[0], "effort", later[1]), f"{later[1]}.effort"
+    shown = reasoning.summary is not None or reasoning.generate_summary is not None
+    return Thinking(members.effort(level, path), shown="yes" if shown else "hidden")
 
 
-def _check_reasoning(body: Json, warnings: Warnings) -> None:
+def _check_reasoning(reasoning: _Reasoning, sent: Json, warnings: Warnings) -> None:
     """Members of `reasoning` that only OpenAI's own models know. Raises Refused."""
-    reasoning = checked.optional_mapping(body, "reasoning", "")
-    warnings.unknown(reasoning, _REASONING, "reasoning")
-    if reasoning.get("mode") == "pro":
+    warnings.unknown(sent, checked.members(_Reasoning), "reasoning")
+    if reasoning.mode == "pro":
         raise unsupported("reasoning.mode", "this model has no such mode")
     for name in ("context", "mode"):
-        if reasoning.get(name) is not None:
+        if getattr(reasoning, name) is not None:
             warnings.add("dropped", f"reasoning.{name}")
 
 
-def _logprobs(body: Json) -> Setting[int] | None:
-    top = members.integer(body, "top_logprobs")
-    if top is not None and top.value:
-        return top
-    return Setting(0, "include") if _LOGPROBS in checked.optional_sequence(body, "include", "") else None
+def _logprobs(request: _Request) -> Setting[int] | None:
+    if request.top_logprobs:
+        return Setting(request.top_logprobs, "top_logprobs")
+    return Setting(0, "include") if _LOGPROBS in request.include else None
 
 
-def _echo(body: Json) -> dict[str, bytes]:
+def _echo(sent: Json) -> dict[str, bytes]:
     """Members of the request that the answer repeats, as JSON: they may be large, and nobody reads them here."""
-    sent = {name: value for name, value in body.items() if value is not None}
     echo = {name: sent.get(name, otherwise) for name, otherwise in _ECHOED.items()}
     echo |= {name: sent[name] for name in _ECHOED_IF_SENT if name in sent}
     return {name: msgspec.json.encode(value) for name, value in echo.items()}

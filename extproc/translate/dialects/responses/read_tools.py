@@ -8,6 +8,7 @@ from extproc.translate.checked import Json, Warnings, refused
 from extproc.translate.conversation import AnyTool, HostedTool, McpServer, Tool, ToolChoice, WebSearch
 
 SHELL = "local_shell"
+# Codex declares the tools of an MCP server as one namespace; calls name it beside the tool.
 NAMESPACE_SEAM = "__"
 _WEB_SEARCH = "web_search"
 _MODES = ("auto", "required", "none")
@@ -61,7 +62,7 @@ class Tools:
         """Other dialects know no namespaces."""
         if not namespace:
             return name
-        whole = f"{namespace}{NAMESPACE_SEAM}{name}"
+        whole = _full_name(namespace, name)
         self.namespaces[whole] = (namespace, name)
         return whole
 
@@ -73,10 +74,12 @@ class Tools:
     def _read_one(self, tool: Json, path: str) -> None:
         kind = checked.text(tool, "type", path)
         if kind in ("function", "custom"):
-            self._tools.append(self._own(tool, kind, path))
+            self._tools.append(_own_tool(tool, path, self._warnings))
         elif kind == "namespace":
             self._namespace(tool, path)
         elif kind == SHELL:
+            # https://platform.openai.com/docs/guides/tools-local-shell: the model knows its parameters, others must be
+            # told.
             description = "Runs a command on the user's machine."
             self._tools.append(Tool(SHELL, path, description, _SHELL_PARAMETERS, kind="shell"))
         elif kind.startswith(_WEB_SEARCH):
@@ -84,35 +87,16 @@ class Tools:
         else:
             self._tools.append(self._mcp_server(tool, path) if kind == "mcp" else HostedTool(path, kind))
 
-    def _own(self, tool: Json, kind: str, path: str, namespace: str = "", about: str = "") -> Tool:
-        """`about`: the description of the namespace."""
-        self._warnings.unknown(tool, _FUNCTION if kind == "function" else _CUSTOM, path)
-        if checked.flag(tool, "async", path):
-            self._warnings.add("dropped", f"{path}.async", "the model waits for every call")
-        name = checked.text(tool, "name", path)
-        if not name:
-            raise refused(f"{path}.name", "String should have at least 1 character")
-        described = (about, checked.optional_text(tool, "description", path))
-        custom = kind == "custom"
-        return Tool(
-            name=self.full_name(namespace, name),
-            path=path,
-            description="\n\n".join(text for text in described if text),
-            parameters=None if custom else checked.optional_mapping(tool, "parameters", path) or None,
-            strict=None if custom or tool.get("strict") is None else checked.flag(tool, "strict", path),
-            kind="custom" if custom else "function",
-            grammar=members.grammar(checked.optional_mapping(tool, "format", path)) if custom else None,
-            cache=members.cache_hint(tool),
-        )
-
     def _namespace(self, space: Json, path: str) -> None:
         self._warnings.unknown(space, _NAMESPACE, path)
         name, about = checked.text(space, "name", path), checked.optional_text(space, "description", path) or ""
         for n, item in enumerate(checked.sequence(space, "tools", path)):
             where = f"{path}.tools.{n}"
             tool = checked.item(item, where)
-            kind = checked.one_of(checked.text(tool, "type", where), ("function", "custom"), f"{where}.type")
-            self._tools.append(self._own(tool, kind, where, name, about))
+            checked.one_of(checked.text(tool, "type", where), ("function", "custom"), f"{where}.type")
+            member = _namespace_tool({"tool": tool, "namespace": name, "about": about}, where, self._warnings)
+            self.full_name(name, tool["name"])
+            self._tools.append(member)
 
     def _web_search(self, tool: Json, kind: str, path: str) -> WebSearch:
         self._warnings.unknown(tool, _SEARCH, path)
@@ -144,6 +128,44 @@ class Tools:
             authorization=checked.optional_text(tool, "authorization", path),
             allowed_tools=names,
         )
+
+
+def _full_name(namespace: str, name: str) -> str:
+    return f"{namespace}{NAMESPACE_SEAM}{name}" if namespace else name
+
+
+@checked.remembered
+def _own_tool(tool: Json, path: str, warnings: Warnings) -> Tool:
+    return _client_tool(tool, path, warnings)
+
+
+@checked.remembered
+def _namespace_tool(member: Json, path: str, warnings: Warnings) -> Tool:
+    """`member`: the tool, the name of its namespace, and the description of that."""
+    return _client_tool(member["tool"], path, warnings, member["namespace"], member["about"])
+
+
+def _client_tool(tool: Json, path: str, warnings: Warnings, namespace: str = "", about: str = "") -> Tool:
+    """A function or custom tool."""
+    custom = tool["type"] == "custom"
+    warnings.unknown(tool, _CUSTOM if custom else _FUNCTION, path)
+    if checked.flag(tool, "async", path):
+        warnings.add("dropped", f"{path}.async", "the model waits for every call")
+    name = checked.text(tool, "name", path)
+    if not name:
+        raise refused(f"{path}.name", "String should have at least 1 character")
+    described = (about, checked.optional_text(tool, "description", path))
+    return Tool(
+        name=_full_name(namespace, name),
+        path=path,
+        description="\n\n".join(text for text in described if text),
+        parameters=None if custom else checked.optional_mapping(tool, "parameters", path) or None,
+        # Absent is not false: OpenAI tries strict mode then.
+        strict=None if custom or tool.get("strict") is None else checked.flag(tool, "strict", path),
+        kind="custom" if custom else "function",
+        grammar=members.grammar(checked.optional_mapping(tool, "format", path)) if custom else None,
+        cache=members.cache_hint(tool),
+    )
 
 
 def read_choice(body: Json, tools: Tools) -> ToolChoice | None:

@@ -30,7 +30,7 @@ from extproc.translate.dialects.responses.write_items import CallItem, MessageIt
 from extproc.translate.names import made_id, message_suffix
 from extproc.translate.pair import Json, Usage
 from extproc.translate.translated import TranslatedRequest
-from extproc.wire import response_events as wire
+from extproc.wire import responses as wire
 
 DECLINED = "The model declined to answer."
 _LENGTH, _FILTER = "max_output_tokens", "content_filter"
@@ -191,6 +191,8 @@ class ResponseOutput:
 
     def _begin(self, id: str, model: str) -> None:
         self._head = {"id": id, "object": "response", "created_at": int(self._request.now), "model": model}
+        # https://platform.openai.com/docs/api-reference/responses-streaming: SDKs build the response from the first
+        # event, and keep its items by their index.
         response = self._response("in_progress")
         self.emit("response.created", response=response)
         self.emit("response.in_progress", response=response)
@@ -260,6 +262,7 @@ class ResponseOutput:
             "error": None,
             "incomplete_details": None,
             **{name: msgspec.Raw(value) for name, value in self._request.shape.echo.items()},
+            # Nothing is kept here, so that no client may refer to this response.
             "store": False,
             "output": [self._items[place] for place in sorted(self._items)],
             "usage": None,

@@ -58,7 +58,7 @@ class InputWriter:
             raise refused("messages", "at least one message with content is required")
         if self._conversation.continues_last_turn:
             self._continue(items, group)
-        openai_content.keep_last_breakpoints(part for item in items for part in _parts(item))
+        openai_content.keep_last_breakpoints([part for item in items for part in _parts(item)])
         return items
 
     def _group(self, group: Sequence[Turn]) -> list[Json]:
@@ -116,6 +116,7 @@ class InputWriter:
     def _image(self, part: Image) -> Json:
         hint = openai_content.cache_breakpoint(part.cache, self._profile)
         if isinstance(part.source, FileId):
+            # `detail` is optional in the documentation, and required in the SDKs' types.
             return {"type": "input_image", "file_id": part.source.id, "detail": part.detail or "auto", **hint}
         url = openai_content.image_url(part, self._profile)
         return {"type": "input_image", "image_url": url, "detail": part.detail or "auto", **hint}

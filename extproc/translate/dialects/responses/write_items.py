@@ -9,7 +9,7 @@ from extproc.translate.pair import Json
 from extproc.translate.signature import seal
 from extproc.translate.translated import TranslatedRequest
 from extproc.wire.lenient import Undecodable, loads
-from extproc.wire.response_events import Frame
+from extproc.wire.responses import Frame
 
 
 class Output(Protocol):
@@ -44,6 +44,7 @@ class MessageItem:
         self._logprobs: list[Any] = []
         self._annotations: list[Json] = []
         output.add(self._place, self._item("in_progress", []))
+        # Each text, refusal and summary is opened as a part before its first delta, and closed behind the last.
         output.emit("response.content_part.added", **self._where, part=self._part(""))
 
     def add(self, text: str) -> None:
@@ -112,6 +113,7 @@ class ReasoningItem:
             self._output.emit("response.reasoning_summary_text.done", **self._where, text=text)
             self._output.emit("response.reasoning_summary_part.done", **self._where, part=_summary(text))
         item = self._item(text if self._shown else "")
+        # Clients return it unread, as they do with OpenAI's own (docs/mapping.md 6.5).
         if carrier:
             item["encrypted_content"] = seal(carrier, data, text or None)
         self._output.done(self._place, item)

@@ -24,9 +24,11 @@ from extproc.translate.provider_request import ToolNames, lose_unmapped, unique_
 from extproc.translate.translated import WrittenRequest
 
 PATH = "/responses"
+# https://platform.openai.com/docs/api-reference/responses/create#responses-create-max_output_tokens: less is refused.
 LEAST_TOKENS = 16
 _ENCRYPTED = "reasoning.encrypted_content"
 _LOGPROBS = "message.output_text.logprobs"
+# https://platform.openai.com/docs/guides/function-calling#context-free-grammars
 _SYNTAXES = ("lark", "regex")
 _KNOWN = frozenset(("moderation", "store"))
 """Untyped members that have a place here. `store` has none: whatever the client asks, nothing is kept."""
@@ -108,6 +110,8 @@ class _Writer:
             include.append(_LOGPROBS)
             if conversation.logprobs.value:
                 body["top_logprobs"] = conversation.logprobs.value
+        # With `store: false` reasoning can come back on the next turn only as what was encrypted here:
+        # https://platform.openai.com/docs/guides/reasoning#encrypted-reasoning-items.
         if self._profile.include_encrypted:
             include.append(_ENCRYPTED)
         if include:
@@ -130,6 +134,7 @@ class _Writer:
         reasoning: Json = {"effort": effort} if effort else {}
         # A model that does not reason refuses the member, whatever is in it.
         if effort != "none" and self._profile.efforts and thinking.shown == "yes":
+            # OpenAI shows summaries of reasoning only, and only on request.
             reasoning["summary"] = "auto"
         if reasoning:
             body["reasoning"] = reasoning

@@ -7,7 +7,7 @@ from openai.types.responses import ResponseFailedEvent, ResponseTextDeltaEvent
 
 from extproc.errors import Kind, Reason, Rejection
 from extproc.wire.rejections import rejection_body, rejection_event, rejection_status
-from extproc.wire.response_events import Frame, event, failed
+from extproc.wire.responses import Frame, event, failed
 
 
 def rejection(kind: Kind) -> Rejection:

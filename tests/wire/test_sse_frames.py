@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extproc.wire.frames import Frames, fields, is_data, split
+from extproc.wire.sse import Frames, fields, is_data, split
 
 PARTS = st.lists(st.sampled_from([b"\n", b"\r", b"\r\n", b"data: x", b": c", b"event: e"]), max_size=12).map(b"".join)
 

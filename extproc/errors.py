@@ -51,6 +51,7 @@ class Reason(StrEnum):
     TRUNCATED = "Truncated"
     CLIENT_CLOSED = "ClientClosed"
     OVERLOADED = "Overloaded"
+    BUDGET_EXCEEDED = "BudgetExceeded"
     INTERNAL = "Internal"
 
 

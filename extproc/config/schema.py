@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from extproc.config.schema_auto_mode import AutoMode
+from extproc.config.schema_budgets import Budget
 from extproc.config.schema_clouds import CloudKeys
 from extproc.config.schema_dialects import PASSTHROUGH, Dialect, Preference, Served
 from extproc.config.schema_limits import Limits
@@ -353,6 +354,8 @@ class Config(_Strict):
     """What models cost, for the record of each call."""
     usage: Usage | None = None
     """The ledger of calls; absent: none. Needs the extra `usage` of the package, or `postgresql`."""
+    budgets: list[Budget] = []
+    """Limits on what callers use."""
     store: Store = Store()
     """Where what outlives a call is kept."""
     web: Web = Web()

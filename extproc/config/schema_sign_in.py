@@ -174,8 +174,9 @@ class Store(BaseModel):
     """Folder of the embedded store, relative to this file and made with mode 0700; `state` if nothing is configured."""
     redis: Redis | None = None
     """Instead of a folder, where several machines share what they keep."""
-    when_down: Literal["closed"] = "closed"
-    """What needs the store answers 503 while it cannot be reached."""
+    when_down: Literal["closed", "open"] = "closed"
+    """While the store cannot be reached, calls that `budgets` limit get 503, or go on without these limits (`open`).
+    What else needs the store answers 503 in any case."""
 
     @model_validator(mode="after")
     def _one(self) -> "Store":

@@ -1,7 +1,7 @@
 """The steps of an attempt in their order: what was handed over, the body, the provider, its answer."""
 
 from extproc.errors import Kind, Reason, Rejection
-from extproc.events import Action, AttemptHeaders, Event, RequestBody
+from extproc.events import Action, AttemptHeaders, Event, Record, RequestBody
 from extproc.gateway.attempt import AttemptExchange, Place, Report
 from extproc.gateway.handover import Handover, decoded
 from extproc.gateway.preparation import Examine, job_of
@@ -32,7 +32,7 @@ class Attempts:
     def exchange(self, now: float) -> AttemptExchange:
         return AttemptExchange(now, self._settings, self._report)
 
-    def ended(self, attempt: AttemptExchange) -> None:
+    def ended(self, attempt: AttemptExchange, seen: Record) -> None:
         """Called once, when nothing more will come."""
 
     def decides(self, event: Event) -> bool:

@@ -39,6 +39,7 @@ from extproc.gateway.verdicts import Verdicts
 from extproc.policy.authentication.credential import REQUEST_HEADERS
 from extproc.policy.authorization.variables import Subject
 from extproc.policy.auto_mode import AutoMode
+from extproc.policy.budgets.budgets import Reservation
 from extproc.policy.facts import (
     ANONYMOUS,
     Accepted,
@@ -131,6 +132,8 @@ class Exchange:
         self._relayed: RelayedAnswer | None = None
         """Instead of `answer`, where each attempt writes its own."""
         self._passed: PassedAnswer | None = None
+        self.reservation: Reservation | None = None
+        """What is reserved of budgets."""
         self._cloud_answer: CloudAnswer | None = None
 
     @property

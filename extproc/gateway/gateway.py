@@ -16,7 +16,7 @@ from extproc.config.loading import Fault, Invalid, Source
 from extproc.config.schema import Config
 from extproc.config.schema_usage import logged_claims
 from extproc.errors import Rejection
-from extproc.events import Action, Event, Judged, RequestBody, RequestHeaders, ResponseHeaders
+from extproc.events import Action, Event, Judged, Record, RequestBody, RequestHeaders, ResponseHeaders
 from extproc.gateway.attempt_steps import Attempts
 from extproc.gateway.exchange import Exchange
 from extproc.gateway.preparation import Examine, Prepare, prepare_here
@@ -28,6 +28,8 @@ from extproc.policy.authentication.authenticate import Authenticate
 from extproc.policy.authorization.body import Bounds
 from extproc.policy.authorization.rules import Authorize, AuthorizeModel, Rules
 from extproc.policy.auto_mode import AutoMode, check_judge
+from extproc.policy.budgets.budgets import Budgets
+from extproc.policy.budgets.wallet import Wallet
 from extproc.policy.candidates import PlanAttempts
 from extproc.policy.facts import Accepted, Admitted, Examined, Listing, Located, Planned, Request
 from extproc.policy.keys.key_sets import KeySets
@@ -98,51 +100,49 @@ class Gateway:
         prepare: Prepare = prepare_here,
         *,
         availability: Availability | None = None,
+        wallet: Wallet | None = None,
     ) -> None:
         """`remote`: where sets of keys and credentials that are fetched come from. `prepare`: who reads heavy bodies.
-        `availability`: which providers are left out at the moment. Raises loading.Invalid with every fault at once."""
+        `availability`: which providers are left out at the moment. `wallet`: what this worker may use of budgets.
+        Raises loading.Invalid with every fault at once."""
         faults: list[Fault] = []
-        settings = source.config
-        environ = os.environ if environ is None else environ
+        settings, environ = source.config, os.environ if environ is None else environ
         remote = remote or FetchedKeySets()
         catalogue, self.providers, found = providers.load(source, environ, remote.credentials)
         faults += [*found, *model_paths.faults(settings, self.providers), *prices.faults(settings)]
         self.rules = Rules(source, catalogue, faults)
         self.in_flight, self.availability = in_flight or InFlight(), availability or Availability()
         self.plan = PlanAttempts(source, catalogue, self.rules, self.availability, faults)
-        authorize_model = AuthorizeModel(self.rules)
+        self._authorize_model = AuthorizeModel(self.rules)
         self._auto_mode = _auto_mode(source, catalogue, faults)
-        claims = _claims_read(settings, self.rules, self.plan, self._auto_mode)
-        authenticate = Authenticate(source, faults, remote, claims)
+        self.prices = Prices(settings.prices.overrides)
+        self._budgets = Budgets(source, self.rules, self.prices, wallet or Wallet(), faults)
+        claims = _claims_read(settings, self.rules, self.plan, self._budgets, self._auto_mode)
+        self._authenticate = Authenticate(source, faults, remote, claims)
         self.sign_in = sign_in.load(source, environ, faults)
         """The section `sign_in` with its secrets and rules; None where there is none."""
         self.managed_settings = ManagedSettings(source, faults)
         self.collectors = collectors.load(source, environ, faults)
         faults += [*opening.faults(source, environ), *usage.faults(source, environ)]
-        trace = _trace(source, environ, faults)
+        self._trace = _trace(source, environ, faults)
         self.tls = processor_tls.load(source, faults)
         if faults:
             raise source.explain(faults)
-        self.fetched, self.without_keys = authenticate.fetched, authenticate.without_keys
-        self.source = source
-        self.catalogue = catalogue
-        self.prices = Prices(settings.prices.overrides)
+        self.fetched, self.without_keys = self._authenticate.fetched, self._authenticate.without_keys
+        self.source, self.catalogue = source, catalogue
         self._settings = _settings(settings, self.prices)
         self._judge = _judge(settings, environ)
-        bounds = _bounds(settings)
         # The steps, in their order: at the headers, at the body.
-        self._trace = trace
         self._find_endpoint = FindEndpoint(Endpoints(settings.routes), self.providers)
-        self._authenticate = authenticate
         self._authorize = Authorize(self.rules)
         self._check_request = CheckRequest(settings.max_body_bytes)
-        self._list_models = ListModels(catalogue, authorize_model)
+        self._list_models = ListModels(catalogue, self._authorize_model)
         self._admit = AdmissionControl(settings, self.in_flight)
         self.open_body = OpenBody(catalogue)
+        bounds = _bounds(settings)
         self._read_body = ReadBody(bounds)
         self._find_model = FindModel(catalogue)
         self._examine = Examine(self.rules, bounds, settings.limits.body.seconds, prepare)
-        self._authorize_model = authorize_model
         self.attempts = Attempts(catalogue, self._settings, self._examine, self.availability.report)
 
     def usable_models(self, call: Accepted) -> Sequence[Resolved]:
@@ -158,8 +158,10 @@ class Gateway:
     def exchange(self, now: float) -> Exchange:
         return Exchange(Request(started=now), self._settings, self._auto_mode, self.availability.report)
 
-    def ended(self, exchange: Exchange) -> None:
-        """Called once, when nothing more will come."""
+    def ended(self, exchange: Exchange, seen: Record | None = None) -> None:
+        """Called once, when nothing more will come. `seen`: all that was put on record of the call."""
+        if exchange.reservation is not None:
+            exchange.reservation.settle(seen or {})
         if isinstance(exchange.call, Admitted):
             exchange.call.admission.release()
 
@@ -175,11 +177,15 @@ class Gateway:
                 accepted = await self.at_headers(exchange, event, now)
                 if isinstance(accepted, Rejection):
                     return [exchange.reject(accepted)]
+                if refused := await self._reserve(exchange, accepted, now):
+                    return [exchange.reject(refused)]
                 return [exchange.accept(accepted, now, end=event.end)]
             case RequestBody():
                 found = await self.at_body(exchange, event, now)
                 if isinstance(found, Rejection):
                     return [exchange.reject(found)]
+                if refused := await self._reserve(exchange, found, now):
+                    return [exchange.reject(refused)]
                 return [exchange.send(found, now, self.number)]
             case _:
                 return self.go_on(exchange, event, now)
@@ -194,7 +200,18 @@ class Gateway:
         """What follows without asking policy. Raises exchange.OutOfOrder."""
         if isinstance(event, ResponseHeaders) and isinstance(exchange.call, Admitted):
             exchange.call.admission.release_body()
-        return exchange.handle(event, now)
+        actions = exchange.handle(event, now)
+        if exchange.reservation is not None:
+            exchange.reservation.add_headers(actions)
+        return actions
+
+    async def _reserve(self, exchange: Exchange, call: Accepted | Examined | Planned, now: float) -> Rejection | None:
+        """Reserves what the call may use, or returns why it may not."""
+        found = await self._budgets.reserve(call, now)
+        if isinstance(found, Rejection):
+            return found
+        exchange.reservation = found
+        return None
 
     async def at_headers(self, exchange: Exchange, event: RequestHeaders, now: float) -> Accepted | Rejection:
         """Policy for the request's headers, step by step; what is refused here is never buffered."""
@@ -296,10 +313,10 @@ def _judge(settings: Config, environ: Mapping[str, str]) -> "Judge | None":
 
 
 def _claims_read(
-    settings: Config, rules: Rules, plan: PlanAttempts, auto_mode: AutoMode | None
+    settings: Config, rules: Rules, plan: PlanAttempts, budgets: Budgets, auto_mode: AutoMode | None
 ) -> frozenset[str] | None:
-    """Names of the claims that rules, records or metrics read. None: they may read any."""
-    found = [rules.claims(), plan.claims(), auto_mode.claims() if auto_mode is not None else frozenset[str]()]
+    """Names of the claims that rules, budgets, records or metrics read. None: they may read any."""
+    found = [part.claims() for part in (rules, plan, budgets, auto_mode) if part is not None]
     known = [names for names in found if names is not None]
     return frozenset(_claims(settings)).union(*known) if len(known) == len(found) else None
 
@@ -318,14 +335,21 @@ def load(  # noqa: PLR0913 - named, and all but one have a default
     remote: KeySets[Any] | None = None,
     prepare: Prepare = prepare_here,
     availability: Availability | None = None,
+    wallet: Wallet | None = None,
 ) -> Gateway:
     """Raises loading.Invalid, with faults of form and of meaning at once as far as the former let the latter be seen.
     `files`: where contents come from, and who knows afterwards which files matter, also if there was a fault.
-    `in_flight`, `remote`, `availability`: the calls, the fetched keys and the providers that are left out, of the
-    process and shared by all its gateways. `prepare`: who reads heavy bodies."""
+    `in_flight`, `remote`, `availability`, `wallet`: the calls, the fetched keys, the providers that are left out and
+    the shares of budgets, of the process and shared by all its gateways. `prepare`: who reads heavy bodies."""
     try:
         return Gateway(
-            loading.load(path, environ, files), environ, in_flight, remote, prepare, availability=availability
+            loading.load(path, environ, files),
+            environ,
+            in_flight,
+            remote,
+            prepare,
+            availability=availability,
+            wallet=wallet,
         )
     except Invalid as error:
         if error.rest is None:

@@ -27,6 +27,7 @@ from extproc.providers import credentials
 from extproc.providers.availability import OutcomeSummary
 from extproc.providers.cloud_credentials import CredentialSpec, CredentialUpdate
 from extproc.supervisor import advice, front
+from extproc.supervisor.budgets import BudgetKeeper
 from extproc.supervisor.clouds.keeper import KeptCredentials
 from extproc.supervisor.front import ConfigRejected, EnvoyControl
 from extproc.supervisor.processes import Child, worker
@@ -94,6 +95,7 @@ class WorkerPool:
         self._web = ""
         self.usage: LedgerWriter | None = None
         """Where calls go that workers report."""
+        self.budgets = BudgetKeeper(lambda recall: self.tell(orders.encoded(recall)))
 
     def worker(self, config: Path, address: str, leave: float, environ: Mapping[str, str], probe: str = "") -> Child:
         """One more, not yet started."""
@@ -106,7 +108,7 @@ class WorkerPool:
             probe=probe,
             environ=environ,
             on_line=hear,
-            greeting=partial(self._greeting, False),
+            greeting=partial(self._greet, address),
         )
         self._workers[address] = child
         return child
@@ -121,8 +123,15 @@ class WorkerPool:
         self._web = address
         return child
 
+    def _greet(self, address: str) -> bytes:
+        self.budgets.started(address)
+        return self._greeting(False)
+
     def _hear(self, address: str, line: str) -> None:
-        if (numbers := orders.using(line)) is not None:
+        if (request := orders.budgets(line)) is not None:
+            worker = self._workers[address]
+            self.budgets.heard(address, request, lambda reply: worker.send(orders.encoded(reply)))
+        elif (numbers := orders.using(line)) is not None:
             self._using[address] = numbers
             self._spoken.set()
             in_use = sorted({number for numbers in self._using.values() for number in numbers})
@@ -187,6 +196,7 @@ class Reloader:
         self._keys = FetchedKeySets(self._fetch, tell=self._tell)
         self._fetching: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
+        self._counting: asyncio.Task[None] | None = None
         self.health = ProviderHealth(self._tell)
         self.crew = WorkerPool(self.greeting, self._keys.wanted, self.health.reported)
         self.status = Status(cool_downs=self.health.cool_downs)
@@ -204,10 +214,12 @@ class Reloader:
     def fetch_keys(self) -> None:
         """From now on, for all workers."""
         self._sign_in.use(self._current.source)
+        self.crew.budgets.use(self._current.source)
         self._keys.use(self._current.fetched)
         self._credentials.use(self._current.credentials)
         self._fetching = asyncio.create_task(self._keys.run())
         self._looking = asyncio.create_task(self._sign_in.run())
+        self._counting = asyncio.create_task(self.crew.budgets.run())
 
     @property
     def source(self) -> Source:
@@ -337,6 +349,7 @@ class Reloader:
             log.warning("Envoy's configuration has to be rendered again: see `extproc envoy-config`")
         self._older, self._current = older, new
         self._sign_in.use(new.source)
+        self.crew.budgets.use(new.source)
         self.health.use(new.source)
         self._keys.use(new.fetched)
         self._credentials.use(new.credentials)

@@ -15,12 +15,14 @@ from extproc.gateway.gateway import Gateway
 from extproc.gateway.preparation import Prepare, prepare_here
 from extproc.policy.admit import InFlight
 from extproc.policy.authentication.revocations import Revoked
+from extproc.policy.budgets.wallet import Wallet
 from extproc.policy.keys.given_keys import ReplicatedKeySets
 from extproc.policy.keys.key_sets import KeySetUpdate
 from extproc.providers.availability import Availability, AvailabilityUpdate
 from extproc.providers.cloud_credentials import CredentialUpdate
 from extproc.transport import orders
-from extproc.transport.orders import InUse, Order
+from extproc.transport.budget_bank import SupervisorsBank
+from extproc.transport.orders import BudgetRecall, BudgetReply, InUse, Order
 
 log = logging.getLogger("extproc")
 
@@ -59,6 +61,9 @@ class Gateways:
         """Key sets that the supervisor fetches."""
         self.availability = Availability(self._report_soon)
         """Which providers are left out, as the supervisor says."""
+        self._bank = SupervisorsBank()
+        self._wallet = Wallet()
+        """What this worker may use of budgets."""
 
     def current(self) -> Gateway:
         return self._newest().gateway
@@ -109,6 +114,8 @@ class Gateways:
         self._supervisor = await _standard_input()
         order = await self._next()
         self.supervised = order is not None
+        if self.supervised:
+            self._wallet = Wallet(self._bank)
         order = order or Order(1, {})
         self._install(order.number, self._made(order))
 
@@ -136,6 +143,10 @@ class Gateways:
                     self.keys.revocations.replace(message)
                 case AvailabilityUpdate():
                     self.availability.replace(message)
+                case BudgetReply():
+                    self._bank.answered(message)
+                case BudgetRecall(accounts):
+                    self._wallet.give_back(accounts)
                 case CredentialUpdate():
                     self.keys.credentials.take(message)
                 case _:
@@ -150,6 +161,7 @@ class Gateways:
             remote=self.keys,
             prepare=self._prepare,
             availability=self.availability,
+            wallet=self._wallet,
         )
         self.keys.use(made.fetched)
         self.keys.credentials.use(made.credentials)
@@ -157,6 +169,7 @@ class Gateways:
 
     def _install(self, number: int, made: Gateway) -> None:
         made.number = number
+        self._wallet.give_back()  # limits may have changed
         former, self._current = self._current, Configuration(number, made)
         if former is not None and not former.streams:
             self._leave(former)

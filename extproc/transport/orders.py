@@ -2,6 +2,7 @@
 
 import asyncio
 import select
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,9 +12,10 @@ from extproc.policy.authentication.revocations import Revoked
 from extproc.policy.keys.key_sets import KeySetUpdate, Name
 from extproc.providers.availability import AvailabilityUpdate, OutcomeSummary
 from extproc.providers.cloud_credentials import CredentialUpdate
+from extproc.store.counters import Claim, Settlement, Taken
 
 _LENGTH_BYTES = 4
-_USING, _WANTS, _OUTCOMES = "using", "wants", "outcomes"
+_USING, _WANTS, _OUTCOMES, _BUDGETS = "using", "wants", "outcomes", "budgets"
 _STANDARD_OUTPUT = 1
 
 
@@ -33,7 +35,29 @@ class InUse(msgspec.Struct, tag=True):
     numbers: list[int]
 
 
-Message = Order | InUse | KeySetUpdate | Revoked | CredentialUpdate | AvailabilityUpdate
+class BudgetReply(msgspec.Struct, tag=True):
+    """The answer to a BudgetRequest."""
+
+    id: int
+    taken: Taken | None
+    """None: the counters cannot be reached."""
+
+
+class BudgetRecall(msgspec.Struct, tag=True):
+    """Others need what is idle in these accounts."""
+
+    accounts: list[str]
+
+
+class BudgetRequest(msgspec.Struct, omit_defaults=True):
+    """A line of a worker's: claims, which are answered, or settlements, which are not."""
+
+    id: int = 0
+    claims: list[Claim] = []
+    settlements: list[Settlement] = []
+
+
+Message = Order | InUse | KeySetUpdate | Revoked | CredentialUpdate | AvailabilityUpdate | BudgetReply | BudgetRecall
 """What a supervisor sends."""
 
 
@@ -74,6 +98,12 @@ def say_outcomes(summary: OutcomeSummary) -> None:
     print(_OUTCOMES, msgspec.json.encode(summary).decode(), flush=True)
 
 
+def say_budgets(request: BudgetRequest) -> None:
+    """Claim or settle amounts of budgets."""
+    sys.stdout.write(f"{_BUDGETS} {msgspec.json.encode(request).decode()}\n")
+    sys.stdout.flush()
+
+
 def can_say() -> bool:
     """Returns whether a line can be written without blocking. A pipe that is full belongs to a supervisor that hangs,
     which is no reason to stop serving."""
@@ -96,3 +126,9 @@ def outcomes(line: str) -> OutcomeSummary | None:
     """The outcomes in a worker's line; None if it says something else."""
     word, _, summary = line.partition(" ")
     return msgspec.json.decode(summary, type=OutcomeSummary) if word == _OUTCOMES else None
+
+
+def budgets(line: str) -> BudgetRequest | None:
+    """The claims or settlements in a worker's line; None if it says something else."""
+    word, _, request = line.partition(" ")
+    return msgspec.json.decode(request, type=BudgetRequest) if word == _BUDGETS else None

@@ -41,7 +41,7 @@ class Stage(Protocol):
 class Steps(Protocol):
     """What a stage is put through."""
 
-    def ended(self, exchange: Any) -> None: ...
+    def ended(self, exchange: Any, seen: Record) -> None: ...
     def decides(self, event: Event) -> bool: ...
     async def handle(self, exchange: Any, event: Event, now: float) -> list[Action]: ...
     def go_on(self, exchange: Any, event: Event, now: float) -> list[Action]: ...
@@ -92,10 +92,10 @@ class Stream:
         if self._deciding is not None:
             self._deciding.cancel()
         try:
-            self._steps.ended(self._exchange)
+            if self._is_counted and self._last is not None:
+                self._record = attempts_record(self._last) | self._record
+            self._steps.ended(self._exchange, self._record)
             if self._is_counted:
-                if self._last is not None:
-                    self._record = attempts_record(self._last) | self._record
                 self._observer.end(self._exchange.call.request, self._record, self._now())
         finally:
             self._gateways.release(self._configuration)

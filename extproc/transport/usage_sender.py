@@ -51,7 +51,8 @@ class UsageSender:
             dropped, self._dropped = self._dropped, 0
             lines = [f"{_CALL}{first.decode()}"] + ([f"{_DROPPED}{dropped}"] if dropped else [])
             try:
-                print("\n".join(lines), flush=True)
+                # In one piece: the event loop's thread writes lines, too.
+                print("\n".join(lines) + "\n", end="", flush=True)
             except OSError:  # the supervisor is gone, and this worker will be in a moment
                 return
 

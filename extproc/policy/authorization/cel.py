@@ -40,6 +40,19 @@ class Rule:
             return ""
         return str(value.value()) if value.type() == cel.Type.STRING else ""
 
+    def optional_text(self, seen: Activation) -> str | None:
+        """Returns the value of an expression that gives a string or null. Raises ValueError where it gives neither."""
+        try:
+            value = self._program.eval(seen)
+        except RuntimeError as error:
+            raise ValueError(str(error)) from None
+        kind: Any = value.type()
+        if kind == cel.Type.NULL:
+            return None
+        if kind != cel.Type.STRING:
+            raise ValueError(f"gives {kind.name()}, expected string")
+        return str(value.value())
+
     def answer(self, seen: Activation) -> bool | str:
         """As `evaluate`, or why it failed."""
         try:

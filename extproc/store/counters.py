@@ -1,0 +1,233 @@
+"""What is used of limits that several processes share: the interface, and the counters of one machine.
+
+An account is what one limit allows one key. A holder (a worker) takes an amount before it is used, so that all holders
+together never have more than the limit, and settles it when it knows what was used. Amounts are whole numbers.
+"""
+
+import contextlib
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from extproc.store.embedded import BUSY_SECONDS, make_private
+from extproc.store.interface import StoreDown
+
+FILE = "budgets.sqlite"
+SLICES = 16
+"""A holder may take this fraction of what all together have left, so that it need not come back for each call."""
+LEAST_CALLS = 4
+"""A slice for fewer calls than this is not worth its bookkeeping: then exactly what a call needs is taken."""
+SWEEP_SECONDS = 60.0
+
+
+class Claim(msgspec.Struct, array_like=True, frozen=True):
+    """An amount that a call may use up of an account."""
+
+    account: str
+    amount: int
+    limit: int
+    bucket: int
+    """The part of the period in which it counts, by its beginning in Unix seconds. A period of the calendar is one."""
+    oldest: int
+    """What was used in this bucket and later ones counts against the limit."""
+    ends: int
+    """Unix seconds from which on the bucket counts no more."""
+    observed: bool = False
+    """It is granted beyond the limit, too."""
+
+
+class Settlement(msgspec.Struct, array_like=True, frozen=True):
+    """What has become of an amount that was taken."""
+
+    account: str
+    bucket: int
+    ends: int
+    used: int
+    released: int
+    """How much less the holder has now."""
+
+
+class Taken(msgspec.Struct, array_like=True, frozen=True):
+    """The answer to claims, all of which are granted, or none."""
+
+    granted: list[int]
+    """What the holder gets for each claim; more than the claim's amount: a slice that it may keep. Empty: refused."""
+    used: list[int]
+    """What is used of each account, or held by somebody, before this."""
+    limits: list[int]
+    refused: int = -1
+    """Which claim was too much; -1: none was."""
+    may_fit_later: bool = False
+    """What is refused may fit when holders have settled."""
+
+
+class Counters(Protocol):
+    """Every method may raise StoreDown."""
+
+    async def take(self, holder: str, claims: Sequence[Claim], holders: int) -> Taken:
+        """Takes all claims or none. `holders`: how many there are, for the size of slices."""
+
+    async def settle(self, holder: str, settlements: Sequence[Settlement]) -> None:
+        """Counts what was used."""
+
+    async def end(self, holder: str) -> None:
+        """The holder is gone, and what it held is free."""
+
+    async def close(self) -> None: ...
+
+
+@dataclass(slots=True)
+class _Account:
+    used: dict[int, int] = field(default_factory=dict)
+    """By bucket."""
+    held: dict[str, int] = field(default_factory=dict)
+    """By holder."""
+    ends: int = 0
+
+    def total(self, oldest: int) -> int:
+        return sum(used for bucket, used in self.used.items() if bucket >= oldest) + sum(self.held.values())
+
+
+class LocalCounters:
+    """Counters in memory; `changed` has what a database is to keep."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        """`clock`: Unix seconds."""
+        self._clock = clock
+        self._accounts: dict[str, _Account] = {}
+        self._swept = clock()
+        self.changed: dict[tuple[str, int], tuple[int, int]] = {}
+        """By account and bucket: what was used since `changed` was emptied, and when the bucket ends."""
+
+    async def take(self, holder: str, claims: Sequence[Claim], holders: int) -> Taken:
+        return self.take_now(holder, claims, holders)
+
+    def take_now(self, holder: str, claims: Sequence[Claim], holders: int) -> Taken:
+        """As `take`."""
+        self._sweep()
+        accounts = [self._accounts.setdefault(claim.account, _Account()) for claim in claims]
+        used = [account.total(claim.oldest) for account, claim in zip(accounts, claims, strict=True)]
+        limits = [claim.limit for claim in claims]
+        for index, (claim, before) in enumerate(zip(claims, used, strict=True)):
+            if before + claim.amount > claim.limit and not claim.observed:
+                settled = before - sum(accounts[index].held.values())
+                return Taken([], used, limits, index, settled + claim.amount <= claim.limit)
+        granted = [_grant(claim, before, holders) for claim, before in zip(claims, used, strict=True)]
+        for account, claim, amount in zip(accounts, claims, granted, strict=True):
+            account.held[holder] = account.held.get(holder, 0) + amount
+            account.ends = max(account.ends, claim.ends)
+        return Taken(granted, used, limits)
+
+    async def settle(self, holder: str, settlements: Sequence[Settlement]) -> None:
+        self.settle_now(holder, settlements)
+
+    def settle_now(self, holder: str, settlements: Iterable[Settlement]) -> None:
+        """As `settle`."""
+        for one in settlements:
+            account = self._accounts.setdefault(one.account, _Account())
+            if holder in account.held:
+                account.held[holder] = max(0, account.held[holder] - one.released)
+                if not account.held[holder]:
+                    del account.held[holder]
+            if one.used:
+                account.used[one.bucket] = account.used.get(one.bucket, 0) + one.used
+                account.ends = max(account.ends, one.ends)
+                key = one.account, one.bucket
+                self.changed[key] = self.changed.get(key, (0, 0))[0] + one.used, one.ends
+
+    async def end(self, holder: str) -> None:
+        for account in self._accounts.values():
+            account.held.pop(holder, None)
+
+    async def close(self) -> None:
+        pass
+
+    def load(self, rows: Iterable[tuple[str, int, int, int]]) -> None:
+        """Takes what a database has kept: account, bucket, when it ends, and what was used."""
+        for name, bucket, ends, used in rows:
+            account = self._accounts.setdefault(name, _Account())
+            account.used[bucket] = account.used.get(bucket, 0) + used
+            account.ends = max(account.ends, ends)
+
+    def _sweep(self) -> None:
+        """Forgets accounts of which nothing counts any more."""
+        now = self._clock()
+        if abs(now - self._swept) < SWEEP_SECONDS:
+            return
+        self._swept = now
+        self._accounts = {name: one for name, one in self._accounts.items() if one.held or one.ends > now}
+
+
+def _grant(claim: Claim, used: int, holders: int) -> int:
+    """Near the limit exactly what is needed, so that no holder keeps back what another one needs."""
+    if claim.observed or not claim.amount:
+        return claim.amount
+    piece = (claim.limit - used - claim.amount) // (SLICES * max(1, holders))
+    return piece if piece >= LEAST_CALLS * claim.amount else claim.amount
+
+
+_TABLE = (
+    "CREATE TABLE IF NOT EXISTS used (account TEXT, bucket INTEGER, ends INTEGER NOT NULL, used INTEGER NOT NULL,"
+    " PRIMARY KEY (account, bucket)) STRICT"
+)
+_ADD = (
+    "INSERT INTO used VALUES (?, ?, ?, ?) ON CONFLICT (account, bucket) DO UPDATE SET used = used + excluded.used,"
+    " ends = max(ends, excluded.ends)"
+)
+
+
+class KeptCounters:
+    """The file in which the counters of one machine outlive the supervisor. It holds sums, to which is added: a
+    supervisor that leaves while the next one has started takes nothing away."""
+
+    def __init__(self, folder: Path) -> None:
+        """Makes the folder with mode 0700 if it is not there. Raises StoreDown."""
+        self._lock = threading.Lock()
+        try:
+            make_private(folder, FILE)
+            with _as_store_down():
+                self._db = sqlite3.connect(
+                    folder / FILE, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+                )
+                self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.execute("PRAGMA synchronous = FULL")  # a power cut loses nothing that was written
+                self._db.execute(_TABLE)
+        except OSError as error:
+            raise StoreDown(f"its folder cannot be used: {error.strerror}") from None
+
+    def rows(self, now: float) -> list[tuple[str, int, int, int]]:
+        """What still counts. `now`: Unix seconds. Raises StoreDown."""
+        with self._lock, _as_store_down():
+            self._db.execute("DELETE FROM used WHERE ends <= ?", (int(now),))
+            return self._db.execute("SELECT account, bucket, ends, used FROM used").fetchall()
+
+    def add(self, changed: dict[tuple[str, int], tuple[int, int]]) -> None:
+        """Adds what was used. Raises StoreDown, and then nothing was added."""
+        rows = [(account, bucket, ends, used) for (account, bucket), (used, ends) in changed.items()]
+        with self._lock, _as_store_down():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._db.executemany(_ADD, rows)
+                self._db.execute("COMMIT")
+            except sqlite3.Error:
+                with contextlib.suppress(sqlite3.Error):
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+
+@contextlib.contextmanager
+def _as_store_down() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreDown(str(error)) from None

@@ -1,0 +1,141 @@
+"""Counts what all workers use of budgets: answers their claims, and keeps the counters on disk."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from extproc.config.loading import Source
+from extproc.store.counters import Claim, Counters, KeptCounters, LocalCounters, Taken
+from extproc.store.interface import StoreDown
+from extproc.store.opening import FOLDER
+from extproc.transport.orders import BudgetRecall, BudgetReply, BudgetRequest
+
+log = logging.getLogger("extproc")
+
+KEEP_SECONDS = 0.5
+"""A supervisor that is killed loses what was used since."""
+SETTLING_SECONDS = 0.06
+"""A claim waits for so long where the limit is held and not used: for slices to come back, and for calls that end just
+now, which their clients know a moment earlier."""
+MAX_WAITING = 64
+"""Further claims do not wait, or a flood of them would cost as much as calls that are answered."""
+
+Answer = Callable[[BudgetReply], None]
+
+
+class BudgetKeeper:
+    """Lives as long as the supervisor."""
+
+    def __init__(self, recall: Callable[[BudgetRecall], None]) -> None:
+        """`recall`: sends it to all workers."""
+        self._recall = recall
+        self._local: LocalCounters | None = LocalCounters()
+        self._counters: Counters = self._local
+        self._kept: KeptCounters | None = None
+        self._holders: set[str] = set()
+        self._settled = asyncio.Event()
+        self._waiting = 0
+        self._is_down = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def use(self, source: Source) -> None:
+        """Opens what the configuration names, if there are budgets and it is not open yet."""
+        if self._kept is not None or not source.config.budgets:
+            return
+        folder = (source.path.parent / (source.config.store.folder or FOLDER)).absolute()
+        try:
+            self._kept = KeptCounters(folder)
+            assert self._local is not None
+            self._local.load(self._kept.rows(time.time()))
+        except StoreDown as error:
+            log.error("counters of budgets cannot be kept: %s; a restart begins them anew", error)
+
+    def started(self, holder: str) -> None:
+        """A worker begins, again perhaps: what it held before is free."""
+        self._holders.add(holder)
+        self._do(self._counters.end(holder))
+
+    def heard(self, holder: str, request: BudgetRequest, answer: Answer) -> None:
+        """A worker claims or settles amounts."""
+        if request.settlements:
+            self._do(self._settle(holder, request))
+        if request.claims:
+            self._do(self._take(holder, request, answer))
+
+    async def run(self) -> None:
+        """Keeps the counters on disk until cancelled."""
+        try:
+            while True:
+                await asyncio.sleep(KEEP_SECONDS)
+                await self._keep()
+        finally:
+            with contextlib.suppress(StoreDown):
+                self._write(self._changes())
+
+    async def _keep(self) -> None:
+        if not (changed := self._changes()):
+            return
+        try:
+            await asyncio.to_thread(self._write, changed)
+        except StoreDown as error:
+            self._put_back(changed)
+            if not self._is_down:
+                log.error("counters of budgets cannot be written: %s; they go on in memory", error)
+            self._is_down = True
+            return
+        if self._is_down:
+            log.warning("counters of budgets can be written again")
+        self._is_down = False
+
+    def _changes(self) -> dict[tuple[str, int], tuple[int, int]]:
+        if self._local is None or self._kept is None:
+            return {}
+        changed, self._local.changed = self._local.changed, {}
+        return changed
+
+    def _put_back(self, changed: dict[tuple[str, int], tuple[int, int]]) -> None:
+        assert self._local is not None
+        for key, (used, ends) in changed.items():
+            self._local.changed[key] = self._local.changed.get(key, (0, 0))[0] + used, ends
+
+    def _write(self, changed: dict[tuple[str, int], tuple[int, int]]) -> None:
+        if changed and self._kept is not None:
+            self._kept.add(changed)
+
+    async def _settle(self, holder: str, request: BudgetRequest) -> None:
+        await self._counters.settle(holder, request.settlements)
+        self._settled.set()
+
+    async def _take(self, holder: str, request: BudgetRequest, answer: Answer) -> None:
+        try:
+            taken = await self._counters.take(holder, request.claims, len(self._holders))
+            if taken.refused >= 0 and taken.may_fit_later and self._waiting < MAX_WAITING:
+                taken = await self._take_later(holder, request.claims, taken)
+            answer(BudgetReply(request.id, taken))
+        except StoreDown as error:
+            log.error("budgets cannot be checked: %s", error)
+            answer(BudgetReply(request.id, None))
+
+    async def _take_later(self, holder: str, claims: Sequence[Claim], taken: Taken) -> Taken:
+        """Waits for what others hold and do not use."""
+        self._waiting += 1
+        self._recall(BudgetRecall([claims[taken.refused].account]))
+        now = asyncio.get_running_loop().time
+        deadline = now() + SETTLING_SECONDS
+        try:
+            while taken.refused >= 0 and taken.may_fit_later and (left := deadline - now()) > 0:
+                self._settled.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._settled.wait(), left)
+                taken = await self._counters.take(holder, claims, len(self._holders))
+        finally:
+            self._waiting -= 1
+        return taken
+
+    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

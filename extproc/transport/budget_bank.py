@@ -1,0 +1,82 @@
+"""Where a worker takes amounts of budgets: it asks the supervisor, down the pipe that there is."""
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Sequence
+
+from extproc.store.counters import Claim, Settlement, Taken
+from extproc.transport import orders
+from extproc.transport.orders import BudgetReply, BudgetRequest
+
+log = logging.getLogger("extproc")
+
+ANSWER_SECONDS = 5.0
+"""The supervisor answers in less time than a store may take, which is 4 s unless it is configured."""
+RETRY_SECONDS = 0.01
+MAX_SETTLEMENTS = 200
+"""For one line."""
+
+
+class SupervisorsBank:
+    """See policy.budgets.wallet.Bank."""
+
+    def __init__(self) -> None:
+        self._ids = itertools.count(1)
+        self._waiting: dict[int, tuple[Sequence[Claim], asyncio.Future[Taken | None]]] = {}
+        self._unsent: list[Settlement] = []
+        self._is_retrying = False
+
+    async def take(self, claims: Sequence[Claim]) -> Taken | None:
+        if not orders.can_say():
+            return None
+        number = next(self._ids)
+        answer: asyncio.Future[Taken | None] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = claims, answer
+        orders.say_budgets(BudgetRequest(number, list(claims)))
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await answer
+        except TimeoutError:
+            self._return(claims, answer)
+            return None
+        except asyncio.CancelledError:
+            self._return(claims, answer)
+            raise
+
+    def answered(self, reply: BudgetReply) -> None:
+        """The supervisor has answered. If nobody waits any more, it goes back."""
+        claims, answer = self._waiting.pop(reply.id, ((), None))
+        if answer is None:
+            return
+        if answer.done():
+            self._give_back(claims, reply.taken)
+        else:
+            answer.set_result(reply.taken)
+
+    def settle(self, settlements: list[Settlement]) -> None:
+        self._unsent += settlements
+        self._send()
+
+    def _send(self) -> None:
+        """A pipe that is full belongs to a supervisor that hangs, and calls do not wait for it."""
+        while self._unsent and orders.can_say():
+            now, self._unsent = self._unsent[:MAX_SETTLEMENTS], self._unsent[MAX_SETTLEMENTS:]
+            orders.say_budgets(BudgetRequest(settlements=now))
+        if self._unsent and not self._is_retrying:
+            self._is_retrying = True
+            asyncio.get_running_loop().call_later(RETRY_SECONDS, self._retry)
+
+    def _retry(self) -> None:
+        self._is_retrying = False
+        self._send()
+
+    def _return(self, claims: Sequence[Claim], answer: "asyncio.Future[Taken | None]") -> None:
+        """The call is gone. An answer that is here goes back; one that comes later does, too."""
+        if answer.done() and not answer.cancelled():
+            self._give_back(claims, answer.result())
+
+    def _give_back(self, claims: Sequence[Claim], taken: Taken | None) -> None:
+        if taken is not None and taken.granted:
+            pairs = zip(claims, taken.granted, strict=True)
+            self.settle([Settlement(claim.account, claim.bucket, claim.ends, 0, granted) for claim, granted in pairs])

@@ -1,0 +1,216 @@
+"""What callers may use is limited by who they are, also where many calls at once reach several workers."""
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.processes import children
+from tests.e2e.raw_provider import FINE, Connection, RawProvider, whole
+from tests.e2e.stack import Json, Stack, prompt, up
+
+CONFIG = """
+authentication:
+  jwt:
+    - {issuer: claude-code-lab, audiences: [anthropic-api], jwks: {file: keys/jwks.json}}
+providers:
+  own: {dialects: [chat], base_url: "${RAW_URL}"}
+models:
+  - {name: "*", provider: own}
+routes:
+  - {path: /v1/files*, serve: passthrough, provider: own}
+prices: {overrides: [{model: "*", input: 2, output: 6}]}
+budgets:
+  - {name: five, key: 'jwt.sub', when: 'jwt.team == "five"', limit: {requests: 5}, per: day}
+  - {name: at-once, key: 'jwt.sub', when: 'jwt.team == "at-once"', limit: {concurrent: 3}}
+  - {name: money, key: 'jwt.sub', when: 'jwt.team == "money"', limit: {usd: 0.0002}, per: month, warn_at: 0.5}
+  - {name: words, key: 'jwt.sub', when: 'jwt.team == "words"', limit: {tokens: 20}, per: 30d}
+  - {name: seen, key: 'jwt.sub', when: 'jwt.team == "seen"', limit: {requests: 1}, per: day, exceeded: observe}
+  - {name: centre, key: 'jwt.cost_centre', when: 'jwt.team == "centre"', limit: {requests: 1000}, per: day}
+workers: 4
+"""
+WARNING = "x-gateway-budget-warning"
+
+
+@dataclass
+class Limited:
+    stack: Stack
+    provider: RawProvider
+    people: Iterator[int] = field(default_factory=lambda: iter(range(1000)))
+
+    def person(self, team: str) -> str:
+        """The token of somebody who has used nothing yet."""
+        return self.stack.token(team=team, claims={"sub": f"person-{next(self.people)}"})
+
+    def ask(self, token: str, max_tokens: int = 2, **call: Any) -> httpx.Response:
+        return self.stack.call(prompt("q", max_tokens=max_tokens), token=token, **call)
+
+
+@pytest.fixture(scope="module")
+def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Limited]:
+    with RawProvider().serving() as provider:
+        provider.plays(FINE)
+        with up(tmp_path_factory.mktemp("budgets"), environ={"RAW_URL": provider.url}, config=CONFIG) as stack:
+            yield Limited(stack, provider)
+
+
+def at_once(count: int, call: Callable[[], httpx.Response]) -> list[httpx.Response]:
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(lambda _: call(), range(count)))
+
+
+def test_five_requests_are_five_on_four_workers(limited: Limited) -> None:
+    token = limited.person("five")
+    found = [answer.status_code for answer in at_once(24, lambda: limited.ask(token))]
+    assert (found.count(200), found.count(429)) == (5, 19)
+    assert limited.ask(limited.person("five")).status_code == 200
+
+
+def test_a_call_beyond_the_limit_is_refused_in_the_clients_dialect(limited: Limited) -> None:
+    token = limited.person("five")
+    at_once(5, lambda: limited.ask(token))
+    refused = limited.ask(token)
+    assert refused.status_code == 429 and refused.headers["x-should-retry"] == "false"
+    assert 0 < int(refused.headers["retry-after"]) <= 86400
+    error = refused.json()["error"]
+    assert error["type"] == "rate_limit_error" and "budget five: 5 requests each day" in error["message"]
+    line = limited.stack.record(refused)
+    assert (line["reason"], line["error"]) == ("BudgetExceeded", "budget:five")
+    chat = limited.ask(token, path="/v1/chat/completions")
+    assert chat.status_code == 429 and chat.json()["error"]["code"] == "rate_limit_exceeded"
+
+
+def test_calls_at_one_time_are_limited_and_free_again_when_they_end(limited: Limited) -> None:
+    token = limited.person("at-once")
+    begun, go_on = threading.Semaphore(0), threading.Event()
+
+    def answered_later(connection: Connection) -> None:
+        begun.release()
+        go_on.wait(20)
+        connection.say(FINE)
+
+    limited.provider.plays(answered_later)
+    try:
+        with ThreadPoolExecutor(3) as pool:
+            running = [pool.submit(limited.ask, token) for _ in range(3)]
+            assert all(begun.acquire(timeout=20) for _ in running)
+            assert [limited.ask(token).status_code for _ in range(3)] == [429] * 3
+            go_on.set()
+            assert [one.result().status_code for one in running] == [200] * 3
+        assert limited.ask(token).status_code == 200
+    finally:
+        go_on.set()
+        limited.provider.plays(FINE)
+
+
+def test_cost_is_charged_as_it_is_on_record(limited: Limited) -> None:
+    """An answer costs 5 * 2 + 2 * 6 = 22 millionths, and more than twice as much is reserved for each call."""
+    token = limited.person("money")
+    answers = []
+    while (answer := limited.ask(token)).status_code == 200:
+        answers.append(answer)
+    costs = [limited.stack.record(one)["gen_ai.usage.cost"] for one in answers]
+    assert costs == [pytest.approx(0.000022)] * len(costs)
+    assert 0.0002 - 0.00007 < sum(costs) <= 0.0002
+    error = answer.json()["error"]
+    assert (answer.status_code, error["type"]) == (429, "billing_error")
+    assert "budget money: 0.0002 USD each month" in error["message"]
+    assert WARNING not in answers[0].headers
+    assert answers[-1].headers[WARNING].startswith("money: ")
+
+
+def test_tokens_are_charged_as_reported(limited: Limited) -> None:
+    token = limited.person("words")
+    big = json.dumps({"id": "c", "object": "chat.completion", "model": "m", "choices": [
+        {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "hi"}}],
+        "usage": {"prompt_tokens": 15, "completion_tokens": 5}}).encode()  # fmt: skip
+    limited.provider.plays(whole(big))
+    try:
+        assert limited.ask(token).status_code == 200
+        assert limited.ask(token).status_code == 429
+    finally:
+        limited.provider.plays(FINE)
+
+
+def test_counting_tokens_is_free_and_what_passes_through_is_a_request(limited: Limited) -> None:
+    token = limited.person("five")
+    for _ in range(6):
+        assert limited.ask(token, path="/v1/messages/count_tokens").status_code == 200
+    passed = [limited.stack.call(b"{}", path="/v1/files", token=token).status_code for _ in range(6)]
+    assert passed == [200] * 5 + [429]
+
+
+def test_a_budget_that_is_observed_warns_and_refuses_nothing(limited: Limited) -> None:
+    token = limited.person("seen")
+    answers = [limited.ask(token) for _ in range(3)]
+    assert [one.status_code for one in answers] == [200] * 3
+    assert WARNING not in answers[0].headers and "seen: 300 % of requests" in answers[2].headers[WARNING]
+
+
+def test_a_key_that_cannot_be_known_refuses_the_call(limited: Limited) -> None:
+    refused = limited.ask(limited.person("centre"))
+    assert refused.status_code == 403 and limited.stack.record(refused)["error"] == "budget_undecided:centre"
+
+
+def test_a_worker_that_is_killed_takes_no_place_with_it(limited: Limited) -> None:
+    """Its calls are over, and what it held is free."""
+    token = limited.person("at-once")
+    begun = threading.Semaphore(0)
+
+    def never(connection: Connection) -> None:
+        begun.release()
+        connection.until_left()
+
+    limited.provider.plays(never)
+    try:
+        with ThreadPoolExecutor(3) as pool:
+            running = [pool.submit(limited.ask, token) for _ in range(3)]
+            assert all(begun.acquire(timeout=20) for _ in running)
+            for worker in _workers(limited.stack):
+                os.kill(worker, signal.SIGKILL)
+            assert all(one.result().status_code >= 500 for one in running)
+    finally:
+        limited.provider.plays(FINE)
+    deadline = threading.Event()
+    for _ in range(100):
+        if limited.ask(token).status_code == 200:
+            break
+        deadline.wait(0.2)
+    assert limited.ask(token).status_code == 200
+
+
+def _workers(stack: Stack) -> list[int]:
+    found = children(stack.process.pid)
+    return [pid for pid in found if b"extproc.transport.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_what_was_used_outlives_the_gateway(tmp_path: Path, how: signal.Signals) -> None:
+    with RawProvider().serving() as provider:
+        provider.plays(FINE)
+        environ = {"RAW_URL": provider.url}
+        token = ""
+        with up(tmp_path, environ=environ, config=CONFIG) as stack:
+            token = stack.token(team="five", claims={"sub": "ann"})
+            assert [_ask(stack, token) for _ in range(5)] == [200] * 5
+            if how == signal.SIGKILL:
+                threading.Event().wait(1.0)  # what is promised: no more than the last second is lost
+                family = children(stack.process.pid)
+                for pid in (stack.process.pid, *family):
+                    os.kill(pid, signal.SIGKILL)
+                stack.process.wait(20)
+        with up(tmp_path, environ=environ, config=CONFIG) as stack:
+            assert _ask(stack, token) == 429
+
+
+def _ask(stack: Stack, token: str) -> int:
+    asked: Json = prompt("q")
+    return stack.call(asked, token=token).status_code

@@ -24,6 +24,8 @@ SLICES = 16
 LEAST_CALLS = 4
 """A slice for fewer calls than this is not worth its bookkeeping: then exactly what a call needs is taken."""
 SWEEP_SECONDS = 60.0
+MAX_BUCKETS = 200
+"""More than any period has."""
 
 
 class Claim(msgspec.Struct, array_like=True, frozen=True):
@@ -90,6 +92,14 @@ class _Account:
     """By holder."""
     ends: int = 0
 
+    def forget(self, oldest: int) -> None:
+        """Once in a while, buckets that count no more."""
+        if len(self.used) > MAX_BUCKETS:
+            self.used = {bucket: used for bucket, used in self.used.items() if bucket >= oldest}
+
+    def counts(self, now: float) -> bool:
+        return bool(self.held or (self.used and self.ends > now))
+
     def total(self, oldest: int) -> int:
         return sum(used for bucket, used in self.used.items() if bucket >= oldest) + sum(self.held.values())
 
@@ -112,6 +122,8 @@ class LocalCounters:
         """As `take`."""
         self._sweep()
         accounts = [self._accounts.setdefault(claim.account, _Account()) for claim in claims]
+        for account, claim in zip(accounts, claims, strict=True):
+            account.forget(claim.oldest)
         used = [account.total(claim.oldest) for account, claim in zip(accounts, claims, strict=True)]
         limits = [claim.limit for claim in claims]
         for index, (claim, before) in enumerate(zip(claims, used, strict=True)):
@@ -161,7 +173,7 @@ class LocalCounters:
         if abs(now - self._swept) < SWEEP_SECONDS:
             return
         self._swept = now
-        self._accounts = {name: one for name, one in self._accounts.items() if one.held or one.ends > now}
+        self._accounts = {name: one for name, one in self._accounts.items() if one.counts(now)}
 
 
 def _grant(claim: Claim, used: int, holders: int) -> int:

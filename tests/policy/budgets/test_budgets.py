@@ -1,0 +1,204 @@
+"""Which budgets apply to a call, what it reserves, and what it is charged."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from extproc.errors import Rejection
+from extproc.events import Record
+from extproc.gateway.gateway import Gateway
+from extproc.policy.budgets.budgets import Budgets, Reservation
+from extproc.policy.budgets.estimate import Estimate, input_tokens, output_limit
+from extproc.policy.budgets.wallet import Wallet
+from extproc.policy.facts import Caller, Examined
+from extproc.store.counters import Taken
+from tests.settings import GATEWAY, PRICED, gateway, source
+from tests.stages import admitted, examined
+
+NOW = 1_700_000_000.0
+BODY = {"model": "claude-x", "max_tokens": 1000, "messages": [{"role": "user", "content": "q"}]}
+SENT: Record = {"verdict": "allow"}
+
+
+class Broken:
+    """The counters cannot be reached."""
+
+    async def take(self, claims: Any) -> Taken | None:
+        return None
+
+    def settle(self, settlements: Any) -> None:
+        pass
+
+
+def made(folder: Path, *entries: str, more: str = PRICED, wallet: Wallet | None = None) -> tuple[Gateway, Budgets]:
+    text = GATEWAY + more + "budgets:\n" + "".join(f"  - {{{entry}}}\n" for entry in entries)
+    whole = gateway(folder, text)
+    return whole, Budgets(source(folder, text), whole.rules, whole.prices, wallet or Wallet(), [])
+
+
+def call(whole: Gateway, claims: dict[str, Any] | None = None, **body: Any) -> Examined:
+    caller = Caller({"sub": "ann", "team": "data", **(claims or {})})
+    resolved = whole.catalogue.resolve("claude-x")
+    return examined(admitted(caller), resolved, {**BODY, **body})
+
+
+def reserve(budgets: Budgets, asked: Examined, now: float = NOW) -> Reservation | Rejection | None:
+    return asyncio.run(budgets.reserve(asked, now))
+
+
+TEAM = "name: team, key: jwt.team, limit: {requests: 1}, per: day"
+
+
+@pytest.mark.parametrize(
+    ("entry", "claims", "status"),
+    [
+        (TEAM, {}, None),
+        (TEAM.replace("jwt.team", "jwt.cost_centre"), {}, 403),
+        (TEAM.replace("jwt.team", "'has(jwt.cost_centre) ? jwt.cost_centre : null'"), {"cost_centre": 7}, 403),
+        (TEAM.replace("jwt.team", "jwt.team"), {"team": None}, None),
+        (TEAM + ", when: 'jwt.level > 3'", {}, 403),
+        (TEAM + ", when: 'model == \"other\"'", {}, None),
+    ],
+)
+def test_whether_a_budget_applies(tmp_path: Path, entry: str, claims: dict[str, Any], status: int | None) -> None:
+    whole, budgets = made(tmp_path, entry)
+    found = reserve(budgets, call(whole, claims))
+    if status is None:
+        assert not isinstance(found, Rejection)
+    else:
+        assert isinstance(found, Rejection) and found.http_status == status
+
+
+def test_a_key_that_is_null_leaves_the_call_alone(tmp_path: Path) -> None:
+    whole, budgets = made(tmp_path, TEAM)
+    assert [reserve(budgets, call(whole, {"team": None})) for _ in range(3)] == [None] * 3
+
+
+def test_each_key_has_a_budget_of_its_own(tmp_path: Path) -> None:
+    whole, budgets = made(tmp_path, TEAM)
+    found = [reserve(budgets, call(whole, {"team": team})) for team in ("data", "it", "data")]
+    assert [isinstance(one, Reservation) for one in found] == [True, True, False]
+
+
+def test_a_new_day_begins_anew(tmp_path: Path) -> None:
+    whole, budgets = made(tmp_path, TEAM)
+    first = reserve(budgets, call(whole))
+    assert isinstance(first, Reservation)
+    first.settle(SENT)
+    assert isinstance(reserve(budgets, call(whole)), Rejection)
+    assert isinstance(reserve(budgets, call(whole), NOW + 86400), Reservation)
+
+
+def test_a_call_that_was_sent_to_nobody_is_not_charged(tmp_path: Path) -> None:
+    whole, budgets = made(tmp_path, TEAM)
+    first = reserve(budgets, call(whole))
+    assert isinstance(first, Reservation)
+    first.settle({"reason": "InvalidRequest"})
+    assert isinstance(reserve(budgets, call(whole)), Reservation)
+
+
+def test_a_refusal_tells_the_limit_and_when_it_resets_and_nothing_else(tmp_path: Path) -> None:
+    whole, budgets = made(tmp_path, "name: m, key: jwt.team, limit: {usd: 0.001}, per: month")
+    reserve(budgets, call(whole))
+    refused = reserve(budgets, call(whole))
+    assert isinstance(refused, Rejection)
+    assert (
+        refused.message == "budget m: 0.001 USD each month are used up or reserved; it resets at 2023-12-01T00:00:00Z"
+    )
+    headers = dict(refused.headers)
+    assert headers == {"retry-after": str(1_701_388_800 - int(NOW)), "x-should-retry": "false"}
+
+
+def test_a_call_larger_than_the_limit_may_use_all_of_it_once(tmp_path: Path) -> None:
+    whole, budgets = made(tmp_path, "name: m, key: jwt.team, limit: {output_tokens: 10}, per: day")
+    assert isinstance(reserve(budgets, call(whole)), Reservation)
+    assert isinstance(reserve(budgets, call(whole)), Rejection)
+
+
+@pytest.mark.parametrize(("when_down", "goes_on"), [("open", True), ("closed", False)])
+def test_what_happens_while_the_counters_are_down(tmp_path: Path, when_down: str, goes_on: bool) -> None:
+    more = f"{PRICED}store: {{when_down: {when_down}}}\n"
+    whole, budgets = made(tmp_path, TEAM, more=more, wallet=Wallet(Broken()))
+    found = reserve(budgets, call(whole))
+    assert isinstance(found, Reservation) if goes_on else isinstance(found, Rejection) and found.http_status == 503
+
+
+def test_what_is_reserved_and_charged(tmp_path: Path) -> None:
+    """Both prices are 1 USD for a million tokens."""
+    whole = gateway(tmp_path, GATEWAY + PRICED)
+    asked = call(whole)
+    resolved = whole.catalogue.resolve("claude-x")
+    assert resolved is not None
+    estimate = Estimate.of(asked, (resolved,), whole.prices, 4096, NOW)
+    tokens = input_tokens(asked)
+    assert estimate.reserved == ((tokens + 1000) * 1000, tokens, 1000, 1, 1)
+    given_up = '[{"provider":"openai","word":"failed","input_tokens":7,"output_tokens":2},{"provider":"openai"}]'
+    seen: Record = {
+        **SENT, "gen_ai.usage.input_tokens": 30, "gen_ai.usage.output_tokens": 12, "gen_ai.usage.cost": 0.000042,
+        "attempt.tries": given_up,
+    }  # fmt: skip
+    assert estimate.charge(seen) == (42_000 + 9_000, 37, 14, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("body", "most"),
+    [
+        ({}, 1000),
+        ({"max_tokens": None}, 77),
+        ({"max_tokens": True}, 77),
+        ({"max_tokens": -5}, 77),
+        ({"max_tokens": 10**30}, 10**8),
+        ({"n": 3}, 3000),
+    ],
+)
+def test_the_most_that_may_be_written(tmp_path: Path, body: dict[str, Any], most: int) -> None:
+    assert output_limit(call(gateway(tmp_path, GATEWAY), **body), 77) == most
+
+
+def test_an_image_is_not_taken_for_text(tmp_path: Path) -> None:
+    source = {"type": "base64", "media_type": "image/png", "data": "A" * 400_000}
+    image = [{"role": "user", "content": [{"type": "image", "source": source}]}]
+    assert input_tokens(call(gateway(tmp_path, GATEWAY), messages=image)) < 20_000
+
+
+def test_the_dearest_candidate_is_reserved(tmp_path: Path) -> None:
+    more = 'prices: {overrides: [{model: "cheap", input: 1, output: 1}, {model: "*", input: 9, output: 9}]}\n'
+    whole = gateway(tmp_path, GATEWAY.replace("gpt-4o-mini", "cheap") + more)
+    asked = call(whole)
+    candidates = (
+        asked.resolved,
+        msgspec.structs.replace(
+            asked.resolved, upstream="dear", provider=msgspec.structs.replace(asked.resolved.provider, name="b")
+        ),
+    )
+    found = Estimate.of(asked, candidates, whole.prices, 0, NOW).reserved
+    assert found.cost == (found.input_tokens + 1000) * 9000
+
+
+def test_a_reservation_from_slices_costs_little(tmp_path: Path) -> None:
+    """At most 25 us a call is the aim on a quiet machine; here ten times as much fails."""
+    whole, budgets = made(
+        tmp_path,
+        "name: a, key: jwt.team, limit: {usd: 500000, tokens: 100000000000}, per: month",
+        "name: b, key: jwt.sub, limit: {requests: 100000000}, per: minute",
+    )
+    asked = call(whole)
+
+    async def calls(count: int) -> float:
+        best = float("inf")
+        for _ in range(5):
+            began = time.perf_counter()
+            for _ in range(count):
+                found = await budgets.reserve(asked, NOW)
+                assert isinstance(found, Reservation)
+                found.settle(SENT)
+            best = min(best, (time.perf_counter() - began) / count)
+        return best
+
+    seconds = asyncio.run(calls(500))
+    print(f"{seconds * 1e6:.1f} us")
+    assert seconds < 250e-6

@@ -2,10 +2,15 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from extproc.config.loading import Fault, Source
+from extproc.config.schema_sign_in import Redis
 from extproc.providers import credentials
 from extproc.store.interface import Store
+
+if TYPE_CHECKING:
+    from extproc.store.shared_counters import SharedCounters
 
 FOLDER = Path("state")
 _WHERE = ("store", "redis", "password")
@@ -24,6 +29,25 @@ def faults(source: Source, environ: Mapping[str, str]) -> list[Fault]:
     return found
 
 
+def open_counters(source: Source, environ: Mapping[str, str]) -> "SharedCounters | None":
+    """Returns the counters that several machines share; None: this machine has its own."""
+    settings = source.config.store.redis
+    if settings is None:
+        return None
+    from extproc.store.shared_counters import SharedCounters
+
+    return SharedCounters(settings, *_secrets(source, settings, environ))
+
+
+def _secrets(source: Source, settings: Redis, environ: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """The password, and the file of trusted roots."""
+    secret, roots = settings.password, settings.ca_file
+    password = credentials.load(source, secret, _WHERE, environ, []) if secret is not None else None
+    return password.reveal() if password is not None else None, str(
+        source.resolve(roots)
+    ) if roots is not None else None
+
+
 def open_store(source: Source, environ: Mapping[str, str]) -> Store:
     """Loads the library of the one that is configured. A shared store connects when it is used. Raises StoreDown where
     the embedded store's folder cannot be used."""
@@ -31,11 +55,7 @@ def open_store(source: Source, environ: Mapping[str, str]) -> Store:
     if settings.redis is not None:
         from extproc.store.shared import SharedStore
 
-        secret = settings.redis.password
-        password = credentials.load(source, secret, _WHERE, environ, []) if secret is not None else None
-        roots = settings.redis.ca_file
-        ca_file = str(source.resolve(roots)) if roots is not None else None
-        return SharedStore(settings.redis, password.reveal() if password is not None else None, ca_file)
+        return SharedStore(settings.redis, *_secrets(source, settings.redis, environ))
     from extproc.store.embedded import EmbeddedStore
 
     # Not `resolve`: what is kept there changes all the time, and is no part of the configuration.

@@ -4,14 +4,17 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from extproc.config.loading import Source
 from extproc.store.counters import Claim, Counters, KeptCounters, LocalCounters, Taken
 from extproc.store.interface import StoreDown
-from extproc.store.opening import FOLDER
+from extproc.store.opening import FOLDER, open_counters
 from extproc.transport.orders import BudgetRecall, BudgetReply, BudgetRequest
+
+if TYPE_CHECKING:
+    from extproc.store.shared_counters import SharedCounters
 
 log = logging.getLogger("extproc")
 
@@ -32,8 +35,8 @@ class BudgetKeeper:
     def __init__(self, recall: Callable[[BudgetRecall], None]) -> None:
         """`recall`: sends it to all workers."""
         self._recall = recall
-        self._local: LocalCounters | None = LocalCounters()
-        self._counters: Counters = self._local
+        self._local = LocalCounters()
+        self._shared: SharedCounters | None = None
         self._kept: KeptCounters | None = None
         self._holders: set[str] = set()
         self._settled = asyncio.Event()
@@ -41,14 +44,20 @@ class BudgetKeeper:
         self._is_down = False
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def use(self, source: Source) -> None:
+    @property
+    def _counters(self) -> Counters:
+        return self._shared or self._local
+
+    def use(self, source: Source, environ: Mapping[str, str]) -> None:
         """Opens what the configuration names, if there are budgets and it is not open yet."""
-        if self._kept is not None or not source.config.budgets:
+        if self._shared is not None or self._kept is not None or not source.config.budgets:
+            return
+        self._shared = open_counters(source, environ)
+        if self._shared is not None:
             return
         folder = (source.path.parent / (source.config.store.folder or FOLDER)).absolute()
         try:
             self._kept = KeptCounters(folder)
-            assert self._local is not None
             self._local.load(self._kept.rows(time.time()))
         except StoreDown as error:
             log.error("counters of budgets cannot be kept: %s; a restart begins them anew", error)
@@ -72,41 +81,37 @@ class BudgetKeeper:
                 await asyncio.sleep(KEEP_SECONDS)
                 await self._keep()
         finally:
-            with contextlib.suppress(StoreDown):
-                self._write(self._changes())
+            if self._kept is not None:
+                with contextlib.suppress(StoreDown):
+                    self._kept.add(self._local.changed)
 
     async def _keep(self) -> None:
-        if not (changed := self._changes()):
-            return
-        try:
-            await asyncio.to_thread(self._write, changed)
-        except StoreDown as error:
-            self._put_back(changed)
-            if not self._is_down:
-                log.error("counters of budgets cannot be written: %s; they go on in memory", error)
-            self._is_down = True
-            return
-        if self._is_down:
-            log.warning("counters of budgets can be written again")
-        self._is_down = False
-
-    def _changes(self) -> dict[tuple[str, int], tuple[int, int]]:
-        if self._local is None or self._kept is None:
-            return {}
         changed, self._local.changed = self._local.changed, {}
-        return changed
+        try:
+            if self._shared is not None:
+                await self._shared.renew()
+            elif changed and self._kept is not None:
+                await asyncio.to_thread(self._kept.add, changed)
+        except StoreDown as error:
+            for key, (used, ends) in changed.items():
+                self._local.changed[key] = self._local.changed.get(key, (0, 0))[0] + used, ends
+            self._note(error)
+        else:
+            self._note(None)
 
-    def _put_back(self, changed: dict[tuple[str, int], tuple[int, int]]) -> None:
-        assert self._local is not None
-        for key, (used, ends) in changed.items():
-            self._local.changed[key] = self._local.changed.get(key, (0, 0))[0] + used, ends
-
-    def _write(self, changed: dict[tuple[str, int], tuple[int, int]]) -> None:
-        if changed and self._kept is not None:
-            self._kept.add(changed)
+    def _note(self, problem: StoreDown | None) -> None:
+        """Logs once that counters cannot be kept, and once that they can again."""
+        if problem is not None and not self._is_down:
+            log.error("counters of budgets cannot be kept: %s", problem)
+        elif problem is None and self._is_down:
+            log.warning("counters of budgets can be kept again")
+        self._is_down = problem is not None
 
     async def _settle(self, holder: str, request: BudgetRequest) -> None:
-        await self._counters.settle(holder, request.settlements)
+        try:
+            await self._counters.settle(holder, request.settlements)
+        except StoreDown as error:
+            self._note(error)  # they wait
         self._settled.set()
 
     async def _take(self, holder: str, request: BudgetRequest, answer: Answer) -> None:
@@ -116,7 +121,7 @@ class BudgetKeeper:
                 taken = await self._take_later(holder, request.claims, taken)
             answer(BudgetReply(request.id, taken))
         except StoreDown as error:
-            log.error("budgets cannot be checked: %s", error)
+            self._note(error)
             answer(BudgetReply(request.id, None))
 
     async def _take_later(self, holder: str, claims: Sequence[Claim], taken: Taken) -> Taken:

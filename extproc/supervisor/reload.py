@@ -214,7 +214,7 @@ class Reloader:
     def fetch_keys(self) -> None:
         """From now on, for all workers."""
         self._sign_in.use(self._current.source)
-        self.crew.budgets.use(self._current.source)
+        self.crew.budgets.use(self._current.source, self._environ)
         self._keys.use(self._current.fetched)
         self._credentials.use(self._current.credentials)
         self._fetching = asyncio.create_task(self._keys.run())
@@ -349,7 +349,7 @@ class Reloader:
             log.warning("Envoy's configuration has to be rendered again: see `extproc envoy-config`")
         self._older, self._current = older, new
         self._sign_in.use(new.source)
-        self.crew.budgets.use(new.source)
+        self.crew.budgets.use(new.source, self._environ)
         self.health.use(new.source)
         self._keys.use(new.fetched)
         self._credentials.use(new.credentials)

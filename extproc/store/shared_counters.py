@@ -1,0 +1,227 @@
+"""Counters of several machines, in Redis or Valkey. Each question is one script, which is atomic, and one round trip.
+
+An account is a hash: `u:BUCKET` is what was used, `h:HOLDER` is what a machine holds. What a machine holds counts as
+long as its lease is there, so that nothing stays held when a machine is gone. Where the answer to a claim was lost,
+nobody knows whether it was granted; the machine then goes on under another name, and lets the lease of the former one
+end as soon as all calls have ended that it is known to hold something for.
+"""
+
+import asyncio
+import secrets
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+
+from extproc.config.schema_sign_in import Redis
+from extproc.store.counters import Claim, Settlement, Taken
+from extproc.store.interface import StoreDown
+from extproc.store.shared import as_store_down, connection
+
+LEASE_SECONDS = 30.0
+RENEW_SECONDS = 5.0
+RETRY_SECONDS = 0.5
+"""After a failure nobody tries again for so long, so that calls need not wait for a store that does not answer."""
+MAX_BATCH = 500
+MAX_CONNECTIONS = 32
+_LASTING_SECONDS = 7 * 86400
+_LONGEST_SECONDS = 402 * 86400
+_MARGIN_SECONDS = 60
+
+_TAKE = """
+local leases, me = ARGV[1], ARGV[2]
+redis.call('SET', leases .. me, '1', 'PX', ARGV[3])
+local found, refused, later = {}, -1, 0
+for i, key in ipairs(KEYS) do
+  local at = 4 + (i - 1) * 5
+  local amount, limit, oldest = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+  local fields = redis.call('HGETALL', key)
+  local used, held = 0, 0
+  for j = 1, #fields, 2 do
+    local name, value = string.sub(fields[j], 3), tonumber(fields[j + 1])
+    if string.sub(fields[j], 1, 1) == 'u' then
+      if tonumber(name) >= oldest then
+        used = used + value
+      elseif #fields > 400 then
+        redis.call('HDEL', key, fields[j])
+      end
+    elseif name == me or redis.call('EXISTS', leases .. name) == 1 then
+      held = held + value
+    else
+      redis.call('HDEL', key, fields[j])
+    end
+  end
+  found[i] = used + held
+  if refused < 0 and ARGV[at + 3] == '0' and found[i] + amount > limit then
+    refused = i - 1
+    later = used + amount <= limit and 1 or 0
+  end
+end
+if refused < 0 then
+  for i, key in ipairs(KEYS) do
+    local at = 4 + (i - 1) * 5
+    redis.call('HINCRBY', key, 'h:' .. me, ARGV[at])
+    if redis.call('TTL', key) < tonumber(ARGV[at + 4]) then redis.call('EXPIRE', key, ARGV[at + 4]) end
+  end
+end
+return {refused, later, unpack(found)}
+"""
+_SETTLE = """
+local done, number = KEYS[1], tonumber(ARGV[1])
+if tonumber(redis.call('GET', done) or '0') >= number then return 0 end
+redis.call('SET', done, ARGV[1], 'EX', 86400)
+for i = 2, #KEYS do
+  local key, at = KEYS[i], 2 + (i - 2) * 5
+  local holder = 'h:' .. ARGV[at]
+  local left = tonumber(redis.call('HGET', key, holder) or '0') - tonumber(ARGV[at + 1])
+  if left > 0 then
+    redis.call('HSET', key, holder, string.format('%.0f', left))
+  else
+    redis.call('HDEL', key, holder)
+  end
+  if ARGV[at + 2] ~= '0' then
+    redis.call('HINCRBY', key, 'u:' .. ARGV[at + 3], ARGV[at + 2])
+    if redis.call('TTL', key) < tonumber(ARGV[at + 4]) then redis.call('EXPIRE', key, ARGV[at + 4]) end
+  end
+end
+return 1
+"""
+_Line = tuple[str, list[str]]
+"""A settlement as the script takes it: the account, and its five arguments."""
+
+
+class SharedCounters:
+    """See counters.Counters. A slice would be kept back from other machines, so exactly what is needed is taken."""
+
+    def __init__(
+        self,
+        settings: Redis,
+        password: str | None = None,
+        ca_file: str | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Connects with the first operation. `clock`: Unix seconds."""
+        self._redis = connection(settings, password, ca_file)
+        self._seconds = settings.timeout
+        self._prefix = f"{settings.prefix}budgets:"
+        self._take = self._redis.register_script(_TAKE)
+        self._settle = self._redis.register_script(_SETTLE)
+        self._clock = clock
+        self._machine = secrets.token_hex(6)
+        self._names: dict[str, Counter[tuple[str, str]]] = {self._new_name(): Counter()}
+        """What is held, by worker and account, under each name of this machine; the last one is the present one."""
+        self._unsent: deque[_Line] = deque()
+        self._batch: list[_Line] = []
+        """Sent, and not yet known to have arrived."""
+        self._number = 0
+        self._sending = asyncio.Lock()
+        self._room = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._down_until = 0.0
+        self._renewed = 0.0
+
+    async def take(self, holder: str, claims: Sequence[Claim], holders: int) -> Taken:
+        now = self._clock()
+        if now < self._down_until:
+            raise StoreDown("it could not be reached a moment ago")
+        name, held = next(reversed(self._names.items()))
+        arguments = [self._prefix + "lease:", name, str(round(LEASE_SECONDS * 1000))]
+        for one in claims:
+            seconds = _ttl(one.ends, now)
+            arguments += map(str, (one.amount, one.limit, one.oldest, int(one.observed), seconds))
+        try:
+            async with self._room, as_store_down(self._seconds):
+                keys = [self._prefix + one.account for one in claims]
+                refused, later, *used = await self._take(keys=keys, args=arguments)
+        except (StoreDown, asyncio.CancelledError):
+            self._down_until = now + RETRY_SECONDS
+            self._rename()
+            raise
+        limits = [one.limit for one in claims]
+        if refused >= 0:
+            return Taken([], used, limits, refused, bool(later))
+        for one in claims:
+            held[holder, one.account] += one.amount
+        return Taken([one.amount for one in claims], used, limits)
+
+    async def settle(self, holder: str, settlements: Sequence[Settlement]) -> None:
+        """What cannot be sent now is sent by `renew`."""
+        now = self._clock()
+        for one in settlements:
+            self._unsent += self._lines(holder, one, now)
+        if now >= self._down_until:
+            await self._send()
+
+    async def end(self, holder: str) -> None:
+        now = self._clock()
+        for held in self._names.values():
+            for worker, account in list(held):
+                if worker == holder:
+                    released = held[worker, account]
+                    self._unsent += self._lines(holder, Settlement(account, 0, 0, 0, released), now)
+
+    async def renew(self) -> None:
+        """To be called every now and then: renews leases, and sends what could not be sent. Raises StoreDown."""
+        now = self._clock()
+        if self._unsent or self._batch:
+            await self._send()
+        if 0 <= now - self._renewed < RENEW_SECONDS:
+            return
+        present = next(reversed(self._names))
+        self._names = {name: held for name, held in self._names.items() if held or name == present}
+        async with as_store_down(self._seconds):
+            for name in self._names:
+                await self._redis.set(f"{self._prefix}lease:{name}", "1", px=round(LEASE_SECONDS * 1000))
+        self._renewed = now
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+
+    def _lines(self, holder: str, one: Settlement, now: float) -> list[_Line]:
+        """What was released is taken off the names under which it was held, the oldest first."""
+        lines: list[_Line] = []
+        left, used = one.released, one.used
+        for name, held in self._names.items():
+            released = min(left, held[holder, one.account])
+            if released:
+                held[holder, one.account] -= released
+                lines.append((one.account, [name, str(released), str(used), str(one.bucket), _ttl(one.ends, now)]))
+                left, used = left - released, 0
+            if not held[holder, one.account]:
+                del held[holder, one.account]
+        if used:
+            name = next(reversed(self._names))
+            lines.append((one.account, [name, "0", str(used), str(one.bucket), _ttl(one.ends, now)]))
+        return lines
+
+    async def _send(self) -> None:
+        """In order, and each batch once, also where an answer is lost. Raises StoreDown."""
+        async with self._sending:
+            while self._unsent or self._batch:
+                if not self._batch:
+                    self._number += 1
+                    self._batch = [self._unsent.popleft() for _ in range(min(MAX_BATCH, len(self._unsent)))]
+                keys = [f"{self._prefix}done:{self._machine}", *(self._prefix + account for account, _ in self._batch)]
+                arguments = [str(self._number), *(word for _, words in self._batch for word in words)]
+                try:
+                    async with as_store_down(self._seconds):
+                        await self._settle(keys=keys, args=arguments)
+                except StoreDown:
+                    self._down_until = self._clock() + RETRY_SECONDS
+                    raise
+                self._batch = []
+
+    def _rename(self) -> None:
+        if next(reversed(self._names.values())):
+            self._names[self._new_name()] = Counter()
+        else:
+            last = next(reversed(self._names))
+            self._names.pop(last)
+            self._names[self._new_name()] = Counter()
+
+    def _new_name(self) -> str:
+        return f"{self._machine}-{secrets.token_hex(3)}"
+
+
+def _ttl(ends: int, now: float) -> str:
+    """Seconds for which the account is kept."""
+    left = ends - int(now) + _MARGIN_SECONDS
+    return str(max(_MARGIN_SECONDS, left) if left < _LONGEST_SECONDS else _LASTING_SECONDS)

@@ -1,0 +1,218 @@
+"""Counters of several machines keep to the limit, also while Redis comes and goes. With a real server."""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from extproc.config.schema_sign_in import Redis
+from extproc.store import shared_counters
+from extproc.store.counters import Claim, Settlement
+from extproc.store.interface import StoreDown
+from extproc.store.shared_counters import SharedCounters
+from tests.redis_server import RedisServer, redis_server
+
+NOW = int(time.time())
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with redis_server(tmp_path_factory.mktemp("redis"), "--appendonly", "yes", "--appendfsync", "always") as server:
+        yield server
+
+
+Machines = list[SharedCounters]
+
+
+@pytest.fixture
+def play(redis: RedisServer, tmp_path: Path) -> Callable[[int, Callable[[Machines], Awaitable[Any]]], Any]:
+    """Plays a scene with so many machines that begin with nothing used."""
+
+    def played(count: int, scene: Callable[[Machines], Awaitable[Any]]) -> Any:
+        async def whole() -> Any:
+            machines = [
+                SharedCounters(Redis(url=redis.url, prefix=f"{tmp_path.name}:", timeout=1)) for _ in range(count)
+            ]
+            try:
+                return await scene(machines)
+            finally:
+                for one in machines:
+                    await one.close()
+
+        return asyncio.run(whole())
+
+    return played
+
+
+def claim(amount: int, limit: int = 10, *, account: str = "a", bucket: int = NOW, oldest: int = NOW) -> Claim:
+    return Claim(account, amount, limit, bucket, oldest, bucket + 3600)
+
+
+def settled(used: int, released: int, account: str = "a", bucket: int = NOW) -> Settlement:
+    return Settlement(account, bucket, bucket + 3600, used, released)
+
+
+async def used(machine: SharedCounters, account: str = "a") -> int:
+    """What is used or held."""
+    return (await machine.take("?", [claim(0, 2**50, account=account)], 1)).used[0]
+
+
+def test_what_one_machine_holds_counts_for_the_other(play: Any) -> None:
+    async def scene(machines: Machines) -> None:
+        one, two = machines
+        assert (await one.take("w", [claim(8)], 1)).granted == [8]
+        refused = await two.take("w", [claim(3)], 1)
+        assert (refused.granted, refused.refused, refused.may_fit_later) == ([], 0, True)
+        await one.settle("w", [settled(2, 8)])
+        assert (await two.take("w", [claim(8)], 1)).granted == [8]
+        refused = await one.take("w", [claim(9)], 1)
+        assert (refused.refused, refused.may_fit_later, refused.used) == (0, False, [10])
+
+    play(2, scene)
+
+
+def test_of_several_claims_all_are_granted_or_none(play: Any) -> None:
+    async def scene(machines: Machines) -> None:
+        both = [claim(1, 100, account="large"), claim(11, 10, account="small")]
+        assert (await machines[0].take("w", both, 1)).refused == 1
+        assert await used(machines[0], "large") == 0
+
+    play(1, scene)
+
+
+def test_amounts_are_exact_as_large_as_they_may_be(play: Any) -> None:
+    async def scene(machines: Machines) -> None:
+        huge = 10**15 - 1
+        await machines[0].take("w", [claim(huge, 10**15)], 1)
+        await machines[0].settle("w", [settled(huge - 3, 5)])
+        assert await used(machines[0]) == huge - 3 + huge - 5
+
+    play(1, scene)
+
+
+def test_older_buckets_count_no_more(play: Any) -> None:
+    async def scene(machines: Machines) -> None:
+        await machines[0].settle("w", [settled(4, 0), settled(5, 0, bucket=NOW + 10)])
+        assert (await machines[0].take("w", [claim(3, bucket=NOW + 20)], 1)).used == [9]
+        assert (await machines[0].take("w", [claim(3, bucket=NOW + 20, oldest=NOW + 10)], 1)).used == [5]
+
+    play(1, scene)
+
+
+def test_what_a_worker_or_a_machine_that_is_gone_held_is_free(play: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(machines: Machines) -> None:
+        one, two = machines
+        await one.take("w", [claim(4)], 1)
+        await one.end("w")
+        await one.renew()
+        assert await used(two) == 0
+        monkeypatch.setattr(shared_counters, "LEASE_SECONDS", 0.3)
+        await one.take("w", [claim(4)], 1)
+        assert await used(two) == 4
+        deadline = time.monotonic() + 10
+        while await used(two):  # nobody renews its lease
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+
+    play(2, scene)
+
+
+def test_many_machines_at_once_stay_within_the_limit(play: Any) -> None:
+    async def scene(machines: Machines) -> None:
+        chance = random.Random(7)
+        spent: list[int] = []
+
+        async def call(machine: SharedCounters, worker: str) -> None:
+            amount = chance.randrange(1, 6)
+            if (await machine.take(worker, [claim(amount, 200)], 4)).refused < 0:
+                await asyncio.sleep(0)
+                spent.append(chance.randrange(amount + 1))
+                await machine.settle(worker, [settled(spent[-1], amount)])
+
+        calls = [call(chance.choice(machines), f"w{chance.randrange(4)}") for _ in range(600)]
+        await asyncio.gather(*calls)
+        assert 0 < sum(spent) <= 200
+        assert await used(machines[0]) == sum(spent)
+        more = [(await machines[n % 3].take("w", [claim(1, 200)], 4)).refused for n in range(210)]
+        assert sum(spent) + more.count(-1) == 200, "and all of it can be used"
+
+    play(3, scene)
+
+
+def test_what_was_used_while_redis_was_down_is_counted_when_it_is_back(play: Any, redis: RedisServer) -> None:
+    async def scene(machines: Machines) -> None:
+        one = machines[0]
+        await one.take("w", [claim(4)], 1)
+        redis.stop()
+        with pytest.raises(StoreDown):
+            await one.settle("w", [settled(3, 4)])
+        with pytest.raises(StoreDown):
+            await one.take("w", [claim(4)], 1)
+        await one.settle("w", [settled(2, 0)])  # of a call that went on without a reservation
+        redis.start()
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                await one.renew()
+                break
+            except StoreDown:
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.05)
+        assert await _until_reached(one) == 5
+
+    play(1, scene)
+
+
+async def _until_reached(machine: SharedCounters) -> int:
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            return await used(machine)
+        except StoreDown:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+
+
+@contextlib.asynccontextmanager
+async def lost_answer(_seconds: float) -> AsyncIterator[None]:
+    """Redis has done it, and the connection is gone before the answer."""
+    yield
+    raise StoreDown("lost")
+
+
+def test_a_batch_whose_answer_was_lost_counts_once(play: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(machines: Machines) -> None:
+        one = machines[0]
+        with monkeypatch.context() as patch, pytest.raises(StoreDown):
+            patch.setattr(shared_counters, "as_store_down", lost_answer)
+            await one.settle("w", [settled(3, 0)])
+        await one.renew()
+        assert await _until_reached(one) == 3
+
+    play(1, scene)
+
+
+def test_a_claim_whose_answer_was_lost_is_free_when_the_lease_ends(play: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(machines: Machines) -> None:
+        monkeypatch.setattr(shared_counters, "LEASE_SECONDS", 0.3)
+        monkeypatch.setattr(shared_counters, "RENEW_SECONDS", 0.0)
+        one, two = machines
+        await one.take("w", [claim(2)], 1)
+        with monkeypatch.context() as patch, pytest.raises(StoreDown):
+            patch.setattr(shared_counters, "as_store_down", lost_answer)
+            await one.take("w", [claim(4)], 1)
+        await one.renew()
+        assert await used(two) == 6
+        await one.settle("w", [settled(1, 2)])
+        await one.renew()
+        deadline = time.monotonic() + 10
+        while await used(two) != 1:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+
+    play(2, scene)

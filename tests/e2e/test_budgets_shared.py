@@ -61,7 +61,7 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
             stacks.append(
                 running.enter_context(up(folder / name, environ=environ, config=config.replace("DOWN", name)))
             )
-        yield Machines(*stacks, redis)
+        yield Machines(stacks[0], stacks[1], redis)
 
 
 def test_five_requests_are_five_on_two_machines(machines: Machines) -> None:
@@ -109,11 +109,11 @@ def test_redis_is_killed_under_load(machines: Machines) -> None:
 
 
 def _used(machines: Machines, account: str) -> int:
-    client = redis.Redis(port=machines.redis.port, password=PASSWORD)
+    """What is used, once nothing is held any more."""
+    client = redis.Redis(port=machines.redis.port, password=PASSWORD, decode_responses=True)
     deadline = time.monotonic() + SECONDS
     while True:
-        fields = client.hgetall(f"extproc:budgets:{account}")
-        assert isinstance(fields, dict)
-        if not any(name.startswith(b"h:") for name in fields) or time.monotonic() > deadline:
-            return sum(int(value) for name, value in fields.items() if name.startswith(b"u:"))
-        time.sleep(0.1)
+        fields: dict[str, str] = client.hgetall(f"extproc:budgets:{account}")  # type: ignore[assignment]
+        if not any(name.startswith("h:") for name in fields) or time.monotonic() > deadline:
+            return sum(int(value) for name, value in fields.items() if name.startswith("u:"))
+        threading.Event().wait(0.1)

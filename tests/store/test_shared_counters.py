@@ -188,9 +188,10 @@ async def lost_answer(_seconds: float) -> AsyncIterator[None]:
 def test_a_batch_whose_answer_was_lost_counts_once(play: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scene(machines: Machines) -> None:
         one = machines[0]
-        with monkeypatch.context() as patch, pytest.raises(StoreDown):
+        with monkeypatch.context() as patch:
             patch.setattr(shared_counters, "as_store_down", lost_answer)
-            await one.settle("w", [settled(3, 0)])
+            with pytest.raises(StoreDown):
+                await one.settle("w", [settled(3, 0)])
         await one.renew()
         assert await _until_reached(one) == 3
 
@@ -203,9 +204,10 @@ def test_a_claim_whose_answer_was_lost_is_free_when_the_lease_ends(play: Any, mo
         monkeypatch.setattr(shared_counters, "RENEW_SECONDS", 0.0)
         one, two = machines
         await one.take("w", [claim(2)], 1)
-        with monkeypatch.context() as patch, pytest.raises(StoreDown):
+        with monkeypatch.context() as patch:
             patch.setattr(shared_counters, "as_store_down", lost_answer)
-            await one.take("w", [claim(4)], 1)
+            with pytest.raises(StoreDown):
+                await one.take("w", [claim(4)], 1)
         await one.renew()
         assert await used(two) == 6
         await one.settle("w", [settled(1, 2)])
@@ -216,3 +218,20 @@ def test_a_claim_whose_answer_was_lost_is_free_when_the_lease_ends(play: Any, mo
             await asyncio.sleep(0.05)
 
     play(2, scene)
+
+
+def test_a_user_with_the_documented_rights_is_enough(tmp_path: Path) -> None:
+    """As docs/budgets.md names them."""
+    rights = (Path(__file__).parents[2] / "docs" / "budgets.md").read_text().partition("`+eval ")[2].partition("`")[0]
+    user = f"gw on >secret ~extproc:* -@all +eval {rights}"
+    with redis_server(tmp_path, "--user", *user.split()) as server:
+
+        async def scene() -> None:
+            one = SharedCounters(Redis(url=server.url, username="gw", timeout=1), "secret")
+            assert (await one.take("w", [claim(4)], 1)).granted == [4]
+            await one.settle("w", [settled(1, 4)])
+            await one.renew()
+            assert await used(one) == 1
+            await one.close()
+
+        asyncio.run(scene())

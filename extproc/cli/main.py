@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from extproc.cli import developer
+from extproc.cli import budget, developer
 from extproc.cli.arguments import USAGE, AddArgument, AddCommand, Run, address, argument, complain, positive
 from extproc.cli.developer import KEYS, URL
 from extproc.config import init
@@ -116,6 +116,7 @@ def _add_what_serves(command: AddCommand, config: AddArgument) -> None:
     text = "Show which providers the running gateway leaves out, and leave one out by hand."
     command("provider", text, "extproc provider drain vllm-a", _provider, what, provider, config)
     _add_usage(command, config)
+    budget.add_to(command, config)
     text = "Print Envoy's configuration as one static file."
     form = argument("--format", choices=("json", "yaml"), default="json", help="default: json")
     roots = "the public authorities' certificates on the machine of that Envoy; default: this machine's"
@@ -360,10 +361,8 @@ def _provider(options: argparse.Namespace) -> int:
 
     try:
         return provider.run(options.config, options.what, options.name)
-    except provider.Unusable as error:
-        return complain(error, USAGE)
-    except Unreachable as error:
-        return complain(error, 1)
+    except (provider.Unusable, Unreachable) as error:
+        return complain(error, USAGE if isinstance(error, provider.Unusable) else 1)
 
 
 def _translate(options: argparse.Namespace) -> int:

@@ -69,6 +69,32 @@ class Taken(msgspec.Struct, array_like=True, frozen=True):
     """What is refused may fit when holders have settled."""
 
 
+class Override(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What somebody has changed of an account's limit by hand."""
+
+    limit: int | None = None
+    """Instead of the configured one."""
+    until: int = 0
+    """Unix seconds at which `limit` ends; 0: never."""
+    grants: list[tuple[int, int]] = []
+    """Amounts on top, each with the Unix seconds at which it ends."""
+
+    def effective(self, configured: int, now: float) -> int:
+        """The limit at this moment."""
+        is_set = self.limit is not None and (not self.until or now < self.until)
+        base = self.limit if is_set and self.limit is not None else configured
+        return max(0, base + sum(amount for amount, until in self.grants if now < until))
+
+
+class AccountState(msgspec.Struct, frozen=True):
+    """What is counted for one account."""
+
+    account: str
+    used: dict[int, int]
+    """By bucket."""
+    held: int
+
+
 class Counters(Protocol):
     """Every method may raise StoreDown."""
 
@@ -80,6 +106,18 @@ class Counters(Protocol):
 
     async def end(self, holder: str) -> None:
         """The holder is gone, and what it held is free."""
+
+    async def states(self) -> list[AccountState]:
+        """All accounts of which something is known."""
+
+    async def reset(self, account: str) -> None:
+        """Nothing of the account is used any more."""
+
+    async def overrides(self) -> dict[str, Override]:
+        """By account."""
+
+    async def override(self, account: str, changed: Override) -> None:
+        """Changes a limit by hand."""
 
     async def close(self) -> None: ...
 
@@ -112,6 +150,8 @@ class LocalCounters:
         self._clock = clock
         self._accounts: dict[str, _Account] = {}
         self._swept = clock()
+        self.kept: KeptCounters | None = None
+        """Where overrides are kept, and what was used."""
         self.changed: dict[tuple[str, int], tuple[int, int]] = {}
         """By account and bucket: what was used since `changed` was emptied, and when the bucket ends."""
 
@@ -157,6 +197,24 @@ class LocalCounters:
         for account in self._accounts.values():
             account.held.pop(holder, None)
 
+    async def states(self) -> list[AccountState]:
+        return [AccountState(name, dict(one.used), sum(one.held.values())) for name, one in self._accounts.items()]
+
+    async def reset(self, account: str) -> None:
+        if account in self._accounts:
+            self._accounts[account].used = {}
+        self.changed = {key: value for key, value in self.changed.items() if key[0] != account}
+        if self.kept is not None:
+            self.kept.remove(account)
+
+    async def overrides(self) -> dict[str, Override]:
+        return self.kept.overrides() if self.kept is not None else {}
+
+    async def override(self, account: str, changed: Override) -> None:
+        if self.kept is None:
+            raise StoreDown("there is no file to keep it in")
+        self.kept.override(account, changed)
+
     async def close(self) -> None:
         pass
 
@@ -188,6 +246,7 @@ _TABLE = (
     "CREATE TABLE IF NOT EXISTS used (account TEXT, bucket INTEGER, ends INTEGER NOT NULL, used INTEGER NOT NULL,"
     " PRIMARY KEY (account, bucket)) STRICT"
 )
+_OVERRIDES = "CREATE TABLE IF NOT EXISTS overrides (account TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT"
 _ADD = (
     "INSERT INTO used VALUES (?, ?, ?, ?) ON CONFLICT (account, bucket) DO UPDATE SET used = used + excluded.used,"
     " ends = max(ends, excluded.ends)"
@@ -210,6 +269,7 @@ class KeptCounters:
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = FULL")  # a power cut loses nothing that was written
                 self._db.execute(_TABLE)
+                self._db.execute(_OVERRIDES)
         except OSError as error:
             raise StoreDown(f"its folder cannot be used: {error.strerror}") from None
 
@@ -231,6 +291,23 @@ class KeptCounters:
                 with contextlib.suppress(sqlite3.Error):
                     self._db.execute("ROLLBACK")
                 raise
+
+    def remove(self, account: str) -> None:
+        """Forgets what was used of the account. Raises StoreDown."""
+        with self._lock, _as_store_down():
+            self._db.execute("DELETE FROM used WHERE account = ?", (account,))
+
+    def overrides(self) -> dict[str, Override]:
+        """By account. Raises StoreDown."""
+        with self._lock, _as_store_down():
+            rows = self._db.execute("SELECT account, value FROM overrides").fetchall()
+        return {account: msgspec.json.decode(value, type=Override) for account, value in rows}
+
+    def override(self, account: str, changed: Override) -> None:
+        """Raises StoreDown."""
+        with self._lock, _as_store_down():
+            value = msgspec.json.encode(changed)
+            self._db.execute("INSERT OR REPLACE INTO overrides VALUES (?, ?)", (account, value))
 
     def close(self) -> None:
         with self._lock:

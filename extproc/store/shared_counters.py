@@ -12,8 +12,10 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from extproc.config.schema_sign_in import Redis
-from extproc.store.counters import Claim, Settlement, Taken
+from extproc.store.counters import AccountState, Claim, Override, Settlement, Taken
 from extproc.store.interface import StoreDown
 from extproc.store.shared import as_store_down, connection
 
@@ -158,6 +160,33 @@ class SharedCounters:
                     released = held[worker, account]
                     self._unsent += self._lines(holder, Settlement(account, 0, 0, 0, released), now)
 
+    async def states(self) -> list[AccountState]:
+        found = []
+        async with as_store_down(self._seconds):
+            names = [_text(key) async for key in self._redis.scan_iter(match=f"{self._prefix}*\x1f*", count=MAX_BATCH)]
+            for name in names:
+                fields = {key: int(value) for key, value in (await self._hash(name)).items()}
+                used = {int(key[2:]): value for key, value in fields.items() if key.startswith("u:")}
+                held = sum(value for key, value in fields.items() if key.startswith("h:"))
+                found.append(AccountState(name.removeprefix(self._prefix), used, held))
+        return found
+
+    async def reset(self, account: str) -> None:
+        await self._send()
+        key = self._prefix + account
+        async with as_store_down(self._seconds):
+            if used := [name for name in await self._hash(key) if name.startswith("u:")]:
+                await self._redis.hdel(key, *used)
+
+    async def overrides(self) -> dict[str, Override]:
+        async with as_store_down(self._seconds):
+            found = await self._hash(self._prefix + "overrides")
+        return {account: msgspec.json.decode(value, type=Override) for account, value in found.items()}
+
+    async def override(self, account: str, changed: Override) -> None:
+        async with as_store_down(self._seconds):
+            await self._redis.hset(self._prefix + "overrides", account, msgspec.json.encode(changed))
+
     async def renew(self) -> None:
         """To be called every now and then: renews leases, and sends what could not be sent. Raises StoreDown."""
         now = self._clock()
@@ -174,6 +203,9 @@ class SharedCounters:
 
     async def close(self) -> None:
         await self._redis.aclose()
+
+    async def _hash(self, key: str) -> dict[str, str]:
+        return {_text(name): _text(value) for name, value in (await self._redis.hgetall(key)).items()}
 
     def _lines(self, holder: str, one: Settlement, now: float) -> list[_Line]:
         """What was released is taken off the names under which it was held, the oldest first."""
@@ -225,3 +257,7 @@ def _ttl(ends: int, now: float) -> str:
     """Seconds for which the account is kept."""
     left = ends - int(now) + _MARGIN_SECONDS
     return str(max(_MARGIN_SECONDS, left) if left < _LONGEST_SECONDS else _LASTING_SECONDS)
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value

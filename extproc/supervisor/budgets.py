@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from extproc.config.loading import Source
-from extproc.store.counters import Claim, Counters, KeptCounters, LocalCounters, Taken
+from extproc.store.counters import Claim, Counters, KeptCounters, LocalCounters, Override, Taken
 from extproc.store.interface import StoreDown
 from extproc.store.opening import FOLDER, open_counters
 from extproc.transport.orders import BudgetRecall, BudgetReply, BudgetRequest
@@ -38,6 +40,9 @@ class BudgetKeeper:
         self._local = LocalCounters()
         self._shared: SharedCounters | None = None
         self._kept: KeptCounters | None = None
+        self._overrides: dict[str, Override] = {}
+        self.source: Source | None = None
+        """The configuration in force."""
         self._holders: set[str] = set()
         self._settled = asyncio.Event()
         self._waiting = 0
@@ -45,11 +50,12 @@ class BudgetKeeper:
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
-    def _counters(self) -> Counters:
+    def counters(self) -> Counters:
         return self._shared or self._local
 
     def use(self, source: Source, environ: Mapping[str, str]) -> None:
         """Opens what the configuration names, if there are budgets and it is not open yet."""
+        self.source = source
         if self._shared is not None or self._kept is not None or not source.config.budgets:
             return
         self._shared = open_counters(source, environ)
@@ -57,15 +63,16 @@ class BudgetKeeper:
             return
         folder = (source.path.parent / (source.config.store.folder or FOLDER)).absolute()
         try:
-            self._kept = KeptCounters(folder)
+            self._kept = self._local.kept = KeptCounters(folder)
             self._local.load(self._kept.rows(time.time()))
+            self._overrides = self._kept.overrides()
         except StoreDown as error:
             log.error("counters of budgets cannot be kept: %s; a restart begins them anew", error)
 
     def started(self, holder: str) -> None:
         """A worker begins, again perhaps: what it held before is free."""
         self._holders.add(holder)
-        self._do(self._counters.end(holder))
+        self._do(self.counters.end(holder))
 
     def heard(self, holder: str, request: BudgetRequest, answer: Answer) -> None:
         """A worker claims or settles amounts."""
@@ -90,6 +97,7 @@ class BudgetKeeper:
         try:
             if self._shared is not None:
                 await self._shared.renew()
+                await self.refresh()
             elif changed and self._kept is not None:
                 await asyncio.to_thread(self._kept.add, changed)
         except StoreDown as error:
@@ -109,16 +117,42 @@ class BudgetKeeper:
 
     async def _settle(self, holder: str, request: BudgetRequest) -> None:
         try:
-            await self._counters.settle(holder, request.settlements)
+            await self.counters.settle(holder, request.settlements)
         except StoreDown as error:
             self._note(error)  # they wait
         self._settled.set()
 
+    async def override(self, account: str, changed: Override) -> None:
+        """Changes a limit by hand, on all machines that share the store. Raises StoreDown."""
+        await self.counters.override(account, changed)
+        await self.refresh()
+        self._recall(BudgetRecall([account]))
+
+    async def refresh(self) -> None:
+        """Learns of changes that were made on another machine. Raises StoreDown."""
+        self._overrides = await self.counters.overrides()
+
+    def limit(self, account: str, configured: int) -> int:
+        """The limit at this moment."""
+        changed = self._overrides.get(account)
+        return configured if changed is None else changed.effective(configured, time.time())
+
+    def changes(self, account: str) -> Override:
+        """What was changed of the account's limit by hand."""
+        return self._overrides.get(account, Override())
+
+    def _limited(self, claims: list[Claim]) -> list[Claim]:
+        if not self._overrides:
+            return claims
+        limits = [self.limit(claim.account, claim.limit) for claim in claims]
+        return [msgspec.structs.replace(one, limit=limit) for one, limit in zip(claims, limits, strict=True)]
+
     async def _take(self, holder: str, request: BudgetRequest, answer: Answer) -> None:
+        claims = self._limited(request.claims)
         try:
-            taken = await self._counters.take(holder, request.claims, len(self._holders))
+            taken = await self.counters.take(holder, claims, len(self._holders))
             if taken.refused >= 0 and taken.may_fit_later and self._waiting < MAX_WAITING:
-                taken = await self._take_later(holder, request.claims, taken)
+                taken = await self._take_later(holder, claims, taken)
             answer(BudgetReply(request.id, taken))
         except StoreDown as error:
             self._note(error)
@@ -135,7 +169,7 @@ class BudgetKeeper:
                 self._settled.clear()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._settled.wait(), left)
-                taken = await self._counters.take(holder, claims, len(self._holders))
+                taken = await self.counters.take(holder, claims, len(self._holders))
         finally:
             self._waiting -= 1
         return taken

@@ -13,11 +13,13 @@ import stat
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
 from extproc.providers.availability import ProviderState
+from extproc.supervisor.budget_commands import BudgetAnswer, BudgetCommand, carry_out
+from extproc.supervisor.budgets import BudgetKeeper
 from extproc.supervisor.provider_health import ProviderHealth
 
 log = logging.getLogger("extproc")
@@ -27,7 +29,7 @@ MAX_BYTES = 1 << 20
 _FOLDER_MODE, _SOCKET_MODE = 0o700, 0o600
 
 
-class ControlRequest(msgspec.Struct, forbid_unknown_fields=True):
+class ControlRequest(msgspec.Struct, tag=True, forbid_unknown_fields=True):
     command: Literal["list", "drain", "resume"]
     provider: str = ""
     """For all but `list`."""
@@ -38,6 +40,9 @@ class ControlReply(msgspec.Struct):
     """All of them, after the command."""
     known: bool = True
     """The request's provider is one of them; otherwise nothing was done."""
+
+
+T = TypeVar("T", ControlReply, BudgetAnswer)
 
 
 class Unreachable(Exception):
@@ -56,15 +61,19 @@ def _absolute(config: Path) -> str:
 
 
 @contextlib.asynccontextmanager
-async def listening(config: Path, health: ProviderHealth) -> AsyncIterator[None]:
+async def listening(config: Path, health: ProviderHealth, budgets: BudgetKeeper | None = None) -> AsyncIterator[None]:
     """Answers commands. A supervisor that starts later with the same configuration takes over. Where that is not
     possible, the log says so, and all else works."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(SECONDS):
-                request = msgspec.json.decode(await reader.readline(), type=ControlRequest)
-                writer.write(msgspec.json.encode(_reply(request, health)) + b"\n")
+                request = msgspec.json.decode(await reader.readline(), type=ControlRequest | BudgetCommand)
+                if isinstance(request, ControlRequest):
+                    reply: ControlReply | BudgetAnswer = _reply(request, health)
+                else:
+                    reply = await carry_out(request, budgets or BudgetKeeper(lambda _: None))
+                writer.write(msgspec.json.encode(reply) + b"\n")
                 await writer.drain()
         except (OSError, ValueError, msgspec.MsgspecError):  # not one of our commands, or it has gone
             pass
@@ -125,6 +134,15 @@ def _check_owner(folder: Path) -> None:
 
 def ask(config: Path, request: ControlRequest) -> ControlReply:
     """Returns the answer of the supervisor that runs with this configuration. Raises Unreachable."""
+    return _asked(config, request, ControlReply)
+
+
+def ask_budgets(config: Path, command: BudgetCommand) -> BudgetAnswer:
+    """As `ask`, about budgets."""
+    return _asked(config, command, BudgetAnswer)
+
+
+def _asked(config: Path, request: ControlRequest | BudgetCommand, kind: type[T]) -> T:
     path = socket_path(config)
     try:
         _check_owner(path.parent)
@@ -133,7 +151,7 @@ def ask(config: Path, request: ControlRequest) -> ControlReply:
             connection.connect(str(path))
             connection.sendall(msgspec.json.encode(request) + b"\n")
             with connection.makefile("rb") as answers:
-                return msgspec.json.decode(answers.readline(), type=ControlReply)
+                return msgspec.json.decode(answers.readline(), type=kind)
     except (OSError, msgspec.MsgspecError) as error:
         why = error.strerror or error if isinstance(error, OSError) else "no answer"
         problem = f"no gateway of this user answers that was started with {_absolute(config)} ({path}: {why})"

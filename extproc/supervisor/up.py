@@ -37,7 +37,7 @@ from extproc.web import topics
 
 if TYPE_CHECKING:
     from extproc.supervisor.monitor import Monitor
-    from extproc.supervisor.provider_health import ProviderHealth
+    from extproc.supervisor.reload import Reloader
 
 log = logging.getLogger("extproc")
 
@@ -126,7 +126,7 @@ async def serve(options: Options, processor: str, envoy_folder: Path | None = No
                 processor_tls.check_client(source, [address])
             workers.append(reloader.crew.web(options.config, address, environ | credentials.withheld_variables(source)))
         groups.append(workers)
-        await beside.answer_commands(options.config, reloader.health)
+        await beside.answer_commands(options.config, reloader)
         reloader.fetch_keys()
         await start(groups)
         show(lines.serve_banner(source, addresses))
@@ -194,7 +194,7 @@ async def _start(options: Options, environ: dict[str, str], beside: "_Beside", g
     proxy = _envoy(folder, environ, beside.usage, raw=options.json or not sys.stdout.isatty())
     beside.front = front
     groups[:0] = [[proxy], workers]
-    await beside.answer_commands(options.config, reloader.health)
+    await beside.answer_commands(options.config, reloader)
     reloader.fetch_keys()
     # Envoy's first health check finds them there; one that fails would be repeated only a second later.
     await start([workers])
@@ -345,9 +345,10 @@ class _Beside:
         except monitor.CannotListen as error:
             raise CannotStart(str(error)) from None
 
-    async def answer_commands(self, config: Path, health: "ProviderHealth") -> None:
-        """Answers `extproc provider` from now on."""
-        await self._until_the_end.enter_async_context(control.listening(config, health))
+    async def answer_commands(self, config: Path, reloader: "Reloader") -> None:
+        """Answers `extproc provider` and `extproc budget` from now on."""
+        budgets = reloader.crew.budgets
+        await self._until_the_end.enter_async_context(control.listening(config, reloader.health, budgets))
 
     async def leave(self) -> None:
         """What runs is finished, within FINISH_SECONDS."""

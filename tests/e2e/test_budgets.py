@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -214,3 +216,28 @@ def test_what_was_used_outlives_the_gateway(tmp_path: Path, how: signal.Signals)
 def _ask(stack: Stack, token: str) -> int:
     asked: Json = prompt("q")
     return stack.call(asked, token=token).status_code
+
+
+def test_limits_are_shown_and_changed_while_the_gateway_runs(limited: Limited) -> None:
+    person = f"person-{next(limited.people)}"
+    token = limited.stack.token(team="five", claims={"sub": person})
+
+    def command(*words: str) -> str:
+        argv = [sys.executable, "-m", "extproc", "budget", *words, "--config", "gateway.yaml"]
+        folder = limited.stack.folder
+        environ = {"PATH": os.environ["PATH"], "HOME": str(folder), "RAW_URL": limited.provider.url}
+        done = subprocess.run(argv, check=False, cwd=folder, env=environ, capture_output=True, text=True, timeout=20)
+        return done.stdout + done.stderr
+
+    assert [limited.ask(token).status_code for _ in range(6)] == [200] * 5 + [429]
+    rows = [line.split() for line in command("list").splitlines()]
+    assert ["five", person, "requests", "5", "0", "5"] in [row[:6] for row in rows]
+    assert command("grant", "five", person, "+2") == "done\n"
+    assert [limited.ask(token).status_code for _ in range(3)] == [200] * 2 + [429]
+    assert command("set", "five", person, "8") == "done\n"
+    answers = [limited.ask(token) for _ in range(2)]
+    assert [one.status_code for one in answers] == [200, 429] and "five: 8 requests" in answers[1].text
+    assert command("reset", "five", person) == "done\n"
+    assert limited.ask(token).status_code == 200
+    assert "there is no budget 'six'" in command("set", "six", person, "8")
+    assert f"budget five of '{person}': requests 7 -> 8, changed by hand" in limited.stack.err.text

@@ -89,8 +89,8 @@ class Reservation:
                     pass
 
     def _headers(self) -> dict[str, str]:
-        used = [self._budgets.wallet.use(claim) for claim in self._claims]
-        return refusals.headers(_states(self.applied, self._claims, used))
+        pairs = zip(self.applied, self._claims, strict=True)
+        return refusals.headers([_state(one, claim, self._budgets.wallet.use(claim)) for one, claim in pairs])
 
     def settle(self, seen: Record) -> None:
         """The call has ended. `seen`: all that was put on record of it."""
@@ -164,8 +164,8 @@ class Budgets:
         if taken is None:
             return Reservation(self, applied, claims, estimate) if self._open else refusals.DOWN
         if taken.refused >= 0:
-            place = taken.refused
-            return refusals.exceeded(_states(applied[place : place + 1], claims[place : place + 1], []), now)
+            use = Use(taken.used[0], taken.limits[0])
+            return refusals.exceeded(_state(applied[taken.refused], claims[taken.refused], use), now)
         return Reservation(self, applied, claims, estimate)
 
     def _applied(self, subject: Subject, budgets: Sequence[CompiledBudget]) -> list[Applied] | Rejection:
@@ -243,15 +243,7 @@ def _claim(one: Applied, reserved: Used, now: float) -> Claim:
     return Claim(one.account, amount, limit.most, period.bucket, period.oldest, period.ends, observed)
 
 
-def _states(applied: Sequence[Applied], claims: Sequence[Claim], used: Sequence[Use]) -> list[refusals.State]:
-    """`used`: empty where it is not to be told."""
-    return [
-        refusals.State(
-            one.limit.budget.settings,
-            one.limit.measure,
-            one.limit.most,
-            used[place].used if used else one.limit.most,
-            0 if one.limit.measure == CONCURRENT else one.limit.budget.periods.at(claims[place].bucket).resets,
-        )
-        for place, one in enumerate(applied)
-    ]
+def _state(one: Applied, claim: Claim, use: Use) -> refusals.State:
+    budget, measure = one.limit.budget, one.limit.measure
+    resets = 0 if measure == CONCURRENT else budget.periods.at(claim.bucket).resets
+    return refusals.State(budget.settings, measure, use.limit, use.used, resets)

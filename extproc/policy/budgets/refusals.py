@@ -38,12 +38,11 @@ class State(NamedTuple):
 
     @property
     def share(self) -> float:
-        return self.used / self.limit
+        return self.used / self.limit if self.limit else 1.0
 
 
-def exceeded(states: Sequence[State], now: float) -> Rejection:
-    """Returns the 429 for the first of these limits. It names the limit, and nothing that anybody has used."""
-    state = states[0]
+def exceeded(state: State, now: float) -> Rejection:
+    """Returns the 429 for this limit. It names the limit, and nothing that anybody has used."""
     name = state.budget.name
     if state.measure == "concurrent":
         message = f"budget {name}: {state.limit} calls at one time are in progress, try again when one has ended"

@@ -42,7 +42,7 @@ class Use(NamedTuple):
 class _Slice:
     """Of one account."""
 
-    __slots__ = ("idle", "is_kept", "limit", "used")
+    __slots__ = ("configured", "idle", "is_kept", "limit", "used")
 
     def __init__(self) -> None:
         self.idle = 0
@@ -50,7 +50,10 @@ class _Slice:
         self.is_kept = False
         """What is idle stays here; otherwise it goes back at once."""
         self.used = 0
+        self.configured = 0
+        """The limit of the configuration that the slice was taken with."""
         self.limit = 0
+        """What it is in fact; somebody may have changed it by hand."""
 
 
 class Wallet:
@@ -66,7 +69,7 @@ class Wallet:
         missing: list[Claim] = []
         for claim in claims:
             mine = self._slice(claim.account)
-            if mine.idle >= claim.amount and mine.is_kept and mine.limit == claim.limit:
+            if mine.idle >= claim.amount and mine.is_kept and mine.configured == claim.limit:
                 mine.idle -= claim.amount
             else:
                 missing.append(claim)
@@ -78,16 +81,17 @@ class Wallet:
             kept = [claim for claim in claims if id(claim) not in asked]
             self.settle(kept, [0] * len(kept))
             return taken if taken is None else _of_all(taken, claims, missing)
-        for claim, granted, used in zip(missing, taken.granted, taken.used, strict=True):
+        for claim, granted, used, most in zip(missing, taken.granted, taken.used, taken.limits, strict=True):
             mine = self._slice(claim.account)
             mine.idle += granted - claim.amount
-            mine.is_kept, mine.used, mine.limit = granted > claim.amount, used + granted, claim.limit
+            mine.is_kept, mine.used = granted > claim.amount, used + granted
+            mine.configured, mine.limit = claim.limit, most
         return taken
 
     def use(self, claim: Claim) -> Use:
         """What is known of the account, whether or not something is reserved."""
         known = self._slices.get(claim.account)
-        return Use(known.used - known.idle, known.limit) if known is not None else Use(0, claim.limit)
+        return Use(known.used - known.idle, known.limit) if known is not None and known.limit else Use(0, claim.limit)
 
     def settle(self, claims: Sequence[Claim], used: Sequence[int]) -> None:
         """The call is over for which these claims were reserved, and has used so much of each."""
@@ -132,6 +136,7 @@ _FROM_SLICES = Taken([], [], [])
 
 
 def _of_all(taken: Taken, claims: Sequence[Claim], missing: Sequence[Claim]) -> Taken:
-    """A refusal that names the claim by its place among all claims."""
-    place = next(index for index, claim in enumerate(claims) if claim is missing[taken.refused])
-    return Taken(taken.granted, taken.used, taken.limits, place, taken.may_fit_later)
+    """A refusal that names the claim by its place among all claims, and tells that claim's use and limit alone."""
+    asked = taken.refused
+    place = next(index for index, claim in enumerate(claims) if claim is missing[asked])
+    return Taken([], taken.used[asked : asked + 1], taken.limits[asked : asked + 1], place, taken.may_fit_later)

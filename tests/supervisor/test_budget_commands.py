@@ -1,0 +1,149 @@
+"""Limits are changed by hand, on one machine and on several."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from extproc.store.counters import Claim, Settlement
+from extproc.supervisor.budget_commands import BudgetAnswer, BudgetCommand, carry_out
+from extproc.supervisor.budgets import BudgetKeeper
+from extproc.transport.orders import BudgetRecall, BudgetReply, BudgetRequest
+from tests.redis_server import RedisServer, redis_server
+from tests.settings import GATEWAY, source
+
+NOW = 1_700_000_000.0
+BUDGETS = """
+budgets:
+  - {name: team, key: jwt.team, limit: {usd: 5, requests: 3}, per: month}
+  - {name: rolling, key: jwt.team, limit: {tokens: 100}, per: 30d}
+"""
+ACCOUNT = "team\x1frequests\x1fdata"
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(params=["local", "shared"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "local":
+        return ""
+    server: RedisServer = request.getfixturevalue("redis")
+    return f'store: {{redis: {{url: "{server.url}", prefix: "{tmp_path.name}:"}}}}\n'
+
+
+class Desk:
+    """A supervisor's counters, and what they have sent."""
+
+    def __init__(self, folder: Path, store: str) -> None:
+        self.recalled: list[BudgetRecall] = []
+        self.keeper = BudgetKeeper(self.recalled.append)
+        self.keeper.use(source(folder, GATEWAY + BUDGETS + store), {})
+
+    async def does(self, *words: Any, **more: Any) -> BudgetAnswer:
+        return await carry_out(BudgetCommand(*words, **more), self.keeper, NOW)
+
+    async def claims(self, amount: int) -> bool:
+        """Whether so many requests are granted."""
+        replies: asyncio.Queue[BudgetReply] = asyncio.Queue()
+        one = Claim(ACCOUNT, amount, 3, int(NOW), int(NOW), 2**33)
+        self.keeper.heard("w", BudgetRequest(1, [one]), replies.put_nowait)
+        taken = (await replies.get()).taken
+        assert taken is not None
+        return taken.refused < 0
+
+    async def uses(self, amount: int) -> None:
+        await self.keeper.counters.settle("w", [Settlement(ACCOUNT, int(NOW), 2**33, amount, amount)])
+
+
+def play(desk: Desk, scene: Callable[[Desk], Awaitable[None]]) -> None:
+    async def whole() -> None:
+        try:
+            await scene(desk)
+        finally:
+            await desk.keeper.counters.close()
+
+    asyncio.run(whole())
+
+
+def test_what_is_used_is_shown_with_its_limit(tmp_path: Path, store: str) -> None:
+    async def scene(desk: Desk) -> None:
+        await desk.claims(2)
+        await desk.uses(1)
+        line = (await desk.does("list")).lines[0]
+        assert (line.name, line.key, line.measure) == ("team", "data", "requests")
+        assert (line.used, line.reserved, line.limit, line.configured) == (1, 1, 3, 3)
+        assert line.resets == 1_701_388_800
+
+    play(Desk(tmp_path, store), scene)
+
+
+def test_a_limit_is_set_and_again_as_configured(tmp_path: Path, store: str) -> None:
+    async def scene(desk: Desk) -> None:
+        assert not await desk.claims(5)
+        desk.recalled.clear()
+        assert (await desk.does("set", "team", "data", 5, "requests")).problem == ""
+        assert desk.recalled == [BudgetRecall([ACCOUNT])], "slices of the old limit come back"
+        assert await desk.claims(5)
+        await desk.does("set", "team", "data", None, "requests")
+        assert desk.keeper.limit(ACCOUNT, 3) == 3
+
+    play(Desk(tmp_path, store), scene)
+
+
+def test_what_is_granted_comes_on_top_and_ends(tmp_path: Path, store: str) -> None:
+    async def scene(desk: Desk) -> None:
+        later = 4_000_000_000.0
+        for amount in (2, 1):
+            assert (await desk.does("grant", "team", "data", amount, "requests", until=later)).problem == ""
+        assert desk.keeper.limit(ACCOUNT, 3) == 6
+        assert desk.keeper.changes(ACCOUNT).effective(3, later) == 3
+
+    play(Desk(tmp_path, store), scene)
+
+
+def test_a_reset_frees_what_was_used(tmp_path: Path, store: str) -> None:
+    async def scene(desk: Desk) -> None:
+        await desk.claims(3)
+        await desk.uses(3)
+        assert not await desk.claims(1)
+        assert (await desk.does("reset", "team", "data")).problem == ""
+        assert await desk.claims(3)
+
+    play(Desk(tmp_path, store), scene)
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (("set", "nobody", "data", 5), "there is no budget 'nobody'; there are: team, rolling"),
+        (("set", "team", "data", 5), "budget team limits usd, requests: say which with --measure"),
+        (("set", "team", "data", 5, "tokens"), "budget team limits usd, requests: say which with --measure"),
+        (("set", "team", "data", -5, "usd"), "not negative"),
+        (("set", "team", "data", 1e30, "usd"), "not negative"),
+        (("grant", "rolling", "data", 5), "say for how long with --until"),
+    ],
+)
+def test_a_mistake_changes_nothing(tmp_path: Path, words: tuple[Any, ...], problem: str) -> None:
+    async def scene(desk: Desk) -> None:
+        assert problem in (await desk.does(*words)).problem
+        assert desk.keeper.changes(ACCOUNT).limit is None
+
+    play(Desk(tmp_path, ""), scene)
+
+
+def test_a_change_outlives_the_supervisor(tmp_path: Path, store: str) -> None:
+    async def first(desk: Desk) -> None:
+        await desk.does("set", "team", "data", 5, "requests")
+
+    async def second(desk: Desk) -> None:
+        await desk.keeper.refresh()
+        assert desk.keeper.limit(ACCOUNT, 3) == 5
+
+    play(Desk(tmp_path, store), first)
+    play(Desk(tmp_path, store), second)

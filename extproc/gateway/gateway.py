@@ -202,7 +202,7 @@ class Gateway:
             exchange.call.admission.release_body()
         actions = exchange.handle(event, now)
         if exchange.reservation is not None:
-            exchange.reservation.add_headers(actions)
+            exchange.reservation.add_headers(actions, now)
         return actions
 
     async def _reserve(self, exchange: Exchange, call: Accepted | Examined | Planned, now: float) -> Rejection | None:

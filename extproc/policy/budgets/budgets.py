@@ -67,30 +67,37 @@ class Applied(NamedTuple):
 class Reservation:
     """What is reserved for one call, and settled when it has ended."""
 
-    __slots__ = ("_budgets", "_claims", "_estimate", "applied")
+    __slots__ = ("_budgets", "_call", "_claims", "_estimate", "applied")
 
     def __init__(
-        self, budgets: "Budgets", applied: Sequence[Applied], claims: Sequence[Claim], estimate: Estimate
+        self,
+        budgets: "Budgets",
+        call: Accepted,
+        applied: Sequence[Applied],
+        claims: Sequence[Claim],
+        estimate: Estimate,
     ) -> None:
         self._budgets = budgets
+        self._call = call
         self.applied = applied
         self._claims = claims
         self._estimate = estimate
 
-    def add_headers(self, actions: Sequence[Action]) -> None:
-        """Adds what the caller should know of its limits to an answer that begins."""
+    def add_headers(self, actions: Sequence[Action], now: float) -> None:
+        """Adds what the caller should know of its limits to an answer that begins. `now`: Unix seconds."""
         for action in actions:
             match action:
                 case BeginAnswer():
-                    action.set_headers.update(self._headers())
+                    action.set_headers.update(self._headers(now))
                 case Respond():
-                    action.headers.update(self._headers())
+                    action.headers.update(self._headers(now))
                 case _:
                     pass
 
-    def _headers(self) -> dict[str, str]:
+    def _headers(self, now: float) -> dict[str, str]:
         pairs = zip(self.applied, self._claims, strict=True)
-        return refusals.headers([_state(one, claim, self._budgets.wallet.use(claim)) for one, claim in pairs])
+        states = [_state(one, claim, self._budgets.wallet.use(claim)) for one, claim in pairs]
+        return refusals.headers(states, self._call.dialect, now)
 
     def settle(self, seen: Record) -> None:
         """The call has ended. `seen`: all that was put on record of it."""
@@ -147,7 +154,8 @@ class Budgets:
         if not applied:
             return None
         assumed = max(one.limit.budget.settings.assumed_output_tokens for one in applied)
-        return await self._reserve(applied, Estimate.of(examined, candidates, self._prices, assumed, now), now)
+        estimate = Estimate.of(examined, candidates, self._prices, assumed, now)
+        return await self._reserve(examined.call, applied, estimate, now)
 
     async def _reserve_passed(self, call: ToProvider, now: float) -> Reservation | Rejection | None:
         """It counts as a request, of budgets that read no model."""
@@ -156,17 +164,19 @@ class Budgets:
             return applied
         if not applied:
             return None
-        return await self._reserve(applied, Estimate.unread(), now)
+        return await self._reserve(call, applied, Estimate.unread(), now)
 
-    async def _reserve(self, applied: Sequence[Applied], estimate: Estimate, now: float) -> Reservation | Rejection:
+    async def _reserve(
+        self, call: Accepted, applied: Sequence[Applied], estimate: Estimate, now: float
+    ) -> Reservation | Rejection:
         claims = [_claim(one, estimate.reserved, now) for one in applied]
         taken = await self.wallet.reserve(claims)
         if taken is None:
-            return Reservation(self, applied, claims, estimate) if self._open else refusals.DOWN
+            return Reservation(self, call, applied, claims, estimate) if self._open else refusals.DOWN
         if taken.refused >= 0:
             use = Use(taken.used[0], taken.limits[0])
-            return refusals.exceeded(_state(applied[taken.refused], claims[taken.refused], use), now)
-        return Reservation(self, applied, claims, estimate)
+            return refusals.exceeded(_state(applied[taken.refused], claims[taken.refused], use), call.dialect, now)
+        return Reservation(self, call, applied, claims, estimate)
 
     def _applied(self, subject: Subject, budgets: Sequence[CompiledBudget]) -> list[Applied] | Rejection:
         """What applies by the caller and the model alone is remembered."""

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from extproc.config.schema_budgets import Budget
 from extproc.errors import Kind, Reason, Rejection
+from extproc.wire import Dialect
 
 NANO = 10**9
 WARNING = "x-gateway-budget-warning"
@@ -16,6 +17,8 @@ _WORDS = {
     "output_tokens": "output tokens",
     "requests": "requests",
 }
+_SURPASSED = (0.75, 0.95)
+_PERIODS = {"day": "daily", "week": "weekly", "month": "monthly"}
 DOWN = Rejection(
     kind=Kind.OVERLOADED,
     message="the gateway cannot check its budgets at the moment, try again in a moment",
@@ -41,7 +44,7 @@ class State(NamedTuple):
         return self.used / self.limit if self.limit else 1.0
 
 
-def exceeded(state: State, now: float) -> Rejection:
+def exceeded(state: State, dialect: Dialect, now: float) -> Rejection:
     """Returns the 429 for this limit. It names the limit, and nothing that anybody has used."""
     name = state.budget.name
     if state.measure == "concurrent":
@@ -53,6 +56,7 @@ def exceeded(state: State, now: float) -> Rejection:
         message = f"budget {name}: {amount} {period} are used up or reserved"
         message += "" if state.budget.rolling_seconds else f"; it resets at {_time(state.resets)}"
         seconds = max(1, round(state.resets - now))
+    known = _anthropic(state, is_over=True) if dialect == "messages" else _openai([state], now)
     return Rejection(
         kind=Kind.BILLING if state.measure == "usd" else Kind.RATE_LIMIT,
         message=message,
@@ -60,7 +64,7 @@ def exceeded(state: State, now: float) -> Rejection:
         code="insufficient_quota" if state.measure == "usd" else "rate_limit_exceeded",
         detail=f"budget:{name}",
         status=429,
-        headers=(("retry-after", str(seconds)), ("x-should-retry", "false")),
+        headers=(("retry-after", str(seconds)), ("x-should-retry", "false"), *known.items()),
     )
 
 
@@ -75,17 +79,53 @@ def undecided(name: str) -> Rejection:
     )
 
 
-def headers(states: Sequence[State]) -> dict[str, str]:
-    """For an answer."""
-    warned = [state for state in states if _warns(state)]
-    if not warned:
+def headers(states: Sequence[State], dialect: Dialect, now: float) -> dict[str, str]:
+    """For an answer. `now`: Unix seconds."""
+    money = max((one for one in states if one.measure == "usd"), key=lambda one: one.share, default=None)
+    found = _anthropic(money) if dialect == "messages" else _openai(states, now)
+    if warned := [state for state in states if _warns(state)]:
+        found[WARNING] = "; ".join(
+            f"{state.budget.name}: {min(999, int(state.share * 100))} % of {state.measure}"
+            + (f", resets {_time(state.resets)}" if state.resets else "")
+            for state in warned
+        )
+    return found
+
+
+def _anthropic(state: State | None, *, is_over: bool = False) -> dict[str, str]:
+    """What Claude Code shows of a spend limit; `state`: the one of those in USD that is nearest."""
+    if state is None or state.measure != "usd":
         return {}
-    texts = [
-        f"{state.budget.name}: {min(999, int(state.share * 100))} % of {state.measure}"
-        + (f", resets {_time(state.resets)}" if state.resets else "")
-        for state in warned
-    ]
-    return {WARNING: "; ".join(texts)}
+    status = "rejected" if is_over else "allowed_warning" if state.share >= _SURPASSED[0] else "allowed"
+    prefix = "anthropic-ratelimit-unified-"
+    found = {
+        f"{prefix}status": status,
+        f"{prefix}representative-claim": "overage",
+        f"{prefix}overage-status": status,
+        f"{prefix}overage-utilization": "1" if is_over else f"{min(0.99, state.share):.2f}",
+        f"{prefix}reset": str(state.resets),
+        f"{prefix}overage-reset": str(state.resets),
+    }
+    surpassed = [share for share in _SURPASSED if state.share >= share]
+    if is_over or surpassed:
+        found[f"{prefix}overage-surpassed-threshold"] = "1" if is_over else str(surpassed[-1])
+    if is_over:
+        found |= {f"{prefix}overage-disabled-reason": "org_spend_cap_reached"}
+        if (period := _PERIODS.get(state.budget.per or "")) is not None:
+            found[f"{prefix}overage-period"] = period
+    return found
+
+
+def _openai(states: Sequence[State], now: float) -> dict[str, str]:
+    """https://platform.openai.com/docs/guides/rate-limits#rate-limits-in-headers; of several limits the nearest."""
+    found: dict[str, str] = {}
+    for kind in ("requests", "tokens"):
+        state = max((one for one in states if one.measure == kind), key=lambda one: one.share, default=None)
+        if state is not None:
+            found[f"x-ratelimit-limit-{kind}"] = str(state.limit)
+            found[f"x-ratelimit-remaining-{kind}"] = str(max(0, state.limit - state.used))
+            found[f"x-ratelimit-reset-{kind}"] = f"{max(0, round(state.resets - now))}s"
+    return found
 
 
 def _warns(state: State) -> bool:

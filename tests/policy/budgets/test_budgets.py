@@ -109,8 +109,20 @@ def test_a_refusal_tells_the_limit_and_when_it_resets_and_nothing_else(tmp_path:
     assert (
         refused.message == "budget m: 0.001 USD each month are used up or reserved; it resets at 2023-12-01T00:00:00Z"
     )
-    headers = dict(refused.headers)
-    assert headers == {"retry-after": str(1_701_388_800 - int(NOW)), "x-should-retry": "false"}
+    headers, unified = dict(refused.headers), "anthropic-ratelimit-unified-"
+    assert headers == {
+        "retry-after": str(1_701_388_800 - int(NOW)),
+        "x-should-retry": "false",
+        f"{unified}status": "rejected",
+        f"{unified}representative-claim": "overage",
+        f"{unified}overage-status": "rejected",
+        f"{unified}overage-utilization": "1",
+        f"{unified}overage-surpassed-threshold": "1",
+        f"{unified}overage-disabled-reason": "org_spend_cap_reached",
+        f"{unified}overage-period": "monthly",
+        f"{unified}reset": "1701388800",
+        f"{unified}overage-reset": "1701388800",
+    }
 
 
 def test_a_call_larger_than_the_limit_may_use_all_of_it_once(tmp_path: Path) -> None:

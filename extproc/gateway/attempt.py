@@ -30,7 +30,7 @@ from extproc.gateway.handover import HANDOVER, MOVE_ON, NUMBER, Handover
 from extproc.gateway.settings import Settings
 from extproc.policy.facts import ANONYMOUS, Accepted, Caller, LightBody, Located, PreparedBody, Request
 from extproc.providers.availability import AttemptOutcome
-from extproc.providers.providers import Resolved
+from extproc.providers.catalogue import Resolved
 from extproc.translate.job import Job
 from extproc.translate.pair import Counted, OwnAnswer, Translated
 from extproc.translate.provider_error import is_overflow, parse_error

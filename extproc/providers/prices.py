@@ -17,7 +17,8 @@ from extproc.config import hints
 from extproc.config.loading import Fault, Where
 from extproc.config.schema import Config
 from extproc.config.schema_usage import PriceOverride
-from extproc.providers.providers import Catalogue, Provider
+from extproc.providers.catalogue import Catalogue
+from extproc.providers.providers import Provider
 
 if TYPE_CHECKING:
     from genai_prices.data_snapshot import DataSnapshot

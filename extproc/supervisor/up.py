@@ -29,7 +29,7 @@ from extproc.printable import show
 from extproc.providers import credentials
 from extproc.supervisor import control, lines, usage
 from extproc.supervisor.front import KEYS_SECONDS, ConfigRejected, EnvoyControl
-from extproc.supervisor.processes import Child, Group, NotStarted, start, supervise
+from extproc.supervisor.processes import Child, Group, NotStarted, envoy, start, supervise
 from extproc.supervisor.stand_ins import DEMOS, Demo, stand_ins
 from extproc.transport.observe import SENDS
 from extproc.transport.status import Status
@@ -50,9 +50,6 @@ SERVE_GRACE_SECONDS = 605.0
 # Envoy asks for health each second; two answers later it sends nothing new.
 LEAVE_SECONDS = 2.0
 PROBE_SECONDS = 0.05
-# A listener is replaced only where it must be (TLS on or off, fields of the log). Then kept connections are told to
-# close with their next answer, and what runs on them has this long.
-DRAIN_SECONDS = 3600
 Watch = Callable[[], Awaitable[None]]
 
 
@@ -191,7 +188,8 @@ async def _start(options: Options, environ: dict[str, str], beside: "_Beside", g
     if topics.in_use(source.config):
         withheld = credentials.withheld_variables(source)
         workers.append(reloader.crew.web(options.config, topics.address(source, addresses), environ | withheld))
-    proxy = _envoy(folder, environ, beside.usage, raw=options.json or not sys.stdout.isatty())
+    on_line = _heard(beside.usage, raw=options.json or not sys.stdout.isatty())
+    proxy = envoy(binary_path(), folder, environ, on_line)
     beside.front = front
     groups[:0] = [[proxy], workers]
     await beside.answer_commands(options.config, reloader.health)
@@ -376,13 +374,8 @@ def _check_port(source: Source) -> None:
             raise CannotStart(f"cannot listen on {where}: {error.strerror}; choose another with --port") from None
 
 
-def _envoy(folder: Path, environ: Mapping[str, str], ledger: usage.LedgerWriter | None, *, raw: bool) -> Child:
-    binary = binary_path()
-    argv = [binary, "-c", "bootstrap.json", "--disable-hot-restart", "--log-level", "warn"]
-    argv += ["--file-flush-interval-msec", "100", "--concurrency", str(max(1, (os.cpu_count() or 1) // 2))]
-    argv += ["--drain-strategy", "immediate", "--drain-time-s", str(DRAIN_SECONDS)]
-    # Envoy gets no more of the environment than it needs: no provider's key above all.
-    bare = {name: environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in environ}
+def _heard(ledger: usage.LedgerWriter | None, *, raw: bool) -> Callable[[str], None]:
+    """What is done with each line that Envoy prints, most of which are those of its log."""
     shown: Callable[[str], str] = str if raw else lines.readable
 
     def on_line(line: str) -> None:
@@ -390,7 +383,7 @@ def _envoy(folder: Path, environ: Mapping[str, str], ledger: usage.LedgerWriter 
             ledger.hear(line)
         print(shown(line), flush=True)
 
-    return Child("Envoy", argv, announces=False, environ=bare, folder=folder, on_line=on_line)
+    return on_line
 
 
 def binary_path() -> str:

@@ -110,7 +110,7 @@ class Gateway:
         self.rules = Rules(source, catalogue, faults)
         self.in_flight, self.availability = in_flight or InFlight(), availability or Availability()
         self.plan = PlanAttempts(source, catalogue, self.rules, self.availability, faults)
-        authorize_model = AuthorizeModel(self.rules)
+        self._authorize_model = AuthorizeModel(self.rules)
         self._auto_mode = _auto_mode(source, catalogue, faults)
         claims = _claims_read(settings, self.rules, self.plan, self._auto_mode)
         authenticate = Authenticate(source, faults, remote, claims)
@@ -119,30 +119,27 @@ class Gateway:
         self.managed_settings = ManagedSettings(source, faults)
         self.collectors = collectors.load(source, environ, faults)
         faults += [*opening.faults(source, environ), *usage.faults(source, environ)]
-        trace = _trace(source, environ, faults)
+        self._trace = _trace(source, environ, faults)
         self.tls = processor_tls.load(source, faults)
         if faults:
             raise source.explain(faults)
         self.fetched, self.without_keys = authenticate.fetched, authenticate.without_keys
-        self.source = source
-        self.catalogue = catalogue
+        self.source, self.catalogue = source, catalogue
         self.prices = Prices(settings.prices.overrides)
         self._settings = _settings(settings, self.prices)
         self._judge = _judge(settings, environ)
         bounds = _bounds(settings)
         # The steps, in their order: at the headers, at the body.
-        self._trace = trace
         self._find_endpoint = FindEndpoint(Endpoints(settings.routes), self.providers)
         self._authenticate = authenticate
         self._authorize = Authorize(self.rules)
         self._check_request = CheckRequest(settings.max_body_bytes)
-        self._list_models = ListModels(catalogue, authorize_model)
+        self._list_models = ListModels(catalogue, self._authorize_model)
         self._admit = AdmissionControl(settings, self.in_flight)
         self.open_body = OpenBody(catalogue)
         self._read_body = ReadBody(bounds)
         self._find_model = FindModel(catalogue)
         self._examine = Examine(self.rules, bounds, settings.limits.body.seconds, prepare)
-        self._authorize_model = authorize_model
         self.attempts = Attempts(catalogue, self._settings, self._examine, self.availability.report)
 
     def usable_models(self, call: Accepted) -> Sequence[Resolved]:

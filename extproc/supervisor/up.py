@@ -93,8 +93,7 @@ async def serve(options: Options, processor: str, envoy_folder: Path | None = No
     async def begin(beside: "_Beside", groups: list[Group]) -> Watch:
         from extproc.supervisor.reload import Reloader
 
-        environ = dict(os.environ)
-        source = loading.load(options.config)
+        environ, source = dict(os.environ), loading.load(options.config)
         addresses = configuration.processor_addresses(processor, source.workers(options.workers))
         environ |= own_socket(source, envoy_folder)
         front = EnvoyControl(envoy_folder, addresses) if envoy_folder else None
@@ -137,8 +136,8 @@ async def serve(options: Options, processor: str, envoy_folder: Path | None = No
 
     async with contextlib.AsyncExitStack() as until_the_end:
         beside = _Beside(until_the_end)
-        begin_here = partial(begin, beside)
-        await supervise(begin_here, SERVE_GRACE_SECONDS, hung_up=beside.reload_now.set, leave=beside.leave)
+        hung_up, leave = beside.reload_now.set, beside.leave
+        await supervise(partial(begin, beside), SERVE_GRACE_SECONDS, hung_up=hung_up, leave=leave)
 
 
 async def _open(front: EnvoyControl, workers: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from extproc.providers.catalogue import load_catalogue
-from tests.providers.test_providers import text
+from tests.providers.test_catalogue import text
 from tests.settings import source
 
 

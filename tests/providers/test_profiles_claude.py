@@ -6,7 +6,7 @@ import pytest
 
 from extproc.providers.catalogue import load_catalogue
 from extproc.providers.profiles import for_claude, of_model, shipped
-from tests.providers.test_providers import text
+from tests.providers.test_catalogue import text
 from tests.settings import source
 
 NAMES = {

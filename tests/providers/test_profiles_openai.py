@@ -7,7 +7,7 @@ import pytest
 
 from extproc.providers import profiles
 from extproc.providers.catalogue import load_catalogue
-from tests.providers.test_providers import catalogue, text
+from tests.providers.test_catalogue import catalogue, text
 from tests.settings import source
 
 HIGH = ("low", "medium", "high")

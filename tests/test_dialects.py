@@ -25,6 +25,7 @@ ELSEWHERE = {
     "extproc.providers.providers": "the segment of a version that base URLs end in or leave out",
     "extproc.supervisor.advice": "the same segment",
     "extproc.transport.metrics": "`chat` is OpenTelemetry's name of an operation",
+    "extproc.usage.calls": "`chat` is OpenTelemetry's name of an operation",
     "extproc.web.telemetry": "OpenTelemetry's paths",
     "extproc.web.topics": "OpenTelemetry's paths",
     "extproc.web.relay": "OpenTelemetry's paths",

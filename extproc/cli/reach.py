@@ -1,7 +1,8 @@
 """`extproc check --probe`: asks each provider for its models, with its key, as a call would, and the identity provider
-of the sign-in for its metadata and keys."""
+of the sign-in for its metadata and keys. The database of the ledger is connected to."""
 
 import asyncio
+import os
 import ssl
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +20,7 @@ from extproc.sign_in.configuration import Configuration
 from extproc.sign_in.provider import CALLBACK_PATH
 from extproc.sign_in.provider import Provider as IdentityProvider
 from extproc.sign_in.refusals import Refusal
+from extproc.usage.opening import open_ledger
 from extproc.wire import dialects
 
 SECONDS = 10.0
@@ -46,7 +48,26 @@ async def _run(gateway: Gateway) -> int:
             show(f"{name}: {model!r} is not among them: {shown}")
     if gateway.sign_in is not None:
         failed |= not await _identity_provider(gateway.sign_in)
+    usage = gateway.source.config.usage
+    if usage is not None and usage.postgresql is not None:
+        failed |= not await asyncio.to_thread(_database, gateway.source)
     return 1 if failed else 0
+
+
+def _database(source: Source) -> bool:
+    """That of the ledger."""
+    from extproc.usage.ledger import LedgerDown
+
+    ledger = open_ledger(source, os.environ)
+    try:
+        ledger.check()
+    except LedgerDown as error:
+        show(f"usage: the database cannot be used: {error}")
+        return False
+    finally:
+        ledger.close()
+    show("usage: the database answers")
+    return True
 
 
 async def _identity_provider(configuration: Configuration) -> bool:

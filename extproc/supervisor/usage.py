@@ -59,7 +59,7 @@ class LedgerWriter:
         self._leaving = Event()
         self._is_down = False
         self._is_full = False
-        self._swept: float | None = None
+        self._sweep_at = 0.0
         self._taken = self._stored = self._refused = self._dropped = 0
         self._thread = Thread(target=self._run, daemon=True, name="usage")
 
@@ -125,7 +125,8 @@ class LedgerWriter:
     def _next_batch(self) -> list[Call]:
         with contextlib.suppress(queue.Empty):
             first = self._waiting.get(timeout=PAUSE_SECONDS)
-            self._leaving.wait(PAUSE_SECONDS)
+            if self._waiting.qsize() < MAX_BATCH:
+                self._leaving.wait(PAUSE_SECONDS)
             return [first, *self._at_hand(MAX_BATCH - 1)]
         return []
 
@@ -162,11 +163,12 @@ class LedgerWriter:
 
     def _sweep(self) -> None:
         """Removes what is too old, once in a while."""
-        if self._swept is not None and time.monotonic() - self._swept < SWEEP_SECONDS:
+        if (now := time.monotonic()) < self._sweep_at:
             return
+        self._sweep_at = now + RETRY_SECONDS
         with self._noting():
             self._open().remove_before(round((time.time() - self._retention) * 1000))
-            self._swept = time.monotonic()
+            self._sweep_at = now + SWEEP_SECONDS
 
     def _open(self) -> "Ledger":
         if self._ledger is None:

@@ -108,6 +108,14 @@ class Ledger:
         """Removes older calls and returns their number. `time`: milliseconds since 1970. Raises LedgerDown."""
         return self._remove(CALLS.c.time < time)
 
+    def check(self) -> None:
+        """Connects, and makes no tables. Raises LedgerDown."""
+        try:
+            with self._engine.connect():
+                pass
+        except DBAPIError as error:
+            raise LedgerDown(_why(error)) from None
+
     def close(self) -> None:
         self._engine.dispose()
 

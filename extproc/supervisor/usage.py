@@ -183,9 +183,10 @@ class LedgerWriter:
         done = Event()
         try:
             yield done
-        except (LedgerDown, Refused, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the writer goes on; its text might quote a call
+            why = error if isinstance(error, LedgerDown | Refused | OSError) else type(error).__name__
             if not self._is_down:
-                log.error("the ledger cannot be used: %s; calls go on, and wait for it", error)
+                log.error("the ledger cannot be used: %s; calls go on, and wait for it", why)
             self._is_down = True
             return
         if self._is_down:

@@ -144,7 +144,7 @@ class Ledger:
                 self._is_current = False
                 raise LedgerDown(_why(error)) from None
             raise Refused(_why(error)) from None
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, ValueError) as error:  # a text, for instance, that has no UTF-8
             raise Refused(type(error).__name__) from None
 
 

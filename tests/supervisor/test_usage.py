@@ -163,6 +163,17 @@ def test_a_call_that_is_not_taken_costs_no_other(writer: LedgerWriter, database:
     assert database.models == ["first", "a", "b"]
 
 
+def test_a_bug_does_not_end_the_writer(
+    writer: LedgerWriter, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    database.fails = RuntimeError("a secret of a row")
+    writer.hear(line("a"))
+    until(lambda: "RuntimeError" in caplog.text)
+    database.fails = None
+    until(lambda: writer.counts() == (1, 0, 0))
+    assert "a secret" not in caplog.text
+
+
 def test_what_waits_at_the_end_is_stored(writer: LedgerWriter, database: Database) -> None:
     for number in range(20):
         writer.hear(line(str(number)))

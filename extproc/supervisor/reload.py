@@ -116,7 +116,7 @@ class WorkerPool:
         elif (name := orders.wanted(line)) is not None:
             self._wanted(name)
         elif self.usage is not None:
-            self.usage.hear_worker(line)
+            self.usage.read_worker_line(line)
 
     @property
     def has_web(self) -> bool:

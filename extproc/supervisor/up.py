@@ -101,7 +101,7 @@ async def serve(options: Options, processor: str, envoy_folder: Path | None = No
         environ |= own_socket(source, envoy_folder)
         front = EnvoyControl(envoy_folder, addresses) if envoy_folder else None
         reloader = Reloader(options.config, environ, front, beside.reload_now, processors=addresses)
-        # The log of that Envoy is out of sight, so the workers say what they know of calls.
+        # The log of that Envoy is out of reach, so the workers report each call.
         reloader.crew.usage = beside.usage = usage.writer(source, environ)
         environ |= {SENDS: "1"} if beside.usage is not None else {}
         if envoy_folder and front:
@@ -378,7 +378,7 @@ def _envoy(folder: Path, environ: Mapping[str, str], ledger: usage.LedgerWriter 
 
     def on_line(line: str) -> None:
         if ledger is not None:
-            ledger.hear(line)
+            ledger.read_log_line(line)
         print(shown(line), flush=True)
 
     return Child("Envoy", argv, announces=False, environ=bare, folder=folder, on_line=on_line)

@@ -169,7 +169,7 @@ def test_calls_of_known_callers_that_were_refused_are_in_it(kept: Kept) -> None:
     assert "JwtAuth" not in {row["reason"] for row in kept.sums("reason")}
 
 
-def test_the_command_and_the_metrics_say_the_same(kept: Kept) -> None:
+def test_the_command_and_the_metrics_agree(kept: Kept) -> None:
     ask(kept.stack, "/v1/messages", "gpt-command", stream=False)
     kept.until(lambda: kept.sums() == [summed(kept.logged())])
     stored = scraped(kept.metrics, lambda scrape: scrape.total("extproc_usage_waiting") == 0)
@@ -224,7 +224,7 @@ def kill_one_of_two(stack: Stack) -> None:
     os.kill(first, 9)
 
 
-def test_workers_say_it_where_the_log_of_envoy_is_out_of_sight(model: Model) -> None:
+def test_workers_report_calls_where_another_process_has_the_log(model: Model) -> None:
     """What a killed worker has not finished is lost to the ledger, and nothing else."""
     with configured(model.url, GATEWAY + PRICED + IN_SQLITE) as setup:
         address = f"unix:{setup.folder}/extproc.sock"

@@ -62,10 +62,11 @@ def mock_model() -> Iterator[int]:
 
 
 @contextmanager
-def gateway(folder: Path, mock: int, workers: int = 1) -> Iterator[Stack]:
+def gateway(folder: Path, mock: int, workers: int = 1, more: str = "") -> Iterator[Stack]:
+    """`more`: what the configuration has besides."""
     port = free_port()
     path = folder / "gateway.yaml"
-    path.write_text(CONFIG.format(port=port, mock=mock))
+    path.write_text(CONFIG.format(port=port, mock=mock) + more)
     command = [sys.executable, "-m", "extproc", "up", "--config", str(path), "--workers", str(workers)]
     began = time.perf_counter()
     with (folder / "errors").open("w") as errors, (folder / "log").open("w+") as log:

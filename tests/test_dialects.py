@@ -27,6 +27,7 @@ ELSEWHERE = {
     "extproc.transport.metrics": "`chat` is OpenTelemetry's name of an operation",
     "extproc.wire.bedrock_api": "a cloud's API is the form of one dialect",
     "extproc.wire.cloud_apis": "a cloud's API is the form of one dialect, at paths of its own",
+    "extproc.usage.calls": "`chat` is OpenTelemetry's name of an operation",
     "extproc.web.telemetry": "OpenTelemetry's paths",
     "extproc.web.topics": "OpenTelemetry's paths",
     "extproc.web.relay": "OpenTelemetry's paths",

@@ -248,7 +248,7 @@ def _has_prices(provider: Provider) -> bool:
 
 @cache
 def published() -> "DataSnapshot | None":
-    """The prices that the package ships, loaded once (0.06 s, 6 MB); None where it cannot be loaded."""
+    """The prices that the package ships, loaded once (0.06 s, 8 MB); None where it cannot be loaded."""
     try:
         from genai_prices.data_snapshot import get_snapshot
 

@@ -98,7 +98,7 @@ async def serve(options: Options, processor: str, envoy_folder: Path | None = No
         environ |= own_socket(source, envoy_folder)
         front = EnvoyControl(envoy_folder, addresses) if envoy_folder else None
         reloader = Reloader(options.config, environ, front, beside.reload_now, processors=addresses)
-        # The log of that Envoy is out of sight, so the workers say what they know of calls.
+        # The log of that Envoy is out of reach, so the workers report each call.
         reloader.crew.usage = beside.usage = usage.writer(source, environ)
         environ |= {SENDS: "1"} if beside.usage is not None else {}
         if envoy_folder and front:
@@ -379,7 +379,7 @@ def _heard(ledger: usage.LedgerWriter | None, *, raw: bool) -> Callable[[str], N
 
     def on_line(line: str) -> None:
         if ledger is not None:
-            ledger.hear(line)
+            ledger.read_log_line(line)
         print(shown(line), flush=True)
 
     return on_line

@@ -82,6 +82,14 @@ def test_a_provider_that_cannot_be_reached(capsys: pytest.CaptureFixture[str]) -
     assert status == 1 and said.startswith("openai: cannot be reached at http://127.0.0.1:")
 
 
+def test_a_database_that_cannot_be_reached(capsys: pytest.CaptureFixture[str], provider: KeyServer) -> None:
+    provider.answers["/v1/models"] = listed("gpt-4o-mini")
+    ledger = f"usage: {{postgresql: {{url: 'postgresql://u@127.0.0.1:{free_port()}/d'}}}}\n"
+    status, [_, said] = probe(capsys, f"{provider.url}/v1", f"{GATEWAY}\n{ledger}")
+    assert status == 1
+    assert said.startswith("usage: the database cannot be used: ")
+
+
 def test_a_private_authority(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     with key_server(certificate(tmp_path, "localhost")) as provider:
         provider.answers["/v1/models"] = listed("gpt-4o-mini")

@@ -216,8 +216,7 @@ class AttemptExchange:
         if failed is not None:
             return "timeout" if failed["reason"] == Reason.UPSTREAM_TIMEOUT else "false_success"
         outcome = self._answer.outcome
-        declined = self._answer.over and outcome is not None and outcome.finish_reason in _DECLINED
-        return "refusal" if declined else None
+        return "refusal" if outcome is not None and outcome.finish_reason in _DECLINED else None
 
     def _has_content(self, actions: list[Action]) -> bool:
         """Something of the model's own words is here, or the answer is over."""

@@ -42,10 +42,16 @@ BANS: list[tuple[str, Callable[[str], bool], str]] = [
     (
         _HTTP,
         lambda module: (
-            module not in {"extproc.policy.keys.fetch", "extproc.supervisor.envoy_admin", "extproc.gateway.judge"}
+            module
+            not in {
+                "extproc.policy.keys.fetch",
+                "extproc.supervisor.clouds.http",
+                "extproc.supervisor.envoy_admin",
+                "extproc.gateway.judge",
+            }
             and unit(module) not in {"demo", "cli", "client", "web", "sign_in"}
         ),
-        "only the fetcher of keys, the judge of tool calls, the web process and the commands speak HTTP outwards",
+        "only the fetchers of keys and credentials, the judge of tool calls, web and the commands speak HTTP outwards",
     ),
     (
         r"(starlette|uvicorn)(\.|$)|extproc\.web\.(?!topics$)",

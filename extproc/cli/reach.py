@@ -69,7 +69,7 @@ async def _models(source: Source, provider: Provider, settings: schema.Provider)
     # A gateway that speaks several vendors' dialects lists its models as most servers do.
     row = next((row for row in rows if row.key_header == dialects.AUTHORIZATION), rows[0])
     url = f"{settings.base_url.partition('://')[0]}://{provider.authority}{provider.path(row.provider_list_path)}"
-    headers = {**provider.credential_headers(row.name)}
+    headers = provider.credential_headers(row.name, {}, 0) or {}
     for one in rows:
         headers |= one.provider_headers
     try:

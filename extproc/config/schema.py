@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from extproc.config.schema_auto_mode import AutoMode
+from extproc.config.schema_clouds import CloudKeys
 from extproc.config.schema_dialects import PASSTHROUGH, Dialect, Preference, Served
 from extproc.config.schema_limits import Limits
 from extproc.config.schema_models import Model, Ruled
@@ -228,11 +229,19 @@ class Outliers(_Strict):
     providers of a model are left out: if all are, the one whose pause ends first is asked."""
 
 
+def _address_or_cloud(schema: dict[str, Any]) -> None:
+    """A cloud's address follows from other keys."""
+    schema["required"].remove("base_url")
+    schema |= {"if": {"not": {"required": ["cloud"]}}, "then": {"required": ["base_url"]}}
+
+
 KeyHeader = Literal["authorization", "x-api-key"]
 
 
-class Provider(_Strict):
+class Provider(CloudKeys):
     """A server of models."""
+
+    model_config = STRICT | {"json_schema_extra": _address_or_cloud}
 
     dialects: list[Dialect] = Field(min_length=1)
     """The APIs that it speaks."""
@@ -240,7 +249,7 @@ class Provider(_Strict):
     """Which of `dialects` comes first where the client's own is none of them, or the model cannot do in it what is
     asked. Those that are not named follow, in the order responses, messages, chat, any other."""
     base_url: BaseUrl
-    """The address below which its paths are, with or without `/v1`."""
+    """The address below which its paths are, with or without `/v1`. Absent: the usual one of the cloud."""
     api_key: Secret | None = None
     """Its key; absent: calls go out without one."""
     key_header: KeyHeader | None = None

@@ -30,7 +30,7 @@ class Ruled(_Strict):
 Members = Annotated[dict[str, Any], AfterValidator(members.typed)]
 
 
-class Served(Ruled):
+class Served(_Strict):
     """What is said of a model, for all of its providers or for one of them."""
 
     model: str | None = None
@@ -49,7 +49,7 @@ class Served(Ruled):
     """Members set in the request's body whatever the client has set."""
 
 
-class Candidate(Served):
+class Candidate(Served, Ruled):
     """One of the providers that may serve a model. What it leaves out is as the model says; its rules come in addition,
     and a candidate that they refuse to the caller is skipped."""
 
@@ -101,7 +101,17 @@ class Choice(_Strict):
     """As the model's own `providers`."""
 
 
-class Model(Served):
+class Mirror(Served):
+    """A provider that gets a copy of some calls, whose answers nobody waits for: to compare it before it serves. On
+    record are its outcome, tokens and time, never its texts. What the provider answers has to be paid for."""
+
+    provider: str
+    """Key of the provider."""
+    share: float = Field(0.05, gt=0, le=1)
+    """The share of the model's calls that are copied, from 0 to 1."""
+
+
+class Model(Served, Ruled):
     """A name or a pattern of names that clients may ask for, and its own rules."""
 
     name: str
@@ -120,6 +130,8 @@ class Model(Served):
     that gives a string."""
     choose: list[Choice] = []
     """Other providers for some calls; the first entry that holds counts, else `providers`."""
+    mirror: Mirror | None = None
+    """A provider that gets a copy of some calls."""
 
     @model_validator(mode="after")
     def _served(self) -> "Model":
@@ -135,5 +147,8 @@ class Model(Served):
         """Each list of candidates, with its place below the model."""
         if self.providers is not None:
             yield ("providers",), self.providers
+        elif self.provider is not None and self.mirror is not None:
+            # What is copied is the call as it was admitted, so it is handed over like one that has several.
+            yield (), [Candidate(provider=self.provider)]
         for number, choice in enumerate(self.choose):
             yield ("choose", number, "providers"), choice.providers

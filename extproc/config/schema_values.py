@@ -35,6 +35,15 @@ class Secret(BaseModel):
         raise ValueError("a secret is {env: NAME} or {file: PATH}, never the value itself")
 
 
+class SecretFile(BaseModel):
+    """A secret that is only in a file, which its owner replaces now and then."""
+
+    model_config = STRICT
+
+    file: Path
+    """The file."""
+
+
 _KEY_URL = "expected an HTTPS URL; plain HTTP is for this machine alone (localhost, 127.0.0.1, [::1])"
 _LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
 

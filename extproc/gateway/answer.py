@@ -201,7 +201,8 @@ class Held:
         """A provider's keep-alives do not move the client's time: they are nothing to it."""
         reading = self._reading
         # A JSON answer to a stream request may still turn out to be an error: its status stays held.
-        waits = reading.streams and "event-stream" in reading.upstream.headers.get("content-type")
+        media = reading.upstream.headers.get("content-type")
+        waits = reading.streams and ("event-stream" in media or "eventstream" in media)
         own = reading.quiet_since + reading.settings.first_event_hold if waits else NEVER
         return min(own, reading.provider_deadline()[0])
 

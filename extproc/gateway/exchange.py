@@ -30,7 +30,7 @@ from extproc.gateway.answer import Answer
 from extproc.gateway.attempt import Report
 from extproc.gateway.client_answer import Attempt, ids, other_names
 from extproc.gateway.forwarding import UPSTREAM_HEADERS, USER_AGENT
-from extproc.gateway.handover import POOL, encoded, handover
+from extproc.gateway.handover import MIRROR, MIRRORED, POOL, encoded, handover
 from extproc.gateway.passed import PassedAnswer, accept_encoding
 from extproc.gateway.relayed import RelayedAnswer
 from extproc.gateway.settings import Settings
@@ -173,7 +173,7 @@ class Exchange:
             case Admitted():
                 return self.reject(NO_BODY) if end else self._await_body(call, now)
             case ToProvider():
-                return self._list_models(call, now) if _is_foreign_list(call, end=end) else self._pass(call)
+                return self._list_models(call, now) if _is_foreign_list(call, end=end) else self._pass(call, now)
             case Listing():
                 request, merged = call.request, self._settings.merged_models
                 listed = model_lists.listing(call.models, call.dialect, request.path, request.query, merged)
@@ -245,17 +245,20 @@ class Exchange:
         self._body_deadline = now + seconds
         return AwaitBody(record.of_request(call, self._settings.claims))
 
-    def _pass(self, call: ToProvider) -> Pass:
+    def _pass(self, call: ToProvider, now: float) -> Action:
         """Path, query and body go on as they are, the credential is the provider's."""
-        self.phase = Phase.PASSED
-        self._passed = PassedAnswer(call)
         request, provider = call.request, call.provider
         path = provider.path(request.path)
+        credential = provider.credential_headers(dialect_of(path, request.headers), {}, now)
+        if credential is None:
+            return self.reject(forwarding.NO_CREDENTIAL)
+        self.phase = Phase.PASSED
+        self._passed = PassedAnswer(call)
         headers = {
             ":path": path + (f"?{request.query}" if request.query else ""),
             "accept-encoding": accept_encoding(request.headers),
             **_trace(request),
-            **provider.credential_headers(dialect_of(path, request.headers)),
+            **credential,
         }
         remove = other_names(request.headers, REQUEST_HEADERS | headers.keys())
         return Pass(headers, remove, self._record_of_passed(call))
@@ -264,9 +267,12 @@ class Exchange:
         self.phase = Phase.PASSED_ERROR if action.read_body else Phase.DONE
         return action
 
-    def _list_models(self, call: ToProvider, now: float) -> Pass:
+    def _list_models(self, call: ToProvider, now: float) -> Action:
         request, provider = call.request, call.provider
         asked = dialects.row(provider.dialects[0])
+        credential = provider.credential_headers(asked.name, {}, now)
+        if credential is None:
+            return self.reject(forwarding.NO_CREDENTIAL)
         lists = model_lists.ModelLists(call.dialect, asked.name, request.path, request.query)
         self._attempt = Attempt(lists, _NOTHING_ASKED, provider, now)
         self.phase = Phase.SENT
@@ -276,7 +282,7 @@ class Exchange:
             "accept-encoding": "identity",
             "user-agent": USER_AGENT,
             **asked.provider_headers,
-            **provider.credential_headers(asked.name),
+            **credential,
         }
         remove = other_names(request.headers, headers.keys() | UPSTREAM_HEADERS)
         return Pass(headers, remove, self._record_of_passed(call), read_answer=True)
@@ -285,8 +291,11 @@ class Exchange:
         known = record.of_request(call, self._settings.claims)
         return known | record.of_provider(call.provider) | record.verdict(call.provider.cluster)
 
-    def _forward(self, asked: Examined, job: Job, translated: Translated, now: float) -> Forward:
+    def _forward(self, asked: Examined, job: Job, translated: Translated, now: float) -> Action:
         call, provider = asked.call, asked.resolved.provider
+        headers = forwarding.headers(call, translated, provider, _trace(call.request), now)
+        if headers is None:
+            return self.reject(forwarding.NO_CREDENTIAL)
         self.verdicts = _verdicts(asked, self._auto_mode) if self._auto_mode is not None else None
         if self.verdicts is not None:
             kept = tuple(warning for warning in translated.warnings if warning != WARNING)
@@ -294,7 +303,6 @@ class Exchange:
         self._attempt = forwarding.attempt(job, translated, provider, now, self.verdicts)
         self._body = None
         self.phase = Phase.SENT
-        headers = forwarding.headers(call, translated, provider, _trace(call.request))
         fields = record.of_model(asked) | record.of_translation(translated) | record.verdict(provider.cluster)
         remove = other_names(call.request.headers, headers.keys() | UPSTREAM_HEADERS)
         return Forward(headers, remove, translated.body, fields)
@@ -316,7 +324,11 @@ class Exchange:
             "x-envoy-max-retries": str(len(planned.candidates) - 1),
             "x-envoy-upstream-rq-per-try-timeout-ms": str(round(pool.failover.per_try_timeout * 1000)),
         }
-        found = handover(planned, configuration, _trace(call.request))
+        trace = _trace(call.request)
+        found = handover(examined, planned.candidates, configuration, trace)
+        if (mirror := planned.mirror) is not None:
+            headers[MIRROR] = mirror.provider.mirror_cluster
+            headers[MIRRORED] = encoded(handover(examined, [mirror], configuration, trace))
         fields = record.of_model(examined) | record.verdict(POOL)
         remove = other_names(call.request.headers, headers.keys() | UPSTREAM_HEADERS)
         clusters = tuple(one.provider.attempt_cluster for one in planned.candidates)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from extproc.errors import Rejection
+from extproc.errors import Kind, Reason, Rejection
 from extproc.events import Record
 from extproc.gateway.client_answer import Attempt
 from extproc.gateway.preparation import job_of
@@ -12,7 +12,7 @@ from extproc.gateway.verdicts import Verdicts
 from extproc.policy.facts import Accepted, LightBody, PreparedBody
 from extproc.providers.providers import Provider, Resolved
 from extproc.translate.dialects.messages.write_answer import own_answer
-from extproc.translate.job import Job, pair_of, request_for
+from extproc.translate.job import Job, reader_of, request_for
 from extproc.translate.pair import Counted, OwnAnswer, RequestOutcome, Translated
 from extproc.translate.same_dialect.reply import EVENTS
 from extproc.wire import dialects
@@ -22,6 +22,14 @@ from extproc.wire.paths import known_query
 UPSTREAM_HEADERS = frozenset({"traceparent", "tracestate", "x-request-id"})
 USER_AGENT = "llm-extproc"
 _NO_SEARCH = "emulated:tools"
+NO_CREDENTIAL = Rejection(
+    kind=Kind.OVERLOADED,
+    message="the gateway has no credential for this model at the moment",
+    reason=Reason.UPSTREAM_UNAVAILABLE,
+    detail="no_credential",
+    status=503,
+    headers=(("retry-after", "5"),),
+)
 
 
 def translated(
@@ -51,16 +59,18 @@ def own(found: Counted | OwnAnswer, job: Job) -> tuple[bytes, dict[str, str], Re
 
 def attempt(job: Job, request: Translated, provider: Provider, now: float, verdicts: Verdicts | None = None) -> Attempt:
     """Returns who reads what the provider answers. `now`: Unix seconds."""
-    pair = pair_of(job, request.dialect)
-    assert pair is not None and not isinstance(pair, Rejection), "what is translated has a translator"
-    return Attempt(pair, request.without_body(), provider, now, verdicts)
+    return Attempt(reader_of(job, request.dialect), request.without_body(), provider, now, verdicts)
 
 
-def headers(call: Accepted, request: Translated, provider: Provider, trace: Mapping[str, str]) -> dict[str, str]:
-    """Returns the request's headers, `:path` among them. `trace`: what ties the provider's part to ours."""
-    # Our translations know no query.
-    query = known_query(call.request.query) if call.dialect == request.dialect else ""
-    return {
+def headers(
+    call: Accepted, request: Translated, provider: Provider, trace: Mapping[str, str], now: float
+) -> dict[str, str] | None:
+    """Returns the request's headers, `:path` among them; None: the provider's credential is missing at the moment.
+    `trace`: what ties the provider's part to ours. `now`: Unix seconds."""
+    # Our translations and the clouds' own paths know no query.
+    passes = call.dialect == request.dialect and not provider.envelopes
+    query = known_query(call.request.query) if passes else ""
+    found = {
         ":path": provider.path(request.path, root=request.root) + query,
         "content-type": "application/json",
         "content-length": str(len(request.body)),
@@ -69,5 +79,6 @@ def headers(call: Accepted, request: Translated, provider: Provider, trace: Mapp
         "user-agent": USER_AGENT,
         **request.headers,
         **trace,
-        **provider.credential_headers(dialects.at_provider(request.path) or request.dialect),
     }
+    credential = provider.credential_headers(dialects.at_provider(request.path) or request.dialect, found, now)
+    return None if credential is None else found | credential

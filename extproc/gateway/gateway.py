@@ -34,6 +34,7 @@ from extproc.policy.keys.remote_keys import FetchedKeySets
 from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, ReadBody
 from extproc.providers import collectors, credentials, model_paths, providers
 from extproc.providers.availability import Availability
+from extproc.providers.cloud_credentials import CredentialSpec
 from extproc.providers.providers import Catalogue, Resolved
 from extproc.sign_in import configuration as sign_in
 from extproc.sign_in.managed_settings import ManagedSettings
@@ -91,12 +92,13 @@ class Gateway:
         *,
         availability: Availability | None = None,
     ) -> None:
-        """`remote`: where sets of keys that are fetched come from. `prepare`: who reads heavy bodies. `availability`:
-        which providers are left out at the moment. Raises loading.Invalid with every fault at once."""
+        """`remote`: where sets of keys and credentials that are fetched come from. `prepare`: who reads heavy bodies.
+        `availability`: which providers are left out at the moment. Raises loading.Invalid with every fault at once."""
         faults: list[Fault] = []
         settings = source.config
         environ = os.environ if environ is None else environ
-        catalogue, self.providers, found = providers.load(source, environ)
+        remote = remote or FetchedKeySets()
+        catalogue, self.providers, found = providers.load(source, environ, remote.credentials)
         faults += [*found, *model_paths.faults(settings, self.providers)]
         self.rules = Rules(source, catalogue, faults)
         self.in_flight, self.availability = in_flight or InFlight(), availability or Availability()
@@ -104,7 +106,7 @@ class Gateway:
         authorize_model = AuthorizeModel(self.rules)
         self._auto_mode = _auto_mode(source, catalogue, faults)
         claims = _claims_read(settings, self.rules, self.plan, self._auto_mode)
-        authenticate = Authenticate(source, faults, remote or FetchedKeySets(), claims)
+        authenticate = Authenticate(source, faults, remote, claims)
         self.sign_in = sign_in.load(source, environ, faults)
         """The section `sign_in` with its secrets and rules; None where there is none."""
         self.managed_settings = ManagedSettings(source, faults)
@@ -137,6 +139,12 @@ class Gateway:
     def usable_models(self, call: Accepted) -> Sequence[Resolved]:
         """The models that can be listed and that the caller may use, as far as can be said without a body."""
         return self._list_models(call).models if self._authorize(call) is None else ()
+
+    @property
+    def credentials(self) -> list[CredentialSpec]:
+        """Credentials of clouds that the supervisor fetches."""
+        found = (one.access.fetched for one in self.providers.values() if one.access is not None)
+        return [spec for spec in found if spec is not None]
 
     def exchange(self, now: float) -> Exchange:
         return Exchange(Request(started=now), self._settings, self._auto_mode, self.availability.report)

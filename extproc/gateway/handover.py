@@ -6,14 +6,15 @@ holds neither a credential nor a text of the client's.
 """
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from extproc.config.endpoints import Endpoint, Operation
 from extproc.events import Headers
 from extproc.policy.admit import caller_id
-from extproc.policy.facts import ANONYMOUS, Accepted, Planned, Request
+from extproc.policy.facts import ANONYMOUS, Accepted, Examined, Request
+from extproc.providers.providers import Resolved
 from extproc.translate.dialects.messages.read_request import SESSION
 from extproc.wire import Dialect
 
@@ -23,6 +24,10 @@ ORDER = "extproc.order"
 """Namespace of the metadata that admission sets: in which order providers are asked, and what they are told."""
 MOVE_ON = "x-extproc-move-on"
 """Set by an attempt on an answer that the client shall not get, so that Envoy begins the next one."""
+MIRROR = "x-extproc-mirror"
+"""Names the cluster that gets a copy of the call; Envoy reads it before the first attempt begins."""
+MIRRORED = "x-extproc-mirrored"
+"""What the copy's attempt is told. Metadata does not go with a copy, so this one is a header."""
 NUMBER = "x-extproc-attempt"
 """The number of an attempt, from 1; Envoy sets it for each."""
 POOL = "attempts"
@@ -75,9 +80,9 @@ class Handover(msgspec.Struct, frozen=True, array_like=True):
         return Accepted(request=request, dialect=self.dialect, endpoint=endpoint, caller=ANONYMOUS)
 
 
-def handover(planned: Planned, configuration: int, trace: Mapping[str, str]) -> Handover:
-    """`configuration`: number of the one in force where the call was admitted."""
-    examined = planned.examined
+def handover(examined: Examined, order: Sequence[Resolved], configuration: int, trace: Mapping[str, str]) -> Handover:
+    """`order`: the candidates, as they are asked. `configuration`: number of the one in force where the call was
+    admitted."""
     call = examined.call
     request = call.request
     return Handover(
@@ -92,7 +97,7 @@ def handover(planned: Planned, configuration: int, trace: Mapping[str, str]) -> 
         examined.resolved.name,
         examined.model,
         examined.resolved.rule.index,
-        tuple(one.rule.number for one in planned.candidates),
+        tuple(one.rule.number for one in order),
         {name: value for name in _READ if (value := request.headers.get(name))},
         " ".join(caller_id(call)),
         dict(trace),

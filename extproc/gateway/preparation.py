@@ -138,5 +138,6 @@ def job_of(call: Accepted, model: str, resolved: Resolved, raw: bytes = b"") -> 
         model=model,
         settings=resolved.settings(call.dialect),
         counting=call.endpoint.operation is Operation.COUNT_TOKENS,
+        envelopes=resolved.provider.envelopes,
         target=target,
     )

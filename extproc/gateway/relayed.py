@@ -37,6 +37,7 @@ class RelayedAnswer:
         self._verdicts = verdicts
         self._own: Answer | None = None
         """Where no attempt has answered."""
+        self._tried: Record = {}
         self._streams = False
         self._begun = False
         """The headers have gone to the client."""
@@ -60,8 +61,8 @@ class RelayedAnswer:
         tried = event.attempts | attempts.fields(tries)
         if not event.attempts.get(attempts.COMMITTED):
             self._own = Answer(self._call, self._settings, None)
-            tried = attempts.fields(tries)
-            return [_with(action, tried) for action in self._own.on_headers(event, now)]
+            self._tried = attempts.fields(tries)
+            return self._with_attempts(self._own.on_headers(event, now))
         self._streams = "event-stream" in event.headers.get("content-type")
         self._over = event.end
         self._begun = True
@@ -69,7 +70,7 @@ class RelayedAnswer:
 
     def on_body(self, event: ResponseBody, now: float) -> list[Action]:
         if self._own is not None:
-            return self._own.on_body(event, now)
+            return self._with_attempts(self._own.on_body(event, now))
         if event.end and not event.attempts.get(record.ENDED):
             return self.fail(_BROKEN)
         self._over = event.end
@@ -84,7 +85,7 @@ class RelayedAnswer:
 
     def on_deadline(self, now: float) -> list[Action]:
         if self._own is not None:
-            return self._own.on_deadline(now)
+            return self._with_attempts(self._own.on_deadline(now))
         self._ping_at = now + self._settings.ping_interval
         return [AnswerBody(PING, False, {})]
 
@@ -103,7 +104,9 @@ class RelayedAnswer:
         event = rejection_event(self._call.dialect, rejection) if self._streams else b""
         return [AnswerBody(event, True, record.of_rejection(rejection))]
 
-
-def _with(action: Action, tried: Record) -> Action:
-    action.record.update(tried)
-    return action
+    def _with_attempts(self, actions: list[Action]) -> list[Action]:
+        """The first of them puts on record what was tried."""
+        if actions:
+            actions[0].record.update(self._tried)
+            self._tried = {}
+        return actions

@@ -1,12 +1,16 @@
 """Keys of providers: where they come from, and that nothing shows them."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel
 
 from extproc.config import schema_values
 from extproc.config.loading import Fault, Source, Where
 
+M = TypeVar("M", bound=BaseModel)
 _MIN_PATH = 12
 
 
@@ -36,20 +40,45 @@ WITHHELD = "withheld"
 
 def withheld_files(source: Source) -> set[Path]:
     """Files with keys of providers, which a process that makes no calls to models is not given."""
-    keys = [provider.api_key for provider in source.config.providers.values()]
-    return {source.resolve(key.file) for key in keys if key is not None and key.file is not None}
+    return {source.resolve(key.file) for key in _keys(source) if key.file is not None}
 
 
 def withheld_variables(source: Source) -> dict[str, str]:
     """The same for variables of the environment: what stands in their place."""
-    keys = [provider.api_key for provider in source.config.providers.values()]
-    return {key.env: WITHHELD for key in keys if key is not None and key.env is not None}
+    return {key.env: WITHHELD for key in _keys(source) if key.env is not None}
 
 
-def load(
-    source: Source, secret: schema_values.Secret, where: Where, environ: Mapping[str, str], faults: list[Fault]
+def _keys(source: Source) -> Iterator[schema_values.Secret]:
+    for provider in source.config.providers.values():
+        if provider.api_key is not None:
+            yield provider.api_key
+        if provider.auth is not None:
+            yield from (secret for _, secret in members(provider.auth, schema_values.Secret))
+
+
+def members(section: BaseModel, kind: type[M], above: str = "") -> Iterator[tuple[str, M]]:
+    """Yields the parts of a section that are of a kind, with their dotted keys."""
+    for key in type(section).model_fields:
+        match getattr(section, key):
+            case BaseModel() as inner if isinstance(inner, kind):
+                yield above + key, inner
+            case BaseModel() as inner:
+                yield from members(inner, kind, f"{above}{key}.")
+            case _:
+                pass
+
+
+def load(  # noqa: PLR0913 - the last has a default
+    source: Source,
+    secret: schema_values.Secret,
+    where: Where,
+    environ: Mapping[str, str],
+    faults: list[Fault],
+    *,
+    one_line: bool = True,
 ) -> Credential | None:
-    """The secret that the configuration points at. Adds to `faults` where there is none, or none that is usable."""
+    """The secret that the configuration points at. Adds to `faults` where there is none, or none that is usable.
+    `one_line`: it is to be the value of a header."""
     if secret.env is not None:
         value, origin = environ.get(secret.env, ""), f"the environment variable {secret.env}"
     else:
@@ -66,6 +95,6 @@ def load(
     value = value.strip()
     if not value:
         faults.append(Fault(where, f"{origin} is not set or empty"))
-    elif not value.isascii() or not value.isprintable():
+    elif one_line and not (value.isascii() and value.isprintable()):
         faults.append(Fault(where, f"{origin} holds characters that no header can carry"))
     return Credential(value)

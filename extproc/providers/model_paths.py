@@ -109,7 +109,12 @@ def faults(settings: schema.Config, providers: Mapping[str, Provider]) -> Iterat
     """A route that would pass a served path through: the rules of its models would never be asked."""
     for index, route in enumerate(settings.routes):
         provider = providers.get(route.provider or "")
-        if route.serve != "passthrough" or route.path.endswith("*") or provider is None:
+        if route.serve != "passthrough" or provider is None:
+            continue
+        if provider.access is not None and provider.access.scope is not None:
+            problem = f"calls of {provider.name!r} are signed with their bodies, so none can pass through"
+            yield Fault(("routes", index, "provider"), problem)
+        if route.path.endswith("*"):
             continue
         if served := _served(provider.base_url).get(provider.path(route.path).rstrip("/")):
             name = built_in()[served].dialect

@@ -167,6 +167,12 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """`anthropic-version` that is sent."""
     betas: tuple[str, ...] = ()
     """Betas that are always sent in `anthropic-beta`, besides the client's."""
+    accepted_betas: tuple[str, ...] | None = None
+    """Betas that the provider's cloud accepts, by its own names; others are left out with a warning. Absent: all."""
+    renamed_betas: dict[str, str] = {}
+    """Anthropic's name of a beta -> the cloud's."""
+    refused_members: tuple[str, ...] = ()
+    """Top-level members that the cloud refuses; they are left out with a warning."""
     default_max_tokens: int = 8192
     """`max_tokens` for clients that set no limit; Anthropic requires one."""
     thinking: Literal["adaptive", "enabled"] = "adaptive"
@@ -217,7 +223,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """`lenient`: what is not carried over is a warning. `strict`: it is a 400. `silent`: the warning is only logged."""
 
 
-_MODELS = "models"
+_MODELS, _CLOUDS = "models", "clouds"
 
 
 @cache
@@ -229,7 +235,7 @@ def _raw() -> dict[str, Any]:
 @cache
 def shipped() -> Mapping[str, Profile]:
     """The profiles that ship with the product, by name."""
-    named = {name: changes for name, changes in _raw().items() if name != _MODELS}
+    named = {name: changes for name, changes in _raw().items() if name not in (_MODELS, _CLOUDS)}
     return {name: msgspec.convert({**changes, "name": name}, Profile) for name, changes in named.items()}
 
 
@@ -250,6 +256,12 @@ def models() -> tuple[ModelFacts, ...]:
     )
 
 
+def of_cloud(cloud: str | None, dialect: Dialect) -> Mapping[str, Any]:
+    """Keys that hold for a dialect at a cloud, whichever profile its models have."""
+    found: Mapping[str, Any] = _raw()[_CLOUDS].get(cloud, {}).get(dialect, {})
+    return found
+
+
 # How other vendors steer thinking has nothing to do with OpenAI's own API.
 _OF_OPENAIS_API = ("efforts", "responses_efforts", "chat_tools", "chat_tools_force_effort_none")
 
@@ -259,6 +271,18 @@ def of_model(model: str, base: Profile) -> dict[str, Any]:
     keys = next((row.keys for row in models() if row.names.search(model)), {})
     foreign = base.reasoning_style != "effort"
     return {key: value for key, value in keys.items() if not (foreign and key in _OF_OPENAIS_API)}
+
+
+def profile_keys(profile: str | dict[str, Any] | None) -> dict[str, Any]:
+    """The keys that the configuration gives, whichever way it is written; `base`: the name of a profile."""
+    if profile is None:
+        return {}
+    if isinstance(profile, str):
+        return {"base": profile}
+    keys = dict(profile)
+    if "name" in keys:
+        keys.setdefault("base", keys.pop("name"))
+    return keys
 
 
 def with_overrides(base: Profile, overrides: Mapping[str, Any]) -> Profile:

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,14 +13,18 @@ import msgspec
 from extproc.config import hints, schema
 from extproc.config.loading import Fault, Source, Where
 from extproc.config.schema_models import Model
-from extproc.providers import credentials, pools, profiles
+from extproc.providers import cloud_credentials, clouds, credentials, pools, profiles
+from extproc.providers.cloud_credentials import CloudAccess, SentCredentials
+from extproc.providers.clouds import Envelopes
 from extproc.providers.credentials import Credential
 from extproc.providers.model_settings import ModelSettings
-from extproc.providers.pools import Pool, profile_keys
+from extproc.providers.pools import Pool
 from extproc.providers.profiles import Profile
 from extproc.wire import Dialect, dialects
 
 _MIN_KEY = 8
+MIRROR_CLUSTERS = "mirror:"
+"""Begins the names of clusters that get copies of calls."""
 
 
 class Provider(msgspec.Struct, frozen=True):
@@ -31,6 +35,10 @@ class Provider(msgspec.Struct, frozen=True):
     timeouts: schema.Timeouts = schema.Timeouts()
     key_header: schema.KeyHeader | None = None
     prefer: Sequence[Dialect] | None = None
+    envelopes: Envelopes = {}
+    """What its cloud puts around each dialect; empty for a provider that is no cloud."""
+    access: CloudAccess | None = None
+    """The credential of its cloud."""
 
     @property
     def cluster(self) -> str:
@@ -41,6 +49,11 @@ class Provider(msgspec.Struct, frozen=True):
     def attempt_cluster(self) -> str:
         """Envoy's name for it where it is one of a model's providers, so that a call may move on to the next."""
         return attempt_cluster(self.name, self.base_url)
+
+    @property
+    def mirror_cluster(self) -> str:
+        """Envoy's name for it where it gets copies of calls."""
+        return mirror_cluster(self.name, self.base_url)
 
     @property
     def authority(self) -> str:
@@ -58,21 +71,31 @@ class Provider(msgspec.Struct, frozen=True):
     def secrets(self) -> tuple[str, ...]:
         """Its key and its host's name in lower case; what holds neither needs no concealing."""
         host = urlsplit(self.base_url).hostname or ""
-        return (host,) if self.credential is None else (host, self.credential.reveal().lower())
+        return (host, *(key.lower() for key in self._keys()))
+
+    def _keys(self) -> tuple[str, ...]:
+        own = () if self.credential is None else (self.credential.reveal(),)
+        return own if self.access is None else (*own, *self.access.secrets())
 
     def concealed(self, text: bytes) -> bytes:
         """Without its key and its address, whatever they look like: a provider may quote them in an error."""
-        if self.credential is not None and len(key := self.credential.reveal()) >= _MIN_KEY:
-            text = text.replace(key.encode(), b"[key]")
+        for key in self._keys():
+            if len(key) >= _MIN_KEY:
+                text = text.replace(key.encode(), b"[key]")
         names = {self.authority, urlsplit(self.base_url).hostname or ""}
         # A name of one plain word may be any word.
         for name in sorted((name for name in names if re.search(r"[.:\d-]", name)), key=len, reverse=True):
             text = re.sub(rb"(?i)(?<![\w.-])%b(?![\w-])" % re.escape(name.encode()), b"[address]", text)
         return text
 
-    def credential_headers(self, dialect: Dialect) -> dict[str, str]:
-        """`dialect`: the call's, as it is sent; where the provider speaks no other vendor's, that vendor's form is
-        used for all calls, unless the configuration says which."""
+    def credential_headers(
+        self, dialect: Dialect, sent: Mapping[str, str] | None = None, now: float = 0
+    ) -> dict[str, str] | None:
+        """None: there is no credential now. `dialect`: the call's, as it is sent; where the provider speaks no other
+        vendor's, that vendor's form is used for all calls, unless the configuration says which. `sent`: the other
+        headers; `now`: Unix seconds."""
+        if self.access is not None:
+            return self.access.headers(self.authority, sent or {}, now)
         if self.credential is None:
             return {}
         key = self.credential.reveal()
@@ -96,6 +119,10 @@ def attempt_cluster(name: str, base_url: str) -> str:
     return f"attempt:{cluster(name, base_url).removeprefix('provider:')}"
 
 
+def mirror_cluster(name: str, base_url: str) -> str:
+    return f"{MIRROR_CLUSTERS}{cluster(name, base_url).removeprefix('provider:')}"
+
+
 class Destination(msgspec.Struct, frozen=True):
     """A provider as Envoy must know it."""
 
@@ -104,25 +131,27 @@ class Destination(msgspec.Struct, frozen=True):
     settings: schema.Provider
     is_candidate: bool = False
     """Some model has it among several providers."""
+    is_mirror: bool = False
+    """Some model sends it copies of calls."""
 
 
 def destinations(sources: Sequence[Source]) -> dict[str, Destination]:
     """By cluster, all that some of these configurations send calls to; later settings replace earlier ones."""
-    candidates = {
-        cluster(candidate.provider, source.config.providers[candidate.provider].base_url)
-        for source in sources
-        for candidate in _candidates(source)
-    }
+
+    def clusters(named: Callable[[Model], Iterator[str]]) -> set[str]:
+        return {
+            cluster(name, source.config.providers[name].base_url)
+            for source in sources
+            for model in source.config.models
+            for name in named(model)
+        }
+
+    candidates, mirrors = clusters(pools.names), clusters(pools.mirrors)
     return {
-        (at := cluster(name, settings.base_url)): Destination(source, name, settings, at in candidates)
+        (at := cluster(name, settings.base_url)): Destination(source, name, settings, at in candidates, at in mirrors)
         for source in sources
         for name, settings in source.config.providers.items()
     }
-
-
-def _candidates(source: Source) -> Iterator[pools.Candidate]:
-    for index, model in enumerate(source.config.models):
-        yield from pools.of_model(("models", index), model)
 
 
 class Resolved(msgspec.Struct, frozen=True):
@@ -267,9 +296,13 @@ class Catalogue:
         return list(dict.fromkeys(name for rule in self.rules for name in rule.names()))
 
 
-def load(source: Source, environ: Mapping[str, str]) -> tuple[Catalogue, dict[str, Provider], list[Fault]]:
+def load(
+    source: Source, environ: Mapping[str, str], sent: SentCredentials | None = None
+) -> tuple[Catalogue, dict[str, Provider], list[Fault]]:
+    """`sent`: credentials of clouds that the supervisor has fetched."""
     faults: list[Fault] = []
-    providers = {name: _provider(source, name, environ, faults) for name in source.config.providers}
+    sent = sent or SentCredentials()
+    providers = {name: _provider(source, name, environ, sent, faults) for name in source.config.providers}
     rules, candidates = _rules(source.config, providers, faults)
     faults.extend(_shadowed(rules))
     of_routes, found = _of_routes(source.config, providers)
@@ -290,18 +323,19 @@ def _rules(
     for index, model in enumerate(settings.models):
         where: Where = ("models", index)
         pattern = _pattern(model.name)
-        if model.provider is not None:
+        if model.provider is not None and model.mirror is None:
             if model.provider not in providers:
                 faults.append(Fault((*where, "provider"), _no_provider(model.provider, providers)))
                 continue
             rules.append(Rule(index, pattern, model, providers[model.provider]))
             continue
         pool = pools.of_model(where, model)
-        unknown = [one for one in pool if one.provider not in providers]
+        everyone = [*pool, *([pool.mirror] if pool.mirror is not None else [])]
+        unknown = [one for one in everyone if one.provider not in providers]
         faults += [Fault((*one.where, "provider"), _no_provider(one.provider, providers)) for one in unknown]
         if unknown:
             continue
-        found = [Rule(index, pattern, one.settings, providers[one.provider], one.number, pool) for one in pool]
+        found = [Rule(index, pattern, one.settings, providers[one.provider], one.number, pool) for one in everyone]
         rules.append(found[0])
         candidates += found
     return rules, candidates
@@ -329,11 +363,12 @@ def _no_provider(name: str, providers: Mapping[str, Provider]) -> str:
 def profile_of(rule: Rule, upstream: str, settings: schema.Config, client: Dialect | None = None) -> Profile:
     """Later wins: the base profile, `translation`, the provider's keys, the model's keys. `client`: its dialect.
     Raises KeyError for an unknown base, msgspec.ValidationError for an unknown or unfit key."""
-    of_provider = profile_keys(settings.providers[rule.provider.name].profile)
-    of_model = profile_keys(rule.settings.profile)
+    of_provider = profiles.profile_keys(settings.providers[rule.provider.name].profile)
+    of_model = profiles.profile_keys(rule.settings.profile)
     chosen = of_model.pop("base", None) or of_provider.pop("base", None)
     of_provider.pop("base", None)
-    base = chosen or _by_name(rule, upstream, client)
+    asked = settings.providers[rule.provider.name]
+    base = chosen or _by_name(rule, upstream, client, asked.cloud)
     own = profiles.of_model(upstream, profiles.shipped()[base])
     if (urlsplit(rule.provider.base_url).hostname or "").endswith("api.openai.com"):
         own["stream_obfuscation_off"] = True
@@ -342,8 +377,16 @@ def profile_of(rule: Rule, upstream: str, settings: schema.Config, client: Diale
         for key in ("context_window", "max_output_tokens")
         if (value := getattr(rule.settings, key)) is not None
     }
-    version = _version(settings.providers[rule.provider.name].version)
-    changes = {**own, **version, **settings.translation, **of_provider, **of_model, **limits}
+    of_cloud = profiles.of_cloud(asked.cloud, _spoken(rule, client))
+    changes = {
+        **own,
+        **_version(asked.version),
+        **of_cloud,
+        **settings.translation,
+        **of_provider,
+        **of_model,
+        **limits,
+    }
     return profiles.with_overrides(profiles.shipped()[base], changes)
 
 
@@ -353,15 +396,20 @@ def _version(version: str) -> dict[str, str]:
     return {"version_from": "profile", "anthropic_version": version}
 
 
-def _by_name(rule: Rule, upstream: str, client: Dialect | None) -> str:
+def _by_name(rule: Rule, upstream: str, client: Dialect | None, cloud: str | None) -> str:
     """Name of the profile that suits the model where none is named: it depends on the dialect it is asked in."""
     provider = rule.provider
-    spoken = client if client in provider.dialects else rule.dialects[0]
-    openai = provider.name == "openai" or provider.authority.endswith(".openai.com")
-    return profiles.by_name(upstream, spoken, openai=openai)
+    openai = provider.name == "openai" or provider.authority.endswith(".openai.com") or cloud == "azure-openai"
+    return profiles.by_name(upstream, _spoken(rule, client), openai=openai)
 
 
-def _provider(source: Source, name: str, environ: Mapping[str, str], faults: list[Fault]) -> Provider:
+def _spoken(rule: Rule, client: Dialect | None) -> Dialect:
+    return client if client is not None and client in rule.provider.dialects else rule.dialects[0]
+
+
+def _provider(
+    source: Source, name: str, environ: Mapping[str, str], sent: SentCredentials, faults: list[Fault]
+) -> Provider:
     settings = source.config.providers[name]
     credential = None
     if settings.api_key is not None:
@@ -374,6 +422,8 @@ def _provider(source: Source, name: str, environ: Mapping[str, str], faults: lis
         settings.timeouts,
         settings.key_header,
         settings.prefer,
+        clouds.envelopes(settings),
+        cloud_credentials.access(source, name, environ, sent, faults),
     )
 
 

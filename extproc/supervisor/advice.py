@@ -13,8 +13,9 @@ from extproc.config import schema, schema_values
 from extproc.config.loading import Source, Where
 from extproc.config.schema_tls import Tls
 from extproc.gateway.gateway import Gateway
+from extproc.providers.providers import profile_of
 from extproc.store.opening import FOLDER
-from extproc.wire import dialects
+from extproc.wire import Dialect, dialects
 
 _CALLER_ID = re.compile(r"\bcaller\s*\.\s*id\b")
 
@@ -23,7 +24,7 @@ def warnings(gateway: Gateway) -> list[str]:
     """One a line: file, line, key, and what is unwise about it."""
     source = gateway.source
     found = [*_misaddressed(gateway), *_exposed(gateway), *_without_keys(gateway), *_ambiguous(gateway)]
-    found += [*_of_sign_in(source), *gateway.managed_settings.unknown, *_unlisted(gateway)]
+    found += [*_of_sign_in(source), *gateway.managed_settings.unknown, *_unlisted(gateway), *_of_clouds(gateway)]
     return [f"{source.place(where)}: {'.'.join(map(str, where))}: {text}" for where, text in found]
 
 
@@ -45,6 +46,8 @@ def _of_sign_in(source: Source) -> Iterator[tuple[Where, str]]:
 
 def _misaddressed(gateway: Gateway) -> Iterator[tuple[Where, str]]:
     for name, provider in gateway.source.config.providers.items():
+        if provider.cloud is not None:
+            continue
         problem = _base_url(provider.base_url, below_v1=_serve_below_v1(provider))
         if problem:
             yield ("providers", name, "base_url"), problem
@@ -129,3 +132,60 @@ def _ambiguous(gateway: Gateway) -> Iterator[tuple[Where, str]]:
     for rule in gateway.rules.every():
         if _CALLER_ID.search(rule.text) and "jwt.iss" not in rule.text:
             yield rule.where, "two issuers may give the same caller.id; compare jwt.iss, too"
+
+
+# Prefixes of cross-region inference on Bedrock, and how the regions begin from which they can be called:
+# https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-support.html
+_CALLED_FROM = {
+    "us": ("us-", "ca-"),
+    "eu": ("eu-",),
+    "apac": ("ap-",),
+    "jp": ("ap-northeast-",),
+    "au": ("ap-southeast-",),
+    "us-gov": ("us-gov-",),
+}
+
+
+def _of_clouds(gateway: Gateway) -> Iterator[tuple[Where, str]]:
+    """What a cloud is known to refuse."""
+    settings = gateway.source.config.providers
+    for name, provider in settings.items():
+        if provider.cloud is not None and provider.auth is None:
+            yield ("providers", name, "cloud"), "there is no `auth`: calls go out without a credential"
+    for rule in gateway.catalogue.rules:
+        asked, model = settings[rule.provider.name], rule.settings.model or rule.settings.name
+        if asked.cloud is None or "*" in model:
+            continue
+        where: Where = ("models", rule.index, "model" if rule.settings.model else "name")
+        if problem := _model_id(asked, rule.dialects[0], model):
+            yield where, problem
+        refused = profile_of(rule, model, gateway.source.config).refused_members
+        for section in ("defaults", "overrides"):
+            for member in getattr(rule.settings, section).keys() & set(refused):
+                yield ("models", rule.index, section, member), f"{asked.cloud} refuses this member; it is left out"
+
+
+def _model_id(provider: schema.Provider, dialect: Dialect, model: str) -> str:
+    """What is wrong with the form of a model's id; empty: nothing is known to be."""
+    match provider.cloud, dialect:
+        case "aws-bedrock", "messages":
+            return _bedrock_id(provider.region or "", model)
+        case "google-vertex", "messages" if "." in model or ":" in model:
+            return "Vertex AI's ids of Claude have the form claude-sonnet-4-5@20250929, or no date"
+        case "google-vertex", "chat" if "/" not in model:
+            return f"Vertex AI's ids name the publisher here; probably google/{model}"
+        case _:
+            return ""
+
+
+def _bedrock_id(region: str, model: str) -> str:
+    if model.startswith("arn:"):
+        return ""
+    prefix, found, _ = model.partition(".anthropic.")
+    if not found:
+        base = model.startswith("anthropic.")
+        example = f"eu.{model}" if base else "eu.anthropic.claude-sonnet-4-5-20250929-v1:0"
+        told = "most models are served through an inference profile only" if base else "Bedrock has no such id"
+        return f"{told}; an id has the form {example}, or is an ARN"
+    beginnings = _CALLED_FROM.get(prefix, ("",))
+    return "" if region.startswith(beginnings) else f"{prefix}. cannot be called from {region}"

@@ -11,6 +11,7 @@ from typing import Any
 
 from extproc.config.loading import Source
 from extproc.config.processor_tls import in_plaintext
+from extproc.config.schema import Provider
 from extproc.config.schema_models import Model
 from extproc.config.schema_sign_in import SignIn
 from extproc.errors import Reason
@@ -35,12 +36,22 @@ def banner(source: Source, demo_for: Mapping[str, Sequence[str]], lab: Path | No
     rows += [""] if demo_for else []
     rows += [f"  model     {model.name or '(none)':24} -> {_answers(model)}" for model in settings.models]
     for name, provider in settings.providers.items():
-        where = "no key" if provider.api_key is None else f"key from {provider.api_key.env or provider.api_key.file}"
-        rows.append(f"  provider  {name:24} {provider.base_url} ({where})")
+        rows.append(f"  provider  {name:24} {provider.base_url} ({_credential(provider)})")
     rows += [f"  tokens of {issuer.issuer}" for issuer in settings.authentication.jwt]
     if settings.sign_in is not None:
         rows += ["", *_how_to_sign_in(settings.sign_in)]
     return "\n".join([*rows, "", *_how_to_call(base, lab), ""])
+
+
+def _credential(provider: Provider) -> str:
+    """Where its credential comes from, never the credential."""
+    if provider.api_key is not None:
+        return f"key from {provider.api_key.env or provider.api_key.file}"
+    if provider.auth is None:
+        return "no key"
+    given = provider.auth.model_dump(exclude_defaults=True)
+    found = next(f"{vendor}.{key}" for vendor in ("aws", "google", "azure") if vendor in given for key in given[vendor])
+    return f"{provider.cloud}, {found}"
 
 
 def _how_to_sign_in(settings: SignIn) -> list[str]:

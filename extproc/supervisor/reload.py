@@ -19,12 +19,15 @@ from extproc.config.files import DeletedFiles, Files
 from extproc.config.loading import Fault, Invalid, Source
 from extproc.envoy import configuration
 from extproc.gateway import gateway
+from extproc.gateway.gateway import Gateway
 from extproc.policy.keys.key_sets import KeySetSpec, Name
 from extproc.policy.keys.places import JwksLocation
 from extproc.policy.keys.remote_keys import FetchedKeySets
 from extproc.providers import credentials
 from extproc.providers.availability import OutcomeSummary
+from extproc.providers.cloud_credentials import CredentialSpec, CredentialUpdate
 from extproc.supervisor import advice, front
+from extproc.supervisor.clouds.keeper import KeptCredentials
 from extproc.supervisor.front import ConfigRejected, EnvoyControl
 from extproc.supervisor.processes import Child, worker
 from extproc.supervisor.provider_health import ProviderHealth
@@ -58,6 +61,7 @@ class Generation:
     source: Source
     files: Files
     fetched: list[KeySetSpec]
+    credentials: list[CredentialSpec]
 
     def order(self, *, without_keys: bool = False) -> bytes:
         """`without_keys`: with something else in the place of the providers' keys."""
@@ -133,10 +137,11 @@ class WorkerPool:
     def uses(self, number: int) -> bool:
         return any(number in numbers for numbers in self._using.values())
 
-    def tell(self, message: bytes) -> None:
-        """Whoever starts later hears it from its greeting."""
-        for child in self._workers.values():
-            child.send(message)
+    def tell(self, message: bytes, *, secret: bool = False) -> None:
+        """Whoever starts later hears it from its greeting. `secret`: not for the web process."""
+        for address, child in self._workers.items():
+            if not (secret and address == self._web):
+                child.send(message)
 
     async def take(self, new: Generation) -> None:
         """Returns when all have taken it. One that has crashed starts with it."""
@@ -182,8 +187,10 @@ class Reloader:
         self._files = Files()
         self._deleted = DeletedFiles()
         self._warnings: list[str] = []
-        self._at_start, fetched = self._load(self._files)
-        self._current = Generation(1, narrow(self._at_start), self._files, fetched)
+        made = self._load(self._files)
+        self._at_start = made.source
+        self._current = Generation(1, narrow(made.source), self._files, made.fetched, made.credentials)
+        self._credentials = KeptCredentials(self._tell_credential)
         self.health.use(self._current.source)
         self._sign_in = SignInState(self._at_start, environ, self._tell)
         self._older: list[Generation] = []
@@ -192,6 +199,7 @@ class Reloader:
         """From now on, for all workers."""
         self._sign_in.use(self._current.source)
         self._keys.use(self._current.fetched)
+        self._credentials.use(self._current.credentials)
         self._fetching = asyncio.create_task(self._keys.run())
         self._looking = asyncio.create_task(self._sign_in.run())
 
@@ -204,6 +212,7 @@ class Reloader:
             *self._keys.news(),
             *self.health.news(),
             *([self._sign_in.revoked] if self._sign_in.revoked.until else []),
+            *([] if without_keys else self._credentials.updates()),
         ]
         return b"".join([*map(orders.encoded, known), self._current.order(without_keys=without_keys)])
 
@@ -212,6 +221,9 @@ class Reloader:
 
     def _tell(self, news: orders.Message) -> None:
         self.crew.tell(orders.encoded(news))
+
+    def _tell_credential(self, update: CredentialUpdate) -> None:
+        self.crew.tell(orders.encoded(update), secret=True)
 
     async def watch(self) -> None:
         """Reloads when a file changes or a reload is requested, until cancelled."""
@@ -230,9 +242,9 @@ class Reloader:
         """Brings the files' present content into force, or says why not."""
         files = Files(deleted=self._deleted.counts(self._current.files))
         try:
-            source, fetched = await asyncio.to_thread(self._load, files)
-            self._check_transport(source)
-            await self._bring(Generation(self._current.number + 1, self._in_place(source), files, fetched), source)
+            made = await asyncio.to_thread(self._load, files)
+            self._check_transport(made.source)
+            await self._bring(self._next(made, files), made.source)
         except Invalid as error:
             self._refuse(error.lines)
         except ConfigRejected as error:
@@ -261,13 +273,17 @@ class Reloader:
     async def _bring_contents(self, files: Files) -> None:
         """Brings contents into force that have not been read from the files just now."""
         try:
-            source, fetched = await asyncio.to_thread(self._load, files)
-            await self._bring(Generation(self._current.number + 1, self._in_place(source), files, fetched), source)
+            made = await asyncio.to_thread(self._load, files)
+            await self._bring(self._next(made, files), made.source)
         except Exception as error:  # noqa: BLE001 - what serves goes on serving, and this is tried again in a moment
             why = str(error) if isinstance(error, Invalid | ConfigRejected) else type(error).__name__
             log.error("keys of deleted files are still in use: %s", why)
 
-    def _load(self, files: Files) -> tuple[Source, list[KeySetSpec]]:
+    def _next(self, made: Gateway, files: Files) -> Generation:
+        source = self._in_place(made.source)
+        return Generation(self._current.number + 1, source, files, made.fetched, made.credentials)
+
+    def _load(self, files: Files) -> Gateway:
         made = gateway.load(self._path, self._environ, files=files, remote=self._keys)
         if self._front is None:
             processor_tls.check_server(made.source, self._processors)
@@ -279,7 +295,7 @@ class Reloader:
         for warning in self._warnings:
             if warning not in known:
                 log.warning("%s", warning)
-        return made.source, made.fetched
+        return made
 
     @property
     def _on_tcp(self) -> bool:
@@ -317,8 +333,10 @@ class Reloader:
         self._sign_in.use(new.source)
         self.health.use(new.source)
         self._keys.use(new.fetched)
-        # An issuer's calls go on while its keys come from a new place.
+        self._credentials.use(new.credentials)
+        # An issuer's calls go on while its keys come from a new place, and a provider's with the credential it has.
         await self._keys.first_fetches()
+        await self._credentials.first_fetches()
         await self.crew.take(new)
         self.status.taken(new.number, waiting)
         log.info("configuration %s is in force", new.number)

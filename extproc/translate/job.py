@@ -8,13 +8,14 @@ from collections.abc import Sequence
 import msgspec
 
 from extproc.errors import Kind, Reason, Rejection
+from extproc.providers.clouds import Envelope
 from extproc.providers.model_settings import ModelSettings
 from extproc.providers.profiles import Profile
-from extproc.translate import count
+from extproc.translate import count, envelope
 from extproc.translate.count import counted, counter_for
 from extproc.translate.dialects.messages.write_request import COUNTED
 from extproc.translate.dialects.registry import PAIRS, halves
-from extproc.translate.pair import Counted, Json, OwnAnswer, Pair, RequestOutcome, Target
+from extproc.translate.pair import Counted, Json, OwnAnswer, Pair, Reader, RequestOutcome, Target
 from extproc.wire import Dialect, dialects
 
 _NO_COUNT = Rejection(
@@ -39,6 +40,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     settings: ModelSettings
     counting: bool = False
     """The client wants its tokens counted."""
+    envelopes: dict[Dialect, Envelope] = {}
+    """What the provider's cloud puts around a dialect, if it is one."""
     target: Target
 
 
@@ -57,10 +60,22 @@ def pair_of(job: Job, dialect: Dialect) -> Pair | Rejection | None:
     strategy = job.target.profile.count_tokens
     if job.counting and strategy == "off":
         return _NO_COUNT
-    if job.counting and job.dialect not in job.provider:
+    if job.counting and not _counts(job, dialect):
         counter = counter_for(job.dialect, strategy, job.provider)
         return counter or (None if dialects.row(job.dialect).estimates_tokens else _NO_COUNT)
     return PAIRS[job.dialect, dialect]
+
+
+def _counts(job: Job, dialect: Dialect) -> bool:
+    """The provider counts tokens itself, in the client's dialect."""
+    return job.dialect in job.provider and envelope.counts(job.envelopes.get(dialect), job.target.model)
+
+
+def reader_of(job: Job, dialect: Dialect) -> Reader:
+    """Who reads the answer to a request that has been written in this dialect."""
+    pair = pair_of(job, dialect)
+    assert pair is not None and not isinstance(pair, Rejection), "what is translated has a translator"
+    return envelope.reader(job.envelopes.get(dialect), pair, job.target.profile.max_event_bytes)
 
 
 def request_for(job: Job, sent: Json) -> RequestOutcome:
@@ -82,6 +97,10 @@ def request_for(job: Job, sent: Json) -> RequestOutcome:
         return OwnAnswer(asked.answer, sent.get("stream") is True)
     if isinstance(asked, Rejection):
         return asked
-    below = dialects.row(dialect).count_path if job.counting and job.dialect in job.provider else ""
+    counted_there = job.counting and _counts(job, dialect)
+    below = dialects.row(dialect).count_path if counted_there else ""
     silent = target.profile.strictness == "silent"
-    return msgspec.structs.replace(asked, path=asked.path + below, dialect=dialect, silent=silent)
+    path = asked.path + below
+    asked = msgspec.structs.replace(asked, path=path, dialect=dialect, silent=silent, counting=counted_there)
+    around = job.envelopes.get(dialect)
+    return asked if around is None else envelope.wrap(around, asked, target)

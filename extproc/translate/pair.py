@@ -45,6 +45,8 @@ class Translated(msgspec.Struct, frozen=True, kw_only=True):
     headers: Headers = {}
     """More request headers for the upstream, such as `anthropic-version`."""
     stream: bool
+    counting: bool = False
+    """The provider is to count its tokens, and nothing else."""
     model: str
     """The name the client asked for; answers carry it."""
     warnings: tuple[str, ...] = ()

@@ -18,6 +18,7 @@ from extproc.policy.authentication.revocations import Revoked
 from extproc.policy.keys.given_keys import ReplicatedKeySets
 from extproc.policy.keys.key_sets import KeySetUpdate
 from extproc.providers.availability import Availability, AvailabilityUpdate
+from extproc.providers.cloud_credentials import CredentialUpdate
 from extproc.transport import orders
 from extproc.transport.orders import InUse, Order
 
@@ -99,8 +100,9 @@ class Gateways:
         return self.current().source.config.max_body_bytes + MESSAGE_MARGIN_BYTES
 
     def ready(self) -> bool:
-        """All keys have been here, once; what happens to them later concerns single issuers."""
-        return self.keys.ready()
+        """All keys have been here, once; what happens to them later concerns single issuers. Of each credential it is
+        known whether it could be fetched."""
+        return self.keys.ready() and self.keys.credentials.ready()
 
     async def begin(self) -> None:
         """Takes the first one, from the supervisor if there is one, else from the files. Raises config.Invalid."""
@@ -134,6 +136,8 @@ class Gateways:
                     self.keys.revocations.replace(message)
                 case AvailabilityUpdate():
                     self.availability.replace(message)
+                case CredentialUpdate():
+                    self.keys.credentials.take(message)
                 case _:
                     return message
 
@@ -148,6 +152,7 @@ class Gateways:
             availability=self.availability,
         )
         self.keys.use(made.fetched)
+        self.keys.credentials.use(made.credentials)
         return made
 
     def _install(self, number: int, made: Gateway) -> None:

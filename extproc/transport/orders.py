@@ -10,6 +10,7 @@ import msgspec
 from extproc.policy.authentication.revocations import Revoked
 from extproc.policy.keys.key_sets import KeySetUpdate, Name
 from extproc.providers.availability import AvailabilityUpdate, OutcomeSummary
+from extproc.providers.cloud_credentials import CredentialUpdate
 
 _LENGTH_BYTES = 4
 _USING, _WANTS, _OUTCOMES = "using", "wants", "outcomes"
@@ -32,7 +33,7 @@ class InUse(msgspec.Struct, tag=True):
     numbers: list[int]
 
 
-Message = Order | InUse | KeySetUpdate | Revoked | AvailabilityUpdate
+Message = Order | InUse | KeySetUpdate | Revoked | CredentialUpdate | AvailabilityUpdate
 """What a supervisor sends."""
 
 
@@ -45,11 +46,14 @@ def encoded(message: Message) -> bytes:
     return len(data).to_bytes(_LENGTH_BYTES, "big") + data
 
 
+_decode = msgspec.msgpack.Decoder(Message).decode
+
+
 async def read(stream: asyncio.StreamReader) -> Message | None:
     """None when there will be no more."""
     try:
         length = int.from_bytes(await stream.readexactly(_LENGTH_BYTES), "big")
-        message: Message = msgspec.msgpack.decode(await stream.readexactly(length), type=Message)
+        message: Message = _decode(await stream.readexactly(length))
         return message
     except asyncio.IncompleteReadError:
         return None

@@ -138,3 +138,38 @@ def test_check_prints_them(
 def test_base_urls(tmp_path: Path, url: str, dialects: str, said: str) -> None:
     text = GATEWAY.replace(URL, url).replace("[chat]", dialects)
     assert warned(tmp_path, text) == ([f"4: providers.openai.base_url: {said}"] if said else [])
+
+
+CLOUDS = """
+providers:
+  b: {cloud: aws-bedrock, region: us-east-1, dialects: [messages], auth: {aws: {instance: true}}}
+  v: {cloud: google-vertex, project: p, location: eu, dialects: [chat], auth: {google: {metadata: true}}}
+  c: {cloud: google-vertex, project: p, location: eu, dialects: [messages]}
+models:
+"""
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        ("{name: a, provider: b, model: us.anthropic.claude-sonnet-4-5-20250929-v1:0}", ""),
+        ("{name: a, provider: b, model: global.anthropic.claude-sonnet-4-6}", ""),
+        ("{name: a, provider: b, model: 'arn:aws:bedrock:us-east-1:111122223333:x/y'}", ""),
+        ("{name: a, provider: b, model: eu.anthropic.claude-sonnet-4-6}", "eu. cannot be called from us-east-1"),
+        ("{name: a, provider: b, model: anthropic.claude-sonnet-4-6}", "through an inference profile only"),
+        ("{name: a, provider: b, model: claude-sonnet-4-6}", "Bedrock has no such id"),
+        ("{name: 'claude-*', provider: b}", ""),
+        ("{name: a, provider: v, model: gemini-3}", "probably google/gemini-3"),
+        ("{name: a, provider: v, model: google/gemini-3}", ""),
+        ("{name: a, provider: c, model: anthropic.claude-sonnet-4-6}", "have the form claude-sonnet-4-5@20250929"),
+        ("{name: a, provider: c, model: claude-sonnet-4-5@20250929}", ""),
+        (
+            "{name: a, provider: b, model: us.anthropic.claude-x, overrides: {service_tier: auto}}",
+            "aws-bedrock refuses this member",
+        ),
+    ],
+)
+def test_what_clouds_are_known_to_refuse(tmp_path: Path, model: str, says: str) -> None:
+    found = warned(tmp_path, f"{authenticating()}{CLOUDS}  - {model}\n")
+    assert found[:1] == ["5: providers.c.cloud: there is no `auth`: calls go out without a credential"]
+    assert says in found[1] if says else len(found) == 1

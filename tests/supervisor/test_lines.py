@@ -132,6 +132,14 @@ def test_how_the_program_is_called(
     assert command() == expected.format(tmp_path)
 
 
+def test_the_banner_says_where_a_clouds_credential_comes_from(tmp_path: Path) -> None:
+    more = (
+        "  b: {cloud: aws-bedrock, region: eu-central-1, dialects: [messages], auth: {aws: {instance: true}}}\nmodels:"
+    )
+    text = shown(tmp_path, GATEWAY.replace("models:", more))
+    assert "https://bedrock-runtime.eu-central-1.amazonaws.com (aws-bedrock, aws.instance)" in text
+
+
 def test_the_banner_never_shows_a_key(tmp_path: Path) -> None:
     for text in (GATEWAY, GATEWAY.replace("env: OPENAI_API_KEY", "file: keys/openai")):
         assert KEY not in shown(tmp_path, text)

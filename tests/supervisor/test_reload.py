@@ -284,7 +284,7 @@ def test_a_key_that_one_worker_wants_is_fetched_for_all(
     wants = capsys.readouterr().out.strip()
 
     async def wanting() -> None:
-        scene.reloader._keys.use(scene.reloader._load(Files())[1])
+        scene.reloader._keys.use(scene.reloader._load(Files()).fetched)
         scene.worker.says(wants)
         await idp.asked.wait()
         assert not told.is_set()

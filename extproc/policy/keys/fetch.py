@@ -39,12 +39,12 @@ async def fetch(place: JwksLocation) -> tuple[Any, float | None]:
     except TimeoutError:
         raise NotFetched(f"no answer within {SECONDS:g} s") from None
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-        raise NotFetched(_plain(error)) from None
+        raise NotFetched(reason_of(error)) from None
 
 
 async def _fetch(place: JwksLocation) -> tuple[Any, float | None]:
     # Reading the roots takes a while, and calls are waiting.
-    trusted = await asyncio.to_thread(_trusted, place.roots)
+    trusted = await asyncio.to_thread(trusted_roots, place.roots)
     secure = urlsplit(place.url).scheme == "https"
     async with httpx.AsyncClient(
         verify=trusted,
@@ -60,7 +60,7 @@ async def _fetch(place: JwksLocation) -> tuple[Any, float | None]:
         return _json(jwks, keys.read), max_age
 
 
-def _trusted(roots: str | None) -> ssl.SSLContext:
+def trusted_roots(roots: str | None) -> ssl.SSLContext:
     return httpx.create_ssl_context() if roots is None else trusting(roots)
 
 
@@ -92,7 +92,7 @@ async def _get(client: httpx.AsyncClient, url: str) -> tuple[bytes, float | None
                 continue
             if response.status_code != 200:
                 raise NotFetched(f"status {response.status_code}")
-            return await _read(response), _max_age(response.headers)
+            return await read_body(response), _max_age(response.headers)
     raise NotFetched("too many redirects")
 
 
@@ -102,7 +102,7 @@ def _same_host(known: httpx.URL, other: httpx.URL) -> httpx.URL:
     return other
 
 
-async def _read(response: httpx.Response) -> bytes:
+async def read_body(response: httpx.Response) -> bytes:
     if response.headers.get("content-encoding", "identity") != "identity":
         raise NotFetched("an encoded answer, where none was asked for")
     body = b""
@@ -138,7 +138,7 @@ _KINDS: tuple[tuple[type[Exception], str], ...] = (
 )
 
 
-def _plain(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """What httpx says wraps what the system said, and may name hosts."""
     cause: BaseException | None = error
     while cause is not None:

@@ -10,6 +10,7 @@ import msgspec
 from extproc.policy.authentication.revocations import Revocations
 from extproc.policy.keys.keys import Keys
 from extproc.policy.keys.places import JwksLocation
+from extproc.providers.cloud_credentials import SentCredentials
 
 UNKNOWN_KEY_SECONDS = 60.0
 """Tokens can make us look for a new key once in this time."""
@@ -81,6 +82,8 @@ class KeySets(ABC, Generic[S]):
         self._coming: dict[Name, S] = {}
         self._ready = False
         self.revocations = Revocations()
+        self.credentials = SentCredentials()
+        """Credentials of clouds, which are fetched by the same process for all."""
 
     def at(self, plan: KeySetSpec) -> S:
         """This issuer's set at this URL: the one in use, keys and all, else one that will be."""

@@ -53,7 +53,7 @@ _message = untrusted.decoder(Message)
 class MessagesMeter:
     def __init__(self, asked: Passed) -> None:
         self._profile = asked.profile
-        self._counts = asked.path.endswith("/count_tokens")
+        self._counts = asked.counting
         self.outcome = Outcome()
         self.begun = self.counted = False
 

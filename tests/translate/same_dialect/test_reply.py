@@ -124,7 +124,7 @@ def test_whole_messages(path: Path) -> None:
     ("raw", "count"), [(b'{"input_tokens": 5}', 5), (b"{}", None), (b'{"input_tokens": "x"}', None)]
 )
 def test_a_count_of_tokens(raw: bytes, count: int | None) -> None:
-    counting = msgspec.structs.replace(asked(MESSAGES, {"stream": False}), path="/v1/messages/count_tokens")
+    counting = msgspec.structs.replace(asked(MESSAGES, {"stream": False}), counting=True)
     out, outcome = played(MESSAGES, raw, media=JSON, of=counting)
     assert (out, outcome.complete) == ((b"", False) if count is None else (raw, True))
     assert outcome.usage == (None if count is None else Usage(input_tokens=count))

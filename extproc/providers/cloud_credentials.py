@@ -1,0 +1,243 @@
+"""Credentials of clouds: given in the configuration, or fetched by the supervisor and sent to all workers.
+
+A worker never asks a token endpoint. What it needs is here before a call comes, or the call is refused.
+"""
+
+import hashlib
+import ssl
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from extproc.config.loading import Fault, Source, Where
+from extproc.config.schema import Provider
+from extproc.config.schema_clouds import CloudAuth
+from extproc.config.schema_values import Secret, SecretFile
+from extproc.providers import clouds, credentials
+from extproc.providers.sigv4 import AwsKeys, Scope, Signer
+from extproc.wire import untrusted
+
+Clock = Callable[[], float]
+
+
+class HeaderCredential(msgspec.Struct, frozen=True, tag="header"):
+    """A token or a key, as the header that carries it. `repr` does not show it."""
+
+    name: str
+    value: str
+
+    def __repr__(self) -> str:
+        return f"HeaderCredential({self.name}: ***)"
+
+
+CloudCredential = AwsKeys | HeaderCredential
+
+
+_BEARER = "Bearer "
+
+
+def bearer(token: str) -> HeaderCredential:
+    return HeaderCredential("authorization", _BEARER + token)
+
+
+class CredentialSpec(msgspec.Struct, frozen=True):
+    """How a credential is fetched. `repr` shows no secret."""
+
+    provider: str
+    """Its name in the configuration, for the log."""
+    name: str
+    """Identity across reloads: another one as soon as anything about it has changed."""
+    auth: CloudAuth
+    region: str
+    scope: str
+    """What a token is for, where its issuer is asked for a scope."""
+    secrets: Mapping[str, str]
+    """Values of the secrets in `auth`, by their keys."""
+    files: Mapping[str, Path]
+    """Files that are read again with each fetch, by their keys in `auth`."""
+    roots: str | None
+    """Certificates in PEM, trusted instead of the public authorities."""
+
+    def __repr__(self) -> str:
+        return f"CredentialSpec({self.provider})"
+
+
+class CredentialSource(Protocol):
+    def current(self) -> CloudCredential | None:
+        """The credential to use now; None: there is none that is good."""
+
+
+class Given(msgspec.Struct, frozen=True):
+    """A credential that the configuration gives."""
+
+    credential: CloudCredential
+
+    def current(self) -> CloudCredential:
+        return self.credential
+
+
+class CloudAccess(msgspec.Struct, frozen=True):
+    """How a provider's cloud is convinced that a call may be made."""
+
+    source: CredentialSource
+    scope: Scope | None = None
+    """What signatures are good for; None: the credential itself is sent."""
+
+    @property
+    def fetched(self) -> CredentialSpec | None:
+        """What the supervisor has to fetch; None: nothing."""
+        return self.source.spec if isinstance(self.source, Sent) else None
+
+    def headers(self, authority: str, sent: Mapping[str, str], now: float) -> dict[str, str] | None:
+        """Returns headers to add to a POST, or None if there is no credential now. `sent`: the others, `:path` among
+        them. `now`: Unix seconds."""
+        match self.source.current():
+            case AwsKeys() as keys if self.scope is not None:
+                signer = Signer(keys, self.scope)
+                return signer.sign("POST", f"https://{authority}{sent[':path']}", sent, now)
+            case HeaderCredential(name, value):
+                return {name: value}
+            case _:
+                return None
+
+    def secrets(self) -> tuple[str, ...]:
+        """Everything that a provider may quote and nobody is to see."""
+        match self.source.current():
+            case AwsKeys(key_id, secret, token):
+                return tuple(filter(None, (key_id, secret, token)))
+            case HeaderCredential(_, value):
+                return (value.removeprefix(_BEARER),)
+            case _:
+                return ()
+
+
+class CredentialUpdate(msgspec.Struct, tag=True):
+    """What is known of a credential, sent after each fetch, good or bad."""
+
+    name: str
+    credential: CloudCredential | None
+    """None: it has never been fetched."""
+    expires: float
+    """Unix seconds."""
+
+    def __repr__(self) -> str:
+        return f"CredentialUpdate({self.name})"
+
+
+class SentCredentials:
+    """The credentials that the supervisor has sent to this process."""
+
+    def __init__(self, clock: Clock = time.time) -> None:
+        self._clock = clock
+        self._known: dict[str, CredentialUpdate] = {}
+        self._used: frozenset[str] = frozenset()
+
+    def take(self, update: CredentialUpdate) -> None:
+        """Also of one that only the next configuration names."""
+        self._known[update.name] = update
+
+    def use(self, specs: Sequence[CredentialSpec]) -> None:
+        """These and no others from now on, but for those of calls that run."""
+        names = frozenset(spec.name for spec in specs)
+        self._known = {name: one for name, one in self._known.items() if name in names | self._used}
+        self._used = names
+
+    def ready(self) -> bool:
+        """Each has been asked for, once: what could not be fetched concerns the calls of one provider."""
+        return self._used <= self._known.keys()
+
+    def current(self, name: str) -> CloudCredential | None:
+        known = self._known.get(name)
+        return known.credential if known is not None and self._clock() < known.expires else None
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """A credential that the supervisor keeps fresh."""
+
+    sent: SentCredentials
+    spec: CredentialSpec
+
+    def current(self) -> CloudCredential | None:
+        return self.sent.current(self.spec.name)
+
+
+def access(
+    source: Source, name: str, environ: Mapping[str, str], sent: SentCredentials, faults: list[Fault]
+) -> CloudAccess | None:
+    """How a provider's cloud is convinced; None: calls go without a credential. Adds to `faults`."""
+    found = load(source, name, environ, faults)
+    if found is None:
+        return None
+    holder = Sent(sent, found) if isinstance(found, CredentialSpec) else Given(found)
+    return CloudAccess(holder, clouds.scope(source.config.providers[name]))
+
+
+def load(
+    source: Source, name: str, environ: Mapping[str, str], faults: list[Fault]
+) -> CloudCredential | CredentialSpec | None:
+    """The credential of a provider's cloud, or how it is fetched; None: calls go without. Adds to `faults`."""
+    settings = source.config.providers[name]
+    if settings.auth is None:
+        return None
+    where: Where = ("providers", name, "auth")
+    found = {}
+    for path, secret in credentials.members(settings.auth, Secret):
+        one_line = path != "google.service_account"
+        value = credentials.load(source, secret, (*where, *path.split(".")), environ, faults, one_line=one_line)
+        found[path] = value.reveal() if value is not None else ""
+    _check_key_file(found.get("google.service_account"), where, faults)
+    return _given(settings, settings.auth, found) or _spec(source, name, found, faults)
+
+
+def _check_key_file(text: str | None, where: Where, faults: list[Fault]) -> None:
+    if text in (None, "", credentials.WITHHELD):
+        return
+    try:
+        key = untrusted.decode(text or "")
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        key = None
+    if not isinstance(key, dict) or key.get("type") != "service_account":
+        faults.append(Fault((*where, "google", "service_account"), "expected the JSON key of a service account"))
+
+
+def _given(settings: Provider, auth: CloudAuth, found: Mapping[str, str]) -> CloudCredential | None:
+    """None: it has to be fetched."""
+    if auth.azure is not None and auth.azure.key is not None:
+        return HeaderCredential("api-key" if settings.cloud == "azure-openai" else "x-api-key", found["azure.key"])
+    if auth.aws is not None and auth.aws.api_key is not None:
+        return bearer(found["aws.api_key"])
+    if auth.aws is not None and auth.aws.keys is not None and auth.aws.role is None:
+        return aws_keys(found)
+    return None
+
+
+def aws_keys(secrets: Mapping[str, str]) -> AwsKeys:
+    """The keys that the configuration gives."""
+    names = ("access_key_id", "secret_access_key", "session_token")
+    return AwsKeys(*(secrets.get(f"aws.keys.{name}", "") for name in names))
+
+
+def _spec(source: Source, name: str, found: Mapping[str, str], faults: list[Fault]) -> CredentialSpec:
+    settings = source.config.providers[name]
+    auth = settings.auth
+    assert auth is not None
+    roots = None
+    if auth.ca_file is not None:
+        try:
+            roots = source.read(auth.ca_file).decode("ascii", "ignore")
+            ssl.create_default_context(cadata=roots or "-")
+        except ssl.SSLError:
+            faults.append(Fault(("providers", name, "auth", "ca_file"), "holds no certificates in PEM form"))
+        except OSError as error:
+            faults.append(Fault(("providers", name, "auth", "ca_file"), f"cannot be read: {error.strerror}"))
+    files = {
+        path: (source.path.parent / secret.file).absolute() for path, secret in credentials.members(auth, SecretFile)
+    }
+    known = [settings.cloud or "", settings.region or "", auth.model_dump_json(), roots or "", *found.values()]
+    digest = hashlib.sha256("\0".join([name, *known]).encode()).hexdigest()
+    azure = "https://ai.azure.com" if settings.cloud == "azure-foundry" else "https://cognitiveservices.azure.com"
+    scope = (auth.azure.scope if auth.azure else None) or f"{azure}/.default"
+    return CredentialSpec(name, digest, auth, settings.region or "", scope, found, files, roots)

@@ -83,7 +83,8 @@ class Failover(_Strict):
     `per_try_timeout`; a status of the provider's, where `5xx` is every one from 500 to 599; `false_success`: an answer
     of status 200 that is none, such as HTML, an empty body or a stream that fails before its first event;
     `context_overflow`: the request is too long for the model; `refusal`: the model declines before it has written
-    anything. The last two, 401, 403 and 404 are off by default."""
+    anything. The last two, 401, 403 and 404 are off by default. Envoy does not tell a broken connection from a timeout
+    while there are no headers: `reset` and `timeout` are one there, and include `connect`."""
     attempts: int = Field(3, ge=1, le=10)
     """Most providers that are asked in one call."""
     per_try_timeout: float = Field(60, gt=0)

@@ -54,7 +54,8 @@ def route(pool: str) -> Json:
         "request_mirror_policies": [{"cluster_header": MIRROR, "disable_shadow_host_suffix_append": True}],
         "idle_timeout": "3600s",
         "retry_policy": {
-            "retry_on": "connect-failure,refused-stream,reset,retriable-headers",
+            # The processor adds the rest for each call (gateway/exchange.py).
+            "retry_on": "retriable-headers",
             "retriable_headers": [{"name": MOVE_ON, "string_match": {"exact": "yes"}}],
             "num_retries": 1,
             "per_try_timeout": "60s",

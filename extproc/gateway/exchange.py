@@ -71,6 +71,8 @@ _SLOW_BODY = Rejection(
 )
 
 _NOTHING_ASKED = Translated(path="", body=b"", stream=False, model="")
+# What of `failover.on` Envoy sees to. To it `reset` is each attempt that has brought no headers, for whatever reason.
+_RETRY_ON = {"connect": "connect-failure,refused-stream", "reset": "reset", "timeout": "reset"}
 
 
 S = TypeVar("S", bound=Located)
@@ -322,6 +324,7 @@ class Exchange:
             "content-type": "application/json",
             "content-length": str(len(raw)),
             "x-envoy-max-retries": str(len(planned.candidates) - 1),
+            "x-envoy-retry-on": ",".join(dict.fromkeys(_RETRY_ON[one] for one in pool.failover.on if one in _RETRY_ON)),
             "x-envoy-upstream-rq-per-try-timeout-ms": str(round(pool.failover.per_try_timeout * 1000)),
         }
         trace = _trace(call.request)

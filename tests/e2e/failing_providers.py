@@ -1,5 +1,5 @@
-"""Providers in one process, of which some fail. How one fails is said by the name of the model that is asked for,
-`FAULT.FIRST.CLIENT.FORM`, and so is which call a request belongs to."""
+"""Providers in one process, of which some fail. How they fail is said by the name of the model that is asked for,
+`FAULT.REST` or `FAULT+FAULT_OF_THE_SECOND.REST`, and so is which call a request belongs to."""
 
 import asyncio
 import contextlib
@@ -15,6 +15,7 @@ from tests.e2e.dialect_answers import DIALECTS, NAMES, Dialect, Json
 from tests.e2e.stack import SECONDS
 
 FIRSTS_TOKENS, SECONDS_TOKENS = (1000, 500), (11, 7)
+WORDS = "words of the first"
 SECRET = "told-by-the-first-provider"
 """Stands in everything that a failing provider says."""
 
@@ -44,6 +45,8 @@ class Talk:
 
     request: Received
     dialect: Dialect
+    heard: threading.Event
+    """The client has got the first content."""
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
@@ -54,8 +57,8 @@ class Talk:
     def head(self, status: str = "200 OK", media: str = "", *fields: str) -> None:
         """Of an answer that ends where the connection ends."""
         media = media or ("text/event-stream" if self.streams else "application/json")
-        lines = [f"HTTP/1.1 {status}", f"content-type: {media}", f"x-secret: {SECRET}", "connection: close", *fields]
-        self.writer.write("\r\n".join([*lines, "", ""]).encode())
+        known = [f"content-type: {media}", f"x-secret: {SECRET}", "x-extproc-move-on: yes", "connection: close"]
+        self.writer.write("\r\n".join([f"HTTP/1.1 {status}", *known, *fields, "", ""]).encode())
 
     def whole(self, body: bytes, status: str = "200 OK", media: str = "application/json", *fields: str) -> None:
         self.head(status, media, f"content-length: {len(body)}", *fields)
@@ -141,6 +144,30 @@ async def error_event(talk: Talk) -> None:
         talk.whole(talk.dialect.error(SECRET))
 
 
+def after_content(then: Play) -> Play:
+    """The client has got something of the model's own by then."""
+
+    async def play(talk: Talk) -> None:
+        talk.head("200 OK", "", "transfer-encoding: chunked")
+        events = talk.dialect.events(WORDS, FIRSTS_TOKENS)
+        begun = b"".join(events[: next(n for n, event in enumerate(events) if WORDS.encode() in event) + 1])
+        talk.writer.write(b"%x\r\n%b\r\n" % (len(begun), begun))
+        await talk.writer.drain()
+        await asyncio.to_thread(talk.heard.wait, SECONDS)
+        await then(talk)
+
+    return play
+
+
+async def ends(talk: Talk) -> None:
+    talk.writer.write(b"0\r\n\r\n")
+
+
+async def fails_in_the_stream(talk: Talk) -> None:
+    event = talk.dialect.error_event(SECRET)
+    talk.writer.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(event), event))
+
+
 async def overflows(talk: Talk) -> None:
     talk.whole(talk.dialect.overflow, "400 Bad Request")
 
@@ -166,15 +193,19 @@ async def works(talk: Talk) -> None:
 
 @dataclass
 class FailingProviders:
-    """`first-DIALECT` fails as the model's name says, `second-DIALECT` works, and so on for any name."""
+    """Names of providers begin with `first` or `second`, and end with their dialect. A second one works, unless the
+    model's name has a fault for it, too."""
 
     plays: Mapping[str, Play]
-    """By the fault in the model's name; `works` for other names."""
+    """By the fault in the model's name."""
     ports: dict[str, int] = field(default_factory=dict)
     """By the provider's name."""
     received: dict[str, list[Received]] = field(default_factory=lambda: defaultdict(list))
     """By the model's name, in the order in which they came."""
-    over: dict[str, asyncio.Event] = field(default_factory=dict)
+    heard: dict[str, threading.Event] = field(default_factory=lambda: defaultdict(threading.Event))
+    """By the model's name: to be set when the client has got the first content."""
+    over: dict[tuple[str, str], threading.Event] = field(default_factory=lambda: defaultdict(threading.Event))
+    """By provider and model: a call has come to its end, whoever ended it."""
 
     def url(self, provider: str) -> str:
         return f"http://127.0.0.1:{self.ports[provider]}/at-{provider}/v1"
@@ -214,16 +245,17 @@ class FailingProviders:
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 request = await _read(provider, reader)
                 self.received[request.model].append(request)
-                await self._play(request)(Talk(request, dialect, reader, writer))
+                await self._play(request)(Talk(request, dialect, self.heard[request.model], reader, writer))
                 await writer.drain()
+                self.over[provider, request.model].set()
             writer.close()
 
         return answer
 
     def _play(self, request: Received) -> Play:
-        if not request.provider.startswith("first"):
-            return works
-        return self.plays[request.model.partition(".")[0]]
+        first, _, second = request.model.partition(".")[0].partition("+")
+        wanted = first if request.provider.startswith("first") else second
+        return self.plays[wanted] if wanted else works
 
 
 async def _read(provider: str, reader: asyncio.StreamReader) -> Received:

@@ -54,11 +54,9 @@ def route(pool: str) -> Json:
         "request_mirror_policies": [{"cluster_header": MIRROR, "disable_shadow_host_suffix_append": True}],
         "idle_timeout": "3600s",
         "retry_policy": {
-            # The processor adds the rest for each call (gateway/exchange.py).
             "retry_on": "retriable-headers",
             "retriable_headers": [{"name": MOVE_ON, "string_match": {"exact": "yes"}}],
             "num_retries": 1,
-            "per_try_timeout": "60s",
             # Else each attempt goes to the cluster of the first.
             "refresh_cluster_on_retry": True,
             "retry_back_off": {"base_interval": "0.01s", "max_interval": "0.05s"},

@@ -30,7 +30,7 @@ from extproc.gateway.answer import Answer
 from extproc.gateway.attempt import Report
 from extproc.gateway.client_answer import Attempt, ids, other_names
 from extproc.gateway.forwarding import UPSTREAM_HEADERS, USER_AGENT
-from extproc.gateway.handover import MIRROR, MIRRORED, POOL, encoded, handover
+from extproc.gateway.handover import MIRROR, MIRRORED, POOL, encoded, handover, retries
 from extproc.gateway.passed import PassedAnswer, accept_encoding
 from extproc.gateway.relayed import RelayedAnswer
 from extproc.gateway.settings import Settings
@@ -71,8 +71,6 @@ _SLOW_BODY = Rejection(
 )
 
 _NOTHING_ASKED = Translated(path="", body=b"", stream=False, model="")
-# What of `failover.on` Envoy sees to. To it `reset` is each attempt that has brought no headers, for whatever reason.
-_RETRY_ON = {"connect": "connect-failure,refused-stream", "reset": "reset", "timeout": "reset"}
 
 
 S = TypeVar("S", bound=Located)
@@ -323,9 +321,7 @@ class Exchange:
         headers = {
             "content-type": "application/json",
             "content-length": str(len(raw)),
-            "x-envoy-max-retries": str(len(planned.candidates) - 1),
-            "x-envoy-retry-on": ",".join(dict.fromkeys(_RETRY_ON[one] for one in pool.failover.on if one in _RETRY_ON)),
-            "x-envoy-upstream-rq-per-try-timeout-ms": str(round(pool.failover.per_try_timeout * 1000)),
+            **retries(pool.failover, len(planned.candidates)),
         }
         trace = _trace(call.request)
         found = handover(examined, planned.candidates, configuration, trace)

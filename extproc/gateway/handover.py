@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from extproc.config.endpoints import Endpoint, Operation
+from extproc.config.schema_models import Failover
 from extproc.events import Headers
 from extproc.policy.admit import caller_id
 from extproc.policy.facts import ANONYMOUS, Accepted, Examined, Request
@@ -102,6 +103,21 @@ def handover(examined: Examined, order: Sequence[Resolved], configuration: int, 
         " ".join(caller_id(call)),
         dict(trace),
     )
+
+
+def retries(failover: Failover, attempts: int) -> dict[str, str]:
+    """Returns the headers by which Envoy's router is told when to begin another attempt without being asked to, and
+    how often in all. https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/router_filter"""
+    found = {"x-envoy-max-retries": str(attempts - 1)}
+    on = failover.on
+    # To Envoy a timeout is a reset, and a connection that fails is one, too.
+    kinds = ["connect-failure,refused-stream"] if "connect" in on else []
+    kinds += ["reset"] if "reset" in on or "timeout" in on else []
+    if kinds:
+        found["x-envoy-retry-on"] = ",".join(kinds)
+    if "timeout" in on:
+        found["x-envoy-upstream-rq-per-try-timeout-ms"] = str(round(failover.per_try_timeout * 1000))
+    return found
 
 
 def encoded(found: Handover) -> str:

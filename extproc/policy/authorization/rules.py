@@ -16,6 +16,7 @@ from extproc.policy.authorization.cel import Activation, Rule, activation, compi
 from extproc.policy.authorization.variables import (
     AT_HEADERS,
     EVERYTHING,
+    OF_BODY,
     WITHOUT_BODY,
     Part,
     Subject,
@@ -27,7 +28,7 @@ from extproc.providers.providers import Catalogue, Resolved
 
 KEPT = 4096
 _LASTING = frozenset({Part.CALLER, Part.PROVIDER, Part.MODEL})
-_NEVER_WHERE_UNREAD = {Part.MODEL: "the model", Part.LLM: "the body"}
+_NEVER_WHERE_UNREAD = {"the model": frozenset({Part.MODEL}), "the body": OF_BODY}
 
 
 class Seen:
@@ -42,10 +43,10 @@ class Seen:
 
     def activation(self, reads: frozenset[Part]) -> Activation:
         if reads not in self._activations:
-            self._activations[reads] = activation({k: v for part in reads for k, v in self._of(part).items()})
+            self._activations[reads] = activation({k: v for part in reads for k, v in self.values(part).items()})
         return self._activations[reads]
 
-    def _of(self, part: Part) -> Values:
+    def values(self, part: Part) -> Values:
         if part not in self._parts:
             self._parts[part] = values(part, self.subject, self._hidden)
         return self._parts[part]
@@ -68,7 +69,7 @@ class RuleSet:
         )
         self.rules = (*self.deny, *self.require, *self.allow)
         """All rules in the order in which they are evaluated."""
-        self.reads_body = any(Part.LLM in rule.reads for rule in self.rules)
+        self.reads_body = any(rule.reads & OF_BODY for rule in self.rules)
 
     def waits(self, known: frozenset[Part]) -> bool:
         """Returns whether some rule reads more than `known`."""
@@ -183,7 +184,7 @@ class Rules:
             return True
         of_candidates = (rules for (index, _), rules in self._candidates.items() if index == model.rule.index)
         choices = self._choices.get(model.rule.index, ())
-        return any(rules.reads_body for rules in of_candidates) or any(Part.LLM in rule.reads for rule in choices)
+        return any(rules.reads_body for rules in of_candidates) or any(rule.reads & OF_BODY for rule in choices)
 
     def refusal(self, subject: Subject, known: frozenset[Part]) -> Refused | None:
         """Returns the first refusal, or None. With a model, rules that were decided at the headers are not evaluated
@@ -207,7 +208,7 @@ def _compile_each(texts: Iterable[str], places: Iterable[Where], faults: list[Fa
 
 
 def _never_decided(rule: Rule) -> Fault | None:
-    needs = [what for part, what in _NEVER_WHERE_UNREAD.items() if part in rule.reads]
+    needs = [what for what, parts in _NEVER_WHERE_UNREAD.items() if parts & rule.reads]
     problem = f"reads {' and '.join(needs)}, of which nothing is known where a call passes through"
     return Fault(rule.where, problem) if needs else None
 
@@ -234,20 +235,20 @@ class AuthorizeModel:
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
 
-    def __call__(self, asked: Examined) -> Rejection | None:
-        refused = self._rules.refusal(Subject(asked.call, asked.resolved, asked.body), EVERYTHING)
-        return _refusal(refused, asked.resolved) if refused else None
+    def __call__(self, examined: Examined) -> Rejection | None:
+        refused = self._rules.refusal(Subject(examined.call, examined.resolved, examined.body), EVERYTHING)
+        return _refusal(refused, examined.resolved) if refused else None
 
     def permits(self, call: Accepted, model: Resolved) -> bool:
-        """May the caller use this model, as far as can be said without a body?"""
+        """Returns whether the caller may use this model, as far as rules decide without a body."""
         return self._rules.refusal(Subject(call, model), WITHOUT_BODY) is None
 
 
 def _refusal(refused: Refused, model: Resolved | None) -> Rejection:
-    """The client hears what it may not do, the record which rule said so."""
+    """The message names what the client may not do, the detail for the record which rule refused it."""
     reads = frozenset().union(*(rule.reads for rule in refused.rules))
     of_model = model is not None and bool(refused.where[0] == "models" or reads & {Part.MODEL, Part.PROVIDER})
-    by_name = of_model and not reads & {Part.REQUEST, Part.SOURCE, Part.LLM}
+    by_name = of_model and not reads & {Part.REQUEST, Part.SOURCE, *OF_BODY}
     detail = "model_not_allowed" if of_model else "not_allowed"
     return Rejection(
         kind=Kind.PERMISSION,

@@ -104,10 +104,9 @@ class AttemptExchange:
         self._place = place
         self.call = place.handover.call
         self._names = event.names
-        self._tries = attempts.filled(attempts.read(event.before), place.order, place.number, now)
-        for one in self._tries:
-            if one.word in ("no_answer", "unreachable"):
-                self._report(AttemptOutcome(one.provider, "failed"))
+        self._tries, failed = attempts.filled(attempts.read(event.before), place.order, place.number, now)
+        for name in failed:
+            self._report(AttemptOutcome(name, "failed"))
         self._tries.append(Try(place.candidate.provider.name, started=now))
         own = record.of_copy(self.admitted, place.handover.asked) if place.mirrors else {}
         return [AwaitBody(own | attempts.fields(self._tries))]

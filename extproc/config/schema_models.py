@@ -1,6 +1,6 @@
 """Names that clients may ask for: who serves them, in which order, and who may ask."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
@@ -90,14 +90,6 @@ class Failover(_Strict):
     """Seconds that each attempt may take until its first event."""
     total: float = Field(180, gt=0)
     """Seconds after which no further attempt begins."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _named(cls, value: Any) -> Any:
-        """YAML 1.1 takes the key `on` for true."""
-        if isinstance(value, Mapping) and True in value:
-            return {"on" if key is True else key: inner for key, inner in value.items()}
-        return value
 
 
 class Choice(_Strict):

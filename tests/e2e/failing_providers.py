@@ -1,5 +1,5 @@
 """Providers in one process, of which some fail. How they fail is said by the name of the model that is asked for,
-`FAULT.REST` or `FAULT+FAULT_OF_THE_SECOND.REST`, and so is which call a request belongs to."""
+`FAULT.REST` or `FAULT+FAULT_OF_THE_SECOND_REQUEST.REST`, and so is which call a request belongs to."""
 
 import asyncio
 import contextlib
@@ -193,8 +193,7 @@ async def works(talk: Talk) -> None:
 
 @dataclass
 class FailingProviders:
-    """Names of providers begin with `first` or `second`, and end with their dialect. A second one works, unless the
-    model's name has a fault for it, too."""
+    """Names of providers end with their dialect. A request beyond those that have a fault is answered well."""
 
     plays: Mapping[str, Play]
     """By the fault in the model's name."""
@@ -253,9 +252,9 @@ class FailingProviders:
         return answer
 
     def _play(self, request: Received) -> Play:
-        first, _, second = request.model.partition(".")[0].partition("+")
-        wanted = first if request.provider.startswith("first") else second
-        return self.plays[wanted] if wanted else works
+        faults = request.model.partition(".")[0].split("+")
+        number = len(self.received[request.model])
+        return self.plays[faults[number - 1]] if number <= len(faults) else works
 
 
 async def _read(provider: str, reader: asyncio.StreamReader) -> Received:

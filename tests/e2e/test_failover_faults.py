@@ -40,7 +40,7 @@ class Fault:
 PLAIN = "500 Internal Server Error"
 FAULTS: dict[str, Fault] = {
     # Envoy begins the attempt's stage while it connects, unless the connection is refused at once.
-    "refused": Fault(faults.closes, "(unreachable|no_answer)"),
+    "refused": Fault(faults.works, "(unreachable|no_answer)"),
     "reset": Fault(faults.resets, "no_answer"),
     "closed": Fault(faults.closes, "no_answer"),
     "reset-after-headers": Fault(faults.resets_after_headers, "no_answer"),

@@ -59,7 +59,7 @@ def test_no_credential_of_an_earlier_attempt_stays(clusters: dict[str, Json]) ->
 
 def test_no_provider_sees_what_attempts_are_told(clusters: dict[str, Json]) -> None:
     *_, strip, _ = filters(clusters["a"])
-    assert removed(strip) == {NUMBER, HANDOVER}
+    assert removed(strip) >= {NUMBER, HANDOVER}
 
 
 def test_each_guard_wants_its_own_clusters_verdict(clusters: dict[str, Json]) -> None:

@@ -25,7 +25,7 @@ from extproc.events import (
 from extproc.gateway import attempts, forwarding, record
 from extproc.gateway.answer import Answer
 from extproc.gateway.attempts import Try, Word
-from extproc.gateway.client_answer import Attempt, ids, other_names
+from extproc.gateway.client_answer import Attempt, ClientAnswer, ids, other_names
 from extproc.gateway.handover import HANDOVER, MOVE_ON, NUMBER, Handover
 from extproc.gateway.settings import Settings
 from extproc.policy.facts import ANONYMOUS, Accepted, Caller, LightBody, Located, PreparedBody, Request
@@ -153,9 +153,16 @@ class AttemptExchange:
 
     def fail(self) -> list[Action]:
         """A bug was met on the way."""
-        if self._answer is None or self._held or self._moved:
+        if self._answer is None or self._moved:
             return [self.reject(_BUG)]
-        return self._answer.fail(_BUG)
+        failed = self._answer.fail(_BUG)
+        if self._held is not None:
+            # The client has got nothing yet, whatever the answer takes for sent.
+            client = ClientAnswer(self.call.dialect, self.call.request.request_id, self._sent)
+            client.replaces(self._upstream)
+            self._held = None
+            failed = client.refuse(_BUG, takes_body=self._takes_body)
+        return self._passed_on(failed, self._tries[-1].started)
 
     @property
     def placed(self) -> Place:

@@ -9,7 +9,7 @@ from extproc.config.loading import Source
 from extproc.config.schema_tls import ListenTls, Tls
 from extproc.config.schema_usage import logged_claims
 from extproc.envoy import attempts, limits
-from extproc.envoy.attributes import CLIENT_CERTIFICATE, DETAILS, SOURCE, VERIFIED_CLIENTS
+from extproc.envoy.attributes import ATTEMPTS_MADE, CLIENT_CERTIFICATE, DETAILS, SOURCE, VERIFIED_CLIENTS
 from extproc.envoy.replies import (
     NAMESPACE,
     OVERLOADED,
@@ -152,7 +152,7 @@ def _processor(source: Source) -> Json:
         },
         "allow_mode_override": True,
         "request_attributes": [SOURCE, *certificate],
-        "response_attributes": [DETAILS],
+        "response_attributes": [DETAILS, ATTEMPTS_MADE],
         "message_timeout": "5s",
         "status_on_error": {"code": "ServiceUnavailable"},
         "mutation_rules": {"allow_all_routing": True, "allow_envoy": True},

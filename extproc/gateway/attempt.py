@@ -265,10 +265,18 @@ class AttemptExchange:
         mine.status, mine.seconds, mine.why = self._upstream.status, round(max(0.0, now - mine.started), 2), why[:64]
         mine.word = word
         if word == "failed":
-            outcome = self._answer.outcome if self._answer is not None else None
-            if outcome is not None and (usage := outcome.usage) is not None:
-                mine.input_tokens, mine.output_tokens = usage.input_tokens, usage.output_tokens
+            self._count(mine)
             self._tell(word)
+
+    def _count(self, mine: Try) -> None:
+        """What was used up by an attempt that has failed, as far as the provider has told."""
+        outcome = self._answer.outcome if self._answer is not None else None
+        if outcome is None or outcome.usage is None or self._sent is None:
+            return
+        usage = outcome.usage
+        mine.input_tokens, mine.output_tokens = usage.input_tokens, usage.output_tokens
+        if self._sent.price is not None:
+            mine.cost = self._sent.price.cost(usage, outcome.model, self._sent.sent_at) or 0.0
 
     def _tell(self, word: Word) -> None:
         """Whether the provider is to be spared. An answer of another 4xx says nothing about it."""

@@ -34,12 +34,15 @@ class Try(msgspec.Struct, omit_defaults=True):
     input_tokens: int = 0
     output_tokens: int = 0
     """Tokens of an attempt that was given up, as far as the provider has named them."""
+    cost: float = 0.0
+    """What these tokens cost, in USD; 0 also where that is not known."""
 
     def __str__(self) -> str:
         tokens = f"{self.input_tokens}+{self.output_tokens} tokens" if self.input_tokens or self.output_tokens else ""
         said = self.why or (self.word if self.word != "ok" and not self.status else "")
         seconds = f"{self.seconds:.2f}s" if self.seconds else ""
-        return " ".join(filter(None, (self.provider, str(self.status or ""), said, seconds, tokens)))
+        cost = f"{self.cost:.6f} USD" if self.cost else ""
+        return " ".join(filter(None, (self.provider, str(self.status or ""), said, seconds, tokens, cost)))
 
 
 def read(known: Record) -> list[Try]:

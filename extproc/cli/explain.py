@@ -26,7 +26,7 @@ from extproc.gateway.gateway import Gateway
 from extproc.policy.authentication import tokens
 from extproc.policy.authentication.credential import placed
 from extproc.policy.authorization.rules import RuleSet, Seen
-from extproc.policy.authorization.variables import AT_HEADERS, Part, Subject
+from extproc.policy.authorization.variables import AT_HEADERS, OF_BODY, VARIABLES, Part, Subject
 from extproc.policy.facts import Admitted, Caller, Examined, Identified, LightBody, Located
 from extproc.policy.keys.remote_keys import FetchedKeySets
 from extproc.printable import printable, show
@@ -133,8 +133,8 @@ def _readable(file: Path) -> bool:
 
 
 def run(gateway: Gateway, remote: FetchedKeySets, asked: Asked) -> int:
-    """Prints caller, rules and verdict. `remote`: that of the gateway. Returns 1 when the call would be refused.
-    Raises Unusable."""
+    """Prints caller, variables of a given body, rules and verdict. `remote`: that of the gateway. Returns 1 when the
+    call would be refused. Raises Unusable."""
     call, raw, action = asyncio.run(_call(gateway, remote, asked))
     show(printable(f"{call.request.method} {call.request.path}"))
     if not isinstance(call, Identified):
@@ -144,8 +144,11 @@ def run(gateway: Gateway, remote: FetchedKeySets, asked: Asked) -> int:
     subject = _subject(gateway, call, raw)
     # A rule may have several lines; a name may not, or it could pose as a verdict.
     lines = [*map(printable, _caller(call.caller, asked.token)), *map(printable, _model(subject.model))]
+    seen = gateway.rules.seen(subject)
+    if asked.body is not None and subject.model is not None:
+        lines += map(printable, _variables(seen))
     for rules in gateway.rules.sets(call, subject.model):
-        lines += _rules(gateway, rules, gateway.rules.seen(subject))
+        lines += _rules(gateway, rules, seen)
     if isinstance(call, Admitted) and subject.model is not None and isinstance(subject.body, LightBody):
         examined = Examined(call, subject.body, subject.model.name, subject.model)
         lines += map(printable, _candidates(gateway, examined))
@@ -238,12 +241,19 @@ def _model(model: Resolved | None) -> Iterator[str]:
         yield f"model    {model.name}: {several or f'{model.upstream} of {model.provider.name}'}"
 
 
+def _variables(seen: Seen) -> Iterator[str]:
+    """The values of variables that a body decides."""
+    known = seen.values(Part.LLM) | seen.values(Part.AGENT)
+    for name in (one.name for one in VARIABLES if one.part in OF_BODY):
+        yield f"body     {name}: {json.dumps(known[name], ensure_ascii=False) if name in known else 'not known'}"
+
+
 def _rules(gateway: Gateway, rules: RuleSet, seen: Seen) -> Iterator[str]:
     endpoint = seen.subject.call.endpoint
     listing = endpoint is not None and endpoint.operation is Operation.LIST_MODELS
     for rule in rules.rules:
         if listing and not rule.reads <= AT_HEADERS:
-            value, why = "later", "left out of lists" if Part.LLM in rule.reads else "asked of each model"
+            value, why = "later", "left out of lists" if rule.reads & OF_BODY else "asked of each model"
         else:
             answer = rule.answer(seen.activation(rule.reads))
             value, why = (str(answer).lower(), "") if isinstance(answer, bool) else ("fails", answer)

@@ -1,9 +1,6 @@
 """A request's tokens: estimated here without asking any model, or counted by the provider (docs/mapping.md 5.6)."""
 
-import base64
-import binascii
 import math
-import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -25,13 +22,9 @@ from extproc.translate.response_headers import for_messages_client
 from extproc.translate.translated import TranslatedPair
 from extproc.wire import Dialect, untrusted
 from extproc.wire.lenient import Undecodable, count, loads
+from extproc.wire.media_tokens import BYTES_PER_TOKEN, image_tokens, pdf_tokens
 
-BYTES_PER_TOKEN = 4
 PER_MESSAGE = 4
-IMAGE_MAX = 1600
-PIXELS_PER_TOKEN = 750
-PDF_TOKENS_PER_BYTE = 1500 / 100_000
-_HEADER_CHARS = 64 * 1024
 
 
 def estimate(body: Json, to: Target, dialect: Dialect = "chat") -> int | Rejection:
@@ -104,73 +97,11 @@ class _Count:
             case "input_image":
                 self.extra += image_tokens(part["image_url"])
             case "file":
-                self.extra += file_tokens(part["file"])
+                self.extra += pdf_tokens(part["file"].get("file_data"))
             case "input_file":
-                self.extra += file_tokens(part)
+                self.extra += pdf_tokens(part.get("file_data"))
             case _:  # Mistral's thinking
                 self.content(part.get("thinking"))
-
-
-def file_tokens(file: Json) -> int:
-    """By size; a PDF that is only named by its URL counts as one of 100 kB."""
-    data: str | None = file.get("file_data")
-    if data is None:
-        return math.ceil(PDF_TOKENS_PER_BYTE * 100_000)
-    return math.ceil((len(data) - data.find(",") - 1) * 3 / 4 * PDF_TOKENS_PER_BYTE)
-
-
-def image_tokens(url: str) -> int:
-    """By width and height where the picture's header tells them, else the most an image can cost."""
-    head, _, data = url.partition(",")
-    if not head.startswith("data:"):
-        return IMAGE_MAX
-    size = _dimensions(_decode(data[:_HEADER_CHARS]))
-    return IMAGE_MAX if size is None else min(IMAGE_MAX, math.ceil(size[0] * size[1] / PIXELS_PER_TOKEN))
-
-
-def _decode(data: str) -> bytes:
-    try:
-        return base64.b64decode(data[: len(data) // 4 * 4])
-    except (binascii.Error, ValueError):
-        return b""
-
-
-def _dimensions(raw: bytes) -> tuple[int, int] | None:
-    if raw.startswith(b"\x89PNG\r\n\x1a\n") and len(raw) >= 24:
-        return struct.unpack(">II", raw[16:24])
-    if raw[:6] in (b"GIF87a", b"GIF89a") and len(raw) >= 10:
-        return struct.unpack("<HH", raw[6:10])
-    if raw.startswith(b"\xff\xd8"):
-        return _jpeg(raw)
-    if raw[:4] == b"RIFF" and raw[8:12] == b"WEBP":
-        return _webp(raw)
-    return None
-
-
-def _jpeg(raw: bytes) -> tuple[int, int] | None:
-    """Walks the segments to the frame header."""
-    at = 2
-    while at + 9 <= len(raw) and raw[at] == 0xFF:
-        marker, length = raw[at + 1], int.from_bytes(raw[at + 2 : at + 4], "big")
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack(">HH", raw[at + 5 : at + 9])
-            return width, height
-        if length < 2:
-            return None
-        at += 2 + length
-    return None
-
-
-def _webp(raw: bytes) -> tuple[int, int] | None:
-    if len(raw) < 30:
-        return None
-    if raw[12:16] == b"VP8X":
-        return 1 + int.from_bytes(raw[24:27], "little"), 1 + int.from_bytes(raw[27:30], "little")
-    if raw[12:16] == b"VP8L":
-        bits = int.from_bytes(raw[21:25], "little")
-        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    width, height = struct.unpack("<HH", raw[26:30])
-    return width & 0x3FFF, height & 0x3FFF
 
 
 # Counted by the provider: `count_tokens` of a profile names who is asked.

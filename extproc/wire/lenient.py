@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterable
 from functools import cache
 from typing import Any, TypeVar, get_args
 
@@ -39,6 +40,29 @@ def loads(data: bytes | str) -> Any:
         return json.loads(whole, parse_constant=_nothing)
     except (ValueError, RecursionError) as error:
         raise Undecodable(str(error)) from None
+
+
+def values_of(holder: dict[str, Any], *names: str) -> list[Any]:
+    """Values of these members that are not null, in any letter case. `names`: in lower case.
+
+    Servers written in Go take `Tools` for `tools`: https://pkg.go.dev/encoding/json#Unmarshal"""
+    return [value for name, value in holder.items() if value is not None and name.casefold() in names]
+
+
+class Members:
+    """The same for an object that is asked for many members."""
+
+    def __init__(self, holder: dict[str, Any]) -> None:
+        self._values: dict[str, list[Any]] = {}
+        for name, value in holder.items():
+            if value is not None:
+                self._values.setdefault(name.casefold(), []).append(value)
+
+    def has(self, names: Iterable[str]) -> bool:
+        return not self._values.keys().isdisjoint(names)
+
+    def get(self, *names: str) -> list[Any]:
+        return [value for name in names if name in self._values for value in self._values[name]]
 
 
 MAX_TOKENS = 10**9

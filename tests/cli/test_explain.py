@@ -241,6 +241,32 @@ def test_a_bodys_size_is_that_of_the_file(capsys: pytest.CaptureFixture[str], tm
     assert check(capsys, "--token", token(claims()), "--body", "body.json")[0] == 1
 
 
+def test_the_variables_of_a_body_are_shown(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    source = {"type": "base64", "media_type": "application/pdf", "data": "A" * 133_336}
+    turns = [{"role": "user", "content": [{"type": "document", "source": source}, {"type": "text", "text": "q"}]}]
+    sent = {"model": "free", "messages": turns, "thinking": {"type": "adaptive"}, "stream": True}
+    (tmp_path / "body.json").write_text(json.dumps(sent))
+    session, agent = "X-Claude-Code-Session-Id: s-1", "x-claude-code-agent-type: Explore"
+    said = check(capsys, "--token", token(claims()), "--body", "body.json", "--header", session, "--header", agent)[1]
+    size = len(json.dumps(sent))
+    assert [text for text in said if text.startswith("body")] == [
+        "body     llm.stream: true",
+        "body     llm.max_tokens: not known",
+        "body     llm.tools: []",
+        "body     llm.has_images: false",
+        "body     llm.has_pdf: true",
+        "body     llm.thinking: true",
+        "body     llm.messages: 1",
+        f"body     llm.size: {size}",
+        f"body     llm.bytes: {size}",
+        f"body     llm.estimated_tokens: {-((133_336 - size) // 4) + 1501}",
+        "body     llm.background: false",
+        'body     llm.session: "s-1"',
+        'body     llm.agent: "Explore"',
+    ]
+    assert not any(text.startswith("body") for text in check(capsys, "--token", token(claims()), *HERE)[1])
+
+
 @pytest.mark.parametrize("path", ["//team", "/./team", "/t%65am", "/x/../team"])
 def test_a_path_is_the_one_that_is_routed(capsys: pytest.CaptureFixture[str], path: str) -> None:
     status, said = check(capsys, "--token", token(claims()), "--model", "free", "--path", path)

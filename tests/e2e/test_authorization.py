@@ -38,6 +38,10 @@ routes:
   - {path: /research, serve: messages, require: 'jwt.team == "research"'}
   - {path: /brief, serve: chat, deny: llm.messages > 1}
   - {path: "/v1/files*", serve: passthrough, provider: anthropic, allow: 'request.method == "GET"'}
+  - path: /agents
+    serve: messages
+    require: 'llm.agent == "Explore" && llm.session == "s-1" && !llm.background'
+    deny: [llm.has_pdf, llm.thinking, llm.estimated_tokens > 5000, llm.size > 500000]
 records: {claims: [team]}
 """
 ASKED: Json = {"messages": [{"role": "user", "content": f"demo: say {PROMPT}"}]}
@@ -202,6 +206,33 @@ def test_streams_and_limits(ruled: Stack, providers: Providers) -> None:
     # Counting writes nothing.
     counted = ruled.call({"model": "claude-whole", **ASKED}, path="/v1/messages/count_tokens")
     assert counted.status_code == 200
+
+
+AGENT = {"x-claude-code-session-id": "s-1", "x-claude-code-agent-type": "Explore"}
+PDF = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}}
+MANY: Json = {"messages": [*ASKED["messages"], {"role": "assistant", "content": "a"}] * 10_000 + ASKED["messages"]}
+KNOWN: list[tuple[str, Json, Json, str]] = [
+    ("nothing", {}, {}, ""),
+    ("another agent", {"x-claude-code-agent-type": "Plan"}, {}, "require.0"),
+    ("another session", {"x-claude-code-session-id": "s-2"}, {}, "require.0"),
+    ("the background", {"x-claude-code-request-class": "auxiliary"}, {}, "require.0"),
+    ("a PDF", {}, with_image(PDF), "deny.0"),
+    ("thinking", {}, {"thinking": {"type": "adaptive"}}, "deny.1"),
+    ("many tokens", {}, {"system": "x" * 20_000}, "deny.2"),
+    ("a heavy body", {}, MANY, "deny.2"),
+    ("a heavy body that thinks", {}, MANY | {"thinking": {"type": "adaptive"}}, "deny.1"),
+]
+
+
+@pytest.mark.parametrize(("headers", "more", "rule"), [row[1:] for row in KNOWN], ids=[row[0] for row in KNOWN])
+def test_what_is_known_of_a_call(ruled: Stack, providers: Providers, headers: Json, more: Json, rule: str) -> None:
+    body = {"model": "claude-free", "max_tokens": 100, **ASKED, **more}
+    if not rule:
+        assert ruled.call(body, path="/agents", headers=AGENT | headers).status_code == 200
+        return
+    with providers.asking():
+        answer = ruled.call(body, path="/agents", headers=AGENT | headers)
+    check(ruled, answer, NAMED + "claude-free in this way", f"not_allowed:routes.3.{rule}", "Authorization")
 
 
 FORGED = [

@@ -60,4 +60,51 @@ def test_what_cannot_be_read_has_no_features(raw: bytes, problem: str) -> None:
 
 def test_rules_see_the_body_as_it_is_configured() -> None:
     made = prepare(b'{"max_tokens": 9, "messages": []}', task("messages", "chat"))
-    assert made.features == {"stream": False, "max_tokens": 50, "tools": [], "has_images": False, "messages": 0}
+    assert made.features == {
+        "stream": False,
+        "max_tokens": 50,
+        "tools": [],
+        "has_images": False,
+        "has_pdf": False,
+        "messages": 0,
+        "thinking": False,
+        "session": "",
+        "estimated_tokens": 9,
+    }
+
+
+PDF = "data:application/pdf;base64," + "A" * 133_336
+ASKING: dict[Dialect, dict[str, object]] = {
+    "messages": {
+        "messages": [
+            {"role": "user", "content": [{"type": "document", "source": {"type": "url", "url": "https://x/a.pdf"}}]}
+        ],
+        "thinking": {"type": "adaptive"},
+        "metadata": {"user_id": '{"session_id": "s"}'},
+    },
+    "chat": {
+        "messages": [{"role": "user", "content": [{"type": "file", "file": {"file_data": PDF}}]}],
+        "reasoning_effort": "low",
+        "prompt_cache_key": "s",
+    },
+    "responses": {
+        "input": [{"role": "user", "content": [{"type": "input_file", "file_data": PDF}]}],
+        "reasoning": {"effort": "low"},
+        "client_metadata": {"session_id": "s"},
+    },
+}
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_rules_see_the_same_in_every_dialect(dialect: Dialect) -> None:
+    raw = msgspec.json.encode({"model": "m", **ASKING[dialect]})
+    features = prepare(raw, task(dialect, dialect)).features
+    assert features is not None
+    assert {name: features[name] for name in ("has_pdf", "has_images", "thinking", "session", "messages")} == {
+        "has_pdf": True,
+        "has_images": False,
+        "thinking": True,
+        "session": "s",
+        "messages": 1,
+    }
+    assert 1500 < features["estimated_tokens"] < 1600

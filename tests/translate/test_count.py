@@ -1,44 +1,14 @@
-import base64
-import struct
 from typing import Any
 
 import pytest
 
 from extproc.errors import Rejection
-from extproc.translate.count import IMAGE_MAX, estimate, image_tokens
+from extproc.translate.count import estimate
 from extproc.translate.signature import seal
+from extproc.wire.media_tokens import IMAGE_MAX
 from tests.translate.asking import assistant, body, call, result, target, text, tool, user
 
-
-def data_url(raw: bytes) -> str:
-    return "data:image/x;base64," + base64.b64encode(raw).decode()
-
-
-PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 750, 10)
-GIF = b"GIF89a" + struct.pack("<HH", 75, 100)
-JPEG = b"\xff\xd8\xff\xe0\0\4ab\xff\xc0\0\x11\x08" + struct.pack(">HH", 75, 100)
-VP8X = b"RIFF\0\0\0\0WEBPVP8X" + b"\0" * 8 + (74).to_bytes(3, "little") + (99).to_bytes(3, "little")
-VP8L = b"RIFF\0\0\0\0WEBPVP8L\0\0\0\0\x2f" + (74 | 99 << 14).to_bytes(4, "little") + b"\0" * 5
-VP8 = b"RIFF\0\0\0\0WEBPVP8 " + b"\0" * 10 + struct.pack("<HH", 75, 100)
-
-
 IMAGE = {"type": "image", "source": {"type": "url", "url": "https://x/y.png"}}
-
-
-@pytest.mark.parametrize("raw", [PNG, GIF, JPEG, VP8X, VP8L, VP8])
-def test_images_by_size(raw: bytes) -> None:
-    assert image_tokens(data_url(raw)) == 10
-
-
-@pytest.mark.parametrize("raw", [b"", b"?", PNG[:20], JPEG[:8], b"\xff\xd8\xff\xe0\0\0aaaaaaa", VP8X[:20], GIF[:8]])
-def test_images_of_unknown_size(raw: bytes) -> None:
-    assert image_tokens(data_url(raw)) == IMAGE_MAX
-
-
-def test_images_by_url_and_large_ones() -> None:
-    assert image_tokens("https://e.com/a.png") == IMAGE_MAX
-    assert image_tokens("data:image/png;base64,%%%") == IMAGE_MAX
-    assert image_tokens(data_url(PNG[:16] + struct.pack(">II", 4000, 4000))) == IMAGE_MAX
 
 
 def test_text_and_messages() -> None:

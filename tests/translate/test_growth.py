@@ -58,7 +58,7 @@ def cost(body: bytes, dialect: str, translate: Translate, rounds: int) -> float:
     def once() -> float:
         began = time.process_time()
         decoded = untrusted.decode(body)
-        asked.read(dialect, decoded)
+        asked.read(dialect, decoded, len(body))
         translate(decoded, Target(profile=Profile(), model="u", nonce="n", raw=body))
         return time.process_time() - began
 

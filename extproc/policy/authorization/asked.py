@@ -4,13 +4,16 @@ Rules decide by this, so whatever a lax provider might take for a tool or an ima
 not the type it should have is left out: a rule that reads it fails.
 """
 
+import math
 import re
 from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from extproc.policy.authorization.media import Media
 from extproc.wire import Dialect, dialects
-from extproc.wire.dialects import DialectRow
+from extproc.wire.lenient import Members, values_of
+from extproc.wire.media_tokens import BYTES_PER_TOKEN
 
 Json = dict[str, Any]
 
@@ -28,37 +31,47 @@ IMPLIED: Mapping[str, str] = {
     "data_sources": "data_sources",  # Azure
 }
 MAX_TOOLS = 10_000
-# Each of them may hold parts of a message within a part: results of tools, documents made of parts.
-_NESTED = ("content", "source", "output")
 _PROMPTS = ("system", "instructions")
-_IMAGE = ("image", "input_image", "video", "input_video")
-# A file, in the forms of Chat Completions, Responses and Gemini.
-_FILE = frozenset({"file", "input_file", "inline_data", "inlinedata", "file_data", "filedata", "media"})
-_PLAIN = frozenset({"role", "content", "type", "text", "cache_control", "id", "name", "tool_use_id", "is_error"})
-_PLAIN_TYPES = (None, "text", "message", "tool_result", "input_text", "output_text")
-_KIND = frozenset({"media_type", "mediatype", "mime_type", "mimetype"})
-_DATA = re.compile(r"data:([^;,]*)", re.IGNORECASE)
-_SHOWN = ("image/", "video/")
+# Members that ask for reasoning: of OpenAI, Ollama, Qwen, vLLM; within objects: of Anthropic, OpenAI and OpenRouter,
+# of the templates of vLLM and SGLang.
+_SWITCHES = ("reasoning_effort", "think", "enable_thinking", "thinking_budget", "thinking_token_budget")
+_SWITCHES_WITHIN = {
+    "thinking": ("type",),
+    "output_config": ("effort",),
+    "reasoning": ("effort", "enabled", "max_tokens"),
+    "chat_template_kwargs": ("enable_thinking", "thinking"),
+}
+_SWITCH_NAMES = frozenset((*_SWITCHES, *_SWITCHES_WITHIN))
+_USUAL_TURN = {"role", "content"}
+_OFF = frozenset({"none", "minimal", "disabled", "between_tools"})
 # `web_search_20250305`, `web_search_preview_2025_03_11`
 _VERSION = re.compile(r"_(\d{8}|\d{4}_\d{2}_\d{2})$")
 
 
-def read(dialect: Dialect, body: Json) -> Json:
-    """stream, max_tokens, tools, has_images, messages; without those that cannot be told."""
-    row = dialects.row(dialect)
-    turns = _all(body, row.turns)
-    limit = _limit(_all(body, *row.limits), _all(body, *_ANSWERS))
-    found: Json = {"stream": _stream(_all(body, "stream")), "max_tokens": limit}
-    if not (_is_elsewhere(_all(body, *row.elsewhere)) or (row.item_references and _refers(turns))):
-        images = _has_image([*turns, *_all(body, *_PROMPTS)])
-        found |= {"tools": _tools(body, row), "has_images": images, "messages": _count(turns)}
+def read(dialect: Dialect, body: Json, size: int) -> Json:
+    """Values of the variables `llm.NAME` of `Part.LLM` but its size, without those that cannot be told.
+
+    `size`: bytes of the body as it came."""
+    row, members = dialects.row(dialect), Members(body)
+    turns = members.get(row.turns)
+    thinking = _thinking(members, turns)
+    found: Json = {
+        "stream": _stream(members.get("stream")),
+        "max_tokens": _limit(members.get(*row.limits), members.get(*_ANSWERS)),
+        # What the provider has kept may ask for it, too.
+        "thinking": thinking or None,
+    }
+    if not (_is_elsewhere(members.get(*row.elsewhere)) or (row.item_references and _refers(turns))):
+        media = Media([*turns, *members.get(*_PROMPTS)])
+        found |= {
+            "tools": _tools(members, turns),
+            "has_images": media.has_images,
+            "has_pdf": media.has_pdf,
+            "messages": _count(turns),
+            "thinking": thinking,
+            "estimated_tokens": math.ceil(max(0, size - media.size) / BYTES_PER_TOKEN) + media.tokens,
+        }
     return {name: value for name, value in found.items() if value is not None}
-
-
-def _all(holder: Json, *names: str) -> list[Any]:
-    """Values of these members that are not null. Servers written in Go take `Tools` for `tools`:
-    https://pkg.go.dev/encoding/json#Unmarshal"""
-    return [value for name, value in holder.items() if value is not None and name.casefold() in names]
 
 
 def _stream(said: list[Any]) -> bool | None:
@@ -87,11 +100,53 @@ def _count(turns: list[Any]) -> int | None:
     return len(turns[0]) if isinstance(turns[0], list) else 1
 
 
-def _tools(body: Json, row: DialectRow) -> list[str] | None:
+def _thinking(members: Members, turns: list[Any]) -> bool | None:
+    """Whether reasoning is asked for; None: it cannot be told."""
+    modes: list[Any] = []
+    wanted: list[Any] = []
+    if members.has(_SWITCH_NAMES):
+        modes = _within(members, "thinking")
+        wanted = [*modes, *members.get(*_SWITCHES)]
+        wanted += _within(members, "reasoning") + _within(members, "chat_template_kwargs")
+    if not any(_is_on(mode) is False for mode in modes):  # then Claude does not think, whatever its effort
+        wanted += [*_within(members, "output_config"), *_later_efforts(turns)]
+    found = [_is_on(value) for value in wanted]
+    return True if any(found) else None if None in found else False
+
+
+def _within(members: Members, name: str) -> list[Any]:
+    found: list[Any] = []
+    for holder in members.get(name):
+        found += values_of(holder, *_SWITCHES_WITHIN[name]) if isinstance(holder, dict) else [holder]
+    return found
+
+
+def _later_efforts(turns: list[Any]) -> Iterator[Any]:
+    """A message or an item may change the effort."""
+    for turn in _items(turns):
+        if turn.keys() == _USUAL_TURN:
+            continue
+        for holder in values_of(turn, "output_config", "reasoning"):
+            yield from values_of(holder, "effort") if isinstance(holder, dict) else ()
+
+
+def _is_on(switch: Any) -> bool | None:
+    match switch:
+        case bool():
+            return switch
+        case int():
+            return switch > 0
+        case str():
+            return switch.casefold() not in _OFF
+        case _:
+            return None
+
+
+def _tools(members: Members, turns: list[Any]) -> list[str] | None:
     """None: something among them cannot be named, or there are more than anybody has."""
-    names = [*_implied(body)]
+    names = [*_implied(members)]
     # `functions`: https://platform.openai.com/docs/api-reference/chat/create
-    waiting = deque([*_all(body, "tools", "functions"), *_added(_all(body, row.turns))])
+    waiting = deque([*members.get("tools", "functions"), *_added(turns)])
     while waiting:
         tools = waiting.popleft()
         if not isinstance(tools, list) or len(names) + len(tools) > MAX_TOOLS:
@@ -101,20 +156,19 @@ def _tools(body: Json, row: DialectRow) -> list[str] | None:
             if not found:
                 return None
             names += found
-            waiting += _all(tool, "tools")  # a namespace's
+            waiting += values_of(tool, "tools")  # a namespace's
     return list(dict.fromkeys(names)) if len(names) <= MAX_TOOLS else None
 
 
-def _implied(body: Json) -> Iterator[str]:
-    for member, held in body.items():
-        if (name := IMPLIED.get(member.casefold())) and held not in (None, [], False):
-            yield name
-    for listed in _all(body, "plugins"):
+def _implied(members: Members) -> Iterator[str]:
+    for member, name in IMPLIED.items():
+        yield from (name for held in members.get(member) if held not in ([], False))
+    for listed in members.get("plugins"):
         yield from (f"{one['id']}" for one in _objects(listed) if "id" in one)
         if any(str(one.get("id", "")).startswith("web") for one in _objects(listed)):
             yield "web_search"
-    for container in _all(body, "container"):
-        for skills in _all(container, "skills") if isinstance(container, dict) else ():
+    for container in members.get("container"):
+        for skills in values_of(container, "skills") if isinstance(container, dict) else ():
             yield "skills"
             yield from (f"{one['skill_id']}" for one in _objects(skills) if "skill_id" in one)
 
@@ -125,65 +179,28 @@ def _objects(listed: Any) -> list[Json]:
 
 def _added(turns: list[Any]) -> Iterator[Any]:
     """Tools that come in the midst of a conversation."""
-    for turn in (turn for held in turns if isinstance(held, list) for turn in held if isinstance(turn, dict)):
-        if "additional_tools" in _all(turn, "type"):
-            yield from _all(turn, "tools")
+    for turn in _items(turns):
+        if "additional_tools" in values_of(turn, "type"):
+            yield from values_of(turn, "tools")
 
 
 def _refers(turns: list[Any]) -> bool:
     """Whether one of the items only names what the provider has kept; the type of such may be left out."""
-    items = [item for held in turns if isinstance(held, list) for item in held if isinstance(item, dict)]
-    return any("item_reference" in _all(item, "type") or not _all(item, "type", "role") for item in items)
+    return any(
+        "item_reference" in values_of(item, "type") or not values_of(item, "type", "role") for item in _items(turns)
+    )
+
+
+def _items(turns: list[Any]) -> Iterator[Json]:
+    return (item for held in turns if isinstance(held, list) for item in held if isinstance(item, dict))
 
 
 def _names(tool: Json) -> Iterator[str]:
     """All that a provider might know it by: its name, in the form of any dialect, and what kind it is when the
     provider runs it or has its own form for it."""
-    for holder in (tool, *_all(tool, "function", "custom")):
+    for holder in (tool, *values_of(tool, "function", "custom")):
         if isinstance(holder, dict):
-            yield from (name for name in _all(holder, "name") if isinstance(name, str))
-    for kind in _all(tool, "type"):
+            yield from (name for name in values_of(holder, "name") if isinstance(name, str))
+    for kind in values_of(tool, "type"):
         if isinstance(kind, str) and kind not in {"function", "custom"}:
             yield _VERSION.sub("", kind)
-
-
-def _has_image(turns: list[Any]) -> bool:
-    waiting = [*turns]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, list):
-            waiting += part
-        elif isinstance(part, dict):
-            if not _is_plain(part) and _shows_image(part):
-                return True
-            waiting += _all(part, *_NESTED)
-    return False
-
-
-def _is_plain(part: Json) -> bool:
-    """Most parts are: a turn, a text, a call or its result."""
-    return part.keys() <= _PLAIN and part.get("type") in _PLAIN_TYPES
-
-
-def _shows_image(part: Json) -> bool:
-    # vLLM goes by the member where there is no type.
-    names = [name.casefold() for name in (*part, *_all(part, "type")) if isinstance(name, str)]
-    if any(name.startswith(_IMAGE) for name in names):
-        return True
-    kinds = list(_media_kinds(part))
-    if _FILE.isdisjoint(names):
-        return any(kind.startswith(_SHOWN) for kind in kinds)
-    # A file is taken for an image unless it says what else it is.
-    return not kinds or any(kind.startswith(_SHOWN) for kind in kinds)
-
-
-def _media_kinds(part: Json) -> Iterator[str]:
-    """Media types that a part, or an object right within it, is said to have."""
-    for holder in (part, *(value for value in part.values() if isinstance(value, dict))):
-        for name, value in holder.items():
-            if not isinstance(value, str) or name.casefold() in ("text", "content"):
-                continue
-            if name.casefold() in _KIND:
-                yield value.strip().casefold()
-            elif found := _DATA.match(value):
-                yield found[1].strip().casefold()

@@ -16,6 +16,7 @@ from extproc.policy.authorization.cel import Activation, Rule, activation, compi
 from extproc.policy.authorization.variables import (
     AT_HEADERS,
     EVERYTHING,
+    OF_BODY,
     WITHOUT_BODY,
     Part,
     Subject,
@@ -27,7 +28,7 @@ from extproc.providers.providers import Catalogue, Resolved
 
 KEPT = 4096
 _LASTING = frozenset({Part.CALLER, Part.PROVIDER, Part.MODEL})
-_NEVER_WHERE_UNREAD = {Part.MODEL: "the model", Part.LLM: "the body"}
+_NEVER_WHERE_UNREAD = {"the model": frozenset({Part.MODEL}), "the body": OF_BODY}
 
 
 class Seen:
@@ -42,10 +43,10 @@ class Seen:
 
     def activation(self, reads: frozenset[Part]) -> Activation:
         if reads not in self._activations:
-            self._activations[reads] = activation({k: v for part in reads for k, v in self._of(part).items()})
+            self._activations[reads] = activation({k: v for part in reads for k, v in self.values(part).items()})
         return self._activations[reads]
 
-    def _of(self, part: Part) -> Values:
+    def values(self, part: Part) -> Values:
         if part not in self._parts:
             self._parts[part] = values(part, self.subject, self._hidden)
         return self._parts[part]
@@ -68,7 +69,7 @@ class RuleSet:
         )
         self.rules = (*self.deny, *self.require, *self.allow)
         """All rules in the order in which they are evaluated."""
-        self.reads_body = any(Part.LLM in rule.reads for rule in self.rules)
+        self.reads_body = any(rule.reads & OF_BODY for rule in self.rules)
 
     def waits(self, known: frozenset[Part]) -> bool:
         """Returns whether some rule reads more than `known`."""
@@ -206,7 +207,7 @@ def _compile_each(texts: Iterable[str], places: Iterable[Where], faults: list[Fa
 
 
 def _never_decided(rule: Rule) -> Fault | None:
-    needs = [what for part, what in _NEVER_WHERE_UNREAD.items() if part in rule.reads]
+    needs = [what for what, parts in _NEVER_WHERE_UNREAD.items() if parts & rule.reads]
     problem = f"reads {' and '.join(needs)}, of which nothing is known where a call passes through"
     return Fault(rule.where, problem) if needs else None
 
@@ -246,7 +247,7 @@ def _refusal(refused: Refused, model: Resolved | None) -> Rejection:
     """The client hears what it may not do, the record which rule said so."""
     reads = frozenset().union(*(rule.reads for rule in refused.rules))
     of_model = model is not None and bool(refused.where[0] == "models" or reads & {Part.MODEL, Part.PROVIDER})
-    by_name = of_model and not reads & {Part.REQUEST, Part.SOURCE, Part.LLM}
+    by_name = of_model and not reads & {Part.REQUEST, Part.SOURCE, *OF_BODY}
     detail = "model_not_allowed" if of_model else "not_allowed"
     return Rejection(
         kind=Kind.PERMISSION,

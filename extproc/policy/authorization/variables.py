@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from extproc.config.endpoints import Operation
 from extproc.events import Headers
-from extproc.policy.authorization import asked
+from extproc.policy.authorization import agents, asked
 from extproc.policy.facts import Caller, Identified, LightBody, PreparedBody
 from extproc.providers import model_paths
 from extproc.providers.providers import Resolved
@@ -24,13 +24,15 @@ class Part(StrEnum):
     PROVIDER = "provider"
     MODEL = "model"
     LLM = "llm"
+    AGENT = "agent"
     ANSWER = "answer"
 
 
 AT_HEADERS = frozenset({Part.CALLER, Part.REQUEST, Part.SOURCE})
 EVERYTHING = frozenset(Part) - {Part.ANSWER}
 """All that is known when a call is admitted."""
-WITHOUT_BODY = EVERYTHING - {Part.LLM}
+OF_BODY = frozenset({Part.LLM, Part.AGENT})
+WITHOUT_BODY = EVERYTHING - OF_BODY
 
 
 class Variable(NamedTuple):
@@ -71,8 +73,21 @@ VARIABLES = (
     Variable("llm.max_tokens", "int", Part.LLM, "limit of the answer; where none is set, a rule that reads it fails"),
     Variable("llm.tools", "list<string>", Part.LLM, "names of all tools that are offered, the provider's own included"),
     Variable("llm.has_images", "bool", Part.LLM, "an image is in some message, or in the result of a tool"),
+    Variable("llm.has_pdf", "bool", Part.LLM, "a PDF is in some message, or in the result of a tool"),
+    Variable("llm.thinking", "bool", Part.LLM, "the body asks for thinking (reasoning)"),
     Variable("llm.messages", "int", Part.LLM, "how many messages"),
-    Variable("llm.bytes", "int", Part.LLM, "size of the body as it came"),
+    Variable("llm.size", "int", Part.LLM, "bytes of the body as it came"),
+    Variable("llm.bytes", "int", Part.LLM, "the same, by its older name"),
+    Variable("llm.estimated_tokens", "int", Part.LLM, "tokens of the input, estimated from the body"),
+    Variable(
+        "llm.background", "bool", Part.AGENT,
+        "Claude Code or Codex asks for itself, not for its user: a session's title, a summary, a check of a command",
+    ),
+    Variable("llm.session", "string", Part.AGENT, 'the session of the client; `""` where it names none'),
+    Variable(
+        "llm.agent", "string", Part.AGENT,
+        'the kind of subagent that asks: `Explore`, `review`, ...; `""` for a main conversation and other clients',
+    ),
 )  # fmt: skip
 
 # Credentials prove who calls, and that has been seen to; rules need not touch them.
@@ -106,6 +121,8 @@ def values(part: Part, subject: Subject, hidden: frozenset[str] = frozenset()) -
             return {"model": model.name, "upstream_model": model.upstream} if model else {}
         case Part.LLM:
             return _llm(call, model, body) if model and body else {}
+        case Part.AGENT:
+            return _agent(call, model, body) if model and body else {}
         case Part.ANSWER:
             return {}
 
@@ -128,14 +145,25 @@ def _request(call: Identified, hidden: frozenset[str]) -> Values:
 
 def _llm(call: Identified, model: Resolved, body: LightBody | PreparedBody) -> Values:
     """As the model will be asked: with what the configuration fills in and replaces."""
+    size = len(body.raw)
     if isinstance(body, PreparedBody):
         read = dict(body.features)
+        read.pop("session", None)
     else:
         settings = model.configured(call.dialect, body.members)
-        read = asked.read(call.dialect, {**body.members, **settings})
+        read = asked.read(call.dialect, {**body.members, **settings}, size)
     if call.endpoint is not None and call.endpoint.operation is Operation.COUNT_TOKENS:
         read["max_tokens"] = 0  # nothing is written
-    return {f"llm.{name}": value for name, value in read.items()} | {"llm.bytes": len(body.raw)}
+    return {f"llm.{name}": value for name, value in read.items()} | {"llm.size": size, "llm.bytes": size}
+
+
+def _agent(call: Identified, model: Resolved, body: LightBody | PreparedBody) -> Values:
+    headers = call.request.headers
+    known = {"llm.agent": agents.agent(headers), "llm.background": agents.is_background(headers, model.name)}
+    session: str | None = agents.session(headers)
+    if not session:
+        session = body.features.get("session") if isinstance(body, PreparedBody) else agents.session_in(body.members)
+    return known if session is None else known | {"llm.session": session}
 
 
 def _headers(headers: Headers, hidden: frozenset[str]) -> dict[str, str]:
@@ -157,5 +185,5 @@ _KNOWN = {
     **dict.fromkeys(AT_HEADERS, "at the headers"),
     Part.PROVIDER: "with the model; on a passthrough route always",
     Part.MODEL: "with the body",
-    Part.LLM: "with the body",
+    **dict.fromkeys(OF_BODY, "with the body"),
 }

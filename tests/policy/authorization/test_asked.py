@@ -2,21 +2,38 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
-from extproc.policy.authorization.asked import MAX_TOOLS, read
+from extproc.policy.authorization import asked
+from extproc.policy.authorization.asked import MAX_TOOLS
 from extproc.wire import dialects
 
 Json = dict[str, Any]
+SIZE = 100
+
+
+def read(dialect: str, body: Json, size: int = SIZE) -> Json:
+    return asked.read(dialect, body, size)
+
+
 TURN = {"role": "user", "content": "q"}
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "x"}}
-IMAGE_URL = {"type": "image_url", "image_url": {"url": "https://x"}}
+PDF = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "x"}}
 
 
 @pytest.mark.parametrize("dialect", dialects.names())
 def test_the_least(dialect: str) -> None:
     body = {dialects.row(dialect).turns: [TURN]}
-    assert read(dialect, body) == {"stream": False, "tools": [], "has_images": False, "messages": 1}
+    assert read(dialect, body) == {
+        "stream": False,
+        "tools": [],
+        "has_images": False,
+        "has_pdf": False,
+        "messages": 1,
+        "thinking": False,
+        "estimated_tokens": SIZE / 4,
+    }
 
 
 @pytest.mark.parametrize(
@@ -117,51 +134,6 @@ def test_tools(dialect: str, body: Json, names: list[str] | None) -> None:
     assert read(dialect, body).get("tools") == names
 
 
-def said(*content: Any) -> Json:
-    return {"role": "user", "content": list(content)}
-
-
-@pytest.mark.parametrize(
-    ("turn", "expected"),
-    [
-        (TURN, False),
-        (said({"type": "text", "text": "image"}), False),
-        (said({"type": "text", "text": "a"}, IMAGE), True),
-        (said(IMAGE_URL), True),
-        (said({"image_url": {"url": "https://x"}}), True),
-        (said({"type": "input_image", "image_url": "https://x"}), True),
-        (said({"type": "tool_result", "tool_use_id": "t", "content": [IMAGE]}), True),
-        (said({"type": "document", "source": {"type": "content", "content": [IMAGE]}}), True),
-        (said({"type": "document", "source": {"type": "base64", "media_type": "application/pdf"}}), False),
-        (said({"type": "tool_use", "name": "draw", "input": {"type": "image"}}), False),
-        ({"type": "function_call_output", "output": [{"type": "input_image"}]}, True),
-        ({"role": "tool", "content": [IMAGE_URL]}, True),
-        ({"role": "user", "content": IMAGE}, True),
-        (said(None, 7, ["x", [IMAGE]]), True),
-        (said({"type": "file", "file": {"file_data": "data:image/png;base64,eA=="}}), True),
-        (said({"type": "file", "file": {"file_data": "data:application/pdf;base64,eA==", "filename": "a.pdf"}}), False),
-        (said({"type": "file", "file": {"file_id": "f"}}), True),
-        (said({"type": "file", "file": {"file_data": "eA==", "filename": "a.pdf"}}), True),
-        (said({"type": "input_file", "file_data": "data:IMAGE/png;base64,eA=="}), True),
-        (said({"type": "input_file", "file_data": "data:text/plain,x"}), False),
-        (said({"type": "input_file", "file_url": "https://x/a.pdf"}), True),
-        (said({"inline_data": {"mime_type": "image/png", "data": "eA=="}}), True),
-        (said({"inlineData": {"mimeType": "application/pdf", "data": "eA=="}}), False),
-        (said({"type": "video_url", "video_url": {"url": "https://x"}}), True),
-        (said({"type": "input_video", "video": "x"}), True),
-        (said({"type": "document", "source": {"type": "base64", "media_type": "image/png", "data": "x"}}), True),
-        (said({"type": "new", "url": "data:image/png;base64,eA=="}), True),
-        (said({"type": "text", "text": "data:image/png;base64,eA=="}), False),
-        (said({"type": ["text"], "text": "a"}), False),
-        (said({"type": "tool_result", "content": {"type": "file", "file": {"file_id": "f"}}}), True),
-    ],
-)
-@pytest.mark.parametrize("dialect", dialects.names())
-def test_images(dialect: str, turn: Json, expected: bool) -> None:
-    body = {dialects.row(dialect).turns: [TURN, turn]}
-    assert read(dialect, body)["has_images"] is expected
-
-
 @pytest.mark.parametrize(("turns", "count"), [([TURN] * 3, 3), ([], 0), ("hello", 1), (None, None), ({"a": 1}, None)])
 @pytest.mark.parametrize("dialect", dialects.names())
 def test_messages_are_counted(dialect: str, turns: object, count: int | None) -> None:
@@ -173,6 +145,7 @@ def test_what_the_provider_has_kept_cannot_be_seen(member: str) -> None:
     body = {"input": "q", member: "x", "max_output_tokens": 5}
     assert read("responses", body) == {"stream": False, "max_tokens": 5}
     assert read("responses", body | {member: None})["messages"] == 1
+    assert read("responses", body | {"reasoning": {"effort": "low"}})["thinking"] is True
 
 
 def test_a_thread_that_goes_on_cannot_be_seen() -> None:
@@ -183,8 +156,9 @@ def test_a_thread_that_goes_on_cannot_be_seen() -> None:
 
 @pytest.mark.parametrize("dialect", dialects.names())
 @pytest.mark.parametrize("name", ["system", "System", "instructions"])
-def test_an_image_may_stand_in_the_system_prompt(dialect: str, name: str) -> None:
-    assert read(dialect, {dialects.row(dialect).turns: [TURN], name: [IMAGE]})["has_images"] is True
+def test_images_and_pdfs_may_stand_in_the_system_prompt(dialect: str, name: str) -> None:
+    found = read(dialect, {dialects.row(dialect).turns: [TURN], name: [IMAGE, PDF]})
+    assert (found["has_images"], found["has_pdf"]) == (True, True)
 
 
 @pytest.mark.parametrize(
@@ -219,11 +193,72 @@ def test_some_servers_do_not_care_for_upper_and_lower_case(body: Json, expected:
     assert {name: found.get(name) for name in expected} == expected
 
 
-def test_depth_is_no_danger() -> None:
-    deep: Any = IMAGE
-    for _ in range(5000):
-        deep = {"content": [deep]}
-    assert read("messages", {"messages": [deep]})["has_images"] is True
+THINKING: list[tuple[Json, bool | None]] = [
+    ({}, False),
+    ({"thinking": {"type": "adaptive"}}, True),
+    ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, True),
+    ({"thinking": {"type": "disabled"}}, False),
+    ({"thinking": {"type": "between_tools"}}, False),
+    ({"thinking": {"type": "disabled"}, "output_config": {"effort": "high"}}, False),
+    ({"output_config": {"effort": "medium", "format": {}}}, True),
+    ({"output_config": {"format": {}}}, False),
+    ({"reasoning_effort": "high"}, True),
+    ({"reasoning_effort": "none"}, False),
+    ({"Reasoning_Effort": "MINIMAL"}, False),
+    ({"reasoning": {"effort": "low", "summary": "auto"}}, True),
+    ({"reasoning": {"summary": "auto"}}, False),
+    ({"reasoning": {"effort": "none"}}, False),
+    ({"reasoning": {"effort": "minimal"}}, False),
+    ({"reasoning": {"max_tokens": 2000}}, True),
+    ({"reasoning": {"enabled": False}}, False),
+    ({"enable_thinking": True}, True),
+    ({"enable_thinking": False, "thinking_budget": 0}, False),
+    ({"think": "high"}, True),
+    ({"chat_template_kwargs": {"enable_thinking": False}}, False),
+    ({"chat_template_kwargs": {"thinking": True}}, True),
+    ({"reasoning_effort": []}, None),
+    ({"reasoning_effort": 1.5}, None),
+    ({"thinking": []}, None),
+    ({"reasoning": []}, None),
+    ({"output_config": {"effort": {}}}, None),
+    ({"reasoning_effort": [], "thinking": {"type": "adaptive"}}, True),
+]
+
+
+@pytest.mark.parametrize(("body", "expected"), THINKING)
+@pytest.mark.parametrize("dialect", dialects.names())
+def test_thinking(dialect: str, body: Json, expected: bool | None) -> None:
+    assert read(dialect, {dialects.row(dialect).turns: [TURN], **body}).get("thinking") is expected
+
+
+@pytest.mark.parametrize(
+    ("dialect", "turn"),
+    [
+        ("messages", TURN | {"output_config": {"effort": "low"}}),
+        ("responses", {"type": "configuration", "reasoning": {"effort": "low"}}),
+    ],
+)
+def test_a_turn_may_ask_for_thinking(dialect: str, turn: Json) -> None:
+    body: Json = {dialects.row(dialect).turns: [turn, TURN]}
+    assert read(dialect, body)["thinking"] is True
+    assert read(dialect, body | {"thinking": {"type": "disabled"}})["thinking"] is False
+
+
+def test_what_a_turn_asks_for_cannot_be_told() -> None:
+    assert "thinking" not in read("messages", {"messages": [TURN | {"output_config": {"effort": []}}]})
+
+
+def test_reasoning_that_a_model_has_written_asks_for_none() -> None:
+    assert read("chat", {"messages": [{"role": "assistant", "reasoning": "high"}]})["thinking"] is False
+
+
+def test_input_tokens_are_estimated_by_bytes_but_for_media() -> None:
+    png = {"type": "base64", "media_type": "image/png", "data": "A" * 40_000}
+    body = {
+        "messages": [{"role": "user", "content": [{"type": "image", "source": png}, {"type": "text", "text": "q"}]}]
+    }
+    size = len(msgspec.json.encode(body))
+    assert read("messages", body, size)["estimated_tokens"] == -((40_000 - size) // 4) + 1600
 
 
 @pytest.mark.parametrize("tool", [{"name": "a"}, {"name": "a", "tools": []}, {"name": "a", "tools": [{"name": "b"}]}])

@@ -11,7 +11,7 @@ from extproc.config.loading import Fault
 from extproc.policy.authorization.cel import Rule, activation, compile_rule
 from extproc.policy.authorization.variables import Part
 
-CALLER, REQUEST, SOURCE, PROVIDER, MODEL, LLM, _ = Part
+CALLER, REQUEST, SOURCE, PROVIDER, MODEL, LLM, AGENT, _ = Part
 
 VALUES: dict[str, Any] = {
     "jwt": {
@@ -41,6 +41,13 @@ VALUES: dict[str, Any] = {
     "llm.has_images": False,
     "llm.messages": 3,
     "llm.bytes": 2048,
+    "llm.size": 2048,
+    "llm.estimated_tokens": 512,
+    "llm.has_pdf": False,
+    "llm.thinking": True,
+    "llm.background": False,
+    "llm.session": "s",
+    "llm.agent": "",
 }
 
 VERDICTS: list[tuple[str, bool | None]] = [
@@ -147,6 +154,7 @@ def test_a_value_that_cel_cannot_hold_is_a_failure_of_every_rule(odd: object) ->
         ("jwt.org == 'a' && provider == 'p'", {CALLER, PROVIDER}),
         ("upstream_model == 'x'", {MODEL}),
         ("size(llm.tools) == 0 && model == 'x'", {MODEL, LLM}),
+        ("llm.agent == '' && llm.size > 0", {LLM, AGENT}),
         ("jwt.groups.exists(model, model == 'x')", {CALLER}),
         ("jwt.model == 'llm.stream'", {CALLER}),
     ],

@@ -2,17 +2,22 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from extproc.config.endpoints import Endpoint, Operation
 from extproc.config.schema_models import Model
 from extproc.events import Headers
+from extproc.gateway.preparation import Task, prepare
+from extproc.policy.authorization.body import Bounds
 from extproc.policy.authorization.cel import Rule, activation, compile_rule
 from extproc.policy.authorization.variables import VARIABLES, Part, Subject, values
-from extproc.policy.facts import ANONYMOUS, Caller, Identified, LightBody
+from extproc.policy.facts import ANONYMOUS, Caller, Identified, LightBody, PreparedBody
 from extproc.providers.profiles import Profile
 from extproc.providers.providers import Provider, Resolved
 from extproc.providers.providers import Rule as ModelRule
+from extproc.translate.job import Job
+from extproc.translate.pair import Target
 from tests.stages import identified
 from tests.write_docs import DOCUMENT, written
 
@@ -33,7 +38,14 @@ def resolved(**settings: Any) -> Resolved:
     return Resolved("m", "u", PROVIDER, Profile(), ModelRule(0, Any, model, PROVIDER))  # type: ignore[arg-type]
 
 
-BODY = {"stream": True, "max_tokens": 7, "messages": [{}], "tools": [{"name": "t"}]}
+BODY = {
+    "stream": True,
+    "max_tokens": 7,
+    "messages": [{}],
+    "tools": [{"name": "t"}],
+    "thinking": {"type": "adaptive"},
+    "metadata": {"user_id": '{"session_id": "s"}'},
+}
 
 
 def call(**changes: Any) -> Identified:
@@ -71,7 +83,8 @@ def holds(text: str, asked: Identified, model: Resolved | None = None, body: dic
         'source.address == "10.0.0.7"',
         'provider == "p" && model == "m" && upstream_model == "u"',
         'llm.stream && llm.max_tokens == 7 && llm.tools == ["t"] && !llm.has_images',
-        "llm.messages == 1 && llm.bytes == 5",
+        "llm.messages == 1 && llm.bytes == 5 && llm.size == 5 && llm.estimated_tokens == 2",
+        '!llm.has_pdf && llm.thinking && !llm.background && llm.session == "s" && llm.agent == ""',
     ],
 )
 def test_a_whole_request(text: str) -> None:
@@ -130,6 +143,27 @@ def test_a_body_is_seen_as_it_will_be_sent(settings: dict[str, Any], limit: int)
 def test_a_limit_of_the_configuration_is_seen_in_every_dialect(settings: dict[str, Any]) -> None:
     asked = call(endpoint=Endpoint("e", Operation.GENERATE, "responses", "POST"))
     assert holds("llm.max_tokens == 5", asked, resolved(**settings), {"input": "q"}) is True
+
+
+def test_what_the_client_says_of_itself_stands_in_headers() -> None:
+    more = [("x-claude-code-session-id", "h"), ("x-claude-code-agent-type", "Explore")]
+    fields = Headers([*FIELDS, *more, ("x-claude-code-request-class", "auxiliary")])
+    assert holds('llm.session == "h" && llm.agent == "Explore" && llm.background', call(headers=fields), resolved())
+
+
+@pytest.mark.parametrize("fields", [FIELDS, [*FIELDS, ("x-claude-code-agent-id", "a"), ("session-id", "h")]])
+def test_a_heavy_body_is_seen_like_any_other(fields: list[tuple[str, str]]) -> None:
+    raw, asked = msgspec.json.encode(BODY), call(headers=Headers(fields))
+    light = Subject(asked, resolved(), LightBody(raw, BODY))
+    target = Target(profile=Profile(), model="u", nonce="n")
+    settings = resolved().settings("messages")
+    job = Job(dialect="messages", provider=("chat",), model="m", settings=settings, target=target)
+    prepared = prepare(raw, Task(job, Bounds(), 2.0))
+    assert prepared.features is not None
+    heavy = Subject(asked, resolved(), PreparedBody(raw, prepared.features, prepared.outcome))
+    for part in (Part.LLM, Part.AGENT):
+        assert values(part, heavy) == values(part, light)
+        assert values(part, heavy).keys() == {one.name for one in VARIABLES if one.part is part}
 
 
 def test_a_limit_that_nobody_set() -> None:

@@ -70,6 +70,8 @@ class AttemptHeaders(msgspec.Struct, frozen=True):
     """Of the headers that are there."""
     before: Record
     """What earlier attempts have put on record."""
+    is_copy: bool = False
+    """Of a call that goes its own way; nobody gets the answer."""
 
 
 class RequestBody(msgspec.Struct, frozen=True):

@@ -1,6 +1,6 @@
 """Names that clients may ask for: who serves them, in which order, and who may ask."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
@@ -30,7 +30,7 @@ class Ruled(_Strict):
 Members = Annotated[dict[str, Any], AfterValidator(members.typed)]
 
 
-class Served(Ruled):
+class Served(_Strict):
     """What is said of a model, for all of its providers or for one of them."""
 
     model: str | None = None
@@ -49,7 +49,7 @@ class Served(Ruled):
     """Members set in the request's body whatever the client has set."""
 
 
-class Candidate(Served):
+class Candidate(Served, Ruled):
     """One of the providers that may serve a model. What it leaves out is as the model says; its rules come in addition,
     and a candidate that they refuse to the caller is skipped."""
 
@@ -79,17 +79,25 @@ class Failover(_Strict):
     on: Annotated[list[Trigger], BeforeValidator(_as_text)] = [
         "connect", "reset", "timeout", "429", "5xx", "529", "false_success",
     ]  # fmt: skip
-    """What moves a call on. `connect`: no connection; `reset`: it broke before the answer; `timeout`: no first event in
-    `per_try_timeout`; a status of the provider's, where `5xx` is every one from 500 to 599; `false_success`: an answer
-    of status 200 that is none, such as HTML, an empty body or a stream that fails before its first event;
-    `context_overflow`: the request is too long for the model; `refusal`: the model declines before it has written
-    anything. The last two, 401, 403 and 404 are off by default."""
+    """What moves a call on. `connect`: no connection; `reset`: it broke before the answer, or there was none; `timeout`:
+    no first event in `per_try_timeout`, which holds only with it; a status of the provider's, where `5xx` is every one
+    from 500 to 599; `false_success`: an answer of status 200 that is none, such as HTML, an empty body or a stream that
+    fails before its first event; `context_overflow`: the request is too long for the model; `refusal`: the model
+    declines before it has written anything. The last two, 401, 403 and 404 are off by default."""
     attempts: int = Field(3, ge=1, le=10)
     """Most providers that are asked in one call."""
     per_try_timeout: float = Field(60, gt=0)
     """Seconds that each attempt may take until its first event."""
     total: float = Field(180, gt=0)
     """Seconds after which no further attempt begins."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        """YAML 1.1 takes the key `on` for true."""
+        if isinstance(value, Mapping) and True in value:
+            return {"on" if key is True else key: inner for key, inner in value.items()}
+        return value
 
 
 class Choice(_Strict):
@@ -101,7 +109,17 @@ class Choice(_Strict):
     """As the model's own `providers`."""
 
 
-class Model(Served):
+class Mirror(Served):
+    """A provider that gets a copy of some calls, whose answers nobody waits for: to compare it before it serves. On
+    record are its outcome, tokens and time, never its texts. What the provider answers has to be paid for."""
+
+    provider: str
+    """Key of the provider."""
+    share: float = Field(0.05, gt=0, le=1)
+    """The share of the model's calls that are copied, from 0 to 1."""
+
+
+class Model(Served, Ruled):
     """A name or a pattern of names that clients may ask for, and its own rules."""
 
     name: str
@@ -120,6 +138,8 @@ class Model(Served):
     that gives a string."""
     choose: list[Choice] = []
     """Other providers for some calls; the first entry that holds counts, else `providers`."""
+    mirror: Mirror | None = None
+    """A provider that gets a copy of some calls."""
 
     @model_validator(mode="after")
     def _served(self) -> "Model":
@@ -135,5 +155,8 @@ class Model(Served):
         """Each list of candidates, with its place below the model."""
         if self.providers is not None:
             yield ("providers",), self.providers
+        elif self.provider is not None and self.mirror is not None:
+            # What is copied is the call as it was admitted, so it is handed over like one that has several.
+            yield (), [Candidate(provider=self.provider)]
         for number, choice in enumerate(self.choose):
             yield ("choose", number, "providers"), choice.providers

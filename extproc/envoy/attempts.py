@@ -11,7 +11,7 @@ from typing import Any
 from extproc.envoy import limits
 from extproc.envoy.attributes import CLUSTER
 from extproc.gateway import attempts
-from extproc.gateway.handover import HANDOVER, MOVE_ON, NAMESPACE, NUMBER, ORDER
+from extproc.gateway.handover import HANDOVER, MIRROR, MIRRORED, MOVE_ON, NAMESPACE, NUMBER, ORDER
 from extproc.wire import dialects
 
 Json = dict[str, Any]
@@ -50,12 +50,13 @@ def route(pool: str) -> Json:
             }
         },
         "timeout": "0s",
+        # Only where the processor has named a cluster. A copy has no part in Envoy's log.
+        "request_mirror_policies": [{"cluster_header": MIRROR, "disable_shadow_host_suffix_append": True}],
         "idle_timeout": "3600s",
         "retry_policy": {
-            "retry_on": "connect-failure,refused-stream,reset,retriable-headers",
+            "retry_on": "retriable-headers",
             "retriable_headers": [{"name": MOVE_ON, "string_match": {"exact": "yes"}}],
             "num_retries": 1,
-            "per_try_timeout": "60s",
             # Else each attempt goes to the cluster of the first.
             "refresh_cluster_on_retry": True,
             "retry_back_off": {"base_interval": "0.01s", "max_interval": "0.05s"},
@@ -81,11 +82,23 @@ def cluster(name: str, ordinary: Json) -> Json:
     }
 
 
-def _filters(name: str) -> Sequence[Json]:
+def mirror(name: str, ordinary: Json) -> Json:
+    """Returns the cluster of a provider for copies of calls, made as in `cluster`."""
+    return ordinary | {
+        "name": name,
+        "alt_stat_name": f"mirror:{ordinary['alt_stat_name'].removeprefix('provider:')}",
+        "load_assignment": ordinary["load_assignment"] | {"cluster_name": name},
+        **limits.upstream(_filters(name, mirrors=True)),
+    }
+
+
+def _filters(name: str, *, mirrors: bool = False) -> Sequence[Json]:
     keys = sorted({dialects.AUTHORIZATION, *(row.key_header for row in dialects.rows())})
     guard = _GUARD % {"number": NUMBER, "verdict": attempts.VERDICT, "cluster": name}
     # What is set or removed in one attempt would still be so in the next.
-    facts = {NUMBER: "%UPSTREAM_REQUEST_ATTEMPT_COUNT%", HANDOVER: f"%DYNAMIC_METADATA({ORDER}:handover)%"}
+    facts = {NUMBER: "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"}
+    if not mirrors:
+        facts[HANDOVER] = f"%DYNAMIC_METADATA({ORDER}:handover)%"
     return [
         _mutation("extproc.clean", *_removing(*keys, "content-length"), *_setting(facts)),
         {"name": "envoy.filters.http.ext_proc", "typed_config": _processor()},
@@ -96,7 +109,7 @@ def _filters(name: str) -> Sequence[Json]:
                 "default_source_code": {"inline_string": guard},
             },
         },
-        _mutation("extproc.strip", *_removing(NUMBER, HANDOVER)),
+        _mutation("extproc.strip", *_removing(NUMBER, HANDOVER, MIRROR, MIRRORED)),
     ]
 
 

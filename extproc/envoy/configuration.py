@@ -63,6 +63,8 @@ def clusters(
         found.append(ordinary)
         if to.is_candidate:
             found.append(attempts.cluster(providers.attempt_cluster(to.name, to.settings.base_url), ordinary))
+        if to.is_mirror:
+            found.append(attempts.mirror(providers.mirror_cluster(to.name, to.settings.base_url), ordinary))
     found += [_web(source, address, live) for address in _web_addresses(source, processors)]
     return [_processor(source, processors, live), {"name": NOWHERE, "type": "STATIC"}, *found]
 

@@ -61,6 +61,8 @@ class Place:
     order: tuple[str, ...]
     """Names of the call's providers."""
     failover: Failover
+    mirrors: bool = False
+    """It is a copy, whose answer nobody gets."""
 
     @property
     def is_last(self) -> bool:
@@ -107,7 +109,8 @@ class AttemptExchange:
             if one.word in ("no_answer", "unreachable"):
                 self._report(AttemptOutcome(one.provider, "failed"))
         self._tries.append(Try(place.candidate.provider.name, started=now))
-        return [AwaitBody(attempts.fields(self._tries))]
+        own = record.of_copy(self.admitted, place.handover.asked) if place.mirrors else {}
+        return [AwaitBody(own | attempts.fields(self._tries))]
 
     def send(self, body: LightBody | PreparedBody, now: float) -> list[Action]:
         """The attempt goes to its provider, or is answered here."""
@@ -174,10 +177,11 @@ class AttemptExchange:
         if headers is None:
             return self.reject(forwarding.NO_CREDENTIAL)
         headers["host"] = provider.authority
+        cluster = provider.mirror_cluster if place.mirrors else provider.attempt_cluster
         kept = headers.keys() | forwarding.UPSTREAM_HEADERS | {NUMBER, HANDOVER}  # Envoy removes these two
         remove = other_names(Headers((name, "") for name in self._names), kept)
         # Each attempt sets all of these, so that nothing of an earlier one stays.
-        fields: Record = {attempts.VERDICT: f"{provider.attempt_cluster}#{place.number}", record.READ: request.stream}
+        fields: Record = {attempts.VERDICT: f"{cluster}#{place.number}", record.READ: request.stream}
         fields |= record.of_provider(provider) | record.of_upstream(place.candidate.upstream)
         return Forward(headers, remove, request.body, fields)
 

@@ -61,10 +61,13 @@ class Attempts:
             raise ValueError("an attempt that was not planned")
         candidates = [self._candidate(found, number) for number in found.order]
         mine = candidates[event.number - 1]
-        if mine is None or mine.rule.pool is None or mine.provider.attempt_cluster != event.cluster:
+        if mine is None or mine.rule.pool is None:
+            return [attempt.reject(_GONE)]
+        mirrors = event.cluster == mine.provider.mirror_cluster
+        if not mirrors and event.cluster != mine.provider.attempt_cluster:
             return [attempt.reject(_GONE)]
         order = tuple(one.provider.name if one is not None else "" for one in candidates)
-        return attempt.begin(Place(found, event.number, mine, order, mine.rule.pool.failover), event, now)
+        return attempt.begin(Place(found, event.number, mine, order, mine.rule.pool.failover, mirrors), event, now)
 
     def _candidate(self, found: Handover, number: int) -> Resolved | None:
         try:

@@ -30,7 +30,7 @@ from extproc.gateway.answer import Answer
 from extproc.gateway.attempt import Report
 from extproc.gateway.client_answer import Attempt, ids, other_names
 from extproc.gateway.forwarding import UPSTREAM_HEADERS, USER_AGENT
-from extproc.gateway.handover import POOL, encoded, handover
+from extproc.gateway.handover import MIRROR, MIRRORED, POOL, encoded, handover, retries
 from extproc.gateway.passed import PassedAnswer, accept_encoding
 from extproc.gateway.relayed import RelayedAnswer
 from extproc.gateway.settings import Settings
@@ -321,10 +321,13 @@ class Exchange:
         headers = {
             "content-type": "application/json",
             "content-length": str(len(raw)),
-            "x-envoy-max-retries": str(len(planned.candidates) - 1),
-            "x-envoy-upstream-rq-per-try-timeout-ms": str(round(pool.failover.per_try_timeout * 1000)),
+            **retries(pool.failover, len(planned.candidates)),
         }
-        found = handover(planned, configuration, _trace(call.request))
+        trace = _trace(call.request)
+        found = handover(examined, planned.candidates, configuration, trace)
+        if (mirror := planned.mirror) is not None:
+            headers[MIRROR] = mirror.provider.mirror_cluster
+            headers[MIRRORED] = encoded(handover(examined, [mirror], configuration, trace))
         fields = record.of_model(examined) | record.verdict(POOL)
         remove = other_names(call.request.headers, headers.keys() | UPSTREAM_HEADERS)
         clusters = tuple(one.provider.attempt_cluster for one in planned.candidates)

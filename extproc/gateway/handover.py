@@ -6,14 +6,16 @@ holds neither a credential nor a text of the client's.
 """
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from extproc.config.endpoints import Endpoint, Operation
+from extproc.config.schema_models import Failover
 from extproc.events import Headers
 from extproc.policy.admit import caller_id
-from extproc.policy.facts import ANONYMOUS, Accepted, Planned, Request
+from extproc.policy.facts import ANONYMOUS, Accepted, Examined, Request
+from extproc.providers.providers import Resolved
 from extproc.translate.dialects.messages.read_request import SESSION
 from extproc.wire import Dialect
 
@@ -23,6 +25,10 @@ ORDER = "extproc.order"
 """Namespace of the metadata that admission sets: in which order providers are asked, and what they are told."""
 MOVE_ON = "x-extproc-move-on"
 """Set by an attempt on an answer that the client shall not get, so that Envoy begins the next one."""
+MIRROR = "x-extproc-mirror"
+"""Names the cluster that gets a copy of the call; Envoy reads it before the first attempt begins."""
+MIRRORED = "x-extproc-mirrored"
+"""What the copy's attempt is told. Metadata does not go with a copy, so this one is a header."""
 NUMBER = "x-extproc-attempt"
 """The number of an attempt, from 1; Envoy sets it for each."""
 POOL = "attempts"
@@ -75,9 +81,9 @@ class Handover(msgspec.Struct, frozen=True, array_like=True):
         return Accepted(request=request, dialect=self.dialect, endpoint=endpoint, caller=ANONYMOUS)
 
 
-def handover(planned: Planned, configuration: int, trace: Mapping[str, str]) -> Handover:
-    """`configuration`: number of the one in force where the call was admitted."""
-    examined = planned.examined
+def handover(examined: Examined, order: Sequence[Resolved], configuration: int, trace: Mapping[str, str]) -> Handover:
+    """`order`: the candidates, as they are asked. `configuration`: number of the one in force where the call was
+    admitted."""
     call = examined.call
     request = call.request
     return Handover(
@@ -92,11 +98,26 @@ def handover(planned: Planned, configuration: int, trace: Mapping[str, str]) -> 
         examined.resolved.name,
         examined.model,
         examined.resolved.rule.index,
-        tuple(one.rule.number for one in planned.candidates),
+        tuple(one.rule.number for one in order),
         {name: value for name in _READ if (value := request.headers.get(name))},
         " ".join(caller_id(call)),
         dict(trace),
     )
+
+
+def retries(failover: Failover, attempts: int) -> dict[str, str]:
+    """Returns the headers by which Envoy's router is told when to begin another attempt without being asked to, and
+    how often in all. https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/router_filter"""
+    found = {"x-envoy-max-retries": str(attempts - 1)}
+    on = failover.on
+    # To Envoy a timeout is a reset, and a connection that fails is one, too.
+    kinds = ["connect-failure,refused-stream"] if "connect" in on else []
+    kinds += ["reset"] if "reset" in on or "timeout" in on else []
+    if kinds:
+        found["x-envoy-retry-on"] = ",".join(kinds)
+    if "timeout" in on:
+        found["x-envoy-upstream-rq-per-try-timeout-ms"] = str(round(failover.per_try_timeout * 1000))
+    return found
 
 
 def encoded(found: Handover) -> str:

@@ -6,7 +6,7 @@ import re
 from extproc.config.endpoints import Operation
 from extproc.errors import Rejection
 from extproc.events import Record
-from extproc.policy.facts import BodyRead, Caller, Examined, Identified, Located, ModelFound
+from extproc.policy.facts import Accepted, BodyRead, Caller, Examined, Identified, Located, ModelFound
 from extproc.printable import printable
 from extproc.providers.providers import Provider
 from extproc.translate.checked import header_value
@@ -26,6 +26,8 @@ TIME_PER_OUTPUT_TOKEN = "gen_ai.server.time_per_output_token"  # noqa: S105 - a 
 AUTO_MODE_OUTCOME = "auto_mode.outcome"
 AUTO_MODE_RULE = "auto_mode.rule"
 ATTEMPTS = "attempts"
+MIRROR = "mirror"
+"""The operation of a copy of a call."""
 
 CALLER = "caller."
 """Before the name of a claim."""
@@ -106,6 +108,11 @@ def of_model(asked: BodyRead | ModelFound | Examined) -> Record:
         record |= of_provider(asked.resolved.provider)
         record |= of_upstream(asked.resolved.upstream)
     return record
+
+
+def of_copy(call: Accepted, model: str) -> Record:
+    """Returns what is on record of a copy of a call, which is no call of anybody's. `model`: as the client named it."""
+    return {"request_id": call.request.request_id, OPERATION: MIRROR, "gen_ai.request.model": model[:MAX_NAME]}
 
 
 def of_provider(provider: Provider) -> Record:

@@ -96,4 +96,13 @@ class PlanAttempts:
             waiting = [one for one in waiting if one not in ready]
         pool = examined.resolved.rule.pool
         most = pool.failover.attempts if pool is not None else 1
-        return Planned(examined, tuple(ready[:most]), tuple(waiting), tuple(refused)) if ready else None
+        if not ready:
+            return None
+        return Planned(examined, tuple(ready[:most]), tuple(waiting), tuple(refused), self._mirror(examined))
+
+    def _mirror(self, examined: Examined) -> Resolved | None:
+        call, model = examined.call, examined.resolved
+        pool = model.rule.pool
+        if pool is None or pool.mirror is None or not pool.is_mirrored(call.request.request_id):
+            return None
+        return self._catalogue.candidate(model.name, model.rule.index, pool.mirror.number, call.dialect)

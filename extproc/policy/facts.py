@@ -183,3 +183,5 @@ class Planned(msgspec.Struct, frozen=True):
     """Those that the caller may use and that are left out at the moment."""
     refused: tuple[Resolved, ...] = ()
     """Those that the caller may not use."""
+    mirror: Resolved | None = None
+    """Gets a copy of the call."""

@@ -11,7 +11,7 @@ import msgspec
 
 from extproc.config.loading import Where
 from extproc.config.schema_models import Candidate as Written
-from extproc.config.schema_models import Failover, Model
+from extproc.config.schema_models import Failover, Mirror, Model
 from extproc.providers.profiles import profile_keys
 
 _OWN = ("model", "prefer", "profile", "context_window", "max_output_tokens")
@@ -24,7 +24,7 @@ class Candidate(msgspec.Struct, frozen=True):
     """Its own among those of the model, from 1."""
     where: Where
     """Its place in `gateway.yaml`."""
-    written: Written
+    written: Written | Mirror
     settings: Model
     """The model as if this were its only provider."""
 
@@ -46,6 +46,14 @@ class Pool(msgspec.Struct, frozen=True):
     """CEL expressions: when each of the further lists is used."""
     failover: Failover
     sticky: str | None
+    mirror: Candidate | None = None
+    """Gets a copy of some calls."""
+
+    def is_mirrored(self, request_id: str) -> bool:
+        """Whether a copy of this call is sent."""
+        if self.mirror is None or not isinstance(self.mirror.written, Mirror):
+            return False
+        return _drawn(request_id, "mirror") <= self.mirror.written.share
 
     def places(self, index: int) -> list[Where]:
         """Returns the place of each of the conditions in `gateway.yaml`. `index`: the model's in `models`."""
@@ -66,14 +74,30 @@ def of_model(where: Where, model: Model) -> Pool:
             draw = []
             for k, written in enumerate(listed):
                 count += 1
-                at: Where = (*where, *place, n, *([k] if isinstance(entry, list) else []))
+                at: Where = (*where, *place, *([n] if place else []), *([k] if isinstance(entry, list) else []))
                 draw.append(Candidate(count, at, written, _alone(model, written)))
             draws.append(tuple(draw))
         lists.append(tuple(draws))
-    return Pool(tuple(lists), tuple(choice.when for choice in model.choose), model.failover, model.sticky)
+    mirror = None
+    if model.mirror is not None:
+        mirror = Candidate(count + 1, (*where, "mirror"), model.mirror, _alone(model, model.mirror))
+    return Pool(tuple(lists), tuple(choice.when for choice in model.choose), model.failover, model.sticky, mirror)
 
 
-def _alone(model: Model, candidate: Written) -> Model:
+def names(model: Model) -> Iterator[str]:
+    """Returns the providers among which a call to the model moves on."""
+    for _, entries in model.lists:
+        for entry in entries:
+            yield from (one.provider for one in (entry if isinstance(entry, list) else [entry]))
+
+
+def mirrors(model: Model) -> Iterator[str]:
+    """Returns the provider that gets copies of the model's calls, if there is one."""
+    if model.mirror is not None:
+        yield model.mirror.provider
+
+
+def _alone(model: Model, candidate: Written | Mirror) -> Model:
     own = {name: value for name in _OWN if (value := getattr(candidate, name)) is not None}
     if model.profile is not None and candidate.profile is not None:
         own["profile"] = {**profile_keys(model.profile), **profile_keys(candidate.profile)}
@@ -83,6 +107,7 @@ def _alone(model: Model, candidate: Written) -> Model:
             "provider": candidate.provider,
             "providers": None,
             "choose": [],
+            "mirror": None,
             "defaults": {**model.defaults, **candidate.defaults},
             "overrides": {**model.overrides, **candidate.overrides},
         }
@@ -102,6 +127,11 @@ def order(entries: Sequence[Draw], seed: str) -> list[Candidate]:
 
 
 def _rank(seed: str, candidate: Candidate) -> float:
-    text = f"{seed}\0{candidate.provider}\0{candidate.settings.model}"
-    drawn = int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=7).digest(), "big") + 1
-    return -math.log(drawn / 2**56) / candidate.written.weight
+    weight = candidate.written.weight if isinstance(candidate.written, Written) else 1
+    return -math.log(_drawn(seed, candidate.provider, candidate.settings.model or "")) / weight
+
+
+def _drawn(*texts: str) -> float:
+    """Returns a number above 0 and up to 1 that depends on nothing but the texts."""
+    hashed = hashlib.blake2b("\0".join(texts).encode("utf-8", "replace"), digest_size=7).digest()
+    return (int.from_bytes(hashed, "big") + 1) / 2**56

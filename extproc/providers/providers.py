@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,6 +23,8 @@ from extproc.providers.profiles import Profile
 from extproc.wire import Dialect, dialects
 
 _MIN_KEY = 8
+MIRROR_CLUSTERS = "mirror:"
+"""Begins the names of clusters that get copies of calls."""
 
 
 class Provider(msgspec.Struct, frozen=True):
@@ -47,6 +49,11 @@ class Provider(msgspec.Struct, frozen=True):
     def attempt_cluster(self) -> str:
         """Envoy's name for it where it is one of a model's providers, so that a call may move on to the next."""
         return attempt_cluster(self.name, self.base_url)
+
+    @property
+    def mirror_cluster(self) -> str:
+        """Envoy's name for it where it gets copies of calls."""
+        return mirror_cluster(self.name, self.base_url)
 
     @property
     def authority(self) -> str:
@@ -112,6 +119,10 @@ def attempt_cluster(name: str, base_url: str) -> str:
     return f"attempt:{cluster(name, base_url).removeprefix('provider:')}"
 
 
+def mirror_cluster(name: str, base_url: str) -> str:
+    return f"{MIRROR_CLUSTERS}{cluster(name, base_url).removeprefix('provider:')}"
+
+
 class Destination(msgspec.Struct, frozen=True):
     """A provider as Envoy must know it."""
 
@@ -120,25 +131,27 @@ class Destination(msgspec.Struct, frozen=True):
     settings: schema.Provider
     is_candidate: bool = False
     """Some model has it among several providers."""
+    is_mirror: bool = False
+    """Some model sends it copies of calls."""
 
 
 def destinations(sources: Sequence[Source]) -> dict[str, Destination]:
     """By cluster, all that some of these configurations send calls to; later settings replace earlier ones."""
-    candidates = {
-        cluster(candidate.provider, source.config.providers[candidate.provider].base_url)
-        for source in sources
-        for candidate in _candidates(source)
-    }
+
+    def clusters(named: Callable[[Model], Iterator[str]]) -> set[str]:
+        return {
+            cluster(name, source.config.providers[name].base_url)
+            for source in sources
+            for model in source.config.models
+            for name in named(model)
+        }
+
+    candidates, mirrors = clusters(pools.names), clusters(pools.mirrors)
     return {
-        (at := cluster(name, settings.base_url)): Destination(source, name, settings, at in candidates)
+        (at := cluster(name, settings.base_url)): Destination(source, name, settings, at in candidates, at in mirrors)
         for source in sources
         for name, settings in source.config.providers.items()
     }
-
-
-def _candidates(source: Source) -> Iterator[pools.Candidate]:
-    for index, model in enumerate(source.config.models):
-        yield from pools.of_model(("models", index), model)
 
 
 class Resolved(msgspec.Struct, frozen=True):
@@ -310,18 +323,19 @@ def _rules(
     for index, model in enumerate(settings.models):
         where: Where = ("models", index)
         pattern = _pattern(model.name)
-        if model.provider is not None:
+        if model.provider is not None and model.mirror is None:
             if model.provider not in providers:
                 faults.append(Fault((*where, "provider"), _no_provider(model.provider, providers)))
                 continue
             rules.append(Rule(index, pattern, model, providers[model.provider]))
             continue
         pool = pools.of_model(where, model)
-        unknown = [one for one in pool if one.provider not in providers]
+        everyone = [*pool, *([pool.mirror] if pool.mirror is not None else [])]
+        unknown = [one for one in everyone if one.provider not in providers]
         faults += [Fault((*one.where, "provider"), _no_provider(one.provider, providers)) for one in unknown]
         if unknown:
             continue
-        found = [Rule(index, pattern, one.settings, providers[one.provider], one.number, pool) for one in pool]
+        found = [Rule(index, pattern, one.settings, providers[one.provider], one.number, pool) for one in everyone]
         rules.append(found[0])
         candidates += found
     return rules, candidates

@@ -26,10 +26,11 @@ from extproc.events import (
     ResponseBody,
     ResponseHeaders,
 )
-from extproc.gateway.handover import HANDOVER, NUMBER, ORDER
+from extproc.gateway.handover import HANDOVER, MIRRORED, NUMBER, ORDER
 from extproc.gateway.handover import NAMESPACE as ATTEMPT_NAMESPACE
 from extproc.gateway.record import CALLER, MAX_NAME, cut, metadata_key, presentable
 from extproc.printable import printable
+from extproc.providers.providers import MIRROR_CLUSTERS
 
 NAMESPACE = "extproc"
 _FILTER = "envoy.filters.http.ext_proc"
@@ -85,12 +86,14 @@ def to_event(request: pb.ProcessingRequest) -> Event:
 def _attempt(request: pb.ProcessingRequest, cluster: str) -> AttemptHeaders:
     headers = _headers(request.request_headers)
     number = headers.get(NUMBER)
+    mirrors = cluster.startswith(MIRROR_CLUSTERS)
     return AttemptHeaders(
         cluster,
         int(number) if number.isdecimal() and len(number) < 4 else 0,
-        headers.get(HANDOVER),
+        headers.get(MIRRORED if mirrors else HANDOVER),
         frozenset(headers.names()),
         attempts_record(request),
+        mirrors,
     )
 
 

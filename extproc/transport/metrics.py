@@ -155,7 +155,8 @@ _TOKEN_FIELDS = {
     "cache_creation": "gen_ai.usage.cache_creation.input_tokens",
 }
 # Operations that a model performs; of the others there is no duration worth a histogram. Only `chat` uses tokens up.
-_CHAT, _OF_A_MODEL = "chat", frozenset({"chat", "count_tokens"})
+_USES_TOKENS = frozenset({"chat", record.MIRROR})
+_OF_A_MODEL = _USES_TOKENS | {"count_tokens"}
 _ACTIONS = frozenset({"dropped", "approx", "clamped", "reordered", "emulated"})
 KEYS_UNAVAILABLE = "keys_unavailable"
 _INDEX = re.compile(r"\.\d+(?=\.|$)")
@@ -221,7 +222,7 @@ class Metrics:
             self._without_keys.inc()
         if operation in _OF_A_MODEL:
             self._duration.labels(*common, reason, *claims).observe(seconds)
-        if operation == _CHAT:
+        if operation in _USES_TOKENS:
             self._used(seen, common, claims)
         if not reason and seen.get("gen_ai.request.stream"):
             self._paced(seen, (*common, *claims))

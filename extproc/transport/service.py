@@ -61,6 +61,8 @@ class Stream:
         self._exchange: Stage = self._gateway.exchange(self._now())
         self._is_attempt: bool | None = None
         """None: nothing has come yet."""
+        self._is_counted = False
+        """It is a call of its own for metrics and spans: an admission, or the copy of a call."""
         self._waiting: deque[bytes] = deque()
         """What came while policy makes up its mind."""
         self._deciding: asyncio.Task[None] | None = None
@@ -91,7 +93,7 @@ class Stream:
             self._deciding.cancel()
         try:
             self._steps.ended(self._exchange)
-            if self._is_attempt is False:
+            if self._is_counted:
                 if self._last is not None:
                     self._record = attempts_record(self._last) | self._record
                 self._observer.end(self._exchange.call.request, self._record, self._now())
@@ -115,9 +117,10 @@ class Stream:
         event = to_event(request)
         if self._is_attempt is None:
             self._is_attempt = isinstance(event, AttemptHeaders)
-            if not self._is_attempt:
+            self._is_counted = not isinstance(event, AttemptHeaders) or event.is_copy
+            if self._is_counted:
                 self._observer.begin()
-        if request.HasField("metadata_context"):
+        if request.HasField("metadata_context") and not self._is_attempt:
             self._last = request
         if isinstance(event, AttemptHeaders):
             self._deciding = asyncio.create_task(self._attempt(event, request))

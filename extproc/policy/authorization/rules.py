@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from extproc.config.endpoints import Operation
 from extproc.config.loading import Fault, Source, Where
-from extproc.config.schema_models import Ruled
+from extproc.config.schema_models import Candidate, Ruled
 from extproc.errors import Kind, Reason, Rejection
 from extproc.policy.authentication import credential
 from extproc.policy.authorization.cel import Activation, Rule, activation, compile_rule
@@ -133,6 +133,7 @@ class Rules:
             (rule.index, one.number): RuleSet(one.where, one.written, faults)
             for rule in catalogue.rules
             for one in rule.pool or ()
+            if isinstance(one.written, Candidate)
         }
         self._choices = {
             rule.index: _compile_each(rule.pool.conditions, rule.pool.places(rule.index), faults)

@@ -119,6 +119,8 @@ class InputItems:
         """Only what was sealed here means anything to another provider."""
         sealed = unseal(item.get("encrypted_content"))
         if sealed is None:
+            if item.get("encrypted_content"):
+                self._warnings.reasoning_left_out(path)
             return
         if sealed.f == ANTHROPIC and not isinstance(sealed.d, dict):
             return

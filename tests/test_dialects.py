@@ -19,7 +19,7 @@ ELSEWHERE = {
     "extproc.gateway.judge": "a member of the question, which goes through the gateway in its default dialect",
     "extproc.gateway.record": "`chat` is OpenTelemetry's name of an operation",
     "extproc.gateway.tracing": "a path of OpenTelemetry's",
-    "extproc.policy.authorization.asked": "`messages` is the name of a variable in rules",
+    "extproc.policy.authorization.features": "`messages` is the name of a variable in rules",
     "extproc.providers.model_paths": "paths of vendors' other APIs, which pass through",
     "extproc.providers.profiles": "which shipped profile suits a model, and who counts its tokens",
     "extproc.providers.providers": "the segment of a version that base URLs end in or leave out",

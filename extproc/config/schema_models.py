@@ -1,6 +1,6 @@
 """Names that clients may ask for: who serves them, in which order, and who may ask."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
@@ -79,8 +79,8 @@ class Failover(_Strict):
     on: Annotated[list[Trigger], BeforeValidator(_as_text)] = [
         "connect", "reset", "timeout", "429", "5xx", "529", "false_success",
     ]  # fmt: skip
-    """What moves a call on. `connect`: no connection; `reset`: it broke before the answer, or there was none; `timeout`:
-    no first event in `per_try_timeout`, which holds only with it; a status of the provider's, where `5xx` is every one
+    """What moves a call on. `connect`: no connection; `reset`: it broke before the answer, or none came; `timeout`: no
+    first event in `per_try_timeout`, which holds only with it; a status of the provider's, where `5xx` is every one
     from 500 to 599; `false_success`: an answer of status 200 that is none, such as HTML, an empty body or a stream that
     fails before its first event; `context_overflow`: the request is too long for the model; `refusal`: the model
     declines before it has written anything. The last two, 401, 403 and 404 are off by default."""
@@ -90,14 +90,6 @@ class Failover(_Strict):
     """Seconds that each attempt may take until its first event."""
     total: float = Field(180, gt=0)
     """Seconds after which no further attempt begins."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _named(cls, value: Any) -> Any:
-        """YAML 1.1 takes the key `on` for true."""
-        if isinstance(value, Mapping) and True in value:
-            return {"on" if key is True else key: inner for key, inner in value.items()}
-        return value
 
 
 class Choice(_Strict):

@@ -10,8 +10,9 @@ import msgspec
 from extproc.config.endpoints import Operation
 from extproc.errors import Rejection, invalid
 from extproc.policy.admit import CallerId, caller_id
-from extproc.policy.authorization import agents, asked
+from extproc.policy.authorization import agents
 from extproc.policy.authorization.body import Bounds, Json, ambiguity, is_heavy, read
+from extproc.policy.authorization.features import read_features
 from extproc.policy.authorization.rules import Rules
 from extproc.policy.facts import Accepted, Examined, HeavyBody, LightBody, ModelFound, PreparedBody
 from extproc.providers.providers import Resolved
@@ -63,7 +64,7 @@ def prepare(raw: bytes, task: Task) -> Prepared:
         return Prepared(rejection=body)
     if refused := ambiguity(raw, body, job.dialect, every_depth=task.every_depth):
         return Prepared(rejection=refused)
-    features = asked.read(job.dialect, {**body, **job.settings.for_body(body)}, len(raw))
+    features = read_features(job.dialect, {**body, **job.settings.for_body(body)}, len(raw))
     if (session := agents.session_in(body)) is not None:
         features["session"] = session
     if not task.translates:

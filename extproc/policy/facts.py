@@ -144,7 +144,7 @@ class PreparedBody(msgspec.Struct, frozen=True):
 
     raw: bytes
     features: Json
-    """What it asks of the model, as `policy.authorization.asked.read` returns it."""
+    """What `policy.authorization.features.read_features` returns, and the session that the body names."""
     outcome: RequestOutcome | None
     """None: it is translated later, for each provider that is asked."""
 

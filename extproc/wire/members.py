@@ -10,7 +10,7 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# They steer how an answer is written, or bring a tool that rules see (policy/authorization/asked.py).
+# They steer how an answer is written, or bring a tool that rules see (policy/authorization/features.py).
 _EXTENSIONS = _names(
     """
     top_k top_a min_p typical_p tfs_z repetition_penalty repeat_penalty repeat_last_n length_penalty min_tokens

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from extproc.errors import Rejection
-from extproc.policy.authorization import asked
+from extproc.policy.authorization.features import read_features
 from extproc.providers.profiles import Profile
 from extproc.translate.count import COUNTERS, estimate
 from extproc.translate.dialects.registry import PAIRS
@@ -58,7 +58,7 @@ def cost(body: bytes, dialect: str, translate: Translate, rounds: int) -> float:
     def once() -> float:
         began = time.process_time()
         decoded = untrusted.decode(body)
-        asked.read(dialect, decoded, len(body))
+        read_features(dialect, decoded, len(body))
         translate(decoded, Target(profile=Profile(), model="u", nonce="n", raw=body))
         return time.process_time() - began
 

@@ -40,7 +40,7 @@ def session(headers: Headers) -> str:
 
 
 def session_in(body: Json) -> str | None:
-    """The session that the body names, or nothing; None: it cannot be told."""
+    """The session that the body names, or nothing; None: not known."""
     members = Members(body)
     users = [user for holder in members.get("metadata") for user in _within(holder, "user_id")]
     found = [_session_of_user(user) for user in users]

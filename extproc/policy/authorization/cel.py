@@ -71,8 +71,8 @@ class Language:
 
     def compile(self, text: str, where: Where, expected: cel.Type = cel.Type.BOOL) -> Rule | Fault:
         """The rule, or what is wrong with its text. `where`: its place in `gateway.yaml`; `expected`: what it gives."""
-        if asked := self._has.search(text):
-            return Fault(where, f"has() is for a member of a map, such as jwt.team; {asked[1]} is none")
+        if called := self._has.search(text):
+            return Fault(where, f"has() is for a member of a map, such as jwt.team; {called[1]} is none")
         program = _compile(self._whole, text)
         if isinstance(program, str):
             return Fault(where, f"not a valid CEL expression: {program}{hints.for_cel(text, program, self._types)}")
@@ -112,7 +112,7 @@ _TOKEN = re.compile(rf"(?P<unread>{_UNREAD})|{_STRING}|[A-Za-z_]\w*|\S", re.ASCI
 
 
 def claims_named(text: str) -> frozenset[str] | None:
-    """The claims that a valid expression can read; None where that cannot be told, so that it may be any.
+    """The claims that a valid expression can read; None where that is not known, so that it may be any.
 
     `jwt.NAME`, `jwt["NAME"]` and `"NAME" in jwt` are understood."""
     matches = list(_TOKEN.finditer(text))

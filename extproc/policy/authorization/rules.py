@@ -184,7 +184,7 @@ class Rules:
             return True
         of_candidates = (rules for (index, _), rules in self._candidates.items() if index == model.rule.index)
         choices = self._choices.get(model.rule.index, ())
-        return any(rules.reads_body for rules in of_candidates) or any(Part.LLM in rule.reads for rule in choices)
+        return any(rules.reads_body for rules in of_candidates) or any(rule.reads & OF_BODY for rule in choices)
 
     def refusal(self, subject: Subject, known: frozenset[Part]) -> Refused | None:
         """Returns the first refusal, or None. With a model, rules that were decided at the headers are not evaluated
@@ -235,17 +235,17 @@ class AuthorizeModel:
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
 
-    def __call__(self, asked: Examined) -> Rejection | None:
-        refused = self._rules.refusal(Subject(asked.call, asked.resolved, asked.body), EVERYTHING)
-        return _refusal(refused, asked.resolved) if refused else None
+    def __call__(self, examined: Examined) -> Rejection | None:
+        refused = self._rules.refusal(Subject(examined.call, examined.resolved, examined.body), EVERYTHING)
+        return _refusal(refused, examined.resolved) if refused else None
 
     def permits(self, call: Accepted, model: Resolved) -> bool:
-        """May the caller use this model, as far as can be said without a body?"""
+        """Returns whether the caller may use this model, as far as rules decide without a body."""
         return self._rules.refusal(Subject(call, model), WITHOUT_BODY) is None
 
 
 def _refusal(refused: Refused, model: Resolved | None) -> Rejection:
-    """The client hears what it may not do, the record which rule said so."""
+    """The message names what the client may not do, the detail for the record which rule refused it."""
     reads = frozenset().union(*(rule.reads for rule in refused.rules))
     of_model = model is not None and bool(refused.where[0] == "models" or reads & {Part.MODEL, Part.PROVIDER})
     by_name = of_model and not reads & {Part.REQUEST, Part.SOURCE, *OF_BODY}

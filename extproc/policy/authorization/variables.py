@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from extproc.config.endpoints import Operation
 from extproc.events import Headers
-from extproc.policy.authorization import agents, asked
+from extproc.policy.authorization import agents
+from extproc.policy.authorization.features import read_features
 from extproc.policy.facts import Caller, Identified, LightBody, PreparedBody
 from extproc.providers import model_paths
 from extproc.providers.providers import Resolved
@@ -144,17 +145,17 @@ def _request(call: Identified, hidden: frozenset[str]) -> Values:
 
 
 def _llm(call: Identified, model: Resolved, body: LightBody | PreparedBody) -> Values:
-    """As the model will be asked: with what the configuration fills in and replaces."""
+    """The body as the provider gets it: with what the configuration fills in and replaces."""
     size = len(body.raw)
     if isinstance(body, PreparedBody):
-        read = dict(body.features)
-        read.pop("session", None)
+        features = dict(body.features)
+        features.pop("session", None)
     else:
         settings = model.configured(call.dialect, body.members)
-        read = asked.read(call.dialect, {**body.members, **settings}, size)
+        features = read_features(call.dialect, {**body.members, **settings}, size)
     if call.endpoint is not None and call.endpoint.operation is Operation.COUNT_TOKENS:
-        read["max_tokens"] = 0  # nothing is written
-    return {f"llm.{name}": value for name, value in read.items()} | {"llm.size": size, "llm.bytes": size}
+        features["max_tokens"] = 0  # nothing is written
+    return {f"llm.{name}": value for name, value in features.items()} | {"llm.size": size, "llm.bytes": size}
 
 
 def _agent(call: Identified, model: Resolved, body: LightBody | PreparedBody) -> Values:

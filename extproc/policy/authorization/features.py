@@ -1,7 +1,8 @@
-"""What a body asks of a model, as rules see it: read by the members that a dialect's row names (wire/dialects.py).
+"""The features that a body asks of a model, as rules see them. They are read by the members that a dialect's row names
+(wire/dialects.py).
 
-Rules decide by this, so whatever a lax provider might take for a tool or an image is taken for one here, and what has
-not the type it should have is left out: a rule that reads it fails.
+Rules decide by this, so whatever a lax provider might take for a tool is one here, and what has not the type it should
+have is left out: a rule that reads it fails.
 """
 
 import math
@@ -48,8 +49,8 @@ _OFF = frozenset({"none", "minimal", "disabled", "between_tools"})
 _VERSION = re.compile(r"_(\d{8}|\d{4}_\d{2}_\d{2})$")
 
 
-def read(dialect: Dialect, body: Json, size: int) -> Json:
-    """Values of the variables `llm.NAME` of `Part.LLM` but its size, without those that cannot be told.
+def read_features(dialect: Dialect, body: Json, size: int) -> Json:
+    """Values of the variables `llm.NAME` of `Part.LLM` but its size, without those that are not known.
 
     `size`: bytes of the body as it came."""
     row, members = dialects.row(dialect), Members(body)
@@ -74,9 +75,9 @@ def read(dialect: Dialect, body: Json, size: int) -> Json:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _stream(said: list[Any]) -> bool | None:
-    good = len(said) < 2 and all(isinstance(stream, bool) for stream in said)
-    return any(said) if good else None
+def _stream(values: list[Any]) -> bool | None:
+    is_known = len(values) < 2 and all(isinstance(value, bool) for value in values)
+    return any(values) if is_known else None
 
 
 def _limit(limits: list[Any], answers: list[Any]) -> int | None:
@@ -101,7 +102,7 @@ def _count(turns: list[Any]) -> int | None:
 
 
 def _thinking(members: Members, turns: list[Any]) -> bool | None:
-    """Whether reasoning is asked for; None: it cannot be told."""
+    """Whether the body asks for reasoning; None: not known."""
     modes: list[Any] = []
     wanted: list[Any] = []
     if members.has(_SWITCH_NAMES):

@@ -5,8 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from extproc.policy.authorization import asked
-from extproc.policy.authorization.asked import MAX_TOOLS
+from extproc.policy.authorization.features import MAX_TOOLS, read_features
 from extproc.wire import dialects
 
 Json = dict[str, Any]
@@ -14,7 +13,7 @@ SIZE = 100
 
 
 def read(dialect: str, body: Json, size: int = SIZE) -> Json:
-    return asked.read(dialect, body, size)
+    return read_features(dialect, body, size)
 
 
 TURN = {"role": "user", "content": "q"}

@@ -106,3 +106,22 @@ def test_the_identity_provider_of_the_sign_in(capsys: pytest.CaptureFixture[str]
     provider.serve_json("/.well-known/openid-configuration", {"issuer": f"{url}/", **endpoints})
     status, said = probe(capsys, f"{url}/v1", config)
     assert status == 1 and f"its issuer is '{url}/', expected '{url}'" in said[1]
+
+
+def test_each_candidate_of_a_model_is_looked_for(capsys: pytest.CaptureFixture[str], provider: KeyServer) -> None:
+    provider.answers["/v1/models"] = listed("gpt-4o-mini", "gpt-4o")
+    lists = "providers: [{provider: openai, model: gpt-4o-mini}, [{provider: second, model: gone}, {provider: openai}]]"
+    more = f'  second: {{dialects: [chat], base_url: "{provider.url}/v1"}}\nmodels:\n'
+    chosen = '[{when: "true", providers: [{provider: openai, model: also-gone}]}]'
+    config = GATEWAY.replace("models:\n", more).replace(
+        "provider: openai, model: gpt-4o-mini", f"{lists}, choose: {chosen}"
+    )
+    assert probe(capsys, f"{provider.url}/v1", config) == (
+        0,
+        [
+            "openai: answers, 2 models",
+            "openai: 'also-gone' is not among them: gpt-4o-mini, gpt-4o",
+            "second: answers, 2 models",
+            "second: 'gone' is not among them: gpt-4o-mini, gpt-4o",
+        ],
+    )

@@ -84,8 +84,16 @@ def cluster(name: str, ordinary: Json) -> Json:
             "cluster_name": name,
             "endpoints": [*endpoints, {"priority": 1, "lb_endpoints": [tombstone]}],
         },
+        "circuit_breakers": {"thresholds": [_breaker(ordinary["circuit_breakers"]["thresholds"][0])]},
         **limits.upstream(_filters(name)),
     }
+
+
+def _breaker(ordinary: Json) -> Json:
+    """Envoy counts the next attempt as a retry of the cluster that failed. A budget, which is a share of the calls in
+    progress there, would be used up by an outage, and end most calls with the first provider's error."""
+    known = {name: limit for name, limit in ordinary.items() if name != "retry_budget"}
+    return known | {"max_retries": known["max_requests"]}
 
 
 def mirror(name: str, ordinary: Json) -> Json:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from extproc.config.loading import Source
 from extproc.config.schema_tls import ListenTls, Tls
 from extproc.envoy import attempts, limits
-from extproc.envoy.attributes import CLIENT_CERTIFICATE, DETAILS, SOURCE, VERIFIED_CLIENTS
+from extproc.envoy.attributes import ATTEMPTS_MADE, CLIENT_CERTIFICATE, DETAILS, SOURCE, VERIFIED_CLIENTS
 from extproc.envoy.replies import (
     NAMESPACE,
     OVERLOADED,
@@ -151,7 +151,7 @@ def _processor(source: Source) -> Json:
         },
         "allow_mode_override": True,
         "request_attributes": [SOURCE, *certificate],
-        "response_attributes": [DETAILS],
+        "response_attributes": [DETAILS, ATTEMPTS_MADE],
         "message_timeout": "5s",
         "status_on_error": {"code": "ServiceUnavailable"},
         "mutation_rules": {"allow_all_routing": True, "allow_envoy": True},

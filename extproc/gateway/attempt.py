@@ -25,7 +25,7 @@ from extproc.events import (
 from extproc.gateway import attempts, forwarding, record
 from extproc.gateway.answer import Answer
 from extproc.gateway.attempts import Try, Word
-from extproc.gateway.client_answer import Attempt, ids, other_names
+from extproc.gateway.client_answer import Attempt, ClientAnswer, ids, other_names
 from extproc.gateway.handover import HANDOVER, MOVE_ON, NUMBER, Handover
 from extproc.gateway.settings import Settings
 from extproc.policy.facts import ANONYMOUS, Accepted, Caller, LightBody, Located, PreparedBody, Request
@@ -104,10 +104,9 @@ class AttemptExchange:
         self._place = place
         self.call = place.handover.call
         self._names = event.names
-        self._tries = attempts.filled(attempts.read(event.before), place.order, place.number, now)
-        for one in self._tries:
-            if one.word in ("no_answer", "unreachable"):
-                self._report(AttemptOutcome(one.provider, "failed"))
+        self._tries, failed = attempts.filled(attempts.read(event.before), place.order, place.number, now)
+        for name in failed:
+            self._report(AttemptOutcome(name, "failed"))
         self._tries.append(Try(place.candidate.provider.name, started=now))
         own = record.of_copy(self.admitted, place.handover.asked) if place.mirrors else {}
         return [AwaitBody(own | attempts.fields(self._tries))]
@@ -154,9 +153,16 @@ class AttemptExchange:
 
     def fail(self) -> list[Action]:
         """A bug was met on the way."""
-        if self._answer is None or self._held or self._moved:
+        if self._answer is None or self._moved:
             return [self.reject(_BUG)]
-        return self._answer.fail(_BUG)
+        failed = self._answer.fail(_BUG)
+        if self._held is not None:
+            # The client has got nothing yet, whatever the answer takes for sent.
+            client = ClientAnswer(self.call.dialect, self.call.request.request_id, self._sent)
+            client.replaces(self._upstream)
+            self._held = None
+            failed = client.refuse(_BUG, takes_body=self._takes_body)
+        return self._passed_on(failed, self._tries[-1].started)
 
     @property
     def placed(self) -> Place:
@@ -222,8 +228,7 @@ class AttemptExchange:
         if failed is not None:
             return "timeout" if failed["reason"] == Reason.UPSTREAM_TIMEOUT else "false_success"
         outcome = self._answer.outcome
-        declined = self._answer.over and outcome is not None and outcome.finish_reason in _DECLINED
-        return "refusal" if declined else None
+        return "refusal" if outcome is not None and outcome.finish_reason in _DECLINED else None
 
     def _has_content(self, actions: list[Action]) -> bool:
         """Something of the model's own words is here, or the answer is over."""

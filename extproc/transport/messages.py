@@ -4,7 +4,17 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from extproc import pb
-from extproc.envoy.attributes import CHAIN, CLUSTER, DETAILS, SHA256, SOURCE, SUBJECT, URI, VERIFIED_CLIENTS
+from extproc.envoy.attributes import (
+    ATTEMPTS_MADE,
+    CHAIN,
+    CLUSTER,
+    DETAILS,
+    SHA256,
+    SOURCE,
+    SUBJECT,
+    URI,
+    VERIFIED_CLIENTS,
+)
 from extproc.events import (
     Action,
     AnswerBody,
@@ -73,6 +83,7 @@ def to_event(request: pb.ProcessingRequest) -> Event:
                 request.response_headers.end_of_stream,
                 _attribute(request, DETAILS),
                 attempts_record(request),
+                _number(request, ATTEMPTS_MADE),
             )
         case "response_body":
             end = request.response_body.end_of_stream
@@ -241,6 +252,11 @@ def _headers(message: pb.HttpHeaders) -> Headers:
 def _attribute(request: pb.ProcessingRequest, name: str) -> str:
     fields = request.attributes[_FILTER].fields if _FILTER in request.attributes else {}
     return fields[name].string_value if name in fields else ""
+
+
+def _number(request: pb.ProcessingRequest, name: str) -> int:
+    fields = request.attributes[_FILTER].fields if _FILTER in request.attributes else {}
+    return int(fields[name].number_value) if name in fields else 0
 
 
 def _certificate(request: pb.ProcessingRequest) -> PeerCertificate | None:

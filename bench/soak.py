@@ -40,7 +40,9 @@ SETTLED = 0.2
 """From this share of the time on memory should stay as it is."""
 AFTERMATH_SECONDS = 2.0
 """After a worker was killed: until Envoy has found the next one healthy."""
-HONEST = frozenset({"JSON, 1 KB", "JSON, 61 KB", "stream", "passes through"})
+HONEST = frozenset({"JSON, 1 KB", "JSON, 61 KB", "stream", "passes through", "JSON, failing", "stream, failing"})
+FAILING, FAILING_STREAM = (bodies.small(stream=streams, model="failing") for streams in (False, True))
+"""For a model whose first provider fails a tenth of its calls."""
 _ERROR = re.compile(rb'"type": ?"(\w+_error)"')
 
 
@@ -71,6 +73,8 @@ class Soak:
             (40, "JSON, 1 KB", lambda: self._call(load.post("/v1/messages", good, bodies.small()))),
             (20, "JSON, 61 KB", lambda: self._call(LARGE % good.encode())),
             (15, "stream", lambda: self._call(load.post("/v1/messages", good, bodies.small(stream=True)))),
+            (10, "JSON, failing", lambda: self._call(load.post("/v1/messages", good, FAILING))),
+            (10, "stream, failing", lambda: self._call(load.post("/v1/messages", good, FAILING_STREAM))),
             (5, "passes through", lambda: self._call(load.post("/files/x", good, bodies.small()))),
             (5, "no token", lambda: self._call(load.post("/v1/messages", "x", bodies.small()))),
             (5, "bad body", lambda: self._call(load.post("/v1/messages", good, b"{"))),
@@ -186,7 +190,9 @@ def attackers(kinds: Sequence[str], stack: Stack, folder: Path, seconds: float) 
 def report(seen: Seen, logged: int) -> None:
     print(f"{seen.sent} calls, {logged} lines in the log; {seen.kills} workers killed")
     ordered = sorted(seen.latencies)
-    print(f"honest calls: {len(ordered)} answered, {sum(seen.refused.values())} refused")
+    refused = sum(seen.refused.values())
+    share = refused / max(1, len(ordered) + refused)
+    print(f"honest calls: {len(ordered)} answered, {refused} refused ({share:.3%})")
     for name, count in sorted(seen.refused.items()):
         print(f"  {count:7d}  {name}")
     print(f"  {seen.lost} more lost, maybe with a killed worker")

@@ -26,8 +26,14 @@ listen: {{address: 127.0.0.1, port: {port}}}
 authentication:
   jwt: [{{issuer: claude-code-lab, audiences: [anthropic-api], jwks: {{file: keys/jwks.json}}}}]
 authorization: {{allow: ['jwt.org == "acme" && jwt.team == "data-platform"']}}
-providers: {{mock: {{dialects: [chat], base_url: "http://127.0.0.1:{mock}/v1", api_key: {{env: HOME}}}}}}
-models: [{{name: "claude-*", provider: mock, model: gpt-4o-mini}}, {{name: "gpt-*", provider: mock}}]
+providers:
+  mock: {{dialects: [chat], base_url: "http://127.0.0.1:{mock}/v1", api_key: {{env: HOME}}}}
+  failing: {{dialects: [chat], base_url: "http://127.0.0.1:{mock}/failing/v1", api_key: {{env: HOME}}}}
+models:
+  - {{name: "claude-*", provider: mock, model: gpt-4o-mini}}
+  - {{name: "gpt-*", provider: mock}}
+  - {{name: two-stages, providers: [{{provider: mock, model: gpt-4o-mini}}]}}
+  - {{name: failing, providers: [{{provider: failing, model: gpt-4o-mini}}, {{provider: mock, model: gpt-4o-mini}}]}}
 routes: [{{path: "/files/*", serve: passthrough, provider: mock}}]
 """
 

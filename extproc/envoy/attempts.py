@@ -19,6 +19,7 @@ Json = dict[str, Any]
 _TYPE = "type.googleapis.com/envoy"
 _FILTERS = f"{_TYPE}.extensions.filters.http"
 _SPECIFIER = "router.cluster_specifiers.priority_group.v3.PriorityGroupClusterSpecifier"
+_LESS_THAN_HALF = 49
 # A clean end of the processor's stream lets a request pass. RBAC is no help here: an upstream RBAC filter has its say
 # before the processor has answered.
 _GUARD = """\
@@ -70,8 +71,13 @@ def cluster(name: str, ordinary: Json) -> Json:
     # Where a provider has no address, Envoy would end the call at once. At this one a connection is refused, which
     # moves it on.
     tombstone = {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 1}}}}
+    # The tombstone counts as a second address. Were the only real one left out here, the provider would still be so
+    # when its pause among the model's providers is over, and each call to it would count as another failure.
+    outliers = ordinary["outlier_detection"]
+    share = min(outliers["max_ejection_percent"], _LESS_THAN_HALF)
     return ordinary | {
         "name": name,
+        "outlier_detection": outliers | {"max_ejection_percent": share},
         "alt_stat_name": f"attempt:{ordinary['alt_stat_name'].removeprefix('provider:')}",
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         "load_assignment": {

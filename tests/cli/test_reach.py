@@ -137,3 +137,22 @@ models: [{{name: "*", provider: machine}}]
             1,
             ["machine: its credential cannot be fetched: status 503, temporarily_unavailable"],
         )
+
+
+def test_each_candidate_of_a_model_is_looked_for(capsys: pytest.CaptureFixture[str], provider: KeyServer) -> None:
+    provider.answers["/v1/models"] = listed("gpt-4o-mini", "gpt-4o")
+    lists = "providers: [{provider: openai, model: gpt-4o-mini}, [{provider: second, model: gone}, {provider: openai}]]"
+    more = f'  second: {{dialects: [chat], base_url: "{provider.url}/v1"}}\nmodels:\n'
+    chosen = '[{when: "true", providers: [{provider: openai, model: also-gone}]}]'
+    config = GATEWAY.replace("models:\n", more).replace(
+        "provider: openai, model: gpt-4o-mini", f"{lists}, choose: {chosen}"
+    )
+    assert probe(capsys, f"{provider.url}/v1", config) == (
+        0,
+        [
+            "openai: answers, 2 models",
+            "openai: 'also-gone' is not among them: gpt-4o-mini, gpt-4o",
+            "second: answers, 2 models",
+            "second: 'gone' is not among them: gpt-4o-mini, gpt-4o",
+        ],
+    )

@@ -61,6 +61,7 @@ FAULTS: dict[str, Fault] = {
     "error-event": Fault(faults.error_event, "200 false_success"),
     "overflow": Fault(faults.overflows, "400 context_overflow", on="context_overflow"),
     "refusal": Fault(faults.refuses, "200 refusal", on="refusal"),
+    "worded-refusal": Fault(faults.refuses_in_words, "200 refusal", on="refusal"),
 }
 FORMS = ("whole", "stream")
 SILENT = ("no-headers", "silent")

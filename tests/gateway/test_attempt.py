@@ -128,6 +128,15 @@ def test_a_stream_that_declines_moves_on(streamed: Call) -> None:
     assert moves_on(streamed.answered(attempt, 200, b"".join(CHAT.refusal_events()), media=SSE))
 
 
+@pytest.mark.parametrize("cut", range(0, 400, 7))
+def test_a_refusal_in_the_models_words_moves_on_wherever_it_is_cut(streamed: Call, cut: int) -> None:
+    attempt, _ = streamed.attempt(1)
+    whole = b"".join(CHAT.worded_refusal_events())
+    actions = streamed.answered(attempt, 200, whole[:cut], media=SSE, end=False)
+    actions += streamed.note(streamed.gateway.attempts.go_on(attempt, ResponseBody(whole[cut:], True), START))
+    assert moves_on(actions)
+
+
 def test_after_content_a_failure_is_the_clients(streamed: Call) -> None:
     attempt, _ = streamed.attempt(1)
     streamed.answered(attempt, 200, b"".join(CHAT.events("hi", TOKENS)[:2]), media=SSE, end=False)

@@ -291,7 +291,7 @@ class AttemptExchange:
         status, name = self._upstream.status, self.placed.candidate.provider.name
         after = self._upstream.headers.get("retry-after")
         seconds = float(after) if after.isdecimal() else None
-        if status == 429 or (status >= 500 and seconds is not None):
+        if status in (429, 529) or (status >= 500 and seconds is not None):
             self._report(AttemptOutcome(name, "limited", seconds))
         elif status >= 500 or (status < 300 and word == "failed"):
             self._report(AttemptOutcome(name, "failed"))

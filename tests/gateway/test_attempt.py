@@ -169,9 +169,23 @@ def test_a_silent_attempt_is_reported_once(tmp_path: Path) -> None:
     assert reported == [AttemptOutcome("b", "failed"), AttemptOutcome("a", "failed")]
 
 
-def test_a_busy_provider_is_reported_with_its_time(call: Call) -> None:
+@pytest.mark.parametrize(
+    ("status", "headers", "expected"),
+    [
+        (200, {}, AttemptOutcome("b", "answered")),
+        (429, {"retry-after": "7"}, AttemptOutcome("b", "limited", 7.0)),
+        (429, {"retry-after": "Wed, 21 Oct 2099 07:28:00 GMT"}, AttemptOutcome("b", "limited")),
+        (503, {"retry-after": "7"}, AttemptOutcome("b", "limited", 7.0)),
+        (529, {}, AttemptOutcome("b", "limited")),
+        (503, {}, AttemptOutcome("b", "failed")),
+        (401, {}, None),
+    ],
+)
+def test_what_is_reported_of_a_provider(
+    call: Call, status: int, headers: dict[str, str], expected: AttemptOutcome | None
+) -> None:
     reported: list[AttemptOutcome] = []
     call.gateway.attempts._report = reported.append  # noqa: SLF001
     attempt, _ = call.attempt(1)
-    call.answered(attempt, 429, b"{}", headers={"retry-after": "7"})
-    assert reported == [AttemptOutcome("b", "limited", 7.0)]
+    call.answered(attempt, status, CHAT.whole("hi", TOKENS) if status == 200 else b"{}", headers=headers)
+    assert reported == ([expected] if expected is not None else [])

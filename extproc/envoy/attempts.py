@@ -33,7 +33,6 @@ end
 """
 _ANY_ADDRESS_WILL_DO = 1_000_000
 # Of a single address and the one that refuses connections, one always stays.
-_HALF = 50
 
 
 def route(pool: str, idle: float) -> Json:
@@ -76,7 +75,6 @@ def cluster(name: str, ordinary: Json) -> Json:
     tombstone = {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 1}}}}
     # The tombstone counts as a second address. Were the only real one left out here, the provider would still be so
     # when its pause among the model's providers is over, and each call to it would count as another failure.
-    outliers = ordinary["outlier_detection"]
     share = min(outliers["max_ejection_percent"], _LESS_THAN_HALF)
     return ordinary | {
         "name": name,
@@ -90,7 +88,6 @@ def cluster(name: str, ordinary: Json) -> Json:
             # https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/priority
             "policy": {"overprovisioning_factor": {"value": _ANY_ADDRESS_WILL_DO}},
         },
-        "outlier_detection": outliers | {"max_ejection_percent": min(outliers["max_ejection_percent"], _HALF)},
         "circuit_breakers": {"thresholds": [_breaker(ordinary["circuit_breakers"]["thresholds"][0])]},
         **limits.upstream(_filters(name)),
     }

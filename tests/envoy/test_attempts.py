@@ -91,7 +91,7 @@ def test_one_address_always_stays(tmp_path: Path, clusters: dict[str, Json]) -> 
     found = configuration.clusters(source(tmp_path, TEXT.replace("share: 10", "share: 100")), ["unix:/run/a.sock"])
     assert {
         one["outlier_detection"]["max_ejection_percent"] for one in found if one["name"].startswith("attempt:")
-    } == {50}
+    } == {49}
 
 
 def test_a_call_without_an_order_goes_nowhere() -> None:

@@ -134,7 +134,7 @@ class Session:
 
 
 def test_a_session_stays_with_one_provider_and_sessions_are_shared_out(stack: Stack) -> None:
-    found = []
+    found: list[str] = []
     for n in range(12):
         session = Session(stack, "kept", f"session-{n}")
         providers = {session.turn() for _ in range(3)}

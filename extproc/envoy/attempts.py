@@ -31,6 +31,9 @@ function envoy_on_request(handle)
   end
 end
 """
+_ANY_ADDRESS_WILL_DO = 1_000_000
+# Of a single address and the one that refuses connections, one always stays.
+_HALF = 50
 
 
 def route(pool: str) -> Json:
@@ -67,7 +70,7 @@ def route(pool: str) -> Json:
 
 def cluster(name: str, ordinary: Json) -> Json:
     """Returns the cluster of a provider for attempts, made from the one for calls that go nowhere else."""
-    endpoints = ordinary["load_assignment"]["endpoints"]
+    endpoints, outliers = ordinary["load_assignment"]["endpoints"], ordinary["outlier_detection"]
     # Where a provider has no address, Envoy would end the call at once. At this one a connection is refused, which
     # moves it on.
     tombstone = {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 1}}}}
@@ -83,7 +86,11 @@ def cluster(name: str, ordinary: Json) -> Json:
         "load_assignment": {
             "cluster_name": name,
             "endpoints": [*endpoints, {"priority": 1, "lb_endpoints": [tombstone]}],
+            # Else it gets a share of the calls when more than a fourth of the addresses are left out:
+            # https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/priority
+            "policy": {"overprovisioning_factor": {"value": _ANY_ADDRESS_WILL_DO}},
         },
+        "outlier_detection": outliers | {"max_ejection_percent": min(outliers["max_ejection_percent"], _HALF)},
         "circuit_breakers": {"thresholds": [_breaker(ordinary["circuit_breakers"]["thresholds"][0])]},
         **limits.upstream(_filters(name)),
     }

@@ -81,7 +81,17 @@ def test_where_no_address_is_left_a_connection_is_refused(clusters: dict[str, Js
         assert "priority" not in first and last["priority"] == 1
         [tombstone] = last["lb_endpoints"]
         assert tombstone["endpoint"]["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 1}
+        assert cluster["load_assignment"]["policy"]["overprovisioning_factor"]["value"] >= 100 * 100
         assert cluster["common_lb_config"] == {"healthy_panic_threshold": {"value": 0}}
+
+
+def test_one_address_always_stays(tmp_path: Path, clusters: dict[str, Json]) -> None:
+    """Without any, Envoy ends a call at once."""
+    assert clusters["b"]["outlier_detection"]["max_ejection_percent"] == 10
+    found = configuration.clusters(source(tmp_path, TEXT.replace("share: 10", "share: 100")), ["unix:/run/a.sock"])
+    assert {
+        one["outlier_detection"]["max_ejection_percent"] for one in found if one["name"].startswith("attempt:")
+    } == {50}
 
 
 def test_a_call_without_an_order_goes_nowhere() -> None:

@@ -19,7 +19,6 @@ Json = dict[str, Any]
 _TYPE = "type.googleapis.com/envoy"
 _FILTERS = f"{_TYPE}.extensions.filters.http"
 _SPECIFIER = "router.cluster_specifiers.priority_group.v3.PriorityGroupClusterSpecifier"
-_LESS_THAN_HALF = 49
 # A clean end of the processor's stream lets a request pass. RBAC is no help here: an upstream RBAC filter has its say
 # before the processor has answered.
 _GUARD = """\
@@ -32,7 +31,8 @@ function envoy_on_request(handle)
 end
 """
 _ANY_ADDRESS_WILL_DO = 1_000_000
-# Of a single address and the one that refuses connections, one always stays.
+# Of a single address and the one that refuses connections, both stay.
+_LESS_THAN_HALF = 49
 
 
 def route(pool: str, idle: float) -> Json:
@@ -78,7 +78,6 @@ def cluster(name: str, ordinary: Json) -> Json:
     share = min(outliers["max_ejection_percent"], _LESS_THAN_HALF)
     return ordinary | {
         "name": name,
-        "outlier_detection": outliers | {"max_ejection_percent": share},
         "alt_stat_name": f"attempt:{ordinary['alt_stat_name'].removeprefix('provider:')}",
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         "load_assignment": {
@@ -88,6 +87,7 @@ def cluster(name: str, ordinary: Json) -> Json:
             # https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/priority
             "policy": {"overprovisioning_factor": {"value": _ANY_ADDRESS_WILL_DO}},
         },
+        "outlier_detection": outliers | {"max_ejection_percent": share},
         "circuit_breakers": {"thresholds": [_breaker(ordinary["circuit_breakers"]["thresholds"][0])]},
         **limits.upstream(_filters(name)),
     }

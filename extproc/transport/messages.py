@@ -143,8 +143,7 @@ def to_responses(
 
 def _response(action: Action, trailers: bool, namespaces: Sequence[str]) -> pb.ProcessingResponse:
     response = _bare(action, trailers)
-    for namespace in namespaces:
-        _set_metadata(response, action.record, namespace)
+    _set_metadata(response, action.record, namespaces)
     if isinstance(action, HandOver):
         told = _order(action.clusters) | {"handover": action.handover}
         response.dynamic_metadata.fields[ORDER].struct_value.update(told)
@@ -232,9 +231,11 @@ def _option(name: str, value: str) -> pb.HeaderValueOption:
     return pb.HeaderValueOption(header=pb.HeaderValue(key=name, raw_value=value.encode("latin-1", "replace")))
 
 
-def _set_metadata(response: pb.ProcessingResponse, record: Record, namespace: str) -> None:
+def _set_metadata(response: pb.ProcessingResponse, record: Record, namespaces: Sequence[str]) -> None:
     if record:
-        fields = response.dynamic_metadata.fields[namespace].struct_value.fields
+        first, *others = namespaces
+        known = response.dynamic_metadata.fields
+        fields = known[first].struct_value.fields
         for name, value in presentable(record).items():
             if name.startswith(CALLER):
                 name = metadata_key(name)  # noqa: PLW2901
@@ -244,6 +245,8 @@ def _set_metadata(response: pb.ProcessingResponse, record: Record, namespace: st
                 fields[name].string_value = value
             else:
                 fields[name].number_value = value
+        for other in others:
+            known[other].CopyFrom(known[first])
 
 
 def _headers(message: pb.HttpHeaders) -> Headers:

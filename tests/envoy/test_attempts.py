@@ -85,8 +85,8 @@ def test_where_no_address_is_left_a_connection_is_refused(clusters: dict[str, Js
         assert cluster["common_lb_config"] == {"healthy_panic_threshold": {"value": 0}}
 
 
-def test_one_address_always_stays(tmp_path: Path, clusters: dict[str, Json]) -> None:
-    """Without any, Envoy ends a call at once."""
+def test_an_only_address_always_stays(tmp_path: Path, clusters: dict[str, Json]) -> None:
+    """Its provider's pause is what leaves it out. Envoy's own would go on when that is over, and double it."""
     assert clusters["b"]["outlier_detection"]["max_ejection_percent"] == 10
     found = configuration.clusters(source(tmp_path, TEXT.replace("share: 10", "share: 100")), ["unix:/run/a.sock"])
     assert {

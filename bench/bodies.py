@@ -8,22 +8,22 @@ from bench.mock import PACED
 Json = dict[str, Any]
 
 
-def small(*, stream: bool = False) -> bytes:
-    return _sized({"model": "claude-x", "max_tokens": 1000, "messages": [_user("w" * 800)], "stream": stream}, 1024)
+def small(*, stream: bool = False, model: str = "claude-x") -> bytes:
+    return _sized({"model": model, "max_tokens": 1000, "messages": [_user("w" * 800)], "stream": stream}, 1024)
 
 
 def paced() -> bytes:
     return json.dumps({"model": "claude-x", "max_tokens": 1000, "messages": [_user(PACED)], "stream": True}).encode()
 
 
-def large() -> bytes:
+def large(model: str = "claude-x") -> bytes:
     """24 tools of 1.2 KB, a system prompt, a tool loop, and a last user turn that makes up the size."""
     call = {"type": "tool_use", "id": "toolu_1", "name": "tool_1", "input": {"path": "a.txt"}}
     result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "line\n" * 400}
     messages = [_user("Read a.txt"), {"role": "assistant", "content": [call]}, {"role": "user", "content": [result]}]
     system = [{"type": "text", "text": "Follow the rules. " * 500, "cache_control": {"type": "ephemeral"}}]
     tools = [_tool(n) for n in range(24)]
-    body = {"model": "claude-x", "max_tokens": 32000, "system": system, "tools": tools, "messages": messages}
+    body = {"model": model, "max_tokens": 32000, "system": system, "tools": tools, "messages": messages}
     return _sized(body, 61 * 1024)
 
 

@@ -1,10 +1,12 @@
 """The cheapest possible model: `python -m bench.mock` reads a request and sends canned bytes. Prints its port.
 
 A prompt with PACED in it is answered for PACED_SECONDS, 20 words a second, each with the time at which it was sent.
+Each tenth call below /failing fails, in one of the ways of FAILURES.
 """
 
 import asyncio
 import json
+import random
 import re
 import time
 
@@ -13,6 +15,7 @@ GAP_SECONDS = 0.002
 PACED = "as a person reads"
 PACED_SECONDS = 10.0
 PACE_SECONDS = 0.05
+FAILS_OF = 10
 
 _USAGE = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
 _HEAD = {"id": "chatcmpl-1", "created": 1, "model": "gpt-4o-mini"}
@@ -39,6 +42,14 @@ JSON = _json()
 SSE_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 WORD = _chunk([{"index": 0, "delta": {"content": "word "}, "finish_reason": None}])
 END = _chunk([{"index": 0, "delta": {}, "finish_reason": "stop"}]) + _chunk([], usage=_USAGE)
+FAILURES = (
+    b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n",
+    b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\n<html>",
+    SSE_HEAD + _framed(b'data: {"error": {"message": "overloaded"}}\n\n') + b"0\r\n\r\n",
+    b"",
+)
+"""What comes instead of an answer; nothing: the connection is closed."""
 DONE = END + _framed(b"data: [DONE]\n\n") + b"0\r\n\r\n"
 
 
@@ -48,6 +59,11 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             head = await reader.readuntil(b"\r\n\r\n")
             length = next((int(f[15:]) for f in head.lower().split(b"\r\n") if f.startswith(b"content-length:")), 0)
             body = await reader.readexactly(length)
+            if b" /failing/" in head and random.randrange(FAILS_OF) == 0:
+                writer.write(failure := random.choice(FAILURES))
+                if not failure:
+                    return
+                continue
             if PACED.encode() in body:
                 await _pace(writer)
             else:

@@ -8,6 +8,7 @@ from bench.mock import CHUNKS
 from bench.stack import Stack, cpu
 
 CONCURRENCY = 8
+TWO = "two-stages"
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,16 @@ def rows(token: str, scale: float) -> list[Row]:
         Row("translated call, 1 KB", load.post(messages, token, bodies.small()), calls(3000)),
         Row("translated call, 61 KB", load.post(messages, token, bodies.large()), calls(2000)),
         Row("streamed chunk", load.post(messages, token, bodies.small(stream=True)), calls(160), CHUNKS),
+        # The model has a list of providers, so that the call passes the processor once more at its provider.
+        Row("two stages, 1 KB", load.post(messages, token, bodies.small(model=TWO)), calls(3000), compared=False),
+        Row("two stages, 61 KB", load.post(messages, token, bodies.large(TWO)), calls(2000), compared=False),
+        Row(
+            "streamed chunk, two stages",
+            load.post(messages, token, bodies.small(stream=True, model=TWO)),
+            calls(160),
+            CHUNKS,
+            compared=False,
+        ),
         Row("same dialect, 61 KB", load.post("/v1/chat/completions", token, bodies.chat()), calls(2000)),
         Row("passthrough, 1 KB", load.post("/files/x", token, bodies.small()), calls(3000), compared=False),
         Row("passthrough, 61 KB", load.post("/files/x", token, bodies.large()), calls(3000), compared=False),

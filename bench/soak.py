@@ -1,8 +1,8 @@
 """`make soak ARGS=30`: so many minutes of mixed load, with clients that leave, workers that are killed, and attackers.
 
-At its end: how calls ended, how many honest ones were refused and how long the others took, and what memory and file
-descriptors did meanwhile. `ARGS="30 --attackers resets uploads"` runs these of `bench.attack` alone. With none behind
-`--attackers`, the log must have each call.
+At its end: how calls ended, how many honest ones were refused and how long the others took, what memory and file
+descriptors did meanwhile, and whether the ledger of calls agrees with the log. `ARGS="30 --attackers resets uploads"`
+runs these of `bench.attack` alone. With none behind `--attackers`, the log must have each call.
 """
 
 import argparse
@@ -27,7 +27,10 @@ import psutil
 from bench import attack, bodies, load
 from bench.mock import CHUNKS
 from bench.stack import Stack, gateway, machine, mock_model
+from extproc.config import loading
 from extproc.demo import idp
+from extproc.usage.calls import call_of, is_kept
+from extproc.usage.opening import open_ledger
 
 CALLS_PER_SECOND = 60
 KILL_SECONDS = 20.0
@@ -37,7 +40,9 @@ SETTLED = 0.2
 """From this share of the time on memory should stay as it is."""
 AFTERMATH_SECONDS = 2.0
 """After a worker was killed: until Envoy has found the next one healthy."""
-HONEST = frozenset({"JSON, 1 KB", "JSON, 61 KB", "stream", "passes through"})
+HONEST = frozenset({"JSON, 1 KB", "JSON, 61 KB", "stream", "passes through", "JSON, failing", "stream, failing"})
+FAILING, FAILING_STREAM = (bodies.small(stream=streams, model="failing") for streams in (False, True))
+"""For a model whose first provider fails a tenth of its calls."""
 _ERROR = re.compile(rb'"type": ?"(\w+_error)"')
 
 
@@ -68,6 +73,8 @@ class Soak:
             (40, "JSON, 1 KB", lambda: self._call(load.post("/v1/messages", good, bodies.small()))),
             (20, "JSON, 61 KB", lambda: self._call(LARGE % good.encode())),
             (15, "stream", lambda: self._call(load.post("/v1/messages", good, bodies.small(stream=True)))),
+            (10, "JSON, failing", lambda: self._call(load.post("/v1/messages", good, FAILING))),
+            (10, "stream, failing", lambda: self._call(load.post("/v1/messages", good, FAILING_STREAM))),
             (5, "passes through", lambda: self._call(load.post("/files/x", good, bodies.small()))),
             (5, "no token", lambda: self._call(load.post("/v1/messages", "x", bodies.small()))),
             (5, "bad body", lambda: self._call(load.post("/v1/messages", good, b"{"))),
@@ -183,7 +190,9 @@ def attackers(kinds: Sequence[str], stack: Stack, folder: Path, seconds: float) 
 def report(seen: Seen, logged: int) -> None:
     print(f"{seen.sent} calls, {logged} lines in the log; {seen.kills} workers killed")
     ordered = sorted(seen.latencies)
-    print(f"honest calls: {len(ordered)} answered, {sum(seen.refused.values())} refused")
+    refused = sum(seen.refused.values())
+    share = refused / max(1, len(ordered) + refused)
+    print(f"honest calls: {len(ordered)} answered, {refused} refused ({share:.3%})")
     for name, count in sorted(seen.refused.items()):
         print(f"  {count:7d}  {name}")
     print(f"  {seen.lost} more lost, maybe with a killed worker")
@@ -208,7 +217,7 @@ def main() -> None:
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
         mock = opened.enter_context(mock_model())
-        stack = opened.enter_context(gateway(folder, mock, workers=2))
+        stack = opened.enter_context(gateway(folder, mock, workers=2, more=LEDGER))
         print(f"{time.strftime('%Y-%m-%d')}, {machine()}, {minutes:g} minutes", flush=True)
         before = _logged(folder)
         soak = Soak(stack, minutes)
@@ -218,6 +227,35 @@ def main() -> None:
         while _logged(folder) - before < soak.seen.sent and time.monotonic() < deadline:
             time.sleep(0.2)
         report(soak.seen, _logged(folder) - before)
+        print(compared(folder))
+
+
+LEDGER = """
+usage: {}
+prices: {overrides: [{model: "gpt-*", input: 0.15, output: 0.6}]}
+"""
+
+
+def compared(folder: Path) -> str:
+    """Whether the sums of the ledger are those of the log, once it has stored all calls."""
+    environ = {"HOME": str(folder)}
+    ledger = open_ledger(loading.load(folder / "gateway.yaml", environ), environ)
+    deadline = time.monotonic() + CALL_SECONDS
+    while True:
+        lines = [line for line in (folder / "log").read_text().splitlines() if line.startswith("{")]
+        calls = [call_of(line, "") for line in map(json.loads, lines) if is_kept(line)]
+        logged = [len(calls), *(sum(getattr(call, name) or 0 for call in calls) for name in SUMMED)]
+        [row] = ledger.sums([])
+        stored = [row["calls"], *(row[name] for name in SUMMED)]
+        if logged == stored or time.monotonic() > deadline:
+            break
+        time.sleep(0.2)
+    ledger.close()
+    named = dict(zip(("calls", *SUMMED), zip(logged, stored, strict=True), strict=True))
+    return f"log and ledger {'agree' if logged == stored else 'DIFFER'}: {named}"
+
+
+SUMMED = ("input_tokens", "output_tokens", "cache_read_tokens", "cost")
 
 
 def _logged(folder: Path) -> int:

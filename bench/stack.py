@@ -26,8 +26,14 @@ listen: {{address: 127.0.0.1, port: {port}}}
 authentication:
   jwt: [{{issuer: claude-code-lab, audiences: [anthropic-api], jwks: {{file: keys/jwks.json}}}}]
 authorization: {{allow: ['jwt.org == "acme" && jwt.team == "data-platform"']}}
-providers: {{mock: {{dialects: [chat], base_url: "http://127.0.0.1:{mock}/v1", api_key: {{env: HOME}}}}}}
-models: [{{name: "claude-*", provider: mock, model: gpt-4o-mini}}, {{name: "gpt-*", provider: mock}}]
+providers:
+  mock: {{dialects: [chat], base_url: "http://127.0.0.1:{mock}/v1", api_key: {{env: HOME}}}}
+  failing: {{dialects: [chat], base_url: "http://127.0.0.1:{mock}/failing/v1", api_key: {{env: HOME}}}}
+models:
+  - {{name: "claude-*", provider: mock, model: gpt-4o-mini}}
+  - {{name: "gpt-*", provider: mock}}
+  - {{name: two-stages, providers: [{{provider: mock, model: gpt-4o-mini}}]}}
+  - {{name: failing, providers: [{{provider: failing, model: gpt-4o-mini}}, {{provider: mock, model: gpt-4o-mini}}]}}
 routes: [{{path: "/files/*", serve: passthrough, provider: mock}}]
 """
 
@@ -62,10 +68,11 @@ def mock_model() -> Iterator[int]:
 
 
 @contextmanager
-def gateway(folder: Path, mock: int, workers: int = 1) -> Iterator[Stack]:
+def gateway(folder: Path, mock: int, workers: int = 1, more: str = "") -> Iterator[Stack]:
+    """`more`: what the configuration has besides."""
     port = free_port()
     path = folder / "gateway.yaml"
-    path.write_text(CONFIG.format(port=port, mock=mock))
+    path.write_text(CONFIG.format(port=port, mock=mock) + more)
     command = [sys.executable, "-m", "extproc", "up", "--config", str(path), "--workers", str(workers)]
     began = time.perf_counter()
     with (folder / "errors").open("w") as errors, (folder / "log").open("w+") as log:

@@ -86,6 +86,8 @@ class ResponseHeaders(msgspec.Struct, frozen=True):
     """Envoy's response code details; `via_upstream` when a provider really answered."""
     attempts: Record = {}
     """What the attempts of the call have put on record."""
+    attempts_made: int = 0
+    """How many Envoy has begun, those that met no connection included."""
 
 
 class ResponseBody(msgspec.Struct, frozen=True):

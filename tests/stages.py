@@ -14,7 +14,7 @@ from extproc.policy.facts import (
     Located,
     Request,
 )
-from extproc.providers.providers import Resolved
+from extproc.providers.catalogue import Resolved
 
 GENERATE = Endpoint("e", Operation.GENERATE, "messages", "POST")
 _OF_CALL = ("dialect", "endpoint", "provider")

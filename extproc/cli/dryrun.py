@@ -14,8 +14,7 @@ from extproc.config import loading
 from extproc.config.loading import Invalid
 from extproc.errors import Rejection
 from extproc.printable import printable_json, show
-from extproc.providers import providers
-from extproc.providers.providers import Resolved
+from extproc.providers.catalogue import Resolved, load_catalogue
 from extproc.translate import wrapping
 from extproc.translate.dialects.registry import PAIRS
 from extproc.translate.job import dialect_for
@@ -97,7 +96,7 @@ def _body(options: Options, data: bytes) -> dict[str, Any]:
 def _resolve(path: Path, model: str) -> Resolved:
     source = loading.load(path)
     # No secret is needed here, so one that is missing is no fault.
-    catalogue, _, faults = providers.load(source, os.environ)
+    catalogue, _, faults = load_catalogue(source, os.environ)
     faults = [fault for fault in faults if not {"api_key", "auth"} & set(fault.where)]
     if faults:
         raise source.explain(faults)

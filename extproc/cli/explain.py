@@ -31,7 +31,7 @@ from extproc.policy.facts import Admitted, Caller, Examined, Identified, LightBo
 from extproc.policy.keys.remote_keys import FetchedKeySets
 from extproc.printable import printable, show
 from extproc.providers import credentials, model_paths, prices
-from extproc.providers.providers import Resolved
+from extproc.providers.catalogue import Resolved
 from extproc.supervisor.lines import IN_PLAINTEXT
 from extproc.web import topics
 from extproc.wire import Dialect, dialects, untrusted

@@ -262,7 +262,7 @@ def _usage(options: argparse.Namespace) -> int:
             if not options.sub:
                 return complain("whose calls? name the person with --sub", USAGE)
             return usage.remove(options.config, options.sub)
-        return usage.run(options.config, usage.asked(options), options.format)
+        return usage.run(options.config, usage.query_of(options), options.format)
     except (Invalid, usage.Unusable) as error:
         return complain(error, USAGE)
 

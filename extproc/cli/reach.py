@@ -1,7 +1,9 @@
 """`extproc check --probe`: asks each provider for its models, with its key, as a call would, the token endpoints of
-clouds for credentials, and the identity provider of the sign-in for its metadata and keys."""
+clouds for credentials, and the identity provider of the sign-in for its metadata and keys. The database of the ledger
+is connected to."""
 
 import asyncio
+import os
 import ssl
 import time
 from collections.abc import Iterator
@@ -22,6 +24,7 @@ from extproc.sign_in.provider import CALLBACK_PATH
 from extproc.sign_in.provider import Provider as IdentityProvider
 from extproc.sign_in.refusals import Refusal
 from extproc.supervisor.clouds.keeper import fetch
+from extproc.usage.opening import open_ledger
 from extproc.wire import dialects
 
 SECONDS = 10.0
@@ -51,6 +54,9 @@ async def _run(gateway: Gateway) -> int:
         failed |= not await _credential(spec)
     if gateway.sign_in is not None:
         failed |= not await _identity_provider(gateway.sign_in)
+    usage = gateway.source.config.usage
+    if usage is not None and usage.postgresql is not None:
+        failed |= not await asyncio.to_thread(_database, gateway.source)
     return 1 if failed else 0
 
 
@@ -63,6 +69,22 @@ async def _credential(spec: CredentialSpec) -> bool:
         return False
     left = round((found.expires - time.time()) / 60)
     show(f"{spec.provider}: its credential can be fetched, and is good for {left} minutes; no model was asked")
+    return True
+
+
+def _database(source: Source) -> bool:
+    """That of the ledger."""
+    from extproc.usage.ledger import LedgerDown
+
+    ledger = open_ledger(source, os.environ)
+    try:
+        ledger.check()
+    except LedgerDown as error:
+        show(f"usage: the database cannot be used: {error}")
+        return False
+    finally:
+        ledger.close()
+    show("usage: the database answers")
     return True
 
 

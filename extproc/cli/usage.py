@@ -32,7 +32,7 @@ class Unusable(Exception):
 
 
 @dataclass(frozen=True)
-class Asked:
+class Query:
     by: tuple[str, ...]
     since: datetime | None
     until: datetime | None
@@ -40,11 +40,11 @@ class Asked:
     zone: tzinfo
 
 
-def asked(options: argparse.Namespace) -> Asked:
+def query_of(options: argparse.Namespace) -> Query:
     """Raises Unusable."""
     zone = _zone(options.timezone)
     by = tuple(dict.fromkeys(name.strip() for name in options.by.split(",") if name.strip()))
-    return Asked(by, _moment(options.since, zone), _moment(options.until, zone), zone)
+    return Query(by, _moment(options.since, zone), _moment(options.until, zone), zone)
 
 
 def _zone(name: str) -> tzinfo:
@@ -64,15 +64,15 @@ def _moment(text: str | None, zone: tzinfo) -> datetime | None:
     return found if found.tzinfo is not None else found.replace(tzinfo=zone)
 
 
-def run(config: Path, wanted: Asked, form: str) -> int:
+def run(config: Path, query: Query, form: str) -> int:
     """Prints sums of the ledger. Returns the exit status. Raises config.Invalid, Unusable."""
     source = loading.load(config)
-    unknown = set(wanted.by) - {*COLUMNS, *_PERIODS, *_claims(source)}
+    unknown = set(query.by) - {*COLUMNS, *_PERIODS, *_claims(source)}
     if unknown:
         known = ", ".join([*_claims(source), *COLUMNS, *_PERIODS])
         raise Unusable(f"calls cannot be summed up by {', '.join(sorted(unknown))}; there are: {known}")
-    rows = using(source, lambda ledger: sums(ledger, wanted))
-    print({"json": _json, "csv": _csv, "table": _table}[form](wanted.by, rows), end="")
+    rows = using(source, lambda ledger: sums(ledger, query))
+    print({"json": _json, "csv": _csv, "table": _table}[form](query.by, rows), end="")
     return 0
 
 
@@ -108,18 +108,18 @@ def using(source: loading.Source, use: Callable[[Ledger], Any]) -> Any:
         raise Unusable(f"the ledger cannot be used: {error.strerror}") from None
 
 
-def sums(ledger: Ledger, wanted: Asked) -> list[Row]:
+def sums(ledger: Ledger, query: Query) -> list[Row]:
     """Returns the sums for each combination of values, in USD and in the order of the keys."""
-    kept = [QUARTER if name in _PERIODS else name for name in wanted.by]
-    found = ledger.sums(list(dict.fromkeys(kept)), _milliseconds(wanted.since), _milliseconds(wanted.until))
+    kept = [QUARTER if name in _PERIODS else name for name in query.by]
+    found = ledger.sums(list(dict.fromkeys(kept)), _milliseconds(query.since), _milliseconds(query.until))
     totals: dict[tuple[str, ...], Row] = {}
     for row in found:
-        key = tuple(_value(row, name, wanted.zone) for name in wanted.by)
+        key = tuple(_value(row, name, query.zone) for name in query.by)
         total = totals.setdefault(key, dict.fromkeys(NUMBERS, 0))
         for name in NUMBERS:
             total[name] += row[name] or 0
     return [
-        dict(zip(wanted.by, key, strict=True)) | total | {"cost": total["cost"] / NANO}
+        dict(zip(query.by, key, strict=True)) | total | {"cost": total["cost"] / NANO}
         for key, total in sorted(totals.items())
         if total["calls"]
     ]

@@ -4,6 +4,7 @@ https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/advanced/attribu
 """
 
 DETAILS = "response.code_details"
+ATTEMPTS_MADE = "upstream.request_attempt_count"
 CLUSTER = "xds.cluster_name"
 """Asked for by the filter in a provider's cluster only: that is how an attempt is told from an admission."""
 SOURCE = "source.address"

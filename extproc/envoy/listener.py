@@ -9,7 +9,7 @@ from extproc.config.loading import Source
 from extproc.config.schema_tls import ListenTls, Tls
 from extproc.config.schema_usage import logged_claims
 from extproc.envoy import attempts, limits
-from extproc.envoy.attributes import CLIENT_CERTIFICATE, DETAILS, SOURCE, VERIFIED_CLIENTS
+from extproc.envoy.attributes import ATTEMPTS_MADE, CLIENT_CERTIFICATE, DETAILS, SOURCE, VERIFIED_CLIENTS
 from extproc.envoy.replies import (
     NAMESPACE,
     OVERLOADED,
@@ -152,7 +152,7 @@ def _processor(source: Source) -> Json:
         },
         "allow_mode_override": True,
         "request_attributes": [SOURCE, *certificate],
-        "response_attributes": [DETAILS],
+        "response_attributes": [DETAILS, ATTEMPTS_MADE],
         "message_timeout": "5s",
         "status_on_error": {"code": "ServiceUnavailable"},
         "mutation_rules": {"allow_all_routing": True, "allow_envoy": True},
@@ -196,9 +196,13 @@ def routes(source: Source, older: Sequence[Source] = ()) -> Json:
         }
         for cluster, to in providers.destinations([*older, source]).items()
     ]
-    if any(to.is_candidate for to in providers.destinations([*older, source]).values()):
+    candidates = [to for to in providers.destinations([*older, source]).values() if to.is_candidate]
+    if candidates:
         verdict = metadata_is(record.CLUSTER, handover.POOL)
-        found.append({"match": {"prefix": "/", "dynamic_metadata": [verdict]}, "route": attempts.route("nowhere")})
+        # Each provider's own time is kept by the attempt, which can say so in the client's dialect.
+        longest = max(to.settings.timeouts.idle for to in candidates) + 2
+        to_candidates = attempts.route("nowhere", longest)
+        found.append({"match": {"prefix": "/", "dynamic_metadata": [verdict]}, "route": to_candidates})
     # The body limit applies only while the first route leads to a cluster.
     idle = f"{source.config.limits.body_idle_seconds:g}s"
     undecided = {"match": {"prefix": "/"}, "route": {"cluster": "nowhere", "timeout": "0s", "idle_timeout": idle}}

@@ -25,12 +25,12 @@ from extproc.events import (
 from extproc.gateway import attempts, forwarding, record
 from extproc.gateway.answer import Answer
 from extproc.gateway.attempts import Try, Word
-from extproc.gateway.client_answer import Attempt, ids, other_names
+from extproc.gateway.client_answer import Attempt, ClientAnswer, ids, other_names
 from extproc.gateway.handover import HANDOVER, MOVE_ON, NUMBER, Handover
 from extproc.gateway.settings import Settings
 from extproc.policy.facts import ANONYMOUS, Accepted, Caller, LightBody, Located, PreparedBody, Request
 from extproc.providers.availability import AttemptOutcome
-from extproc.providers.providers import Resolved
+from extproc.providers.catalogue import Resolved
 from extproc.translate.job import Job
 from extproc.translate.pair import Counted, OwnAnswer, Translated
 from extproc.translate.provider_error import is_overflow, parse_error
@@ -48,6 +48,8 @@ _TOO_LATE = Rejection(
 _BUG = Rejection(kind=Kind.API, message="internal translation error", reason=Reason.INTERNAL, detail="internal")
 _DECLINED = frozenset({"refusal", "content_filter"})
 _MAX_ERROR = 64 * 1024
+_LONGEST_MARK = 64
+"""Bytes that are enough for each of `dialects`' patterns of a refusal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,10 @@ class AttemptExchange:
         self._upstream = ResponseHeaders(0, Headers(), end=False)
         self._error = b""
         """The beginning of a provider's error."""
+        self._declined = False
+        """The model declines in its own words."""
+        self._newest = b""
+        """The end of what the provider has said so far."""
         self._held: list[Action] | None = []
         """What the client gets once it is certain that this attempt stands; None: it does."""
         self._moved = False
@@ -104,10 +110,9 @@ class AttemptExchange:
         self._place = place
         self.call = place.handover.call
         self._names = event.names
-        self._tries = attempts.filled(attempts.read(event.before), place.order, place.number, now)
-        for one in self._tries:
-            if one.word in ("no_answer", "unreachable"):
-                self._report(AttemptOutcome(one.provider, "failed"))
+        self._tries, failed = attempts.filled(attempts.read(event.before), place.order, place.number, now)
+        for name in failed:
+            self._report(AttemptOutcome(name, "failed"))
         self._tries.append(Try(place.candidate.provider.name, started=now))
         own = record.of_copy(self.admitted, place.handover.asked) if place.mirrors else {}
         return [AwaitBody(own | attempts.fields(self._tries))]
@@ -139,6 +144,7 @@ class AttemptExchange:
                 self._takes_body = True
                 if self._upstream.status >= 300 and len(self._error) < _MAX_ERROR:
                     self._error += event.body
+                self._look_for_refusal(event.body)
                 return self._judged(self._answer.on_body(event, now), now)
             case DeadlineReached() if self._answer is not None:
                 return self._judged(self._answer.on_deadline(now), now)
@@ -154,9 +160,16 @@ class AttemptExchange:
 
     def fail(self) -> list[Action]:
         """A bug was met on the way."""
-        if self._answer is None or self._held or self._moved:
+        if self._answer is None or self._moved:
             return [self.reject(_BUG)]
-        return self._answer.fail(_BUG)
+        failed = self._answer.fail(_BUG)
+        if self._held is not None:
+            # The client has got nothing yet, whatever the answer takes for sent.
+            client = ClientAnswer(self.call.dialect, self.call.request.request_id, self._sent)
+            client.replaces(self._upstream)
+            self._held = None
+            failed = client.refuse(_BUG, takes_body=self._takes_body)
+        return self._passed_on(failed, self._tries[-1].started)
 
     @property
     def placed(self) -> Place:
@@ -222,8 +235,16 @@ class AttemptExchange:
         if failed is not None:
             return "timeout" if failed["reason"] == Reason.UPSTREAM_TIMEOUT else "false_success"
         outcome = self._answer.outcome
-        declined = self._answer.over and outcome is not None and outcome.finish_reason in _DECLINED
+        declined = self._declined or (outcome is not None and outcome.finish_reason in _DECLINED)
         return "refusal" if declined else None
+
+    def _look_for_refusal(self, piece: bytes) -> None:
+        if self._held is None or self._sent is None or not self._moves_on("refusal"):
+            return
+        pattern = dialects.row(self._sent.request.dialect).declines
+        seen = self._newest + piece
+        self._declined = self._declined or (pattern is not None and pattern.search(seen) is not None)
+        self._newest = seen[-_LONGEST_MARK:]
 
     def _has_content(self, actions: list[Action]) -> bool:
         """Something of the model's own words is here, or the answer is over."""
@@ -260,17 +281,25 @@ class AttemptExchange:
         mine.status, mine.seconds, mine.why = self._upstream.status, round(max(0.0, now - mine.started), 2), why[:64]
         mine.word = word
         if word == "failed":
-            outcome = self._answer.outcome if self._answer is not None else None
-            if outcome is not None and (usage := outcome.usage) is not None:
-                mine.input_tokens, mine.output_tokens = usage.input_tokens, usage.output_tokens
+            self._count(mine)
             self._tell(word)
+
+    def _count(self, mine: Try) -> None:
+        """What was used up by an attempt that has failed, as far as the provider has told."""
+        outcome = self._answer.outcome if self._answer is not None else None
+        if outcome is None or outcome.usage is None or self._sent is None:
+            return
+        usage = outcome.usage
+        mine.input_tokens, mine.output_tokens = usage.input_tokens, usage.output_tokens
+        if self._sent.price is not None:
+            mine.cost = self._sent.price.cost(usage, outcome.model, self._sent.sent_at) or 0.0
 
     def _tell(self, word: Word) -> None:
         """Whether the provider is to be spared. An answer of another 4xx says nothing about it."""
         status, name = self._upstream.status, self.placed.candidate.provider.name
         after = self._upstream.headers.get("retry-after")
         seconds = float(after) if after.isdecimal() else None
-        if status == 429 or (status >= 500 and seconds is not None):
+        if status in (429, 529) or (status >= 500 and seconds is not None):
             self._report(AttemptOutcome(name, "limited", seconds))
         elif status >= 500 or (status < 300 and word == "failed"):
             self._report(AttemptOutcome(name, "failed"))

@@ -7,7 +7,7 @@ from extproc.gateway.handover import Handover, decoded
 from extproc.gateway.preparation import Examine, job_of
 from extproc.gateway.settings import Settings
 from extproc.policy.facts import LightBody, PreparedBody
-from extproc.providers.providers import Catalogue, Resolved
+from extproc.providers.catalogue import Catalogue, Resolved
 
 _GONE = Rejection(
     kind=Kind.OVERLOADED,

@@ -34,12 +34,15 @@ class Try(msgspec.Struct, omit_defaults=True):
     input_tokens: int = 0
     output_tokens: int = 0
     """Tokens of an attempt that was given up, as far as the provider has named them."""
+    cost: float = 0.0
+    """What these tokens cost, in USD; 0 also where that is not known."""
 
     def __str__(self) -> str:
         tokens = f"{self.input_tokens}+{self.output_tokens} tokens" if self.input_tokens or self.output_tokens else ""
         said = self.why or (self.word if self.word != "ok" and not self.status else "")
         seconds = f"{self.seconds:.2f}s" if self.seconds else ""
-        return " ".join(filter(None, (self.provider, str(self.status or ""), said, seconds, tokens)))
+        cost = f"{self.cost:.6f} USD" if self.cost else ""
+        return " ".join(filter(None, (self.provider, str(self.status or ""), said, seconds, tokens, cost)))
 
 
 def read(known: Record) -> list[Try]:
@@ -52,20 +55,22 @@ def fields(tries: Sequence[Try]) -> Record:
     return {TRIES: msgspec.json.encode(tries).decode(), record.ATTEMPTS: "; ".join(map(str, tries))}
 
 
-def filled(tries: list[Try], order: Sequence[str], number: int, now: float) -> list[Try]:
-    """Returns the attempts before the one with this number (from 1), each with an end. An attempt that has begun and
-    said nothing more has met a timeout or a broken connection; one that is missing has met no connection at all.
-    `order`: names of the providers. `now`: Unix seconds."""
+def filled(tries: list[Try], order: Sequence[str], number: int, now: float) -> tuple[list[Try], list[str]]:
+    """Returns the attempts before the one with this number (from 1), each with an end, and the providers of those whose
+    end shows only now. An attempt that has begun and said nothing more has met a timeout or a broken connection; one
+    that is missing has met no connection at all. `order`: names of the providers. `now`: Unix seconds."""
     found = tries[: number - 1]
-    for one in found:
-        if not one.word:
-            one.word, one.seconds = "no_answer", round(max(0.0, now - one.started), 2)
-    return found + [Try(name, word="unreachable") for name in order[len(found) : number - 1]]
+    silent = [one for one in found if not one.word]
+    for one in silent:
+        one.word, one.seconds = "no_answer", round(max(0.0, now - one.started), 2)
+    missing = [Try(name, word="unreachable") for name in order[len(found) : number - 1]]
+    return found + missing, [one.provider for one in silent + missing]
 
 
-def tried(event: ResponseHeaders, order: Sequence[str], now: float) -> list[Try]:
-    """Returns all attempts of a call whose answer begins. `order`: names of its providers."""
+def tried(event: ResponseHeaders, order: Sequence[str], now: float) -> tuple[list[Try], list[str]]:
+    """Returns all attempts of a call whose answer begins, and the providers of those whose end shows only now. `order`:
+    names of its providers."""
     known = read(event.attempts)
     if event.attempts.get(COMMITTED) or event.details == "via_upstream":
-        return known
-    return filled(known, order, len(order) + 1, now)
+        return known, []
+    return filled(known, order, max(event.attempts_made, len(known)) + 1, now)

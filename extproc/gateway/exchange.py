@@ -53,7 +53,6 @@ from extproc.policy.facts import (
     Located,
     ModelFound,
     Planned,
-    PreparedBody,
     Request,
     ToProvider,
 )
@@ -194,7 +193,7 @@ class Exchange:
         """Returns what to do about a call that policy has let pass at its body. `now`: Unix seconds; `configuration`:
         the number of the one that it was admitted with."""
         if isinstance(asked, Planned):
-            counted = _counted_here(asked)
+            counted = forwarding.counted_here(asked)
             return self._hand_over(asked, configuration) if counted is None else self._ok(*counted)
         job, outcome = forwarding.translated(asked.call, asked.model, asked.resolved, asked.body)
         match outcome:
@@ -372,16 +371,6 @@ def _cloud_of(call: Located) -> CloudCall | None:
         return call.endpoint.cloud
     api = cloud_apis.at(call.request.path)
     return CloudCall(api, "", stream=None) if api is not None else None
-
-
-def _counted_here(asked: Planned) -> tuple[bytes, dict[str, str], Record] | None:
-    """Returns the answer to a call that wants its tokens counted, where the first candidate's provider is not asked to
-    do so, and no connection to it is needed."""
-    first, body = asked.examined, asked.examined.body
-    if first.call.endpoint.operation is not Operation.COUNT_TOKENS or isinstance(body, PreparedBody):
-        return None
-    job, outcome = forwarding.translated(first.call, first.model, asked.candidates[0], body)
-    return forwarding.own(outcome, job) if isinstance(outcome, Counted) else None
 
 
 def _verdicts(asked: Examined, auto_mode: AutoMode) -> Verdicts | None:

@@ -4,13 +4,15 @@ from collections.abc import Mapping
 
 import msgspec
 
+from extproc.config.endpoints import Operation
 from extproc.errors import Kind, Reason, Rejection
 from extproc.events import Record
 from extproc.gateway.client_answer import Attempt
 from extproc.gateway.preparation import job_of
-from extproc.policy.facts import Accepted, LightBody, PreparedBody
+from extproc.policy.facts import Accepted, LightBody, Planned, PreparedBody
+from extproc.providers.catalogue import Resolved
 from extproc.providers.prices import Prices
-from extproc.providers.providers import Provider, Resolved
+from extproc.providers.providers import Provider
 from extproc.translate.dialects.messages.write_answer import own_answer
 from extproc.translate.job import Job, reader_of, request_for
 from extproc.translate.pair import Counted, OwnAnswer, RequestOutcome, Translated
@@ -55,6 +57,16 @@ def own(found: Counted | OwnAnswer, job: Job) -> tuple[bytes, dict[str, str], Re
     headers = {"content-type": EVENTS} if found.stream else {}
     headers |= {} if silent else {"x-translation-warnings": _NO_SEARCH}
     return answer, headers, {"warnings": _NO_SEARCH}
+
+
+def counted_here(asked: Planned) -> tuple[bytes, dict[str, str], Record] | None:
+    """Returns the answer to a call that wants its tokens counted, where the first candidate's provider is not asked to
+    do so, and no connection to it is needed."""
+    first, body = asked.examined, asked.examined.body
+    if first.call.endpoint.operation is not Operation.COUNT_TOKENS or isinstance(body, PreparedBody):
+        return None
+    job, outcome = translated(first.call, first.model, asked.candidates[0], body)
+    return own(outcome, job) if isinstance(outcome, Counted) else None
 
 
 def attempt(job: Job, request: Translated, resolved: Resolved, now: float, prices: Prices) -> Attempt:

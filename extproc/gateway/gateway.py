@@ -35,11 +35,11 @@ from extproc.policy.facts import Accepted, Admitted, Examined, Listing, Located,
 from extproc.policy.keys.key_sets import KeySets
 from extproc.policy.keys.remote_keys import FetchedKeySets
 from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, OpenBody, ReadBody
-from extproc.providers import collectors, credentials, model_paths, prices, providers
+from extproc.providers import collectors, credentials, model_paths, prices
 from extproc.providers.availability import Availability
+from extproc.providers.catalogue import Catalogue, Resolved, load_catalogue
 from extproc.providers.cloud_credentials import CredentialSpec
 from extproc.providers.prices import Prices
-from extproc.providers.providers import Catalogue, Resolved
 from extproc.sign_in import configuration as sign_in
 from extproc.sign_in.managed_settings import ManagedSettings
 from extproc.store import opening
@@ -108,7 +108,7 @@ class Gateway:
         faults: list[Fault] = []
         settings, environ = source.config, os.environ if environ is None else environ
         remote = remote or FetchedKeySets()
-        catalogue, self.providers, found = providers.load(source, environ, remote.credentials)
+        catalogue, self.providers, found = load_catalogue(source, environ, remote.credentials)
         faults += [*found, *model_paths.faults(settings, self.providers), *prices.faults(settings)]
         self.rules = Rules(source, catalogue, faults)
         self.in_flight, self.availability = in_flight or InFlight(), availability or Availability()

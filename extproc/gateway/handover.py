@@ -15,7 +15,7 @@ from extproc.config.schema_models import Failover
 from extproc.events import Headers
 from extproc.policy.admit import caller_id
 from extproc.policy.facts import ANONYMOUS, Accepted, Examined, Request
-from extproc.providers.providers import Resolved
+from extproc.providers.catalogue import Resolved
 from extproc.translate.dialects.messages.read_request import SESSION
 from extproc.wire import Dialect
 

@@ -15,7 +15,7 @@ from extproc.policy.authorization.body import Bounds, Json, ambiguity, is_heavy,
 from extproc.policy.authorization.features import read_features
 from extproc.policy.authorization.rules import Rules
 from extproc.policy.facts import Accepted, Examined, HeavyBody, LightBody, ModelFound, PreparedBody
-from extproc.providers.providers import Resolved
+from extproc.providers.catalogue import Resolved
 from extproc.translate.count import CountRequest
 from extproc.translate.job import Job, request_for
 from extproc.translate.pair import Counted, OwnAnswer, RequestOutcome, Target, Translated

@@ -57,13 +57,17 @@ class RelayedAnswer:
 
     def on_headers(self, event: ResponseHeaders, now: float) -> list[Action]:
         """`now`: Unix seconds, here and below."""
-        tries = attempts.tried(event, [one.provider.name for one in self._planned.candidates], now)
-        for one in tries[len(attempts.read(event.attempts)) :]:
-            self._report(AttemptOutcome(one.provider, "failed"))
+        candidates = self._planned.candidates
+        tries, failed = attempts.tried(event, [one.provider.name for one in candidates], now)
+        for name in failed:
+            self._report(AttemptOutcome(name, "failed"))
         tried = event.attempts | attempts.fields(tries)
         if not event.attempts.get(attempts.COMMITTED):
             self._own = Answer(self._call, self._settings, None)
             self._tried = attempts.fields(tries)
+            if tries:
+                last = candidates[len(tries) - 1]
+                self._tried |= record.of_provider(last.provider) | record.of_upstream(last.upstream)
             return self._with_attempts(self._own.on_headers(event, now))
         self._streams = "event-stream" in event.headers.get("content-type")
         self._over = event.end

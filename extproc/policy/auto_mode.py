@@ -11,7 +11,7 @@ from extproc.config import schema_auto_mode
 from extproc.config.loading import Fault
 from extproc.policy.authorization.cel import Language, Rule
 from extproc.policy.authorization.variables import VARIABLES, Part, Subject, Variable, values
-from extproc.providers.providers import Catalogue
+from extproc.providers.catalogue import Catalogue
 from extproc.wire.safeguards import Outcome, Question, ToolCall, Verdict
 
 OTHERWISE = "otherwise"

@@ -12,7 +12,7 @@ from extproc.policy.authorization.rules import AuthorizeModel, Rules
 from extproc.policy.authorization.variables import Subject
 from extproc.policy.facts import Examined, Planned
 from extproc.providers import pools
-from extproc.providers.providers import Catalogue, Resolved
+from extproc.providers.catalogue import Catalogue, Resolved
 
 SESSION = "session"
 _ALL_OUT = Rejection(

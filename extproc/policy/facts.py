@@ -14,7 +14,8 @@ import msgspec
 from extproc.config.endpoints import Endpoint
 from extproc.errors import Rejection
 from extproc.events import Headers, PeerCertificate, Record
-from extproc.providers.providers import Provider, Resolved
+from extproc.providers.catalogue import Resolved
+from extproc.providers.providers import Provider
 from extproc.translate.pair import RequestOutcome
 from extproc.wire import Dialect, dialects
 

@@ -20,8 +20,9 @@ from extproc.policy.facts import (
     Request,
     ToProvider,
 )
+from extproc.providers.catalogue import Catalogue
 from extproc.providers.model_paths import endpoint_upstream
-from extproc.providers.providers import Catalogue, Provider
+from extproc.providers.providers import Provider
 from extproc.wire.cloud_api import OpenedBody, anthropic_betas, names_of
 from extproc.wire.dialects import is_list
 

@@ -16,7 +16,7 @@ from extproc.config.schema import Config
 from extproc.policy.authorization import cel
 from extproc.policy.authorization.cel import Rule
 from extproc.policy.authorization.variables import Part
-from extproc.providers.providers import Resolved, published_name
+from extproc.providers.catalogue import Resolved, published_name
 from extproc.sign_in import settings_keys
 from extproc.sign_in.settings_keys import Unknown
 from extproc.wire import dialects

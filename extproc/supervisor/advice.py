@@ -13,7 +13,7 @@ from extproc.config import schema, schema_values
 from extproc.config.loading import Source, Where
 from extproc.config.schema_tls import Tls
 from extproc.gateway.gateway import Gateway
-from extproc.providers.providers import profile_of
+from extproc.providers.catalogue import profile_of
 from extproc.store.opening import FOLDER
 from extproc.wire import Dialect, dialects
 

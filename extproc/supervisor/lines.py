@@ -148,4 +148,6 @@ def _what(call: dict[str, Any]) -> str:
     tokens = ""
     if call.get("gen_ai.usage.input_tokens") is not None:
         tokens = f" {call['gen_ai.usage.input_tokens']}+{call.get('gen_ai.usage.output_tokens') or 0} tokens"
+    if isinstance(cost := call.get("gen_ai.usage.cost"), int | float):
+        tokens += f", {cost:.6f} USD"
     return f"{call['gen_ai.request.model']} -> {answered}{tokens}"

@@ -20,6 +20,11 @@ RECOVERED_SECONDS = 30.0
 LINE_LIMIT = 1024 * 1024
 
 
+DRAIN_SECONDS = 3600
+"""A listener is replaced only where it must be (TLS on or off, fields of the log). Then kept connections are told to
+close with their next answer, and what runs on them has this long."""
+
+
 class NotStarted(Exception):
     """A child ended or hung before it was ready; `str()` is what it wrote to standard error."""
 
@@ -186,6 +191,16 @@ def worker(  # noqa: PLR0913 - named
         *([probe] if probe else []),
     ]
     return Child(f"worker {address}", argv, environ=environ, on_line=on_line, greeting=greeting)
+
+
+def envoy(binary: str, folder: Path, environ: Mapping[str, str], on_line: Callable[[str], None]) -> Child:
+    """Returns an Envoy that is started in `folder` and reads its files there."""
+    argv = [binary, "-c", "bootstrap.json", "--disable-hot-restart", "--log-level", "warn"]
+    argv += ["--file-flush-interval-msec", "100", "--concurrency", str(max(1, (os.cpu_count() or 1) // 2))]
+    argv += ["--drain-strategy", "immediate", "--drain-time-s", str(DRAIN_SECONDS)]
+    # It gets no more of the environment than it needs: no provider's key above all.
+    bare = {name: environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in environ}
+    return Child("Envoy", argv, announces=False, environ=bare, folder=folder, on_line=on_line)
 
 
 Group = Sequence[Child]

@@ -143,7 +143,7 @@ class WorkerPool:
         elif (summary := orders.outcomes(line)) is not None:
             self._reported(summary)
         elif self.usage is not None:
-            self.usage.hear_worker(line)
+            self.usage.read_worker_line(line)
 
     @property
     def has_web(self) -> bool:

@@ -29,7 +29,7 @@ from extproc.printable import show
 from extproc.providers import credentials
 from extproc.supervisor import control, lines, usage
 from extproc.supervisor.front import KEYS_SECONDS, ConfigRejected, EnvoyControl
-from extproc.supervisor.processes import Child, Group, NotStarted, start, supervise
+from extproc.supervisor.processes import Child, Group, NotStarted, envoy, start, supervise
 from extproc.supervisor.stand_ins import DEMOS, Demo, stand_ins
 from extproc.transport.observe import SENDS
 from extproc.transport.status import Status
@@ -50,9 +50,6 @@ SERVE_GRACE_SECONDS = 605.0
 # Envoy asks for health each second; two answers later it sends nothing new.
 LEAVE_SECONDS = 2.0
 PROBE_SECONDS = 0.05
-# A listener is replaced only where it must be (TLS on or off, fields of the log). Then kept connections are told to
-# close with their next answer, and what runs on them has this long.
-DRAIN_SECONDS = 3600
 Watch = Callable[[], Awaitable[None]]
 
 
@@ -96,13 +93,12 @@ async def serve(options: Options, processor: str, envoy_folder: Path | None = No
     async def begin(beside: "_Beside", groups: list[Group]) -> Watch:
         from extproc.supervisor.reload import Reloader
 
-        environ = dict(os.environ)
-        source = loading.load(options.config)
+        environ, source = dict(os.environ), loading.load(options.config)
         addresses = configuration.processor_addresses(processor, source.workers(options.workers))
         environ |= own_socket(source, envoy_folder)
         front = EnvoyControl(envoy_folder, addresses) if envoy_folder else None
         reloader = Reloader(options.config, environ, front, beside.reload_now, processors=addresses)
-        # The log of that Envoy is out of sight, so the workers say what they know of calls.
+        # The log of that Envoy is out of reach, so the workers report each call.
         reloader.crew.usage = beside.usage = usage.writer(source, environ)
         environ |= {SENDS: "1"} if beside.usage is not None else {}
         if envoy_folder and front:
@@ -140,8 +136,8 @@ async def serve(options: Options, processor: str, envoy_folder: Path | None = No
 
     async with contextlib.AsyncExitStack() as until_the_end:
         beside = _Beside(until_the_end)
-        begin_here = partial(begin, beside)
-        await supervise(begin_here, SERVE_GRACE_SECONDS, hung_up=beside.reload_now.set, leave=beside.leave)
+        hung_up, leave = beside.reload_now.set, beside.leave
+        await supervise(partial(begin, beside), SERVE_GRACE_SECONDS, hung_up=hung_up, leave=leave)
 
 
 async def _open(front: EnvoyControl, workers: Sequence[str]) -> None:
@@ -191,7 +187,8 @@ async def _start(options: Options, environ: dict[str, str], beside: "_Beside", g
     if topics.in_use(source.config):
         withheld = credentials.withheld_variables(source)
         workers.append(reloader.crew.web(options.config, topics.address(source, addresses), environ | withheld))
-    proxy = _envoy(folder, environ, beside.usage, raw=options.json or not sys.stdout.isatty())
+    on_line = _heard(beside.usage, raw=options.json or not sys.stdout.isatty())
+    proxy = envoy(binary_path(), folder, environ, on_line)
     beside.front = front
     groups[:0] = [[proxy], workers]
     await beside.answer_commands(options.config, reloader)
@@ -377,21 +374,16 @@ def _check_port(source: Source) -> None:
             raise CannotStart(f"cannot listen on {where}: {error.strerror}; choose another with --port") from None
 
 
-def _envoy(folder: Path, environ: Mapping[str, str], ledger: usage.LedgerWriter | None, *, raw: bool) -> Child:
-    binary = binary_path()
-    argv = [binary, "-c", "bootstrap.json", "--disable-hot-restart", "--log-level", "warn"]
-    argv += ["--file-flush-interval-msec", "100", "--concurrency", str(max(1, (os.cpu_count() or 1) // 2))]
-    argv += ["--drain-strategy", "immediate", "--drain-time-s", str(DRAIN_SECONDS)]
-    # Envoy gets no more of the environment than it needs: no provider's key above all.
-    bare = {name: environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in environ}
+def _heard(ledger: usage.LedgerWriter | None, *, raw: bool) -> Callable[[str], None]:
+    """What is done with each line that Envoy prints, most of which are those of its log."""
     shown: Callable[[str], str] = str if raw else lines.readable
 
     def on_line(line: str) -> None:
         if ledger is not None:
-            ledger.hear(line)
+            ledger.read_log_line(line)
         print(shown(line), flush=True)
 
-    return Child("Envoy", argv, announces=False, environ=bare, folder=folder, on_line=on_line)
+    return on_line
 
 
 def binary_path() -> str:

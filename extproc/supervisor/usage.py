@@ -56,10 +56,10 @@ class LedgerWriter:
         self._ledger: Ledger | None = None
         self._waiting: queue.Queue[Call] = queue.Queue(MAX_WAITING)
         self._ids = ids()
-        self._leaving = Event()
+        self._stopping = Event()
         self._is_down = False
         self._is_full = False
-        self._swept: float | None = None
+        self._sweep_at = 0.0
         self._taken = self._stored = self._refused = self._dropped = 0
         self._thread = Thread(target=self._run, daemon=True, name="usage")
 
@@ -70,7 +70,7 @@ class LedgerWriter:
         waiting = self._taken - self._stored - self._refused
         return Counts(self._stored, self._dropped + self._refused, waiting)
 
-    def hear(self, line: str) -> None:
+    def read_log_line(self, line: str) -> None:
         """A line that Envoy has printed; others than those of calls are left alone."""
         if not line.startswith("{"):
             return
@@ -80,21 +80,22 @@ class LedgerWriter:
             return
         self.add(fields)
 
-    def hear_worker(self, line: str) -> None:
+    def read_worker_line(self, line: str) -> None:
         """The same for a worker's line."""
-        if (fields := usage_sender.call(line)) is not None:
-            self.hear(fields)
-        elif (count := usage_sender.dropped(line)) > 0:
+        if (fields := usage_sender.parse_call(line)) is not None:
+            self.read_log_line(fields)
+        elif (count := usage_sender.parse_dropped(line)) > 0:
             self.dropped(count)
 
     def add(self, fields: Fields) -> None:
         """A call that is over, by the fields of its line in the log. Returns at once."""
         if not is_kept(fields):
             return
+        self._taken += 1
         try:
             self._waiting.put_nowait(call_of(fields, next(self._ids)))
-            self._taken += 1
         except queue.Full:
+            self._taken -= 1
             self.dropped(1)
 
     def dropped(self, count: int) -> None:
@@ -106,17 +107,17 @@ class LedgerWriter:
 
     def close(self, seconds: float = CLOSE_SECONDS) -> None:
         """Stores what waits, within so many seconds."""
-        self._leaving.set()
+        self._stopping.set()
         self._thread.join(seconds)
         if left := self.counts().waiting:
             log.error("%d calls are missing in the ledger, which could not be written at the end", left)
 
     def _run(self) -> None:
-        while not (self._leaving.is_set() and self._waiting.empty()):
+        while not (self._stopping.is_set() and self._waiting.empty()):
             self._sweep()
             batch = self._next_batch()
             while batch and not self._store(batch):
-                if self._leaving.wait(RETRY_SECONDS):
+                if self._stopping.wait(RETRY_SECONDS):
                     return  # what could not be stored now will not be stored in a moment
             self._is_full = self._is_full and not self._waiting.empty()
         if self._ledger is not None:
@@ -125,11 +126,12 @@ class LedgerWriter:
     def _next_batch(self) -> list[Call]:
         with contextlib.suppress(queue.Empty):
             first = self._waiting.get(timeout=PAUSE_SECONDS)
-            self._leaving.wait(PAUSE_SECONDS)
-            return [first, *self._at_hand(MAX_BATCH - 1)]
+            if self._waiting.qsize() < MAX_BATCH:
+                self._stopping.wait(PAUSE_SECONDS)
+            return [first, *self._waiting_now(MAX_BATCH - 1)]
         return []
 
-    def _at_hand(self, most: int) -> Iterator[Call]:
+    def _waiting_now(self, most: int) -> Iterator[Call]:
         with contextlib.suppress(queue.Empty):
             for _ in range(most):
                 yield self._waiting.get_nowait()
@@ -138,7 +140,7 @@ class LedgerWriter:
         """Returns whether there is nothing left to do about these calls."""
         from extproc.usage.ledger import Refused
 
-        with self._noting() as done:
+        with self._logging_outages() as done:
             ledger = self._open()
             try:
                 ledger.add(batch)
@@ -162,11 +164,12 @@ class LedgerWriter:
 
     def _sweep(self) -> None:
         """Removes what is too old, once in a while."""
-        if self._swept is not None and time.monotonic() - self._swept < SWEEP_SECONDS:
+        if (now := time.monotonic()) < self._sweep_at:
             return
-        with self._noting():
+        self._sweep_at = now + RETRY_SECONDS
+        with self._logging_outages():
             self._open().remove_before(round((time.time() - self._retention) * 1000))
-            self._swept = time.monotonic()
+            self._sweep_at = now + SWEEP_SECONDS
 
     def _open(self) -> "Ledger":
         if self._ledger is None:
@@ -174,16 +177,17 @@ class LedgerWriter:
         return self._ledger
 
     @contextlib.contextmanager
-    def _noting(self) -> Iterator[Event]:
+    def _logging_outages(self) -> Iterator[Event]:
         """Logs once that the ledger cannot be used, and once that it can again."""
         from extproc.usage.ledger import LedgerDown, Refused
 
         done = Event()
         try:
             yield done
-        except (LedgerDown, Refused, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the writer goes on; its text might quote a call
+            why = error if isinstance(error, LedgerDown | Refused | OSError) else type(error).__name__
             if not self._is_down:
-                log.error("the ledger cannot be used: %s; calls go on, and wait for it", error)
+                log.error("the ledger cannot be used: %s; calls go on, and wait for it", why)
             self._is_down = True
             return
         if self._is_down:

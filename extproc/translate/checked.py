@@ -229,6 +229,11 @@ class Warnings:
             raise refused(path, problem)
         self.word(f"{action}:{path}")
 
+    def reasoning_left_out(self, path: str) -> None:
+        """Earlier reasoning was made by another provider, and this one can use none of it. `strict` does not refuse
+        that: a session that has moved to another provider would end there."""
+        self.word(f"dropped:{path}")
+
     def unknown(self, found: Json, known: frozenset[str], path: str) -> None:
         """Members nobody here has heard of are reported, never passed on. Null says nothing: SDKs write out what is
         absent."""
@@ -239,7 +244,7 @@ class Warnings:
                     self.add("dropped", f"{path}.{shown}" if path else shown, "Extra inputs are not permitted")
 
     def word(self, word: str) -> None:
-        """Something about the answer; it can no longer be refused."""
+        """Something that is no reason to refuse the request."""
         if len(self._items) < MAX_ITEMS:
             self._items[word] = None
 
@@ -248,7 +253,7 @@ class Warnings:
         return tuple(self._items)
 
 
-REMEMBERED = 512
+REMEMBERED = 256
 REMEMBERED_BYTES, REMEMBERED_VALUES = 16 * 1024, 256
 """Larger objects are read anew each time, which bounds the memory."""
 _FEW_BYTES = 2 * 1024

@@ -5,6 +5,7 @@ that it had in the client's body, so that a warning or a 400 names what the clie
 conversation may be written several times. They hold no cycles, so the collector need not watch them.
 """
 
+from collections.abc import Collection
 from typing import Any, Generic, Literal, TypeVar, get_args
 
 import msgspec
@@ -120,6 +121,10 @@ class Reasoning(msgspec.Struct, frozen=True, gc=False):
     path: str
     is_ours: bool = False
     """It came through a Messages client in an envelope of ours, so that an OpenAI-type provider made it."""
+
+    def is_opaque_to(self, carriers: Collection[str]) -> bool:
+        """Whether a provider that knows these carriers can use nothing but the text."""
+        return bool(self.data) and self.carrier not in carriers
 
 
 # https://platform.openai.com/docs/guides/function-calling#custom-tools,

@@ -9,8 +9,8 @@ from urllib.parse import parse_qs, unquote
 import msgspec
 
 from extproc.errors import Rejection, unknown_model
+from extproc.providers.catalogue import Resolved
 from extproc.providers.profiles import Profile
-from extproc.providers.providers import Resolved
 from extproc.translate.answer_body import WholeReply
 from extproc.translate.dialects.registry import halves
 from extproc.translate.list_shapes import ANTHROPIC, OPENAI, ListedModel, ListShape, whole

@@ -57,11 +57,11 @@ class UsageSender:
                 return
 
 
-def call(line: str) -> str | None:
-    """The record in a worker's line, as JSON; None if it says something else."""
+def parse_call(line: str) -> str | None:
+    """The record in a line of a worker, as JSON; None for any other line."""
     return line.removeprefix(_CALL) if line.startswith(_CALL) else None
 
 
-def dropped(line: str) -> int:
-    """How many calls a worker could not send, by its line."""
+def parse_dropped(line: str) -> int:
+    """Returns the number of calls that a worker could not send, from its line; 0 for any other line."""
     return int(line.removeprefix(_DROPPED)) if line.startswith(_DROPPED) else 0

@@ -108,6 +108,14 @@ class Ledger:
         """Removes older calls and returns their number. `time`: milliseconds since 1970. Raises LedgerDown."""
         return self._remove(CALLS.c.time < time)
 
+    def check(self) -> None:
+        """Connects, and makes no tables. Raises LedgerDown."""
+        try:
+            with self._engine.connect():
+                pass
+        except DBAPIError as error:
+            raise LedgerDown(_why(error)) from None
+
     def close(self) -> None:
         self._engine.dispose()
 
@@ -136,7 +144,7 @@ class Ledger:
                 self._is_current = False
                 raise LedgerDown(_why(error)) from None
             raise Refused(_why(error)) from None
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, ValueError) as error:  # a text, for instance, that has no UTF-8
             raise Refused(type(error).__name__) from None
 
 

@@ -82,6 +82,14 @@ def test_a_provider_that_cannot_be_reached(capsys: pytest.CaptureFixture[str]) -
     assert status == 1 and said.startswith("openai: cannot be reached at http://127.0.0.1:")
 
 
+def test_a_database_that_cannot_be_reached(capsys: pytest.CaptureFixture[str], provider: KeyServer) -> None:
+    provider.answers["/v1/models"] = listed("gpt-4o-mini")
+    ledger = f"usage: {{postgresql: {{url: 'postgresql://u@127.0.0.1:{free_port()}/d'}}}}\n"
+    status, [_, said] = probe(capsys, f"{provider.url}/v1", f"{GATEWAY}\n{ledger}")
+    assert status == 1
+    assert said.startswith("usage: the database cannot be used: ")
+
+
 def test_a_private_authority(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     with key_server(certificate(tmp_path, "localhost")) as provider:
         provider.answers["/v1/models"] = listed("gpt-4o-mini")
@@ -129,3 +137,22 @@ models: [{{name: "*", provider: machine}}]
             1,
             ["machine: its credential cannot be fetched: status 503, temporarily_unavailable"],
         )
+
+
+def test_each_candidate_of_a_model_is_looked_for(capsys: pytest.CaptureFixture[str], provider: KeyServer) -> None:
+    provider.answers["/v1/models"] = listed("gpt-4o-mini", "gpt-4o")
+    lists = "providers: [{provider: openai, model: gpt-4o-mini}, [{provider: second, model: gone}, {provider: openai}]]"
+    more = f'  second: {{dialects: [chat], base_url: "{provider.url}/v1"}}\nmodels:\n'
+    chosen = '[{when: "true", providers: [{provider: openai, model: also-gone}]}]'
+    config = GATEWAY.replace("models:\n", more).replace(
+        "provider: openai, model: gpt-4o-mini", f"{lists}, choose: {chosen}"
+    )
+    assert probe(capsys, f"{provider.url}/v1", config) == (
+        0,
+        [
+            "openai: answers, 2 models",
+            "openai: 'also-gone' is not among them: gpt-4o-mini, gpt-4o",
+            "second: answers, 2 models",
+            "second: 'gone' is not among them: gpt-4o-mini, gpt-4o",
+        ],
+    )

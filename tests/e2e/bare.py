@@ -50,6 +50,7 @@ def bare_envoy(setup: Setup, processors: Sequence[str], *, healthy: int, timeout
     """`healthy`: so many processors must be found before it begins. `timeout`: for each of a processor's replies."""
     configuration.write(loading.load(setup.path, setup.environ), processors, setup.folder)
     _set_timeout(setup.folder / "listeners.json", timeout)
+    _set_timeout(setup.folder / "clusters.json", timeout, several=True)
     with envoy_in(setup, healthy=healthy) as stack:
         yield stack
 
@@ -116,8 +117,9 @@ def worker(setup: Setup, address: str, program: Sequence[str] = ("-m", "extproc.
         yield err
 
 
-def _set_timeout(listeners: Path, timeout: str) -> None:
-    rendered = listeners.read_text()
+def _set_timeout(file: Path, timeout: str, *, several: bool = False) -> None:
+    """`several`: it may occur any number of times, once for each provider of a model that has several."""
+    rendered = file.read_text()
     changed = re.sub(r'"message_timeout": "[^"]*"', f'"message_timeout": "{timeout}"', rendered)
-    assert rendered.count('"message_timeout"') == 1
-    listeners.write_text(changed)
+    assert several or rendered.count('"message_timeout"') == 1
+    file.write_text(changed)

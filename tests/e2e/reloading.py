@@ -5,8 +5,9 @@ import json
 import re
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -43,6 +44,8 @@ class Load:
     stack: Stack
     callers: int = 3
     streams: int = 2
+    models: Sequence[str] = ("claude-x",)
+    """Each client asks for them in turn."""
     calls: int = 0
     streamed: int = 0
     failed: list[str] = field(default_factory=list)
@@ -85,9 +88,9 @@ class Load:
         connection.connect()
         socket = connection.sock
         headers = {"authorization": f"Bearer {self.stack.good_token}", "content-type": "application/json"}
-        body = json.dumps(prompt("demo: say hello"))
+        bodies = cycle(json.dumps(prompt("demo: say hello", model=name)) for name in self.models)
         while not self._over.is_set():
-            connection.request("POST", "/v1/messages", body, headers)
+            connection.request("POST", "/v1/messages", next(bodies), headers)
             answer = connection.getresponse()
             text = answer.read()
             assert answer.status == 200, text
@@ -98,8 +101,9 @@ class Load:
         connection.close()
 
     def _stream(self) -> None:
+        names = cycle(self.models)
         while not self._over.is_set():
-            with streaming(self.stack, "demo: say " + "word " * 20 + "\ndemo: slow 20") as answer:
+            with streaming(self.stack, "demo: say " + "word " * 20 + "\ndemo: slow 20", model=next(names)) as answer:
                 found = kinds(list(events(answer)))
             assert answer.status_code == 200
             assert found[-1] == "message_stop", found

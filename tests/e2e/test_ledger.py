@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from extproc.config import loading
@@ -167,7 +169,7 @@ def test_calls_of_known_callers_that_were_refused_are_in_it(kept: Kept) -> None:
     assert "JwtAuth" not in {row["reason"] for row in kept.sums("reason")}
 
 
-def test_the_command_and_the_metrics_say_the_same(kept: Kept) -> None:
+def test_the_command_and_the_metrics_agree(kept: Kept) -> None:
     ask(kept.stack, "/v1/messages", "gpt-command", stream=False)
     kept.until(lambda: kept.sums() == [summed(kept.logged())])
     stored = scraped(kept.metrics, lambda scrape: scrape.total("extproc_usage_waiting") == 0)
@@ -186,22 +188,26 @@ def test_sums_are_those_of_the_log_though_clients_leave_and_a_worker_is_killed(
     with keeping(tmp_path_factory.mktemp("killed"), IN_SQLITE) as kept:
         stack = kept.stack
 
-        def leaves(pieces: int) -> None:
+        killed = threading.Event()
+
+        def leaves() -> None:
+            """After the kill, unless the stream broke by then."""
             with (
-                contextlib.suppress(Exception),
-                streaming(stack, f"demo: say {'word ' * 300}\ndemo: slow 50") as answer,
+                contextlib.suppress(httpx.HTTPError),
+                streaming(stack, f"demo: say {'word ' * 400}\ndemo: slow 50") as answer,
             ):
-                for count, _ in enumerate(events(answer)):
-                    if count == pieces:
+                for _ in events(answer):
+                    if killed.is_set():
                         return
 
         with ThreadPoolExecutor(12) as pool:
-            running: list[Future[Any]] = [pool.submit(leaves, 20 + number * 20) for number in range(8)]
-            kept.until(lambda: len(stack.out.seen) > 2)
+            running: list[Future[Any]] = [pool.submit(leaves) for _ in range(8)]
+            scraped(kept.metrics, lambda scrape: scrape.total("extproc_streams_in_flight") == 8)
             running += [pool.submit(call, stack) for call in MIXED]
             kill_one_of_two(stack)
+            killed.set()
             for one in running:
-                with contextlib.suppress(Exception):
+                with contextlib.suppress(httpx.HTTPError, AssertionError):
                     one.result(SECONDS)
         until_it_works(stack)
     calls = kept.logged()
@@ -218,7 +224,7 @@ def kill_one_of_two(stack: Stack) -> None:
     os.kill(first, 9)
 
 
-def test_workers_say_it_where_the_log_of_envoy_is_out_of_sight(model: Model) -> None:
+def test_workers_report_calls_where_another_process_has_the_log(model: Model) -> None:
     """What a killed worker has not finished is lost to the ledger, and nothing else."""
     with configured(model.url, GATEWAY + PRICED + IN_SQLITE) as setup:
         address = f"unix:{setup.folder}/extproc.sock"
@@ -228,8 +234,11 @@ def test_workers_say_it_where_the_log_of_envoy_is_out_of_sight(model: Model) -> 
             until_it_works(served)
             ask(stack, "/v1/chat/completions", "gpt-whole", stream=False)
             with streaming(stack, f"demo: say {'word ' * 300}\ndemo: slow 200", model="gpt-cut") as answer:
-                next(events(answer))
+                said = events(answer)
+                next(said)
                 kill_worker(served)
+                with contextlib.suppress(httpx.HTTPError):
+                    list(said)
             until_it_works(served)
             ask(stack, "/v1/responses", "gpt-after", stream=True)
         lines = [call for call in kept.logged() if call.model in ("gpt-whole", "gpt-cut", "gpt-after")]
@@ -239,10 +248,9 @@ def test_workers_say_it_where_the_log_of_envoy_is_out_of_sight(model: Model) -> 
         found = {row["model"]: row for row in kept.sums("model")}
         assert "gpt-cut" not in found
         for call in lines:
-            if call.model in found:
+            if call.model != "gpt-cut":
                 row = found[call.model]
                 assert (row["calls"], row["input_tokens"], row["cost"]) == (1, call.input_tokens, call.cost)
-        assert {"gpt-whole", "gpt-after"} <= found.keys()
 
 
 def test_calls_go_on_while_the_database_is_down(

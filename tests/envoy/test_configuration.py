@@ -12,7 +12,7 @@ from extproc.envoy import attributes, configuration
 from extproc.envoy.listener import listener, routes
 from extproc.web import topics
 from tests.issuing import jwk
-from tests.settings import AUTHENTICATION, KEY, source
+from tests.settings import AUTHENTICATION, GATEWAY, KEY, source
 
 Json = dict[str, Any]
 TEXT = f"""
@@ -263,6 +263,13 @@ def test_claims_are_logged(made: Source) -> None:
         fields = log["typed_config"]["log_format"]["json_format"]
         assert fields["caller.team"] == "%DYNAMIC_METADATA(extproc:caller.team)%"
         assert not [name for name, value in fields.items() if "authorization" in str(value).lower()]
+
+
+def test_claims_of_the_ledger_are_logged(tmp_path: Path) -> None:
+    made = source(tmp_path, f"{GATEWAY}\nrecords: {{claims: [team]}}\nusage: {{claims: [unit, team]}}\n")
+    for log in manager(made)["access_log"]:
+        fields = log["typed_config"]["log_format"]["json_format"]
+        assert [name for name in fields if name.startswith("caller.")] == ["caller.team", "caller.unit"]
 
 
 def test_a_line_has_the_same_fields_whoever_ended_the_call(made: Source) -> None:

@@ -10,7 +10,7 @@ from extproc.errors import Reason, Rejection
 from extproc.events import Headers
 from extproc.policy.facts import ANONYMOUS, Accepted, BodyRead, Identified, LightBody, Located, ModelFound, Request
 from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, OpenBody, ReadBody
-from extproc.providers import providers
+from extproc.providers.catalogue import load_catalogue
 from extproc.providers.providers import Provider
 from tests.settings import GATEWAY, source
 from tests.stages import admitted, light
@@ -123,7 +123,7 @@ def test_a_json_object() -> None:
 )
 def test_finds_the_model(tmp_path: Path, body: dict[str, Any], upstream: str | None, problem: str) -> None:
     head, _, _ = GATEWAY.partition("models:")
-    catalogue, _, _ = providers.load(source(tmp_path, head + MODELS), {"OPENAI_API_KEY": "k"})
+    catalogue, _, _ = load_catalogue(source(tmp_path, head + MODELS), {"OPENAI_API_KEY": "k"})
     found = FindModel(catalogue)(BodyRead(admitted(), light(body), body.get("model", "")))
     if isinstance(found, ModelFound):
         assert (found.resolved.upstream, problem) == (upstream, "")
@@ -152,14 +152,14 @@ CLOUD_MODELS = """models:
 def test_opens_a_body_in_a_clouds_form(tmp_path: Path, model: str, name: str) -> None:
     """Rules of `models` are tried in their order, each with every name of the model."""
     head, _, _ = GATEWAY.partition("models:")
-    catalogue, _, _ = providers.load(source(tmp_path, head + CLOUD_MODELS), {"OPENAI_API_KEY": "k"})
+    catalogue, _, _ = load_catalogue(source(tmp_path, head + CLOUD_MODELS), {"OPENAI_API_KEY": "k"})
     call = msgspec.structs.replace(admitted(), endpoint=at(f"/bedrock/model/{model}/invoke").endpoint)
     found = OpenBody(catalogue)(call, b'{"model":"gpt-secret","messages":[]}')
     assert found == (call, b'{"model":"%b","messages":[]}' % name.encode())
 
 
 def test_betas_of_a_body_join_those_of_the_headers(tmp_path: Path) -> None:
-    catalogue, _, _ = providers.load(source(tmp_path, GATEWAY), {"OPENAI_API_KEY": "k"})
+    catalogue, _, _ = load_catalogue(source(tmp_path, GATEWAY), {"OPENAI_API_KEY": "k"})
     endpoint = at("/bedrock/model/claude-x/invoke").endpoint
     sent = Headers([("anthropic-beta", "a, b"), ("x", "1"), ("anthropic-beta", "tool-search-tool-2025-10-19")])
     found = OpenBody(catalogue)(admitted(endpoint=endpoint, headers=sent), b'{"anthropic_beta":["b","d"]}')
@@ -172,6 +172,6 @@ def test_betas_of_a_body_join_those_of_the_headers(tmp_path: Path) -> None:
 
 
 def test_the_body_of_another_call_stays(tmp_path: Path) -> None:
-    catalogue, _, _ = providers.load(source(tmp_path, GATEWAY), {"OPENAI_API_KEY": "k"})
+    catalogue, _, _ = load_catalogue(source(tmp_path, GATEWAY), {"OPENAI_API_KEY": "k"})
     call = admitted()
     assert OpenBody(catalogue)(call, b"no JSON") == (call, b"no JSON")

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from extproc.providers.catalogue import load_catalogue
 from extproc.providers.profiles import for_claude, of_model, shipped
-from extproc.providers.providers import load
-from tests.providers.test_providers import text
+from tests.providers.test_catalogue import text
 from tests.settings import source
 
 NAMES = {
@@ -54,7 +54,7 @@ def test_what_a_name_says_counts_whichever_profile(
 ) -> None:
     chosen = f", profile: {profile}" if profile else ""
     configuration = text(f"  - {{name: '*', provider: openai{chosen}}}").replace("[chat]", "[messages]", 1)
-    made, _, _ = load(source(tmp_path, configuration), {})
+    made, _, _ = load_catalogue(source(tmp_path, configuration), {})
     found = made.resolve(model)
     assert found and found.dialects == ("messages",)
     keys = found.profile.forced_tool_choice, found.profile.block_binding, found.profile.mid_system

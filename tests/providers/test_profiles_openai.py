@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from extproc.providers import profiles
-from extproc.providers.providers import load
-from tests.providers.test_providers import catalogue, text
+from extproc.providers.catalogue import load_catalogue
+from tests.providers.test_catalogue import catalogue, text
 from tests.settings import source
 
 HIGH = ("low", "medium", "high")
@@ -76,7 +76,7 @@ def test_a_vendor_that_steers_thinking_in_its_own_way_keeps_it(tmp_path: Path) -
 def test_a_model_whose_tools_chat_refuses(tmp_path: Path) -> None:
     rules = "  - {name: gpt-6-astra, provider: openai}\n  - {name: gpt-6, provider: openai}"
     both = text(rules).replace("dialects: [chat]", "dialects: [chat, responses]", 1)
-    made, _, _ = load(source(tmp_path, both), {})
+    made, _, _ = load_catalogue(source(tmp_path, both), {})
     astra, sol = made.resolve("gpt-6-astra"), made.resolve("gpt-6")
     assert astra and sol and (astra.profile.chat_tools, sol.profile.chat_tools) == (False, True)
 
@@ -107,6 +107,6 @@ def test_every_row_of_the_table_fits_a_profile(row: profiles.ModelFacts) -> None
 @pytest.mark.parametrize(("url", "off"), [("https://api.openai.com/v1", True), ("http://127.0.0.1:1/v1", False)])
 def test_openai_itself_is_asked_for_streams_without_padding(tmp_path: Path, url: str, off: bool) -> None:
     rule = "  - {name: gpt-4o, provider: openai}"
-    made, _, _ = load(source(tmp_path, text(rule).replace("https://api.openai.com/v1", url)), {})
+    made, _, _ = load_catalogue(source(tmp_path, text(rule).replace("https://api.openai.com/v1", url)), {})
     found = made.resolve("gpt-4o")
     assert found and found.profile.stream_obfuscation_off == off

@@ -41,6 +41,10 @@ CALL: dict[str, Any] = {
             "10:11:12  401  POST /v1/messages  -  17 ms  JwtAuth  token_expired",
         ),
         (
+            {"gen_ai.usage.cost": 0.00268},
+            "10:11:12  200  POST /v1/messages  ann/data  claude-x -> gpt-4o 3+2 tokens, 0.002680 USD  17 ms",
+        ),
+        (
             {"gen_ai.usage.output_tokens": None},
             "10:11:12  200  POST /v1/messages  ann/data  claude-x -> gpt-4o 3+0 tokens  17 ms",
         ),

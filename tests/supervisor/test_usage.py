@@ -94,24 +94,24 @@ def test_lines_of_the_log_are_stored(writer: LedgerWriter, database: Database) -
         '{"gen_ai.operation.name": "probe"}',
     )
     for text in (*others, line("a"), line("b")):
-        writer.hear(text)
+        writer.read_log_line(text)
     until(lambda: database.models == ["a", "b"])
     until(lambda: writer.counts() == (2, 0, 0))
 
 
-def test_workers_say_calls_and_how_many_they_dropped(writer: LedgerWriter, database: Database) -> None:
+def test_workers_report_calls_and_how_many_they_dropped(writer: LedgerWriter, database: Database) -> None:
     for text in ("using 1", f"call {line('a')}", "calls-dropped 7", line("b"), "wants {}"):
-        writer.hear_worker(text)
+        writer.read_worker_line(text)
     until(lambda: writer.counts() == (1, 7, 0))
     assert database.models == ["a"]
 
 
 def test_calls_that_come_together_are_stored_together(writer: LedgerWriter, database: Database) -> None:
     database.may_go_on.clear()
-    writer.hear(line("first"))
+    writer.read_log_line(line("first"))
     until(lambda: database.asked == 1)
     for number in range(40):
-        writer.hear(line(str(number)))
+        writer.read_log_line(line(str(number)))
     database.may_go_on.set()
     until(lambda: writer.counts().stored == 41)
     assert len(database.batches) <= 3
@@ -123,7 +123,7 @@ def test_a_database_that_is_down_is_waited_for(
     database.fails = LedgerDown("disk full")
     with caplog.at_level(logging.WARNING, "extproc"):
         for number in range(80):
-            writer.hear(line(str(number)))
+            writer.read_log_line(line(str(number)))
         until(lambda: "disk full" in caplog.text)
         assert writer.counts().stored == 0
         assert writer.counts().dropped >= 80 - 50 - usage.MAX_BATCH
@@ -140,12 +140,12 @@ def test_more_than_there_is_room_for_is_dropped_and_counted(
     writer: LedgerWriter, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     database.may_go_on.clear()
-    writer.hear(line("first"))
+    writer.read_log_line(line("first"))
     until(lambda: database.asked == 1)
     began = time.monotonic()
     with caplog.at_level(logging.ERROR, "extproc"):
         for number in range(60):
-            writer.hear(line(str(number)))
+            writer.read_log_line(line(str(number)))
     assert time.monotonic() - began < 1
     assert writer.counts() == (0, 10, 51)
     assert caplog.text.count("calls are missing in the ledger") == 1
@@ -157,15 +157,26 @@ def test_a_call_that_is_not_taken_costs_no_other(writer: LedgerWriter, database:
     database.refused = {"bad"}
     database.may_go_on.clear()
     for model in ("first", "a", "bad", "b"):
-        writer.hear(line(model))
+        writer.read_log_line(line(model))
     database.may_go_on.set()
     until(lambda: writer.counts() == (3, 1, 0))
     assert database.models == ["first", "a", "b"]
 
 
+def test_a_bug_does_not_end_the_writer(
+    writer: LedgerWriter, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    database.fails = RuntimeError("a secret of a row")
+    writer.read_log_line(line("a"))
+    until(lambda: "RuntimeError" in caplog.text)
+    database.fails = None
+    until(lambda: writer.counts() == (1, 0, 0))
+    assert "a secret" not in caplog.text
+
+
 def test_what_waits_at_the_end_is_stored(writer: LedgerWriter, database: Database) -> None:
     for number in range(20):
-        writer.hear(line(str(number)))
+        writer.read_log_line(line(str(number)))
     writer.close()
     assert len(database.models) == 20
 
@@ -174,7 +185,7 @@ def test_an_end_does_not_wait_for_a_database_that_is_down(
     writer: LedgerWriter, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     database.fails = LedgerDown("gone")
-    writer.hear(line())
+    writer.read_log_line(line())
     until(lambda: "gone" in caplog.text)
     began = time.monotonic()
     writer.close()
@@ -195,7 +206,7 @@ def test_a_folder_that_cannot_be_used_is_said_and_tried_again(
     made = usage.writer(source(tmp_path, f"{GATEWAY}\nusage: {{}}\n"), ENVIRON)
     assert made is not None
     try:
-        made.hear(line())
+        made.read_log_line(line())
         until(lambda: "the ledger cannot be used" in caplog.text)
         (tmp_path / "state").unlink()
         until(lambda: made.counts() == (1, 0, 0))
@@ -225,7 +236,7 @@ def test_a_full_disk_costs_no_call(
     made.start()
     try:
         for number in range(500):
-            made.hear(line(str(number)))
+            made.read_log_line(line(str(number)))
         until(lambda: "full" in caplog.text)
         room[0] = "max_page_count = 1000000"
         until(lambda: made.counts() == (500, 0, 0))
@@ -239,10 +250,10 @@ def test_without_the_section_there_is_no_ledger(tmp_path: Path) -> None:
     assert not (tmp_path / "state").exists()
 
 
-def test_hearing_a_line_costs_little(writer: LedgerWriter, database: Database) -> None:
+def test_reading_a_line_costs_little(writer: LedgerWriter, database: Database) -> None:
     text, count = line(), 1000
     database.may_go_on.clear()
     began = time.perf_counter()
     for _ in range(count):
-        writer.hear(text)
+        writer.read_log_line(text)
     assert (time.perf_counter() - began) / count < 500e-6

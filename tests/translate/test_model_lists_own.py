@@ -7,8 +7,9 @@ import pytest
 
 from extproc.config.schema_models import Model
 from extproc.errors import Rejection
+from extproc.providers.catalogue import Resolved, Rule, _pattern
 from extproc.providers.profiles import Profile
-from extproc.providers.providers import Provider, Resolved, Rule, _pattern
+from extproc.providers.providers import Provider
 from extproc.translate.model_lists import listing
 from extproc.wire import Dialect
 

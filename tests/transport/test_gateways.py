@@ -242,3 +242,71 @@ def test_without_a_supervisor_nothing_is_reported(
         assert capsys.readouterr().out == ""
 
     asyncio.run(scene())
+
+
+SEVERAL = GATEWAY.replace("provider: openai, model: gpt-4o-mini", "providers: [{provider: openai, model: gpt-4o-mini}]")
+
+
+def used(*numbers: int) -> bytes:
+    return orders.encoded(orders.InUse([*numbers]))
+
+
+def test_an_attempt_gets_the_configuration_of_its_call(path: Path) -> None:
+    """It may have been admitted by another worker, which has more to do and is behind."""
+
+    async def scene() -> None:
+        held = await begun(path, order(path, 1, SEVERAL), order(path, 2, SEVERAL), used(1, 2))
+        await held.follow()
+        assert held.acquire().number == 2
+        for _ in range(2):
+            found = await held.acquire_same(1)
+            assert found.number == 1
+            held.release(found)
+        assert (await held.acquire_same(2)).number == 2
+
+    asyncio.run(scene())
+
+
+def test_a_configuration_goes_once_no_worker_uses_it(path: Path) -> None:
+    async def scene() -> None:
+        held = await begun(path, order(path, 1, SEVERAL), order(path, 2, SEVERAL), used(2))
+        former = weakref.ref(held.current())
+        gc.disable()
+        try:
+            await held.follow()
+            assert former() is None
+        finally:
+            gc.enable()
+        # The attempt then sees for itself whether its provider is there.
+        assert (await held.acquire_same(1)).number == 2
+
+    asyncio.run(scene())
+
+
+def test_what_others_use_no_more_stays_for_our_own_streams(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async def scene() -> None:
+        held = await begun(path, order(path, 1, SEVERAL), order(path, 2, SEVERAL), used(2))
+        mine = held.acquire()
+        await held.follow()
+        assert (await held.acquire_same(1)) is mine
+        held.release(mine)
+        assert capsys.readouterr().out == "using 1\nusing 1 2\n"
+        held.release(mine)
+        assert capsys.readouterr().out == "using 2\n"
+
+    asyncio.run(scene())
+
+
+def test_an_attempt_waits_for_a_configuration_that_is_on_its_way(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene() -> None:
+        held = await begun(path, order(path, 1, SEVERAL), order(path, 2, SEVERAL))
+        waiting = asyncio.create_task(held.acquire_same(2))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        await held.follow()
+        assert (await waiting).number == 2
+        monkeypatch.setattr(gateways, "SAME_SECONDS", 0.01)
+        with pytest.raises(TimeoutError):
+            await held.acquire_same(3)
+
+    asyncio.run(scene())

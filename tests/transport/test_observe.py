@@ -24,7 +24,8 @@ from extproc.gateway import gateway
 from extproc.transport import worker
 from extproc.transport.observe import Observer
 Observer(gateway.load(Path(sys.argv[1])).source.config)
-print(*sorted({name.partition(".")[0] for name in sys.modules} & {"opentelemetry", "prometheus_client", "requests"}))
+wanted = {"opentelemetry", "prometheus_client", "requests", "sqlalchemy"}
+print(*sorted({name.partition(".")[0] for name in sys.modules} & wanted))
 """
 
 
@@ -33,6 +34,7 @@ print(*sorted({name.partition(".")[0] for name in sys.modules} & {"opentelemetry
     [
         ("", ""),
         ("metrics: {port: 9464}", "prometheus_client"),
+        ("usage: {}", ""),
         ('tracing: {endpoint: "http://127.0.0.1:4318"}', "opentelemetry requests"),
     ],
 )

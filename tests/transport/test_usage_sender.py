@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from extproc.transport import usage_sender
-from extproc.transport.usage_sender import UsageSender, call, dropped
+from extproc.transport.usage_sender import UsageSender, parse_call, parse_dropped
 from extproc.usage.calls import call_of
 from tests.usage_lines import LINE
 
@@ -23,9 +23,9 @@ def sent(capsys: pytest.CaptureFixture[str], use: Callable[[UsageSender], Any]) 
     return capsys.readouterr().out.splitlines()
 
 
-def test_a_worker_says_what_the_log_says(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_worker_sends_what_the_log_has(capsys: pytest.CaptureFixture[str]) -> None:
     [line] = sent(capsys, lambda sender: sender.send(RECORD, STARTED, STARTED + 1.234))
-    said = call(line)
+    said = parse_call(line)
     assert said is not None
     assert call_of(msgspec.json.decode(said), "id") == call_of(LINE, "id")
 
@@ -37,7 +37,7 @@ def test_a_worker_says_what_the_log_says(capsys: pytest.CaptureFixture[str]) -> 
 def test_why_it_ended(capsys: pytest.CaptureFixture[str], changes: dict[str, Any], reason: str) -> None:
     record = {name: value for name, value in {**RECORD, **changes}.items() if value is not None}
     [line] = sent(capsys, lambda sender: sender.send(record, STARTED, STARTED))
-    assert call_of(msgspec.json.decode(call(line) or ""), "id").reason == reason
+    assert call_of(msgspec.json.decode(parse_call(line) or ""), "id").reason == reason
 
 
 def test_what_is_not_for_the_ledger_is_not_sent(capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,12 +65,12 @@ def test_no_call_waits_for_a_supervisor_that_does_not_read(
         reads.set()
 
     lines = sent(capsys, floods)
-    calls = [line for line in lines if call(line) is not None]
-    lost = sum(map(dropped, lines))
+    calls = [line for line in lines if parse_call(line) is not None]
+    lost = sum(map(parse_dropped, lines))
     assert 10 <= len(calls) <= 12
     assert len(calls) + lost == 100
 
 
 def test_other_lines_say_nothing() -> None:
-    assert call("using 1 2") is None
-    assert dropped("using 1 2") == 0
+    assert parse_call("using 1 2") is None
+    assert parse_dropped("using 1 2") == 0

@@ -219,6 +219,40 @@ def test_a_change_that_fails_leaves_the_tables_as_they_were(kept: Kept, monkeypa
         kept.execute("SELECT extra FROM extproc_calls")
 
 
+def test_a_text_that_has_no_bytes_is_refused(kept: Kept) -> None:
+    ledger = kept.ledger()
+    with pytest.raises(Refused):
+        ledger.add([call("a", model="\ud800")])
+    ledger.add([call("b")])
+    assert ledger.sums([])[0]["calls"] == 1
+
+
+def test_the_rights_that_a_gateway_needs_once_the_tables_are_there(database: PostgreSqlServer, tmp_path: Path) -> None:
+    owner = Kept(in_postgresql(tmp_path, database), [])
+    owner.ledger().add([call("a")])
+    owner.execute(
+        "REVOKE CREATE ON SCHEMA public FROM public",
+        f"CREATE USER writer PASSWORD '{PASSWORD}'",
+        "GRANT SELECT, INSERT, DELETE ON extproc_calls, extproc_calls_version TO writer",
+    )
+    as_writer = database.url.replace("gateway@", "writer@")
+    text = f"{GATEWAY}\nusage: {{postgresql: {{url: '{as_writer}', password: {{env: PG}}}}}}\n"
+    ledger = open_ledger(source(tmp_path, text, SECRETS), SECRETS)
+    try:
+        ledger.add([call("a"), call("b", subject="bob")])
+        assert (ledger.remove_subject("bob"), ledger.sums([])[0]["calls"]) == (1, 1)
+        owner.execute("DROP TABLE extproc_calls, extproc_calls_version")
+        with pytest.raises(LedgerDown, match="does not exist"):
+            ledger.add([call("c")])
+        with pytest.raises(LedgerDown, match="permission denied"):
+            ledger.add([call("c")])
+    finally:
+        ledger.close()
+        owner.execute("DROP USER writer")
+        for one in owner.opened:
+            one.close()
+
+
 def test_what_a_database_does_not_take_is_refused(database: PostgreSqlServer, tmp_path: Path) -> None:
     ledger = open_ledger(in_postgresql(tmp_path, database), SECRETS)
     try:

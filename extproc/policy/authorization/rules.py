@@ -24,7 +24,7 @@ from extproc.policy.authorization.variables import (
     values,
 )
 from extproc.policy.facts import Accepted, Caller, Examined, Identified
-from extproc.providers.providers import Catalogue, Resolved
+from extproc.providers.catalogue import Catalogue, Resolved
 
 KEPT = 4096
 _LASTING = frozenset({Part.CALLER, Part.PROVIDER, Part.MODEL})

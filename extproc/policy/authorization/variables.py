@@ -11,7 +11,7 @@ from extproc.policy.authorization import agents
 from extproc.policy.authorization.features import read_features
 from extproc.policy.facts import Caller, Identified, LightBody, PreparedBody
 from extproc.providers import model_paths
-from extproc.providers.providers import Resolved
+from extproc.providers.catalogue import Resolved
 
 Values = dict[str, Any]
 

@@ -19,8 +19,8 @@ from extproc.policy.budgets.estimate import NANO, Estimate, Used
 from extproc.policy.budgets.periods import ALWAYS, Periods
 from extproc.policy.budgets.wallet import Use, Wallet
 from extproc.policy.facts import Accepted, Caller, Examined, Planned, ToProvider
+from extproc.providers.catalogue import Resolved
 from extproc.providers.prices import Prices
-from extproc.providers.providers import Resolved
 from extproc.store.counters import Claim
 
 SEPARATOR = "\x1f"

@@ -9,8 +9,8 @@ import msgspec
 from extproc.events import Record
 from extproc.policy.authorization.features import read_features
 from extproc.policy.facts import Examined, LightBody
+from extproc.providers.catalogue import Resolved
 from extproc.providers.prices import Price, Prices
-from extproc.providers.providers import Resolved
 from extproc.wire import dialects
 from extproc.wire.media_tokens import BYTES_PER_TOKEN
 

@@ -199,7 +199,9 @@ def _headers(to: Target) -> dict[str, str]:
 
 
 def _remove_ours(edit: Edit, body: Json, warnings: Warnings) -> None:
-    left, thoughtless = without_ours(edit.get("messages"))
+    left, removed, thoughtless = without_ours(edit.get("messages"))
+    for path in removed:
+        warnings.reasoning_left_out(path)
     if left is None:
         return
     edit.set("messages", left)
@@ -231,22 +233,24 @@ _encode = msgspec.json.Encoder().encode
 _THINKING = frozenset({"thinking", "redacted_thinking"})
 
 
-def without_ours(messages: msgspec.Raw) -> tuple[msgspec.Raw | None, bool]:
-    """The messages that are left, or None where none of ours was found; and whether the last answer of the model,
-    one with tool calls, has lost its thinking. All other bytes stay; the malformed is for the provider to refuse."""
+def without_ours(messages: msgspec.Raw) -> tuple[msgspec.Raw | None, list[str], bool]:
+    """The messages that are left, or None where none of ours was found; the paths of what was removed; and whether
+    the last answer of the model, one with tool calls, has no thinking. All other bytes stay; the malformed is for the
+    provider to refuse."""
     if _MARK not in bytes(messages):
-        return None, False
+        return None, [], False
+    removed: list[str] = []
     try:
-        found = _many.decode(messages)
-        left = [_without(message) for message in found]
+        left = [_without(message, f"messages.{n}", removed) for n, message in enumerate(_many.decode(messages))]
+        if not removed:
+            return None, [], False
+        kept = [message for message in left if message is not None]
+        return msgspec.Raw(_encode(kept)), removed, _thoughtless(left)
     except msgspec.DecodeError:
-        return None, False
-    if all(new is old for new, old in zip(left, found, strict=True)):
-        return None, False
-    return msgspec.Raw(_encode([message for message in left if message is not None])), _thoughtless(found, left)
+        return None, [], False
 
 
-def _without(message: msgspec.Raw) -> msgspec.Raw | None:
+def _without(message: msgspec.Raw, path: str, removed: list[str]) -> msgspec.Raw | None:
     """None: nothing is left of it."""
     if _MARK not in bytes(message):
         return message
@@ -254,9 +258,11 @@ def _without(message: msgspec.Raw) -> msgspec.Raw | None:
     if bytes(members.get("content", b""))[:1] != b"[":
         return message
     blocks = _many.decode(members["content"])
-    left = [block for block in blocks if not _is_ours(block)]
-    if len(left) == len(blocks):
+    ours = [n for n, block in enumerate(blocks) if _is_ours(block)]
+    if not ours:
         return message
+    removed += [f"{path}.content.{n}" for n in ours]
+    left = [block for n, block in enumerate(blocks) if n not in ours]
     members["content"] = msgspec.Raw(_encode(left))
     return msgspec.Raw(_encode(members)) if left else None
 
@@ -271,14 +277,17 @@ def _is_ours(raw: msgspec.Raw) -> bool:
     return block.type in _THINKING and (is_ours(block.signature) or is_ours(block.data))
 
 
-def _thoughtless(before: _Many, after: list[msgspec.Raw | None]) -> bool:
-    for old, new in zip(reversed(before), reversed(after), strict=True):
-        members = _object.decode(old)
+def _thoughtless(messages: list[msgspec.Raw | None]) -> bool:
+    """Claude writes no thinking in a turn for which `thinking` was removed, so this holds until that turn's calls are
+    all answered."""
+    for message in reversed(messages):
+        if message is None:
+            continue
+        members = _object.decode(message)
         if bytes(members.get("role", b"")) != b'"assistant"':
             continue
-        if new is None or new is old:
-            return False
-        kinds = [_kind(block) for block in _many.decode(_object.decode(new)["content"])]
+        content = bytes(members.get("content", b""))
+        kinds = [_kind(block) for block in _many.decode(content)] if content[:1] == b"[" else []
         return "tool_use" in kinds and kinds[0] not in _THINKING
     return False
 

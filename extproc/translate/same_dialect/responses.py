@@ -1,4 +1,8 @@
-"""A Responses client of a Responses provider."""
+"""A Responses client of a Responses provider.
+
+Reasoning items that hold another model's reasoning (signature.py) are left out: OpenAI would refuse what it has not
+encrypted itself.
+"""
 
 import re
 from typing import Any
@@ -21,6 +25,7 @@ from extproc.translate.same_dialect.pair import (
     passing,
 )
 from extproc.translate.same_dialect.reply import Passed, word
+from extproc.translate.signature import PREFIX, is_ours
 from extproc.wire import Dialect, untrusted
 from extproc.wire.lenient import Undecodable, decode
 from extproc.wire.responses import failed
@@ -171,6 +176,11 @@ class Responses:
     rate_limits = "x-ratelimit-"
 
     def change(self, edit: Edit, body: Json, to: Target, warnings: Warnings) -> Passed:
+        left, removed = without_ours(edit.get("input"))
+        for path in removed:
+            warnings.reasoning_left_out(path)
+        if left is not None:
+            edit.set("input", left)
         return Passed(
             path=PATH,
             body=b"",
@@ -185,6 +195,43 @@ class Responses:
 
     def envelope(self, body: Json) -> bytes:
         return openai_envelope(body)
+
+
+class Item(msgspec.Struct):
+    type: str | None = None
+    encrypted_content: str | None = None
+
+
+_MARK = PREFIX.encode()
+_many = untrusted.decoder(list[msgspec.Raw])
+_item = untrusted.decoder(Item)
+_encode = msgspec.json.Encoder().encode
+
+
+def without_ours(given: msgspec.Raw) -> tuple[msgspec.Raw | None, list[str]]:
+    """The items that are left, or None where none of ours was found; and the paths of what was removed. All other
+    bytes stay; the malformed is for the provider to refuse."""
+    if _MARK not in bytes(given):
+        return None, []
+    try:
+        items = _many.decode(given)
+    except msgspec.DecodeError:
+        return None, []
+    ours = [n for n, item in enumerate(items) if _is_ours(item)]
+    if not ours:
+        return None, []
+    left = [item for n, item in enumerate(items) if n not in ours]
+    return msgspec.Raw(_encode(left)), [f"input.{n}" for n in ours]
+
+
+def _is_ours(raw: msgspec.Raw) -> bool:
+    if _MARK not in bytes(raw):
+        return False
+    try:
+        item = _item.decode(raw)
+    except msgspec.DecodeError:
+        return False
+    return item.type == "reasoning" and is_ours(item.encrypted_content)
 
 
 responses_on_responses = SameDialectPair(Responses())

@@ -15,7 +15,7 @@ from extproc.policy.authorization.cel import Rule
 from extproc.policy.authorization.rules import Decisions, Rules, RuleSet, Seen
 from extproc.policy.authorization.variables import AT_HEADERS, EVERYTHING, Part, Subject
 from extproc.policy.facts import Caller
-from extproc.providers import providers
+from extproc.providers.catalogue import Catalogue, Resolved, load_catalogue
 from tests.settings import AUTHENTICATION, PROVIDERS, source
 from tests.stages import identified
 
@@ -27,16 +27,16 @@ MODELS = 'models: [{name: "*", provider: openai}]\n'
 
 
 @pytest.fixture(scope="module")
-def catalogue(tmp_path_factory: pytest.TempPathFactory) -> providers.Catalogue:
-    return providers.load(source(tmp_path_factory.mktemp("config"), TEXTS + MODELS), {"OPENAI_API_KEY": "k"})[0]
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
+    return load_catalogue(source(tmp_path_factory.mktemp("config"), TEXTS + MODELS), {"OPENAI_API_KEY": "k"})[0]
 
 
-def seen_of(caller: Caller, model: providers.Resolved | None = None) -> Seen:
+def seen_of(caller: Caller, model: Resolved | None = None) -> Seen:
     return Seen(Subject(identified(caller), model))
 
 
 @pytest.fixture
-def seen(catalogue: providers.Catalogue) -> Seen:
+def seen(catalogue: Catalogue) -> Seen:
     return seen_of(Caller(CLAIMS), catalogue.resolve("m"))
 
 
@@ -121,7 +121,7 @@ routes:
 """
     faults: list[Fault] = []
     read = source(tmp_path, text)
-    Rules(read, providers.load(read, {"OPENAI_API_KEY": "k"})[0], faults)
+    Rules(read, load_catalogue(read, {"OPENAI_API_KEY": "k"})[0], faults)
     assert [".".join(map(str, fault.where)) for fault in faults] == [
         "authorization.allow.0", "authorization.deny.1", "routes.0.deny.0", "models.0.require.0", "models.1.allow.0",
         "routes.1.deny.0", "routes.1.allow.1",
@@ -163,7 +163,7 @@ def test_what_is_remembered(monkeypatch: pytest.MonkeyPatch, seen: Seen, text: s
     assert len(asked) == (1 if kept else 3)
 
 
-def test_no_two_callers_share_what_is_remembered(catalogue: providers.Catalogue) -> None:
+def test_no_two_callers_share_what_is_remembered(catalogue: Catalogue) -> None:
     decisions, made = Decisions(), rules(require=("model in jwt.llms",))
     callers = [Caller({"llms": llms}) for llms in (["a"], ["b"], ["a"], ["a", "b"])]
     for _ in range(2):
@@ -206,7 +206,7 @@ def test_it_remembers_no_more_than_it_may(monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_rules_of_a_route_hold_for_all_that_is_served_there(tmp_path: Path) -> None:
     text = TEXTS + MODELS + "routes: [{path: /x, serve: chat, require: jwt.no}]"
     read = source(tmp_path, text)
-    made = Rules(read, providers.load(read, {"OPENAI_API_KEY": "k"})[0], [])
+    made = Rules(read, load_catalogue(read, {"OPENAI_API_KEY": "k"})[0], [])
     for route, refused in ((None, None), (0, ("routes", 0, "require", 0))):
         endpoint = Endpoint("e", Operation.GENERATE, "chat", "POST", route=route)
         found = made.refusal(Subject(identified(Caller(CLAIMS), endpoint=endpoint)), AT_HEADERS)

@@ -11,7 +11,7 @@ from extproc.config.loading import Fault
 from extproc.errors import Reason
 from extproc.policy.authorization.rules import Authorize, AuthorizeModel, Rules
 from extproc.policy.facts import Admitted, Caller
-from extproc.providers import providers
+from extproc.providers.catalogue import Catalogue, load_catalogue
 from tests.settings import AUTHENTICATION, PROVIDERS, source
 from tests.stages import admitted, examined
 
@@ -37,9 +37,9 @@ routes:
 FREE = CONFIG.partition("  deny:")[0] + "models:" + CONFIG.partition("models:")[2]
 
 
-def made(folder: Path, text: str = CONFIG) -> tuple[Rules, providers.Catalogue]:
+def made(folder: Path, text: str = CONFIG) -> tuple[Rules, Catalogue]:
     read = source(folder, text)
-    catalogue, _, _ = providers.load(read, {"OPENAI_API_KEY": "k"})
+    catalogue, _, _ = load_catalogue(read, {"OPENAI_API_KEY": "k"})
     faults: list[Fault] = []
     rules = Rules(read, catalogue, faults)
     assert not faults

@@ -13,9 +13,10 @@ from extproc.policy.authorization.body import Bounds
 from extproc.policy.authorization.cel import Rule, activation, compile_rule
 from extproc.policy.authorization.variables import VARIABLES, Part, Subject, values
 from extproc.policy.facts import ANONYMOUS, Caller, Identified, LightBody, PreparedBody
+from extproc.providers.catalogue import Resolved
+from extproc.providers.catalogue import Rule as ModelRule
 from extproc.providers.profiles import Profile
-from extproc.providers.providers import Provider, Resolved
-from extproc.providers.providers import Rule as ModelRule
+from extproc.providers.providers import Provider
 from extproc.translate.job import Job
 from extproc.translate.pair import Target
 from tests.stages import identified

@@ -175,15 +175,26 @@ def history(*turns: Any, **more: Any) -> tuple[list[Any], Passed]:
     return json.loads(passed.body)["messages"], passed
 
 
+def turn(*blocks: Any) -> dict[str, Any]:
+    return {"role": "assistant", "content": [*blocks]}
+
+
 def test_our_thinking_is_taken_out() -> None:
-    turn = {"role": "assistant", "content": [OURS, CLAUDES, HIDDEN, TEXT, CALL]}
-    left, passed = history(USER, turn, RESULT)
-    assert left == [USER, {"role": "assistant", "content": [CLAUDES, TEXT, CALL]}, RESULT]
+    left, passed = history(USER, turn(OURS, CLAUDES, HIDDEN, TEXT, CALL), RESULT)
+    assert left == [USER, turn(CLAUDES, TEXT, CALL), RESULT]
+    assert passed.warnings == ("dropped:messages.1.content.0", "dropped:messages.1.content.2")
     assert json.dumps(TEXT).encode() in passed.body and json.dumps(RESULT).encode() in passed.body
 
 
+def test_thinking_that_was_left_out_refuses_no_request() -> None:
+    """A session that has moved to another provider would end there."""
+    raw = json.dumps({"model": "m", "messages": [USER, turn(OURS, TEXT), USER]}).encode()
+    passed = ask(MESSAGES, raw, strictness="strict")
+    assert json.loads(passed.body)["messages"] == [USER, turn(TEXT), USER]
+
+
 def test_nothing_of_ours_nothing_changes() -> None:
-    turns = [USER, {"role": "assistant", "content": [CLAUDES, TEXT, CALL]}, RESULT]
+    turns = [USER, turn(CLAUDES, TEXT, CALL), RESULT]
     raw = json.dumps({"model": "m", "messages": turns}).encode()
     assert ask(MESSAGES, raw).body == raw
 
@@ -194,18 +205,21 @@ def test_a_turn_of_which_nothing_is_left_goes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("turns", "thinks"),
+    ("turns", "removed", "thinks"),
     [
-        ([{"role": "assistant", "content": [OURS, CALL]}, RESULT], False),
-        ([{"role": "assistant", "content": [CLAUDES, OURS, CALL]}, RESULT], True),
-        ([{"role": "assistant", "content": [OURS, TEXT]}, USER], True),
-        ([{"role": "assistant", "content": [OURS, CALL]}, RESULT, {"role": "assistant", "content": [TEXT]}], True),
+        ([turn(OURS, CALL), RESULT], "1.content.0", False),
+        ([turn(CLAUDES, OURS, CALL), RESULT], "1.content.1", True),
+        ([turn(OURS, TEXT), USER], "1.content.0", True),
+        ([turn(OURS, CALL), RESULT, turn(TEXT)], "1.content.0", True),
+        # Claude's own answer to a request from which `thinking` was removed.
+        ([turn(OURS, CALL), RESULT, turn(CALL), RESULT], "1.content.0", False),
+        ([turn(OURS, CALL), RESULT, turn(CLAUDES, CALL), RESULT], "1.content.0", True),
     ],
 )
-def test_a_budget_needs_thinking_before_the_last_calls(turns: list[Any], thinks: bool) -> None:
+def test_a_budget_needs_thinking_before_the_last_calls(turns: list[Any], removed: str, thinks: bool) -> None:
     _, passed = history(USER, *turns, thinking={"type": "enabled", "budget_tokens": 1024})
     assert ("thinking" in json.loads(passed.body)) == thinks
-    assert passed.warnings == (() if thinks else ("dropped:thinking",))
+    assert passed.warnings == (f"dropped:messages.{removed}", *(() if thinks else ("dropped:thinking",)))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 from extproc.errors import Reason
 from extproc.translate.dialects.registry import PAIRS
 from extproc.translate.pair import Usage
+from extproc.translate.signature import seal
 from tests.translate.answers import vectors
 from tests.translate.passing import JSON, SSE, ask, asked, captured, played
 
@@ -136,3 +137,21 @@ def test_pings_are_comments() -> None:
     reply = PAIR.reply(asked(PAIR), SSE)
     reply.feed(RAW[:400])
     assert reply.ping().startswith(b":")
+
+
+def test_reasoning_of_another_model_is_taken_out() -> None:
+    """OpenAI refuses encrypted content that is not its own."""
+    mine = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAAA", "x": 1.50}
+    ours = {"type": "reasoning", "summary": [], "encrypted_content": seal("anthropic", {"signature": "s"})}
+    text = {"role": "user", "content": "atr1. is a prefix"}
+    raw = json.dumps({"model": "m", "input": [text, ours, mine, ours, text]}).encode()
+    passed = ask(PAIR, raw, strictness="strict")
+    assert json.loads(passed.body)["input"] == [text, mine, text]
+    assert json.dumps(mine).encode() in passed.body
+    assert passed.warnings == ("dropped:input.1", "dropped:input.3")
+
+
+@pytest.mark.parametrize("given", ["atr1.", [1, "atr1."], [{"type": "reasoning", "encrypted_content": {"atr1.": 1}}]])
+def test_other_input_passes_as_it_is(given: Any) -> None:
+    raw = json.dumps({"model": "m", "input": given}).encode()
+    assert ask(PAIR, raw).body == raw

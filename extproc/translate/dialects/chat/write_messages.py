@@ -61,8 +61,9 @@ def _text(part: Text, profile: Profile) -> Json:
 class ReasoningHistory:
     """Collects the reasoning of one assistant message."""
 
-    def __init__(self, profile: Profile) -> None:
+    def __init__(self, profile: Profile, warnings: Warnings) -> None:
         self._history = profile.reasoning_history
+        self._warnings = warnings
         self._takes_foreign = profile.foreign_thinking == "text"
         self._texts: list[list[str]] = []
         """The pieces of each turn."""
@@ -75,9 +76,12 @@ class ReasoningHistory:
 
     def add(self, reasoning: Reasoning) -> None:
         """Reasoning of another vendor's means nothing here, except as text where the profile says so."""
+        takes_foreign = self._takes_foreign and self._history != "none"
+        if reasoning.is_opaque_to(_CARRIERS) and not takes_foreign:
+            self._warnings.reasoning_left_out(reasoning.path)
         if self._history == "none":
             return
-        if not (reasoning.is_ours or self._takes_foreign or reasoning.carrier in _CARRIERS):
+        if not (reasoning.is_ours or takes_foreign or reasoning.carrier in _CARRIERS):
             return
         self._texts[-1].append(reasoning.text)
         if reasoning.carrier == DETAILS and isinstance(reasoning.data, list):
@@ -236,7 +240,7 @@ class MessageWriter:
 
     def _assistant(self, turns: list[AssistantTurn]) -> Json | None:
         """None where nothing is left, as of a turn of foreign reasoning alone."""
-        history = ReasoningHistory(self._profile)
+        history = ReasoningHistory(self._profile, self._warnings)
         texts: list[list[Json]] = []
         calls: list[Json] = []
         for turn in turns:

@@ -185,6 +185,8 @@ class MessageWriter:
                     blocks += [_text_block(text)] if text.strip() else []
                 case Reasoning():
                     blocks += write_thinking(part)
+                    if part.is_opaque_to((ANTHROPIC,)):
+                        self._warnings.reasoning_left_out(part.path)
                 case ToolCall():
                     blocks.append(self._call(part))
                 case Compaction():

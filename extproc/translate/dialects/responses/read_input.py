@@ -154,6 +154,8 @@ class InputItems:
         """Only what was sealed here means anything to another provider."""
         sealed = unseal(item.get("encrypted_content"))
         if sealed is None:
+            if item.get("encrypted_content"):
+                self._warnings.reasoning_left_out(path)
             return
         # Without Claude's signature the text alone would be refused.
         if sealed.f == ANTHROPIC and not isinstance(sealed.d, dict):

@@ -179,7 +179,7 @@ class InputWriter:
                         # A `refusal` part belongs to an item with an id of OpenAI's; as text it needs none.
                         _say(items, text, openai_content.SEAM)
                     case Reasoning():
-                        items += _reasoning(part)
+                        items += self._reasoning(part)
                     case ToolCall():
                         items.append(self._call(part))
                     case Compaction():
@@ -189,6 +189,13 @@ class InputWriter:
         if self._profile.phase:
             _mark_phases(items)
         return items
+
+    def _reasoning(self, part: Reasoning) -> Iterable[Json]:
+        if part.is_opaque_to((OPENAI_RESPONSES,)):
+            self._warnings.reasoning_left_out(part.path)
+        if members := _sealed(part):
+            summary = [{"type": "summary_text", "text": part.text}] if part.text else []
+            yield {"type": "reasoning", "summary": summary, **members}
 
     def _call(self, call: ToolCall) -> Json:
         head = {"type": _CALL_TYPES[call.kind], "call_id": self._call_id(call.id)}
@@ -226,12 +233,6 @@ def _sealed(part: Reasoning | Compaction) -> Json | None:
     data = part.data if part.carrier == OPENAI_RESPONSES and isinstance(part.data, dict) else {}
     members = {name: data.get(name) for name in ("id", "encrypted_content")}
     return members if all(isinstance(value, str) for value in members.values()) else None
-
-
-def _reasoning(part: Reasoning) -> Iterable[Json]:
-    if members := _sealed(part):
-        summary = [{"type": "summary_text", "text": part.text}] if part.text else []
-        yield {"type": "reasoning", "summary": summary, **members}
 
 
 def _compaction(part: Compaction) -> Iterable[Json]:

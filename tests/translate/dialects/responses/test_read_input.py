@@ -63,20 +63,23 @@ def test_thinking_is_restored_byte_for_byte() -> None:
 
 
 @pytest.mark.parametrize(
-    "item",
+    ("item", "warnings"),
     [
-        {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAAA"},
-        {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "hm"}]},
-        {"type": "reasoning", "encrypted_content": seal("openai_responses", {"signature": "s"})},
-        {"type": "reasoning", "encrypted_content": seal("anthropic", {"signature": "atr1.x"})},
-        {"type": "reasoning", "encrypted_content": seal("anthropic", {"signature": ""})},
-        {"type": "reasoning", "encrypted_content": seal("anthropic", "s")},
+        ({"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAAA"}, ("dropped:input.1",)),
+        ({"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "hm"}]}, ()),
+        (
+            {"type": "reasoning", "encrypted_content": seal("openai_responses", {"signature": "s"})},
+            ("dropped:input.1",),
+        ),
+        ({"type": "reasoning", "encrypted_content": seal("anthropic", {"signature": "atr1.x"})}, ()),
+        ({"type": "reasoning", "encrypted_content": seal("anthropic", {"signature": ""})}, ()),
+        ({"type": "reasoning", "encrypted_content": seal("anthropic", "s")}, ()),
     ],
 )
-def test_other_reasoning_is_dropped(item: Json) -> None:
+def test_other_reasoning_is_dropped(item: Json, warnings: tuple[str, ...]) -> None:
     asked = ask(body(user(), item, call(), output(), tools=TOOLS))
     assert json.loads(asked.body)["messages"][1]["content"] == [use()]
-    assert asked.warnings == ()
+    assert asked.warnings == warnings
 
 
 def test_thinking_that_nothing_follows_is_left_out() -> None:

@@ -1,0 +1,352 @@
+"""The names that clients may ask for: which provider serves a model, under which name and with which profile."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache, partial
+from typing import Any
+from urllib.parse import urlsplit
+from weakref import proxy
+
+import msgspec
+
+from extproc.config import hints, schema
+from extproc.config.loading import Fault, Source, Where
+from extproc.config.schema_models import Model
+from extproc.providers import pools, profiles
+from extproc.providers.cloud_credentials import SentCredentials
+from extproc.providers.model_settings import ModelSettings
+from extproc.providers.pools import Pool
+from extproc.providers.profiles import Profile
+from extproc.providers.providers import Provider, load_provider
+from extproc.wire import Dialect, dialects
+
+
+class Resolved(msgspec.Struct, frozen=True):
+    """One name a client asked for, resolved."""
+
+    name: str
+    """As the configuration has it; managed settings may have given the client another one."""
+    upstream: str
+    provider: Provider
+    profile: Profile
+    rule: "Rule"
+
+    @property
+    def dialects(self) -> tuple[Dialect, ...]:
+        """What can be spoken about this model, the preferred first: as the profile says, then as `prefer` does."""
+        listed = self.rule.dialects
+        return tuple(dict.fromkeys((self.profile.dialect, *listed) if self.profile.dialect else listed))
+
+    def configured(self, dialect: Dialect, sent: Mapping[str, Any]) -> dict[str, Any]:
+        """Members that the configuration sets in a client's body: defaults it did not name, and overrides."""
+        return self.settings(dialect).for_body(sent)
+
+    def settings(self, dialect: Dialect) -> ModelSettings:
+        return ModelSettings(self.rule.settings.defaults, self.rule.settings.overrides, self._limits(dialect))
+
+    def _limits(self, dialect: Dialect) -> tuple[str, ...]:
+        """Where a dialect has several names for it, the one that the provider knows comes first."""
+        known = self.profile.max_tokens_field
+        return tuple(sorted(dialects.row(dialect).limits, key=lambda name: name != known))
+
+
+OF_A_ROUTE = -1
+CLIENTS_OWN = "client"
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """One entry of `models`, or what a route's provider stands for."""
+
+    index: int
+    pattern: re.Pattern[str]
+    settings: Model
+    provider: Provider
+    number: int = 0
+    """Of the candidate, where the model has several; 0: it has one provider."""
+    pool: Pool | None = None
+    """All candidates, where the model has several. The rule itself is that of the first."""
+
+    @property
+    def dialects(self) -> tuple[Dialect, ...]:
+        """The provider's: first as `prefer` says, the rest in the default's order."""
+        spoken = self.provider.dialects
+        order = (*(self.settings.prefer or self.provider.prefer or ()), *dialects.PREFERENCE, *spoken)
+        return tuple(dict.fromkeys(name for name in order if name in spoken))
+
+    def matches(self, name: str) -> bool:
+        return self.pattern.fullmatch(name) is not None or name in self.settings.aliases
+
+    def upstream(self, name: str) -> str:
+        """What the provider calls the model that the client knows by a name which matches."""
+        return self.settings.model or (name if self.pattern.fullmatch(name) else self.settings.name)
+
+    def names(self) -> list[str]:
+        """Names that can be listed."""
+        own = [self.settings.name] if self.settings.name and "*" not in self.settings.name else []
+        return [*own, *self.settings.aliases]
+
+
+MAX_MODEL_NAME = 256
+_CLAUDE = "claude"
+
+
+def published_name(name: str) -> str:
+    """A model's name in managed settings: Claude Code puts `claude-` before any other name, whoever set it."""
+    return name if name.startswith(_CLAUDE) else f"{_CLAUDE}-{name}"
+
+
+class Catalogue:
+    """The `models` of the configuration in their order; the first match answers."""
+
+    def __init__(
+        self,
+        rules: list[Rule],
+        of_routes: Mapping[str, Rule],
+        settings: schema.Config,
+        candidates: Sequence[Rule] = (),
+    ) -> None:
+        """`candidates`: those of all models that have several."""
+        self.rules = rules
+        self._candidates = {(rule.index, rule.number): rule for rule in candidates}
+        self._of_routes = of_routes
+        self._settings = settings
+        published = {published_name(name): name for name in self.names()} if settings.managed_settings else {}
+        self._published = {name: model for name, model in published.items() if name not in self.names()}
+        """Names that managed settings give to models, and their own."""
+        # A cache that refers to its owner would keep an old configuration, provider keys included, until the collector
+        # looks.
+        self._known = lru_cache(maxsize=1024)(partial(Catalogue._resolve, proxy(self)))
+        self._of_pools = lru_cache(maxsize=1024)(partial(Catalogue._resolve_candidate, proxy(self)))
+
+    def resolve(self, name: str, provider: str | None = None, dialect: Dialect | None = None) -> Resolved | None:
+        """`provider`: the route's, which answers where no rule does. `dialect`: the client's. Longer names are no
+        model's; kept by the thousand they would fill the memory."""
+        return self._known(name, provider, dialect) if len(name) <= MAX_MODEL_NAME else None
+
+    def _resolve(self, name: str, provider: str | None, dialect: Dialect | None) -> Resolved | None:
+        name = self._published.get(name, name)
+        rule = next((rule for rule in self.rules if rule.matches(name)), self._of_routes.get(provider or ""))
+        if rule is None:
+            return None
+        upstream = rule.upstream(name)
+        return Resolved(name, upstream, rule.provider, profile_of(rule, upstream, self._settings, dialect), rule)
+
+    def first_known(self, names: Sequence[str]) -> str | None:
+        """Returns, of several names for one model, the first that fits the first entry which any of them fits; None
+        where none fits any."""
+        known = [name for name in names if len(name) <= MAX_MODEL_NAME]
+        fitting = (name for rule in self.rules for name in known if rule.matches(self._published.get(name, name)))
+        return next(fitting, None)
+
+    def candidate(self, name: str, index: int, number: int, dialect: Dialect | None = None) -> Resolved:
+        """Returns one of several candidates. `name`: the model's, as resolved; `index`: in `models`; `number`: the
+        candidate's. Raises KeyError."""
+        return self._of_pools(name, index, number, dialect)
+
+    @property
+    def every_rule(self) -> list[Rule]:
+        """Those of models with one provider, and those of all candidates."""
+        return [*(rule for rule in self.rules if rule.pool is None), *self._candidates.values()]
+
+    @property
+    def has_pools(self) -> bool:
+        """Some model has several providers."""
+        return bool(self._candidates)
+
+    def candidates(self, resolved: Resolved) -> tuple[Resolved, ...]:
+        """Returns all that may serve a model."""
+        rule = resolved.rule
+        if rule.pool is None:
+            return (resolved,)
+        return tuple(self.candidate(resolved.name, rule.index, one.number) for one in rule.pool)
+
+    def _resolve_candidate(self, name: str, index: int, number: int, dialect: Dialect | None) -> Resolved:
+        rule = self._candidates[index, number]
+        upstream = rule.upstream(name)
+        return Resolved(name, upstream, rule.provider, profile_of(rule, upstream, self._settings, dialect), rule)
+
+    def names(self) -> list[str]:
+        """Names that can be listed: those without a wildcard, and aliases."""
+        return list(dict.fromkeys(name for rule in self.rules for name in rule.names()))
+
+
+def load_catalogue(
+    source: Source, environ: Mapping[str, str], sent: SentCredentials | None = None
+) -> tuple[Catalogue, dict[str, Provider], list[Fault]]:
+    """`sent`: credentials of clouds that the supervisor has fetched."""
+    faults: list[Fault] = []
+    sent = sent or SentCredentials()
+    providers = {name: load_provider(source, name, environ, sent, faults) for name in source.config.providers}
+    rules, candidates = _rules(source.config, providers, faults)
+    faults.extend(_shadowed(rules))
+    of_routes, found = _of_routes(source.config, providers)
+    faults.extend(found)
+    faults.extend(_profile_faults([*rules, *candidates, *of_routes.values()], source.config))
+    faults.extend(_preference_faults(source.config))
+    if not rules and not of_routes and not faults:
+        faults.append(Fault(("models",), "no model can be asked for: add one, or a route with a provider"))
+    return Catalogue(rules, of_routes, source.config, candidates), providers, faults
+
+
+def _rules(
+    settings: schema.Config, providers: Mapping[str, Provider], faults: list[Fault]
+) -> tuple[list[Rule], list[Rule]]:
+    """Returns a rule for each model, and one for each candidate of those that have several."""
+    rules: list[Rule] = []
+    candidates: list[Rule] = []
+    for index, model in enumerate(settings.models):
+        where: Where = ("models", index)
+        pattern = _pattern(model.name)
+        if model.provider is not None and model.mirror is None:
+            if model.provider not in providers:
+                faults.append(Fault((*where, "provider"), _no_provider(model.provider, providers)))
+                continue
+            rules.append(Rule(index, pattern, model, providers[model.provider]))
+            continue
+        pool = pools.of_model(where, model)
+        everyone = [*pool, *([pool.mirror] if pool.mirror is not None else [])]
+        unknown = [one for one in everyone if one.provider not in providers]
+        faults += [Fault((*one.where, "provider"), _no_provider(one.provider, providers)) for one in unknown]
+        if unknown:
+            continue
+        found = [Rule(index, pattern, one.settings, providers[one.provider], one.number, pool) for one in everyone]
+        rules.append(found[0])
+        candidates += found
+    return rules, candidates
+
+
+def _of_routes(settings: schema.Config, providers: Mapping[str, Provider]) -> tuple[dict[str, Rule], list[Fault]]:
+    """For each provider that a route names, a rule that matches every model."""
+    rules: dict[str, Rule] = {}
+    faults: list[Fault] = []
+    for index, route in enumerate(settings.routes):
+        if route.provider is None:
+            continue
+        if route.provider not in providers:
+            faults.append(Fault(("routes", index, "provider"), _no_provider(route.provider, providers)))
+            continue
+        every = Model(name="*", provider=route.provider)
+        rules[route.provider] = Rule(OF_A_ROUTE, _pattern("*"), every, providers[route.provider])
+    return rules, faults
+
+
+def _no_provider(name: str, providers: Mapping[str, Provider]) -> str:
+    return f"no provider is named {name!r}; there are: {', '.join(providers)}"
+
+
+def profile_of(rule: Rule, upstream: str, settings: schema.Config, client: Dialect | None = None) -> Profile:
+    """Later wins: the base profile, `translation`, the provider's keys, the model's keys. `client`: its dialect.
+    Raises KeyError for an unknown base, msgspec.ValidationError for an unknown or unfit key."""
+    of_provider = profiles.profile_keys(settings.providers[rule.provider.name].profile)
+    of_model = profiles.profile_keys(rule.settings.profile)
+    chosen = of_model.pop("base", None) or of_provider.pop("base", None)
+    of_provider.pop("base", None)
+    asked = settings.providers[rule.provider.name]
+    base = chosen or _by_name(rule, upstream, client, asked.cloud)
+    own = profiles.of_model(upstream, profiles.shipped()[base])
+    if (urlsplit(rule.provider.base_url).hostname or "").endswith("api.openai.com"):
+        own["stream_obfuscation_off"] = True
+    limits = {
+        key: value
+        for key in ("context_window", "max_output_tokens")
+        if (value := getattr(rule.settings, key)) is not None
+    }
+    of_cloud = profiles.of_cloud(asked.cloud, _spoken(rule, client))
+    changes = {
+        **own,
+        **_version(asked.version),
+        **of_cloud,
+        **settings.translation,
+        **of_provider,
+        **of_model,
+        **limits,
+    }
+    return profiles.with_overrides(profiles.shipped()[base], changes)
+
+
+def _version(version: str) -> dict[str, str]:
+    if version == CLIENTS_OWN:
+        return {"version_from": "client", "anthropic_version": Profile().anthropic_version}
+    return {"version_from": "profile", "anthropic_version": version}
+
+
+def _by_name(rule: Rule, upstream: str, client: Dialect | None, cloud: str | None) -> str:
+    """Name of the profile that suits the model where none is named: it depends on the dialect it is asked in."""
+    provider = rule.provider
+    openai = provider.name == "openai" or provider.authority.endswith(".openai.com") or cloud == "azure-openai"
+    return profiles.by_name(upstream, _spoken(rule, client), openai=openai)
+
+
+def _spoken(rule: Rule, client: Dialect | None) -> Dialect:
+    return client if client is not None and client in rule.provider.dialects else rule.dialects[0]
+
+
+def _pattern(name: str) -> re.Pattern[str]:
+    return re.compile(".*".join(re.escape(part) for part in name.split("*")), re.DOTALL)
+
+
+def _shadowed(rules: list[Rule]) -> list[Fault]:
+    """Entries that no name can reach, because an earlier pattern matches all that theirs does."""
+    faults = []
+    for at, rule in enumerate(rules):
+        # A `*` of the later pattern stands for any text, so it is covered only by a `*` of the earlier one.
+        if (earlier := _first(rules[:at], rule.settings.name)) is not None:
+            faults.append(Fault(("models", rule.index, "name"), _never(earlier)))
+        for n, alias in enumerate(rule.settings.aliases):
+            where: Where = ("models", rule.index, "aliases", n)
+            if (earlier := _first(rules[:at], alias)) is not None:
+                faults.append(Fault(where, _never(earlier)))
+            elif "*" in rule.upstream(alias):
+                problem = f"{alias!r} does not fit {rule.settings.name!r}, and `model` does not say what it stands for"
+                faults.append(Fault(where, problem))
+    return faults
+
+
+_UNKNOWN_FIELD = re.compile(r"unknown field `(\w+)`")
+
+
+def _first(rules: list[Rule], name: str) -> Rule | None:
+    return next((rule for rule in rules if rule.matches(name)), None)
+
+
+def _never(earlier: Rule) -> str:
+    return f"never reached: {earlier.settings.name!r} (models.{earlier.index}) matches first"
+
+
+def _preference_faults(settings: schema.Config) -> Iterator[Fault]:
+    """Dialects that are preferred where they are not spoken."""
+    for name, provider in settings.providers.items():
+        yield from _not_spoken(("providers", name), provider.prefer, provider)
+    for index, model in enumerate(settings.models):
+        if asked := settings.providers.get(model.provider or ""):
+            yield from _not_spoken(("models", index), model.prefer, asked)
+        for candidate in pools.of_model(("models", index), model):
+            if asked := settings.providers.get(candidate.provider):
+                yield from _not_spoken(candidate.where, candidate.written.prefer, asked)
+
+
+def _not_spoken(where: Where, prefer: Sequence[Dialect] | None, provider: schema.Provider) -> Iterator[Fault]:
+    for n, name in enumerate(prefer or ()):
+        if name not in provider.dialects:
+            problem = f"the provider does not speak {name!r}; its dialects: {', '.join(provider.dialects)}"
+            yield Fault((*where, "prefer", n), problem)
+
+
+def _profile_faults(rules: list[Rule], settings: schema.Config) -> list[Fault]:
+    found: dict[tuple[Where, str], None] = {}
+    for rule in rules:
+        own = next((one.where for one in rule.pool or () if one.number == rule.number), ("models", rule.index))
+        where: Where = own if rule.settings.profile else ("providers", rule.provider.name)
+        try:
+            spoken = profile_of(rule, rule.settings.model or rule.settings.name, settings).dialect
+            if spoken is not None and spoken not in dialects.names():
+                problem = f"no dialect is named {spoken!r}; there are: {', '.join(dialects.names())}"
+                found[(*where, "profile"), problem] = None
+        except (KeyError, TypeError) as error:
+            named = f"is named {error}" if isinstance(error, KeyError) else "has such a name"
+            found[(*where, "profile"), f"no profile {named}; there are: {', '.join(profiles.shipped())}"] = None
+        except msgspec.ValidationError as error:
+            unknown = _UNKNOWN_FIELD.search(str(error))
+            hint = hints.meant(unknown[1], Profile.__struct_fields__) if unknown else ""
+            found[(*where, "profile"), f"{error}{hint}"] = None
+    return [Fault(place, problem) for place, problem in found]

@@ -19,6 +19,7 @@ class Operation(StrEnum):
     GENERATE = "generate"
     COUNT_TOKENS = "count_tokens"
     LIST_MODELS = "list_models"
+    SHOW_USAGE = "show_usage"
     PROBE = "probe"
     PASSTHROUGH = "passthrough"
 
@@ -42,6 +43,9 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 _MODELS = Endpoint("models", Operation.LIST_MODELS, None, "GET")
+USAGE_PATHS = ("/v1/usage", "/api/oauth/usage")
+"""The second one is asked by Claude Code's `/usage`."""
+_USAGE = Endpoint("usage", Operation.SHOW_USAGE, None, "GET")
 _PASSTHROUGH = Endpoint("passthrough", Operation.PASSTHROUGH, None, "")
 
 # Claude Code asks these before anything else, without a credential, and only wants an answer.
@@ -83,7 +87,8 @@ class CloudMount(NamedTuple):
 class Endpoints:
     """The routes of the configuration, most specific first, with the built-in ones among them."""
 
-    def __init__(self, routes: Sequence[Route]) -> None:
+    def __init__(self, routes: Sequence[Route], shows_usage: bool = False) -> None:
+        """`shows_usage`: callers may ask for their own budgets."""
         self._exact: dict[str, Endpoint] = {}
         self._prefixes: dict[str, Endpoint] = {}
         self._built_in = built_in()
@@ -92,6 +97,8 @@ class Endpoints:
         for row in dialects.rows():
             if row.base:
                 self._mount(row.base, row.name)
+        if shows_usage:
+            self._exact |= dict.fromkeys(USAGE_PATHS, _USAGE)
         for index, route in enumerate(routes):
             self._add(index, route)
         # Longest first: the one that says most about the path.

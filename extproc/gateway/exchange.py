@@ -44,6 +44,7 @@ from extproc.policy.facts import (
     ANONYMOUS,
     Accepted,
     Admitted,
+    Answered,
     BodyRead,
     Caller,
     Examined,
@@ -186,6 +187,8 @@ class Exchange:
                 else:
                     listed = model_lists.listing(call.models, call.dialect, request.path, request.query, merged)
                 return self.reject(listed) if isinstance(listed, Rejection) else self._ok(listed)
+            case Answered():
+                return self._ok(call.answer)
             case _:
                 return self._ok(b"")
 

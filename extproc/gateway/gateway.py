@@ -133,7 +133,7 @@ class Gateway:
         self._settings = _settings(settings, self.prices)
         self._judge = _judge(settings, environ)
         # The steps, in their order: at the headers, at the body.
-        self._find_endpoint = FindEndpoint(Endpoints(settings.routes), self.providers)
+        self._find_endpoint = FindEndpoint(Endpoints(settings.routes, bool(settings.budgets)), self.providers)
         self._authorize = Authorize(self.rules)
         self._check_request = CheckRequest(settings.max_body_bytes)
         self._list_models = ListModels(catalogue, self._authorize_model)
@@ -233,6 +233,8 @@ class Gateway:
         operation = accepted.endpoint.operation
         if operation is Operation.LIST_MODELS:
             return exchange.reach(self._list_models(accepted))
+        if operation is Operation.SHOW_USAGE:
+            return await self._budgets.show(accepted, now)
         admitted = self._admit(accepted) if operation in READS_BODY else accepted
         return admitted if isinstance(admitted, Rejection) else exchange.reach(admitted)
 

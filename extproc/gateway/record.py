@@ -51,6 +51,7 @@ _OPERATIONS = {
     Operation.GENERATE: "chat",
     Operation.COUNT_TOKENS: "count_tokens",
     Operation.LIST_MODELS: "list_models",
+    Operation.SHOW_USAGE: "show_usage",
     Operation.PROBE: "probe",
     Operation.PASSTHROUGH: "passthrough",
 }

@@ -2,7 +2,8 @@
 
 Request ─> Located ─> Identified ─> Accepted ─> Admitted        at the request's headers
                                     ├ ToProvider                (passes through)
-                                    └ Listing                   (a list of models)
+                                    ├ Listing                   (a list of models)
+                                    └ Answered                  (its own budgets)
 Admitted ─> BodyRead ─> ModelFound ─> Examined                  at its body
                                       └ Planned                 (a model of several providers)
 """
@@ -119,6 +120,12 @@ class Listing(Accepted, frozen=True, kw_only=True):
 
     models: tuple[Resolved, ...]
     """Those that the caller may use."""
+
+
+class Answered(Accepted, frozen=True, kw_only=True):
+    """It asks for something that is known already."""
+
+    answer: bytes
 
 
 class Admitted(Accepted, frozen=True, kw_only=True):

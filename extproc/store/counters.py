@@ -172,6 +172,8 @@ class LocalCounters:
                 return Taken([], used, limits, index, settled + claim.amount <= claim.limit)
         granted = [_grant(claim, before, holders) for claim, before in zip(claims, used, strict=True)]
         for account, claim, amount in zip(accounts, claims, granted, strict=True):
+            if not amount:
+                continue
             account.held[holder] = account.held.get(holder, 0) + amount
             account.ends = max(account.ends, claim.ends)
         return Taken(granted, used, limits)

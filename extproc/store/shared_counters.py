@@ -61,7 +61,7 @@ end
 if refused < 0 then
   for i, key in ipairs(KEYS) do
     local at = 4 + (i - 1) * 5
-    redis.call('HINCRBY', key, 'h:' .. me, ARGV[at])
+    if ARGV[at] ~= '0' then redis.call('HINCRBY', key, 'h:' .. me, ARGV[at]) end
     if redis.call('TTL', key) < tonumber(ARGV[at + 4]) then redis.call('EXPIRE', key, ARGV[at + 4]) end
   end
 end

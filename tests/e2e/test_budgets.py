@@ -241,3 +241,23 @@ def test_limits_are_shown_and_changed_while_the_gateway_runs(limited: Limited) -
     assert limited.ask(token).status_code == 200
     assert "there is no budget 'six'" in command("set", "six", person, "8")
     assert f"budget five of '{person}': requests 7 -> 8, changed by hand" in limited.stack.err.text
+
+
+def test_a_caller_sees_its_own_budgets_and_nobody_elses(limited: Limited) -> None:
+    token, other = limited.person("money"), limited.person("money")
+    assert limited.ask(token).status_code == limited.ask(token).status_code == 200
+    limited.ask(other)
+
+    def shown(path: str, token: str | None) -> httpx.Response:
+        return limited.stack.call(path=path, method="GET", token=token)
+
+    found = shown("/v1/usage", token).json()["budgets"]
+    assert [(one["name"], one["measure"], one["limit"], one["per"]) for one in found] == [
+        ("money", "usd", 0.0002, "month")
+    ]
+    assert found[0]["used"] == pytest.approx(0.000044), "two calls, and what was reserved for them is free"
+    assert found[0]["resets_at"].endswith("-01T00:00:00Z")
+    bar = shown("/api/oauth/usage", token).json()
+    assert bar["extra_usage"]["is_enabled"] and bar["limits"][0]["percent"] == 22
+    assert shown("/api/oauth/usage", limited.person("five")).json()["limits"] == []
+    assert shown("/v1/usage", None).status_code == 401

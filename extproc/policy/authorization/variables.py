@@ -58,7 +58,8 @@ VARIABLES = (
     Variable("request.path", "string", Part.REQUEST, "the path that is routed, without its query"),
     Variable(
         "request.operation", "string", Part.REQUEST,
-        "`generate`, `count_tokens` or `list_models`; for a call that passes through, which kind of API it reaches",
+        "`generate`, `count_tokens`, `list_models` or `show_usage`; for a call that passes through, which kind of API "
+        "it reaches",
     ),
     Variable("request.host", "string", Part.REQUEST, "as the client named it: lower case, without the port"),
     Variable(

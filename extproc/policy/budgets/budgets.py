@@ -6,6 +6,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from extproc.config.endpoints import Operation
 from extproc.config.loading import Fault, Source
 from extproc.config.schema_budgets import Budget
@@ -18,7 +20,7 @@ from extproc.policy.budgets import refusals
 from extproc.policy.budgets.estimate import NANO, Estimate, Used
 from extproc.policy.budgets.periods import ALWAYS, Periods
 from extproc.policy.budgets.wallet import Use, Wallet
-from extproc.policy.facts import Accepted, Caller, Examined, Planned, ToProvider
+from extproc.policy.facts import Accepted, Answered, Caller, Examined, Planned, ToProvider
 from extproc.providers.catalogue import Resolved
 from extproc.providers.prices import Prices
 from extproc.store.counters import Claim
@@ -142,6 +144,26 @@ class Budgets:
                 return await self._reserve_passed(call, now)
             case _:
                 return None
+
+    async def show(self, call: Accepted, now: float) -> Answered | Rejection:
+        """Answers a caller who asks for its own budgets: those that read no model. `now`: Unix seconds."""
+        applied = self._applied(Subject(call), [one for one in self._budgets if not one.reads & _IN_BODY])
+        if isinstance(applied, Rejection):
+            return applied
+        claims = [msgspec.structs.replace(_claim(one, Used(), now), observed=True) for one in applied]
+        if (found := await self.wallet.look(claims)) is None:
+            return refusals.DOWN
+        states = [_state(*three) for three in zip(applied, claims, found, strict=True)]
+        request = call.request
+        answer = refusals.spend(states) if request.path.startswith("/api/") else refusals.usage(states)
+        return Answered(
+            request=request,
+            dialect=call.dialect,
+            endpoint=call.endpoint,
+            provider=call.provider,
+            caller=call.caller,
+            answer=msgspec.json.encode(answer),
+        )
 
     async def _reserve_read(
         self, examined: Examined, candidates: Sequence[Resolved], now: float

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from extproc.config.schema_budgets import Budget
 from extproc.errors import Kind, Reason, Rejection
@@ -126,6 +126,38 @@ def _openai(states: Sequence[State], now: float) -> dict[str, str]:
             found[f"x-ratelimit-remaining-{kind}"] = str(max(0, state.limit - state.used))
             found[f"x-ratelimit-reset-{kind}"] = f"{max(0, round(state.resets - now))}s"
     return found
+
+
+def usage(states: Sequence[State]) -> dict[str, Any]:
+    """The answer to `GET /v1/usage`: amounts in USD, tokens or calls."""
+    budgets = []
+    for state in states:
+        scale = NANO if state.measure == "usd" else 1
+        one = {"name": state.budget.name, "measure": state.measure, "used": state.used / scale}
+        one |= {"limit": state.limit / scale, "per": state.budget.per}
+        budgets.append(one | {"resets_at": _time(state.resets) if state.resets else None})
+    return {"budgets": budgets}
+
+
+def spend(states: Sequence[State]) -> dict[str, Any]:
+    """The answer to Claude Code's `/usage`: the limit in USD that is nearest, in cents."""
+    money = [one for one in states if one.measure == "usd" and one.budget.exceeded == "reject"]
+    if not money:
+        nothing = dict.fromkeys(("monthly_limit", "used_credits", "utilization"))
+        return {"extra_usage": {"is_enabled": False, **nothing, "currency": "USD"}, "limits": []}
+    state = max(money, key=lambda one: one.share)
+    cents = NANO // 100
+    percent = min(100, int(state.share * 100))
+    limit = {
+        "kind": "spend",
+        "group": _PERIODS.get(state.budget.per or "", "monthly"),
+        "percent": percent,
+        "resets_at": _time(state.resets).replace("Z", ".000Z"),
+        "severity": "normal",
+        "is_active": True,
+    }
+    amounts = {"monthly_limit": state.limit // cents, "used_credits": state.used // cents, "utilization": percent}
+    return {"extra_usage": {"is_enabled": True, **amounts, "currency": "USD"}, "limits": [limit]}
 
 
 def _warns(state: State) -> bool:

@@ -88,6 +88,12 @@ class Wallet:
             mine.configured, mine.limit = claim.limit, most
         return taken
 
+    async def look(self, claims: Sequence[Claim]) -> list[Use] | None:
+        """What is used of each account at the moment, reservations included; the claims' amounts are 0. None: the
+        counters cannot be reached."""
+        taken = await self._bank.take(claims) if claims else _FROM_SLICES
+        return [Use(*pair) for pair in zip(taken.used, taken.limits, strict=True)] if taken is not None else None
+
     def use(self, claim: Claim) -> Use:
         """What is known of the account, whether or not something is reserved."""
         known = self._slices.get(claim.account)

@@ -3,7 +3,7 @@
 import pytest
 
 from extproc.config.schema_budgets import Budget
-from extproc.policy.budgets.refusals import NANO, State, exceeded, headers
+from extproc.policy.budgets.refusals import NANO, State, exceeded, headers, spend
 
 NOW = 1_700_000_000.0
 RESETS = 1_701_388_800
@@ -45,3 +45,18 @@ def test_openais_clients_are_told_of_the_nearest_limit() -> None:
         "x-ratelimit-remaining-tokens": "0",
         "x-ratelimit-reset-tokens": "1388800s",
     }
+
+
+def test_claude_codes_bar_has_cents_and_nothing_without_a_limit() -> None:
+    found = spend([state("usd", 500 * NANO, round(271.4 * NANO)), state("requests", 10, 9)])
+    assert found["extra_usage"] == {
+        "is_enabled": True,
+        "monthly_limit": 50000,
+        "used_credits": 27140,
+        "utilization": 54,
+        "currency": "USD",
+    }
+    limit = found["limits"][0]
+    assert (limit["kind"], limit["group"], limit["percent"]) == ("spend", "monthly", 54)
+    assert limit["resets_at"] == "2023-12-01T00:00:00.000Z"
+    assert spend([state("requests", 10, 9)])["limits"] == []

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from tests.e2e.processes import children
-from tests.e2e.raw_provider import FINE, Connection, RawProvider, whole
+from tests.e2e.raw_provider import ENDED, FINE, SAID, STREAM, USED, Connection, RawProvider, whole
 from tests.e2e.stack import Json, Stack, prompt, up
 
 CONFIG = """
@@ -25,7 +25,9 @@ authentication:
     - {issuer: claude-code-lab, audiences: [anthropic-api], jwks: {file: keys/jwks.json}}
 providers:
   own: {dialects: [chat], base_url: "${RAW_URL}"}
+  other: {dialects: [chat], base_url: "${RAW_URL}"}
 models:
+  - {name: several, providers: [{provider: own, model: a}, {provider: other, model: b}]}
   - {name: "*", provider: own}
 routes:
   - {path: /v1/files*, serve: passthrough, provider: own}
@@ -261,3 +263,20 @@ def test_a_caller_sees_its_own_budgets_and_nobody_elses(limited: Limited) -> Non
     assert bar["extra_usage"]["is_enabled"] and bar["limits"][0]["percent"] == 22
     assert shown("/api/oauth/usage", limited.person("five")).json()["limits"] == []
     assert shown("/v1/usage", None).status_code == 401
+
+
+def test_a_call_that_moved_on_is_charged_what_both_attempts_used(limited: Limited) -> None:
+    """The first one's answer has an error after its tokens are counted, and no content."""
+    token = limited.person("money")
+    used = b'data: {"model":"m","choices":[],"usage":{"prompt_tokens":3,"completion_tokens":1}}\n\n'
+    failed = STREAM + used + b'data: {"error":{"message":"no","type":"server_error"}}\n\n'
+    limited.provider.plays(failed, STREAM + SAID + USED + ENDED)
+    try:
+        answer = limited.stack.call(prompt("q", model="several", max_tokens=2, stream=True), token=token)
+    finally:
+        limited.provider.plays(FINE)
+    line = limited.stack.record(answer)
+    assert answer.status_code == 200 and line["gen_ai.provider.name"] == "other", answer.text
+    shown = limited.stack.call(path="/v1/usage", method="GET", token=token).json()["budgets"][0]
+    given_up = (3 * 2 + 1 * 6) / 1e6 if "3+1 tokens" in line["attempts"] else 0
+    assert shown["used"] == pytest.approx(line["gen_ai.usage.cost"] + given_up) and given_up

@@ -157,6 +157,8 @@ _MORE = (
     func.sum(case((CALLS.c.warnings != "", 1), else_=0)).label("warned_calls"),
     func.max(CALLS.c.time).label("last"),
 )
+_TEXTS = frozenset({"error", "warnings"})
+"""Columns that nobody but `Reader.sums` sums up by."""
 _NAMES = [column.name for column in (*SUMS, *_MORE)]
 
 
@@ -166,4 +168,4 @@ def _keys(by: Sequence[str]) -> tuple[list[ColumnElement[Any]], list[ColumnEleme
 
 
 def _column(name: str) -> ColumnElement[Any]:
-    return CALLS.c[name] if name in ("error", "warnings") else key_of(name)
+    return CALLS.c[name] if name in _TEXTS else key_of(name)

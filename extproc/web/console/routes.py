@@ -16,7 +16,7 @@ from extproc.sign_in.console_access import LINK_PATH
 from extproc.usage.ledger import LedgerDown
 from extproc.usage.opening import open_engine
 from extproc.usage.reading import Reader, TooSlow
-from extproc.web.console import layout, tables, usage_page, view
+from extproc.web.console import calls_page, health_page, layout, state_pages, tables, usage_page, view
 from extproc.web.console.access import Access, Visitor
 from extproc.web.console.tables import Table
 from extproc.web.console.view import View
@@ -34,6 +34,9 @@ _NOT_FOUND = "There is no such call, or it is not yours to see."
 _HOW_TO_OPEN = (
     "Open the link that extproc up has printed. It counts once, and for an hour; a new start prints a new one."
 )
+_OPERATORS = (
+    "This page is for people whom console.allow admits. Your own calls are on the pages Usage, Health and Calls."
+)
 Handler = Callable[[Request, Visitor], Awaitable[Response]]
 
 
@@ -44,7 +47,12 @@ def routes(context: Context) -> list[Route]:
         return Route(path, console.guarded(handler), methods=["GET"])
 
     return [
-        page("/console", console.usage),
+        page(usage_page.PATH, console.usage),
+        page(health_page.PATH, console.health),
+        page(calls_page.PATH, console.calls),
+        page(calls_page.CALL_PATH, console.call),
+        page("/console/providers", console.providers),
+        page("/console/configuration", console.configuration),
         Route(LINK_PATH, console.open, methods=["GET"]),
         Route("/console/sign-out", console.sign_out, methods=["POST"]),
         Route("/console/style.css", _file("style.css", "text/css"), methods=["GET"]),
@@ -116,12 +124,50 @@ class _Console:
         shown = usage_page.tables(found, wanted)
         return _answer(request, visitor, _Page("Usage", usage_page.parts(found, wanted), shown), wanted)
 
+    async def health(self, request: Request, visitor: Visitor) -> Response:
+        wanted = self._view(request)
+        found = await self._read(health_page.find, wanted, visitor)
+        shown = health_page.tables(found, wanted)
+        return _answer(request, visitor, _Page("Health", health_page.parts(found, wanted), shown), wanted)
+
+    async def calls(self, request: Request, visitor: Visitor) -> Response:
+        wanted = self._view(request)
+        before = calls_page.place(request.query_params.get("before"))
+        found = await self._read(calls_page.find, wanted, visitor, before)
+        parts, table = calls_page.parts(found, wanted, before), calls_page.table(found, wanted)
+        return _answer(request, visitor, _Page("Calls", parts, [table]), wanted)
+
+    async def call(self, request: Request, visitor: Visitor) -> Response:
+        found = await self._read(calls_page.find_one, request.query_params.get("id", "")[:200], visitor)
+        if found is None:
+            return layout.page("No such call", calls_page.PATH, visitor, [layout.text(_NOT_FOUND)], status=404)
+        return layout.page("Call", calls_page.PATH, visitor, calls_page.record(found))
+
+    async def providers(self, request: Request, visitor: Visitor) -> Response:
+        if not visitor.sees_all:
+            return _for_operators(request, visitor)
+        gateway, now = self._context.gateway, self._context.clock()
+        found = await self._read(state_pages.find, now)
+        table = state_pages.providers(gateway, found, now)
+        return _answer(request, visitor, _Page("Providers", [], [table]), self._view(request))
+
+    async def configuration(self, request: Request, visitor: Visitor) -> Response:
+        if not visitor.sees_all:
+            return _for_operators(request, visitor)
+        gateway = self._context.gateway
+        page = _Page("Configuration", [state_pages.about(gateway)], state_pages.configuration(gateway))
+        return _answer(request, visitor, page, self._view(request))
+
     def _view(self, request: Request) -> View:
         return view.read(request.query_params, self._claims, self._context.clock())
 
     async def _read(self, find: Callable[..., Any], *arguments: Any) -> Any:
         async with self._reading:
             return await asyncio.to_thread(find, self._reader, *arguments)
+
+
+def _for_operators(request: Request, visitor: Visitor) -> Response:
+    return layout.page("For operators", request.url.path, visitor, [layout.text(_OPERATORS)], status=403)
 
 
 def _home() -> str:

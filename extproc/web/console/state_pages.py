@@ -1,0 +1,105 @@
+"""The providers as they are at the moment, and the configuration in force. For operators only."""
+
+from collections.abc import Iterator, Mapping
+from html import escape
+from typing import Any
+
+from pydantic import BaseModel
+
+from extproc.config.schema import Config
+from extproc.gateway.gateway import Gateway
+from extproc.providers.availability import Availability
+from extproc.usage.reading import Reader, Row, Scope
+from extproc.web.console import numbers
+from extproc.web.console.tables import Column, Table
+from extproc.web.console.view import HOUR
+
+# Values of any form, in which somebody may have written a secret all the same.
+FREE_FORM = frozenset({"profile", "translation", "defaults", "overrides", "managed_settings", "inline"})
+_MAX_SHOWN = 300
+
+
+def find(reader: Reader, now: float) -> tuple[list[Row], list[Row]]:
+    """Returns the calls of the last hour by provider, and their latency; for a thread. `now`: Unix seconds. Raises
+    LedgerDown, TooSlow."""
+    until = int(now * 1000) + 1
+    scope = Scope(until - HOUR, until)
+    return reader.sums(["provider"], scope), reader.latency("duration", "provider", None, scope)
+
+
+def providers(gateway: Gateway, found: tuple[list[Row], list[Row]], now: float) -> Table:
+    """`found`: what `find` has."""
+    sums = {row["provider"]: row for row in found[0]}
+    latency = {row["key"]: row for row in found[1]}
+    rows = [
+        {
+            "provider": name,
+            "state": state(gateway.availability, name, now),
+            "address": one.base_url,
+            "dialects": ", ".join(one.dialects),
+            "calls": sums.get(name, {}).get("calls", 0),
+            "failed_calls": sums.get(name, {}).get("failed_calls", 0),
+            "p50": latency.get(name, {}).get("p50"),
+            "p95": latency.get(name, {}).get("p95"),
+        }
+        for name, one in gateway.source.config.providers.items()
+    ]
+    columns = [
+        Column("provider", "Provider"),
+        Column("state", "State"),
+        Column("calls", "Calls in the last hour", "number"),
+        Column("failed_calls", "Failed", "number"),
+        Column("p50", "Duration, median", "duration"),
+        Column("p95", "95%", "duration"),
+        Column("dialects", "Dialects"),
+        Column("address", "Address", "code"),
+    ]
+    return Table("providers", "Providers", columns, rows)
+
+
+def state(availability: Availability, provider: str, now: float) -> str:
+    """Returns the state as `/status` names it, with the time at which it ends. `now`: Unix seconds."""
+    until = availability.until(provider)
+    if until == float("inf"):
+        return "drained"
+    return f"cooling down until {numbers.moment(int(until * 1000), '%H:%M:%S')} UTC" if until > now else "available"
+
+
+def configuration(gateway: Gateway) -> list[Table]:
+    """Returns one table for each section that the file has: keys and values, without a secret."""
+    config = gateway.source.config
+    columns = [Column("key", "Key", "code"), Column("value", "Value", "code")]
+    return [
+        Table(name, name, columns, [{"key": key, "value": value} for key, value in rows])
+        for name in Config.model_fields
+        if name in config.model_fields_set
+        if (rows := list(_values(name, getattr(config, name), (name,))))
+    ]
+
+
+def _values(name: str, value: Any, where: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    key = ".".join(where)
+    if name in FREE_FORM and isinstance(value, dict | list):
+        yield key, f"{len(value)} entries, not shown" if value else "none"
+    elif isinstance(value, BaseModel):
+        # Secrets are named by where they are read from; the schema has no place for one itself.
+        for member in type(value).model_fields:
+            if member in value.model_fields_set:
+                yield from _values(member, getattr(value, member), (*where, member))
+    elif isinstance(value, Mapping):
+        for member, inner in value.items():
+            yield from _values(str(member), inner, (*where, str(member)))
+    elif isinstance(value, list | tuple) and any(isinstance(inner, BaseModel | dict | list) for inner in value):
+        for number, inner in enumerate(value):
+            yield from _values(name, inner, (*where, str(number)))
+    else:
+        shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        yield key, shown if len(shown) <= _MAX_SHOWN else shown[:_MAX_SHOWN] + " ..."
+
+
+def about(gateway: Gateway) -> str:
+    """Returns a paragraph above the sections."""
+    file = f"<code>{escape(gateway.source.path.name)}</code>"
+    words = "as the web process uses it. Keys that the file leaves out have their defaults. Secrets are named by where "
+    words += "they are read from, and values of any form are not shown."
+    return f'<p class="lead">{file}, configuration number {gateway.number}, {words}</p>'

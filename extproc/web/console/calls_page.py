@@ -1,6 +1,7 @@
 """The last calls, and the record of one."""
 
 from collections.abc import Mapping
+from functools import partial
 from html import escape
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -10,7 +11,7 @@ from extproc.usage.calls import NANO
 from extproc.usage.reading import Reader, Row, Scope
 from extproc.web.console import layout, numbers
 from extproc.web.console.access import Visitor
-from extproc.web.console.tables import Column, Table
+from extproc.web.console.tables import SUCCEEDED, Column, Table
 from extproc.web.console.view import Unreadable, View
 
 PATH, CALL_PATH = "/console/calls", "/console/call"
@@ -67,17 +68,21 @@ def table(found: Found, view: View) -> Table:
 
     columns = [
         Column("time", "Time (UTC)", "time", link),
-        Column("subject", "Person"),
-        Column("model", "Model"),
-        Column("provider", "Provider"),
+        Column("subject", "Person", link=partial(_only, view, "subject")),
+        Column("model", "Model", link=partial(_only, view, "model")),
+        Column("provider", "Provider", link=partial(_only, view, "provider")),
         Column("input_tokens", "Input", "number"),
         Column("output_tokens", "Output", "number"),
         Column("cost", "Cost", "usd"),
         Column("duration", "Duration", "duration"),
-        Column("outcome", "Outcome"),
+        Column("outcome", "Outcome", "outcome"),
     ]
-    rows = [{**row, "outcome": row["reason"] or "succeeded"} for row in found.calls]
-    return Table("calls", "Calls", columns, rows)
+    rows = [{**row, "outcome": row["reason"] or SUCCEEDED} for row in found.calls]
+    return Table("calls", "Newest first", columns, rows)
+
+
+def _only(view: View, name: str, row: Mapping[str, Any]) -> str:
+    return view.url(PATH, **{name: row[name]}) if row[name] else ""
 
 
 def record(call: Row) -> list[str]:
@@ -105,7 +110,7 @@ def record(call: Row) -> list[str]:
 def _outcome(call: Row) -> dict[str, str]:
     return {
         "Time (UTC)": numbers.moment(call["time"]),
-        "Outcome": call["reason"] or "succeeded",
+        "Outcome": call["reason"] or SUCCEEDED,
         "Error": call["error"],
         "Warnings": call["warnings"],
         "Duration": numbers.duration(call["duration"]),

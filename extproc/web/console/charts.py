@@ -19,6 +19,8 @@ class Series:
     total: str = ""
     """Beside the name in the legend."""
     colour: int = 0
+    words: Sequence[str] = ()
+    """What a bar says when pointed at; absent: its value."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,14 @@ def _bar(chart: Chart, place: int, top: float) -> str:
             parts.append(
                 f'<rect class="s{one.colour}" x="{left:g}" y="{floor:.2f}" width="{_BAR}" height="{height:.2f}"/>'
             )
-    words = [f"{one.name}: {chart.shown(one.values[place])}" for one in reversed(chart.series) if one.values[place]]
+    words = [f"{one.name}: {_words(chart, one, place)}" for one in reversed(chart.series) if one.values[place]]
     tip = escape("\n".join([chart.labels[place], *words] if words else [chart.labels[place], "no calls"]))
     hit = f'<rect class="hit" x="{place * _SLOT:g}" y="0" width="{_SLOT:g}" height="100"/>'
     return f'<g class="at"><title>{tip}</title>{hit}{"".join(parts)}</g>'
+
+
+def _words(chart: Chart, one: Series, place: int) -> str:
+    return one.words[place] if one.words else chart.shown(one.values[place])
 
 
 def _description(chart: Chart, most: float) -> str:

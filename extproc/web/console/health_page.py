@@ -92,7 +92,8 @@ def _latency(found: Found, view: View) -> Chart:
     """The 95th percentile stands on the median, so that each top is to be read."""
     median = _bars(view, {int(row["key"]): row["p50"] for row in found.latency})
     rest = _bars(view, {int(row["key"]): row["p95"] - row["p50"] for row in found.latency})
-    series = [Series("median", median), Series("up to the 95th percentile, further", rest, "", charts.SERIES - 1)]
+    words = [numbers.duration(sum(pair)) for pair in zip(median, rest, strict=True)]
+    series = [Series("median", median), Series("95th percentile", rest, "", charts.SERIES - 1, words)]
     return Chart("latency", "Duration of calls that succeeded", _labels(view), series, numbers.duration)
 
 
@@ -107,7 +108,9 @@ def _failed(found: Found, view: View) -> Chart:
         Series(name or "other", _bars(view, reasons[name]), numbers.whole(int(sum(reasons[name].values()))), place)
         for place, name in enumerate(name for name in order if name in reasons)
     ]
-    return Chart("failed", "Failed calls by reason", _labels(view), series, numbers.short, "No call failed. ")
+    return Chart(
+        "failed", "Failed calls by reason", _labels(view), series, numbers.short, "No call failed in this time."
+    )
 
 
 def _by_value(found: Found, view: View) -> Table:
@@ -148,8 +151,8 @@ def _failures(found: Found, view: View) -> Table:
     columns = [
         Column(FAILED, "Reason", "code", link),
         Column("error", "Error", "code"),
-        Column("calls", "Calls", "number"),
         Column("last", "Last (UTC)", "time"),
+        Column("calls", "Calls", "number"),
     ]
     return Table("failures", "Failures", columns, found.failures, "No call failed in this time.", shares="calls")
 

@@ -15,6 +15,9 @@ CSP = (
 """Nothing is inline, and there is no script. https://www.w3.org/TR/CSP3/"""
 
 
+CALLS = "/console/calls"
+
+
 class Entry(NamedTuple):
     path: str
     title: str
@@ -26,7 +29,7 @@ class Entry(NamedTuple):
 NAVIGATION = (
     Entry("/console", "Usage"),
     Entry("/console/health", "Health"),
-    Entry("/console/calls", "Calls"),
+    Entry(CALLS, "Calls"),
     Entry("/console/providers", "Providers", for_all=False),
     Entry("/console/configuration", "Configuration", for_all=False),
 )
@@ -124,7 +127,10 @@ def _only(view: View, path: str) -> str:
         f'<b>{escape(value)}</b><span aria-hidden="true"> &times;</span><span class="hidden">, remove</span></a></li>'
         for name, value in view.only.items()
     )
-    return f'<ul class="only" aria-label="Filters">{rows}</ul>' if rows else ""
+    if not rows:
+        return ""
+    calls = f'<li><a class="to" href="{escape(view.url(CALLS))}">Show these calls</a></li>' if path != CALLS else ""
+    return f'<ul class="only" aria-label="Filters">{rows}{calls}</ul>'
 
 
 def _hidden(values: Mapping[str, str]) -> str:

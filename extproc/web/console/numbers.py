@@ -28,7 +28,7 @@ def short(value: float) -> str:
         if value >= size:
             text = f"{value / size:.2f}" if value < 10 * size else f"{value / size:.1f}"
             return text.rstrip("0").rstrip(".") + unit
-    return f"{value:g}" if value == round(value) else f"{value:.2f}"
+    return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
 def short_usd(nano: float) -> str:

@@ -14,8 +14,6 @@ from extproc.web.console import numbers
 from extproc.web.console.tables import Column, Table
 from extproc.web.console.view import HOUR
 
-# Values of any form, in which somebody may have written a secret all the same.
-FREE_FORM = frozenset({"profile", "translation", "defaults", "overrides", "managed_settings", "inline"})
 _MAX_SHOWN = 300
 
 
@@ -47,14 +45,14 @@ def providers(gateway: Gateway, found: tuple[list[Row], list[Row]], now: float) 
     columns = [
         Column("provider", "Provider"),
         Column("state", "State"),
-        Column("calls", "Calls in the last hour", "number"),
+        Column("calls", "Calls", "number"),
         Column("failed_calls", "Failed", "number"),
         Column("p50", "Duration, median", "duration"),
         Column("p95", "95%", "duration"),
         Column("dialects", "Dialects"),
         Column("address", "Address", "code"),
     ]
-    return Table("providers", "Providers", columns, rows)
+    return Table("providers", "State and last hour", columns, rows)
 
 
 def state(availability: Availability, provider: str, now: float) -> str:
@@ -79,27 +77,33 @@ def configuration(gateway: Gateway) -> list[Table]:
 
 def _values(name: str, value: Any, where: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     key = ".".join(where)
-    if name in FREE_FORM and isinstance(value, dict | list):
-        yield key, f"{len(value)} entries, not shown" if value else "none"
-    elif isinstance(value, BaseModel):
-        # Secrets are named by where they are read from; the schema has no place for one itself.
-        for member in type(value).model_fields:
-            if member in value.model_fields_set:
-                yield from _values(member, getattr(value, member), (*where, member))
-    elif isinstance(value, Mapping):
-        for member, inner in value.items():
-            yield from _values(str(member), inner, (*where, str(member)))
-    elif isinstance(value, list | tuple) and any(isinstance(inner, BaseModel | dict | list) for inner in value):
-        for number, inner in enumerate(value):
-            yield from _values(name, inner, (*where, str(number)))
-    else:
-        shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-        yield key, shown if len(shown) <= _MAX_SHOWN else shown[:_MAX_SHOWN] + " ..."
+    match value:
+        case BaseModel():
+            # A secret is named by where it is read from; the schema has no place for one itself.
+            for member in type(value).model_fields:
+                if member in value.model_fields_set:
+                    yield from _values(member, getattr(value, member), (*where, member))
+        case Mapping() if all(isinstance(inner, BaseModel) for inner in value.values()):
+            for member, inner in value.items():
+                yield from _values(str(member), inner, (*where, str(member)))
+        case Mapping():  # of any form, so somebody may have written a secret there all the same
+            yield key, "with " + ", ".join(map(str, value))
+        case list() if any(isinstance(inner, BaseModel | list) for inner in value):
+            for number, inner in enumerate(value):
+                yield from _values(name, inner, (*where, str(number)))
+        case list():
+            yield key, _shown(", ".join("{...}" if isinstance(inner, Mapping) else str(inner) for inner in value))
+        case _:
+            yield key, _shown(str(value))
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + " ..."
 
 
 def about(gateway: Gateway) -> str:
     """Returns a paragraph above the sections."""
     file = f"<code>{escape(gateway.source.path.name)}</code>"
     words = "as the web process uses it. Keys that the file leaves out have their defaults. Secrets are named by where "
-    words += "they are read from, and values of any form are not shown."
+    words += "they are read from. Of sections of any form only the names are shown."
     return f'<p class="lead">{file}, configuration number {gateway.number}, {words}</p>'

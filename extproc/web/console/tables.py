@@ -13,6 +13,7 @@ from extproc.printable import for_spreadsheet, printable
 from extproc.usage.calls import NANO
 from extproc.web.console import numbers
 
+SUCCEEDED = "succeeded"
 Row = Mapping[str, Any]
 
 
@@ -55,6 +56,7 @@ def _text(value: Any) -> str:
 _SHOWN: dict[str, Callable[[Any], str]] = {
     "text": _text,
     "code": _text,
+    "outcome": _text,
     "number": numbers.whole,
     "usd": _usd,
     "share": _share,
@@ -65,7 +67,7 @@ _SHOWN: dict[str, Callable[[Any], str]] = {
 }
 KINDS = frozenset(_SHOWN)
 _TIMES = frozenset({"time", "hour", "day"})
-_TEXTS = frozenset({"text", "code"}) | _TIMES
+_TEXTS = frozenset({"text", "code", "outcome"}) | _TIMES
 
 
 def html(table: Table, csv_url: str = "") -> str:
@@ -114,6 +116,7 @@ def _cell(column: Column, row: Row, *, first: bool) -> str:
     if column.link is not None and (url := column.link(row)):
         shown = f'<a href="{escape(url)}">{shown}</a>'
     name = "time" if column.kind in _TIMES else column.kind if column.kind in _TEXTS else "n"
+    name = "failed" if name == "outcome" and row[column.name] != SUCCEEDED else name
     kind = f' class="{name}"'
     return f'<th scope="row"{kind}>{shown}</th>' if first else f"<td{kind}>{shown}</td>"
 

@@ -30,6 +30,10 @@ class Visitor(NamedTuple):
     sees_all: bool = False
 
 
+class Unverified(Exception):
+    """It cannot be verified at the moment who has signed in."""
+
+
 class Access:
     def __init__(self, context: Context) -> None:
         config = context.gateway.source.config
@@ -46,7 +50,7 @@ class Access:
         return self._signed_in is not None
 
     async def visitor(self, request: Request) -> Visitor | None:
-        """Returns who looks, or None where nobody is known. Raises StoreDown."""
+        """Returns who looks, or None where nobody is known. Raises StoreDown, Unverified."""
         if _is_local(request) and await self._local.value(request) == _MINE:
             return Visitor("this machine", sees_all=True)
         token = await self._signed_in.value(request) if self._signed_in is not None else None
@@ -57,7 +61,11 @@ class Access:
         headers = Headers([("authorization", f"Bearer {token}")])
         seen = facts.Request(started=self._context.clock(), headers=headers)
         identified = await self._context.authenticate(facts.Located(request=seen), seen.started)
-        if isinstance(identified, Rejection) or not identified.caller.subject:
+        if isinstance(identified, Rejection):
+            if identified.http_status == 503:
+                raise Unverified
+            return None
+        if not identified.caller.subject:
             return None
         caller = identified.caller
         name = str(caller.claims.get("name") or caller.claims.get("email") or caller.subject)

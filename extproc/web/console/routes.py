@@ -17,7 +17,7 @@ from extproc.usage.ledger import LedgerDown
 from extproc.usage.opening import open_engine
 from extproc.usage.reading import Reader, TooSlow
 from extproc.web.console import calls_page, health_page, layout, state_pages, tables, usage_page, view
-from extproc.web.console.access import Access, Visitor
+from extproc.web.console.access import Access, Unverified, Visitor
 from extproc.web.console.tables import Table
 from extproc.web.console.view import View
 from extproc.web.context import Context
@@ -30,6 +30,7 @@ RESERVED = frozenset({"by", "range", "since", "until", "format", "table", "id", 
 """Parameters of pages. Claims of these names cannot be summed up by here."""
 _NO_LEDGER = "The ledger cannot be read at the moment. Calls are not affected; try again in a minute."
 _SLOW = "The ledger has too many calls for this time. Choose a shorter one."
+_UNVERIFIED = "The keys that prove who has signed in are not here at the moment."
 _NOT_FOUND = "There is no such call, or it is not yours to see."
 _HOW_TO_OPEN = (
     "Open the link that extproc up has printed. It counts once, and for an hour; a new start prints a new one."
@@ -87,11 +88,11 @@ class _Console:
         """Lets known visitors in, and makes pages of what goes wrong."""
 
         async def answer(request: Request) -> Response:
-            visitor = await self._access.visitor(request)
-            if visitor is None:
-                return self._who_is_there()
             try:
-                return await handler(request, visitor)
+                visitor = await self._access.visitor(request)
+                return await handler(request, visitor) if visitor is not None else self._who_is_there()
+            except Unverified:
+                return layout.plain("Try again in a moment", layout.text(_UNVERIFIED), _home(), status=503)
             except view.Unreadable as error:
                 return layout.plain("That cannot be shown", layout.text(f"{error}."), _home(), status=400)
             except TooSlow:

@@ -71,33 +71,35 @@ def configuration(gateway: Gateway) -> list[Table]:
         Table(name, name, columns, [{"key": key, "value": value} for key, value in rows])
         for name in Config.model_fields
         if name in config.model_fields_set
-        if (rows := list(_values(name, getattr(config, name), (name,))))
+        if (rows := list(_values(getattr(config, name), (name,))))
     ]
 
 
-def _values(name: str, value: Any, where: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def _values(value: Any, where: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     key = ".".join(where)
     match value:
         case BaseModel():
             # A secret is named by where it is read from; the schema has no place for one itself.
-            for member in type(value).model_fields:
-                if member in value.model_fields_set:
-                    yield from _values(member, getattr(value, member), (*where, member))
+            members = [member for member in type(value).model_fields if member in value.model_fields_set]
+            for member in members:
+                yield from _values(getattr(value, member), (*where, member))
+            if not members:
+                yield key, "with all defaults"
         case Mapping() if all(isinstance(inner, BaseModel) for inner in value.values()):
             for member, inner in value.items():
-                yield from _values(str(member), inner, (*where, str(member)))
+                yield from _values(inner, (*where, str(member)))
         case Mapping():  # of any form, so somebody may have written a secret there all the same
             yield key, "with " + ", ".join(map(str, value))
         case list() if any(isinstance(inner, BaseModel | list) for inner in value):
             for number, inner in enumerate(value):
-                yield from _values(name, inner, (*where, str(number)))
-        case list():
-            yield key, _shown(", ".join("{...}" if isinstance(inner, Mapping) else str(inner) for inner in value))
+                yield from _values(inner, (*where, str(number)))
         case _:
-            yield key, _shown(str(value))
+            yield key, _shown(value)
 
 
-def _shown(text: str) -> str:
+def _shown(value: Any) -> str:
+    values = value if isinstance(value, list | tuple) else [value]
+    text = ", ".join("{...}" if isinstance(inner, Mapping) else str(inner) for inner in values)
     return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + " ..."
 
 

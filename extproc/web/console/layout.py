@@ -107,10 +107,11 @@ def filters(view: View, path: str, *, with_by: bool = True) -> str:
         f'<option value="{escape(name)}"{" selected" if name == view.by else ""}>{escape(title)}</option>'
         for name, title in view.names.items()
     )
-    by = f'<label>By<select name="by">{options}</select></label>' if with_by else _hidden({"by": view.by})
+    select = _field("by", "By", f'<select id="f-by" name="by">{options}</select>')
+    by = select if with_by else _hidden({"by": view.by})
     times = view.query if not view.range else {}
     days = "".join(
-        f'<label>{title}<input type="date" name="{name}" value="{escape(times.get(name, ""))}"></label>'
+        _field(name, title, f'<input id="f-{name}" type="date" name="{name}" value="{escape(times.get(name, ""))}">')
         for name, title in (("since", "From"), ("until", "To"))
     )
     kept = _hidden(dict(view.only) | ({"range": view.range} if view.range else {}))
@@ -131,6 +132,10 @@ def _only(view: View, path: str) -> str:
         return ""
     calls = f'<li><a class="to" href="{escape(view.url(CALLS))}">Show these calls</a></li>' if path != CALLS else ""
     return f'<ul class="only" aria-label="Filters">{rows}{calls}</ul>'
+
+
+def _field(name: str, title: str, control: str) -> str:
+    return f'<div class="field"><label for="f-{name}">{title}</label>{control}</div>'
 
 
 def _hidden(values: Mapping[str, str]) -> str:

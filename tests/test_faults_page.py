@@ -11,9 +11,10 @@ PAGE = (ROOT / "docs" / "faults.md").read_text("utf-8")
 E2E = ROOT / "tests" / "e2e"
 # All of whose tests are about faults.
 MODULES = (
-    "answer_faults", "bugs", "client_faults", "cloud_faults", "connections", "drain", "file_faults", "heavy_bodies",
-    "judge_faults", "memory", "outliers", "overload", "processor_faults", "provider_faults", "retries", "start",
-    "timeouts", "tls", "uploads", "worker_faults",
+    "answer_faults", "bugs", "client_faults", "cloud_faults", "connections", "drain", "failover_faults",
+    "failover_limits", "failover_processor", "file_faults", "heavy_bodies", "judge_faults", "memory", "outliers",
+    "overload", "processor_faults", "provider_faults", "retries", "start", "timeouts", "tls", "uploads",
+    "worker_faults",
 )  # fmt: skip
 
 

@@ -19,7 +19,6 @@ Json = dict[str, Any]
 _TYPE = "type.googleapis.com/envoy"
 _FILTERS = f"{_TYPE}.extensions.filters.http"
 _SPECIFIER = "router.cluster_specifiers.priority_group.v3.PriorityGroupClusterSpecifier"
-_LESS_THAN_HALF = 49
 # A clean end of the processor's stream lets a request pass. RBAC is no help here: an upstream RBAC filter has its say
 # before the processor has answered.
 _GUARD = """\
@@ -31,12 +30,15 @@ function envoy_on_request(handle)
   end
 end
 """
+_ANY_ADDRESS_WILL_DO = 1_000_000
+# Of a single address and the one that refuses connections, both stay.
+_LESS_THAN_HALF = 49
 
 
-def route(pool: str) -> Json:
+def route(pool: str, idle: float) -> Json:
     """Returns what a call is sent to that may be tried at several providers. How often and for how long each is tried
     is said by the processor, in headers that Envoy removes. `pool`: what stands in the place of a cluster where no
-    order was given."""
+    order was given. `idle`: seconds without a byte after which the call ends."""
     nowhere = {"name": "none", "clusters": [{"cluster_name": pool, "weight": 1}]}
     specifier = {
         "@type": f"{_TYPE}.extensions.{_SPECIFIER}",
@@ -53,7 +55,7 @@ def route(pool: str) -> Json:
         "timeout": "0s",
         # Only where the processor has named a cluster. A copy has no part in Envoy's log.
         "request_mirror_policies": [{"cluster_header": MIRROR, "disable_shadow_host_suffix_append": True}],
-        "idle_timeout": "3600s",
+        "idle_timeout": f"{idle:g}s",
         "retry_policy": {
             "retry_on": "retriable-headers",
             "retriable_headers": [{"name": MOVE_ON, "string_match": {"exact": "yes"}}],
@@ -67,23 +69,25 @@ def route(pool: str) -> Json:
 
 def cluster(name: str, ordinary: Json) -> Json:
     """Returns the cluster of a provider for attempts, made from the one for calls that go nowhere else."""
-    endpoints = ordinary["load_assignment"]["endpoints"]
+    endpoints, outliers = ordinary["load_assignment"]["endpoints"], ordinary["outlier_detection"]
     # Where a provider has no address, Envoy would end the call at once. At this one a connection is refused, which
     # moves it on.
     tombstone = {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 1}}}}
     # The tombstone counts as a second address. Were the only real one left out here, the provider would still be so
     # when its pause among the model's providers is over, and each call to it would count as another failure.
-    outliers = ordinary["outlier_detection"]
     share = min(outliers["max_ejection_percent"], _LESS_THAN_HALF)
     return ordinary | {
         "name": name,
-        "outlier_detection": outliers | {"max_ejection_percent": share},
         "alt_stat_name": f"attempt:{ordinary['alt_stat_name'].removeprefix('provider:')}",
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         "load_assignment": {
             "cluster_name": name,
             "endpoints": [*endpoints, {"priority": 1, "lb_endpoints": [tombstone]}],
+            # Else it gets a share of the calls when more than a fourth of the addresses are left out:
+            # https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/priority
+            "policy": {"overprovisioning_factor": {"value": _ANY_ADDRESS_WILL_DO}},
         },
+        "outlier_detection": outliers | {"max_ejection_percent": share},
         "circuit_breakers": {"thresholds": [_breaker(ordinary["circuit_breakers"]["thresholds"][0])]},
         **limits.upstream(_filters(name)),
     }

@@ -196,9 +196,13 @@ def routes(source: Source, older: Sequence[Source] = ()) -> Json:
         }
         for cluster, to in providers.destinations([*older, source]).items()
     ]
-    if any(to.is_candidate for to in providers.destinations([*older, source]).values()):
+    candidates = [to for to in providers.destinations([*older, source]).values() if to.is_candidate]
+    if candidates:
         verdict = metadata_is(record.CLUSTER, handover.POOL)
-        found.append({"match": {"prefix": "/", "dynamic_metadata": [verdict]}, "route": attempts.route("nowhere")})
+        # Each provider's own time is kept by the attempt, which can say so in the client's dialect.
+        longest = max(to.settings.timeouts.idle for to in candidates) + 2
+        to_candidates = attempts.route("nowhere", longest)
+        found.append({"match": {"prefix": "/", "dynamic_metadata": [verdict]}, "route": to_candidates})
     # The body limit applies only while the first route leads to a cluster.
     idle = f"{source.config.limits.body_idle_seconds:g}s"
     undecided = {"match": {"prefix": "/"}, "route": {"cluster": "nowhere", "timeout": "0s", "idle_timeout": idle}}

@@ -48,6 +48,8 @@ _TOO_LATE = Rejection(
 _BUG = Rejection(kind=Kind.API, message="internal translation error", reason=Reason.INTERNAL, detail="internal")
 _DECLINED = frozenset({"refusal", "content_filter"})
 _MAX_ERROR = 64 * 1024
+_LONGEST_MARK = 64
+"""Bytes that are enough for each of `dialects`' patterns of a refusal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,10 @@ class AttemptExchange:
         self._upstream = ResponseHeaders(0, Headers(), end=False)
         self._error = b""
         """The beginning of a provider's error."""
+        self._declined = False
+        """The model declines in its own words."""
+        self._newest = b""
+        """The end of what the provider has said so far."""
         self._held: list[Action] | None = []
         """What the client gets once it is certain that this attempt stands; None: it does."""
         self._moved = False
@@ -138,6 +144,7 @@ class AttemptExchange:
                 self._takes_body = True
                 if self._upstream.status >= 300 and len(self._error) < _MAX_ERROR:
                     self._error += event.body
+                self._look_for_refusal(event.body)
                 return self._judged(self._answer.on_body(event, now), now)
             case DeadlineReached() if self._answer is not None:
                 return self._judged(self._answer.on_deadline(now), now)
@@ -228,7 +235,16 @@ class AttemptExchange:
         if failed is not None:
             return "timeout" if failed["reason"] == Reason.UPSTREAM_TIMEOUT else "false_success"
         outcome = self._answer.outcome
-        return "refusal" if outcome is not None and outcome.finish_reason in _DECLINED else None
+        declined = self._declined or (outcome is not None and outcome.finish_reason in _DECLINED)
+        return "refusal" if declined else None
+
+    def _look_for_refusal(self, piece: bytes) -> None:
+        if self._held is None or self._sent is None or not self._moves_on("refusal"):
+            return
+        pattern = dialects.row(self._sent.request.dialect).declines
+        seen = self._newest + piece
+        self._declined = self._declined or (pattern is not None and pattern.search(seen) is not None)
+        self._newest = seen[-_LONGEST_MARK:]
 
     def _has_content(self, actions: list[Action]) -> bool:
         """Something of the model's own words is here, or the answer is over."""
@@ -283,7 +299,7 @@ class AttemptExchange:
         status, name = self._upstream.status, self.placed.candidate.provider.name
         after = self._upstream.headers.get("retry-after")
         seconds = float(after) if after.isdecimal() else None
-        if status == 429 or (status >= 500 and seconds is not None):
+        if status in (429, 529) or (status >= 500 and seconds is not None):
             self._report(AttemptOutcome(name, "limited", seconds))
         elif status >= 500 or (status < 300 and word == "failed"):
             self._report(AttemptOutcome(name, "failed"))

@@ -253,7 +253,7 @@ class Warnings:
         return tuple(self._items)
 
 
-REMEMBERED = 512
+REMEMBERED = 256
 REMEMBERED_BYTES, REMEMBERED_VALUES = 16 * 1024, 256
 """Larger objects are read anew each time, which bounds the memory."""
 _FEW_BYTES = 2 * 1024

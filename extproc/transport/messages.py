@@ -1,7 +1,10 @@
 """Envoy's messages to events, actions to Envoy's messages."""
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
+
+from google.protobuf import struct_pb2
 
 from extproc import pb
 from extproc.envoy.attributes import (
@@ -143,22 +146,25 @@ def to_responses(
 
 def _response(action: Action, trailers: bool, namespaces: Sequence[str]) -> pb.ProcessingResponse:
     response = _bare(action, trailers)
-    for namespace in namespaces:
-        _set_metadata(response, action.record, namespace)
+    _set_metadata(response, action.record, namespaces)
     if isinstance(action, HandOver):
-        told = _order(action.clusters) | {"handover": action.handover}
-        response.dynamic_metadata.fields[ORDER].struct_value.update(told)
+        order = response.dynamic_metadata.fields[ORDER].struct_value
+        order.MergeFromString(_order(action.clusters))
+        order.fields["handover"].string_value = action.handover
     return response
 
 
-def _order(clusters: Sequence[str]) -> dict[str, Any]:
-    """In the form that Envoy reads for each call:
+@lru_cache(maxsize=1024)
+def _order(clusters: tuple[str, ...]) -> bytes:
+    """A Struct in the form that Envoy reads for each call, encoded, for making it is slow:
     https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/router/cluster_specifiers/priority_group/v3/priority_group.proto"""
-    groups = [
+    groups: list[Any] = [
         {"name": str(number), "clusters": [{"cluster_name": cluster, "weight": 1}]}
         for number, cluster in enumerate(clusters)
     ]
-    return {"priority_groups": groups}
+    found = struct_pb2.Struct()
+    found.update({"priority_groups": groups})
+    return found.SerializeToString()
 
 
 def _bare(action: Action, trailers: bool) -> pb.ProcessingResponse:
@@ -232,9 +238,11 @@ def _option(name: str, value: str) -> pb.HeaderValueOption:
     return pb.HeaderValueOption(header=pb.HeaderValue(key=name, raw_value=value.encode("latin-1", "replace")))
 
 
-def _set_metadata(response: pb.ProcessingResponse, record: Record, namespace: str) -> None:
+def _set_metadata(response: pb.ProcessingResponse, record: Record, namespaces: Sequence[str]) -> None:
     if record:
-        fields = response.dynamic_metadata.fields[namespace].struct_value.fields
+        first, *others = namespaces
+        known = response.dynamic_metadata.fields
+        fields = known[first].struct_value.fields
         for name, value in presentable(record).items():
             if name.startswith(CALLER):
                 name = metadata_key(name)  # noqa: PLW2901
@@ -244,6 +252,8 @@ def _set_metadata(response: pb.ProcessingResponse, record: Record, namespace: st
                 fields[name].string_value = value
             else:
                 fields[name].number_value = value
+        for other in others:
+            known[other].CopyFrom(known[first])
 
 
 def _headers(message: pb.HttpHeaders) -> Headers:

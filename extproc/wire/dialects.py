@@ -67,6 +67,8 @@ class DialectRow:
     content: re.Pattern[bytes] = re.compile(b"")
     """Is found in the first event of a stream that holds something of the model's own. Until then another provider's
     answer can take the place of this one."""
+    declines: re.Pattern[bytes] | None = None
+    """Is found in an answer in which the model declines in its own words, which ends like any other."""
     ping: bytes = messages.KEEP_ALIVE
     """Keeps a client waiting in the midst of a stream; a comment, which every reader of SSE skips, unless its clients
     need more."""
@@ -130,6 +132,7 @@ _CHAT = DialectRow(
     error_event=lambda rejection: b"data: %b\n\n" % chat.from_rejection(rejection),
     # The first chunk of most servers has a role, and an empty text.
     content=re.compile(rb'"(?:content|reasoning\w*|refusal|arguments|finish_reason)":\s*"[^"]|"tool_calls":\s*\[\s*\{'),
+    declines=re.compile(rb'"refusal"\s*:\s*"[^"]'),
     members=OF_CHAT,
     turns="messages",
     limits=("max_completion_tokens", "max_tokens"),
@@ -144,6 +147,7 @@ _RESPONSES = DialectRow(
     prefixes=("/v1/responses",),
     envelope=_OPENAI,
     error_event=lambda rejection: responses.failed(rejection, 0),
+    declines=re.compile(rb'response\.refusal\.delta|"type"\s*:\s*"refusal"'),
     content=re.compile(rb"\.delta\b|response\.output_item\.done|response\.completed|response\.incomplete"),
     members=OF_RESPONSES,
     turns="input",

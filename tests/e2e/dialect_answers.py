@@ -33,6 +33,13 @@ class Dialect:
     def refusal_events(self) -> list[bytes]:
         raise NotImplementedError
 
+    def worded_refusal(self) -> bytes:
+        """As `refusal`, with words of the model's own."""
+        return self.refusal()
+
+    def worded_refusal_events(self) -> list[bytes]:
+        return self.refusal_events()
+
     def error(self, message: str) -> bytes:
         raise NotImplementedError
 
@@ -97,6 +104,12 @@ class Chat(Dialect):
     def refusal_events(self) -> list[bytes]:
         return self._stream({}, (9, 1), "content_filter")
 
+    def worded_refusal(self) -> bytes:
+        return self._completion({"content": None, "refusal": "I will not."}, (9, 1))
+
+    def worded_refusal_events(self) -> list[bytes]:
+        return self._stream({"refusal": "I will not."}, (9, 1))
+
     def error(self, message: str) -> bytes:
         return json.dumps({"error": {"message": message, "type": "server_error", "param": None, "code": None}}).encode()
 
@@ -146,6 +159,28 @@ class Responses(Dialect):
     def refusal_events(self) -> list[bytes]:
         return self._stream({"type": "response.incomplete", "response": self._filtered()})
 
+    def worded_refusal(self) -> bytes:
+        return json.dumps(self._response([self._declined()], (9, 1))).encode()
+
+    def worded_refusal_events(self) -> list[bytes]:
+        at = {"item_id": "msg_1", "output_index": 0}
+        item = self._declined()
+        begun = item | {"status": "in_progress", "content": []}
+        return self._stream(
+            {"type": "response.output_item.added", "output_index": 0, "item": begun},
+            {
+                "type": "response.content_part.added",
+                **at,
+                "content_index": 0,
+                "part": {"type": "refusal", "refusal": ""},
+            },
+            {"type": "response.refusal.delta", **at, "content_index": 0, "delta": "I will not."},
+            {"type": "response.refusal.done", **at, "content_index": 0, "refusal": "I will not."},
+            {"type": "response.content_part.done", **at, "content_index": 0, "part": item["content"][0]},
+            {"type": "response.output_item.done", "output_index": 0, "item": item},
+            {"type": "response.completed", "response": self._response([item], (9, 1))},
+        )
+
     def error(self, message: str) -> bytes:
         return Chat("", "", b"").error(message)
 
@@ -160,6 +195,9 @@ class Responses(Dialect):
     def _message(self, text: str) -> Json:
         part = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
         return {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [part]}
+
+    def _declined(self) -> Json:
+        return self._message("") | {"content": [{"type": "refusal", "refusal": "I will not."}]}
 
     def _response(self, output: list[Json], tokens: tuple[int, int] | None, status: str = "completed") -> Json:
         known: Json = {"id": "resp_1", "object": "response", "created_at": 1, "model": "m", "status": status}

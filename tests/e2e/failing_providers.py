@@ -180,6 +180,16 @@ async def refuses(talk: Talk) -> None:
         talk.whole(talk.dialect.refusal())
 
 
+async def refuses_in_words(talk: Talk) -> None:
+    if talk.streams:
+        talk.head()
+        for event in talk.dialect.worded_refusal_events():
+            talk.writer.write(event)
+            await talk.writer.drain()
+    else:
+        talk.whole(talk.dialect.worded_refusal())
+
+
 async def works(talk: Talk) -> None:
     text, tokens = f"said by {talk.request.provider}", SECONDS_TOKENS
     if talk.streams:

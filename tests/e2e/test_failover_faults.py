@@ -2,6 +2,7 @@
 dialect, and the second provider gets nothing of the first one's."""
 
 import asyncio
+import contextlib
 import itertools
 import json
 import re
@@ -60,8 +61,10 @@ FAULTS: dict[str, Fault] = {
     "error-event": Fault(faults.error_event, "200 false_success"),
     "overflow": Fault(faults.overflows, "400 context_overflow", on="context_overflow"),
     "refusal": Fault(faults.refuses, "200 refusal", on="refusal"),
+    "worded-refusal": Fault(faults.refuses_in_words, "200 refusal", on="refusal"),
 }
 FORMS = ("whole", "stream")
+SILENT = ("no-headers", "silent")
 DEFAULT_ON = ["connect", "reset", "timeout", "429", "5xx", "529", "false_success"]
 MODEL_HEADERS = {
     "host", "content-type", "content-length", "accept", "accept-encoding", "user-agent", "x-request-id",
@@ -135,7 +138,10 @@ def configuration(providers: FailingProviders, metrics_port: int, gone: int) -> 
         models[name] = {
             "name": name,
             "providers": [{"provider": case.first_provider}, {"provider": case.second_provider}],
-            "failover": {"per_try_timeout": 0.7, "on": DEFAULT_ON + list(filter(None, [FAULTS[case.fault].on]))},
+            "failover": {
+                "per_try_timeout": 2 if case.fault in SILENT else 20,
+                "on": DEFAULT_ON + list(filter(None, [FAULTS[case.fault].on])),
+            },
         }
     rest: Json = {
         "authentication": {
@@ -188,7 +194,7 @@ async def all_calls(stack: Stack) -> dict[Case, httpx.Response]:
     room = asyncio.Semaphore(24)
 
     async def made(case: Case) -> httpx.Response:
-        async with room:
+        async with room if case.fault not in SILENT else contextlib.nullcontext():
             return await client.post(stack.url + DIALECTS[case.client].path, json=case.body, headers=headers)
 
     async with httpx.AsyncClient(timeout=SECONDS, verify=False) as client:

@@ -2,6 +2,7 @@
 client goes. Large bodies are the same in each attempt."""
 
 import asyncio
+import contextlib
 import itertools
 import json
 import socket
@@ -44,6 +45,8 @@ PLAYS: dict[str, Play] = {
 KEYS = {"KEY_FIRST": "sk-key-of-first-0123456789abcdef", "KEY_SECOND": "sk-key-of-second-0123456789abcdef"}
 
 
+# More than a busy machine takes for an answer.
+QUIET_SECONDS = 3.0
 # Each of them is left out of further calls for a while.
 BUSY = tuple(f"{fault}-{client}" for fault in ("429-after", "529-after") for client in NAMES)
 
@@ -54,8 +57,7 @@ def configuration(providers: FailingProviders, gone: int) -> str:
     def provider(name: str, url: str) -> Json:
         key = "KEY_FIRST" if name.startswith("first") else "KEY_SECOND"
         known = {"dialects": [name.rpartition("-")[2]], "base_url": url, "api_key": {"env": key}}
-        # As much as `per_try_timeout` below.
-        times = {"timeouts": {"idle": 0.6, "first_byte": 0.6}, "retries": "off"}
+        times = {"timeouts": {"idle": QUIET_SECONDS, "first_byte": QUIET_SECONDS}, "retries": "off"}
         return known | times | {"outliers": {"failures": 1_000_000}}
 
     written = {name: provider(name, providers.url(name)) for name in providers.ports}
@@ -64,7 +66,7 @@ def configuration(providers: FailingProviders, gone: int) -> str:
     models: list[Json] = []
 
     def model(name: str, *candidates: str, **failover: object) -> None:
-        told: Json = {"per_try_timeout": 0.6, **failover}
+        told: Json = {"per_try_timeout": QUIET_SECONDS, **failover}
         models.append({"name": name, "providers": [{"provider": one} for one in candidates], "failover": told})
 
     for dialect in NAMES:
@@ -137,9 +139,11 @@ AMID = {
 ENDS = ("message_stop", "[DONE]", '"finish_reason":"stop"', '"finish_reason": "stop"', "response.completed")
 
 
-@pytest.mark.parametrize("client", NAMES)
-@pytest.mark.parametrize("first", NAMES)
-@pytest.mark.parametrize("fault", AMID)
+BREAKS_OFF = [*itertools.product([fault for fault in AMID if fault != "silent-amid"], NAMES, NAMES)]
+BREAKS_OFF += [("silent-amid", "chat", "messages")]
+
+
+@pytest.mark.parametrize(("fault", "first", "client"), BREAKS_OFF)
 def test_after_content_there_is_no_way_back(failing: Failing, fault: str, first: str, client: str) -> None:
     body = failing.body(client, f"{fault}.from-{first}", stream=True)
     seen, broken = read(failing, client, body)
@@ -184,7 +188,8 @@ def told(failing: Failing) -> dict[tuple[str, ...], Told]:
 
     async def made(sender: httpx.AsyncClient, fault: str, last: str, client: str, form: str) -> Told:
         found: Told = []
-        async with room:
+        # Those that wait for a timeout are no burden.
+        async with room if fault not in ("no-headers", "silent") else contextlib.nullcontext():
             for kind in ("both", "alone"):
                 first = "429+" if kind == "both" else ""
                 body = failing.body(client, f"{first}{fault}.{kind}-{last}", stream=form == "stream")

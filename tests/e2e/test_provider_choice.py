@@ -1,5 +1,5 @@
-"""Sessions over three equal providers: each stays with one, whose prompt cache it keeps warm, and moves only when that
-one fails."""
+"""Which of three providers answers: the one that the kind of call chooses, and that of the session, whose prompt cache
+it keeps warm as long as it does not fail."""
 
 import contextlib
 import json
@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tests.e2e.stack import GATEWAY, SECONDS, Json, Stack, up
+from tests.e2e.stack import GATEWAY, SECONDS, Json, Stack, prompt, up
 
 TURNS = 20
 # Characters: a coding agent's system prompt and tools, and what a turn adds.
@@ -27,6 +27,14 @@ CONFIG = GATEWAY.partition("providers:")[0] + (
         f"  - {{name: {name}, {more}providers: [[{', '.join(f'{{provider: {one}, model: m}}' for one in NAMES)}]]}}\n"
         for name, more in (("kept", "sticky: session, "), ("drawn", ""), ("by-team", "sticky: 'jwt.team', "))
     )
+    + """
+  - name: chosen
+    providers: [{provider: a, model: m}]
+    choose:
+      - {when: llm.size > 5000, providers: [{provider: b, model: m}]}
+      - {when: llm.background, providers: [{provider: c, model: m}]}
+records: {provider_header: true}
+"""
 )
 
 
@@ -131,6 +139,24 @@ class Session:
         self.cached += cached
         provider: str = line["gen_ai.provider.name"]
         return provider
+
+
+@pytest.mark.parametrize(
+    ("text", "headers", "provider"),
+    [
+        ("short", {}, "a"),
+        ("long" * 1500, {"x-claude-code-request-class": "auxiliary"}, "b"),
+        ("short", {"x-claude-code-request-class": "auxiliary"}, "c"),
+        ("short", {"x-claude-code-request-class": "main"}, "a"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_kind_of_call_chooses(
+    stack: Stack, text: str, headers: dict[str, str], provider: str, stream: bool
+) -> None:
+    answer = stack.call(prompt(text, model="chosen", stream=stream), headers=headers)
+    assert (answer.status_code, answer.headers["x-gateway-provider"]) == (200, provider)
+    assert stack.record(answer)["gen_ai.provider.name"] == provider
 
 
 def test_a_session_stays_with_one_provider_and_sessions_are_shared_out(stack: Stack) -> None:

@@ -1,85 +1,22 @@
-"""The real Claude Code while its provider dies in the midst of a session and comes back: the session goes on."""
+"""The real Claude Code and the real Codex go on when a provider dies in the midst of a session, and when it is back."""
 
-import contextlib
 import json
-import os
 import re
-import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from extproc.demo import claude_model
-from extproc.supervisor.control import ControlRequest, ask
 from tests.e2e.claude_code import NEWEST, install
 from tests.e2e.claude_runs import Claude, Run, call, script
+from tests.e2e.codex import Codex, lab_token
+from tests.e2e.dying_provider import MortalClaude, Tools, comes_back, two_providers
 from tests.e2e.providers import ANTHROPIC_KEY
-from tests.e2e.stack import GATEWAY, SECONDS, Json, Model, Stack, free_port, up
+from tests.e2e.stack import Json, Model, Stack
 
-CONFIG = (
-    GATEWAY.partition("models:")[0]
-    + """
-  anthropic:
-    dialects: [messages]
-    base_url: "${CLAUDE_URL}"
-    api_key: {env: CLAUDE_KEY}
-    outliers: {failures: 2, pause: 1}
-models:
-  - name: "claude-*"
-    providers:
-      - {provider: anthropic, model: claude-opus-5}
-      - {provider: openai, model: deepseek-reasoner, profile: deepseek}
-"""
-)
 TURNS, DIES_IN, RETURNS_IN = 10, 3, 7
 ANSWERS = ["anthropic"] * DIES_IN + ["openai"] * (RETURNS_IN - DIES_IN) + ["anthropic"] * (TURNS - RETURNS_IN)
-
-
-class MortalClaude:
-    """A Claude that stops, and starts again at the same address."""
-
-    def __init__(self, folder: Path) -> None:
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.model = Model(self.url, folder / "claude-requests.jsonl")
-        self._life = contextlib.ExitStack()
-
-    def start(self) -> None:
-        self._life.enter_context(claude_model.running(key=ANTHROPIC_KEY, record=self.model.log, port=self.port))
-
-    def stop(self) -> None:
-        self._life.close()
-
-
-class Tools:
-    """Commands of the session that make the test act, and wait until it has acted."""
-
-    def __init__(self, folder: Path) -> None:
-        self._ask, self._answer = folder / "ask", folder / "answer"
-        os.mkfifo(self._ask)
-        os.mkfifo(self._answer)
-
-    def command(self, word: str) -> str:
-        return f"echo {word} > {self._ask} && cat {self._answer}"
-
-    @contextlib.contextmanager
-    def acting(self, **actions: Callable[[], None]) -> Iterator[None]:
-        """Each action is carried out once, in this order."""
-
-        def serve() -> None:
-            for word, action in actions.items():
-                assert self._ask.read_text().strip() == word
-                action()
-                self._answer.write_text(f"{word} done\n")
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        yield
-        thread.join(SECONDS)
-        assert not thread.is_alive(), "the session has not come to all of its commands"
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +29,7 @@ def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MortalClaude]:
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, model: Model, mortal: MortalClaude) -> Iterator[Stack]:
-    environ = {"MODEL_URL": model.url, "CLAUDE_URL": mortal.url, "CLAUDE_KEY": ANTHROPIC_KEY}
-    environ["TMPDIR"] = tempfile.gettempdir()
-    with up(tmp_path_factory.mktemp("two-providers"), environ=environ, config=CONFIG) as running:
+    with two_providers(tmp_path_factory.mktemp("two-providers"), model, mortal) as running:
         yield running
 
 
@@ -104,24 +39,13 @@ class OnTwo(Claude):
         assert ANTHROPIC_KEY not in str(request) and self.stack.good_token not in str(request)
 
 
-def until_available(stack: Stack) -> None:
-    deadline = time.monotonic() + SECONDS
-    while ask(stack.folder / "gateway.yaml", ControlRequest("list")).providers["anthropic"].state != "available":
-        assert time.monotonic() < deadline
-
-
 def session(claude: Claude, mortal: MortalClaude, folder: Path, **environ: str) -> Run:
     """Ten turns, each with a thought and a tool."""
     tools = Tools(folder)
-
-    def returns() -> None:
-        mortal.start()
-        until_available(claude.stack)
-
     acts = {DIES_IN: tools.command("dies"), RETURNS_IN: tools.command("returns")}
     commands = [acts.get(n, f"echo result {n}") for n in range(1, TURNS)]
     steps = [f"demo: think Thought {n}.\n{call('Bash', command=one)}" for n, one in enumerate(commands, 1)]
-    with tools.acting(dies=mortal.stop, returns=returns):
+    with tools.acting(dies=mortal.stop, returns=partial(comes_back, mortal, claude.stack)):
         return claude.ask(script(*steps, f"demo: think Thought {TURNS}.\ndemo: say all done"), environ=environ)
 
 
@@ -171,3 +95,23 @@ def test_a_session_goes_on_with_the_next_provider_and_back(
     *_, last = bodies_of(mortal.model.since(before))
     assert thoughts(last) == thought(1, 2, 3, *after)
     assert ("thinking" in last) == bool(after)
+
+
+def test_a_session_of_codex_goes_on_and_back(stack: Stack, model: Model, mortal: MortalClaude, tmp_path: Path) -> None:
+    codex, before, tools = Codex(stack, model, tmp_path), mortal.model.asked(), Tools(tmp_path)
+    codex.configure(*lab_token(stack))
+    commands = [tools.command("dies"), "echo result 2", tools.command("returns"), "echo result 4"]
+    steps = [f"demo: think Thought {n}.\n{call('exec_command', cmd=one)}" for n, one in enumerate(commands, 1)]
+    with tools.acting(dies=mortal.stop, returns=partial(comes_back, mortal, stack)):
+        run = codex.exec("-c", 'model_reasoning_effort="high"', script(*steps, "demo: say all done"))
+    assert (run.status, run.says()) == (0, ["all done"]), run.err
+    assert [one["exit_code"] for one in run.items("command_execution")] == [0] * 4
+    answered = [line["gen_ai.provider.name"] for line in run.records]
+    assert answered == ["anthropic", "openai", "openai", "anthropic", "anthropic"]
+    assert {line["http.status"] for line in run.records} == {200}
+    # Each provider gets its own thoughts back, and the record names those that were signed for the other.
+    assert [thoughts(body) for body in run.bodies] == [[], thought(2)]
+    lost = ["dropped:input." in (line.get("warnings") or "") for line in run.records]
+    assert lost == [False, True, True, False, False]
+    *_, last = bodies_of(mortal.model.since(before))
+    assert thoughts(last) == thought(1, 4)

@@ -20,7 +20,7 @@ from extproc.sign_in.refusals import Refusal
 from extproc.sign_in.sealing import NotSealed
 from extproc.sign_in.sessions import Sessions
 from extproc.store.interface import StoreDown
-from extproc.web import forms, pages
+from extproc.web import forms, pages, topics
 from extproc.web.console import sessions as console_sessions
 from extproc.web.context import Context, address_of
 from extproc.web.rate import RateLimit
@@ -72,7 +72,7 @@ class Browser:
         self._provider = provider
         self._sessions = sessions
         self._codes = loopback.Codes(context.store)
-        self._has_console = context.gateway.source.config.console is not None
+        self._has_console = CONSOLE in topics.paths(context.gateway.source.config)
         self._console = console_sessions.of_sign_in(context.store, settings.public_url)
         self._tries, self._sent_on = limit(), limit()
         # https://www.ietf.org/archive/id/draft-ietf-httpbis-rfc6265bis-15.html#section-4.1.3.2

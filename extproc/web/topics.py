@@ -55,7 +55,7 @@ TOPICS: tuple[Topic, ...] = (
     ),
     Topic(
         "console",
-        lambda config: config.console is not None,
+        lambda config: config.console is not None and config.usage is not None,  # a ledger begins with a start
         (
             "/console",
             "/console/health",

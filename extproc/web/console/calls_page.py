@@ -16,6 +16,7 @@ from extproc.web.console.view import Unreadable, View
 
 PATH, CALL_PATH = "/console/calls", "/console/call"
 ON_A_PAGE = 50
+LIVE_SECONDS = 5
 _FOREVER = 2**53
 Place = tuple[int, str]
 
@@ -48,13 +49,18 @@ def find_one(reader: Reader, id: str, visitor: Visitor) -> Row | None:
     return reader.call(id, Scope(0, _FOREVER, *who))
 
 
-def parts(found: Found, view: View, before: Place | None) -> list[str]:
-    """Returns what stands above the table."""
-    return [layout.filters(view, PATH, with_by=False), _pages(found, view, before)]
+def parts(found: Found, view: View, before: Place | None, *, live: bool) -> list[str]:
+    """Returns what stands above the table. `live`: the page is fetched again and again."""
+    return [layout.filters(view, PATH, with_by=False), _pages(found, view, before, live)]
 
 
-def _pages(found: Found, view: View, before: Place | None) -> str:
+def _pages(found: Found, view: View, before: Place | None, live: bool) -> str:
     links = [f'<a href="{escape(view.url(PATH))}">Newest</a>'] if before is not None else []
+    if live:
+        links.append(f'<a href="{escape(view.url(PATH))}">Stop following</a>')
+    elif before is None:
+        follow = f"Follow, every {LIVE_SECONDS} seconds"
+        links.append(f'<a href="{escape(view.url(PATH, live="1"))}">{follow}</a>')
     if found.more:
         last = found.calls[-1]
         older = view.url(PATH, before=f"{last['time']}~{last['id']}")

@@ -26,7 +26,7 @@ log = logging.getLogger("extproc")
 
 MAX_READERS = 2
 """Pages that read the ledger at the same time; further ones wait."""
-RESERVED = frozenset({"by", "range", "since", "until", "format", "table", "id", "before"})
+RESERVED = frozenset({"by", "range", "since", "until", "format", "table", "id", "before", "live"})
 """Parameters of pages. Claims of these names cannot be summed up by here."""
 _NO_LEDGER = "The ledger cannot be read at the moment. Calls are not affected; try again in a minute."
 _SLOW = "The ledger has too many calls for this time. Choose a shorter one."
@@ -135,8 +135,12 @@ class _Console:
         wanted = self._view(request)
         before = calls_page.place(request.query_params.get("before"))
         found = await self._read(calls_page.find, wanted, visitor, before)
-        parts, table = calls_page.parts(found, wanted, before), calls_page.table(found, wanted)
-        return _answer(request, visitor, _Page("Calls", parts, [table]), wanted)
+        live = before is None and request.query_params.get("live") == "1"
+        parts = calls_page.parts(found, wanted, before, live=live)
+        answer = _answer(request, visitor, _Page("Calls", parts, [calls_page.table(found, wanted)]), wanted)
+        if live:  # browsers fetch the page again: https://html.spec.whatwg.org/#shared-declarative-refresh-steps
+            answer.headers["refresh"] = str(calls_page.LIVE_SECONDS)
+        return answer
 
     async def call(self, request: Request, visitor: Visitor) -> Response:
         found = await self._read(calls_page.find_one, request.query_params.get("id", "")[:200], visitor)

@@ -236,6 +236,16 @@ def test_a_csv_has_the_rows_of_its_table(kept: Site) -> None:
     assert first == "alice,2,0,2000,800,200,0,0.005360002"
 
 
+def test_calls_are_followed_where_somebody_asks_for_it(kept: Site) -> None:
+    browser = sign_in(kept)
+    page = kept.get("/console/calls", browser)
+    assert "refresh" not in page.headers and "live=1" in page.text
+    live = kept.get("/console/calls?live=1", browser)
+    assert live.headers["refresh"] == "5" and "Stop following" in live.text and "live=1" not in live.text
+    older = kept.get("/console/calls?live=1&before=1~a", browser)
+    assert "refresh" not in older.headers
+
+
 def test_a_store_that_is_down(kept: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     browser = sign_in(kept)
 

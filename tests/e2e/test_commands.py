@@ -45,7 +45,7 @@ MALFORMED_SAYS = [
     "6: providers.openai.dialects.0: ",
     "6: providers.openai.base_url: expected a URL such as https://api.openai.com/v1",
     "6: providers.openai.api_key: a secret is {env: NAME} or {file: PATH}, never the value itself",
-    "8: models.0.provider: this key is required",
+    "8: models.0: needs either `provider` or `providers`",
     "9: models.1.max_output_tokens: ",
     "11: workers: this key occurs twice",
     "11: workers: the environment variable NOWHERE is not set",

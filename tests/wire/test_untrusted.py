@@ -19,6 +19,9 @@ _OWN_STORE = "what the gateway itself has written, sealed or into its store"
 DIRECTLY = {
     "extproc.wire.untrusted": "the place",
     "extproc.supervisor.envoy_admin": "our own Envoy's counters",
+    "extproc.supervisor.control": "the words of a command, by a socket of its owner's",
+    "extproc.supervisor.usage": "our own Envoy's log",
+    "extproc.gateway.attempts": "what our own attempts have put on record",
     "extproc.transport.orders": "a worker's own lines",
     "extproc.sign_in.device": _OWN_STORE,
     "extproc.sign_in.loopback": _OWN_STORE,

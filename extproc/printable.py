@@ -1,9 +1,9 @@
-"""Makes text from untrusted sources safe to print: a terminal obeys control characters."""
+"""Makes text from untrusted sources safe to print: a terminal obeys control characters, a spreadsheet runs formulas."""
 
 import json
 import logging
 import sys
-from typing import TextIO
+from typing import Any, TextIO
 
 
 def printable(text: str) -> str:
@@ -20,6 +20,12 @@ def printable_lines(text: str) -> str:
 def printable_json(text: str) -> str:
     """Returns the same JSON, with such characters escaped."""
     return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)
+
+
+def for_spreadsheet(value: Any) -> Any:
+    """Returns the value, with a quote before a text that begins as a formula does:
+    https://owasp.org/www-community/attacks/CSV_Injection"""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
 def show(text: object, file: TextIO | None = None) -> None:

@@ -64,8 +64,12 @@ BANS: list[tuple[str, Callable[[str], bool], str]] = [
         "loaded when a price is needed, and what it could fetch is nobody's business",
     ),
     (
-        r"(sqlalchemy|psycopg)(\.|$)|extproc\.usage\.ledger$",
-        lambda module: unit(module) not in {"usage", "cli"} and module != "extproc.supervisor.usage",
+        r"(sqlalchemy|psycopg)(\.|$)|extproc\.usage\.(ledger|reading)$",
+        lambda module: (
+            unit(module) not in {"usage", "cli"}
+            and module != "extproc.supervisor.usage"
+            and not module.startswith("extproc.web.console.")
+        ),
         "off unless configured, and an extra",
     ),
     (r"redis(\.|$)", lambda module: unit(module) != "store", "only the store knows Redis"),

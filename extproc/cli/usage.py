@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from extproc.config import loading
 from extproc.config.schema_usage import logged_claims
-from extproc.printable import printable, show
+from extproc.printable import for_spreadsheet, printable, show
 from extproc.usage import opening
 from extproc.usage.calls import NANO
 from extproc.usage.ledger import COLUMNS, QUARTER, Ledger, LedgerDown, Refused
@@ -144,13 +144,8 @@ def _csv(by: Sequence[str], rows: Sequence[Row]) -> str:
     writer = csv.DictWriter(out, [*by, *NUMBERS], lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({name: _for_spreadsheet(value) for name, value in row.items()} | {"cost": f"{row['cost']:.9f}"})
+        writer.writerow({name: for_spreadsheet(value) for name, value in row.items()} | {"cost": f"{row['cost']:.9f}"})
     return out.getvalue()
-
-
-def _for_spreadsheet(value: Any) -> Any:
-    """A text that begins so is a formula to a spreadsheet: https://owasp.org/www-community/attacks/CSV_Injection"""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
 def _table(by: Sequence[str], rows: Sequence[Row]) -> str:

@@ -24,7 +24,7 @@ from extproc.config.schema_records import Health, Metrics, Records, Tracing
 from extproc.config.schema_sign_in import Settings, SignIn, Store, Web
 from extproc.config.schema_telemetry import Telemetry
 from extproc.config.schema_tls import STRICT, ListenTls, Processor
-from extproc.config.schema_usage import Prices, Usage
+from extproc.config.schema_usage import Console, Prices, Usage
 from extproc.config.schema_values import BaseUrl, KeyUrl, Secret
 
 
@@ -356,10 +356,19 @@ class Config(_Strict):
     """The ledger of calls; absent: none. Needs the extra `usage` of the package, or `postgresql`."""
     budgets: list[Budget] = []
     """Limits on what callers use."""
+    console: Console | None = None
+    """Pages at `/console` for people; absent: none. It needs the ledger, so `usage` is on where it is."""
     store: Store = Store()
     """Where what outlives a call is kept."""
     web: Web = Web()
     """The process that serves pages and other paths beside the models'."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _console_has_ledger(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("console") is not None and "usage" not in value:
+            return {**value, "usage": {}}
+        return value
 
     @model_validator(mode="after")
     def _room(self) -> "Config":

@@ -1,4 +1,4 @@
-"""The keys of `prices` and `usage` in `gateway.yaml`."""
+"""The keys of `prices`, `usage` and `console` in `gateway.yaml`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 from pydantic import AfterValidator, BaseModel, Field
 
 from extproc.config.schema_tls import STRICT
-from extproc.config.schema_values import Secret
+from extproc.config.schema_values import Expressions, Secret
 
 Usd = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 
@@ -91,6 +91,16 @@ class Usage(BaseModel):
     @property
     def retention_seconds(self) -> float:
         return int(self.retention[:-1]) * 86400.0
+
+
+class Console(BaseModel):
+    """Pages at `/console` that show the ledger and the state of the gateway."""
+
+    model_config = STRICT
+
+    allow: Expressions = []
+    """CEL over `jwt`, the claims of a person who has signed in. For whom one holds, everybody's calls, the providers
+    and the configuration are shown; for all others their own calls alone."""
 
 
 def logged_claims(records: Sequence[str], usage: Usage | None) -> list[str]:

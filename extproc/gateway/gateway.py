@@ -41,6 +41,7 @@ from extproc.providers.catalogue import Catalogue, Resolved, load_catalogue
 from extproc.providers.cloud_credentials import CredentialSpec
 from extproc.providers.prices import Prices
 from extproc.sign_in import configuration as sign_in
+from extproc.sign_in import console_access
 from extproc.sign_in.managed_settings import ManagedSettings
 from extproc.store import opening
 from extproc.translate import model_lists
@@ -123,7 +124,7 @@ class Gateway:
         """The section `sign_in` with its secrets and rules; None where there is none."""
         self.managed_settings = ManagedSettings(source, faults)
         self.collectors = collectors.load(source, environ, faults)
-        faults += [*opening.faults(source, environ), *usage.faults(source, environ)]
+        faults += [*opening.faults(source, environ), *usage.faults(source, environ), *console_access.faults(source)]
         self._trace = _trace(source, environ, faults)
         self.tls = processor_tls.load(source, faults)
         if faults:

@@ -23,10 +23,10 @@ HOUR = "or, for an hour:"
 IN_PLAINTEXT = "whoever reaches such an address is handed the providers' keys"
 
 
-def banner(source: Source, demo_for: Mapping[str, Sequence[str]], lab: Path | None) -> str:
+def banner(source: Source, demo_for: Mapping[str, Sequence[str]], lab: Path | None, console: str = "") -> str:
     """Where it listens, who answers, where keys come from (never the keys), and how to point Claude Code at it.
     `demo_for`: variable of a missing key -> the providers in whose place a demo model answers. `lab`: the folder with
-    the lab's keys, where the configuration trusts them."""
+    the lab's keys, where the configuration trusts them. `console`: the link that opens it once."""
     settings = source.config
     host = f"[{settings.listen.address}]" if ":" in settings.listen.address else settings.listen.address
     base = f"http{'s' if settings.listen.tls else ''}://{host}:{settings.listen.port}"
@@ -40,6 +40,12 @@ def banner(source: Source, demo_for: Mapping[str, Sequence[str]], lab: Path | No
     rows += [f"  tokens of {issuer.issuer}" for issuer in settings.authentication.jwt]
     if settings.sign_in is not None:
         rows += ["", *_how_to_sign_in(settings.sign_in)]
+    if console:
+        rows += [
+            "",
+            f"  console   {console}",
+            "            (opens once, within an hour; your browser stays in for four)",
+        ]
     return "\n".join([*rows, "", *_how_to_call(base, lab), ""])
 
 

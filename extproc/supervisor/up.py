@@ -27,6 +27,7 @@ from extproc.envoy.listener import OWN_SOCKET
 from extproc.gateway.gateway import GATEWAY_SOCKET
 from extproc.printable import show
 from extproc.providers import credentials
+from extproc.sign_in import console_access
 from extproc.supervisor import control, lines, usage
 from extproc.supervisor.front import KEYS_SECONDS, ConfigRejected, EnvoyControl
 from extproc.supervisor.processes import Child, Group, NotStarted, envoy, start, supervise
@@ -184,9 +185,10 @@ async def _start(options: Options, environ: dict[str, str], beside: "_Beside", g
     beside.usage = usage.writer(source, environ)
     environ |= beside.start(source, addresses, reloader.status, front) | own_socket(source, folder)
     workers = [reloader.crew.worker(options.config, address, 0, environ) for address in addresses]
+    console, console_key = console_access.new_link(source, time.time())
     if topics.in_use(source.config):
-        withheld = credentials.withheld_variables(source)
-        workers.append(reloader.crew.web(options.config, topics.address(source, addresses), environ | withheld))
+        for_web = environ | credentials.withheld_variables(source) | console_key
+        workers.append(reloader.crew.web(options.config, topics.address(source, addresses), for_web))
     on_line = _heard(beside.usage, raw=options.json or not sys.stdout.isatty())
     proxy = envoy(binary_path(), folder, environ, on_line)
     beside.front = front
@@ -203,7 +205,8 @@ async def _start(options: Options, environ: dict[str, str], beside: "_Beside", g
         await front.listening()
     except ConfigRejected as error:
         raise CannotStart(str(error)) from None
-    show(lines.banner(source, {one.demo.key: one.providers for one in demos}, _lab_folder(source)), options.notes)
+    demo_for = {one.demo.key: one.providers for one in demos}
+    show(lines.banner(source, demo_for, _lab_folder(source), console), options.notes)
     return reloader.watch
 
 
@@ -344,8 +347,7 @@ class _Beside:
 
     async def answer_commands(self, config: Path, reloader: "Reloader") -> None:
         """Answers `extproc provider` and `extproc budget` from now on."""
-        budgets = reloader.crew.budgets
-        await self._until_the_end.enter_async_context(control.listening(config, reloader.health, budgets))
+        await self._until_the_end.enter_async_context(control.listening(config, reloader.health, reloader.crew.budgets))
 
     async def leave(self) -> None:
         """What runs is finished, within FINISH_SECONDS."""

@@ -89,16 +89,16 @@ class Ledger:
         """Returns calls, tokens and costs, for each combination of the values of `by`: columns, claims, or QUARTER,
         which is the time in steps of QUARTER_HOUR. `since`, `until`: milliseconds since 1970; the second is not
         included. Raises LedgerDown."""
-        keys = [_key(name).label(f"by_{number}") for number, name in enumerate(by)]
+        keys = [key_of(name).label(f"by_{number}") for number, name in enumerate(by)]
         # By their names: PostgreSQL does not know that two expressions with parameters are the same.
         named: list[ColumnElement[Any]] = [literal_column(key.name) for key in keys]
-        question = select(*keys, *_SUMS).group_by(*named).order_by(*named)
+        question = select(*keys, *SUMS).group_by(*named).order_by(*named)
         question = question.where(CALLS.c.time >= since) if since is not None else question
         question = question.where(CALLS.c.time < until) if until is not None else question
         with self._begin() as connection:
             rows = connection.execute(question).all()
-        names = [*by, *(column.name for column in _SUMS)]
-        return [dict(zip(names, map(_plain, row), strict=True)) for row in rows]
+        names = [*by, *(column.name for column in SUMS)]
+        return [dict(zip(names, map(plain, row), strict=True)) for row in rows]
 
     def remove_subject(self, subject: str) -> int:
         """Removes a person's calls and returns their number. Raises LedgerDown."""
@@ -114,7 +114,7 @@ class Ledger:
             with self._engine.connect():
                 pass
         except DBAPIError as error:
-            raise LedgerDown(_why(error)) from None
+            raise LedgerDown(why(error)) from None
 
     def close(self) -> None:
         self._engine.dispose()
@@ -142,8 +142,8 @@ class Ledger:
         except DBAPIError as error:
             if self._engine.dialect.name == "sqlite" or error.connection_invalidated or _is_operational(error):
                 self._is_current = False
-                raise LedgerDown(_why(error)) from None
-            raise Refused(_why(error)) from None
+                raise LedgerDown(why(error)) from None
+            raise Refused(why(error)) from None
         except (SQLAlchemyError, ValueError) as error:  # a text, for instance, that has no UTF-8
             raise Refused(type(error).__name__) from None
 
@@ -153,8 +153,8 @@ def _is_operational(error: DBAPIError) -> bool:
     return type(error).__name__ in {"OperationalError", "InterfaceError", "InternalError", "ProgrammingError"}
 
 
-def _why(error: DBAPIError) -> str:
-    """The first line of the driver's own words, without the statement and its values."""
+def why(error: DBAPIError) -> str:
+    """Returns the first line of the driver's own words, without the statement and its values."""
     return str(error.orig).strip().partition("\n")[0][:300] or type(error).__name__
 
 
@@ -189,7 +189,8 @@ COLUMNS = ("model", "upstream_model", "response_model", "provider", "subject", "
 """What `by` may name besides claims."""
 
 
-def _key(name: str) -> ColumnElement[Any]:
+def key_of(name: str) -> ColumnElement[Any]:
+    """Returns the expression that calls are summed up by: of QUARTER, of a column, else of a claim."""
     if name == QUARTER:
         return CALLS.c.time - CALLS.c.time % QUARTER_HOUR
     return CALLS.c[name] if name in COLUMNS else CALLS.c.claims[name].as_string()
@@ -198,7 +199,7 @@ def _key(name: str) -> ColumnElement[Any]:
 # Tokens without a price, and what passed through, which nobody has read.
 _passed = (CALLS.c.operation == "passthrough") & (CALLS.c.reason == "")
 _unpriced = CALLS.c.cost.is_(None) & (CALLS.c.input_tokens.is_not(None) | _passed)
-_SUMS = (
+SUMS = (
     func.count().label("calls"),
     func.sum(case((CALLS.c.reason != "", 1), else_=0)).label("failed_calls"),
     func.sum(case((_unpriced, 1), else_=0)).label("unpriced_calls"),
@@ -210,6 +211,6 @@ _SUMS = (
 )
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """PostgreSQL gives sums of large numbers as decimals."""
     return value if value is None or isinstance(value, str) else int(value)

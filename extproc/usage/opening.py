@@ -6,7 +6,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from extproc.config.loading import Fault, Source
 from extproc.config.schema_usage import PostgreSql
@@ -23,6 +23,8 @@ FILE = "usage.sqlite"
 BUSY_SECONDS = 5
 """How long a statement waits for another process's write."""
 CONNECT_SECONDS, STATEMENT_SECONDS = 5, 30
+READING_SECONDS = 5
+"""For a statement that only reads, while somebody waits for a page."""
 _WHERE = ("usage", "postgresql")
 
 
@@ -54,17 +56,21 @@ def open_ledger(source: Source, environ: Mapping[str, str]) -> "Ledger":
     return Ledger(open_engine(source, environ))
 
 
-def open_engine(source: Source, environ: Mapping[str, str]) -> "Engine":
-    """The same for SQLAlchemy's engine."""
+def open_engine(source: Source, environ: Mapping[str, str], *, read_only: bool = False) -> "Engine":
+    """The same for SQLAlchemy's engine. `read_only`: the database refuses every change, and a statement has
+    READING_SECONDS."""
     from sqlalchemy import create_engine
 
     settings = source.config.usage
     assert settings is not None
     if settings.postgresql is not None:
-        return create_engine(**_postgresql(source, settings.postgresql, environ))
+        return create_engine(**_postgresql(source, settings.postgresql, environ, read_only))
     from sqlalchemy import QueuePool, event
 
     path = file(source)
+    if read_only:
+        uri = f"file:{quote(str(path))}?mode=ro"  # https://www.sqlite.org/uri.html
+        return create_engine("sqlite+pysqlite://", creator=lambda: _reading(uri), poolclass=QueuePool)
     make_private(path.parent, path.name)
     engine = create_engine(
         "sqlite+pysqlite://",
@@ -82,6 +88,12 @@ def file(source: Source) -> Path:
     return (source.path.parent / (source.config.store.folder or FOLDER)).absolute() / FILE
 
 
+def _reading(uri: str) -> Any:
+    import sqlite3
+
+    return sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+
+
 def _connected(path: Path) -> Any:
     import sqlite3
 
@@ -95,13 +107,17 @@ def _connected(path: Path) -> Any:
     return connection
 
 
-def _postgresql(source: Source, settings: PostgreSql, environ: Mapping[str, str]) -> dict[str, Any]:
+def _postgresql(
+    source: Source, settings: PostgreSql, environ: Mapping[str, str], read_only: bool = False
+) -> dict[str, Any]:
     """Arguments of create_engine. https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS"""
     from sqlalchemy import URL
 
     secret = settings.password
     password = credentials.load(source, secret, (*_WHERE, "password"), environ, []) if secret is not None else None
     parts = urlsplit(settings.url)
+    seconds = READING_SECONDS if read_only else STATEMENT_SECONDS
+    options = f"-c statement_timeout={seconds}s" + (" -c default_transaction_read_only=on" if read_only else "")
     url = URL.create(
         "postgresql+psycopg",
         username=parts.username,
@@ -118,7 +134,7 @@ def _postgresql(source: Source, settings: PostgreSql, environ: Mapping[str, str]
         "hide_parameters": True,
         "connect_args": {
             "connect_timeout": CONNECT_SECONDS,
-            "options": f"-c statement_timeout={STATEMENT_SECONDS}s",
+            "options": options,
             "application_name": "llm-extproc",
             # A database that is gone without a word must not be waited for.
             "keepalives_idle": 10,

@@ -37,12 +37,19 @@ def _telemetry(context: Context) -> list[Route]:
     return telemetry.routes(context)
 
 
+def _console(context: Context) -> list[Route]:
+    from extproc.web.console import routes  # the ledger needs an extra
+
+    return routes.routes(context)
+
+
 # A topic's routes have exactly the paths of its row in `topics`.
 ROUTES: Mapping[str, Routes] = {
     "sign_in": sign_in.routes,
     "about": about.routes,
     "managed_settings": managed_settings.routes,
     "telemetry": _telemetry,
+    "console": _console,
 }
 
 

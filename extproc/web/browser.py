@@ -15,17 +15,19 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from extproc.sign_in import device, loopback
 from extproc.sign_in.device import CODE_SECONDS, Device, DeviceFlow
 from extproc.sign_in.loopback import AuthorizationRequest
-from extproc.sign_in.provider import CALLBACK_PATH, Provider
+from extproc.sign_in.provider import CALLBACK_PATH, Identity, Provider
 from extproc.sign_in.refusals import Refusal
 from extproc.sign_in.sealing import NotSealed
 from extproc.sign_in.sessions import Sessions
 from extproc.store.interface import StoreDown
-from extproc.web import forms, pages
+from extproc.web import forms, pages, topics
+from extproc.web.console import sessions as console_sessions
 from extproc.web.context import Context, address_of
 from extproc.web.rate import RateLimit
 
 log = logging.getLogger("extproc")
 
+CONSOLE, CONSOLE_SIGN_IN = "/console", "/oauth/console"
 _STATE, GRANT = "state", "grant"
 _COOKIE = re.compile(r"[A-Za-z0-9_-]{43}")
 _UNKNOWN = "That code was not recognized. Codes count for ten minutes, and once; see what your device shows now."
@@ -40,8 +42,9 @@ _OTHER_BROWSER = (
 class State(msgspec.Struct, frozen=True):
     """What comes back from the identity provider, sealed, so that any machine can finish."""
 
-    waiting: str | AuthorizationRequest
-    """The client to sign in: the id of one that waits with a code, or what a program on this machine asks for."""
+    waiting: str | AuthorizationRequest | None
+    """The client to sign in: the id of one that waits with a code, or what a program on this machine asks for. None:
+    this browser itself, for the console."""
     nonce: str
     verifier: str
     browser: str
@@ -69,6 +72,8 @@ class Browser:
         self._provider = provider
         self._sessions = sessions
         self._codes = loopback.Codes(context.store)
+        self._has_console = CONSOLE in topics.paths(context.gateway.source.config)
+        self._console = console_sessions.of_sign_in(context.store, settings.public_url)
         self._tries, self._sent_on = limit(), limit()
         # https://www.ietf.org/archive/id/draft-ietf-httpbis-rfc6265bis-15.html#section-4.1.3.2
         self._secure = self._url.startswith("https:")
@@ -117,7 +122,7 @@ class Browser:
 
     def _failed(self, state: State | None, refusal: Refusal) -> Response:
         """A page, or for a program on this machine its answer, which says why."""
-        if state is None or isinstance(state.waiting, str):
+        if state is None or not isinstance(state.waiting, AuthorizationRequest):
             return pages.failed(str(refusal), refusal.status)
         url = state.waiting.answer(self._url, error=refusal.error, error_description=str(refusal))
         return RedirectResponse(url, 302)
@@ -171,7 +176,15 @@ class Browser:
             log.warning("sign-in: csrf_rejected: a form from another origin, from %s", address_of(request))
         return pages.confirm_program(asked, (await self._provider.metadata()).origin)
 
-    async def _to_provider(self, request: Request, waiting: str | AuthorizationRequest) -> Response:
+    async def console(self, request: Request) -> Response:
+        """GET: asks. POST: on to the company's login, and back to the console."""
+        if not self._has_console:
+            raise Refusal("invalid_request", "This gateway has no console.", status=404)
+        if request.method == "POST" and request.headers.get("origin") == self._url:
+            return await self._to_provider(request, None)
+        return pages.enter_console((await self._provider.metadata()).origin)
+
+    async def _to_provider(self, request: Request, waiting: str | AuthorizationRequest | None) -> Response:
         # Each state can make us ask the provider and remember that we did.
         if not self._sent_on.count(address_of(request)):
             raise Refusal("slow_down", _TOO_MANY, status=429, reason="too many sign-ins from this address")
@@ -239,6 +252,8 @@ class Browser:
             if isinstance(state.waiting, str):
                 await self._flow.deny(state.waiting)
             raise
+        if state.waiting is None:
+            return await self._to_console(identity)
         grant = (await self._sessions.seal()).close(GRANT, msgspec.to_builtins(identity))
         if not isinstance(state.waiting, str):
             url = state.waiting.answer(self._url, code=await self._codes.issue(state.waiting, grant))
@@ -247,12 +262,20 @@ class Browser:
             raise Refusal("expired_token", _EXPIRED, reason="the device no longer waits")
         return pages.signed_in()
 
+    async def _to_console(self, identity: Identity) -> Response:
+        """A session of this browser for as long as its access token counts, without what could renew it."""
+        tokens = await self._sessions.begin(identity)
+        answer = RedirectResponse(CONSOLE, 303)
+        await self._console.begin(answer, tokens["access_token"], tokens["expires_in"])
+        return answer
+
 
 PAGES: Mapping[str, Callable[[Browser, Request], Awaitable[Response]]] = {
     "/device": Browser.device,
     "/device/deny": Browser.deny,
     loopback.PATH: Browser.authorize,
     CALLBACK_PATH: Browser.callback,
+    CONSOLE_SIGN_IN: Browser.console,
 }
 
 

@@ -104,6 +104,16 @@ def confirm_program(request: AuthorizationRequest, provider: str) -> HTMLRespons
     )
 
 
+def enter_console(provider: str) -> HTMLResponse:
+    """Asks for the sign-in to the console. `provider`: the origin of the company's login."""
+    return page(
+        "Sign in to the console",
+        text("It shows what calls to models cost, and how they went. You see your own; operators see all."),
+        '<form method="post" action="/oauth/console"><button>Sign in with my company account</button></form>',
+        form_to=provider,
+    )
+
+
 def signed_in() -> HTMLResponse:
     return page("You're signed in.", text("Return to your device. You can close this page."))
 

@@ -22,7 +22,7 @@ from extproc.sign_in.refusals import Refusal
 from extproc.sign_in.sessions import Sessions
 from extproc.sign_in.signing_keys import SigningKeys
 from extproc.web import forms
-from extproc.web.browser import GRANT, Browser
+from extproc.web.browser import CONSOLE_SIGN_IN, GRANT, Browser
 from extproc.web.context import Context, address_of
 from extproc.web.rate import RateLimit
 
@@ -60,6 +60,7 @@ def routes(context: Context) -> list[Route]:
         Route("/device/deny", endpoints.browser.serve, methods=["POST"]),
         Route(loopback.PATH, endpoints.browser.serve, methods=["GET", "POST"]),
         get(CALLBACK_PATH, endpoints.browser.serve),
+        Route(CONSOLE_SIGN_IN, endpoints.browser.serve, methods=["GET", "POST"]),
     ]
 
 

@@ -39,6 +39,7 @@ TOPICS: tuple[Topic, ...] = (
             "/oauth/token",
             "/oauth/revoke",
             "/oauth/callback",
+            "/oauth/console",
             "/device",
             "/device/deny",
         ),
@@ -52,10 +53,27 @@ TOPICS: tuple[Topic, ...] = (
         ("/v1/metrics", "/v1/logs", "/v1/traces"),
         max_body_bytes=4 * 1024 * 1024,
     ),
+    Topic(
+        "console",
+        lambda config: config.console is not None and config.usage is not None,  # a ledger begins with a start
+        (
+            "/console",
+            "/console/health",
+            "/console/calls",
+            "/console/call",
+            "/console/providers",
+            "/console/configuration",
+            "/console/open",
+            "/console/sign-out",
+            "/console/style.css",
+            "/console/icon.svg",
+        ),
+        max_body_bytes=4096,
+    ),
 )
 
 
-OFF: dict[str, object] = {"sign_in": None, "managed_settings": [], "telemetry": None}
+OFF: dict[str, object] = {"sign_in": None, "managed_settings": [], "telemetry": None, "console": None}
 """What a configuration without any topic has."""
 
 

@@ -171,6 +171,7 @@ def test_calls_of_known_callers_that_were_refused_are_in_it(kept: Kept) -> None:
 
 def test_the_command_and_the_metrics_agree(kept: Kept) -> None:
     ask(kept.stack, "/v1/messages", "gpt-command", stream=False)
+    kept.until(lambda: any(row["model"] == "gpt-command" for row in kept.sums("model")))
     kept.until(lambda: kept.sums() == [summed(kept.logged())])
     stored = scraped(kept.metrics, lambda scrape: scrape.total("extproc_usage_waiting") == 0)
     [total] = kept.usage()

@@ -46,12 +46,25 @@ def call(tmp_path: Path) -> Relayed:
     return Relayed(tmp_path)
 
 
-@pytest.mark.parametrize("status", [200, 429, 529])
-def test_what_an_attempt_wrote_passes_as_it_is(call: Relayed, status: int) -> None:
-    [begun] = call.headers(status, ANSWERED, "via_upstream")
-    assert begun == BeginAnswer(status, {}, (), begun.record) and begun.record["attempts"] == "a 200 0.10s"
-    [said] = call.piece(b"{}", end=True, known={"ended": True, "gen_ai.usage.input_tokens": 3})
-    assert said == AnswerBody(b"{}", True, {"ended": True, "gen_ai.usage.input_tokens": 3})
+ENDED: Record = {"ended": True, "gen_ai.usage.input_tokens": 3}
+
+
+def test_what_an_attempt_wrote_passes_as_it_is(call: Relayed) -> None:
+    [begun] = call.headers(200, ANSWERED, "via_upstream")
+    assert begun == BeginAnswer(200, {"content-type": JSON}, (), begun.record)
+    assert begun.record["attempts"] == "a 200 0.10s"
+    [said] = call.piece(b"{}", end=True, known=ENDED)
+    assert said == AnswerBody(b"{}", True, ENDED)
+    assert call.relayed is not None and call.relayed.over and call.reported == []
+
+
+@pytest.mark.parametrize("status", [429, 529])
+def test_an_error_passes_in_one_piece(call: Relayed, status: int) -> None:
+    """So that it can be said in the form of a cloud's API, if the client speaks one."""
+    assert call.headers(status, ANSWERED, "via_upstream") == call.piece(b'{"error":', end=False) == []
+    begun, said = call.piece(b'"x"}', end=True, known=ENDED)
+    assert begun == BeginAnswer(status, {"content-type": JSON}, (), begun.record)
+    assert said == AnswerBody(b'{"error":"x"}', True, ENDED)
     assert call.relayed is not None and call.relayed.over and call.reported == []
 
 

@@ -15,7 +15,9 @@ import pytest
 from starlette.types import ASGIApp
 
 from extproc.policy.authentication.authenticate import Authenticate
+from extproc.policy.keys.places import JwksLocation
 from extproc.policy.keys.remote_keys import FetchedKeySets
+from extproc.sign_in.signing_keys import SigningKeys
 from extproc.store.embedded import EmbeddedStore
 from extproc.store.interface import Store
 from extproc.web.app import application
@@ -26,6 +28,7 @@ from tests.settings import GATEWAY, gateway
 
 URL, ISSUER, CLIENT = "https://llm.corp.example", "https://idp.corp.example", "llm-gateway"
 ADDRESS = "192.0.2.7"
+CONSOLE = """console: {allow: ['"operators" in jwt.groups']}"""
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 SIGN_IN: dict[str, Any] = {"public_url": URL, "issuer": ISSUER, "client_id": CLIENT}
 Json = dict[str, Any]
@@ -129,15 +132,27 @@ class Site:
         self.idp = Idp()
         self.idp.now = self.now
         self.store = store or EmbeddedStore(folder / "state", self.now)
-        text = f"{GATEWAY}\nsign_in: {json.dumps(SIGN_IN | (settings or {}))}\ntelemetry: {{}}\n"
+        text = f"{GATEWAY}\nsign_in: {json.dumps(SIGN_IN | (settings or {}))}\ntelemetry: {{}}\n{CONSOLE}\n"
         self.gateway = gateway(folder, text)
         self._loop = asyncio.new_event_loop()
+        self._keys = FetchedKeySets(self._own_keys, self.now)
+        self.run(self._fetch_keys())
         self._app: ASGIApp = self.application()
         self._clients: list[httpx.AsyncClient] = []
 
     def context(self) -> Context:
-        authenticate = Authenticate(self.gateway.source, [], FetchedKeySets())
+        authenticate = Authenticate(self.gateway.source, [], self._keys)
         return Context(self.gateway, authenticate, self.store, _Clients(self.idp), self.now)
+
+    async def _fetch_keys(self) -> None:
+        self._keys.use(self.gateway.fetched)
+        for news in self._keys.news():
+            self._keys.wanted(news.name)
+        await self._keys.first_fetches()
+
+    async def _own_keys(self, place: JwksLocation) -> tuple[Any, None]:
+        """As the supervisor reads them."""
+        return await SigningKeys(self.store, None, self.now).jwks(), None
 
     def application(self) -> ASGIApp:
         """As another process, or one that has started again, has it."""

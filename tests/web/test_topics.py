@@ -7,7 +7,7 @@ from starlette.routing import Route
 
 from extproc.web.app import ROUTES
 from extproc.web.context import Context
-from extproc.web.topics import TOPICS, Topic
+from extproc.web.topics import TOPICS, Topic, paths
 from tests.web.site import Site
 
 
@@ -34,6 +34,13 @@ def test_no_other_process_loads_a_web_framework_or_redis(module: str) -> None:
     code = f"import sys, {module}; print([name for name in ('starlette', 'uvicorn', 'redis') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_console_waits_for_the_ledger(site: Site) -> None:
+    """Both may be added to the file while the gateway runs, but a ledger begins with a start."""
+    config = site.gateway.source.config
+    assert "/console" in paths(config)
+    assert "/console" not in paths(config.model_copy(update={"usage": None}))
 
 
 def test_paths_are_exact(site: Site) -> None:

@@ -11,8 +11,8 @@ from extproc.transport.orders import BudgetReply, BudgetRequest
 
 log = logging.getLogger("extproc")
 
-ANSWER_SECONDS = 5.0
-"""The supervisor answers in less time than a store may take, which is 4 s unless it is configured."""
+ANSWER_SECONDS = 4.5
+"""Envoy waits five for a message; a store may take four, unless it is configured."""
 RETRY_SECONDS = 0.01
 MAX_SETTLEMENTS = 200
 """For one line."""

@@ -22,6 +22,10 @@ ROLE = "arn:aws:iam::111122223333:role/gateway"
 _PEM = serialization.Encoding.PEM
 
 
+GOOGLES_TOKENS = "https://oauth2.googleapis.com/token"
+"""The audience that Google's own library names, whatever the key file says."""
+
+
 class TokenServer:
     """`lifetime`: seconds for which what it hands out is good."""
 
@@ -29,6 +33,8 @@ class TokenServer:
         self.lifetime = lifetime
         self.issued = 0
         self.is_down = False
+        self.assertion = ""
+        """The last by which a service account of Google's has proven itself."""
         self.asked: list[str] = []
         self.url = ""
         self.key = rsa.generate_private_key(65537, 2048)
@@ -106,7 +112,8 @@ class TokenServer:
             return self._new_token() if good else (400, b'{"error": "invalid_grant"}')
         assert fields["grant_type"] == "urn:ietf:params:oauth:grant-type:jwt-bearer"
         url = f"{self.url}/google/token"
-        claims = jwt.decode(fields["assertion"], self.key.public_key(), ["RS256"], audience=url)
+        self.assertion = fields["assertion"]
+        claims = jwt.decode(fields["assertion"], self.key.public_key(), ["RS256"], audience=[url, GOOGLES_TOKENS])
         good = claims["scope"] == "https://www.googleapis.com/auth/cloud-platform" and claims["iss"].startswith(
             "gateway@"
         )

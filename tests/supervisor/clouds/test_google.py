@@ -7,14 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
+from google.auth.transport.requests import Request
+from google.oauth2 import service_account
 
 from extproc.config.schema_clouds import CloudAuth
 from extproc.policy.keys.places import NotFetched
 from extproc.providers.cloud_credentials import CredentialSpec, bearer
 from extproc.supervisor.clouds.google import GoogleCredentials
 from extproc.supervisor.clouds.http import Fetched
-from tests.e2e.token_server import TokenServer
+from tests.e2e.token_server import GOOGLES_TOKENS, TokenServer
 
 FILE = {"file": "x.json"}
 
@@ -39,6 +42,23 @@ def check(found: Fetched, tokens: TokenServer) -> None:
 def test_a_service_account(tokens: TokenServer) -> None:
     key = {"google.service_account": json.dumps(tokens.service_account())}
     check(fetch({"google": {"service_account": FILE}}, secrets=key), tokens)
+
+
+def test_a_service_account_proves_itself_as_with_googles_own_library(tokens: TokenServer) -> None:
+    account = tokens.service_account()
+    fetch({"google": {"service_account": FILE}}, secrets={"google.service_account": json.dumps(account)})
+    ours = tokens.assertion
+    theirs = service_account.Credentials.from_service_account_info(  # type: ignore[no-untyped-call]
+        account, scopes=["https://www.googleapis.com/auth/cloud-platform"]
+    )
+    theirs.refresh(Request())
+    assert jwt.get_unverified_header(ours) == jwt.get_unverified_header(tokens.assertion)
+    unverified = {"verify_signature": False}
+    mine, google = (jwt.decode(one, options=unverified) for one in (ours, tokens.assertion))  # type: ignore[arg-type]
+    assert mine.keys() == google.keys() and (mine["iss"], mine["scope"]) == (google["iss"], google["scope"])
+    # Ours is what the key file names, which for Google's own keys is the same.
+    assert (mine["aud"], google["aud"]) == (account["token_uri"], GOOGLES_TOKENS)
+    assert abs(mine["iat"] - google["iat"]) < 60 and mine["exp"] - mine["iat"] <= google["exp"] - google["iat"]
 
 
 def test_a_key_that_is_none(tokens: TokenServer) -> None:

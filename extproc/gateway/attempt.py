@@ -111,7 +111,7 @@ class AttemptExchange:
         self.call = place.handover.call
         self._names = event.names
         self._tries, failed = attempts.filled(attempts.read(event.before), place.order, place.number, now)
-        for name in failed:
+        for name in failed if not place.mirrors else ():
             self._report(AttemptOutcome(name, "failed"))
         self._tries.append(Try(place.candidate.provider.name, started=now))
         own = record.of_copy(self.admitted, place.handover.asked) if place.mirrors else {}
@@ -282,7 +282,8 @@ class AttemptExchange:
         mine.word = word
         if word == "failed":
             self._count(mine)
-            self._tell(word)
+            if why != _BUG.detail:
+                self._tell(word)
 
     def _count(self, mine: Try) -> None:
         """What was used up by an attempt that has failed, as far as the provider has told."""
@@ -295,10 +296,13 @@ class AttemptExchange:
             mine.cost = self._sent.price.cost(usage, outcome.model, self._sent.sent_at) or 0.0
 
     def _tell(self, word: Word) -> None:
-        """Whether the provider is to be spared. An answer of another 4xx says nothing about it."""
+        """Whether the provider is to be spared. An answer of another 4xx says nothing about it, and what becomes of
+        copies is nothing to real calls."""
+        if self.placed.mirrors:
+            return
         status, name = self._upstream.status, self.placed.candidate.provider.name
         after = self._upstream.headers.get("retry-after")
-        seconds = float(after) if after.isdecimal() else None
+        seconds = float(after) if after.isdecimal() and int(after) else None
         if status in (429, 529) or (status >= 500 and seconds is not None):
             self._report(AttemptOutcome(name, "limited", seconds))
         elif status >= 500 or (status < 300 and word == "failed"):

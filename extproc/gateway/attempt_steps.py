@@ -22,6 +22,9 @@ _GONE = Rejection(
 class Attempts:
     """As Gateway, for attempts."""
 
+    number = 0
+    """The configuration's, as `Gateway.number`."""
+
     def __init__(self, catalogue: Catalogue, settings: Settings, examine: Examine, report: Report) -> None:
         """`report`: is told how each attempt ended."""
         self._catalogue = catalogue
@@ -61,7 +64,8 @@ class Attempts:
             raise ValueError("an attempt that was not planned")
         candidates = [self._candidate(found, number) for number in found.order]
         mine = candidates[event.number - 1]
-        if mine is None or mine.rule.pool is None:
+        # A worker that has crashed since knows the newest configuration alone, in which numbers mean something else.
+        if found.configuration != self.number or mine is None or mine.rule.pool is None:
             return [attempt.reject(_GONE)]
         mirrors = event.cluster == mine.provider.mirror_cluster
         if not mirrors and event.cluster != mine.provider.attempt_cluster:

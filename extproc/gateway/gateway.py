@@ -89,9 +89,6 @@ class ListModels:
 class Gateway:
     """What a configuration makes; exchanges share nothing else."""
 
-    number = 0
-    """The configuration's, where several follow each other."""
-
     def __init__(  # noqa: PLR0913 - all but one have a default
         self,
         source: Source,
@@ -145,6 +142,15 @@ class Gateway:
         self._find_model = FindModel(catalogue)
         self._examine = Examine(self.rules, bounds, settings.limits.body.seconds, prepare)
         self.attempts = Attempts(catalogue, self._settings, self._examine, self.availability.report)
+
+    @property
+    def number(self) -> int:
+        """The configuration's, where several follow each other."""
+        return self.attempts.number
+
+    @number.setter
+    def number(self, number: int) -> None:
+        self.attempts.number = number
 
     def usable_models(self, call: Accepted) -> Sequence[Resolved]:
         """The models that can be listed and that the caller may use, as far as can be said without a body."""

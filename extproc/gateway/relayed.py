@@ -59,7 +59,8 @@ class RelayedAnswer:
         """`now`: Unix seconds, here and below."""
         candidates = self._planned.candidates
         tries, failed = attempts.tried(event, [one.provider.name for one in candidates], now)
-        for name in failed:
+        # A full breaker is our own.
+        for name in failed if "overflow" not in event.details else ():
             self._report(AttemptOutcome(name, "failed"))
         tried = event.attempts | attempts.fields(tries)
         if not event.attempts.get(attempts.COMMITTED):

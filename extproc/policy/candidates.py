@@ -98,11 +98,15 @@ class PlanAttempts:
         most = pool.failover.attempts if pool is not None else 1
         if not ready:
             return None
-        return Planned(examined, tuple(ready[:most]), tuple(waiting), tuple(refused), self._mirror(examined))
+        return Planned(examined, tuple(ready[:most]), tuple(waiting), tuple(refused), self._mirror(examined, now))
 
-    def _mirror(self, examined: Examined) -> Resolved | None:
+    def _mirror(self, examined: Examined, now: float) -> Resolved | None:
+        """Rules hold for it as for a candidate: a call of somebody who may not use it is not copied."""
         call, model = examined.call, examined.resolved
         pool = model.rule.pool
         if pool is None or pool.mirror is None or not pool.is_mirrored(call.request.request_id):
             return None
-        return self._catalogue.candidate(model.name, model.rule.index, pool.mirror.number, call.dialect)
+        found = self._catalogue.candidate(model.name, model.rule.index, pool.mirror.number, call.dialect)
+        if self._availability.until(found.provider.name) > now:
+            return None
+        return found if self._authorize(msgspec.structs.replace(examined, resolved=found)) is None else None

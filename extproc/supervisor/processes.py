@@ -143,9 +143,14 @@ class Child:
     async def _relay(self, output: asyncio.StreamReader) -> None:
         async for line in _lines(output):
             if self._on_line is not None:
-                # The reader of our output may have gone, but a full pipe would stop the child.
-                with contextlib.suppress(OSError):
+                # The reader of our output may have gone, and a line may be no line of ours; but a full pipe would stop
+                # the child.
+                try:
                     self._on_line(line)
+                except OSError:
+                    pass
+                except Exception as error:  # noqa: BLE001 - whatever it is, the next line is read
+                    log.error("a line of %s could not be read: %s", self.name, type(error).__name__)
 
     async def _relay_errors(self, errors: asyncio.StreamReader, ready: asyncio.Event) -> None:
         """Keeps lines for NotStarted until the child is ready, and writes later ones to our own standard error."""

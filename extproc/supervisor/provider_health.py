@@ -45,21 +45,22 @@ class ProviderHealth:
             found = self.cool_downs.states(now)[summary.provider]
             reason = "it asked for it (retry-after)" if found.reason == "retry_after" else "it failed again and again"
             log.warning("%s is left out for %.0f s: %s", summary.provider, (found.until or now) - now, reason)
-        self._push_soon()
+        self.push_soon()
 
     def drain(self, provider: str) -> None:
         """Leaves the provider out until `resume`. Raises KeyError."""
         self.cool_downs.drain(provider)
         log.warning("%s is left out until it is resumed: drained by hand", provider)
-        self._push_soon()
+        self.push_soon()
 
     def resume(self, provider: str) -> None:
         """Makes the provider available at once. Raises KeyError."""
         self.cool_downs.resume(provider)
         log.info("%s is available: resumed by hand", provider)
-        self._push_soon()
+        self.push_soon()
 
-    def _push_soon(self) -> None:
+    def push_soon(self) -> None:
+        """Tells the workers what has changed, in a moment."""
         if not self._pushing:
             self._pushing = True
             asyncio.get_running_loop().call_later(PUSH_SECONDS, self._push)

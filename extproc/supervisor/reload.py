@@ -351,6 +351,7 @@ class Reloader:
         self._sign_in.use(new.source)
         self.crew.budgets.use(new.source, self._environ)
         self.health.use(new.source)
+        self.health.push_soon()
         self._keys.use(new.fetched)
         self._credentials.use(new.credentials)
         # An issuer's calls go on while its keys come from a new place, and a provider's with the credential it has.

@@ -26,6 +26,7 @@ from extproc.transport.orders import BudgetRecall, BudgetReply, InUse, Order
 
 log = logging.getLogger("extproc")
 
+AGAIN_SECONDS = 0.5
 SAME_SECONDS = 4.0
 """Envoy waits five for a message."""
 MESSAGE_MARGIN_BYTES = 4 << 20
@@ -192,7 +193,11 @@ class Gateways:
         self._report_soon()
 
     def _say(self) -> None:
-        orders.say_using([configuration.number for configuration in self._in_use])
+        """Says which configurations are in use, later if the supervisor does not read."""
+        if orders.can_say():
+            orders.say_using([configuration.number for configuration in self._in_use])
+        else:
+            asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._say)
 
 
 async def _standard_input() -> asyncio.StreamReader | None:

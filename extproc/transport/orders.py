@@ -3,6 +3,7 @@
 import asyncio
 import select
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from extproc.providers.cloud_credentials import CredentialUpdate
 from extproc.store.counters import Claim, Settlement, Taken
 
 _LENGTH_BYTES = 4
+_WRITING = threading.Lock()
 _USING, _WANTS, _OUTCOMES, _BUDGETS = "using", "wants", "outcomes", "budgets"
 _STANDARD_OUTPUT = 1
 
@@ -83,37 +85,44 @@ async def read(stream: asyncio.StreamReader) -> Message | None:
         return None
 
 
+def write_lines(*lines: str) -> None:
+    """Writes to the supervisor, from any thread: lines of two never mix."""
+    with _WRITING:
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+        sys.stdout.flush()
+
+
 def say_using(numbers: list[int]) -> None:
     """These configurations are in use."""
-    print(_USING, *numbers, flush=True)
+    write_lines(" ".join([_USING, *map(str, numbers)]))
 
 
 def say_wanted(name: Name) -> None:
     """A key is missing in this set."""
-    print(_WANTS, msgspec.json.encode(name).decode(), flush=True)
+    if can_say():  # the next call that wants the key says it again
+        write_lines(f"{_WANTS} {msgspec.json.encode(name).decode()}")
 
 
 def say_outcomes(summary: OutcomeSummary) -> None:
     """Report how attempts at a provider ended."""
-    print(_OUTCOMES, msgspec.json.encode(summary).decode(), flush=True)
+    write_lines(f"{_OUTCOMES} {msgspec.json.encode(summary).decode()}")
 
 
 def say_budgets(request: BudgetRequest) -> None:
     """Claim or settle amounts of budgets."""
-    sys.stdout.write(f"{_BUDGETS} {msgspec.json.encode(request).decode()}\n")
-    sys.stdout.flush()
+    write_lines(f"{_BUDGETS} {msgspec.json.encode(request).decode()}")
 
 
-def can_say() -> bool:
-    """Returns whether a line can be written without blocking. A pipe that is full belongs to a supervisor that hangs,
-    which is no reason to stop serving."""
-    return bool(select.select([], [_STANDARD_OUTPUT], [], 0)[1])
+def can_say(seconds: float = 0) -> bool:
+    """Returns whether a line can be written without blocking, now or within so many seconds. A pipe that is full
+    belongs to a supervisor that hangs, which is no reason to stop serving."""
+    return bool(select.select([], [_STANDARD_OUTPUT], [], seconds)[1])
 
 
 def using(line: str) -> list[int] | None:
     """The numbers in a worker's line; None if it says something else."""
-    word, *numbers = line.split()
-    return [int(number) for number in numbers] if word == _USING else None
+    word, _, numbers = line.partition(" ")
+    return [int(number) for number in numbers.split()] if word == _USING else None
 
 
 def wanted(line: str) -> Name | None:

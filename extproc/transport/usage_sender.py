@@ -11,9 +11,11 @@ import msgspec
 
 from extproc.events import Record
 from extproc.gateway import record
+from extproc.transport import orders
 from extproc.usage.calls import is_kept
 
 MAX_WAITING = 10_000
+WAIT_SECONDS = 60.0
 _CALL, _DROPPED = "call ", "calls-dropped "
 
 _encode = msgspec.json.Encoder().encode
@@ -51,8 +53,10 @@ class UsageSender:
             dropped, self._dropped = self._dropped, 0
             lines = [f"{_CALL}{first.decode()}"] + ([f"{_DROPPED}{dropped}"] if dropped else [])
             try:
-                # In one piece: the event loop's thread writes lines, too.
-                print("\n".join(lines) + "\n", end="", flush=True)
+                # While the pipe is full nobody may hold the right to write to it: the event loop writes lines, too.
+                while not orders.can_say(WAIT_SECONDS):
+                    pass
+                orders.write_lines(*lines)
             except OSError:  # the supervisor is gone, and this worker will be in a moment
                 return
 

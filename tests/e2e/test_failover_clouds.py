@@ -3,14 +3,16 @@
 import base64
 import itertools
 import json
+import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
 
-import anthropic
 import httpx
 import pytest
 from botocore.eventstream import EventStreamBuffer
@@ -20,7 +22,8 @@ from extproc.usage.opening import open_ledger
 from tests.e2e import aws
 from tests.e2e.clouds import COMPLETION, EVENTS, MESSAGE, Answer, Cloud, answered, chunk, exception, frames, refused
 from tests.e2e.stack import SECONDS, Json, Stack, prompt, text_of, up
-from tests.e2e.token_server import SENT_KEYS
+from tests.e2e.test_cloud_clients import bedrock
+from tests.e2e.token_server import ROLE, SENT_KEYS
 
 FIRSTS_KEY, CHATS_KEY = "sk-key-of-the-first-0123456789", "sk-key-of-chat-0123456789"
 CONFIG = f"""
@@ -52,6 +55,12 @@ providers:
     dialects: [messages]
     base_url: "http://127.0.0.1:1"
     auth: {{aws: {{keys: {aws.KEYS}}}}}
+  locked:
+    cloud: aws-bedrock
+    region: eu-central-1
+    dialects: [messages]
+    base_url: "${{CLOUD_URL}}"
+    auth: {{aws: {{keys: {aws.KEYS}, role: "{ROLE}"}}, endpoint: "http://127.0.0.1:1/sts"}}
   limited: {{dialects: [chat], base_url: "${{CHAT_URL}}/v1"}}
 models:
   - name: "claude-to-cloud*"
@@ -63,6 +72,10 @@ models:
     mirror: {{provider: bedrock, model: "{aws.MODEL}", share: 1}}
   - name: "claude-unreachable*"
     providers: [{{provider: gone, model: claude-own}}, {{provider: absent, model: "{aws.MODEL}"}}]
+  - name: "claude-locked*"
+    providers: [{{provider: locked, model: "{aws.MODEL}"}}, {{provider: chat, model: gpt-x}}]
+  - name: claude-only-locked
+    providers: [{{provider: locked, model: "{aws.MODEL}"}}, {{provider: locked, model: "{aws.ARN}"}}]
   - name: claude-limited
     providers: [{{provider: bedrock, model: "{aws.MODEL}"}}, {{provider: limited, model: gpt-x}}]
 prices: {{overrides: [{{model: "*", input: 2, output: 6}}]}}
@@ -123,13 +136,13 @@ class Running:
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with ExitStack() as opened:
         first, chat = (opened.enter_context(Cloud(lambda _seen, _method: None).serving()) for _ in range(2))
-        bedrock = opened.enter_context(Cloud(aws.verify).serving())
+        cloud = opened.enter_context(Cloud(aws.verify).serving())
         environ = {
-            **SENT_KEYS, "FIRST_URL": first.url, "CLOUD_URL": bedrock.url, "CHAT_URL": chat.url,
+            **SENT_KEYS, "FIRST_URL": first.url, "CLOUD_URL": cloud.url, "CHAT_URL": chat.url,
             "FIRST_KEY": FIRSTS_KEY, "CHAT_KEY": CHATS_KEY,
         }  # fmt: skip
         stack = opened.enter_context(up(tmp_path_factory.mktemp("failover-clouds"), environ=environ, config=CONFIG))
-        yield Running(stack, first, bedrock, chat, environ)
+        yield Running(stack, first, cloud, chat, environ)
 
 
 def events_of(raw: bytes) -> list[Json]:
@@ -200,22 +213,9 @@ def test_a_call_moves_on_from_bedrock(running: Running, path: str, stream: bool)
     assert tried(line) == ["bedrock 429", "chat 200"]
 
 
-@pytest.fixture
-def sdk(running: Running) -> Iterator[anthropic.AnthropicBedrock]:
-    with anthropic.AnthropicBedrock(
-        base_url=f"{running.stack.url}/bedrock",
-        aws_region="eu-west-1",
-        api_key=running.stack.good_token,
-        max_retries=0,
-        timeout=SECONDS,
-    ) as made:
-        yield made
-
-
 @pytest.mark.parametrize("model", ["claude-to-cloud", "claude-from-cloud"])
-def test_a_client_of_bedrocks_gets_the_answer_of_the_second(
-    running: Running, sdk: anthropic.AnthropicBedrock, model: str
-) -> None:
+def test_a_client_of_bedrocks_gets_the_answer_of_the_second(running: Running, model: str) -> None:
+    sdk = bedrock(running.stack, running.stack.good_token)
     expected = TEXT if model == "claude-to-cloud" else "hi"
     asked: dict[str, Any] = {"model": f"eu.anthropic.{model}-v1:0", "max_tokens": 9}
     asked["messages"] = [{"role": "user", "content": "hi"}]
@@ -223,7 +223,7 @@ def test_a_client_of_bedrocks_gets_the_answer_of_the_second(
     message = sdk.messages.create(**asked)
     assert text_of(message.model_dump()) == expected
     running.plays(bedrock=STREAM if expected == TEXT else THROTTLED, chat=CHAT_STREAM)
-    with sdk.messages.stream(**asked) as stream:
+    with sdk, sdk.messages.stream(**asked) as stream:
         assert "".join(stream.text_stream) == expected
         assert stream.get_final_message().stop_reason == "end_turn"
 
@@ -287,6 +287,28 @@ def test_if_none_can_be_reached_it_is_said_in_awss_form(running: Running, operat
     assert (answer.status_code, answer.headers["x-amzn-errortype"]) == (503, "ServiceUnavailableException")
     assert list(answer.json()) == ["message"]
     assert tried(running.line(model)) == ["gone unreachable", "absent unreachable"]
+
+
+def test_a_provider_whose_credential_cannot_be_fetched_is_skipped(running: Running) -> None:
+    """In `extproc check`, which fetches none, it is not."""
+    model = new("claude-locked")
+    running.plays(chat=answered(COMPLETION))
+    answer = running.invoke(model)
+    assert (answer.status_code, text_of(answer.json())) == (200, "hi")
+    assert tried(running.line(model)) == ["chat 200"] and not running.bedrock.received
+    body = running.stack.folder / "body.json"
+    body.write_text(json.dumps(prompt("hi", model=model)))
+    command = [sys.executable, "-m", "extproc", "check", "--token", running.stack.good_token, "--body", str(body)]
+    environ = {**os.environ, **running.environ}
+    said = subprocess.check_output(command, cwd=running.stack.folder, env=environ, text=True, timeout=SECONDS)
+    assert "asked 1  locked" in said and "asked 2  chat" in said
+
+
+def test_if_no_credential_can_be_fetched_the_client_is_told_when_to_come_back(running: Running) -> None:
+    answer = running.invoke("claude-only-locked")
+    assert (answer.status_code, answer.headers["x-amzn-errortype"]) == (503, "ServiceUnavailableException")
+    assert answer.headers["retry-after"] == "5"
+    assert running.line("claude-only-locked")["error"] == "no_credential"
 
 
 def test_an_exception_before_the_first_content_moves_the_call_on(running: Running) -> None:
@@ -364,13 +386,14 @@ def until(true: Callable[[], bool]) -> None:
 
 def test_the_ledger_has_such_a_call_once(running: Running) -> None:
     """Under who answered; a copy is none."""
-    to_cloud, copied = new("claude-to-cloud"), new("claude-copied")
+    models = to_cloud, copied, from_cloud = new("claude-to-cloud"), new("claude-copied"), new("claude-from-cloud")
     running.plays(bedrock=answered(MESSAGE), chat=answered(COMPLETION))
-    for model in (to_cloud, copied, last := new("claude-from-cloud")):
+    for model in models:
         assert running.invoke(model).status_code == 200
-    until(lambda: any(row["model"] == last for row in running.rows()))
-    found = [row for row in running.rows() if row["model"] in (to_cloud, copied)]
-    assert {(row["model"], row["provider"], row["calls"], row["failed_calls"], row["cost"]) for row in found} == {
-        (to_cloud, "bedrock", 1, 0, 52_000),
+    until(lambda: set(models) <= {row["model"] for row in running.rows()})
+    found = [row for row in running.rows() if row["model"] in models]
+    assert sorted((row["model"], row["provider"], row["calls"], row["failed_calls"], row["cost"]) for row in found) == [
         (copied, "chat", 1, 0, 22_000),
-    }
+        (from_cloud, "bedrock", 1, 0, 52_000),
+        (to_cloud, "bedrock", 1, 0, 52_000),
+    ]

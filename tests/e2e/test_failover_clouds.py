@@ -308,7 +308,8 @@ def test_if_no_credential_can_be_fetched_the_client_is_told_when_to_come_back(ru
     answer = running.invoke("claude-only-locked")
     assert (answer.status_code, answer.headers["x-amzn-errortype"]) == (503, "ServiceUnavailableException")
     assert answer.headers["retry-after"] == "5"
-    assert running.line("claude-only-locked")["error"] == "no_credential"
+    line = running.line("claude-only-locked")
+    assert (line["error"], line["gen_ai.provider.name"]) == ("no_credential", "locked")
 
 
 def test_an_exception_before_the_first_content_moves_the_call_on(running: Running) -> None:

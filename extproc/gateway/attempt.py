@@ -151,7 +151,7 @@ class AttemptExchange:
             case _:
                 return []
 
-    def reject(self, rejection: Rejection) -> Action:
+    def reject(self, rejection: Rejection) -> Respond:
         """Nothing has gone to the provider, and no other attempt follows."""
         body = rejection_body(self.call.dialect, rejection, self.call.request.request_id)
         headers = {**dict(rejection.headers), "x-translation-error": "1"}
@@ -188,7 +188,9 @@ class AttemptExchange:
         self._sent = forwarding.attempt(job, request, place.candidate, now, self._settings.prices)
         headers = forwarding.headers(self.admitted, request, provider, place.handover.trace, now)
         if headers is None:
-            return self.reject(forwarding.NO_CREDENTIAL)
+            refused = self.reject(forwarding.NO_CREDENTIAL)
+            refused.record.update(record.of_provider(provider) | record.of_upstream(place.candidate.upstream))
+            return refused
         headers["host"] = provider.authority
         cluster = provider.mirror_cluster if place.mirrors else provider.attempt_cluster
         kept = headers.keys() | forwarding.UPSTREAM_HEADERS | {NUMBER, HANDOVER}  # Envoy removes these two

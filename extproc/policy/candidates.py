@@ -86,13 +86,14 @@ class PlanAttempts:
     def _spared(
         self, examined: Examined, allowed: list[Resolved], refused: list[Resolved], now: float
     ) -> Planned | None:
-        """If all are to be spared, the one whose time ends first is asked; None: all are drained."""
+        """If all are to be spared, the one whose time ends first is asked, best one that has a credential; None: all
+        are drained."""
         until = {id(one): self._availability.until(one.provider.name) for one in allowed}
-        ready = [one for one in allowed if until[id(one)] <= now]
-        waiting = [one for one in allowed if until[id(one)] > now]
+        ready = [one for one in allowed if until[id(one)] <= now and not one.provider.lacks_credential]
+        waiting = [one for one in allowed if one not in ready]
         if not ready:
             coming = [one for one in waiting if until[id(one)] < inf]
-            ready = sorted(coming, key=lambda one: until[id(one)])[:1]
+            ready = sorted(coming, key=lambda one: (one.provider.lacks_credential, until[id(one)]))[:1]
             waiting = [one for one in waiting if one not in ready]
         pool = examined.resolved.rule.pool
         most = pool.failover.attempts if pool is not None else 1

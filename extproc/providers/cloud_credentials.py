@@ -91,6 +91,11 @@ class CloudAccess(msgspec.Struct, frozen=True):
         """What the supervisor has to fetch; None: nothing."""
         return self.source.spec if isinstance(self.source, Sent) else None
 
+    @property
+    def is_missing(self) -> bool:
+        """The credential has been asked for, and there is none now. `extproc check` asks for none."""
+        return isinstance(self.source, Sent) and self.source.sent.is_missing(self.source.spec.name)
+
     def headers(self, authority: str, sent: Mapping[str, str], now: float) -> dict[str, str] | None:
         """Returns headers to add to a POST, or None if there is no credential now. `sent`: the others, `:path` among
         them. `now`: Unix seconds."""
@@ -152,6 +157,10 @@ class SentCredentials:
     def current(self, name: str) -> CloudCredential | None:
         known = self._known.get(name)
         return known.credential if known is not None and self._clock() < known.expires else None
+
+    def is_missing(self, name: str) -> bool:
+        """It has been asked for, and there is none that is good."""
+        return name in self._known and self.current(name) is None
 
 
 class Sent(msgspec.Struct, frozen=True):

@@ -84,6 +84,11 @@ class Provider(msgspec.Struct, frozen=True):
             text = re.sub(rb"(?i)(?<![\w.-])%b(?![\w-])" % re.escape(name.encode()), b"[address]", text)
         return text
 
+    @property
+    def lacks_credential(self) -> bool:
+        """It cannot be asked now, since its credential could not be fetched."""
+        return self.access is not None and self.access.is_missing
+
     def credential_headers(
         self, dialect: Dialect, sent: Mapping[str, str] | None = None, now: float = 0
     ) -> dict[str, str] | None:

@@ -8,6 +8,7 @@ import pytest
 
 from extproc.events import HandOver, Respond
 from extproc.providers.availability import AvailabilityUpdate
+from extproc.providers.cloud_credentials import CredentialUpdate, Sent
 from tests.failing_over import ASK, Call, gateway
 
 THREE = "models: [{name: m, providers: [{provider: a}, {provider: b}, {provider: c}]}]"
@@ -42,6 +43,24 @@ NOW = 1_000_000.0  # that of the playbook
 )
 def test_who_is_left_out(tmp_path: Path, until: dict[str, float], expected: list[str]) -> None:
     assert asked(tmp_path, THREE, until) == expected
+
+
+@pytest.mark.parametrize(
+    ("until", "expected"), [({}, ["a"]), ({"a": NOW + 99}, ["a"]), ({"a": inf}, ["d"]), ({"d": NOW + 9}, ["a"])]
+)
+def test_one_without_a_credential_is_asked_last_of_all(
+    tmp_path: Path, until: dict[str, float], expected: list[str]
+) -> None:
+    cloud = "{cloud: google-vertex, project: p, location: eu, dialects: [messages], auth: {google: {metadata: true}}}"
+    models = "models: [{name: m, providers: [{provider: d}, {provider: a}]}]"
+    made = gateway(tmp_path, f"  d: {cloud}\n{models}")
+    access = made.providers["d"].access
+    assert access is not None and isinstance(access.source, Sent)
+    access.source.sent.take(CredentialUpdate(access.source.spec.name, None, 0.0))
+    made.availability.replace(AvailabilityUpdate(until, []))
+    action = Call(made).admitted
+    assert isinstance(action, HandOver)
+    assert [cluster.split(":")[1] for cluster in action.clusters] == expected
 
 
 def test_all_are_drained(tmp_path: Path) -> None:

@@ -152,6 +152,19 @@ def test_calls_that_run_keep_the_credential_of_their_configuration(tmp_path: Pat
     assert sent.current(old.name) is None
 
 
+def test_a_credential_is_missing_once_it_has_been_asked_for() -> None:
+    clock = [100.0]
+    sent = SentCredentials(lambda: clock[0])
+    assert not sent.is_missing("n")
+    sent.take(CredentialUpdate("n", None, 0.0))
+    assert sent.is_missing("n")
+    sent.take(CredentialUpdate("n", bearer("a"), 200.0))
+    assert not sent.is_missing("n")
+    clock[0] = 200.0
+    assert sent.is_missing("n")
+    assert not CloudAccess(Given(bearer(SECRET))).is_missing
+
+
 def test_access_gives_headers_and_what_is_to_be_concealed() -> None:
     signing = CloudAccess(Given(AwsKeys("id", SECRET, "token")), Scope("eu-central-1", "bedrock"))
     headers = signing.headers("a.example", {":path": "/x"}, 0.0)

@@ -25,6 +25,7 @@ ELSEWHERE = {
     "extproc.providers.providers": "the segment of a version that base URLs end in or leave out",
     "extproc.supervisor.advice": "the same segment",
     "extproc.transport.metrics": "`chat` is OpenTelemetry's name of an operation",
+    "extproc.config.endpoints": "paths where clients ask for their own usage",
     "extproc.config.schema_clouds": "which dialects a cloud speaks",
     "extproc.providers.clouds": "which dialects a cloud speaks, and under which paths",
     "extproc.wire.bedrock_api": "a cloud's API is the form of one dialect",

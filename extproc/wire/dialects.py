@@ -39,6 +39,8 @@ class DialectRow:
     """Where tokens are counted, below the path of clients and of providers; empty: nowhere."""
     estimates_tokens: bool = False
     """An estimate is an answer where no provider counts: clients plan by it."""
+    reads_spend: bool = False
+    """Its clients read Anthropic's headers about spend; others read OpenAI's about limits."""
     has_verdicts: bool = False
     """Its clients can ask for verdicts on tool calls (auto mode), by the member `safeguards`."""
     provider_path: str
@@ -102,6 +104,7 @@ _MESSAGES = DialectRow(
     path="/v1/messages",
     count_path="/count_tokens",
     estimates_tokens=True,
+    reads_spend=True,
     has_verdicts=True,
     provider_path="/v1/messages",
     provider_list_path="/v1/models",

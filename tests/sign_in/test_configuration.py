@@ -80,7 +80,7 @@ STORES: list[tuple[str, Any, str]] = [
     ("store", {"redis": {"url": "redis://h", "ca_file": "x"}}, "store.redis: ca_file is for rediss://"),
     ("store", {"redis": {"url": "rediss://h", "ca_file": "x"}}, "store.redis.ca_file: x is no file"),
     ("store", {"redis": {"url": "redis://h", "password": {"env": "NONE"}}}, "store.redis.password: the environment"),
-    ("store", {"when_down": "open"}, "store.when_down: Input should be 'closed'"),
+    ("store", {"when_down": "ajar"}, "store.when_down: Input should be 'closed' or 'open'"),
     ("web", {"address": "web.sock"}, "web.address: expected unix:/PATH or HOST:PORT"),
     ("web", {"address": "localhost:0"}, "web.address: expected unix:/PATH or HOST:PORT"),
     ("managed_settings", [{"when": "true"}], "managed_settings.0.settings: this key is required"),

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from extproc.config.schema_budgets import Budget
 from extproc.errors import Kind, Reason, Rejection
-from extproc.wire import Dialect
+from extproc.wire import Dialect, dialects
 
 NANO = 10**9
 WARNING = "x-gateway-budget-warning"
@@ -56,7 +56,7 @@ def exceeded(state: State, dialect: Dialect, now: float) -> Rejection:
         message = f"budget {name}: {amount} {period} are used up or reserved"
         message += "" if state.budget.rolling_seconds else f"; it resets at {_time(state.resets)}"
         seconds = max(1, round(state.resets - now))
-    known = _anthropic(state, is_over=True) if dialect == "messages" else _openai([state], now)
+    known = _anthropic(state, is_over=True) if dialects.row(dialect).reads_spend else _openai([state], now)
     return Rejection(
         kind=Kind.BILLING if state.measure == "usd" else Kind.RATE_LIMIT,
         message=message,
@@ -82,7 +82,7 @@ def undecided(name: str) -> Rejection:
 def headers(states: Sequence[State], dialect: Dialect, now: float) -> dict[str, str]:
     """For an answer. `now`: Unix seconds."""
     money = max((one for one in states if one.measure == "usd"), key=lambda one: one.share, default=None)
-    found = _anthropic(money) if dialect == "messages" else _openai(states, now)
+    found = _anthropic(money) if dialects.row(dialect).reads_spend else _openai(states, now)
     if warned := [state for state in states if _warns(state)]:
         found[WARNING] = "; ".join(
             f"{state.budget.name}: {min(999, int(state.share * 100))} % of {state.measure}"

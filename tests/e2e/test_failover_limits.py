@@ -327,7 +327,7 @@ def test_a_client_that_leaves_in_the_second_attempt(failing: Failing) -> None:
     assert over.wait(SECONDS)
     record = failing.record(body)
     assert (record["reason"], record["flags"]) == ("ClientClosed", "DC")
-    assert record["attempts"].startswith("first-chat 500 ") and "second-chat" in record["attempts"]
+    assert record["attempts"].startswith("first-chat 500") and "second-chat" in record["attempts"]
     assert len(failing.asked(body)) == 2
 
 

@@ -67,11 +67,11 @@ class AttemptHeaders(msgspec.Struct, frozen=True):
     handover: str
     """What admission has handed over (gateway/handover.py)."""
     names: frozenset[str]
-    """Of the headers that are there."""
+    """The names of the headers that are there."""
     before: Record
     """What earlier attempts have put on record."""
     is_copy: bool = False
-    """Of a call that goes its own way; nobody gets the answer."""
+    """It is a copy of a call that is answered by another provider; nobody gets the answer."""
 
 
 class RequestBody(msgspec.Struct, frozen=True):

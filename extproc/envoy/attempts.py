@@ -31,7 +31,7 @@ function envoy_on_request(handle)
 end
 """
 _ANY_ADDRESS_WILL_DO = 1_000_000
-# Of a single address and the one that refuses connections, both stay.
+# Percent. A provider with a single address has two here, with the one that refuses connections, and both must stay.
 _LESS_THAN_HALF = 49
 
 

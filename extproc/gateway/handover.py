@@ -34,7 +34,7 @@ NUMBER = "x-extproc-attempt"
 POOL = "attempts"
 """Stands in the place of a cluster in the verdict on a call that may be tried at several."""
 NAMESPACE = "extproc.attempt"
-"""Of the metadata by which attempts tell each other and admission what became of them."""
+"""Namespace of the metadata by which attempts tell each other and admission what became of them."""
 
 # Those of the client's headers that translators read.
 _READ = ("anthropic-version", "anthropic-beta", SESSION)

@@ -62,7 +62,7 @@ class Rule(msgspec.Struct, frozen=True):
     settings: Model
     provider: Provider
     number: int = 0
-    """Of the candidate, where the model has several; 0: it has one provider."""
+    """The candidate's number, where the model has several; 0: it has one provider."""
     pool: Pool | None = None
     """All candidates, where the model has several. The rule itself is that of the first."""
 

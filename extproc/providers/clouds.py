@@ -22,7 +22,7 @@ class Wrapping(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     """Below the provider's base URL, with a query if there is one."""
     stream_path: str = ""
-    """Of a call whose answer is streamed; empty: the same."""
+    """The path of a call whose answer is streamed; empty: the same as `path`."""
     count_path: str = ""
     """Where tokens are counted; empty: nowhere."""
     count_form: Literal["same", "bedrock"] = "same"

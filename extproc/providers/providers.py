@@ -1,4 +1,4 @@
-"""Who answers: providers, their addresses, credentials, and the clusters by which Envoy knows them."""
+"""The providers: their addresses, their credentials, and the names of the clusters by which Envoy knows them."""
 
 import hashlib
 import re

@@ -1,5 +1,5 @@
-"""Who may see everybody's calls in the console: rules over the claims of a signed-in person, and links for the person
-at the machine. No clock and no socket."""
+"""Decides who may see everybody's calls in the console: people whose claims fit a rule, and whoever opens a link that
+the machine itself has printed. No clock and no socket."""
 
 import base64
 import hmac

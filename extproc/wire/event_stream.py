@@ -60,7 +60,7 @@ class EventStreamDecoder:
         self._limit = limit
         self._buffer = bytearray()
         self._length = 0
-        """Of the frame that is awaited; 0 until its prelude is here."""
+        """The length of the frame that is awaited; 0 until its prelude is here."""
         self._headers_length = 0
         self._dead = False
 

@@ -6,7 +6,7 @@ import math
 import struct
 
 BYTES_PER_TOKEN = 4
-"""Of text."""
+"""UTF-8 bytes of text for one token, on the average."""
 IMAGE_MAX = 1600
 _PIXELS_PER_TOKEN = 750
 _PDF_TOKENS_PER_BYTE = 1500 / 100_000

@@ -40,7 +40,7 @@ class Use(NamedTuple):
 
 
 class _Slice:
-    """Of one account."""
+    """The amounts of one account that this worker may spend."""
 
     __slots__ = ("configured", "idle", "is_kept", "limit", "used")
 

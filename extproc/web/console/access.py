@@ -1,4 +1,4 @@
-"""Who looks at the console, and what they may see."""
+"""Finds out who looks at the console, and what they may see."""
 
 import logging
 import os
@@ -26,7 +26,7 @@ class Visitor(NamedTuple):
     name: str
     subject: str = ""
     issuer: str = ""
-    """Of a person who sees their own calls alone."""
+    """The issuer of a person who sees their own calls alone."""
     sees_all: bool = False
 
 

@@ -26,7 +26,7 @@ class Series:
 @dataclass(frozen=True)
 class Chart:
     name: str
-    """Of its elements in the page."""
+    """The id that its elements have in the page."""
     title: str
     labels: Sequence[str]
     """One for each bar: when it begins."""

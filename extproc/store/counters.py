@@ -8,14 +8,14 @@ import contextlib
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
-from extproc.store.embedded import BUSY_SECONDS, make_private
+from extproc.store.embedded import BUSY_SECONDS, as_store_down, make_private
 from extproc.store.interface import StoreDown
 
 FILE = "budgets.sqlite"
@@ -264,7 +264,7 @@ class KeptCounters:
         self._lock = threading.Lock()
         try:
             make_private(folder, FILE)
-            with _as_store_down():
+            with as_store_down():
                 self._db = sqlite3.connect(
                     folder / FILE, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
                 )
@@ -277,14 +277,14 @@ class KeptCounters:
 
     def rows(self, now: float) -> list[tuple[str, int, int, int]]:
         """What still counts. `now`: Unix seconds. Raises StoreDown."""
-        with self._lock, _as_store_down():
+        with self._lock, as_store_down():
             self._db.execute("DELETE FROM used WHERE ends <= ?", (int(now),))
             return self._db.execute("SELECT account, bucket, ends, used FROM used").fetchall()
 
     def add(self, changed: dict[tuple[str, int], tuple[int, int]]) -> None:
         """Adds what was used. Raises StoreDown, and then nothing was added."""
         rows = [(account, bucket, ends, used) for (account, bucket), (used, ends) in changed.items()]
-        with self._lock, _as_store_down():
+        with self._lock, as_store_down():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 self._db.executemany(_ADD, rows)
@@ -296,29 +296,21 @@ class KeptCounters:
 
     def remove(self, account: str) -> None:
         """Forgets what was used of the account. Raises StoreDown."""
-        with self._lock, _as_store_down():
+        with self._lock, as_store_down():
             self._db.execute("DELETE FROM used WHERE account = ?", (account,))
 
     def overrides(self) -> dict[str, Override]:
         """By account. Raises StoreDown."""
-        with self._lock, _as_store_down():
+        with self._lock, as_store_down():
             rows = self._db.execute("SELECT account, value FROM overrides").fetchall()
         return {account: msgspec.json.decode(value, type=Override) for account, value in rows}
 
     def override(self, account: str, changed: Override) -> None:
         """Raises StoreDown."""
-        with self._lock, _as_store_down():
+        with self._lock, as_store_down():
             value = msgspec.json.encode(changed)
             self._db.execute("INSERT OR REPLACE INTO overrides VALUES (?, ?)", (account, value))
 
     def close(self) -> None:
         with self._lock:
             self._db.close()
-
-
-@contextlib.contextmanager
-def _as_store_down() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise StoreDown(str(error)) from None

@@ -41,7 +41,7 @@ class EmbeddedStore:
             self._db = sqlite3.connect(
                 folder / FILE, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
-            with _as_store_down():
+            with as_store_down():
                 self._db.execute("PRAGMA journal_mode = WAL")
                 # With FULL a commit is on disk when it returns: a code that was used must stay used.
                 self._db.execute("PRAGMA synchronous = FULL")
@@ -87,7 +87,7 @@ class EmbeddedStore:
         return await asyncio.to_thread(self._run_here, operation)
 
     def _run_here(self, operation: Callable[[float], T]) -> T:
-        with self._lock, _as_store_down():
+        with self._lock, as_store_down():
             now = self._clock()
             if now - self._swept > SWEEP_SECONDS:
                 self._swept = now
@@ -109,7 +109,8 @@ def make_private(folder: Path, name: str) -> None:
 
 
 @contextlib.contextmanager
-def _as_store_down() -> Iterator[None]:
+def as_store_down() -> Iterator[None]:
+    """Raises StoreDown where SQLite fails."""
     try:
         yield
     except sqlite3.Error as error:

@@ -6,11 +6,9 @@ import contextlib
 import datetime as dt
 import json
 import re
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from unittest import mock
 from urllib.parse import unquote, urlsplit
 
@@ -19,7 +17,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from extproc.wire.event_stream import encode
-from tests.e2e.stack import SECONDS, Json
+from tests.e2e.serving import serving
+from tests.e2e.stack import Json
 
 KEYS = Credentials("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
 _SIGNED = re.compile(
@@ -138,16 +137,8 @@ class Cloud:
 
     @contextlib.contextmanager
     def serving(self) -> Iterator["Cloud"]:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        thread = threading.Thread(target=partial(server.serve_forever, poll_interval=0.05), daemon=True)
-        thread.start()
-        self.url = f"http://127.0.0.1:{server.server_port}"
-        try:
+        with serving(self._handler()) as self.url:
             yield self
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join(SECONDS)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         cloud = self

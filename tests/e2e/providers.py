@@ -2,17 +2,17 @@
 
 import contextlib
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import httpx
 
 from extproc.demo import claude_model
+from tests.e2e.serving import serving
 from tests.e2e.stack import PROVIDER_KEY, SECONDS, Json, Model, Stack, demo_model, ids, up
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -129,15 +129,8 @@ class Recording:
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[str]:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        thread = threading.Thread(target=partial(server.serve_forever, poll_interval=0.05), daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join(SECONDS)
+        with serving(self._handler()) as url:
+            yield url
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         recording = self

@@ -1,14 +1,12 @@
 """A provider that writes down every request that arrives, whatever its method, and answers as it is told."""
 
 import contextlib
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from tests.e2e.stack import SECONDS
+from tests.e2e.serving import serving
 
 CHAT_ANSWER = (
     b'{"id":"c","object":"chat.completion","model":"m","choices":[{"index":0,"finish_reason":"stop","message":'
@@ -40,16 +38,8 @@ class RecordingProvider:
 
     @contextlib.contextmanager
     def serving(self) -> Iterator["RecordingProvider"]:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        thread = threading.Thread(target=partial(server.serve_forever, poll_interval=0.05), daemon=True)
-        thread.start()
-        self.url = f"http://127.0.0.1:{server.server_port}"
-        try:
+        with serving(self._handler()) as self.url:
             yield self
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join(SECONDS)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         provider = self

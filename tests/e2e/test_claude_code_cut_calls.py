@@ -3,9 +3,8 @@
 import contextlib
 import json
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,8 @@ import pytest
 from tests.e2e import mcp_server
 from tests.e2e.claude_code import VERSIONS, install
 from tests.e2e.claude_runs import GATEWAY, Claude, Run, made
-from tests.e2e.stack import SECONDS, Json, Model, Stack, up
+from tests.e2e.serving import serving
+from tests.e2e.stack import Json, Model, Stack, up
 
 MCP_TOOL = f"mcp__{mcp_server.NAME}__{mcp_server.TOOL}"
 BASH = '{"description":"x","command":"touch half'
@@ -59,15 +59,8 @@ class Upstream:
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[str]:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/v1"
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join(SECONDS)
+        with serving(self._handler()) as url:
+            yield f"{url}/v1"
 
     def _answer(self, body: Json) -> tuple[str, bytes]:
         self.bodies.append(body)

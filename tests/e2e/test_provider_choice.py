@@ -5,12 +5,12 @@ import contextlib
 import json
 import threading
 from collections.abc import Iterator, Sequence
-from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
-from tests.e2e.stack import GATEWAY, SECONDS, Json, Stack, prompt, up
+from tests.e2e.serving import serving
+from tests.e2e.stack import GATEWAY, Json, Stack, prompt, up
 
 TURNS = 20
 # Characters: a coding agent's system prompt and tools, and what a turn adds.
@@ -49,15 +49,8 @@ class CachingProvider:
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[str]:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        thread = threading.Thread(target=partial(server.serve_forever, poll_interval=0.05), daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/v1"
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join(SECONDS)
+        with serving(self._handler()) as url:
+            yield f"{url}/v1"
 
     def answer(self, messages: Sequence[Json]) -> Json:
         texts = [json.dumps(message) for message in messages]

@@ -2,12 +2,10 @@
 
 import contextlib
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qsl, urlsplit
 
 import jwt
@@ -16,7 +14,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.e2e.clouds import KEYS, Received, signed
-from tests.e2e.stack import SECONDS, Json
+from tests.e2e.serving import serving
+from tests.e2e.stack import Json
 
 ROLE = "arn:aws:iam::111122223333:role/gateway"
 _PEM = serialization.Encoding.PEM
@@ -63,16 +62,8 @@ class TokenServer:
 
     @contextlib.contextmanager
     def serving(self) -> Iterator["TokenServer"]:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        thread = threading.Thread(target=partial(server.serve_forever, poll_interval=0.05), daemon=True)
-        thread.start()
-        self.url = f"http://127.0.0.1:{server.server_port}"
-        try:
+        with serving(self._handler()) as self.url:
             yield self
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join(SECONDS)
 
     def answer(self, method: str, received: Received) -> tuple[int, bytes]:
         path = urlsplit(received.target).path

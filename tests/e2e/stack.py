@@ -67,9 +67,13 @@ class Lines:
     def nth(self, count: int, pick: Callable[[str], T | None], seconds: float = SECONDS) -> T:
         """Of the line with that number among those that it makes something of."""
         found: list[T] = []
+        looked = 0
 
         def look() -> bool:
-            found[:] = [value for line in self.seen if (value := pick(line)) is not None]
+            nonlocal looked
+            lines = self.seen[looked:]
+            looked += len(lines)
+            found.extend(value for line in lines if (value := pick(line)) is not None)
             return len(found) >= count or self._over
 
         with self._arrived:
@@ -130,11 +134,13 @@ class Stack:
     def record(self, response: httpx.Response) -> Json:
         """The access log's line for an answer."""
         wanted = response.headers["request-id"]
-        return self.record_where(lambda line: wanted in ids(line))
+        return self.record_where(lambda line: wanted in ids(line), mentions=wanted)
 
-    def record_where(self, fits: Callable[[Json], bool]) -> Json:
+    def record_where(self, fits: Callable[[Json], bool], mentions: str = "") -> Json:
+        """`mentions`: text without which no line is worth reading."""
+
         def pick(line: str) -> Json | None:
-            if not line.startswith("{"):
+            if not line.startswith("{") or mentions not in line:
                 return None
             parsed = Line(json.loads(line))
             return parsed if fits(parsed) else None

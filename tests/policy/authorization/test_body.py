@@ -118,15 +118,12 @@ def largest_light(shape: Shape) -> bytes:
     return msgspec.json.encode(shape.build(number))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def _without_collector() -> Iterator[None]:
     """It would go through all that earlier tests of this process have left, which no worker has."""
-    gc.collect()
-    gc.freeze()
     gc.disable()
     yield
     gc.enable()
-    gc.unfreeze()
 
 
 @pytest.mark.usefixtures("_without_collector")
@@ -141,4 +138,4 @@ def test_light_bodies_cost_little(shape: Shape) -> None:
         prepare(raw, task(shape.dialect, "messages" if shape.dialect != "messages" else "chat"))
         return time.process_time() - began
 
-    assert min(cost() for _ in range(2)) < 0.3
+    assert any(cost() < 0.3 for _ in range(2))

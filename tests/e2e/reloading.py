@@ -64,6 +64,9 @@ class Load:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
         self._over.set()
         for thread in self._threads:
             thread.join(SECONDS)

@@ -1,15 +1,17 @@
 """200 reloads, five of them broken, under clients that never stop: no call fails, no connection goes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.e2e.processes import children
 from tests.e2e.reloading import Load, Reloads
 from tests.e2e.stack import GATEWAY, Model, Stack, free_port, prompt, up
 
-RELOADS, WARM = 200, 20
+RELOADS, WARM, TOGETHER = 200, 20, 8
 # A worker that kept what it no longer uses would grow by more.
 LEAK = 4 << 20
 BROKEN: dict[int, Callable[[str], str]] = {
@@ -57,27 +59,54 @@ def resident(stack: Stack) -> dict[int, int]:
     return {pid: psutil.Process(pid).memory_info().rss for pid in (stack.process.pid, *workers)}
 
 
-def test_two_hundred_reloads(tmp_path: Path, model: Model) -> None:
+@dataclass
+class Running:
+    """A gateway under load, from the first reload to the last."""
+
+    stack: Stack
+    path: Path
+    reloads: Reloads
+    load: Load
+    in_force: int = 0
+    early: dict[int, int] = field(default_factory=dict)
+
+    def reload(self, number: int) -> None:
+        spoil = BROKEN.get(number)
+        self.path.write_text(spoil(configuration(number)) if spoil else configuration(number))
+        self.reloads.now(good=spoil is None)
+        was, self.in_force = self.in_force, self.in_force if spoil else number
+        assert serves(self.stack, self.in_force)
+        assert not serves(self.stack, number if spoil else was)
+        self.load.await_more(calls=3)
+        if number == WARM:
+            self.early = resident(self.stack)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("reloads")
     environ = {"MODEL_URL": model.url, "DEAD_URL": f"http://127.0.0.1:{free_port()}/v1"}
-    with up(tmp_path, environ=environ, config=configuration(0), arguments=["--workers", "2"]) as stack:
-        path, reloads, in_force = tmp_path / "gateway.yaml", Reloads(stack), 0
-        early: dict[int, int] = {}
-        with Load(stack, models=("claude-x", "several")) as load:
-            for number in range(1, RELOADS + 1):
-                spoil = BROKEN.get(number)
-                path.write_text(spoil(configuration(number)) if spoil else configuration(number))
-                reloads.now(good=spoil is None)
-                was, in_force = in_force, in_force if spoil else number
-                assert serves(stack, in_force)
-                assert not serves(stack, number if spoil else was)
-                load.await_more(calls=3)
-                if number == WARM:
-                    early = resident(stack)
-            load.await_more(calls=10, streamed=4)
-        assert not load.failed
-        assert reloads.now() >= RELOADS - len(BROKEN)
-        grown = {pid: resident(stack)[pid] - before for pid, before in early.items()}
-        print(f"{load.calls} calls, {load.streamed} streams; {early} bytes after {WARM} reloads, then {grown} more")
-        assert max(grown.values()) < LEAK
-        assert any('"attempts":"dead unreachable; p' in line for line in stack.out.seen)
+    with (
+        up(folder, environ=environ, config=configuration(0), arguments=["--workers", "2"]) as stack,
+        Load(stack, models=("claude-x", "several")) as load,
+    ):
+        yield Running(stack, folder / "gateway.yaml", Reloads(stack), load)
+
+
+@pytest.mark.parametrize("first", range(1, RELOADS + 1, TOGETHER))
+def test_no_call_fails(running: Running, first: int) -> None:
+    for number in range(first, first + TOGETHER):
+        running.reload(number)
+
+
+def test_after_all_reloads(running: Running) -> None:
+    stack, load = running.stack, running.load
+    load.await_more(calls=10, streamed=4)
+    load.end()
+    assert not load.failed
+    assert running.reloads.now() >= RELOADS - len(BROKEN)
+    grown = {pid: resident(stack)[pid] - before for pid, before in running.early.items()}
+    print(f"{load.calls} calls, {load.streamed} streams; {running.early} bytes after {WARM} reloads, then {grown} more")
+    assert max(grown.values()) < LEAK
+    assert any('"attempts":"dead unreachable; p' in line for line in stack.out.seen)
     assert "Traceback" not in stack.printed

@@ -1,10 +1,9 @@
-"""What happens to an exchange and what it wants done: the vocabulary between `server` and everything below it."""
+"""What happens to an exchange and what it wants done: the vocabulary between `transport/` and everything below it."""
 
 from collections.abc import Iterable, Iterator
+from enum import IntEnum
 
 import msgspec
-
-from extproc.wire.safeguards import Verdict
 
 Record = dict[str, str | int | float | bool]
 
@@ -99,6 +98,25 @@ class ResponseBody(msgspec.Struct, frozen=True):
 
 class DeadlineReached(msgspec.Struct, frozen=True):
     """The client has heard nothing for until the deadline the exchange had set."""
+
+
+class VerdictOutcome(IntEnum):
+    """From the mildest to the strictest."""
+
+    ALLOW = 0
+    UNAVAILABLE = 1
+    DENY = 2
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """Whether a call of a tool may run, for a client that asks (wire/safeguards.py)."""
+
+    outcome: VerdictOutcome
+    text: str = ""
+    """Why a call is denied, for the developer and the model; or why there is no verdict, in the client's own words:
+    `timeout`, `error`, `refused`, `input_too_long`, `input_unparsed`, `truncated`."""
+    by: str = ""
+    """What decided: a rule's place in `gateway.yaml`, `judge`, `provider` or `otherwise`."""
 
 
 class Judged(msgspec.Struct, frozen=True):

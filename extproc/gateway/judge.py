@@ -13,9 +13,10 @@ from typing import Any
 import httpx
 
 from extproc.config.schema_auto_mode import Judge as Settings
+from extproc.events import Verdict, VerdictOutcome
 from extproc.policy.facts import Request
 from extproc.wire import untrusted
-from extproc.wire.safeguards import Outcome, Question, ToolCall, Verdict
+from extproc.wire.safeguards import Question, ToolCall
 
 Json = dict[str, Any]
 
@@ -128,10 +129,11 @@ def read_verdict(answer: bytes) -> Verdict:
         return _unavailable("error")
     match said:
         case {"outcome": "allow"}:
-            return Verdict(Outcome.ALLOW, "", BY)
+            return Verdict(VerdictOutcome.ALLOW, "", BY)
         case {"outcome": "deny"}:
             why = said.get("explanation")
-            return Verdict(Outcome.DENY, why[:MAX_EXPLANATION] if isinstance(why, str) and why else _NO_REASON, BY)
+            text = why[:MAX_EXPLANATION] if isinstance(why, str) and why else _NO_REASON
+            return Verdict(VerdictOutcome.DENY, text, BY)
         case _:
             return _unavailable("error")
 
@@ -140,7 +142,7 @@ _NO_REASON = "the model that judges such calls for this gateway has denied it"
 
 
 def _unavailable(reason: str) -> Verdict:
-    return Verdict(Outcome.UNAVAILABLE, reason, BY)
+    return Verdict(VerdictOutcome.UNAVAILABLE, reason, BY)
 
 
 def shown(question: Question, call: ToolCall) -> str:

@@ -2,19 +2,11 @@
 
 from collections.abc import Mapping
 
-from extproc.events import Record
+from extproc.events import Record, Verdict, VerdictOutcome
 from extproc.gateway import record
 from extproc.policy.authorization.variables import Subject
 from extproc.policy.auto_mode import NOBODY, AutoMode
-from extproc.wire.safeguards import (
-    PROVIDER,
-    HeldAnswer,
-    Outcome,
-    Question,
-    ToolCall,
-    Verdict,
-    provided_verdict,
-)
+from extproc.wire.safeguards import PROVIDER, HeldAnswer, Question, ToolCall, provided_verdict
 
 
 class Verdicts:
@@ -58,7 +50,7 @@ class Verdicts:
         """Returns the verdict on a call that no rule has decided."""
         verdict = self._policy.judged_or_otherwise(judged)
         if verdict == NOBODY and call.id in self._answer.provided:
-            return Verdict(Outcome.UNAVAILABLE, "", PROVIDER)  # it may say why, or ask for the call once more
+            return Verdict(VerdictOutcome.UNAVAILABLE, "", PROVIDER)  # it may say why, or ask for the call once more
         return verdict
 
     def give_up(self) -> bytes:
@@ -84,4 +76,4 @@ def _stricter(ours: Verdict | None, providers: Verdict | None) -> Verdict | None
     """Where the provider has judged, ours counts only if it denies, or is stricter."""
     if ours is None or providers is None:
         return ours or providers
-    return ours if ours.outcome > providers.outcome or ours.outcome is Outcome.DENY else providers
+    return ours if ours.outcome > providers.outcome or ours.outcome is VerdictOutcome.DENY else providers

@@ -9,13 +9,14 @@ from typing import NamedTuple
 
 from extproc.config import schema_auto_mode
 from extproc.config.loading import Fault
+from extproc.events import Verdict, VerdictOutcome
 from extproc.policy.authorization.cel import Language, Rule
 from extproc.policy.authorization.variables import VARIABLES, Part, Subject, Variable, values
 from extproc.providers.catalogue import Catalogue
-from extproc.wire.safeguards import Outcome, Question, ToolCall, Verdict
+from extproc.wire.safeguards import Question, ToolCall
 
 OTHERWISE = "otherwise"
-NOBODY = Verdict(Outcome.UNAVAILABLE, "error", OTHERWISE)
+NOBODY = Verdict(VerdictOutcome.UNAVAILABLE, "error", OTHERWISE)
 """The verdict on a call that nobody has judged."""
 NOT_ALLOWED = "the company's policy for this gateway does not allow it"
 _OF_CALLS = (
@@ -64,30 +65,30 @@ class AutoMode:
 
     def _decide(self, known: dict[str, object], call: ToolCall) -> Verdict | None:
         if call.input is None:
-            return Verdict(Outcome.UNAVAILABLE, "input_unparsed")
+            return Verdict(VerdictOutcome.UNAVAILABLE, "input_unparsed")
         seen = _LANGUAGE.activation({**known, "tool.name": call.name, "tool.input": call.input})
         for rule, verdict in self._rules:
             holds = rule.evaluate(seen)
             if holds:
                 return verdict
-            if holds is None and verdict.outcome is Outcome.DENY:
+            if holds is None and verdict.outcome is VerdictOutcome.DENY:
                 # Nobody can tell whether this rule denies the call, so no later one may allow it.
-                return Verdict(Outcome.UNAVAILABLE, "error", verdict.by)
+                return Verdict(VerdictOutcome.UNAVAILABLE, "error", verdict.by)
         return None
 
     def judged_or_otherwise(self, judged: Verdict | None) -> Verdict:
         """What the judge says of a call, or what is said of a call that nobody has decided."""
-        if judged is not None and judged.outcome is not Outcome.UNAVAILABLE:
+        if judged is not None and judged.outcome is not VerdictOutcome.UNAVAILABLE:
             return judged
         if self._otherwise == "deny":
-            return Verdict(Outcome.DENY, "nothing in the company's policy for this gateway allows it", OTHERWISE)
+            return Verdict(VerdictOutcome.DENY, "nothing in the company's policy for this gateway allows it", OTHERWISE)
         return judged or NOBODY
 
 
 def _verdict_of(rule: schema_auto_mode.Rule, place: str) -> Verdict:
     if rule.outcome == "allow":
-        return Verdict(Outcome.ALLOW, "", place)
-    return Verdict(Outcome.DENY, rule.explanation or NOT_ALLOWED, place)
+        return Verdict(VerdictOutcome.ALLOW, "", place)
+    return Verdict(VerdictOutcome.DENY, rule.explanation or NOT_ALLOWED, place)
 
 
 def check_judge(settings: schema_auto_mode.Judge, catalogue: Catalogue, faults: list[Fault]) -> None:

@@ -5,11 +5,11 @@ whether that call may run. The answer here is Messages as the client gets it, wh
 """
 
 from collections.abc import Mapping, Sequence
-from enum import IntEnum
 from typing import Any
 
 import msgspec
 
+from extproc.events import Verdict, VerdictOutcome
 from extproc.wire import untrusted
 from extproc.wire.sse import Frames, fields, split
 
@@ -30,23 +30,6 @@ _SIGNS = (_ESCAPED, b'"tool_use"', b'"message_delta"')
 _LATE = (_ESCAPED, b'"content_block_start"', b'"safeguard_results"')
 
 Json = dict[str, Any]
-
-
-class Outcome(IntEnum):
-    """From the mildest to the strictest."""
-
-    ALLOW = 0
-    UNAVAILABLE = 1
-    DENY = 2
-
-
-class Verdict(msgspec.Struct, frozen=True):
-    outcome: Outcome
-    text: str = ""
-    """Why a call is denied, for the developer and the model; or why there is no verdict, in the client's own words:
-    `timeout`, `error`, `refused`, `input_too_long`, `input_unparsed`, `truncated`."""
-    by: str = ""
-    """What decided: a rule's place in `gateway.yaml`, `judge`, PROVIDER or `otherwise`."""
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -323,9 +306,9 @@ def provided_verdict(found: Json | None) -> Verdict | None:
     """The verdict in what a provider says of a call; None: it has not evaluated the call."""
     match found:
         case {"type": "evaluated", "outcome": "not_flagged"}:
-            return Verdict(Outcome.ALLOW, "", PROVIDER)
+            return Verdict(VerdictOutcome.ALLOW, "", PROVIDER)
         case {"type": "evaluated", "outcome": "flagged"}:
-            return Verdict(Outcome.DENY, "", PROVIDER)
+            return Verdict(VerdictOutcome.DENY, "", PROVIDER)
         case _:
             return None
 
@@ -344,9 +327,9 @@ def _with_results(holder: bytes, verdicts: Mapping[str, Verdict], provided: Mapp
 
 def _written(verdict: Verdict) -> Json:
     match verdict.outcome:
-        case Outcome.ALLOW:
+        case VerdictOutcome.ALLOW:
             return {"type": "evaluated", "outcome": "not_flagged"}
-        case Outcome.DENY:
+        case VerdictOutcome.DENY:
             return {"type": "evaluated", "outcome": "flagged", "explanation": verdict.text}
-        case Outcome.UNAVAILABLE:
+        case VerdictOutcome.UNAVAILABLE:
             return {"type": "unavailable", "reason": verdict.text or "error"}

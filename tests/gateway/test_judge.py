@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from extproc.config.schema_auto_mode import Judge as Settings
-from extproc.events import Headers
+from extproc.events import Headers, Verdict, VerdictOutcome
 from extproc.gateway import judge
 from extproc.gateway.judge import Judge, read_verdict
 from extproc.policy.facts import Request
-from extproc.wire.safeguards import Outcome, Question, ToolCall, Verdict
+from extproc.wire.safeguards import Question, ToolCall
 
 CALL = ToolCall("a", "Bash", {"command": "ls"})
 QUESTION = Question("/work", ())
@@ -28,13 +28,15 @@ def answer(text: str, **more: Any) -> bytes:
     ['{"outcome": "allow"}', ' {"outcome":"allow","explanation":"fine"}\n', '```json\n{"outcome": "allow"}\n```'],
 )
 def test_one_clear_object_is_a_verdict(text: str) -> None:
-    assert read_verdict(answer(text)) == Verdict(Outcome.ALLOW, "", "judge")
+    assert read_verdict(answer(text)) == Verdict(VerdictOutcome.ALLOW, "", "judge")
 
 
 def test_a_denial_says_why() -> None:
-    assert read_verdict(answer('{"outcome": "deny", "explanation": "no"}')) == Verdict(Outcome.DENY, "no", "judge")
+    assert read_verdict(answer('{"outcome": "deny", "explanation": "no"}')) == Verdict(
+        VerdictOutcome.DENY, "no", "judge"
+    )
     without = read_verdict(answer('{"outcome": "deny"}'))
-    assert without.outcome is Outcome.DENY and "denied" in without.text
+    assert without.outcome is VerdictOutcome.DENY and "denied" in without.text
     assert len(read_verdict(answer(json.dumps({"outcome": "deny", "explanation": "x" * 9000}))).text) == 500
 
 
@@ -58,7 +60,7 @@ def test_a_denial_says_why() -> None:
     ],
 )
 def test_everything_else_is_none(body: bytes, reason: str) -> None:
-    assert read_verdict(body) == Verdict(Outcome.UNAVAILABLE, reason, "judge")
+    assert read_verdict(body) == Verdict(VerdictOutcome.UNAVAILABLE, reason, "judge")
 
 
 def asked(*calls: ToolCall, socket: str = "") -> dict[str, Verdict]:
@@ -67,14 +69,16 @@ def asked(*calls: ToolCall, socket: str = "") -> dict[str, Verdict]:
 
 
 def test_without_a_gateway_to_ask_there_is_no_verdict(tmp_path: Path) -> None:
-    assert asked(CALL, socket=str(tmp_path / "none.sock")) == {"a": Verdict(Outcome.UNAVAILABLE, "error", "judge")}
+    assert asked(CALL, socket=str(tmp_path / "none.sock")) == {
+        "a": Verdict(VerdictOutcome.UNAVAILABLE, "error", "judge")
+    }
 
 
 @pytest.mark.parametrize(
     ("given", "reason"), [(None, "input_unparsed"), ({"command": "x" * judge.MAX_INPUT}, "input_too_long")]
 )
 def test_what_the_judge_cannot_see_in_whole_it_does_not_judge(given: Any, reason: str) -> None:
-    assert asked(ToolCall("a", "Bash", given)) == {"a": Verdict(Outcome.UNAVAILABLE, reason, "judge")}
+    assert asked(ToolCall("a", "Bash", given)) == {"a": Verdict(VerdictOutcome.UNAVAILABLE, reason, "judge")}
 
 
 def test_calls_beyond_a_bound_are_not_judged(tmp_path: Path) -> None:
@@ -86,11 +90,11 @@ def test_a_call_beyond_the_bound_does_not_go_by_the_verdict_on_another_of_its_id
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def allows(*_: object) -> Verdict:
-        return Verdict(Outcome.ALLOW, "", "judge")
+        return Verdict(VerdictOutcome.ALLOW, "", "judge")
 
     monkeypatch.setattr(judge, "_ask", allows)
     found = asked(*(ToolCall(str(n), "Bash", {}) for n in range(judge.CALLS)), ToolCall("3", "Bash", {"command": "rm"}))
-    assert [name for name, verdict in found.items() if verdict.outcome is not Outcome.ALLOW] == ["3"]
+    assert [name for name, verdict in found.items() if verdict.outcome is not VerdictOutcome.ALLOW] == ["3"]
 
 
 def test_what_it_is_shown() -> None:

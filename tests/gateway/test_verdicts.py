@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from extproc.events import Judged
+from extproc.events import Judged, Verdict, VerdictOutcome
 from extproc.gateway import record
 from extproc.gateway.gateway import Gateway
-from extproc.wire.safeguards import Outcome, ToolCall, Verdict
+from extproc.wire.safeguards import ToolCall
 from tests.issuing import token
 from tests.playbook import (
     ABSENT,
@@ -47,7 +47,7 @@ THEIRS: Json = {"type": "evaluated", "outcome": "flagged", "explanation": "their
 SKIPPED: Json = {"type": "skipped"}
 NOT_FLAGGED: Json = {"type": "evaluated", "outcome": "not_flagged"}
 FLAGGED: Json = {"type": "evaluated", "outcome": "flagged", "explanation": "no rm"}
-ALLOWED = {"a": Verdict(Outcome.ALLOW, "", "judge")}
+ALLOWED = {"a": Verdict(VerdictOutcome.ALLOW, "", "judge")}
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,11 @@ import pytest
 
 from extproc.config.loading import Fault
 from extproc.config.schema_auto_mode import AutoMode as Settings
+from extproc.events import Verdict, VerdictOutcome
 from extproc.policy.authorization.variables import Subject
 from extproc.policy.auto_mode import NOT_ALLOWED, RULE_VARIABLES, AutoMode
 from extproc.policy.facts import Caller, Identified, Request
-from extproc.wire.safeguards import Outcome, Question, ToolCall, Verdict
+from extproc.wire.safeguards import Question, ToolCall
 from tests.settings import GATEWAY, faults, gateway
 
 LS = ToolCall("a", "Bash", {"command": "ls", "n": 3})
@@ -44,10 +45,10 @@ def deny(when: str, **more: str) -> dict[str, str]:
 
 def test_the_first_rule_that_holds_decides(tmp_path: Path) -> None:
     rules = (deny("tool.name == 'Read'"), allow("tool.input.command == 'ls'"), deny("true", explanation="never"))
-    assert decided(tmp_path, *rules) == Verdict(Outcome.ALLOW, "", "auto_mode.rules.1")
-    assert decided(tmp_path, *rules, call=READ) == Verdict(Outcome.DENY, NOT_ALLOWED, "auto_mode.rules.0")
+    assert decided(tmp_path, *rules) == Verdict(VerdictOutcome.ALLOW, "", "auto_mode.rules.1")
+    assert decided(tmp_path, *rules, call=READ) == Verdict(VerdictOutcome.DENY, NOT_ALLOWED, "auto_mode.rules.0")
     other = ToolCall("c", "Bash", {"command": "pwd"})
-    assert decided(tmp_path, *rules, call=other) == Verdict(Outcome.DENY, "never", "auto_mode.rules.2")
+    assert decided(tmp_path, *rules, call=other) == Verdict(VerdictOutcome.DENY, "never", "auto_mode.rules.2")
 
 
 @pytest.mark.parametrize(
@@ -62,7 +63,7 @@ def test_the_first_rule_that_holds_decides(tmp_path: Path) -> None:
 )
 def test_what_rules_can_read(tmp_path: Path, when: str) -> None:
     verdict = decided(tmp_path, allow(when))
-    assert verdict is not None and verdict.outcome is Outcome.ALLOW
+    assert verdict is not None and verdict.outcome is VerdictOutcome.ALLOW
 
 
 def test_what_no_rule_decides(tmp_path: Path) -> None:
@@ -75,32 +76,32 @@ def test_an_allowing_rule_that_fails_does_not_hold(tmp_path: Path) -> None:
 
 def test_after_a_denying_rule_that_fails_nothing_is_allowed(tmp_path: Path) -> None:
     rules = (deny("tool.input.command == 'rm'"), allow("true"))
-    assert decided(tmp_path, *rules, call=READ) == Verdict(Outcome.UNAVAILABLE, "error", "auto_mode.rules.0")
+    assert decided(tmp_path, *rules, call=READ) == Verdict(VerdictOutcome.UNAVAILABLE, "error", "auto_mode.rules.0")
 
 
 def test_arguments_that_nobody_can_read_are_not_allowed(tmp_path: Path) -> None:
     unread = ToolCall("a", "Bash", None)
-    assert decided(tmp_path, allow("true"), call=unread) == Verdict(Outcome.UNAVAILABLE, "input_unparsed")
+    assert decided(tmp_path, allow("true"), call=unread) == Verdict(VerdictOutcome.UNAVAILABLE, "input_unparsed")
 
 
 def test_a_value_that_cel_cannot_hold_is_not_allowed(tmp_path: Path) -> None:
     odd = ToolCall("a", "Bash", {"command": 2**80})
     verdict = decided(tmp_path, deny("tool.input.command == 1"), allow("true"), call=odd)
-    assert verdict is not None and verdict.outcome is Outcome.UNAVAILABLE
+    assert verdict is not None and verdict.outcome is VerdictOutcome.UNAVAILABLE
 
 
 @pytest.mark.parametrize(
     ("otherwise", "judged", "expected"),
     [
-        ("unavailable", None, Outcome.UNAVAILABLE),
-        ("unavailable", Outcome.UNAVAILABLE, Outcome.UNAVAILABLE),
-        ("unavailable", Outcome.ALLOW, Outcome.ALLOW),
-        ("deny", None, Outcome.DENY),
-        ("deny", Outcome.UNAVAILABLE, Outcome.DENY),
-        ("deny", Outcome.ALLOW, Outcome.ALLOW),
+        ("unavailable", None, VerdictOutcome.UNAVAILABLE),
+        ("unavailable", VerdictOutcome.UNAVAILABLE, VerdictOutcome.UNAVAILABLE),
+        ("unavailable", VerdictOutcome.ALLOW, VerdictOutcome.ALLOW),
+        ("deny", None, VerdictOutcome.DENY),
+        ("deny", VerdictOutcome.UNAVAILABLE, VerdictOutcome.DENY),
+        ("deny", VerdictOutcome.ALLOW, VerdictOutcome.ALLOW),
     ],
 )
-def test_what_nobody_has_judged(otherwise: str, judged: Outcome | None, expected: Outcome) -> None:
+def test_what_nobody_has_judged(otherwise: str, judged: VerdictOutcome | None, expected: VerdictOutcome) -> None:
     made = policy(allow("false"), otherwise=otherwise)
     assert made.judged_or_otherwise(None if judged is None else Verdict(judged)).outcome is expected
 

@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 
 from extproc import pb
-from extproc.events import Judged
+from extproc.events import Judged, Verdict, VerdictOutcome
 from extproc.transport.calls import Status
 from extproc.transport.gateways import Gateways
 from extproc.transport.observe import Observer
 from extproc.transport.service import MAX_WAITING, Stream
-from extproc.wire.safeguards import Outcome, Verdict
 from tests.gateway.test_answer import CHUNK, DONE, FINISH
 from tests.issuing import claims, token
 from tests.settings import GATEWAY, KEY
@@ -176,7 +175,7 @@ def test_what_envoy_sends_while_the_judge_is_asked_waits_for_the_verdict(
             await answer.wait()
             if bug:
                 raise ValueError
-            return Judged({"a": Verdict(Outcome.ALLOW)})
+            return Judged({"a": Verdict(VerdictOutcome.ALLOW)})
 
         monkeypatch.setattr(scene.gateways.current(), "judge", judge)
         await streaming(

@@ -8,23 +8,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from extproc.events import Verdict, VerdictOutcome
 from extproc.wire.safeguards import (
     MAX_CALLS,
     MAX_TURN,
     PROVIDER,
     TURNS,
     HeldAnswer,
-    Outcome,
     Question,
     ToolCall,
-    Verdict,
     provided_verdict,
     read_question,
 )
 
 Json = dict[str, Any]
-ALLOW, DENY = Verdict(Outcome.ALLOW, "", "auto_mode.rules.0"), Verdict(Outcome.DENY, "no", "judge")
-NOBODY = Verdict(Outcome.UNAVAILABLE, "timeout", "judge")
+ALLOW, DENY = Verdict(VerdictOutcome.ALLOW, "", "auto_mode.rules.0"), Verdict(VerdictOutcome.DENY, "no", "judge")
+NOBODY = Verdict(VerdictOutcome.UNAVAILABLE, "timeout", "judge")
 NOT_FLAGGED: Json = {"type": "evaluated", "outcome": "not_flagged"}
 FLAGGED: Json = {"type": "evaluated", "outcome": "flagged", "explanation": "theirs", "cited_rule": {"type": "x"}}
 
@@ -200,7 +199,7 @@ def test_a_providers_own_verdict_passes_unless_a_denial_is_put_over_it() -> None
     held = HeldAnswer()
     held.feed(stream(*CALLS, delta=results(provided, other)))
     assert held.provided == {"a": FLAGGED, "b": NOT_FLAGGED}
-    theirs = Verdict(Outcome.DENY, "", PROVIDER)
+    theirs = Verdict(VerdictOutcome.DENY, "", PROVIDER)
     [delta] = deltas(held.release({"a": theirs, "b": DENY}))
     kept, ours = delta["safeguard_results"]
     assert kept == other and ours["status"]["tool_uses"]["a"] == FLAGGED

@@ -63,7 +63,7 @@ def measure(name: str, rules: list[str], body: bytes, calls: int, token: str, fo
     assert isinstance(read, BodyRead)
     found = FindModel(gateway.catalogue)(read)
     assert isinstance(found, ModelFound)
-    examine, authorize = Examine(gateway.rules, Bounds(), 2.0, prepare_here), AuthorizeModel(gateway.rules)
+    examine, authorize = Examine(gateway.rules.read_body, Bounds(), 2.0, prepare_here), AuthorizeModel(gateway.rules)
 
     def decide() -> None:
         refused = authorize(_done(examine(found)))

@@ -2,7 +2,6 @@
 client gets a byte of it. An answer that the client shall not get is marked, and Envoy begins the next attempt.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from extproc.config.schema_models import Failover, Trigger
@@ -24,8 +23,8 @@ from extproc.events import (
 )
 from extproc.gateway import attempts, forwarding, record
 from extproc.gateway.answer import Answer
-from extproc.gateway.attempts import Try, Word
-from extproc.gateway.client_answer import Attempt, ClientAnswer, ids, other_names
+from extproc.gateway.attempts import Report, Try, Word
+from extproc.gateway.client_answer import Attempt, ClientAnswer, ids, other_names, rejected
 from extproc.gateway.handover import HANDOVER, MOVE_ON, NUMBER, Handover
 from extproc.gateway.settings import Settings
 from extproc.policy.facts import ANONYMOUS, Accepted, Caller, LightBody, Located, PreparedBody, Request
@@ -35,9 +34,6 @@ from extproc.translate.job import Job
 from extproc.translate.pair import Counted, OwnAnswer, Translated
 from extproc.translate.provider_error import is_overflow, parse_error
 from extproc.wire import dialects
-from extproc.wire.rejections import rejection_body, rejection_status
-
-Report = Callable[[AttemptOutcome], None]
 
 _TOO_LATE = Rejection(
     kind=Kind.TIMEOUT,
@@ -153,10 +149,7 @@ class AttemptExchange:
 
     def reject(self, rejection: Rejection) -> Respond:
         """Nothing has gone to the provider, and no other attempt follows."""
-        body = rejection_body(self.call.dialect, rejection, self.call.request.request_id)
-        headers = {**dict(rejection.headers), "x-translation-error": "1"}
-        status = rejection_status(self.call.dialect, rejection)
-        return self._respond(status, headers, body, record.of_rejection(rejection), rejection.detail)
+        return self._respond(*rejected(self.call.dialect, self.call.request.request_id, rejection))
 
     def fail(self) -> list[Action]:
         """A bug was met on the way."""

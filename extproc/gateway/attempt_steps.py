@@ -2,7 +2,8 @@
 
 from extproc.errors import Kind, Reason, Rejection
 from extproc.events import Action, AttemptHeaders, Event, Record, RequestBody
-from extproc.gateway.attempt import AttemptExchange, Place, Report
+from extproc.gateway.attempt import AttemptExchange, Place
+from extproc.gateway.attempts import Report
 from extproc.gateway.handover import Handover, decoded
 from extproc.gateway.preparation import Examine, job_of
 from extproc.gateway.settings import Settings

@@ -1,12 +1,13 @@
 """What became of the attempts of one call: told by each attempt to those that come after it, and to admission."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import msgspec
 
 from extproc.events import Record, ResponseHeaders
 from extproc.gateway import record
+from extproc.providers.availability import AttemptOutcome
 
 TRIES = "attempt.tries"
 COMMITTED = "attempt.committed"
@@ -14,6 +15,8 @@ COMMITTED = "attempt.committed"
 VERDICT = "attempt.verdict"
 """What the guard of a provider's cluster wants to see: `CLUSTER#NUMBER`."""
 
+Report = Callable[[AttemptOutcome], None]
+"""Is told how an attempt at a provider ended."""
 Word = Literal["", "ok", "failed", "no_answer", "unreachable"]
 
 

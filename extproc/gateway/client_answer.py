@@ -1,9 +1,10 @@
 """The client's side of an answer: what of it has come, and status, headers and errors in the client's dialect."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 
@@ -18,16 +19,17 @@ from extproc.events import (
     Respond,
     ResponseBody,
     ResponseHeaders,
+    Verdict,
 )
 from extproc.gateway import record
 from extproc.gateway.settings import Settings
-from extproc.gateway.verdicts import Verdicts
 from extproc.providers.prices import Price
 from extproc.providers.providers import Provider
 from extproc.translate.checked import header_value
 from extproc.translate.pair import Outcome, Reader, Refusal, Reply, Translated
 from extproc.wire import Dialect
 from extproc.wire.rejections import rejection_body, rejection_event, rejection_status
+from extproc.wire.safeguards import ToolCall
 
 JSON, SSE = "application/json", "text/event-stream; charset=utf-8"
 PROVIDER_HEADER = "x-gateway-provider"
@@ -35,6 +37,20 @@ _NOTHING = ResponseHeaders(0, Headers(), end=True)
 # Envoy's own: framing is its codecs' business, `host` follows from the cluster, and without `x-forwarded-proto`
 # it finds no route (the route removes it afterwards).
 _ENVOYS = frozenset({"connection", "transfer-encoding", "host", "x-forwarded-proto"})
+
+
+class ToolVerdicts(Protocol):
+    """Verdicts on the calls of tools in one answer (gateway/verdicts.py)."""
+
+    @property
+    def record(self) -> Record: ...
+    @property
+    def open(self) -> Collection[ToolCall]:
+        """Calls that wait for the judge; the answer's end is held back meanwhile."""
+
+    def feed(self, data: bytes, *, end: bool) -> bytes: ...
+    def settle(self, judged: Mapping[str, Verdict]) -> bytes: ...
+    def give_up(self) -> bytes: ...
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -46,7 +62,7 @@ class Attempt(msgspec.Struct, frozen=True):
     provider: Provider
     sent_at: float
     """Unix seconds."""
-    verdicts: Verdicts | None = None
+    verdicts: ToolVerdicts | None = None
     """Those on the answer's calls of tools; None: the client has not asked for any."""
     price: Price | None = None
     """What the model costs; None: what is asked for costs nothing."""
@@ -118,6 +134,14 @@ class ClientAnswer:
 
     def _begin_with(self, status: int, headers: dict[str, str], fields: Record) -> BeginAnswer:
         return BeginAnswer(status, headers, other_names(self._upstream.headers, headers.keys()), fields)
+
+
+def rejected(dialect: Dialect, request_id: str, rejection: Rejection) -> tuple[int, dict[str, str], bytes, Record, str]:
+    """Returns an answer of the gateway's own before any provider's: status, headers, body, record, and a detail for
+    Envoy's log."""
+    headers = {**dict(rejection.headers), "x-translation-error": "1"}
+    body = rejection_body(dialect, rejection, request_id)
+    return rejection_status(dialect, rejection), headers, body, record.of_rejection(rejection), rejection.detail
 
 
 def warnings_of(request: Translated, outcome: Outcome | None) -> tuple[str, ...]:

@@ -27,8 +27,8 @@ from extproc.events import (
 )
 from extproc.gateway import forwarding, record
 from extproc.gateway.answer import Answer
-from extproc.gateway.attempt import Report
-from extproc.gateway.client_answer import Attempt, ids, other_names
+from extproc.gateway.attempts import Report
+from extproc.gateway.client_answer import Attempt, ids, other_names, rejected
 from extproc.gateway.cloud_answer import CloudAnswer, cloud_list
 from extproc.gateway.forwarding import UPSTREAM_HEADERS, USER_AGENT
 from extproc.gateway.handover import MIRROR, MIRRORED, POOL, encoded, handover, retries
@@ -62,7 +62,6 @@ from extproc.translate.job import Job
 from extproc.translate.pair import Counted, OwnAnswer, Translated
 from extproc.wire import cloud_apis, dialects
 from extproc.wire.cloud_api import CloudCall
-from extproc.wire.rejections import rejection_body, rejection_status
 from extproc.wire.safeguards import WARNING, read_question
 
 _SLOW_BODY = Rejection(
@@ -233,10 +232,7 @@ class Exchange:
 
     def reject(self, rejection: Rejection) -> Action:
         """Answer for ourselves; nothing has gone upstream and nothing will."""
-        body = rejection_body(self.call.dialect, rejection, self.call.request.request_id)
-        headers = {**dict(rejection.headers), "x-translation-error": "1"}
-        status = rejection_status(self.call.dialect, rejection)
-        return self._respond(status, headers, body, record.of_rejection(rejection), rejection.detail)
+        return self._respond(*rejected(self.call.dialect, self.call.request.request_id, rejection))
 
     def fail(self) -> list[Action]:
         """A bug was met on the way: end the exchange in the client's dialect, whatever the phase. Raises OutOfOrder

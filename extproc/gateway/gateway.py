@@ -140,7 +140,7 @@ class Gateway:
         bounds = _bounds(settings)
         self._read_body = ReadBody(bounds)
         self._find_model = FindModel(catalogue)
-        self._examine = Examine(self.rules, bounds, settings.limits.body.seconds, prepare)
+        self._examine = Examine(self.rules.read_body, bounds, settings.limits.body.seconds, prepare)
         self.attempts = Attempts(catalogue, self._settings, self._examine, self.availability.report)
 
     @property

@@ -13,8 +13,7 @@ from extproc.policy.admit import CallerId, caller_id
 from extproc.policy.authorization import agents
 from extproc.policy.authorization.body import Bounds, Json, ambiguity, is_heavy, read
 from extproc.policy.authorization.features import read_features
-from extproc.policy.authorization.rules import Rules
-from extproc.policy.facts import Accepted, Examined, HeavyBody, LightBody, ModelFound, PreparedBody
+from extproc.policy.facts import Accepted, Examined, HeavyBody, Identified, LightBody, ModelFound, PreparedBody
 from extproc.providers.catalogue import Resolved
 from extproc.translate.count import CountRequest
 from extproc.translate.job import Job, request_for
@@ -54,6 +53,8 @@ class Prepared(msgspec.Struct, frozen=True):
 
 Prepare = Callable[[bytes, Task, str], Awaitable[Prepared]]
 """Carries out a task for a caller, wherever that is."""
+ReadsBody = Callable[[Identified, Resolved], bool]
+"""Whether some rule reads more of a call's body than its model."""
 
 
 def prepare(raw: bytes, task: Task) -> Prepared:
@@ -89,16 +90,16 @@ async def prepare_here(raw: bytes, task: Task, _caller: str) -> Prepared:
 class Examine:
     """Refuses a body that rules might read otherwise than the provider does; has a heavy one prepared."""
 
-    def __init__(self, rules: Rules, bounds: Bounds, seconds: float, prepare: Prepare) -> None:
+    def __init__(self, reads_body: ReadsBody, bounds: Bounds, seconds: float, prepare: Prepare) -> None:
         """`seconds`: CPU time that preparing a body may take; `prepare`: who does it."""
-        self._rules = rules
+        self._reads_body = reads_body
         self._bounds = bounds
         self._seconds = seconds
         self._prepare = prepare
 
     async def __call__(self, found: ModelFound) -> Examined | Rejection:
         call, model, resolved = found.call, found.model, found.resolved
-        every_depth = self._rules.read_body(call, resolved)
+        every_depth = self._reads_body(call, resolved)
         body = found.body
         if isinstance(body, HeavyBody):
             alone = resolved.rule.pool is None

@@ -7,9 +7,9 @@ from extproc.errors import Kind, Reason, Rejection
 from extproc.events import Action, AnswerBody, BeginAnswer, Judged, Record, ResponseBody, ResponseHeaders
 from extproc.gateway import attempts, record
 from extproc.gateway.answer import Answer
-from extproc.gateway.attempt import Report
+from extproc.gateway.attempts import Report
+from extproc.gateway.client_answer import ToolVerdicts
 from extproc.gateway.settings import Settings
-from extproc.gateway.verdicts import Verdicts
 from extproc.policy.facts import Admitted, Planned
 from extproc.providers.availability import AttemptOutcome
 from extproc.wire.rejections import rejection_event
@@ -27,7 +27,7 @@ class RelayedAnswer:
     """As Answer, for a call that was handed over."""
 
     def __init__(
-        self, call: Admitted, settings: Settings, planned: Planned, verdicts: Verdicts | None, report: Report
+        self, call: Admitted, settings: Settings, planned: Planned, verdicts: ToolVerdicts | None, report: Report
     ) -> None:
         """`verdicts`: those on the answer's calls of tools; None: the client has not asked for any."""
         self._report = report

@@ -316,17 +316,17 @@ def _decide(options: argparse.Namespace, made: Any, remote: Any) -> int:
 def _health(options: argparse.Namespace) -> int:
     from extproc.config import loading
     from extproc.config.processor_tls import check_client, is_tcp
-    from extproc.transport import probe
+    from extproc.transport import health
 
     tls = None
     if is_tcp(options.processor) and options.config.exists():
         try:
             source = loading.load(options.config)
             check_client(source, [options.processor])
-            tls = probe.mutual_tls(source)
+            tls = health.mutual_tls(source)
         except (loading.Invalid, OSError) as error:
             return complain(error, USAGE)
-    return 0 if asyncio.run(probe.serving(options.processor, tls)) else 1
+    return 0 if asyncio.run(health.serving(options.processor, tls)) else 1
 
 
 def _envoy_config(options: argparse.Namespace) -> int:

@@ -17,7 +17,6 @@ from pydantic import (
 from extproc.config.schema_auto_mode import AutoMode
 from extproc.config.schema_budgets import Budget
 from extproc.config.schema_clouds import CloudKeys
-from extproc.config.schema_dialects import PASSTHROUGH, Dialect, Preference, Served
 from extproc.config.schema_limits import Limits
 from extproc.config.schema_models import Model, Ruled
 from extproc.config.schema_records import Health, Metrics, Records, Tracing
@@ -25,7 +24,7 @@ from extproc.config.schema_sign_in import Settings, SignIn, Store, Web
 from extproc.config.schema_telemetry import Telemetry
 from extproc.config.schema_tls import STRICT, ListenTls, Processor
 from extproc.config.schema_usage import Console, Prices, Usage
-from extproc.config.schema_values import BaseUrl, KeyUrl, Secret
+from extproc.config.schema_values import PASSTHROUGH, BaseUrl, Dialect, KeyUrl, Preference, Secret, Served
 
 
 class _Strict(BaseModel):

@@ -1,14 +1,69 @@
 """Names that clients may ask for: who serves them, in which order, and who may ask."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 
-from extproc.config import members
-from extproc.config.schema_dialects import Preference
 from extproc.config.schema_tls import STRICT
-from extproc.config.schema_values import Expressions
+from extproc.config.schema_values import Expressions, Preference
+
+Check = Callable[[Any], bool]
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(item, str) for item in value))
+
+
+def _instance(kind: type) -> Check:
+    return lambda value: isinstance(value, kind)
+
+
+# Members of a request in any of the three APIs. An unknown one is not refused: servers add their own.
+_KINDS: tuple[tuple[str, Check, tuple[str, ...]], ...] = (
+    (
+        "a whole number",
+        _whole,
+        ("max_tokens", "max_completion_tokens", "max_output_tokens", "n", "seed", "top_k", "top_logprobs"),
+    ),
+    ("a number", _number, ("temperature", "top_p", "min_p", "frequency_penalty", "presence_penalty")),
+    ("true or false", _instance(bool), ("logprobs", "parallel_tool_calls", "store", "stream")),
+    ("a text", _instance(str), ("reasoning_effort", "service_tier", "system_fingerprint", "user", "verbosity")),
+    ("a text or a list of texts", _texts, ("stop", "stop_sequences")),
+    (
+        "a mapping",
+        _instance(dict),
+        ("metadata", "output_config", "reasoning", "response_format", "stream_options", "text", "thinking"),
+    ),
+)
+
+
+def _typed(members: dict[str, Any]) -> dict[str, Any]:
+    """Returns the members, with numbers that came as text from a variable of the environment. Unknown members go to the
+    provider as they are. Raises ValueError."""
+    found = dict(members)
+    for expected, check, names in _KINDS:
+        for name in names:
+            if name in found and found[name] is not None:
+                found[name] = _from_variable(found[name]) if "number" in expected else found[name]
+                if not check(found[name]):
+                    raise ValueError(f"{name}: expected {expected}")
+    return found
+
+
+def _from_variable(value: Any) -> Any:
+    try:
+        return (int(value) if value.isdecimal() else float(value)) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 class _Strict(BaseModel):
@@ -27,7 +82,7 @@ class Ruled(_Strict):
     """Each of these must be true."""
 
 
-Members = Annotated[dict[str, Any], AfterValidator(members.typed)]
+Members = Annotated[dict[str, Any], AfterValidator(_typed)]
 
 
 class Served(_Strict):

@@ -154,10 +154,10 @@ async def _open(front: EnvoyControl, workers: Sequence[str]) -> None:
 
 async def _all_serve(workers: Sequence[str]) -> bool:
     """False: not within KEYS_SECONDS."""
-    from extproc.transport import probe
+    from extproc.transport import health
 
     deadline = time.monotonic() + KEYS_SECONDS
-    while not all(await asyncio.gather(*map(probe.serving, workers))):
+    while not all(await asyncio.gather(*map(health.serving, workers))):
         if time.monotonic() > deadline:
             return False
         await asyncio.sleep(PROBE_SECONDS)
@@ -334,9 +334,9 @@ class _Beside:
         if source.config.metrics is None and source.config.health is None:
             return {}
         from extproc.supervisor import monitor
-        from extproc.transport import probe
+        from extproc.transport import health
 
-        checks = {f"worker-{n}": partial(probe.serving, address) for n, address in enumerate(workers)}
+        checks = {f"worker-{n}": partial(health.serving, address) for n, address in enumerate(workers)}
         ready, left_out = (front.ready, front.log_left_out) if front is not None else (None, None)
         counts = self.usage.counts if self.usage is not None else None
         self._monitor = monitor.Monitor(ready, checks, status, left_out, counts)

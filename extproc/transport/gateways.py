@@ -16,8 +16,7 @@ from extproc.gateway.preparation import Prepare, prepare_here
 from extproc.policy.admit import InFlight
 from extproc.policy.authentication.revocations import Revoked
 from extproc.policy.budgets.wallet import Wallet
-from extproc.policy.keys.given_keys import ReplicatedKeySets
-from extproc.policy.keys.key_sets import KeySetUpdate
+from extproc.policy.keys.key_sets import KeySetUpdate, ReplicatedKeySets
 from extproc.providers.availability import Availability, AvailabilityUpdate
 from extproc.providers.cloud_credentials import CredentialUpdate
 from extproc.transport import orders

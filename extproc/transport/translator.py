@@ -1,6 +1,7 @@
 """Reads and translates heavy bodies in a process of their own, so that they do not block a worker's event loop.
 
-A thread would not help: a decoder written in C keeps the interpreter's lock until the whole body is read.
+A thread would not help: a decoder written in C keeps the interpreter's lock until the whole body is read. One body is
+translated at a time, and callers take turns, so that one with many waiting calls does not hold up the others.
 """
 
 import asyncio
@@ -9,12 +10,12 @@ import logging
 import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections import OrderedDict, deque
 
 import msgspec
 
 from extproc.errors import Kind, Reason, Rejection
 from extproc.gateway.preparation import Prepared, Task
-from extproc.transport.fair_queue import FairQueue, Full
 from extproc.transport.translator_process import LENGTH_BYTES, Result, frame
 
 log = logging.getLogger("extproc")
@@ -129,3 +130,57 @@ _TOO_COSTLY = Rejection(
     detail="body_too_costly",
 )
 _FAILED = Rejection(kind=Kind.API, message="internal translation error", reason=Reason.INTERNAL, detail="internal")
+
+
+class Full(Exception):
+    """As many calls wait as may."""
+
+
+class FairQueue:
+    """A lock for one call at a time, given to callers in turns."""
+
+    def __init__(self, for_caller: int, in_all: int) -> None:
+        """`for_caller`, `in_all`: how many calls may wait."""
+        self._for_caller = for_caller
+        self._in_all = in_all
+        self._taken = False
+        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+
+    async def acquire(self, caller: str) -> None:
+        """Returns when it is this call's turn. Raises Full."""
+        if not self._taken:
+            self._taken = True
+            return
+        own = self._waiting.get(caller, ())
+        if len(own) >= self._for_caller or sum(map(len, self._waiting.values())) >= self._in_all:
+            raise Full
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(caller, deque()).append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            self._leave(caller, turn)
+            raise
+
+    def release(self) -> None:
+        """Gives the turn to the oldest call of the next caller, who then goes to the end of the queue."""
+        while self._waiting:
+            caller, own = next(iter(self._waiting.items()))
+            turn = own.popleft()
+            self._waiting.move_to_end(caller)
+            if not own:
+                del self._waiting[caller]
+            if not turn.cancelled():  # else its call has given up, and has not run since to say so
+                turn.set_result(None)
+                return
+        self._taken = False
+
+    def _leave(self, caller: str, turn: asyncio.Future[None]) -> None:
+        if turn.done() and not turn.cancelled():
+            self.release()  # it had its turn, and cannot use it
+            return
+        with contextlib.suppress(ValueError, KeyError):
+            own = self._waiting[caller]
+            own.remove(turn)
+            if not own:
+                del self._waiting[caller]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from extproc.cli import main
-from extproc.client import claude, claude_checks, launch
+from extproc.client import claude, launch
 from extproc.client.connection import ClientError
 from extproc.demo import idp
 from tests.key_server import Answer, KeyServer, key_server
@@ -190,15 +190,15 @@ def test_it_does_not_start_where_it_would_talk_to_somebody_else(
 def test_it_does_not_start_where_the_machine_sets_another_address(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claude_checks, "MANAGED_FOLDERS", (tmp_path,))
+    monkeypatch.setattr(claude, "MANAGED_FOLDERS", (tmp_path,))
     (tmp_path / "managed-settings.json").write_text("{")
     (tmp_path / "managed-settings.d").mkdir()
     managed = tmp_path / "managed-settings.d" / "gateway.json"
     managed.write_text('{"env": {"ANTHROPIC_BASE_URL": "http://elsewhere"}}')
     with pytest.raises(ClientError, match=r"gateway\.json sets ANTHROPIC_BASE_URL to http://elsewhere"):
-        claude_checks.check_destination(["/bin/false", "--settings", "{}"], {}, URL)
+        claude.check_destination(["/bin/false", "--settings", "{}"], {}, URL)
     managed.write_text(json.dumps({"env": {"ANTHROPIC_BASE_URL": URL + "/"}}))
-    assert not claude_checks.check_destination(["/bin/false", "--settings", "{}"], {}, URL)
+    assert not claude.check_destination(["/bin/false", "--settings", "{}"], {}, URL)
 
 
 @pytest.mark.parametrize(

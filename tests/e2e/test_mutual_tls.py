@@ -22,7 +22,7 @@ from extproc import pb
 from extproc.config import loading
 from extproc.config.schema_tls import Processor, ProcessorClient
 from extproc.envoy import configuration
-from extproc.transport import probe
+from extproc.transport import health
 from tests.certificates import Authority
 from tests.e2e.bare import Setup, configured, envoy_in, processor
 from tests.e2e.processes import children
@@ -97,8 +97,8 @@ def presenting(setup: Setup, who: str) -> ssl.SSLContext | None:
 @pytest.mark.parametrize("who", ["another authority's", "no certificate", "plaintext"])
 def test_a_peer_without_our_certificate_is_refused(model: Model, who: str) -> None:
     with prepared(model) as (setup, _), serving(setup, address := f"127.0.0.1:{free_port()}") as reloads:
-        assert not asyncio.run(probe.serving(address, presenting(setup, who)))
-        assert asyncio.run(probe.serving(address, presenting(setup, "ours")))
+        assert not asyncio.run(health.serving(address, presenting(setup, who)))
+        assert asyncio.run(health.serving(address, presenting(setup, "ours")))
         assert reloads.stack.call(prompt("demo: say hello")).status_code == 200
 
 
@@ -179,13 +179,13 @@ def test_certificates_are_rotated_under_load(model: Model) -> None:
             load.await_more(5, 1)
             assert withdrawn is not None
             withdrawn.load_verify_locations(cadata=fresh.pem.decode())
-            assert asyncio.run(probe.serving(address, withdrawn)), "not yet withdrawn"
+            assert asyncio.run(health.serving(address, withdrawn)), "not yet withdrawn"
             (authority.folder / "ca.pem").write_bytes(fresh.pem)
             reloads.now()
             load.await_more(5, 1)
         assert not load.failed
-        assert not asyncio.run(probe.serving(address, withdrawn))
-        assert asyncio.run(probe.serving(address, presenting(setup, "ours")))
+        assert not asyncio.run(health.serving(address, withdrawn))
+        assert asyncio.run(health.serving(address, presenting(setup, "ours")))
         # Envoy has kept its connection until now; a worker that starts anew wants a new one.
         [worker] = children(reloads.stack.process.pid)
         os.kill(worker, signal.SIGKILL)
@@ -199,7 +199,7 @@ def test_a_broken_certificate_changes_nothing(model: Model) -> None:
         (setup.folder / "tls/processor.pem").write_text("-----BEGIN NOTHING")
         reloads.now(good=False)
         reloads.stack.err.first(lambda line: "processor.tls: expected a certificate in PEM" in line or None)
-        assert asyncio.run(probe.serving(address, presenting(setup, "ours")))
+        assert asyncio.run(health.serving(address, presenting(setup, "ours")))
         assert reloads.stack.call(prompt("demo: say hello")).status_code == 200
 
 

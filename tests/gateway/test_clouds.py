@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from extproc.gateway.gateway import Gateway
-from extproc.policy.keys.given_keys import ReplicatedKeySets
+from extproc.policy.keys.key_sets import ReplicatedKeySets
 from extproc.providers.cloud_credentials import CredentialUpdate, bearer
 from extproc.wire.event_stream import CONTENT_TYPE
 from tests.e2e.clouds import EVENTS, chunk

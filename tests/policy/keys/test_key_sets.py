@@ -7,9 +7,8 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import pytest
 
-from extproc.policy.keys import given_keys
-from extproc.policy.keys.given_keys import ReplicatedKeySet, ReplicatedKeySets
-from extproc.policy.keys.key_sets import NEVER, KeySetSpec, KeySetUpdate, Name
+from extproc.policy.keys import key_sets
+from extproc.policy.keys.key_sets import NEVER, KeySetSpec, KeySetUpdate, Name, ReplicatedKeySet, ReplicatedKeySets
 from extproc.policy.keys.places import JwksLocation
 from tests.issuing import jwk
 from tests.policy.keys.test_remote_keys import settled
@@ -134,7 +133,7 @@ def test_what_another_worker_has_asked_is_not_asked_again() -> None:
 
 
 def test_a_call_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(given_keys, "WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(key_sets, "WAIT_SECONDS", 0.01)
 
     async def test(worker: Worker) -> None:
         [one] = worker.using(PLAN)

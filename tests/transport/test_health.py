@@ -10,7 +10,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio
 
-from extproc.transport import health, probe
+from extproc.transport import health
 from extproc.transport.builtin.grpc import Server
 from extproc.transport.grpcio import GrpcioServer
 from tests.e2e.stack import free_port
@@ -29,9 +29,9 @@ def test_a_worker_that_serves_and_one_that_leaves(where: str, tmp_path: Path) ->
         await server.listen(address)
         for serving in (True, False, True):
             status.serving = serving
-            assert await probe.serving(address) is serving
+            assert await health.serving(address) is serving
         await server.stop(1)
-        assert not await probe.serving(address)
+        assert not await health.serving(address)
 
     asyncio.run(scene())
 
@@ -45,7 +45,7 @@ def test_as_another_server_understands_it(serving: bool, tmp_path: Path) -> None
         server.add_insecure_port(f"unix:{tmp_path}/s")
         await server.start()
         await status.set("", SERVING if serving else NOT_SERVING)
-        assert await probe.serving(f"unix:{tmp_path}/s") is serving
+        assert await health.serving(f"unix:{tmp_path}/s") is serving
         await server.stop(0)
 
     asyncio.run(scene())
@@ -89,7 +89,7 @@ def test_what_does_not_answer_does_not_serve(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(probe, "SECONDS", 0.2)
+    monkeypatch.setattr(health, "SECONDS", 0.2)
 
     async def scene() -> None:
         over = asyncio.Event()
@@ -100,7 +100,7 @@ def test_what_does_not_answer_does_not_serve(
             over.set()
 
         async with await asyncio.start_unix_server(serve, tmp_path / "s"):
-            assert not await probe.serving(f"unix:{tmp_path}/s")
+            assert not await health.serving(f"unix:{tmp_path}/s")
             await over.wait()
 
     asyncio.run(scene())

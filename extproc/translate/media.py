@@ -8,7 +8,6 @@ from extproc.translate import checked
 from extproc.translate.checked import Json, unsupported
 from extproc.translate.conversation import Base64Data, CacheHint, Document, FileId, Image, WebAddress
 
-_IMAGES = {"image/jpg": "image/jpeg", **{kind: kind for kind in ("image/jpeg", "image/png", "image/gif", "image/webp")}}
 PDF = "application/pdf"
 _RAW_PDF = "JVBERi"
 """`%PDF-` in base64."""
@@ -52,14 +51,6 @@ def framed_document(document: Document, text: str) -> str:
     """A text document in words, for a place that only takes text."""
     context = f"{document.context}\n" if document.context else ""
     return f"[Document: {document.title or 'untitled'}]\n{context}{text}\n[End of document]"
-
-
-def image_media_type(image: Image, data: Base64Data) -> str:
-    """In the spelling of vendors that take only these four. Raises Refused."""
-    media_type = _IMAGES.get(data.media_type)
-    if media_type is None:
-        raise unsupported(image.path, f"media type {data.media_type[:64]!r} is not one of JPEG, PNG, GIF, WebP")
-    return media_type
 
 
 def data_url(data: Base64Data) -> str:

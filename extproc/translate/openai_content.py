@@ -176,14 +176,6 @@ def cache_breakpoint(hint: CacheHint | None, profile: Profile) -> Json:
     return {"prompt_cache_breakpoint": {"mode": "explicit", "ttl": "12h"} if hint.long else {"mode": "explicit"}}
 
 
-def is_listed(parts: Sequence[Json], profile: Profile) -> bool:
-    """Whether texts stay a list: where one has a mark, and where another request might mark one of them, since the
-    provider's cache knows a prompt only by exactly the same parts."""
-    if profile.map_cache_control and len(parts) > 1:
-        return True
-    return bool([part for part in parts if "prompt_cache_breakpoint" in part])
-
-
 def keep_last_breakpoints(parts: Sequence[Json]) -> None:
     """OpenAI takes four."""
     marked = [part for part in parts if "prompt_cache_breakpoint" in part]

@@ -20,10 +20,6 @@ from extproc.translate.conversation import (
 )
 from extproc.translate.provider_request import CALL_ONE, CALL_THIS, CUSTOM_PARAMETERS, custom_description
 
-_NO_TOOLS_ON_CHAT = (
-    "this model takes no function tools on Chat Completions, only on the Responses API: "
-    "its provider needs `dialects: [responses]`"
-)
 _SENTENCE = re.compile(r"([.!?])\s")
 
 Wrap = Callable[[Json], Json]
@@ -105,12 +101,6 @@ def _parameters(tool: Tool, warnings: Warnings) -> Json:
 
 
 # What the model may and must call
-
-
-def check_tools_of_chat(profile: Profile) -> None:
-    """For a model that takes functions by the Responses API only. Raises Refused."""
-    if not profile.chat_tools:
-        raise unsupported("tools", _NO_TOOLS_ON_CHAT)
 
 
 def tool_choice(

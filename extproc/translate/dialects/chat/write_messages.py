@@ -47,10 +47,18 @@ def content_of(parts: Sequence[Text], profile: Profile) -> str | list[Json]:
 
 def joined(parts: list[Json], profile: Profile) -> str | list[Json]:
     """A string where all is text, since servers know that form best."""
-    if openai_content.is_listed(parts, profile):
+    if _is_listed(parts, profile):
         return parts
     texts = [part["text"] for part in parts if part["type"] == "text"]
     return SEAM.join(texts) if len(texts) == len(parts) else parts
+
+
+def _is_listed(parts: Sequence[Json], profile: Profile) -> bool:
+    """Whether texts stay a list: where one has a mark, and where another request might mark one of them, since the
+    provider's cache knows a prompt only by exactly the same parts."""
+    if profile.map_cache_control and len(parts) > 1:
+        return True
+    return bool([part for part in parts if "prompt_cache_breakpoint" in part])
 
 
 def _text(part: Text, profile: Profile) -> Json:
@@ -273,7 +281,7 @@ class MessageWriter:
         parts = [part for turn in texts for part in turn if part["text"]]
         if not parts:
             return ""
-        if openai_content.is_listed(parts, self._profile):
+        if _is_listed(parts, self._profile):
             return parts
         return SEAM.join(joined for turn in texts if (joined := "".join(part["text"] for part in turn)))
 

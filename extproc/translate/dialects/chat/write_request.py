@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from extproc.providers.profiles import Profile
 from extproc.translate import openai_content, openai_tools
 from extproc.translate import openai_members as openai
-from extproc.translate.checked import Warnings
+from extproc.translate.checked import Warnings, unsupported
 from extproc.translate.conversation import (
     Conversation,
     HostedTool,
@@ -19,12 +19,16 @@ from extproc.translate.conversation import (
 )
 from extproc.translate.dialects.chat.write_messages import MessageWriter, content_of
 from extproc.translate.openai_members import clamped_effort
-from extproc.translate.openai_tools import Function, check_tools_of_chat
+from extproc.translate.openai_tools import Function
 from extproc.translate.pair import Json, Target
 from extproc.translate.provider_request import ToolNames, lose_unmapped, unique_names
 from extproc.translate.translated import WrittenRequest
 
 PATH = "/chat/completions"
+_NO_TOOLS = (
+    "this model takes no function tools on Chat Completions, only on the Responses API: "
+    "its provider needs `dialects: [responses]`"
+)
 
 
 def write_request(conversation: Conversation, target: Target, warnings: Warnings) -> WrittenRequest:
@@ -200,9 +204,10 @@ _EffortStyle = Callable[[Json, Thinking, Profile, Warnings], str | None]
 def write_effort(
     body: Json, thinking: Thinking, profile: Profile, warnings: Warnings, *, with_tools: bool
 ) -> str | None:
-    """Returns the effort that was sent, or None."""
-    if with_tools:
-        check_tools_of_chat(profile)
+    """Returns the effort that was sent, or None. Raises Refused for a model that takes functions by the Responses API
+    only."""
+    if with_tools and not profile.chat_tools:
+        raise unsupported("tools", _NO_TOOLS)
     if profile.chat_tools_force_effort_none and with_tools:
         return _force_none(body, thinking, warnings)
     if thinking.effort is None and thinking.budget is None and not thinking.is_on:

@@ -29,7 +29,7 @@ from extproc.translate.conversation import (
     UserTurn,
     WebAddress,
 )
-from extproc.translate.media import PDF, image_media_type, is_text, plain_text
+from extproc.translate.media import PDF, is_text, plain_text
 from extproc.translate.names import client_id
 from extproc.translate.provider_request import ToolNames
 from extproc.translate.signature import is_ours
@@ -37,6 +37,8 @@ from extproc.translate.signature import is_ours
 _THINKING = frozenset(("thinking", "redacted_thinking"))
 _START, _CONTINUE = "(conversation start)", "Continue."
 _FOREIGN_COMPACTION = "what another provider has compacted cannot be read"
+# https://platform.claude.com/docs/en/build-with-claude/vision: four types, and `image/jpg`, which many write, is none.
+_IMAGES = {"image/jpg": "image/jpeg", **{kind: kind for kind in ("image/jpeg", "image/png", "image/gif", "image/webp")}}
 Role = Literal["user", "assistant", "system"]
 
 
@@ -260,7 +262,7 @@ class MessageWriter:
     def _image_source(self, image: Image) -> Json:
         match image.source:
             case Base64Data() as data:
-                return {"type": "base64", "media_type": image_media_type(image, data), "data": data.data}
+                return {"type": "base64", "media_type": _image_media_type(image, data), "data": data.data}
             case WebAddress(url):
                 return self._url_source(url, image.path, "image")
             case FileId():
@@ -336,6 +338,14 @@ def _marked(block: Json, hint: CacheHint | None) -> Json:
 
 def cache_control(hint: CacheHint) -> Json:
     return {"type": "ephemeral", "ttl": "1h"} if hint.long else {"type": "ephemeral"}
+
+
+def _image_media_type(image: Image, data: Base64Data) -> str:
+    """Raises Refused for one that Anthropic does not take."""
+    media_type = _IMAGES.get(data.media_type)
+    if media_type is None:
+        raise unsupported(image.path, f"media type {data.media_type[:64]!r} is not one of JPEG, PNG, GIF, WebP")
+    return media_type
 
 
 def _foreign_file(path: str) -> Exception:

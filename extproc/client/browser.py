@@ -43,6 +43,7 @@ def sign_in(
     """
     if server.authorization is None:
         raise ClientError(f"{server.name} offers no sign-in by redirect; leave out --browser")
+    # A verifier has 43 to 128 characters: https://www.rfc-editor.org/rfc/rfc7636#section-4.1.
     state, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(64)
     with _Listener(state) as listener:
         page = _authorization_url(server, listener.redirect_uri, state, verifier)
@@ -78,6 +79,8 @@ class _Listener:
 
     def __init__(self, state: str) -> None:
         self._answers = queue.SimpleQueue[Answer]()
+        # An address, since `localhost` may be another's (https://www.rfc-editor.org/rfc/rfc8252#section-8.3), and any
+        # free port, which the server must accept (https://www.rfc-editor.org/rfc/rfc8252#section-7.3).
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(state, self._answers))
         self._server.daemon_threads = True  # browsers open connections that they never use
         self.redirect_uri = f"http://127.0.0.1:{self._server.server_address[1]}{PATH}"
@@ -104,6 +107,8 @@ def _handler(state: str, answers: "queue.SimpleQueue[Answer]") -> type[BaseHTTPR
         def do_GET(self) -> None:
             where = urlsplit(self.path)
             found = {name: values[0] for name, values in parse_qs(where.query).items()}
+            # Any page in the browser can send it here; only the sign-in that was begun knows the state
+            # (https://www.rfc-editor.org/rfc/rfc6749#section-10.12).
             if where.path != PATH or not secrets.compare_digest(found.get("state", "").encode(), state.encode()):
                 self._show(404, "Not this page", "This address waits for a sign-in that was begun elsewhere.")
                 return

@@ -42,6 +42,8 @@ def route(pool: str, idle: float) -> Json:
     nowhere = {"name": "none", "clusters": [{"cluster_name": pool, "weight": 1}]}
     specifier = {
         "@type": f"{_TYPE}.extensions.{_SPECIFIER}",
+        # The order of the providers, which admission has set for this call. One that is missing or malformed leaves the
+        # groups below: no provider at all.
         "override_metadata_namespace": ORDER,
         "priority_groups": [nowhere],
     }
@@ -57,11 +59,16 @@ def route(pool: str, idle: float) -> Json:
         "request_mirror_policies": [{"cluster_header": MIRROR, "disable_shadow_host_suffix_append": True}],
         "idle_timeout": f"{idle:g}s",
         "retry_policy": {
+            # The processor judges an answer and says so by a header, so that no list of status codes decides: a 400 may
+            # move on where a 500 does not. For which other faults Envoy begins another attempt is said in each call's
+            # headers (gateway/handover.py).
             "retry_on": "retriable-headers",
             "retriable_headers": [{"name": MOVE_ON, "string_match": {"exact": "yes"}}],
             "num_retries": 1,
             # Else each attempt goes to the cluster of the first.
             "refresh_cluster_on_retry": True,
+            # The next provider is another one, so there is little to wait for. A `rate_limited_retry_back_off` would
+            # obey the `retry-after` of the one that has failed.
             "retry_back_off": {"base_interval": "0.01s", "max_interval": "0.05s"},
         },
     }
@@ -79,6 +86,8 @@ def cluster(name: str, ordinary: Json) -> Json:
     return ordinary | {
         "name": name,
         "alt_stat_name": f"attempt:{ordinary['alt_stat_name'].removeprefix('provider:')}",
+        # Where most addresses are left out Envoy would ask them all again, instead of moving on:
+        # https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/panic_threshold.
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         "load_assignment": {
             "cluster_name": name,
@@ -118,6 +127,8 @@ def _filters(name: str, *, mirrors: bool = False) -> Sequence[Json]:
     if not mirrors:
         facts[HANDOVER] = f"%DYNAMIC_METADATA({ORDER}:handover)%"
     return [
+        # The headers of one attempt are there in the next, the first provider's key and `content-length` among them;
+        # only the body is the client's own again (Envoy 1.40).
         _mutation("extproc.clean", *_removing(*keys, "content-length"), *_setting(facts)),
         {"name": "envoy.filters.http.ext_proc", "typed_config": _processor()},
         {
@@ -143,6 +154,7 @@ def _processor() -> Json:
             "response_body_mode": "FULL_DUPLEX_STREAMED",
             "response_trailer_mode": "SEND",
         },
+        # Not `xds.node`: Envoy 1.40 crashes where a filter of a cluster asks for it.
         "request_attributes": [CLUSTER],
         "message_timeout": "5s",
         "status_on_error": {"code": "ServiceUnavailable"},

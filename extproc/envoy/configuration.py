@@ -200,7 +200,11 @@ def _processor(source: Source, addresses: Sequence[str], live: bool) -> Json:
                 | dict.fromkeys(("max_connections", "max_pending_requests", "max_requests"), 1_000_000)
             ]
         },
+        # A stream lasts as long as its answer, from milliseconds to minutes, so that taking turns would not share the
+        # load.
         "lb_policy": "LEAST_REQUEST",
+        # Where most workers leave at once, as in a restart, Envoy would send calls to those again:
+        # https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/panic_threshold.
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         "health_checks": [_health_check()],
         "load_assignment": _endpoints(PROCESSOR, [_address(address) for address in addresses]),
@@ -274,7 +278,11 @@ def _provider(cluster: str, to: Destination, live: bool, public: Path) -> Json:
     found: Json = {
         "name": cluster,
         "alt_stat_name": f"provider:{to.name}",
+        # All of the name's addresses are endpoints, each with its own outlier detection:
+        # https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/service_discovery#strict-dns.
         "type": "STRICT_DNS",
+        # Envoy's default, AUTO, uses no IPv4 address where a name has one of IPv6, which many networks have no route
+        # to.
         "dns_lookup_family": "V4_PREFERRED",
         "connect_timeout": f"{settings.timeouts.connect:g}s",
         "circuit_breakers": limits.breakers(settings.limits, settings.retries),
@@ -325,6 +333,7 @@ def _health_check() -> Json:
     return {
         "timeout": "1s",
         "interval": "1s",
+        # Until a cluster has had its first call Envoy checks it only this often; the default is a minute.
         "no_traffic_interval": "1s",
         # A worker that comes back is used again at once.
         "unhealthy_interval": "0.2s",

@@ -85,6 +85,8 @@ def of_workers() -> Json:
     }
     return {
         "retry_on": "unavailable,connect-failure,reset",
+        # By default such retries are not to exceed three at a time; the cluster's breaker raises that
+        # (configuration.py).
         "num_retries": 3,
         "retry_host_predicate": [predicate],
         "host_selection_retry_max_attempts": 30,  # the idlest of them is tried again and again, and a dead one is idle
@@ -106,6 +108,8 @@ def outliers(outliers: schema.Outliers) -> Json:
     """Only what fails between Envoy and an address counts: a provider's 503 is said of a model, not of an address.
     Where more than half of the addresses are out, Envoy asks all again; so a single one is never given up."""
     return {
+        # Tells failed connections apart from a provider's 5xx:
+        # https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/outlier.
         "split_external_local_origin_errors": True,
         "consecutive_local_origin_failure": outliers.failures,
         "enforcing_consecutive_local_origin_failure": 100,
@@ -145,12 +149,15 @@ def streams(limits: Limits, longest: float | None = None) -> Json:
     return {
         **drain,
         "common_http_protocol_options": {
+            # To some servers `x_api_key` and `x-api-key` are the same header, so that one of them gets past a check of
+            # the other: https://www.envoyproxy.io/docs/envoy/latest/configuration/best_practices/edge.
             "headers_with_underscores_action": "REJECT_REQUEST",
             "idle_timeout": _seconds(limits.idle_connection_seconds),
             **lifetime,
         },
         "http2_protocol_options": {
             "max_concurrent_streams": limits.streams_per_connection,
+            # What one client can make Envoy hold; by default it is many times as much.
             "initial_stream_window_size": megabyte,
             "initial_connection_window_size": 4 * megabyte,
         },

@@ -104,6 +104,8 @@ def _manager(source: Source, live: bool) -> Json:
     return {
         "@type": f"{_TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "gateway",
+        # The peer of the connection is the client. Without this Envoy would believe its `x-forwarded-for`:
+        # https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/headers#x-forwarded-for.
         "use_remote_address": True,
         "skip_xff_append": True,
         "server_name": "extproc",
@@ -114,12 +116,16 @@ def _manager(source: Source, live: bool) -> Json:
         # A connection with half a request's headers is in the way like an idle one, and no other timeout ends it.
         "request_headers_timeout": "10s",
         **limits.streams(source.config.limits, _longest_connection(source)),
+        # By default Envoy ends a stream after five minutes without a byte, which a model may well think for:
+        # https://www.envoyproxy.io/docs/envoy/latest/faq/configuration/timeouts.
         "stream_idle_timeout": "900s",
         "http_filters": [
             {"name": "envoy.filters.http.ext_proc", "typed_config": _processor(source)},
             {"name": "envoy.filters.http.rbac", "typed_config": _guard()},
             {
                 "name": "envoy.filters.http.router",
+                # Otherwise providers get `x-envoy-expected-rq-timeout-ms` and the like:
+                # https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/router_filter.
                 "typed_config": {"@type": f"{_FILTERS}.router.v3.Router", "suppress_envoy_headers": True},
             },
         ],
@@ -143,6 +149,9 @@ def _processor(source: Source) -> Json:
             "envoy_grpc": {"cluster_name": "extproc"},
             "retry_policy": limits.of_workers(),
         },
+        # BUFFERED holds the request's headers until the verdict on its body; a streamed mode sends them to the provider
+        # first. See
+        # https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/filters/http/ext_proc/v3/processing_mode.proto.
         "processing_mode": {
             "request_header_mode": "SEND",
             "request_body_mode": "BUFFERED",
@@ -150,14 +159,18 @@ def _processor(source: Source) -> Json:
             "response_header_mode": "SKIP",
             "response_trailer_mode": "SKIP",
         },
+        # Envoy 1.40 ignores every override where the base mode of a body is FULL_DUPLEX_STREAMED.
         "allow_mode_override": True,
         "request_attributes": [SOURCE, *certificate],
         "response_attributes": [DETAILS, ATTEMPTS_MADE],
+        # The default of 200 ms is too short for a worker that waits for an issuer's keys.
         "message_timeout": "5s",
         "status_on_error": {"code": "ServiceUnavailable"},
+        # Otherwise Envoy silently leaves out `:method`, `:authority` and `x-envoy-*` of a reply.
         "mutation_rules": {"allow_all_routing": True, "allow_envoy": True},
         # The last two are empty where a model has one provider.
         "metadata_options": {
+            # Envoy silently drops metadata of any other namespace.
             "receiving_namespaces": {"untyped": [NAMESPACE, handover.ORDER]},
             "forwarding_namespaces": {"untyped": [handover.NAMESPACE]},
         },

@@ -58,7 +58,7 @@ class CloudAnswer:
                     found.append(self._begin(action, None))
                 case AnswerBody():
                     body = self._written(action.body, end=action.end)
-                    # Half an event is no frame yet.
+                    # Half an event is no frame yet, since a frame of AWS begins with its length (wire/event_stream.py).
                     if body or action.end or action.record:
                         found.append(msgspec.structs.replace(action, body=body))
                 case _:

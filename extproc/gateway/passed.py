@@ -20,6 +20,7 @@ _BINDING = frozenset(
 # A path here: neither a scheme nor another host in front.
 _WITHIN = re.compile(r"/(?![/\\])[^\\\s]*|[A-Za-z0-9._~?-][^\\:\s]*")
 MAX_ERROR_BYTES = 1024 * 1024
+# zlib's sign for a gzip header and trailer: https://docs.python.org/3/library/zlib.html#zlib.decompressobj.
 _GZIP = zlib.MAX_WBITS | 16
 _REASON = {429: Kind.RATE_LIMIT, 401: Kind.API, 403: Kind.PERMISSION, 404: Kind.NOT_FOUND}
 
@@ -46,6 +47,7 @@ class PassedAnswer:
         body = self._decoded(event.body) if event.body else b""
         if body is None:
             return ReplaceBody(self._unreadable(), ("content-encoding",), {}, "application/json")
+        # Envoy sends what it is given, so a header that names the old coding would make it unreadable.
         return ReplaceBody(self._provider.concealed(body), ("content-encoding",), {})
 
     def _telling(self, headers: Headers) -> set[str]:

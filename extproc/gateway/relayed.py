@@ -59,6 +59,8 @@ class RelayedAnswer:
         """`now`: Unix seconds, here and below."""
         candidates = self._planned.candidates
         tries, failed = attempts.tried(event, [one.provider.name for one in candidates], now)
+        # Envoy's details of a breaker: `upstream_reset_before_response_started{overflow}`
+        # (https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/response_code_details).
         # A full breaker is our own.
         for name in failed if "overflow" not in event.details else ():
             self._report(AttemptOutcome(name, "failed"))
@@ -87,6 +89,8 @@ class RelayedAnswer:
             self._error = begin, body + event.body
             self._over = event.end
             return [begin, AnswerBody(body + event.body, True, dict(event.attempts))] if event.end else []
+        # A provider that resets the connection looks like an end here: what tells them apart is whether the attempt has
+        # said that its answer is complete.
         if event.end and not event.attempts.get(record.ENDED):
             return self.fail(_BROKEN)
         self._over = event.end

@@ -87,6 +87,8 @@ def metadata(document: Any, issuer: str) -> Metadata:
     """Raises BadMetadata."""
     if not isinstance(document, dict):
         raise BadMetadata("it is no JSON object")
+    # Compared as it is, a slash at the end included:
+    # https://openid.net/specs/openid-connect-discovery-1_0.html#ProviderConfigurationValidation.
     if document.get("issuer") != issuer:
         raise BadMetadata(f"its issuer is {document.get('issuer')!r}, expected {issuer!r}, exactly as in its tokens")
     for name in (*_ENDPOINTS, *_OPTIONAL_ENDPOINTS):
@@ -97,6 +99,7 @@ def metadata(document: Any, issuer: str) -> Metadata:
             key_url(value if isinstance(value, str) else "")
         except ValueError:
             raise BadMetadata(f"its {name} is no HTTPS URL") from None
+    # The defaults of these three are those of the standards, for providers that do not name them.
     offered = document.get("id_token_signing_alg_values_supported", ["RS256"])
     algorithms = [name for name in get_args(Algorithm) if isinstance(offered, list) and name in offered]
     if not algorithms:
@@ -172,6 +175,8 @@ class Provider:
             "state": state,
             "nonce": nonce,
             "code_challenge": challenge,
+            # `plain` would show the verifier to whoever sees the address:
+            # https://www.rfc-editor.org/rfc/rfc7636#section-4.2.
             "code_challenge_method": "S256",
         }
         return endpoint + ("&" if urlsplit(endpoint).query else "?") + urlencode(query)
@@ -183,6 +188,7 @@ class Provider:
         identity = await self._identity(answer)
         if identity.claims is None:
             raise Refusal("server_error", _FLAW, reason="no id_token; is `openid` among the scopes?")
+        # Binds the id_token to this sign-in: https://openid.net/specs/openid-connect-core-1_0.html#NonceNotes.
         if not hmac.compare_digest(str(identity.claims.get("nonce")).encode(), nonce.encode()):
             raise Refusal("access_denied", _FLAW, reason="id_token: wrong nonce")
         return identity
@@ -197,6 +203,8 @@ class Provider:
         elif claims is None and not self._warned:
             self._warned = True
             log.warning("sign-in: the identity provider sends no id_token with a refresh; see sign_in.userinfo")
+        # A provider may send a new refresh token or leave the old one in use:
+        # https://www.rfc-editor.org/rfc/rfc6749#section-6.
         return Identity(claims, identity.refresh_token or refresh_token)
 
     async def _userinfo(self, access_token: Any) -> dict[str, Any]:

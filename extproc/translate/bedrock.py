@@ -20,6 +20,8 @@ from extproc.wire.lenient import Undecodable, decode, loads
 
 _SSE = "text/event-stream"
 _MAX_COUNT = 64 * 1024
+# A guardrail puts words of its own in the place of Claude's, and says so by this member:
+# https://docs.aws.amazon.com/bedrock/latest/userguide/guardrails.html.
 _INTERVENED = re.compile(rb'"amazon-bedrock-guardrailAction"\s*:\s*"INTERVENED"')
 _REFUSAL = {"stop_reason": "refusal", "stop_sequence": None}
 """Members of an answer that a guardrail has replaced."""
@@ -177,6 +179,7 @@ class BedrockStream(_Unwrapped):
         match message.headers.get(":message-type"):
             case "event":
                 return self._chunk(message) if message.headers.get(":event-type") == "chunk" else b""
+            # The status was 200 when the stream began; what goes wrong later comes as a frame.
             case "exception":
                 name = str(message.headers.get(":exception-type", ""))
                 return _failed(*read_error(500, name, message.payload))
@@ -193,6 +196,7 @@ class BedrockStream(_Unwrapped):
         self._intervened = self._intervened or _INTERVENED.search(data) is not None
         if self._intervened and kind == "message_delta":
             data = _with_refusal(data)
+        # A line of SSE ends with either, so the JSON is written anew without them.
         elif b"\n" in data or b"\r" in data:
             data = msgspec.json.encode(loads(data))
         return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)

@@ -29,6 +29,9 @@ def _base62(digest: bytes, length: int) -> str:
     return "".join(out)
 
 
+# 64 characters in Chat (https://platform.openai.com/docs/api-reference/chat/create#chat-create-tools) and 128 for
+# Anthropic (https://platform.claude.com/docs/en/agents-and-tools/tool-use/implement-tool-use); names of MCP tools,
+# `mcp__SERVER__TOOL`, are often longer than the first.
 def tool_name(name: str, limit: int = 64) -> str:
     """The name a tool has upstream: its own if that is legal there, else shortened and told apart by a hash."""
     clean = _FOREIGN.sub("_", name)
@@ -73,6 +76,8 @@ def client_id(id: str) -> str:
     return _ENCODED + encoded.rstrip("=")
 
 
+# Ids must differ from turn to turn: Claude Code takes messages of one id for one turn, and calls of one id for the same
+# call.
 def made_id(prefix: str, nonce: str, n: int) -> str:
     """The n-th id made for this exchange; equal input gives an equal id."""
     return prefix + _base62(_digest(f"{nonce}:{n}"), _MADE_LENGTH)

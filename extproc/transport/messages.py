@@ -48,6 +48,8 @@ from extproc.providers.providers import MIRROR_CLUSTERS
 NAMESPACE = "extproc"
 _FILTER = "envoy.filters.http.ext_proc"
 
+# What a mode means:
+# https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/filters/http/ext_proc/v3/processing_mode.proto.
 # Given with the request headers, because one given at the response headers comes too late to hold those back.
 _READ_ANSWER = pb.ProcessingMode(
     request_body_mode=pb.ProcessingMode.BUFFERED,
@@ -77,6 +79,7 @@ def to_event(request: pb.ProcessingRequest) -> Event:
             return RequestHeaders(_headers(request.request_headers), end, source, certificate)
         case "request_body":
             return RequestBody(request.request_body.body)
+        # May come in the place of the request's body: Envoy shows its own refusals, too, as of one that is too large.
         case "response_headers":
             headers = _headers(request.response_headers)
             status = int(headers.get(":status", "0"))
@@ -91,6 +94,7 @@ def to_event(request: pb.ProcessingRequest) -> Event:
         case "response_body":
             end = request.response_body.end_of_stream
             return ResponseBody(request.response_body.body, end, attempts_record(request) if end else {})
+        # The body is at its end, without a piece that says so.
         case "response_trailers":
             return ResponseBody(b"", end=True, attempts=attempts_record(request))
         case other:
@@ -176,6 +180,7 @@ def _bare(action: Action, trailers: bool) -> pb.ProcessingResponse:
         case HandOver():
             mutation = _mutation(action.set_headers, action.remove_headers)
             changed = pb.BodyMutation(body=action.opened) if action.opened is not None else None
+            # Envoy 1.40 ignores `clear_route_cache` in a reply without a mutation of headers.
             common = pb.CommonResponse(header_mutation=mutation, body_mutation=changed, clear_route_cache=True)
             return pb.ProcessingResponse(request_body=pb.BodyResponse(response=common))
         case Pass():
@@ -191,12 +196,16 @@ def _bare(action: Action, trailers: bool) -> pb.ProcessingResponse:
             return pb.ProcessingResponse(response_headers=pb.HeadersResponse(response=common), mode_override=mode)
         case ReplaceBody():
             return pb.ProcessingResponse(response_body=pb.BodyResponse(response=_replaced(action)))
+        # Envoy ignores a `content-length` or `:status` among these headers, and does not show the answer to the
+        # processor.
         case Respond():
             return pb.ProcessingResponse(immediate_response=_immediate(action))
         case BeginAnswer():
             mutation = _mutation({":status": str(action.status), **action.set_headers}, action.remove_headers)
             common = pb.CommonResponse(header_mutation=mutation)
             return pb.ProcessingResponse(response_headers=pb.HeadersResponse(response=common))
+        # In FULL_DUPLEX_STREAMED any number of pieces may answer one of Envoy's, also none, and also unasked, as a ping
+        # does.
         case AnswerBody():
             piece = pb.StreamedBodyResponse(body=action.body, end_of_stream=action.end and not trailers)
             common = pb.CommonResponse(body_mutation=pb.BodyMutation(streamed_response=piece))
@@ -257,6 +266,7 @@ def _set_metadata(response: pb.ProcessingResponse, record: Record, namespaces: S
 
 
 def _headers(message: pb.HttpHeaders) -> Headers:
+    # A header's bytes mean what sender and receiver agree on (RFC 9110, section 5.5); latin-1 keeps all of them.
     return Headers((field.key, field.raw_value.decode("latin-1")) for field in message.headers.headers)
 
 

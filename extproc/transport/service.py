@@ -81,6 +81,7 @@ class Stream:
         if self._deciding is None:
             self._go_on()
 
+    # Envoy closes its half when the call is over for it, and in the same way when the client has left.
     def finished(self) -> None:
         self._finished = True
         if self._deciding is None:
@@ -190,6 +191,8 @@ class Stream:
 
     def _abort(self, error: Exception) -> None:
         log.error("exchange failed: %s", where(error))
+        # An error's text goes into Envoy's access log, so it is always the same. Any status but OK refuses the call; a
+        # clean end would let it pass.
         self._call.end(Status.INTERNAL, "processor failed")
 
     def _carry_out(self, actions: list[Action], request: pb.ProcessingRequest | None) -> None:

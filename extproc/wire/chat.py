@@ -10,6 +10,8 @@ from extproc.errors import Kind, Rejection
 # Decoded leniently by wire/lenient.py where a vendor's types differ from these.
 
 
+# In a stream the name comes with the first fragment of a call and the arguments in pieces:
+# https://platform.openai.com/docs/guides/function-calling#streaming.
 class Function(msgspec.Struct, gc=False):
     name: str | None = None
     arguments: Any = None
@@ -181,4 +183,6 @@ class Chunks:
         return self._head + choice + self._usage + b"}\n\n"
 
     def usage(self, usage: Mapping[str, Any]) -> bytes:
+        # The chunk with the usage is the last one and has no choice:
+        # https://platform.openai.com/docs/api-reference/chat/create#chat-create-stream_options.
         return self._head + b'],"usage":' + _encode(usage) + b"}\n\n"

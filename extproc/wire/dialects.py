@@ -96,6 +96,8 @@ class DialectRow:
 
 _ANTHROPIC = Envelope(messages.from_rejection, lambda rejection: rejection.http_status)
 # OpenAI names the request in a header only; its clients know neither 402 nor 529.
+# 529 is Anthropic's own status for an overload (https://platform.claude.com/docs/en/api/errors); OpenAI's libraries
+# choose their exception by the status (https://platform.openai.com/docs/guides/error-codes).
 _OPENAI = Envelope(lambda rejection, _id: chat.from_rejection(rejection), chat.status)
 _QUESTION = {"role": "user", "content": "?"}
 

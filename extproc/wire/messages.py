@@ -13,6 +13,8 @@ from extproc.errors import Rejection
 # Anthropic sends pings at any place of a stream, so that clients expect them there:
 # https://platform.claude.com/docs/en/build-with-claude/streaming#ping-events.
 PING = b'event: ping\ndata: {"type":"ping"}\n\n'
+# A comment, which every reader of SSE skips, also before `message_start`, where a client would not expect a ping:
+# https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream.
 KEEP_ALIVE = b": keep-alive\n\n"
 MESSAGE_STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 
@@ -27,6 +29,8 @@ DELTA_MEMBER = {
 }
 
 
+# The name stands twice, in the field `event` and in the member `type`, and clients read both: to Claude Code a stream
+# without names is an empty one (https://platform.claude.com/docs/en/build-with-claude/streaming).
 def event(name: str, members: Mapping[str, Any]) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (name.encode(), _encode({"type": name, **members}))
 
@@ -76,6 +80,8 @@ def error_body(kind: str, message: str, request_id: str, code: str = "") -> byte
     return _encode({"type": "error", "error": error, "request_id": request_id})
 
 
+# An error may come in the midst of a stream, when the status is long gone:
+# https://platform.claude.com/docs/en/build-with-claude/streaming#error-events.
 def error_event(kind: str, message: str) -> bytes:
     return event("error", {"error": _error(kind, message)})
 

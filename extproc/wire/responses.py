@@ -84,6 +84,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def event(kind: str, sequence: int, members: Mapping[str, Any]) -> bytes:
+    # Events are numbered, so that a client can tell whether it has missed one.
     data = _encode({"type": kind, "sequence_number": sequence, **members})
     return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
 

@@ -143,6 +143,7 @@ def new(identifier: str, claims: Mapping[str, Any], expires: str | None = None, 
     """A key, and the line for the file. `now`: Unix seconds. Raises ValueError."""
     if not re.fullmatch(_ID, identifier):
         raise ValueError("an id is 1 to 64 letters, digits, dots, dashes and underscores")
+    # 256 random bits: a plain hash is enough, since nobody can try them all; passwords would need a slow one.
     key = PREFIX + secrets.token_urlsafe(32)
     entry = {"id": identifier, "sha256": hashlib.sha256(key.encode()).hexdigest(), "claims": dict(claims)}
     entry |= {"expires": expires} if expires else {}

@@ -24,6 +24,8 @@ REQUEST_HEADERS = frozenset(
         "x-stainless-stream-helper", "x-stainless-timeout",
     }
 )  # fmt: skip
+# Headers with a meaning of their own: of one hop (https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1), of HTTP, or
+# the usual places of credentials.
 _RESERVED = (
     "authorization", "connection", "cookie", "expect", "host", "keep-alive", "proxy-connection", "te", "trailer",
     "transfer-encoding", "upgrade", "x-api-key",
@@ -39,6 +41,7 @@ def credential(headers: Headers, locations: Sequence[Location], most: int) -> st
     if len(found) > 1 or any("," in token for token in found):
         raise Unproven("two_credentials")
     token = next(iter(found), None)
+    # A token is verified, and hashed for the cache, as often as anybody sends one.
     if token is not None and len(token) > most:
         raise Unproven("token_too_large")
     if token is not None and (not token or not token.isascii()):
@@ -74,6 +77,7 @@ def _values(headers: Headers, location: Location) -> Iterator[str]:
 
 def _bearer(value: str) -> str:
     scheme, _, token = value.partition(" ")
+    # The name of a scheme is the same in any letter case: https://www.rfc-editor.org/rfc/rfc9110#section-11.1.
     if scheme.lower() != "bearer":
         raise Unproven("not_a_bearer_token")
     return token.strip()

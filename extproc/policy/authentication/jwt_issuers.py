@@ -80,6 +80,7 @@ class TokenCache:
         self._bytes -= size
 
 
+# The cache holds no token, so that a dump of the memory has none of those that were verified before.
 def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 

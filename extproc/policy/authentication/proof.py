@@ -39,8 +39,11 @@ async def prove(text: str, issuers: Mapping[str, Trusted], now: float) -> Proof:
     trusted = issuers.get(token.issuer)
     if trusted is None:
         raise Unproven("wrong_issuer")
+    # https://www.rfc-editor.org/rfc/rfc8725#section-3.1
     if token.algorithm not in trusted.settings.algorithms:
         raise Unproven("algorithm_not_allowed")
+    # A token that was issued for something else, such as signing out, proves nothing here:
+    # https://www.rfc-editor.org/rfc/rfc8725#section-3.11.
     if token.type and token.type not in trusted.settings.media_types:
         raise Unproven("wrong_token_type")
     key = await _proving_key(token, trusted.keys)

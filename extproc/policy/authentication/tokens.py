@@ -69,6 +69,8 @@ def parse(text: str) -> Token:
     if head.cty != _ABSENT:  # a token inside the token, or something else that is not claims
         raise Unproven("token_nested")
     issuer = _string(_decode(_payload, payload).iss)
+    # Whoever does not understand a header that is named here must refuse the token, and none is understood:
+    # https://www.rfc-editor.org/rfc/rfc7515#section-4.1.11.
     if head.crit != _ABSENT:
         raise Unproven("critical_header_not_understood")
     return Token(
@@ -92,6 +94,8 @@ def claims(token: Token) -> dict[str, Any]:
     """All claims of a token whose signature has been verified. Raises Unproven."""
     _unique(token.header)
     found = _unique(token.payload)
+    # The first look at `iss` was taken before the signature was verified, by a decoder that does not mind a name that
+    # comes twice.
     if found.get("iss") != token.issuer:
         raise Unproven("token_malformed")
     return found
@@ -99,6 +103,8 @@ def claims(token: Token) -> dict[str, Any]:
 
 def is_proven(token: Token, key: Key, algorithm: str) -> bool:
     """Has this key signed it?"""
+    # The key decides which algorithms it is for, never the token alone:
+    # https://www.rfc-editor.org/rfc/rfc8725#section-3.1.
     if algorithm not in key.algorithms:
         return False
     try:
@@ -115,6 +121,7 @@ def wrong_claim(claims: dict[str, Any], issuer: Issuer, now: float) -> str | Non
         return "claim_missing"
     if not all(_is_time(claims[name]) for name in ("exp", "nbf", "iat") if name in claims):
         return "token_malformed"
+    # A string or a list: https://www.rfc-editor.org/rfc/rfc7519#section-4.1.3.
     audiences = [claims["aud"]] if isinstance(claims["aud"], str) else claims["aud"]
     if not isinstance(audiences, list) or not all(isinstance(audience, str) for audience in audiences):
         return "token_malformed"
@@ -127,6 +134,8 @@ def wrong_claim(claims: dict[str, Any], issuer: Issuer, now: float) -> str | Non
 
 
 def _is_time(value: Any) -> bool:
+    # Seconds may have a fraction (https://www.rfc-editor.org/rfc/rfc7519#section-2); beyond this a JSON number is not
+    # exact.
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**53
 
 

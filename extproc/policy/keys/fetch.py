@@ -71,6 +71,8 @@ def _document(url: str) -> str:
 def _jwks_uri(document: Any, issuer: str, *, secure: bool) -> str:
     if not isinstance(document, dict) or not isinstance(document.get("jwks_uri"), str):
         raise NotFetched("the discovery document names no jwks_uri")
+    # Otherwise one issuer could answer for another:
+    # https://openid.net/specs/openid-connect-discovery-1_0.html#ProviderConfigurationValidation.
     if document.get("issuer") != issuer:
         raise NotFetched("the discovery document is another issuer's")
     url: str = document["jwks_uri"]
@@ -98,6 +100,7 @@ async def _get(client: httpx.AsyncClient, url: str) -> tuple[bytes, float | None
 
 def _same_host(known: httpx.URL, other: httpx.URL) -> httpx.URL:
     if (known.scheme, known.host, known.port) != (other.scheme, other.host, other.port):
+        # The certificate of the first host says nothing of the second.
         raise NotFetched("a redirect to another host")
     return other
 

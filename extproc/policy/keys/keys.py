@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from extproc.config.loading import Fault, Source, Where
 from extproc.config.schema import Issuer
 
+# https://www.rfc-editor.org/rfc/rfc7518#section-3.3
 MIN_RSA_BITS = 2048
 # The algorithms of each type and curve. All others are refused, HMAC among them.
 _RSA = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
@@ -51,6 +52,7 @@ class Keys:
 
     def find(self, kid: str | None, algorithm: str) -> Key | None:
         """Returns the one key that fits, by its id where both token and key have one; None if none or several fit."""
+        # `kid` is optional, in tokens and in keys: https://www.rfc-editor.org/rfc/rfc7517#section-4.5.
         identifier = kid if kid in self._ids else None
         fitting = [key for key in self._keys if kid is None or key.id == identifier if algorithm in key.algorithms]
         return fitting[0] if len(fitting) == 1 else None
@@ -144,6 +146,7 @@ def _for_signatures(entry: dict[str, Any]) -> bool:
     operations = entry.get("key_ops", ["verify"])
     if "d" in entry:
         return True  # a private key is a mistake, whatever it is for
+    # Either member may be left out: https://www.rfc-editor.org/rfc/rfc7517#section-4.2.
     return entry.get("use", "sig") == "sig" and isinstance(operations, list) and "verify" in operations
 
 

@@ -5,6 +5,10 @@ from collections.abc import Callable
 
 from extproc.transport.builtin.frames import Code, ConnectionFailed
 
+# Frames by which floods have ended servers: CONTINUATION without end (CVE-2024-27316), streams that are reset at once
+# (CVE-2023-44487) or that the server is made to reset (CVE-2025-8671), PING (CVE-2019-9512), SETTINGS (CVE-2019-9515)
+# and empty frames (CVE-2019-9518). None is forbidden, so each has a price.
+
 # In units of about a microsecond of CPU.
 BURST = 200_000
 PER_SECOND = 100_000

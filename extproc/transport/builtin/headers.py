@@ -17,6 +17,7 @@ _CACHED_BLOCKS, _CACHED_BLOCK_BYTES = 64, 512
 Headers = dict[bytes, bytes]
 Fields = list[tuple[bytes, bytes]]
 
+# Upper case is malformed in HTTP/2: https://www.rfc-editor.org/rfc/rfc9113#section-8.2.1.
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
 _BAD_VALUE = re.compile(rb"[\0\r\n]|\A[ \t]|[ \t]\Z").search
 _OF_CONNECTIONS = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
@@ -121,6 +122,7 @@ def _request(fields: Fields) -> Request:
 def _check_field(name: bytes, value: bytes) -> None:
     if not _NAME(name) or _BAD_VALUE(value) or name in _OF_CONNECTIONS:
         raise Malformed
+    # gRPC sends it: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md.
     if name == b"te" and value != b"trailers":
         raise Malformed
 

@@ -34,6 +34,8 @@ _FILTERED = (
     "content_filter", "content_filtered", "safety", "sensitive", "recitation", "prohibited_content", "blocklist",
     "spii", "refusal",
 )  # fmt: skip
+# OpenAI knows five of these (https://platform.openai.com/docs/api-reference/chat/object); the others are words of
+# servers that speak its dialect.
 _REASONS: dict[str, FinishReason] = {
     **dict.fromkeys((*NORMAL, *_CALLS), "stop"),
     "stop_sequence": "stop_sequence",

@@ -82,6 +82,8 @@ class _Request(msgspec.Struct, gc=False):
     messages: list[Json]
     model: str | None = None
     tools: list[Json] | None = None
+    # What tools were before `tools`: deprecated, and still sent
+    # (https://platform.openai.com/docs/api-reference/chat/create#chat-create-functions).
     functions: list[Json] | None = None
     n: int | None = None
     modalities: list[Any] | None = None
@@ -136,6 +138,8 @@ def read_request(body: Json, target: Target, warnings: Warnings) -> Conversation
         unmapped=(*members.unmapped(body, _UNTYPED), *members.anthropic(body)),
         shape=AnswerShape(
             stream=bool(request.stream),
+            # Who does not ask for it gets no chunk with the usage at the end, and some clients would fail at its empty
+            # list of choices.
             include_usage=bool(request.stream_options and request.stream_options.include_usage),
             legacy=bool(request.functions) and not request.tools,
         ),

@@ -35,6 +35,7 @@ _REASONS: dict[str, FinishReason] = {
     "max_tokens": "length",
     "model_context_window_exceeded": "context_window",
     "tool_use": "tool_calls",
+    # The turn is not over: a Messages client would send it back, and Claude go on with its own tools.
     "pause_turn": "stop",
     "compaction": "stop",
     "refusal": "refusal",

@@ -153,6 +153,8 @@ class MessagesWriter:
         if event.is_whole and request.stream:
             self._out = ReplayedOutput()
         model = event.model if event.model and request.profile.response_model == "upstream" else request.model
+        # OpenAI counts at the end of a stream, Anthropic at its beginning. Claude Code compacts a conversation by the
+        # tokens that answers report, so the first number must not be zero.
         usage = event.usage or Usage(input_tokens=self._estimated_input())
         usage = msgspec.structs.replace(usage, output_tokens=0, thinking_tokens=None)
         members = write_usage(usage) | write_tier(event.service_tier)

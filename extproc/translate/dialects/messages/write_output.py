@@ -85,6 +85,7 @@ class EventOutput:
 
     def stop(self) -> None:
         self._open = ""
+        # Clients leave out a block whose end does not come.
         self._out.append(messages.block_stop(self._place))
         self._place += 1
 
@@ -95,6 +96,8 @@ class EventOutput:
 
     def end(self, ending: Json, usage: Usage) -> None:
         self._is_over = True
+        # The reason for the end and the counts are in the last event but one:
+        # https://platform.claude.com/docs/en/build-with-claude/streaming#event-types.
         self._out.append(messages.message_delta(ending, write_usage(usage)))
         self._out.append(messages.MESSAGE_STOP)
 
@@ -196,6 +199,7 @@ def _replay(events: EventOutput, block: Json) -> None:
                 events.delta("thinking_delta", block["thinking"])
             events.delta("signature_delta", block["signature"])
         case "tool_use":
+            # A client takes the arguments from the deltas alone, whatever the block begins with.
             events.open({**block, "input": {}})
             if block["input"]:
                 events.delta("input_json_delta", msgspec.json.encode(block["input"]).decode())

@@ -75,8 +75,10 @@ class _Writer:
 
     def _written(self, path: str, body: Json) -> WrittenRequest:
         betas = list(dict.fromkeys([*self._profile.betas, *self._betas]))
+        # Required in every request: https://platform.claude.com/docs/en/api/versioning.
         headers = {"anthropic-version": self._profile.anthropic_version}
         if betas:
+            # One header for all of them: https://platform.claude.com/docs/en/api/beta-headers.
             headers["anthropic-beta"] = ",".join(betas)
         return WrittenRequest(
             path=path,
@@ -151,9 +153,11 @@ class _Writer:
         tier = self._conversation.service_tier
         if tier is None:
             return
+        # The same model, faster and dearer: https://platform.claude.com/docs/en/build-with-claude/fast-mode.
         if tier.value == "fast" and self._profile.fast_mode:
             body["speed"] = "fast"
         elif tier.value in _TIERS:
+            # https://platform.claude.com/docs/en/api/service-tiers
             body["service_tier"] = _TIERS[tier.value]
         else:
             self._warnings.add("dropped", tier.path)
@@ -260,6 +264,8 @@ def _blocks(body: Json) -> Iterator[Json]:
 
 
 BINDING_BETA = "thinking-binding-controls-2026-08-01"
+# What stands for a level with models that take a number of tokens only:
+# https://platform.claude.com/docs/en/build-with-claude/extended-thinking.
 _BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768, "max": 32768}
 _LEAST = 1024
 """The smallest budget that Anthropic takes, and what is left for the answer."""
@@ -282,6 +288,8 @@ class ThinkingWriter:
         if profile.thinking == "enabled":
             if level not in (None, "none") and not self._names_own_thinking:
                 self._write_budget(body, _BUDGETS[level], is_tool_forced=is_tool_forced)
+        # A tool can be forced only without thinking:
+        # https://platform.claude.com/docs/en/build-with-claude/extended-thinking#extended-thinking-with-tool-use.
         elif is_tool_forced and not profile.forced_choice_with_thinking:
             if level not in (None, "none"):
                 self._lose("the upstream cannot think when a tool is forced")

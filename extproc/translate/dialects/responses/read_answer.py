@@ -57,6 +57,7 @@ def read_whole(body: bytes, request: TranslatedRequest) -> list[AnswerEvent]:
         return [AnswerFailed(openai_errors.unreadable(body, request.profile))]
     answer = _Answer(request, is_whole=True)
     match response.status or ("completed" if response.output is not None else ""):
+        # Incomplete is an answer, too: cut by a limit or by a filter, as `incomplete_details` says.
         case "completed" | "incomplete" as status:
             return answer.finish(response, status)
         # A failed response has status 200, like a complete one.
@@ -101,6 +102,8 @@ class StreamReader(SseReader):
         if kind in _DONES:
             answer.items.find(event, _DONES[kind]).part_done(event)
             return answer.take()
+        # Items begin and end with their position in the output, and their pieces come in between:
+        # https://platform.openai.com/docs/guides/streaming-responses.
         if kind == "response.output_item.added":
             return answer.item_added(event)
         if kind == "response.output_item.done":
@@ -109,6 +112,8 @@ class StreamReader(SseReader):
             return answer.start(event.response or Response())
         if kind in _ENDS:
             return answer.finish(event.response or Response(), _ENDS[kind])
+        # The status was 200 long before:
+        # https://platform.openai.com/docs/api-reference/responses-streaming/response/failed.
         if kind == "response.failed":
             return answer.fail(event.response or Response())
         return []

@@ -265,6 +265,7 @@ class ResponseOutput:
             # Nothing is kept here, so that no client may refer to this response.
             "store": False,
             "output": [self._items[place] for place in sorted(self._items)],
+            # Null until the end, as OpenAI has it: SDKs want the member in every state.
             "usage": None,
         }
 

@@ -155,6 +155,7 @@ def poll_for_tokens(
         match reply.error:
             case "authorization_pending":
                 last = ""
+            # The interval grows for good, not for the next poll only.
             case "slow_down":
                 interval += SLOW_DOWN_SECONDS
             case "access_denied":

@@ -59,9 +59,9 @@ def route(pool: str, idle: float) -> Json:
         "request_mirror_policies": [{"cluster_header": MIRROR, "disable_shadow_host_suffix_append": True}],
         "idle_timeout": f"{idle:g}s",
         "retry_policy": {
-            # The processor judges an answer and says so by a header, so that no list of status codes decides: a 400 may
-            # move on where a 500 does not. For which other faults Envoy begins another attempt is said in each call's
-            # headers (gateway/handover.py).
+            # The processor judges an answer and marks it with a header, so that no list of status codes decides: a 400
+            # may move on where a 500 does not. Which other faults lead to another attempt is in the headers of each
+            # call (gateway/handover.py).
             "retry_on": "retriable-headers",
             "retriable_headers": [{"name": MOVE_ON, "string_match": {"exact": "yes"}}],
             "num_retries": 1,

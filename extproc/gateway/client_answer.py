@@ -98,6 +98,8 @@ class ClientAnswer:
         fields = record.of_upstream_request(headers.get("request-id", ""))
         headers = headers | ids(headers.get("request-id", self._request_id)) | self._own
         media = (outcome.media if outcome else "") or (SSE if request.stream else JSON)
+        # Caches and proxies must not hold back or change a stream
+        # (https://html.spec.whatwg.org/multipage/server-sent-events.html#authoring-notes).
         headers |= {"content-type": media} | ({} if media == JSON else {"cache-control": "no-cache"})
         if not request.silent and (warnings := warnings_of(request, outcome)):
             headers["x-translation-warnings"] = header_value(warnings)

@@ -88,6 +88,7 @@ def headers(
         "content-type": "application/json",
         "content-length": str(len(request.body)),
         "accept": "text/event-stream" if request.stream else "application/json",
+        # An encoded answer would have to be decoded here before anything of it can be read.
         "accept-encoding": "identity",
         "user-agent": USER_AGENT,
         **request.headers,

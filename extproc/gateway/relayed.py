@@ -89,8 +89,8 @@ class RelayedAnswer:
             self._error = begin, body + event.body
             self._over = event.end
             return [begin, AnswerBody(body + event.body, True, dict(event.attempts))] if event.end else []
-        # A provider that resets the connection looks like an end here: what tells them apart is whether the attempt has
-        # said that its answer is complete.
+        # A connection that the provider resets looks like an end here. It was one only if the attempt has put on record
+        # that its answer is complete.
         if event.end and not event.attempts.get(record.ENDED):
             return self.fail(_BROKEN)
         self._over = event.end

@@ -8,6 +8,8 @@ from extproc.errors import Kind, Reason, Rejection
 from extproc.policy.facts import Accepted, Admitted, Identified
 
 RETRY_AFTER_SECONDS = 2
+# The least that a network gets, so that one machine can have any of its addresses:
+# https://www.rfc-editor.org/rfc/rfc4291#section-2.5.4.
 IPV6_PREFIX = 64
 CallerId = tuple[str, str, str]
 
@@ -44,6 +46,7 @@ class AdmissionControl:
         """Admits the call; runs last at the headers, so that a refused one takes no room."""
         key = caller_id(call)
         length = call.request.headers.get("content-length")
+        # An announced body that cannot fit is refused now; one that can takes room only when it is here.
         if refused := self.refusal(key, Load(1, int(length) if length.isdecimal() else 0)):
             return refused
         self.add(key, 1, 0)

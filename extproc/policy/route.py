@@ -83,6 +83,7 @@ class CheckRequest:
         return ToProvider(request=request, dialect=dialect, endpoint=endpoint, provider=provider, caller=caller)
 
     def _wrong_headers(self, request: Request, endpoint: Endpoint) -> Rejection | None:
+        # A compressed body would have to be bounded while it is unpacked.
         encoding = request.headers.get("content-encoding", "identity")
         if encoding.lower() != "identity":
             return invalid("content-encoding", f"{encoding} cannot be read here, send the body as it is", status=415)
@@ -119,6 +120,7 @@ class OpenBody:
 def _with_betas(call: Admitted, betas: tuple[str, ...]) -> Admitted:
     """Returns the call with all its betas in one header, by Anthropic's names."""
     headers = call.request.headers
+    # The header may come several times, and hold several names: https://platform.claude.com/docs/en/api/beta-headers.
     sent = [beta.strip() for value in headers.all(_BETA) for beta in value.split(",")]
     wanted = anthropic_betas((*filter(None, sent), *betas))
     if not wanted:
@@ -190,5 +192,6 @@ def _wrong_method(method: str, allowed: str) -> Rejection:
         code="method_not_allowed",
         detail="wrong_method",
         status=405,
+        # Required with this status: https://www.rfc-editor.org/rfc/rfc9110#section-15.5.6.
         headers=(("allow", allowed),),
     )

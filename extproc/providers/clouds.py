@@ -74,6 +74,8 @@ def scope(settings: Provider) -> Scope | None:
     return Scope(settings.region or "", service) if service else None
 
 
+# Bedrock names the model and whether to stream in the path, and the version in the body:
+# https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages.html.
 _BEDROCK: Wrappings = {
     "messages": Wrapping(
         path=f"/model/{MODEL}/invoke",
@@ -116,6 +118,8 @@ def _azure(api_version: str | None) -> Wrappings:
             "chat": Wrapping(path="/openai/v1/chat/completions"),
             "responses": Wrapping(path="/openai/v1/responses"),
         }
+    # The older API wants a version in each call; v1 has none:
+    # https://learn.microsoft.com/azure/ai-foundry/openai/api-version-lifecycle.
     query = f"?api-version={api_version}"
     return {
         "chat": Wrapping(path=f"/openai/deployments/{MODEL}/chat/completions{query}"),

@@ -58,8 +58,12 @@ class Signer(msgspec.Struct, frozen=True):
         signed = {name: _BLANKS.sub(" ", sent[name]).strip() for name in sorted(_SIGNED & sent.keys())}
         names = ";".join(signed)
         lines = [f"{name}:{value}" for name, value in signed.items()]
+        # The path is encoded once more for the signature, though it is encoded already; of AWS's services S3 alone does
+        # without.
         path, query = quote(parts.path or "/", safe="/~"), _query(parts.query)
         request = "\n".join([method, path, query, *lines, "", names, sent.get(DIGEST, EMPTY_DIGEST)])
+        # A signature is good for one day, region and service, and AWS refuses one whose `x-amz-date` is more than
+        # minutes off.
         place = f"{moment[:8]}/{self.scope.region}/{self.scope.service}/aws4_request"
         text = "\n".join([_ALGORITHM, moment, place, digest(request.encode())])
         key = _signing_key(self.keys.secret_access_key, moment[:8], self.scope)
@@ -86,6 +90,8 @@ def _spelled(text: str) -> str:
 @lru_cache(maxsize=64)
 def _signing_key(secret: str, day: str, scope: Scope) -> bytes:
     key = f"AWS4{secret}".encode()
+    # Made once a day:
+    # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html#derive-signing-key.
     for part in (day, scope.region, scope.service, "aws4_request"):
         key = hmac.digest(key, part.encode(), "sha256")
     return key

@@ -52,6 +52,8 @@ class DeviceFlow:
         device_code = secrets.token_urlsafe(32)
         waiting = _id(device_code)
         while True:
+            # Short enough to type, so attempts to guess one are bounded by address (web/browser.py):
+            # https://www.rfc-editor.org/rfc/rfc8628#section-5.1.
             user_code = "".join(secrets.choice(ALPHABET) for _ in range(_LENGTH))
             if await self._store.add(_by_user_code(user_code), waiting.encode(), CODE_SECONDS):
                 break
@@ -95,6 +97,7 @@ class DeviceFlow:
         raw = await self._store.get(_by_id(waiting))
         device = msgspec.json.decode(raw, type=Device) if raw is not None else None
         if device is not None and device.state == "pending":
+            # https://www.rfc-editor.org/rfc/rfc8628#section-3.5
             if not await self._store.add(f"sign-in/polled/{waiting}", b"", _TOO_EARLY_SECONDS):
                 raise Refusal("slow_down", f"poll every {INTERVAL_SECONDS} seconds")
             raise Refusal("authorization_pending", "nobody has signed in with this code yet")

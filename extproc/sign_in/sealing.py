@@ -23,6 +23,8 @@ class Seal:
 
     def close(self, purpose: str, value: dict[str, Any]) -> str:
         """Returns base64url text. `purpose`: what it may be opened for."""
+        # A nonce must never come twice with one key; random ones of 96 bits are safe for 2^32 messages (NIST SP
+        # 800-38D, 8.3).
         nonce = os.urandom(_NONCE_BYTES)
         sealed = nonce + self._cipher.encrypt(nonce, msgspec.json.encode(value), purpose.encode())
         return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()

@@ -195,6 +195,8 @@ class Sessions:
         answer = await self._answer(renewed)
         sealed = (await self.seal()).close(_ANSWER, answer)
         try:
+            # A client that did not get the answer asks again with the old token, which is also what a thief would do.
+            # Within a moment it gets the same answer (https://www.rfc-editor.org/rfc/rfc9700#section-4.14).
             await self._store.put(f"sign-in/refreshed/{entry}", sealed.encode(), REUSE_SECONDS)
             await self._store.put(f"sign-in/used/{entry}", b"", SESSION_SECONDS)
         except StoreDown as error:

@@ -52,6 +52,8 @@ class SigningKeys:
         now = self._clock()
         # The first is the oldest; it signs even where another machine's clock, which made it, is ahead.
         key = [keys[0], *(one for one in keys if one.signs_from <= now)][-1]
+        # The type keeps an id_token from being taken for an access token:
+        # https://www.rfc-editor.org/rfc/rfc9068#section-4.
         headers = {"kid": key.id, "typ": own_tokens.TYPE}
         return jwt.encode(claims, key.pem, own_tokens.ALGORITHM, headers)
 
@@ -85,6 +87,7 @@ class SigningKeys:
 def _due(keys: list[SigningKey], now: float) -> list[SigningKey]:
     newest = keys[-1]
     if now > newest.signs_from + ROTATE_SECONDS:
+        # Whoever verifies tokens caches the keys, and has to have a new one before it signs.
         keys = [*keys, _new(now + PUBLISHED_SECONDS)]
     # A key is needed until the last token that it signed has expired, which its successor's beginning tells.
     ends = [key.signs_from + MAX_TOKEN_SECONDS for key in keys[1:]]

@@ -15,6 +15,7 @@ from extproc.translate.provider_error import failure
 from extproc.wire.lenient import Undecodable, loads
 from extproc.wire.sse import BOM, SseDecoder, SseEvent, SseKind
 
+# An answer in one piece is kept whole until its end; a stream is not.
 MAX_ANSWER = 32 * 1024 * 1024
 _LAST = (AnswerFinished, AnswerFailed)
 

@@ -20,7 +20,7 @@ from extproc.wire.lenient import Undecodable, decode, loads
 
 _SSE = "text/event-stream"
 _MAX_COUNT = 64 * 1024
-# A guardrail puts words of its own in the place of Claude's, and says so by this member:
+# A guardrail puts text of its own in the place of Claude's, and adds this member:
 # https://docs.aws.amazon.com/bedrock/latest/userguide/guardrails.html.
 _INTERVENED = re.compile(rb'"amazon-bedrock-guardrailAction"\s*:\s*"INTERVENED"')
 _REFUSAL = {"stop_reason": "refusal", "stop_sequence": None}

@@ -71,6 +71,8 @@ _STATUSES: dict[int, tuple[int, Kind]] = {
     429: (429, Kind.RATE_LIMIT),
     503: (529, Kind.OVERLOADED),
     504: (504, Kind.TIMEOUT),
+    # Cloudflare's: its own wait for the server was too long
+    # (https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors/error-524/).
     524: (504, Kind.TIMEOUT),
     529: (529, Kind.OVERLOADED),
 }

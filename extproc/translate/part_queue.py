@@ -237,6 +237,7 @@ class CallPart:
             return at_limit and not self.whole
         if self._prefix is None:
             return tool_input(self.arguments, at_limit).cut
+        # JSON that ends too early is a call that was cut. Wrong JSON is the model's own, and for the client to report.
         return not self._prefix.complete and (at_limit or not self._prefix.broken)
 
 

@@ -94,7 +94,7 @@ def to_event(request: pb.ProcessingRequest) -> Event:
         case "response_body":
             end = request.response_body.end_of_stream
             return ResponseBody(request.response_body.body, end, attempts_record(request) if end else {})
-        # The body is at its end, without a piece that says so.
+        # The body is at its end, without a last piece.
         case "response_trailers":
             return ResponseBody(b"", end=True, attempts=attempts_record(request))
         case other:

@@ -152,6 +152,8 @@ class Browser:
         """The client that waits with the code of a form that one of our own pages sent."""
         form = await forms.read(request)
         given = form.get("user_code", "")
+        # Browsers send it with every form; the form of another site names that site
+        # (https://developer.mozilla.org/docs/Web/HTTP/Reference/Headers/Origin).
         if request.headers.get("origin") != self._url:
             log.warning("sign-in: csrf_rejected: a form from another origin, from %s", address_of(request))
             why = f"Please confirm here. This page must be open at {self._url}/device."
@@ -243,6 +245,8 @@ class Browser:
     async def _finish(self, state: State, code: str) -> Response:
         for kind, secret in (("state", state.nonce), ("code", code)):
             used = hashlib.sha256(secret.encode()).hexdigest()
+            # A redirect can be seen by other programs, in a history or a log: its code counts once
+            # (https://www.rfc-editor.org/rfc/rfc6749#section-10.5).
             if not await self._store.add(f"sign-in/redeemed/{kind}/{used}", b"", CODE_SECONDS):
                 raise Refusal("invalid_request", _EXPIRED, reason=f"the {kind} of a redirect was used again")
         identity = await self._provider.redeem(code, state.verifier, state.nonce)
@@ -265,6 +269,8 @@ class Browser:
     async def _to_console(self, identity: Identity) -> Response:
         """A session of this browser for as long as its access token counts, without what could renew it."""
         tokens = await self._sessions.begin(identity)
+        # 303: the browser asks for the page with GET, whatever it came with
+        # (https://www.rfc-editor.org/rfc/rfc9110#section-15.4.4).
         answer = RedirectResponse(CONSOLE, 303)
         await self._console.begin(answer, tokens["access_token"], tokens["expires_in"])
         return answer

@@ -12,6 +12,7 @@ import msgspec
 
 from extproc.wire import untrusted
 
+# May stand at the beginning of a stream, and is no part of its first line.
 BOM = b"\xef\xbb\xbf"
 
 

@@ -20,6 +20,8 @@ class DuplicateName(ValueError):
 
 def _finite(number: str) -> float:
     value = float(number)
+    # JSON bounds no number (https://www.rfc-editor.org/rfc/rfc8259#section-6), but Python and JavaScript read this one
+    # as infinity.
     if isinf(value):
         raise ValueError("Number out of range")
     return value

@@ -100,7 +100,7 @@ async def _get(client: httpx.AsyncClient, url: str) -> tuple[bytes, float | None
 
 def _same_host(known: httpx.URL, other: httpx.URL) -> httpx.URL:
     if (known.scheme, known.host, known.port) != (other.scheme, other.host, other.port):
-        # The certificate of the first host says nothing of the second.
+        # The certificate of the first host proves nothing about the second.
         raise NotFetched("a redirect to another host")
     return other
 

@@ -74,6 +74,8 @@ class AwsCredentials:
     def _sts(self, fields: Mapping[str, str]) -> Request:
         region = self._spec.region
         url = self._spec.auth.endpoint or f"https://sts.{region}.{aws_domain(region)}/"
+        # https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html; an hour is what every role allows,
+        # and all that a role may have which was assumed by another.
         always = {"Version": "2011-06-15", "RoleSessionName": self._aws.session, "DurationSeconds": str(_SECONDS)}
         return form(url, {**always, **fields})
 
@@ -86,16 +88,19 @@ class AwsCredentials:
                 raise NotFetched("AWS_CONTAINER_CREDENTIALS_FULL_URI and _RELATIVE_URI are not set")
             url = CONTAINER + relative
         parts = urlsplit(url)
+        # Whoever can set the variable could have the token sent anywhere else.
         if parts.scheme != "https" and not _CONTAINER_HOSTS.fullmatch(parts.hostname or ""):
             raise NotFetched("the container's endpoint is neither HTTPS nor one of AWS's addresses")
         file = environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")
         token = read_token(Path(file)) if file else environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN", "")
+        # As it is, without `Bearer`.
         headers = {"authorization": token} if token else {}
         return _from_endpoint(read_json(await ask(Request(url=url, headers=headers), self._spec.roots)))
 
     async def _instance(self) -> Fetched:
         """IMDSv2: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html"""
         base = (self._spec.auth.endpoint or INSTANCE).rstrip("/")
+        # The longest that AWS allows, in seconds. The token is used at once, and a new one is asked for next time.
         lasts = {"x-aws-ec2-metadata-token-ttl-seconds": "21600"}
         token = await ask(Request(url=f"{base}/latest/api/token", method="PUT", headers=lasts))
         headers = {"x-aws-ec2-metadata-token": text({"token": token.decode("latin-1")}, "token")}
@@ -141,6 +146,7 @@ def _profile(environ: Environ, name: str) -> dict[str, str]:
     home = Path(environ.get("HOME", "~")).expanduser() / ".aws"
     credentials = Path(environ.get("AWS_SHARED_CREDENTIALS_FILE", home / "credentials"))
     config = Path(environ.get("AWS_CONFIG_FILE", home / "config"))
+    # The two files name the same profile in different ways, and the file of credentials wins.
     in_config = name if name == "default" else f"profile {name}"
     found: dict[str, str] = {}
     for path, section in ((config, in_config), (credentials, name)):

@@ -17,6 +17,7 @@ from extproc.supervisor.clouds.aws import moment
 from extproc.supervisor.clouds.http import Fetched, Json, Request, ask, endpoint, form, read_json, seconds, text
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+# Plain HTTP, within the machine's own network: https://cloud.google.com/compute/docs/metadata/overview.
 METADATA = "http://metadata.google.internal"
 TOKENS = "https://oauth2.googleapis.com/token"
 _PATH = "/computeMetadata/v1/instance/service-accounts/default/token"

@@ -57,7 +57,7 @@ def read_whole(body: bytes, request: TranslatedRequest) -> list[AnswerEvent]:
         return [AnswerFailed(openai_errors.unreadable(body, request.profile))]
     answer = _Answer(request, is_whole=True)
     match response.status or ("completed" if response.output is not None else ""):
-        # Incomplete is an answer, too: cut by a limit or by a filter, as `incomplete_details` says.
+        # An incomplete response is an answer, too, cut by a limit or a filter (`incomplete_details`).
         case "completed" | "incomplete" as status:
             return answer.finish(response, status)
         # A failed response has status 200, like a complete one.

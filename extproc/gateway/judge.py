@@ -58,6 +58,7 @@ class Judge:
 
     async def __call__(self, request: Request, question: Question, calls: Sequence[ToolCall]) -> dict[str, Verdict]:
         """By the calls' ids, what the model says of them; of two with one id, what is stricter."""
+        # A Unix socket, which only this user can open, so there is no certificate to verify.
         transport = httpx.AsyncHTTPTransport(uds=self._socket, verify=False)
         async with httpx.AsyncClient(transport=transport, timeout=self._settings.timeout) as client:
             judged = await asyncio.gather(*(self._judge(client, request, question, call) for call in calls[:CALLS]))

@@ -36,6 +36,8 @@ MIRROR = "mirror"
 CALLER = "caller."
 """Before the name of a claim."""
 _PLAIN = re.compile(r"[\w./@-]+", re.ASCII)
+# Envoy's metadata is a protobuf Struct, whose numbers are all doubles:
+# https://protobuf.dev/reference/protobuf/google.protobuf/#value.
 _MAX_NUMBER = 2.0**53
 
 MAX_COST = 1_000_000.0

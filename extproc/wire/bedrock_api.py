@@ -104,6 +104,8 @@ def _frame(kind: SseKind, name: str, data: bytes) -> bytes:
         return _exception(DialectError(Kind.API, "the model's answer is too large"))
     if name == "error":
         return _exception(_read_error(data))
+    # The event is a member in Base64, as AWS writes every blob in JSON:
+    # https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_PayloadPart.html.
     return encode(_CHUNK, b'{"bytes":"%b"}' % base64.b64encode(data))
 
 
@@ -194,6 +196,7 @@ BEDROCK = CloudApi(
         _path(r"/model/(?P<model>.+)/count-tokens", "count_tokens"),
         _path(r"/(?:inference-profiles|foundation-models)(?:/(?P<model>.+))?", "list_models"),
     ),
+    # To AWS the body is a blob, so that some of its clients name no type of their own.
     media=frozenset({_JSON, "application/octet-stream"}),
     signed=True,
     count_request=_count_body,
@@ -202,5 +205,6 @@ BEDROCK = CloudApi(
     error=_error,
     stream_media=CONTENT_TYPE,
     stream=_Frames,
+    # AWS's SDKs show this id in their exceptions.
     headers=lambda request_id: {"x-amzn-requestid": request_id},
 )

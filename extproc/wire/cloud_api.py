@@ -125,6 +125,8 @@ class CloudCall(msgspec.Struct, frozen=True):
             return invalid("", f"the body is not a JSON object: {error}", code="")
         if not _same(body, _encode(members)):
             return invalid("", "a name stands twice in the body, or is written with escapes", code="")
+        # The cloud's own version of the API; Anthropic's own is a header:
+        # https://platform.claude.com/docs/en/build-with-claude/claude-on-vertex-ai.
         members.pop("anthropic_version", None)
         betas = _read_betas(members.pop("anthropic_beta", None))
         if isinstance(betas, Rejection):
@@ -191,7 +193,10 @@ def anthropic_betas(betas: Iterable[str]) -> tuple[str, ...]:
 
 
 _ARN = re.compile(r"arn:[^/]+/(.+)")
+# `us.anthropic.claude-sonnet-4-20250514-v1:0`: region or `global`, vendor, name with its date, version
+# (https://docs.aws.amazon.com/bedrock/latest/userguide/models-supported.html).
 _ON_BEDROCK = re.compile(r"(?:[a-z]{2,6}(?:-[a-z]+)?\.)?anthropic\.([a-z0-9.-]+?)(?:-v\d+(?::\w+)*)?")
+# `claude-sonnet-4@20250514` (https://platform.claude.com/docs/en/build-with-claude/claude-on-vertex-ai).
 _ON_VERTEX = re.compile(r"([a-z0-9.-]+)@(?:(\d{8})|default|latest)")
 _DATE = re.compile(r"-\d{8}$")
 

@@ -65,6 +65,8 @@ AZURE_OPENAI = CloudApi(
         _path(r"(?:/v1)?/responses/input_tokens", "count_tokens", "responses"),
         _path(r"(?:/v1)?/models(?:/(?P<model>.+))?", "list_models", "chat"),
     ),
+    # Azure's SDKs send a key here, and a token of Entra in `authorization`:
+    # https://learn.microsoft.com/azure/ai-foundry/openai/reference#authentication.
     key_header="api-key",
 )
 

@@ -8,7 +8,11 @@ import struct
 BYTES_PER_TOKEN = 4
 """UTF-8 bytes of text for one token, on the average."""
 IMAGE_MAX = 1600
+# Anthropic's own estimate, and what it scales larger images down to:
+# https://platform.claude.com/docs/en/build-with-claude/vision#calculate-image-costs.
 _PIXELS_PER_TOKEN = 750
+# 1,500 to 3,000 tokens a page (https://platform.claude.com/docs/en/build-with-claude/pdf-support#estimate-your-costs);
+# here 100 KB count as a page.
 _PDF_TOKENS_PER_BYTE = 1500 / 100_000
 _PDF_BYTES = 100_000
 """The size of a PDF that is only named."""
@@ -65,6 +69,8 @@ def _jpeg(raw: bytes) -> tuple[int, int] | None:
     at = 2
     while at + 9 <= len(raw) and raw[at] == 0xFF:
         marker, length = raw[at + 1], int.from_bytes(raw[at + 2 : at + 4], "big")
+        # The frame headers, of which three numbers mean something else: https://www.w3.org/Graphics/JPEG/itu-t81.pdf,
+        # table B.1.
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             height, width = struct.unpack(">HH", raw[at + 5 : at + 9])
             return width, height
@@ -77,6 +83,8 @@ def _jpeg(raw: bytes) -> tuple[int, int] | None:
 def _webp(raw: bytes) -> tuple[int, int] | None:
     if len(raw) < 30:
         return None
+    # The three kinds of WebP: https://developers.google.com/speed/webp/docs/riff_container,
+    # https://www.rfc-editor.org/rfc/rfc9649.
     if raw[12:16] == b"VP8X":
         return 1 + int.from_bytes(raw[24:27], "little"), 1 + int.from_bytes(raw[27:30], "little")
     if raw[12:16] == b"VP8L":

@@ -177,6 +177,8 @@ class HeldAnswer:
         event = _plain(event)
         if b"content_block_start" in event and b'"tool_use"' in event:
             self._begin_call(fields(event)[1])
+        # A call's arguments come as text in pieces, and are JSON only as a whole:
+        # https://platform.claude.com/docs/en/build-with-claude/streaming#input-json-delta.
         elif self._open and b"input_json_delta" in event:
             self._add_arguments(fields(event)[1])
         elif b'"message_delta"' in event:
@@ -196,6 +198,7 @@ class HeldAnswer:
             return
         if block.type != "tool_use":
             return
+        # Two blocks of one index: nobody here knows which of them the client would run.
         if event.index in self._open or len(self._open) >= MAX_CALLS:
             self._odd = True
         else:
@@ -230,6 +233,7 @@ class HeldAnswer:
         except _UNREADABLE:
             return event
         data = msgspec.json.encode({**members, "delta": msgspec.Raw(delta)})
+        # Written in one line, whatever form it came in.
         return b"event: message_delta\ndata: " + data + b"\n\n"
 
 

@@ -85,6 +85,8 @@ def _limit(limits: list[Any], answers: list[Any]) -> int | None:
     # Booleans are integers to Python.
     if not limits or not all(type(number) is int for number in (*limits, *answers)):
         return None
+    # `n` and `best_of` multiply what an answer may cost:
+    # https://platform.openai.com/docs/api-reference/completions/create.
     limit = max(limits) * max(1, *answers, 1)
     return limit if abs(limit) < 2**63 else None  # CEL's integers
 

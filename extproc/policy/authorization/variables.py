@@ -141,6 +141,8 @@ def _request(call: Identified, hidden: frozenset[str]) -> Values:
         "request.operation": model_paths.operation(call.endpoint, request.path),
         "request.host": _PORT.sub("", request.headers.get(":authority")).lower(),
         "request.headers": _headers(request.headers, _HIDDEN | hidden),
+        # A timestamp in CEL, so that rules can ask for its hour in a time zone:
+        # https://github.com/google/cel-spec/blob/master/doc/langdef.md#list-of-standard-definitions.
         "request.time": datetime.fromtimestamp(request.started, UTC),
     }
 

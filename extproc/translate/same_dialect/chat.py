@@ -95,6 +95,7 @@ class ChatMeter:
 
     def ended(self) -> bool:
         lenient = self._asked.profile.on_truncated == "end_turn"
+        # Some servers leave out `[DONE]`; a finish reason of every choice is as good.
         return self.begun and (lenient or len(self._finished) >= self._asked.choices)
 
     def failed(self, rejection: Rejection) -> bytes:

@@ -153,6 +153,7 @@ class SameDialectPair:
         found = {name: value for name in _KEPT if (value := headers.get(name))}
         found |= {name: value for name, value in headers.items() if name.startswith(self._dialect.rate_limits)}
         if identifier := headers.get(self._dialect.request_id) or headers.get("x-request-id"):
+            # Anthropic's name and OpenAI's: whichever a client's support asks for is there.
             found |= {"request-id": identifier, "x-request-id": identifier}
         return found
 

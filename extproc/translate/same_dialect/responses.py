@@ -91,6 +91,7 @@ class ResponsesMeter:
         match kind:
             case "response.created":
                 self._begin(response)
+            # The last event has the whole response once more, with its usage.
             case "response.completed" | "response.incomplete" if self.begun:
                 self._read(response)
                 self.outcome.complete = True
@@ -110,6 +111,7 @@ class ResponsesMeter:
             problem = "cannot be read" if body.strip() else "is empty"
             self.outcome.failure = failure(f"the upstream's answer {problem}", "unreadable_answer")
             return
+        # The answer to a count: https://platform.openai.com/docs/api-reference/responses/input-tokens.
         if response.object == "response.input_tokens" and response.input_tokens is not None:
             self.outcome.usage = Usage(input_tokens=response.input_tokens)
             self.outcome.complete = True
@@ -126,6 +128,7 @@ class ResponsesMeter:
         return self.begun and self._asked.profile.on_truncated == "end_turn"
 
     def failed(self, rejection: Rejection) -> bytes:
+        # Numbers go on where the provider's have ended, since clients may check that none is missing.
         found = _SEQUENCE.findall(self._seen)
         return self._end(rejection, int(found[-1]) + 1 if found else 0)
 

@@ -124,6 +124,8 @@ class EnvoyControl:
 
     async def drain(self) -> None:
         """From now on it takes no new connection, and each answer closes the one it goes out on."""
+        # The first makes answers close their connections, the second takes no new ones:
+        # https://www.envoyproxy.io/docs/envoy/latest/operations/admin.
         for path in ("/healthcheck/fail", "/drain_listeners?inboundonly"):
             await self._admin.post(path)
 
@@ -158,6 +160,8 @@ class EnvoyControl:
         while (now := await self._stats()) is not None:
             if any(now.get(name) != before.get(name) for name in _REJECTED):
                 raise ConfigRejected("Envoy refuses what this configuration would have it do; see its messages")
+            # A new cluster serves only when its name is resolved, and a new listener when its clusters are there:
+            # https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/cluster_manager#cluster-warming.
             if versions.items() <= now.items() and all(now.get(name) == "0" for name in _WARMING):
                 break
             if time.monotonic() > deadline:

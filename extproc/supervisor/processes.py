@@ -201,7 +201,10 @@ def worker(  # noqa: PLR0913 - named
 def envoy(binary: str, folder: Path, environ: Mapping[str, str], on_line: Callable[[str], None]) -> Child:
     """Returns an Envoy that is started in `folder` and reads its files there."""
     argv = [binary, "-c", "bootstrap.json", "--disable-hot-restart", "--log-level", "warn"]
+    # By default Envoy keeps lines of the log for ten seconds. It gets half of the cores; the workers need the others.
     argv += ["--file-flush-interval-msec", "100", "--concurrency", str(max(1, (os.cpu_count() or 1) // 2))]
+    # By default Envoy closes kept connections little by little over the whole time:
+    # https://www.envoyproxy.io/docs/envoy/latest/operations/cli.
     argv += ["--drain-strategy", "immediate", "--drain-time-s", str(DRAIN_SECONDS)]
     # It gets no more of the environment than it needs: no provider's key above all.
     bare = {name: environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in environ}

@@ -77,6 +77,7 @@ class Gateways:
     async def acquire_same(self, number: int) -> Configuration:
         """The configuration of a call that another worker may have admitted; to be released like any other. Waits for
         one that is on its way; the newest, where there is none of this number."""
+        # A reload reaches the workers one after the other, and a call's next attempt may be quicker.
         async with asyncio.timeout(SAME_SECONDS):
             while self._newest().number < number:
                 self._installed.clear()

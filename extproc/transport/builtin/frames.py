@@ -133,6 +133,7 @@ def read_settings(found: Frame) -> dict[int, int]:
 
 
 def _check_setting(key: int, value: int) -> None:
+    # The bounds of each setting: https://www.rfc-editor.org/rfc/rfc9113#section-6.5.2. Unknown ones are ignored.
     if key == Setting.ENABLE_PUSH and value > 1:
         raise ConnectionFailed(Code.PROTOCOL_ERROR)
     if key == Setting.INITIAL_WINDOW_SIZE and value > MAX_WINDOW:
@@ -164,6 +165,7 @@ def read_long(payload: bytes) -> int:
 def unpadded(found: Frame) -> bytes:
     """The payload of DATA or HEADERS without padding and priority. Raises ConnectionFailed."""
     payload, flags = found.payload, found.flags
+    # Deprecated with the frames of that name, but five bytes of a HEADERS frame all the same.
     has_priority = flags & PRIORITY_FLAG and found.kind == HEADERS
     start = (1 if flags & PADDED else 0) + (5 if has_priority else 0)
     if start > len(payload):

@@ -50,6 +50,7 @@ class Call:
             return
         self.ended = True
         self._begin()
+        # The HTTP status of a gRPC call is 200, however it ends.
         trailers = literal(b"grpc-status", b"%d" % status)
         if message:
             trailers += literal(b"grpc-message", message.encode("ascii"))

@@ -16,7 +16,7 @@ VERDICT = "attempt.verdict"
 """What the guard of a provider's cluster wants to see: `CLUSTER#NUMBER`."""
 
 Report = Callable[[AttemptOutcome], None]
-"""Is told how an attempt at a provider ended."""
+"""Called with the end of each attempt at a provider."""
 Word = Literal["", "ok", "failed", "no_answer", "unreachable"]
 
 

@@ -139,8 +139,8 @@ class ClientAnswer:
 
 
 def rejected(dialect: Dialect, request_id: str, rejection: Rejection) -> tuple[int, dict[str, str], bytes, Record, str]:
-    """Returns an answer of the gateway's own before any provider's: status, headers, body, record, and a detail for
-    Envoy's log."""
+    """Returns the parts of a refusal by the gateway itself: status, headers, body, record, and a detail for Envoy's
+    log."""
     headers = {**dict(rejection.headers), "x-translation-error": "1"}
     body = rejection_body(dialect, rejection, request_id)
     return rejection_status(dialect, rejection), headers, body, record.of_rejection(rejection), rejection.detail

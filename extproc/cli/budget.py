@@ -11,7 +11,7 @@ from extproc.cli.arguments import USAGE, AddArgument, AddCommand, argument, comp
 from extproc.printable import show
 
 if TYPE_CHECKING:
-    from extproc.supervisor.budget_commands import BudgetCommand, BudgetLine
+    from extproc.transport.control import BudgetCommand, BudgetLine
 
 _DEFAULT = "default"
 
@@ -34,7 +34,7 @@ def add_to(command: AddCommand, config: AddArgument) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from extproc.supervisor.control import Unreachable
+    from extproc.transport.control import Unreachable
 
     try:
         return run(options.config, parse(options))
@@ -44,7 +44,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def parse(options: argparse.Namespace) -> "BudgetCommand":
     """Raises Unusable."""
-    from extproc.supervisor.budget_commands import BudgetCommand
+    from extproc.transport.control import BudgetCommand
 
     what, name, key, amount = options.what, options.name, options.key, options.amount
     needed = {"list": 0, "reset": 2, "set": 3, "grant": 3}[what]
@@ -57,7 +57,7 @@ def parse(options: argparse.Namespace) -> "BudgetCommand":
 
 def run(config: Path, command: "BudgetCommand") -> int:
     """Returns the exit status. Raises Unusable, control.Unreachable."""
-    from extproc.supervisor import control
+    from extproc.transport import control
 
     answer = control.ask_budgets(config, command)
     if answer.problem:

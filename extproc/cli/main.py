@@ -357,7 +357,7 @@ def _revoke(options: argparse.Namespace) -> int:
 
 def _provider(options: argparse.Namespace) -> int:
     from extproc.cli import provider
-    from extproc.supervisor.control import Unreachable
+    from extproc.transport.control import Unreachable
 
     try:
         return provider.run(options.config, options.what, options.name)

@@ -107,8 +107,8 @@ class Counters(Protocol):
     async def end(self, holder: str) -> None:
         """The holder is gone, and what it held is free."""
 
-    async def states(self) -> list[AccountState]:
-        """All accounts of which something is known."""
+    async def states(self, accounts: Sequence[str] | None = None) -> list[AccountState]:
+        """These accounts, or all of which something is known."""
 
     async def reset(self, account: str) -> None:
         """Nothing of the account is used any more."""
@@ -199,8 +199,11 @@ class LocalCounters:
         for account in self._accounts.values():
             account.held.pop(holder, None)
 
-    async def states(self) -> list[AccountState]:
-        return [AccountState(name, dict(one.used), sum(one.held.values())) for name, one in self._accounts.items()]
+    async def states(self, accounts: Sequence[str] | None = None) -> list[AccountState]:
+        found = {
+            name: self._accounts.get(name, _Account()) for name in (self._accounts if accounts is None else accounts)
+        }
+        return [AccountState(name, dict(one.used), sum(one.held.values())) for name, one in found.items()]
 
     async def reset(self, account: str) -> None:
         if account in self._accounts:

@@ -160,10 +160,12 @@ class SharedCounters:
                     released = held[worker, account]
                     self._unsent += self._lines(holder, Settlement(account, 0, 0, 0, released), now)
 
-    async def states(self) -> list[AccountState]:
-        found = []
+    async def states(self, accounts: Sequence[str] | None = None) -> list[AccountState]:
+        found, every = [], f"{self._prefix}*\x1f*"
         async with as_store_down(self._seconds):
-            names = [_text(key) async for key in self._redis.scan_iter(match=f"{self._prefix}*\x1f*", count=MAX_BATCH)]
+            names = [self._prefix + one for one in accounts or ()]
+            if accounts is None:
+                names = [_text(key) async for key in self._redis.scan_iter(match=every, count=MAX_BATCH)]
             for name in names:
                 fields = {key: int(value) for key, value in (await self._hash(name)).items()}
                 used = {int(key[2:]): value for key, value in fields.items() if key.startswith("u:")}

@@ -2,56 +2,21 @@
 
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator
-from typing import Literal
-
-import msgspec
+from collections import Counter
+from collections.abc import Iterator
 
 from extproc.config.schema_budgets import Budget
 from extproc.policy.budgets.budgets import CONCURRENT, SEPARATOR, account
 from extproc.policy.budgets.estimate import NANO
 from extproc.policy.budgets.periods import ALWAYS, Period, Periods
-from extproc.store.counters import Override
+from extproc.store.counters import AccountState, Override
 from extproc.store.interface import StoreDown
 from extproc.supervisor.budgets import BudgetKeeper
+from extproc.transport.control import BudgetAnswer, BudgetCommand, BudgetLine
 
 log = logging.getLogger("extproc")
 
 MAX_AMOUNT = 10**15
-
-
-class BudgetCommand(msgspec.Struct, tag=True, forbid_unknown_fields=True):
-    """What somebody on this machine asks for."""
-
-    command: Literal["list", "set", "reset", "grant"]
-    name: str = ""
-    key: str = ""
-    amount: float | None = None
-    """In USD, tokens or calls; None for `set`: as configured."""
-    measure: str = ""
-    """Needed where the budget limits several."""
-    until: float = 0
-    """Unix seconds; 0 for `set`: for good; for `grant`: to the end of the period."""
-
-
-class BudgetLine(msgspec.Struct):
-    """A limit for one key. Amounts are in USD, tokens or calls."""
-
-    name: str
-    key: str
-    measure: str
-    used: float
-    reserved: float
-    limit: float
-    configured: float
-    resets: int
-    """Unix seconds; 0: it does not."""
-
-
-class BudgetAnswer(msgspec.Struct):
-    lines: list[BudgetLine] = []
-    problem: str = ""
-    """Why nothing was done; empty: it was."""
 
 
 async def carry_out(command: BudgetCommand, keeper: BudgetKeeper, now: float | None = None) -> BudgetAnswer:
@@ -60,7 +25,7 @@ async def carry_out(command: BudgetCommand, keeper: BudgetKeeper, now: float | N
     budgets = {one.name: one for one in keeper.source.config.budgets} if keeper.source is not None else {}
     try:
         if command.command == "list":
-            return BudgetAnswer([line async for line in _lines(budgets, keeper, now)])
+            return await _listed(command, budgets, keeper, now)
         budget = budgets.get(command.name)
         if budget is None:
             return BudgetAnswer(problem=f"there is no budget {command.name!r}; there are: {', '.join(budgets)}")
@@ -69,27 +34,44 @@ async def carry_out(command: BudgetCommand, keeper: BudgetKeeper, now: float | N
         return BudgetAnswer(problem=f"the counters cannot be used: {error}")
 
 
-async def _lines(budgets: dict[str, Budget], keeper: BudgetKeeper, now: float) -> AsyncIterator[BudgetLine]:
-    for state in sorted(await keeper.counters.states(), key=lambda one: one.account):
-        name, measure, key = state.account.split(SEPARATOR, 2)
-        budget = budgets.get(name)
-        configured = dict(_limits(budget)).get(measure) if budget is not None else None
-        if budget is None or configured is None:
-            continue
-        period = _period(budget, measure, now)
-        used = sum(amount for bucket, amount in state.used.items() if bucket >= period.oldest)
-        scale = _scale(measure)
-        limit = keeper.limit(state.account, configured)
-        yield BudgetLine(
-            name=name,
-            key=key,
-            measure=measure,
-            used=used / scale,
-            reserved=state.held / scale,
-            limit=limit / scale,
-            configured=configured / scale,
-            resets=0 if measure == CONCURRENT else period.resets,
-        )
+async def _listed(command: BudgetCommand, budgets: dict[str, Budget], keeper: BudgetKeeper, now: float) -> BudgetAnswer:
+    lines = [
+        line
+        for state in await keeper.counters.states(command.accounts)
+        if (line := _line(state, budgets, keeper, now)) is not None and command.name in ("", line.name)
+    ]
+    totals = Counter(line.name for line in lines)
+    if not command.most:
+        return BudgetAnswer(sorted(lines, key=lambda one: (one.name, one.measure, one.key)), totals=totals)
+    lines.sort(key=lambda one: (-one.share, one.key, one.measure))
+    by_budget = ([line for line in lines if line.name == name] for name in budgets)
+    shown = [line for found in by_budget for line in found[command.skip : command.skip + command.most]]
+    return BudgetAnswer(shown, totals=totals)
+
+
+def _line(state: AccountState, budgets: dict[str, Budget], keeper: BudgetKeeper, now: float) -> BudgetLine | None:
+    """None: the configuration has no such limit any more."""
+    name, measure, key = state.account.split(SEPARATOR, 2)
+    budget = budgets.get(name)
+    configured = dict(_limits(budget)).get(measure)
+    if budget is None or configured is None:
+        return None
+    period = _period(budget, measure, now)
+    used = sum(amount for bucket, amount in state.used.items() if bucket >= period.oldest)
+    scale, changed = _scale(measure), keeper.changes(state.account)
+    return BudgetLine(
+        name=name,
+        key=key,
+        measure=measure,
+        used=used / scale,
+        reserved=state.held / scale,
+        limit=keeper.limit(state.account, configured) / scale,
+        configured=configured / scale,
+        resets=0 if measure == CONCURRENT else period.resets,
+        is_set=changed.limit is not None and (not changed.until or now < changed.until),
+        set_until=changed.until,
+        grants=[(amount / scale, until) for amount, until in changed.grants if now < until],
+    )
 
 
 async def _change(command: BudgetCommand, budget: Budget, keeper: BudgetKeeper, now: float) -> str:

@@ -3,7 +3,7 @@ import argparse
 import pytest
 
 from extproc.cli import budget
-from extproc.supervisor.budget_commands import BudgetCommand, BudgetLine
+from extproc.transport.control import BudgetCommand, BudgetLine
 
 
 def parsed(*words: str, **more: str) -> BudgetCommand:

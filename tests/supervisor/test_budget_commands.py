@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from extproc.store.counters import Claim, Settlement
-from extproc.supervisor.budget_commands import BudgetAnswer, BudgetCommand, carry_out
+from extproc.supervisor.budget_commands import carry_out
 from extproc.supervisor.budgets import BudgetKeeper
+from extproc.transport.control import BudgetAnswer, BudgetCommand
 from extproc.transport.orders import BudgetRecall, BudgetReply, BudgetRequest
 from tests.redis_server import RedisServer, redis_server
 from tests.settings import GATEWAY, source
@@ -79,6 +80,44 @@ def test_what_is_used_is_shown_with_its_limit(tmp_path: Path, store: str) -> Non
         assert (line.name, line.key, line.measure) == ("team", "data", "requests")
         assert (line.used, line.reserved, line.limit, line.configured) == (1, 1, 3, 3)
         assert line.resets == 1_701_388_800
+
+    play(Desk(tmp_path, store), scene)
+
+
+def test_a_bounded_list_begins_with_the_largest_shares(tmp_path: Path, store: str) -> None:
+    async def scene(desk: Desk) -> None:
+        for number in range(5):
+            one = Settlement(f"team\x1frequests\x1fkey{number}", int(NOW), 2**33, number + 1, 0)
+            await desk.keeper.counters.settle("w", [one])
+        await desk.keeper.counters.settle("w", [Settlement("rolling\x1ftokens\x1fx", int(NOW), 2**33, 10, 0)])
+        answer = await desk.does("list", most=2)
+        assert [line.key for line in answer.lines] == ["key4", "key3", "x"]
+        assert answer.totals == {"team": 5, "rolling": 1}
+        further = await desk.does("list", "team", most=2, skip=2)
+        assert [line.key for line in further.lines] == ["key2", "key1"]
+        assert further.totals == {"team": 5}
+
+    play(Desk(tmp_path, store), scene)
+
+
+def test_single_accounts_are_shown_also_where_nothing_is_used(tmp_path: Path, store: str) -> None:
+    async def scene(desk: Desk) -> None:
+        await desk.claims(2)
+        accounts = [ACCOUNT, "team\x1frequests\x1fnobody", "gone\x1frequests\x1fx"]
+        lines = (await desk.does("list", accounts=accounts)).lines
+        assert [(line.key, line.reserved, line.limit) for line in lines] == [("data", 2, 3), ("nobody", 0, 3)]
+
+    play(Desk(tmp_path, store), scene)
+
+
+def test_a_line_says_what_was_changed_by_hand(tmp_path: Path, store: str) -> None:
+    async def scene(desk: Desk) -> None:
+        later = 4_000_000_000.0
+        await desk.does("set", "team", "data", 5, "requests", until=later)
+        await desk.does("grant", "team", "data", 2, "requests", until=later)
+        [line] = (await desk.does("list", accounts=[ACCOUNT])).lines
+        assert (line.limit, line.configured, line.is_set, line.set_until) == (7, 3, True, later)
+        assert line.grants == [(2, later)]
 
     play(Desk(tmp_path, store), scene)
 

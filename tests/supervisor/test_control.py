@@ -12,8 +12,9 @@ import pytest
 
 from extproc.providers.availability import ProviderState
 from extproc.supervisor import control
-from extproc.supervisor.control import ControlReply, ControlRequest, Unreachable, ask, listening, socket_path
+from extproc.supervisor.control import listening
 from extproc.supervisor.provider_health import ProviderHealth
+from extproc.transport.control import ControlReply, ControlRequest, Unreachable, ask, socket_path
 from tests.settings import GATEWAY, source
 
 LIST = ControlRequest("list")

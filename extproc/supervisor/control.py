@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import pwd
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -42,6 +43,8 @@ async def listening(config: Path, health: ProviderHealth, budgets: BudgetKeeper 
                 if isinstance(request, ControlRequest):
                     reply: ControlReply | BudgetAnswer = _reply(request, health)
                 else:
+                    if request.via == "command":
+                        request = msgspec.structs.replace(request, by=_this_user(), issuer="")
                     reply = await carry_out(request, budgets or BudgetKeeper(lambda _: None))
                 writer.write(msgspec.json.encode(reply) + b"\n")
                 await writer.drain()
@@ -66,6 +69,14 @@ async def listening(config: Path, health: ProviderHealth, budgets: BudgetKeeper 
         with contextlib.suppress(OSError):
             if path.stat().st_ino == ours:
                 path.unlink()
+
+
+def _this_user() -> str:
+    """Returns the name of the user who alone can open the socket."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's user need not have a name
+        return f"uid {os.getuid()}"
 
 
 def _reply(request: ControlRequest, health: ProviderHealth) -> ControlReply:

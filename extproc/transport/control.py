@@ -33,9 +33,9 @@ class ControlReply(msgspec.Struct):
 
 
 class BudgetCommand(msgspec.Struct, tag=True, forbid_unknown_fields=True):
-    """What somebody on this machine asks for."""
+    """What somebody on this machine asks for, or an operator through the API."""
 
-    command: Literal["list", "set", "reset", "grant"]
+    command: Literal["list", "set", "reset", "grant", "audit"]
     name: str = ""
     """The budget's; empty for `list`: all of them."""
     key: str = ""
@@ -51,6 +51,15 @@ class BudgetCommand(msgspec.Struct, tag=True, forbid_unknown_fields=True):
     """For `list`: so many lines of each budget, those that have used the largest share first; 0: all, by their keys."""
     skip: int = 0
     """For `list` with `most`: lines of each budget that are left out at the beginning."""
+    only_changed: bool = False
+    """For `list`: limits that somebody has changed by hand, and no others."""
+    entries: int = 100
+    """For `audit`: so many, the newest first."""
+    via: Literal["api", "command"] = "command"
+    by: str = ""
+    """Subject of the caller of the API. A command is its user's."""
+    issuer: str = ""
+    """Issuer of the caller's token."""
 
 
 class BudgetLine(msgspec.Struct):
@@ -71,6 +80,12 @@ class BudgetLine(msgspec.Struct):
     """Unix seconds at which that ends; 0: never."""
     grants: list[tuple[float, int]] = []
     """Amounts that were granted on top and are in force, each with the Unix seconds at which it ends."""
+    set_to: float | None = None
+    """The limit that was set, without grants; None: none is in force."""
+    created: int = 0
+    """Unix seconds of the first change by hand; 0: there was none."""
+    updated: int = 0
+    """Unix seconds of the last one."""
 
     @property
     def share(self) -> float:
@@ -79,10 +94,37 @@ class BudgetLine(msgspec.Struct):
         return taken / self.limit if self.limit else float(taken > 0)
 
 
+class BudgetChange(msgspec.Struct):
+    """An entry of the audit. Amounts are in USD, tokens or calls."""
+
+    at: int
+    """Unix seconds."""
+    by: str
+    """Subject of the caller, or user of the machine."""
+    via: Literal["api", "command"]
+    action: Literal["set", "grant", "reset"]
+    name: str
+    key: str
+    measure: str
+    old: float
+    """The limit in force before; for `reset`: what was used."""
+    new: float
+    until: int = 0
+    """Unix seconds at which the change ends; 0: never."""
+    issuer: str = ""
+    """Issuer of the caller's token."""
+
+
 class BudgetAnswer(msgspec.Struct):
     lines: list[BudgetLine] = []
     problem: str = ""
     """Why nothing was done; empty: it was."""
+    field: str = ""
+    """The field of the command that the problem is about; empty: none of them."""
+    store_down: bool = False
+    """The problem is that the counters cannot be reached."""
+    changes: list[BudgetChange] = []
+    """For `audit`."""
     totals: dict[str, int] = {}
     """How many lines there are of each budget, those included that were left out."""
 

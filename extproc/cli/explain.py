@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from extproc.cli.arguments import TOKEN_VARIABLE
 from extproc.config import loading
 from extproc.config.endpoints import READS_BODY, Endpoints, Operation
 from extproc.config.files import Files
@@ -37,7 +38,6 @@ from extproc.web import topics
 from extproc.wire import Dialect, dialects, untrusted
 from extproc.wire.paths import routed
 
-VARIABLE = "EXTPROC_TOKEN"
 # Envoy's own verdict, which no step of the gateway's comes to.
 _TOO_LARGE = Rejection(
     kind=Kind.TOO_LARGE, message="the request is too large", reason=Reason.REQUEST_TOO_LARGE, detail="max_body_bytes"
@@ -64,7 +64,7 @@ class Asked:
 def token(given: str | None) -> str:
     """`@FILE` and `-` (standard input) keep it out of the list of processes. Raises Unusable."""
     if given is None:
-        return os.environ.get(VARIABLE, "").strip()
+        return os.environ.get(TOKEN_VARIABLE, "").strip()
     if given == "-":
         return sys.stdin.read().strip()
     return _read(Path(given[1:])).strip() if given.startswith("@") else given

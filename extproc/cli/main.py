@@ -297,7 +297,8 @@ def _check(options: argparse.Namespace) -> int:
         return complain(made.source.explain(faults), USAGE)
     for warning in advice.warnings(made):
         show(f"warning: {warning}", sys.stderr)
-    show("\n".join([f"{options.config}: no mistakes found", *explain.remarks(made)]))
+    changed = budget.changed_limits(made.source, os.environ)
+    show("\n".join([f"{options.config}: no mistakes found", *explain.remarks(made), *changed]))
     return reach.run(made) if options.probe else 0
 
 

@@ -16,7 +16,7 @@ from extproc.events import Action, BeginAnswer, Record, Respond
 from extproc.policy.authorization.cel import Rule, compile_rule, compile_text
 from extproc.policy.authorization.rules import Rules
 from extproc.policy.authorization.variables import OF_BODY, Part, Subject
-from extproc.policy.budgets import refusals
+from extproc.policy.budgets import administration, refusals
 from extproc.policy.budgets.estimate import NANO, Estimate, Used
 from extproc.policy.budgets.periods import ALWAYS, Periods
 from extproc.policy.budgets.wallet import Use, Wallet
@@ -120,6 +120,7 @@ class Budgets:
         for index, name in enumerate(names):
             if name in names[:index]:
                 faults.append(Fault(("budgets", index, "name"), f"two budgets are named {name!r}"))
+        faults += administration.faults(source)
         self._known: OrderedDict[tuple[object, ...], tuple[weakref.ref[Caller], list[Applied] | Rejection]] = (
             OrderedDict()
         )

@@ -27,6 +27,8 @@ log = logging.getLogger("extproc")
 T = TypeVar("T", bound=msgspec.Struct)
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 """A route takes all of them, so that those it does not serve are refused in the form of the others."""
+MAX_NAME = 500
+"""Characters of a subject or an issuer that the audit keeps."""
 _DOWN = Rejection(
     kind=Kind.OVERLOADED,
     message="the counters of budgets cannot be reached at the moment, try again in a moment",
@@ -53,7 +55,7 @@ class Operator:
 
     async def ask(self, command: BudgetCommand) -> BudgetAnswer:
         """Has the supervisor carry out a command, in the name of the caller. Raises Refused."""
-        by, issuer = self._caller.subject, self._caller.issuer
+        by, issuer = self._caller.subject[:MAX_NAME], self._caller.issuer[:MAX_NAME]
         named = msgspec.structs.replace(command, via="api", by=by, issuer=issuer)
         try:
             answer = await asyncio.to_thread(self._context.ask_budgets, self._context.gateway.source.path, named)

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -11,7 +12,7 @@ import msgspec
 from extproc.cli.arguments import TOKEN_VARIABLE
 from extproc.client import connection, session
 from extproc.client.connection import ClientError, Reply
-from extproc.printable import printable
+from extproc.printable import printable, show
 from extproc.transport.control import BudgetAnswer, BudgetChange, BudgetCommand, BudgetLine
 
 T = TypeVar("T")
@@ -101,11 +102,14 @@ def ask(gateway: str, token: str, command: BudgetCommand) -> BudgetAnswer:
     """Raises ClientError."""
     match command.command:
         case "list":
-            limits = _read(_call("GET", gateway + _PATH, token), list[_Limit])
+            found = _call("GET", gateway + _PATH, token)
+            limits = _read(found["data"], list[_Limit])
+            if found.get("has_more"):
+                show(f"only the first {len(limits)} limits are shown", sys.stderr)
             return BudgetAnswer([one.line() for one in limits])
         case "audit":
-            entries = _read(_call("GET", f"{gateway}{_PATH}/audit?limit={command.entries}", token), list[_Entry])
-            return BudgetAnswer(changes=[one.change() for one in entries])
+            found = _call("GET", f"{gateway}{_PATH}/audit?limit={command.entries}", token)
+            return BudgetAnswer(changes=[one.change() for one in _read(found["data"], list[_Entry])])
         case _:
             _call("POST", gateway + _PATH, token, _body(command))
             return BudgetAnswer()
@@ -117,12 +121,12 @@ def _body(command: BudgetCommand) -> dict[str, Any]:
     return one | {"measure": command.measure, "until": until}
 
 
-def _call(method: str, url: str, token: str, body: dict[str, Any] | None = None) -> list[Any]:
+def _call(method: str, url: str, token: str, body: dict[str, Any] | None = None) -> Mapping[str, Any]:
+    """Returns the answer's members, of which `data` is a list."""
     reply = connection.call(method, url, token, body)
-    data = reply.fields.get("data")
-    if reply.status != 200 or not isinstance(data, list):
+    if reply.status != 200 or not isinstance(reply.fields.get("data"), list):
         raise ClientError(_problem(reply))
-    return data
+    return reply.fields
 
 
 def _problem(reply: Reply) -> str:

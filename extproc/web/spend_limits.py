@@ -31,6 +31,8 @@ _NO_LIMIT = "null would mean no limit, which a budget cannot have; delete the sp
 
 
 class SpendScope(msgspec.Struct, forbid_unknown_fields=True):
+    """Whom a spend limit is for."""
+
     type: str
     user_id: str | None = None
     rbac_group_id: str | None = None
@@ -45,6 +47,8 @@ class SpendLimitRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class SpendLimit(NamedTuple):
+    """The limit of one key, and what its budget is here."""
+
     line: BudgetLine
     budget: ScopedBudget
 
@@ -77,7 +81,7 @@ class SpendLimit(NamedTuple):
         is_set = line.set_to is not None
         return {
             "scope": self.scope,
-            "groups": [],  # whom a group has is in tokens, and known while a call lasts
+            "groups": [],  # they are in the user's token, which only a call brings
             "actor": actor,
             "amount": _whole_cents(line.limit),
             "currency": "USD",
@@ -100,7 +104,6 @@ def handlers(administration: Administration) -> dict[str, dict[str, Handler]]:
 
 class _SpendLimits:
     def __init__(self, administration: Administration) -> None:
-        self._administration = administration
         self._budgets = {one.name: one for one in administration.budgets}
 
     async def list(self, request: Request, operator: Operator) -> Any:

@@ -44,14 +44,15 @@ def test_a_change_is_sent_as_it_was_given(gateway: Gateway) -> None:
     })]  # fmt: skip
 
 
-def test_what_is_listed_is_as_on_the_machine(gateway: Gateway) -> None:
+def test_what_is_listed_is_as_on_the_machine(gateway: Gateway, capsys: pytest.CaptureFixture[str]) -> None:
     gateway.reply = Reply(200, {"data": [{
         "budget": "team", "key": "data", "measure": "usd", "used": 1.5, "reserved": 0, "limit": 7, "configured": 5,
         "resets_at": "2026-12-01T00:00:00Z", "set_to": None, "set_until": None, "created_at": "2026-11-30T00:00:00Z",
         "updated_at": None, "grants": [{"amount": 2, "until": "2026-12-01T00:00:00Z"}],
-    }], "has_more": False})  # fmt: skip
+    }], "has_more": True})  # fmt: skip
     line = BudgetLine("team", "data", "usd", 1.5, 0, 7, 5, 1_796_083_200, grants=[(2.0, 1_796_083_200)])
     assert gateway.asks(BudgetCommand("list")) == BudgetAnswer([line])
+    assert capsys.readouterr().err == "only the first 1 limits are shown\n"
 
 
 def test_the_audit_is_as_on_the_machine(gateway: Gateway) -> None:

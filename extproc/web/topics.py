@@ -61,6 +61,7 @@ TOPICS: tuple[Topic, ...] = (
             "/console/health",
             "/console/calls",
             "/console/call",
+            "/console/budgets",
             "/console/providers",
             "/console/configuration",
             "/console/open",

@@ -25,11 +25,12 @@ class Entry(NamedTuple):
     """Shown to people who see their own calls alone, too."""
 
 
-# A page for budgets gets its row here, and its handler in `routes`.
+# A further page gets its row here, and its handler in `routes`.
 NAVIGATION = (
     Entry("/console", "Usage"),
     Entry("/console/health", "Health"),
     Entry(CALLS, "Calls"),
+    Entry("/console/budgets", "Budgets"),
     Entry("/console/providers", "Providers", for_all=False),
     Entry("/console/configuration", "Configuration", for_all=False),
 )

@@ -1,6 +1,7 @@
 """Numbers, times and durations as people read them. Pure."""
 
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from extproc.usage.calls import NANO
 
@@ -16,6 +17,16 @@ def usd(nano: int | None, digits: int | None = None) -> str:
     if digits is None:
         digits = 2 if value >= 1 or value == 0 else 4
     return f"${value:,.{digits}f}"
+
+
+class Amount(NamedTuple):
+    """In USD, tokens or calls."""
+
+    value: float
+    measure: str
+
+    def __str__(self) -> str:
+        return usd(round(self.value * NANO)) if self.measure == "usd" else whole(round(self.value))
 
 
 def whole(value: int | None) -> str:

@@ -12,15 +12,17 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from extproc.config.schema_usage import logged_claims
+from extproc.errors import Rejection
 from extproc.sign_in.console_access import LINK_PATH
+from extproc.transport.control import Unreachable
 from extproc.usage.ledger import LedgerDown
 from extproc.usage.opening import open_engine
 from extproc.usage.reading import Reader, TooSlow
-from extproc.web.console import calls_page, health_page, layout, state_pages, tables, usage_page, view
+from extproc.web.console import budgets_page, calls_page, health_page, layout, state_pages, tables, usage_page, view
 from extproc.web.console.access import Access, Unverified, Visitor
 from extproc.web.console.tables import Table
 from extproc.web.console.view import View
-from extproc.web.context import Context
+from extproc.web.context import Context, address_of
 
 log = logging.getLogger("extproc")
 
@@ -29,6 +31,7 @@ MAX_READERS = 2
 RESERVED = frozenset({"by", "range", "since", "until", "format", "table", "id", "before", "live"})
 """Parameters of pages. Claims of these names cannot be summed up by here."""
 _NO_LEDGER = "The ledger cannot be read at the moment. Calls are not affected; try again in a minute."
+_NO_COUNTERS = "What is used of budgets cannot be read at the moment. Try again in a minute."
 _SLOW = "The ledger has too many calls for this time. Choose a shorter one."
 _UNVERIFIED = "The keys that prove who has signed in are not here at the moment."
 _NOT_FOUND = "There is no such call, or it is not yours to see."
@@ -52,6 +55,7 @@ def routes(context: Context) -> list[Route]:
         page(health_page.PATH, console.health),
         page(calls_page.PATH, console.calls),
         page(calls_page.CALL_PATH, console.call),
+        page(budgets_page.PATH, console.budgets),
         page("/console/providers", console.providers),
         page("/console/configuration", console.configuration),
         Route(LINK_PATH, console.open, methods=["GET"]),
@@ -97,6 +101,9 @@ class _Console:
                 return layout.plain("That cannot be shown", layout.text(f"{error}."), _home(), status=400)
             except TooSlow:
                 return layout.plain("That took too long", layout.text(_SLOW), _home(), status=503)
+            except Unreachable as error:
+                log.error("console: the counters of budgets cannot be read: %s", error)
+                return layout.plain("No figures", layout.text(_NO_COUNTERS), _home(), status=503)
             except LedgerDown as error:
                 log.error("console: the ledger cannot be read: %s", error)
                 return layout.plain("No figures", layout.text(_NO_LEDGER), _home(), status=503)
@@ -147,6 +154,25 @@ class _Console:
         if found is None:
             return layout.page("No such call", calls_page.PATH, visitor, [layout.text(_NOT_FOUND)], status=404)
         return layout.page("Call", calls_page.PATH, visitor, calls_page.record(found))
+
+    async def budgets(self, request: Request, visitor: Visitor) -> Response:
+        gateway, now = self._context.gateway, self._context.clock()
+        wanted = budgets_page.wanted(request.query_params, gateway)
+        if not visitor.sees_all:
+            assert visitor.caller is not None, "only the person at this machine has none, and sees all"
+            accounts = budgets_page.accounts(gateway, visitor.caller, address_of(request), now)
+            if isinstance(accounts, Rejection):
+                return layout.page("Budgets", budgets_page.PATH, visitor, [layout.text(accounts.message)])
+            wanted.accounts = accounts
+        async with self._reading:
+            found = await asyncio.to_thread(self._context.ask_budgets, gateway.source.path, wanted)
+        if found.problem:
+            raise Unreachable(found.problem)
+        shown = budgets_page.tables(gateway, wanted, found, sees_all=visitor.sees_all)
+        if not shown:
+            words = budgets_page.empty(gateway, sees_all=visitor.sees_all)
+            return layout.page("Budgets", budgets_page.PATH, visitor, [layout.text(words, "lead")])
+        return _answer(request, visitor, _Page("Budgets", budgets_page.parts(wanted), shown), self._view(request))
 
     async def providers(self, request: Request, visitor: Visitor) -> Response:
         if not visitor.sees_all:

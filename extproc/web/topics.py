@@ -62,6 +62,7 @@ TOPICS: tuple[Topic, ...] = (
             "/console/calls",
             "/console/call",
             "/console/budgets",
+            "/console/playground",
             "/console/providers",
             "/console/configuration",
             "/console/open",
@@ -69,7 +70,7 @@ TOPICS: tuple[Topic, ...] = (
             "/console/style.css",
             "/console/icon.svg",
         ),
-        max_body_bytes=4096,
+        max_body_bytes=512 * 1024,  # a request in the playground: three characters of a form for each of its bytes
     ),
 )
 

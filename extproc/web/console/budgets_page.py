@@ -23,12 +23,6 @@ IN_OVERVIEW = 10
 ON_A_PAGE = 100
 IN_CSV = 10_000
 _MAX_PAGE = 10_000
-_MEASURES = {
-    "usd": "USD",
-    "input_tokens": "input tokens",
-    "output_tokens": "output tokens",
-    "concurrent": "calls at one time",
-}
 _NONE = "No budgets are configured. The section budgets limits what callers use in USD, tokens or requests."
 _NOT_YOURS = "No budget applies to you, apart from those that depend on the model or on what a request says."
 
@@ -118,7 +112,7 @@ def _row(budget: Budget, line: BudgetLine) -> dict[str, object]:
         "used": Amount(line.used, line.measure),
         "reserved": Amount(line.reserved, line.measure),
         "limit": Amount(line.limit, line.measure),
-        "measure": _MEASURES.get(line.measure, line.measure),
+        "measure": numbers.measure(line.measure),
         "resets": _time(line.resets) if line.resets else "",
         "changed": "; ".join(_changes(line)),
     }
@@ -148,7 +142,7 @@ def _changes(line: BudgetLine) -> list[str]:
 def _about(budget: Budget, *, with_key: bool) -> str:
     """`with_key`: for people who may see the configuration."""
     limits = [
-        f"{Amount(most, name)} {_MEASURES.get(name, name)}" if name != "usd" else str(Amount(most, name))
+        f"{Amount(most, name)} {numbers.measure(name)}" if name != "usd" else str(Amount(most, name))
         for name, most in budget.limit.model_dump(exclude_none=True).items()
     ]
     words = " and ".join(limits)

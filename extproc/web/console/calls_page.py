@@ -6,7 +6,6 @@ from html import escape
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from extproc.printable import printable
 from extproc.usage.calls import NANO
 from extproc.usage.reading import Reader, Row, Scope
 from extproc.web.console import layout, numbers
@@ -110,7 +109,7 @@ def record(call: Row) -> list[str]:
         },
         "Tokens and cost": _spend(call),
     }
-    return ['<div class="pair">', *(_section(title, values) for title, values in sections.items()), "</div>"]
+    return ['<div class="pair">', *(layout.facts(title, values) for title, values in sections.items()), "</div>"]
 
 
 def _outcome(call: Row) -> dict[str, str]:
@@ -135,11 +134,3 @@ def _spend(call: Row) -> dict[str, str]:
         "Output tokens": numbers.whole(call["output_tokens"]),
         "Cost": cost + (", estimated" if call["estimated"] else ""),
     }
-
-
-def _section(title: str, values: Mapping[str, str]) -> str:
-    rows = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(printable(value)) or numbers.ABSENT}</dd></div>"
-        for name, value in values.items()
-    )
-    return f'<section class="card"><header><h2>{escape(title)}</h2></header><dl class="facts">{rows}</dl></section>'

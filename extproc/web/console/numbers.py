@@ -19,6 +19,19 @@ def usd(nano: int | None, digits: int | None = None) -> str:
     return f"${value:,.{digits}f}"
 
 
+_MEASURES = {
+    "usd": "USD",
+    "input_tokens": "input tokens",
+    "output_tokens": "output tokens",
+    "concurrent": "calls at one time",
+}
+
+
+def measure(name: str) -> str:
+    """Returns what a budget limits, in words."""
+    return _MEASURES.get(name, name)
+
+
 class Amount(NamedTuple):
     """In USD, tokens or calls."""
 

@@ -14,12 +14,25 @@ from starlette.routing import Route
 from extproc.config.schema_usage import logged_claims
 from extproc.errors import Rejection
 from extproc.sign_in.console_access import LINK_PATH
+from extproc.sign_in.refusals import Refusal
 from extproc.transport.control import Unreachable
 from extproc.usage.ledger import LedgerDown
 from extproc.usage.opening import open_engine
 from extproc.usage.reading import Reader, TooSlow
-from extproc.web.console import budgets_page, calls_page, health_page, layout, state_pages, tables, usage_page, view
+from extproc.web import forms
+from extproc.web.console import (
+    budgets_page,
+    calls_page,
+    health_page,
+    layout,
+    playground,
+    state_pages,
+    tables,
+    usage_page,
+    view,
+)
 from extproc.web.console.access import Access, Unverified, Visitor
+from extproc.web.console.playground import Mistake
 from extproc.web.console.tables import Table
 from extproc.web.console.view import View
 from extproc.web.context import Context, address_of
@@ -33,6 +46,7 @@ RESERVED = frozenset({"by", "range", "since", "until", "format", "table", "id", 
 _NO_LEDGER = "The ledger cannot be read at the moment. Calls are not affected; try again in a minute."
 _NO_COUNTERS = "What is used of budgets cannot be read at the moment. Try again in a minute."
 _SLOW = "The ledger has too many calls for this time. Choose a shorter one."
+_FOREIGN_FORM = "The form was sent by another site."
 _UNVERIFIED = "The keys that prove who has signed in are not here at the moment."
 _NOT_FOUND = "There is no such call, or it is not yours to see."
 _HOW_TO_OPEN = (
@@ -56,6 +70,8 @@ def routes(context: Context) -> list[Route]:
         page(calls_page.PATH, console.calls),
         page(calls_page.CALL_PATH, console.call),
         page(budgets_page.PATH, console.budgets),
+        page(playground.PATH, console.playground),
+        Route(playground.PATH, console.guarded(console.try_request), methods=["POST"]),
         page("/console/providers", console.providers),
         page("/console/configuration", console.configuration),
         Route(LINK_PATH, console.open, methods=["GET"]),
@@ -124,7 +140,7 @@ class _Console:
     async def sign_out(self, request: Request) -> Response:
         if (answer := await self._access.sign_out(request)) is not None:
             return answer
-        return layout.plain("Not signed out", layout.text("The form was sent by another site."), _home(), status=403)
+        return layout.plain("Not signed out", layout.text(_FOREIGN_FORM), _home(), status=403)
 
     async def usage(self, request: Request, visitor: Visitor) -> Response:
         wanted = self._view(request)
@@ -173,6 +189,27 @@ class _Console:
             words = budgets_page.empty(gateway, sees_all=visitor.sees_all)
             return layout.page("Budgets", budgets_page.PATH, visitor, [layout.text(words, "lead")])
         return _answer(request, visitor, _Page("Budgets", budgets_page.parts(wanted), shown), self._view(request))
+
+    async def playground(self, request: Request, visitor: Visitor) -> Response:
+        gateway = self._context.gateway
+        given = playground.example(gateway, visitor, request.query_params)
+        return layout.page("Playground", playground.PATH, visitor, [playground.form(gateway, visitor, given)])
+
+    async def try_request(self, request: Request, visitor: Visitor) -> Response:
+        if not self._access.is_own_form(request):
+            return layout.plain("Not tried", layout.text(_FOREIGN_FORM), _home(), status=403)
+        try:
+            given = playground.entered(await forms.read(request))
+        except Refusal:
+            return layout.plain("Not tried", layout.text("The form cannot be read."), _home(), status=400)
+        gateway, now = self._context.gateway, self._context.clock()
+        try:
+            found = await playground.results(gateway, visitor, given, address_of(request), now)
+        except Mistake as mistake:
+            parts, status = [playground.form(gateway, visitor, given, mistake)], 400
+        else:
+            parts, status = [playground.form(gateway, visitor, given), *found], 200
+        return layout.page("Playground", playground.PATH, visitor, parts, status=status)
 
     async def providers(self, request: Request, visitor: Visitor) -> Response:
         if not visitor.sees_all:

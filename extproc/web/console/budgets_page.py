@@ -62,7 +62,7 @@ def empty(gateway: Gateway, *, sees_all: bool) -> str:
 
 def parts(asked: BudgetCommand) -> list[str]:
     """Returns what stands above the tables."""
-    words = "What calls in progress have reserved counts as taken; workers hold small slices in advance."
+    words = "A share includes what calls in progress have reserved, and slices that workers hold in advance."
     back = f' <a href="{PATH}">All budgets</a>' if asked.name else ""
     return [f'<p class="lead">{words}{back}</p>']
 
@@ -87,7 +87,7 @@ def _table(
         Column("reserved", "Reserved", "amount"),
         Column("limit", "Limit", "amount"),
         Column("measure", "In"),
-        Column("resets", "Resets (UTC)"),
+        Column("resets", "Resets (UTC)", "hour"),
         Column("changed", "Changed by hand"),
     ]
     return Table(
@@ -113,7 +113,7 @@ def _row(budget: Budget, line: BudgetLine) -> dict[str, object]:
         "reserved": Amount(line.reserved, line.measure),
         "limit": Amount(line.limit, line.measure),
         "measure": numbers.measure(line.measure),
-        "resets": _time(line.resets) if line.resets else "",
+        "resets": line.resets * 1000 if line.resets else None,
         "changed": "; ".join(_changes(line)),
     }
 
@@ -121,10 +121,10 @@ def _row(budget: Budget, line: BudgetLine) -> dict[str, object]:
 def _state(budget: Budget, share: float) -> tuple[str, str]:
     """Returns the level of a meter, and what it means in words."""
     if share >= 1:
-        return "over", "used up" if budget.exceeded == "reject" else "beyond the limit, observed"
+        return "over", "used up" if budget.exceeded == "reject" else "beyond, observed"
     if budget.warn_at is not None and share >= budget.warn_at:
         return "warning", "warning"
-    return "ok", "within the limit"
+    return "ok", "within limit"
 
 
 def _changes(line: BudgetLine) -> list[str]:

@@ -55,6 +55,8 @@ class Meter(NamedTuple):
 
     @property
     def percent(self) -> str:
+        if 0 < self.share < 0.001:
+            return "<0.1%"
         return f"{100 * self.share:.0f}%" if self.share >= 0.0995 or not self.share else f"{100 * self.share:.1f}%"
 
 
@@ -70,12 +72,12 @@ def meter(one: Meter) -> str:
         mark = f'<line class="mark" x1="{at}" x2="{at}" y1="0" y2="10"/>'
     return (
         f'<div class="meter"><div role="meter" aria-label="{escape(one.name)}" aria-valuemin="0" aria-valuemax="100"'
-        f' aria-valuenow="{min(100, round(100 * one.share))}" aria-valuetext="{words}">'
+        f' aria-valuenow="{min(100, round(100 * one.share))}" aria-valuetext="{escape(words)}">'
         '<svg viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
         '<rect class="track" y="1" width="100" height="8"/>'
         f'<rect class="{one.level}" y="1" width="{100 * used:.2f}" height="8"/>'
         f'<rect class="{one.level} reserved" x="{100 * used:.2f}" y="1" width="{100 * reserved:.2f}" height="8"/>'
-        f"{mark}</svg></div><span>{one.percent}</span></div>"
+        f"{mark}</svg></div><span>{escape(one.percent)}</span></div>"
     )
 
 

@@ -79,6 +79,8 @@ def duration(milliseconds: float | None) -> str:
     return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
 
 
-def moment(milliseconds: int, form: str = "%Y-%m-%d %H:%M:%S") -> str:
+def moment(milliseconds: int | None, form: str = "%Y-%m-%d %H:%M:%S") -> str:
     """In UTC, as everywhere in the console."""
+    if milliseconds is None:
+        return ABSENT
     return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime(form)

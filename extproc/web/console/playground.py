@@ -62,9 +62,10 @@ class Mistake(Exception):
 def example(gateway: Gateway, visitor: Visitor, query: Mapping[str, str]) -> Entered:
     """Returns what the form has at first: a small request of a dialect, for a model of the query or the first one."""
     dialect = _dialect(query.get("dialect", ""))
-    model = query.get("model", "")[:200] or next(iter(gateway.catalogue.names()), "MODEL")
+    names = [*gateway.catalogue.names(), *(rule.settings.name.replace("*", "x") for rule in gateway.catalogue.rules)]
+    model = query.get("model", "")[:200] or next(filter(None, names), "MODEL")
     body = {"model": model, **dialects.row(dialect).example}
-    claims = dict(visitor.caller.claims) if visitor.caller is not None else {}
+    claims = dict(visitor.caller.claims) if visitor.caller is not None else {"sub": "somebody"}
     return Entered(dialect, "", _pretty(claims), _pretty(body))
 
 
@@ -175,10 +176,10 @@ def _verdict(gateway: Gateway, decision: Decision) -> str:
     call, outcome, subject = decision.call, decision.outcome, decision.subject
     found: dict[str, str] = {}
     if isinstance(outcome, Rejection):
-        found["Decision"] = f"refused with {rejection_status(call.dialect, outcome)}"
+        title = f"Decision: refused with {rejection_status(call.dialect, outcome)}"
         found |= {"Message": outcome.message, "Reason": str(outcome.reason), "Error": outcome.detail}
     else:
-        found["Decision"] = "allowed"
+        title = "Decision: allowed"
     found["Path"] = call.request.path
     if isinstance(call, Identified):
         found["Caller"] = f"{call.caller.subject} ({call.caller.kind})".lstrip()
@@ -188,7 +189,7 @@ def _verdict(gateway: Gateway, decision: Decision) -> str:
         found["Model"] = f"{model.name}, one of several providers" if several else model.name
         found |= {} if several else {"Provider": model.provider.name, "At the provider": model.upstream}
         found["Entry"] = f"models.{model.rule.index}" if model.rule.index >= 0 else "of the route"
-    return layout.facts("Decision", found)
+    return layout.facts(title, found)
 
 
 def _rules(gateway: Gateway, decision: Decision) -> Iterator[str]:

@@ -22,6 +22,7 @@ from extproc.usage.reading import Reader, TooSlow
 from extproc.web import forms
 from extproc.web.console import (
     budgets_page,
+    call_page,
     calls_page,
     health_page,
     layout,
@@ -68,7 +69,7 @@ def routes(context: Context) -> list[Route]:
         page(usage_page.PATH, console.usage),
         page(health_page.PATH, console.health),
         page(calls_page.PATH, console.calls),
-        page(calls_page.CALL_PATH, console.call),
+        page(call_page.PATH, console.call),
         page(budgets_page.PATH, console.budgets),
         page(playground.PATH, console.playground),
         Route(playground.PATH, console.guarded(console.try_request), methods=["POST"]),
@@ -166,10 +167,12 @@ class _Console:
         return answer
 
     async def call(self, request: Request, visitor: Visitor) -> Response:
-        found = await self._read(calls_page.find_one, request.query_params.get("id", "")[:200], visitor)
+        found = await self._read(call_page.find, request.query_params.get("id", "")[:200], visitor)
         if found is None:
             return layout.page("No such call", calls_page.PATH, visitor, [layout.text(_NOT_FOUND)], status=404)
-        return layout.page("Call", calls_page.PATH, visitor, calls_page.record(found))
+        return layout.page(
+            "Call", calls_page.PATH, visitor, call_page.parts(self._context.gateway, found, sees_all=visitor.sees_all)
+        )
 
     async def budgets(self, request: Request, visitor: Visitor) -> Response:
         gateway, now = self._context.gateway, self._context.clock()

@@ -71,7 +71,7 @@ def test_the_form_begins_with_an_example(site: Site) -> None:
 
 def test_a_call_that_is_allowed(site: Site) -> None:
     said = text(tried(site, sign_in(site, "operators"), claims={"sub": "ann"}))
-    assert "Decision allowed" in said and "Caller ann (jwt)" in said
+    assert "Decision: allowed" in said and "Caller ann (jwt)" in said
     assert "Model claude-x" in said and "At the provider gpt-4o-mini" in said
     assert 'false jwt.sub == "mallory" authorization.deny.0 gateway.yaml:' in said
     assert "POST https://api.openai.example/v1/chat/completions" in said
@@ -87,7 +87,7 @@ def test_a_call_that_is_refused(site: Site) -> None:
     assert "refused with 403" in said and "this token may not use gold" in said
     assert 'false "gold" in jwt.groups models.0.require.0' in said and "Request to" not in said
     said = text(tried(site, browser, {**ASK, "model": "gold"}, claims={"sub": "ann", "groups": ["gold"]}))
-    assert "Decision allowed" in said and "Request to openai" in said
+    assert "Decision: allowed" in said and "Request to openai" in said
     assert "refused with 403" in text(tried(site, browser, claims={"sub": "mallory"}))
     assert "refused with 403" in text(tried(site, browser, claims={"iss": "x"})), "a budget does not know the caller"
     assert "refused with 401" in text(tried(site, browser, claims=""))
@@ -99,7 +99,7 @@ def test_the_model_and_the_dialect_of_the_form(site: Site) -> None:
     said = text(tried(site, browser, model="set", claims={"sub": "ann"}))
     assert "Model set" in said and "small set" in said
     said = text(tried(site, browser, {"model": "claude-y", "input": "q"}, dialect="responses", claims={"sub": "ann"}))
-    assert "Path /v1/responses" in said and "Decision allowed" in said
+    assert "Path /v1/responses" in said and "Decision: allowed" in said
 
 
 def test_several_providers(site: Site) -> None:
@@ -153,7 +153,7 @@ def test_a_form_of_another_site(site: Site) -> None:
     browser = sign_in(site, "operators")
     for origin in ({}, {"origin": "https://evil.example"}, {"origin": "null"}):
         answer = site.post("/console/playground", {"body": json.dumps(ASK)}, browser, origin)
-        assert answer.status_code == 403 and "Decision" not in answer.text
+        assert answer.status_code == 403 and "Decision:" not in answer.text
     assert site.post("/console/playground", {"body": "{}"}, None, OWN).status_code == 303, "a stranger"
 
 

@@ -1,9 +1,11 @@
 """Carries out `extproc budget`: shows what is used, and changes limits while the gateway runs."""
 
+import asyncio
+import heapq
 import logging
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from extproc.config.schema_budgets import Budget
 from extproc.policy.budgets.budgets import CONCURRENT, SEPARATOR, account
@@ -25,7 +27,9 @@ async def carry_out(command: BudgetCommand, keeper: BudgetKeeper, now: float | N
     budgets = {one.name: one for one in keeper.source.config.budgets} if keeper.source is not None else {}
     try:
         if command.command == "list":
-            return await _listed(command, budgets, keeper, now)
+            states = await keeper.counters.states(command.accounts)
+            # In a thread: there may be many, and workers wait for the supervisor.
+            return await asyncio.to_thread(_listed, command, states, budgets, keeper, now)
         budget = budgets.get(command.name)
         if budget is None:
             return BudgetAnswer(problem=f"there is no budget {command.name!r}; there are: {', '.join(budgets)}")
@@ -34,40 +38,65 @@ async def carry_out(command: BudgetCommand, keeper: BudgetKeeper, now: float | N
         return BudgetAnswer(problem=f"the counters cannot be used: {error}")
 
 
-async def _listed(command: BudgetCommand, budgets: dict[str, Budget], keeper: BudgetKeeper, now: float) -> BudgetAnswer:
-    lines = [
-        line
-        for state in await keeper.counters.states(command.accounts)
-        if (line := _line(state, budgets, keeper, now)) is not None and command.name in ("", line.name)
-    ]
-    totals = Counter(line.name for line in lines)
-    if not command.most:
-        return BudgetAnswer(sorted(lines, key=lambda one: (one.name, one.measure, one.key)), totals=totals)
-    lines.sort(key=lambda one: (-one.share, one.key, one.measure))
-    by_budget = ([line for line in lines if line.name == name] for name in budgets)
-    shown = [line for found in by_budget for line in found[command.skip : command.skip + command.most]]
-    return BudgetAnswer(shown, totals=totals)
+class _Limit(NamedTuple):
+    """As configured."""
+
+    most: int
+    period: Period
 
 
-def _line(state: AccountState, budgets: dict[str, Budget], keeper: BudgetKeeper, now: float) -> BudgetLine | None:
-    """None: the configuration has no such limit any more."""
+class _Use(NamedTuple):
+    state: AccountState
+    limit: _Limit
+    used: int
+    share: float
+    """Of the limit at this moment, with what is reserved; 1 is all of it."""
+
+
+def _listed(
+    command: BudgetCommand, states: Sequence[AccountState], budgets: dict[str, Budget], keeper: BudgetKeeper, now: float
+) -> BudgetAnswer:
+    limits = {
+        (name, measure): _Limit(most, _period(budget, measure, now))
+        for name, budget in budgets.items()
+        if command.name in ("", name)
+        for measure, most in _limits(budget)
+    }
+    by_budget: dict[str, list[_Use]] = {}
+    for state in states:
+        name, measure, _ = state.account.split(SEPARATOR, 2)
+        if (limit := limits.get((name, measure))) is not None:  # else it is not configured any more
+            by_budget.setdefault(name, []).append(_use(state, limit, keeper))
+    shown: list[_Use] = []
+    for _, uses in sorted(by_budget.items()):
+        if command.most:
+            first = heapq.nsmallest(command.skip + command.most, uses, lambda one: (-one.share, one.state.account))
+            shown += first[command.skip :]
+        else:
+            shown += sorted(uses, key=lambda one: one.state.account)
+    totals = {name: len(uses) for name, uses in by_budget.items()}
+    return BudgetAnswer([_line(one, keeper, now) for one in shown], totals=totals)
+
+
+def _use(state: AccountState, limit: _Limit, keeper: BudgetKeeper) -> _Use:
+    used = sum(amount for bucket, amount in state.used.items() if bucket >= limit.period.oldest)
+    most, taken = keeper.limit(state.account, limit.most), used + state.held
+    return _Use(state, limit, used, taken / most if most else float(taken > 0))
+
+
+def _line(use: _Use, keeper: BudgetKeeper, now: float) -> BudgetLine:
+    state, limit = use.state, use.limit
     name, measure, key = state.account.split(SEPARATOR, 2)
-    budget = budgets.get(name)
-    configured = dict(_limits(budget)).get(measure)
-    if budget is None or configured is None:
-        return None
-    period = _period(budget, measure, now)
-    used = sum(amount for bucket, amount in state.used.items() if bucket >= period.oldest)
     scale, changed = _scale(measure), keeper.changes(state.account)
     return BudgetLine(
         name=name,
         key=key,
         measure=measure,
-        used=used / scale,
+        used=use.used / scale,
         reserved=state.held / scale,
-        limit=keeper.limit(state.account, configured) / scale,
-        configured=configured / scale,
-        resets=0 if measure == CONCURRENT else period.resets,
+        limit=keeper.limit(state.account, limit.most) / scale,
+        configured=limit.most / scale,
+        resets=0 if measure == CONCURRENT else limit.period.resets,
         is_set=changed.limit is not None and (not changed.until or now < changed.until),
         set_until=changed.until,
         grants=[(amount / scale, until) for amount, until in changed.grants if now < until],
@@ -112,10 +141,9 @@ async def _change(command: BudgetCommand, budget: Budget, keeper: BudgetKeeper, 
     return ""
 
 
-def _limits(budget: Budget | None) -> Iterator[tuple[str, int]]:
-    if budget is not None:
-        for measure, most in budget.limit.model_dump(exclude_none=True).items():
-            yield measure, round(most * _scale(measure))
+def _limits(budget: Budget) -> Iterator[tuple[str, int]]:
+    for measure, most in budget.limit.model_dump(exclude_none=True).items():
+        yield measure, round(most * _scale(measure))
 
 
 def _scale(measure: str) -> int:

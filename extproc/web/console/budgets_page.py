@@ -159,7 +159,7 @@ def _more(name: str, shown: int, asked: BudgetCommand, total: int) -> str:
     if shown >= total:
         return ""
     if not asked.name:
-        words = f"{numbers.whole(total - shown)} further limits, which have used a smaller share, are not shown."
+        words = f"Not shown, with smaller shares: {numbers.whole(total - shown)}."
         return f'<p class="more">{words} {_link(name, 1, f"Show all {numbers.whole(total)} of {name}")}</p>'
     page, last = asked.skip // ON_A_PAGE + 1, -(-total // ON_A_PAGE)
     words = (

@@ -112,7 +112,7 @@ def test_more_keys_than_are_shown(site: Site, desk: Desk) -> None:
     browser = sign_in(site, "operators")
     page = site.get("/console/budgets", browser).text
     assert [row.split()[0] for row in rows(page)] == [f"p{number:03}" for number in range(130, 120, -1)]
-    assert "120 further limits" in page and "Show all 130 of person-month" in page
+    assert "Not shown, with smaller shares: 120." in page and "Show all 130 of person-month" in page
     second = site.get("/console/budgets?budget=person-month&page=2", browser).text
     assert len(rows(second)) == 30 and "101 to 130 of 130" in second
     assert ">Previous</a>" in second and ">Next</a>" not in second

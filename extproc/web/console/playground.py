@@ -186,7 +186,7 @@ def _verdict(gateway: Gateway, decision: Decision) -> str:
     model = subject.model if subject is not None else None
     if model is not None:
         several = model.rule.pool is not None
-        found["Model"] = f"{model.name}, one of several providers" if several else model.name
+        found["Model"] = f"{model.name} (several providers)" if several else model.name
         found |= {} if several else {"Provider": model.provider.name, "At the provider": model.upstream}
         found["Entry"] = f"models.{model.rule.index}" if model.rule.index >= 0 else "of the route"
     return layout.facts(title, found)
@@ -222,15 +222,19 @@ def _providers(gateway: Gateway, outcome: Examined | Planned, now: float) -> Ite
     """Which of several providers would be asked."""
     if not isinstance(outcome, Planned):
         return
+    asked = [(f"{n}", one) for n, one in enumerate(outcome.candidates, 1)]
+    asked += [("gets a copy", outcome.mirror)] if outcome.mirror is not None else []
+    asked += [("left out for now", one) for one in outcome.waiting]
+    asked += [("not allowed for this caller", one) for one in outcome.refused]
     rows = [
-        {"order": f"{n}", **_candidate(one), "state": state_pages.state(gateway.availability, one.provider.name, now)}
-        for n, one in enumerate(outcome.candidates, 1)
+        {
+            "order": order,
+            "provider": one.provider.name,
+            "model": one.upstream,
+            "state": state_pages.state(gateway.availability, one.provider.name, now),
+        }
+        for order, one in asked
     ]
-    for left_out, why in ((outcome.waiting, "left out for now"), (outcome.refused, "not allowed for this caller")):
-        rows += [
-            {"order": why, **_candidate(one), "state": state_pages.state(gateway.availability, one.provider.name, now)}
-            for one in left_out
-        ]
     columns = [
         Column("order", "Asked"),
         Column("provider", "Provider"),
@@ -244,10 +248,6 @@ def _providers(gateway: Gateway, outcome: Examined | Planned, now: float) -> Ite
         "Calls that share `sticky` are drawn alike." if rule.settings.sticky else "Weights are drawn for each call."
     )
     yield html(Table("providers", "Providers", columns, rows, note=words))
-
-
-def _candidate(one: Resolved) -> dict[str, str]:
-    return {"provider": one.provider.name, "model": one.upstream}
 
 
 def _budgets(decision: Decision) -> Iterator[str]:

@@ -156,3 +156,13 @@ def test_no_budgets(tmp_path: Path) -> None:
         made.ask_budgets = Desk(made)
         made.restart()
         assert "No budgets are configured" in made.get("/console/budgets", sign_in(made)).text
+
+
+def test_a_budget_that_does_not_know_the_person(tmp_path: Path) -> None:
+    more = BUDGETS + "  - {name: team, key: jwt.team, limit: {usd: 1}, per: day}\n"
+    with Site(tmp_path, {"allow": ['"developers" in jwt.groups']}, more=more) as made:
+        made.ask_budgets = Desk(made)
+        made.restart()
+        answer = made.get("/console/budgets", sign_in(made))
+        assert answer.status_code == 200 and "does not say what the budget team needs to know" in answer.text
+        assert made.get("/console/budgets", sign_in(made, "operators")).status_code == 200

@@ -4,6 +4,7 @@ An account is what one limit allows one key. A holder (a worker) takes an amount
 together never have more than the limit, and settles it when it knows what was used. Amounts are whole numbers.
 """
 
+import asyncio
 import sqlite3
 import threading
 import time
@@ -23,6 +24,7 @@ SLICES = 16
 LEAST_CALLS = 4
 """A slice for fewer calls than this is not worth its bookkeeping: then exactly what a call needs is taken."""
 SWEEP_SECONDS = 60.0
+STATES_AT_ONCE = 1000
 MAX_BUCKETS = 200
 """More than any period has."""
 
@@ -185,10 +187,13 @@ class LocalCounters:
             account.held.pop(holder, None)
 
     async def states(self, accounts: Sequence[str] | None = None) -> list[AccountState]:
-        found = {
-            name: self._accounts.get(name, _Account()) for name in (self._accounts if accounts is None else accounts)
-        }
-        return [AccountState(name, dict(one.used), sum(one.held.values())) for name, one in found.items()]
+        found = []
+        for number, name in enumerate(list(self._accounts) if accounts is None else accounts, 1):
+            one = self._accounts.get(name) or _Account()
+            found.append(AccountState(name, dict(one.used), sum(one.held.values())))
+            if not number % STATES_AT_ONCE:
+                await asyncio.sleep(0)  # workers wait for answers
+        return found
 
     async def reset(self, account: str, change: Change) -> None:
         self._file().remove(account, change)

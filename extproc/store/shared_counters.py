@@ -26,6 +26,8 @@ RETRY_SECONDS = 0.5
 """After a failure nobody tries again for so long, so that calls need not wait for a store that does not answer."""
 MAX_BATCH = 500
 MAX_CONNECTIONS = 32
+READ_AT_ONCE = 8
+"""Accounts that are read for a list at the same time; calls need connections, too."""
 _LASTING_SECONDS = 7 * 86400
 _LONGEST_SECONDS = 402 * 86400
 _MARGIN_SECONDS = 60
@@ -190,12 +192,16 @@ class SharedCounters:
 
     async def states(self, accounts: Sequence[str] | None = None) -> list[AccountState]:
         found, every = [], f"{self._prefix}*\x1f*"
-        async with as_store_down(self._seconds):
-            names = [self._prefix + one for one in accounts or ()]
-            if accounts is None:
+        names = [self._prefix + one for one in accounts or ()]
+        if accounts is None:
+            async with as_store_down(self._seconds):
                 names = [_text(key) async for key in self._redis.scan_iter(match=every, count=MAX_BATCH)]
-            for name in names:
-                fields = {key: int(value) for key, value in (await self._hash(name)).items()}
+        for start in range(0, len(names), READ_AT_ONCE):
+            some = names[start : start + READ_AT_ONCE]
+            async with as_store_down(self._seconds):
+                hashes = await asyncio.gather(*map(self._hash, some))
+            for name, texts in zip(some, hashes, strict=True):
+                fields = {key: int(value) for key, value in texts.items()}
                 used = {int(key[2:]): value for key, value in fields.items() if key.startswith("u:")}
                 held = sum(value for key, value in fields.items() if key.startswith("h:"))
                 found.append(AccountState(name.removeprefix(self._prefix), used, held))

@@ -1,12 +1,14 @@
 """Carries out `extproc budget` and the API for budgets: shows what is used, and changes limits while the gateway
 runs."""
 
+import asyncio
+import heapq
 import logging
 import math
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from extproc.config.schema_budgets import Budget
 from extproc.policy.budgets.budgets import CONCURRENT, SEPARATOR, account
@@ -40,7 +42,9 @@ async def carry_out(command: BudgetCommand, keeper: BudgetKeeper, now: float | N
     try:
         match command.command:
             case "list":
-                return await _listed(command, budgets, keeper, now)
+                states = await _states(command, keeper)
+                # In a thread: there may be many, and workers wait for the supervisor.
+                return await asyncio.to_thread(_listed, command, states, budgets, keeper, now)
             case "audit":
                 found = await keeper.counters.changes(max(1, min(command.entries, MAX_ENTRIES)))
                 return BudgetAnswer(changes=[_entry(one) for one in found])
@@ -53,19 +57,19 @@ async def carry_out(command: BudgetCommand, keeper: BudgetKeeper, now: float | N
         return BudgetAnswer(problem=f"the counters cannot be used: {error}", store_down=True)
 
 
-async def _listed(command: BudgetCommand, budgets: dict[str, Budget], keeper: BudgetKeeper, now: float) -> BudgetAnswer:
-    lines = [
-        line
-        for state in await _states(command, keeper)
-        if (line := _line(state, budgets, keeper, now)) is not None and command.name in ("", line.name)
-    ]
-    totals = Counter(line.name for line in lines)
-    if not command.most:
-        return BudgetAnswer(sorted(lines, key=lambda one: (one.name, one.measure, one.key)), totals=totals)
-    lines.sort(key=lambda one: (-one.share, one.key, one.measure))
-    by_budget = ([line for line in lines if line.name == name] for name in budgets)
-    shown = [line for found in by_budget for line in found[command.skip : command.skip + command.most]]
-    return BudgetAnswer(shown, totals=totals)
+class _Limit(NamedTuple):
+    """As configured."""
+
+    most: int
+    period: Period
+
+
+class _Use(NamedTuple):
+    state: AccountState
+    limit: _Limit
+    used: int
+    share: float
+    """Of the limit at this moment, with what is reserved; 1 is all of it."""
 
 
 async def _states(command: BudgetCommand, keeper: BudgetKeeper) -> list[AccountState]:
@@ -79,30 +83,55 @@ async def _states(command: BudgetCommand, keeper: BudgetKeeper) -> list[AccountS
     return [*found, *(AccountState(name, {}, 0) for name in changed if name not in known)]
 
 
-def _line(state: AccountState, budgets: dict[str, Budget], keeper: BudgetKeeper, now: float) -> BudgetLine | None:
-    """None: the configuration has no such limit any more."""
+def _listed(
+    command: BudgetCommand, states: Sequence[AccountState], budgets: dict[str, Budget], keeper: BudgetKeeper, now: float
+) -> BudgetAnswer:
+    limits = {
+        (name, measure): _Limit(most, _period(budget, measure, now))
+        for name, budget in budgets.items()
+        if command.name in ("", name)
+        for measure, most in _limits(budget)
+    }
+    by_budget: dict[str, list[_Use]] = {}
+    for state in states:
+        name, measure, _ = state.account.split(SEPARATOR, 2)
+        if (limit := limits.get((name, measure))) is not None:  # else it is not configured any more
+            by_budget.setdefault(name, []).append(_use(state, limit, keeper))
+    shown: list[_Use] = []
+    for _, uses in sorted(by_budget.items()):
+        if command.most:
+            first = heapq.nsmallest(command.skip + command.most, uses, lambda one: (-one.share, one.state.account))
+            shown += first[command.skip :]
+        else:
+            shown += sorted(uses, key=lambda one: one.state.account)
+    totals = {name: len(uses) for name, uses in by_budget.items()}
+    return BudgetAnswer([_line(one, keeper, now) for one in shown], totals=totals)
+
+
+def _use(state: AccountState, limit: _Limit, keeper: BudgetKeeper) -> _Use:
+    used = sum(amount for bucket, amount in state.used.items() if bucket >= limit.period.oldest)
+    most, taken = keeper.limit(state.account, limit.most), used + state.held
+    return _Use(state, limit, used, taken / most if most else float(taken > 0))
+
+
+def _line(use: _Use, keeper: BudgetKeeper, now: float) -> BudgetLine:
+    state, limit = use.state, use.limit
     name, measure, key = state.account.split(SEPARATOR, 2)
-    budget = budgets.get(name)
-    configured = dict(_limits(budget)).get(measure)
-    if budget is None or configured is None:
-        return None
-    period = _period(budget, measure, now)
-    used = sum(amount for bucket, amount in state.used.items() if bucket >= period.oldest)
     scale, changed = _scale(measure), keeper.changes(state.account)
-    limit = changed.set_limit(now)
+    set_to = changed.set_limit(now)
     return BudgetLine(
         name=name,
         key=key,
         measure=measure,
-        used=used / scale,
+        used=use.used / scale,
         reserved=state.held / scale,
-        limit=keeper.limit(state.account, configured) / scale,
-        configured=configured / scale,
-        resets=0 if measure == CONCURRENT else period.resets,
-        is_set=limit is not None,
+        limit=keeper.limit(state.account, limit.most) / scale,
+        configured=limit.most / scale,
+        resets=0 if measure == CONCURRENT else limit.period.resets,
+        is_set=set_to is not None,
         set_until=changed.until,
         grants=[(amount / scale, until) for amount, until in changed.grants if now < until],
-        set_to=None if limit is None else limit / scale,
+        set_to=None if set_to is None else set_to / scale,
         created=changed.created,
         updated=changed.updated,
     )
@@ -189,7 +218,7 @@ def describe(account: str, changed: Override, budgets: Mapping[str, Budget], now
     """Returns a line about a limit that was changed by hand; empty: nothing of it is in force. `now`: Unix seconds."""
     name, measure, key = account.split(SEPARATOR, 2)
     budget = budgets.get(name)
-    configured, scale = dict(_limits(budget)).get(measure), _scale(measure)
+    configured, scale = dict(_limits(budget)).get(measure) if budget is not None else None, _scale(measure)
     if configured is None or changed.effective(configured, now) == configured:
         return ""
     ends = [changed.until] if changed.set_limit(now) is not None and changed.until else []
@@ -211,10 +240,9 @@ def _amount(command: BudgetCommand, measure: str) -> int | None:
     return round(scaled)
 
 
-def _limits(budget: Budget | None) -> Iterator[tuple[str, int]]:
-    if budget is not None:
-        for measure, most in budget.limit.model_dump(exclude_none=True).items():
-            yield measure, round(most * _scale(measure))
+def _limits(budget: Budget) -> Iterator[tuple[str, int]]:
+    for measure, most in budget.limit.model_dump(exclude_none=True).items():
+        yield measure, round(most * _scale(measure))
 
 
 def _scale(measure: str) -> int:

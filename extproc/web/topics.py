@@ -65,6 +65,8 @@ TOPICS: tuple[Topic, ...] = (
             "/console/health",
             "/console/calls",
             "/console/call",
+            "/console/budgets",
+            "/console/playground",
             "/console/providers",
             "/console/configuration",
             "/console/open",
@@ -72,7 +74,7 @@ TOPICS: tuple[Topic, ...] = (
             "/console/style.css",
             "/console/icon.svg",
         ),
-        max_body_bytes=4096,
+        max_body_bytes=512 * 1024,  # a request in the playground: three characters of a form for each of its bytes
     ),
     Topic(
         "admin",

@@ -93,7 +93,7 @@ def test_a_bounded_list_begins_with_the_largest_shares(tmp_path: Path, store: st
             await desk.keeper.counters.settle("w", [one])
         await desk.keeper.counters.settle("w", [Settlement("rolling\x1ftokens\x1fx", int(NOW), 2**33, 10, 0)])
         answer = await desk.does("list", most=2)
-        assert [line.key for line in answer.lines] == ["key4", "key3", "x"]
+        assert [line.key for line in answer.lines] == ["x", "key4", "key3"]
         assert answer.totals == {"team": 5, "rolling": 1}
         further = await desk.does("list", "team", most=2, skip=2)
         assert [line.key for line in further.lines] == ["key2", "key1"]

@@ -146,9 +146,16 @@ class Budgets:
             case _:
                 return None
 
+    def applied(self, call: Accepted | Examined) -> list[Applied] | Rejection:
+        """Returns the limits that apply; where the body is not read, those of budgets that read neither model nor
+        body."""
+        if isinstance(call, Examined):
+            return self._applied(Subject(call.call, call.resolved, call.body), self._budgets)
+        return self._applied(Subject(call), [one for one in self._budgets if not one.reads & _IN_BODY])
+
     async def show(self, call: Accepted, now: float) -> Answered | Rejection:
         """Answers a caller who asks for its own budgets: those that read no model. `now`: Unix seconds."""
-        applied = self._applied(Subject(call), [one for one in self._budgets if not one.reads & _IN_BODY])
+        applied = self.applied(call)
         if isinstance(applied, Rejection):
             return applied
         claims = [msgspec.structs.replace(_claim(one, Used(), now), observed=True) for one in applied]
@@ -171,7 +178,7 @@ class Budgets:
     ) -> Reservation | Rejection | None:
         if examined.call.endpoint.operation is not Operation.GENERATE:
             return None
-        applied = self._applied(Subject(examined.call, examined.resolved, examined.body), self._budgets)
+        applied = self.applied(examined)
         if isinstance(applied, Rejection):
             return applied
         if not applied:
@@ -182,7 +189,7 @@ class Budgets:
 
     async def _reserve_passed(self, call: ToProvider, now: float) -> Reservation | Rejection | None:
         """It counts as a request, of budgets that read no model."""
-        applied = self._applied(Subject(call), [one for one in self._budgets if not one.reads & _IN_BODY])
+        applied = self.applied(call)
         if isinstance(applied, Rejection):
             return applied
         if not applied:

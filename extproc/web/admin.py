@@ -21,7 +21,7 @@ MAX_LINES = 10_000
 MAX_ENTRIES = 1_000
 
 
-class Change(msgspec.Struct, forbid_unknown_fields=True):
+class ChangeRequest(msgspec.Struct, forbid_unknown_fields=True):
     """The body of `POST /admin/budgets`."""
 
     command: Literal["set", "reset", "grant"]
@@ -58,7 +58,7 @@ async def _audit(request: Request, operator: Operator) -> Any:
 
 
 async def _change(request: Request, operator: Operator) -> Any:
-    wanted = await read_body(request, Change)
+    wanted = await read_body(request, ChangeRequest)
     until = wanted.until
     if until is not None and until.tzinfo is None:
         until = until.replace(tzinfo=UTC)

@@ -13,6 +13,8 @@ AddArgument = Callable[[argparse.ArgumentParser], object]
 AddCommand = Callable[..., None]
 """Takes name, description, an example, what runs it, and its arguments."""
 
+TOKEN_VARIABLE = "EXTPROC_TOKEN"  # noqa: S105 - a name
+"""The environment's variable for a token that is not to stand in the list of processes."""
 USAGE = 2
 """The exit status for a mistake in the command line or the configuration."""
 

@@ -6,7 +6,6 @@ No network but for issuers' keys that are fetched.
 import asyncio
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -15,18 +14,20 @@ from pathlib import Path
 
 import msgspec
 
+from extproc.cli.arguments import TOKEN_VARIABLE
 from extproc.config import loading
-from extproc.config.endpoints import READS_BODY, Endpoints, Operation
+from extproc.config.endpoints import Endpoints
 from extproc.config.files import Files
-from extproc.config.loading import Fault, Where
+from extproc.config.loading import Fault
 from extproc.config.schema_models import Ruled
 from extproc.errors import Kind, Reason, Rejection
 from extproc.events import Action, AwaitBody, Headers, RequestBody, RequestHeaders, Respond
+from extproc.gateway import dry_run
 from extproc.gateway.gateway import Gateway
 from extproc.policy.authentication import tokens
 from extproc.policy.authentication.credential import placed
 from extproc.policy.authorization.rules import RuleSet, Seen
-from extproc.policy.authorization.variables import AT_HEADERS, OF_BODY, VARIABLES, Part, Subject
+from extproc.policy.authorization.variables import OF_BODY, VARIABLES, Part
 from extproc.policy.facts import Admitted, Caller, Examined, Identified, LightBody, Located
 from extproc.policy.keys.remote_keys import FetchedKeySets
 from extproc.printable import printable, show
@@ -37,12 +38,10 @@ from extproc.web import topics
 from extproc.wire import Dialect, dialects, untrusted
 from extproc.wire.paths import routed
 
-VARIABLE = "EXTPROC_TOKEN"
 # Envoy's own verdict, which no step of the gateway's comes to.
 _TOO_LARGE = Rejection(
     kind=Kind.TOO_LARGE, message="the request is too large", reason=Reason.REQUEST_TOO_LARGE, detail="max_body_bytes"
 )
-_UNBOUND = re.compile(r'.*No value with name "(.*)" found.*')
 
 
 class Unusable(Exception):
@@ -64,7 +63,7 @@ class Asked:
 def token(given: str | None) -> str:
     """`@FILE` and `-` (standard input) keep it out of the list of processes. Raises Unusable."""
     if given is None:
-        return os.environ.get(VARIABLE, "").strip()
+        return os.environ.get(TOKEN_VARIABLE, "").strip()
     if given == "-":
         return sys.stdin.read().strip()
     return _read(Path(given[1:])).strip() if given.startswith("@") else given
@@ -143,7 +142,7 @@ def run(gateway: Gateway, remote: FetchedKeySets, asked: Asked) -> int:
         error = action.record["error"] if isinstance(action, Respond) else ""
         show(f"token    not accepted: {error}")
         return _verdict(action)
-    subject = _subject(gateway, call, raw)
+    subject = dry_run.subject_of(gateway, call, raw)
     # A rule may have several lines; a name may not, or it could pose as a verdict.
     lines = [*map(printable, _caller(call.caller, asked.token)), *map(printable, _model(subject.model))]
     seen = gateway.rules.seen(subject)
@@ -160,13 +159,11 @@ def run(gateway: Gateway, remote: FetchedKeySets, asked: Asked) -> int:
 
 def _candidates(gateway: Gateway, examined: Examined) -> Iterator[str]:
     """Which of a model's providers would be asked, in which order, and why."""
-    rule = examined.resolved.rule
-    if rule.pool is None:
+    found = dry_run.candidates(gateway, examined)
+    if found is None:
         return
-    number = gateway.rules.chosen(Subject(examined.call, examined.resolved, examined.body), examined.resolved)
-    where: Where = ("models", rule.index, *(("choose", number - 1) if number else ("providers",)))
-    yield f"chosen   {'.'.join(map(str, where))} ({gateway.source.place(where)})"
-    planned = gateway.plan(examined, examined.call.request.started)
+    yield f"chosen   {found.key} ({found.place})"
+    planned = found.planned
     if isinstance(planned, Rejection):
         return
     for n, one in enumerate(planned.candidates, 1):
@@ -216,19 +213,6 @@ def _body(asked: Asked, dialect: Dialect) -> bytes:
     return msgspec.json.encode(body if asked.model is None else {**body, "model": asked.model})
 
 
-def _subject(gateway: Gateway, call: Identified, raw: bytes) -> Subject:
-    """Returns the call as rules see it, with the body that they would see, had it come to that."""
-    endpoint = call.endpoint
-    if endpoint is None or endpoint.operation not in READS_BODY:
-        return Subject(call)
-    if endpoint.cloud is not None and not isinstance(opened := endpoint.cloud.open(raw), Rejection):
-        raw = gateway.open_body.written(opened)
-    body = LightBody(raw, untrusted.decode(raw))
-    name = body.members.get("model", "")
-    model = gateway.catalogue.resolve(name, endpoint.provider) if isinstance(name, str) else None
-    return Subject(call, model, body)
-
-
 def _caller(caller: Caller, token: str) -> Iterator[str]:
     proven = caller.kind != "anonymous"
     remark = "; the token is not accepted" if token and not proven else ""
@@ -253,17 +237,10 @@ def _variables(seen: Seen) -> Iterator[str]:
 
 
 def _rules(gateway: Gateway, rules: RuleSet, seen: Seen) -> Iterator[str]:
-    endpoint = seen.subject.call.endpoint
-    listing = endpoint is not None and endpoint.operation is Operation.LIST_MODELS
-    for rule in rules.rules:
-        if listing and not rule.reads <= AT_HEADERS:
-            value, why = "later", "left out of lists" if rule.reads & OF_BODY else "asked of each model"
-        else:
-            answer = rule.answer(seen.activation(rule.reads))
-            value, why = (str(answer).lower(), "") if isinstance(answer, bool) else ("fails", answer)
-        yield f"{value:<8} {rule.text}   ({'.'.join(map(str, rule.where))}, {gateway.source.place(rule.where)})"
-        if why:
-            yield " " * 9 + _UNBOUND.sub(r"\1 is not known here", why)
+    for one in dry_run.rule_answers(gateway, rules, seen):
+        yield f"{one.value:<8} {one.text}   ({one.key}, {one.place})"
+        if one.why:
+            yield " " * 9 + one.why
 
 
 def _verdict(action: Action) -> int:

@@ -297,7 +297,8 @@ def _check(options: argparse.Namespace) -> int:
         return complain(made.source.explain(faults), USAGE)
     for warning in advice.warnings(made):
         show(f"warning: {warning}", sys.stderr)
-    show("\n".join([f"{options.config}: no mistakes found", *explain.remarks(made)]))
+    changed = budget.changed_limits(made.source, os.environ)
+    show("\n".join([f"{options.config}: no mistakes found", *explain.remarks(made), *changed]))
     return reach.run(made) if options.probe else 0
 
 
@@ -357,7 +358,7 @@ def _revoke(options: argparse.Namespace) -> int:
 
 def _provider(options: argparse.Namespace) -> int:
     from extproc.cli import provider
-    from extproc.supervisor.control import Unreachable
+    from extproc.transport.control import Unreachable
 
     try:
         return provider.run(options.config, options.what, options.name)

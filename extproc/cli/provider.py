@@ -6,8 +6,8 @@ from typing import Literal
 
 from extproc.printable import show
 from extproc.providers.availability import Cause, ProviderState
-from extproc.supervisor import control
-from extproc.supervisor.control import ControlRequest
+from extproc.transport import control
+from extproc.transport.control import ControlRequest
 
 _REASONS: dict[Cause, str] = {"failures": "failures in a row", "retry_after": "retry-after"}
 _DRAINED = """\

@@ -1,4 +1,5 @@
-"""HTTP to a gateway's OAuth endpoints, with each failure put into a sentence for the person at the terminal."""
+"""HTTP to a gateway's OAuth endpoints and its API for budgets, with each failure put into a sentence for the person at
+the terminal."""
 
 import email.utils
 import ipaddress
@@ -20,7 +21,7 @@ from extproc.printable import printable
 from extproc.version import version
 
 TIMEOUT_SECONDS: Final = 15.0
-MAX_BYTES: Final = 1 << 20
+MAX_BYTES: Final = 16 << 20
 
 
 class ClientError(Exception):
@@ -33,7 +34,7 @@ class Unreachable(ClientError):
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer of an OAuth endpoint."""
+    """One answer, of JSON."""
 
     status: int
     fields: Mapping[str, Any] = field(default_factory=dict)
@@ -105,14 +106,23 @@ def post(url: str, form: Mapping[str, str]) -> Reply:
     return _send("POST", url, form, {})
 
 
-def _send(method: str, url: str, form: Mapping[str, str] | None, more: Mapping[str, str]) -> Reply:
+def call(method: str, url: str, token: str, body: Mapping[str, Any] | None = None) -> Reply:
+    """Sends JSON, or nothing, with a credential."""
+    content = None if body is None else json.dumps(body).encode()
+    more = {} if body is None else {"content-type": "application/json"}
+    return _send(method, url, None, {"authorization": f"Bearer {token}", **more}, content)
+
+
+def _send(
+    method: str, url: str, form: Mapping[str, str] | None, more: Mapping[str, str], content: bytes | None = None
+) -> Reply:
     headers = {"accept": "application/json", "user-agent": f"llm-extproc/{version()}", **more}
     loopback = is_loopback(urlsplit(url).hostname or "")
     place = f"{urlsplit(url).scheme}://{urlsplit(url).netloc}"
     try:
         with (
             httpx.Client(verify=trust(), timeout=TIMEOUT_SECONDS, trust_env=not loopback) as client,
-            client.stream(method, url, data=form, headers=headers) as answer,
+            client.stream(method, url, data=form, content=content, headers=headers) as answer,
         ):
             body = b""
             for piece in answer.iter_bytes():

@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from extproc.config.schema_auto_mode import AutoMode
-from extproc.config.schema_budgets import Budget
+from extproc.config.schema_budgets import Admin, Budget
 from extproc.config.schema_clouds import CloudKeys
 from extproc.config.schema_limits import Limits
 from extproc.config.schema_models import Model, Ruled
@@ -355,6 +355,8 @@ class Config(_Strict):
     """The ledger of calls; absent: none. Needs the extra `usage` of the package, or `postgresql`."""
     budgets: list[Budget] = []
     """Limits on what callers use."""
+    admin: Admin | None = None
+    """The API with which operators show and change limits of `budgets`; absent: none."""
     console: Console | None = None
     """Pages at `/console` for people; absent: none. It needs the ledger, so `usage` is on where it is."""
     store: Store = Store()

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from extproc.config.schema_tls import STRICT
+from extproc.config.schema_values import Expressions
 
 CALENDAR = ("minute", "hour", "day", "week", "month")
 _ROLLING = re.compile(r"([1-9]\d{0,3})([mhd])")
@@ -104,3 +105,20 @@ class Budget(BaseModel):
     def rolling_seconds(self) -> int:
         """0: a period of the calendar."""
         return _rolling(self.per or "")
+
+
+Scope = Literal["user", "rbac_group", "organization"]
+
+
+class Admin(BaseModel):
+    """The API with which operators change limits while the gateway runs."""
+
+    model_config = STRICT
+
+    allow: Expressions = []
+    """CEL over the caller and the request: who may use it. For whom none holds, it answers 403; `request.method ==
+    "GET"` in a rule lets somebody read only."""
+    scopes: dict[str, Scope] = {}
+    """Name of a budget -> what the values of its key are in Anthropic's spend limits: `user`, `rbac_group`, or
+    `organization` for a constant key. Absent: by the key; `jwt.sub` and `caller.id` are users, a constant is the
+    organization, anything else is a group."""

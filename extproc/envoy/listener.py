@@ -239,7 +239,7 @@ def routes(source: Source, older: Sequence[Source] = ()) -> Json:
 
 
 def _pages(source: Source) -> list[Json]:
-    """Exact paths of the web process, which checks its callers itself; everything else stays behind the verdict."""
+    """Paths of the web process, which checks its callers itself; everything else stays behind the verdict."""
     passed = {
         "envoy.filters.http.ext_proc": {"@type": f"{_FILTERS}.ext_proc.v3.ExtProcPerRoute", "disabled": True},
         "envoy.filters.http.rbac": {"@type": f"{_FILTERS}.rbac.v3.RBACPerRoute"},
@@ -247,13 +247,18 @@ def _pages(source: Source) -> list[Json]:
     address = {"key": topics.ADDRESS_HEADER, "value": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}
     return [
         {
-            "match": {"path": path, **({"headers": [_GET]} if topic.yields else {})},
+            "match": {**_path(path), **({"headers": [_GET]} if topic.yields else {})},
             "route": {"cluster": topics.CLUSTER, **limits.of_web()},
             "typed_per_filter_config": passed,
             "request_headers_to_add": [{"header": address, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}],
         }
         for path, topic in topics.paths(source.config).items()
     ]
+
+
+def _path(path: str) -> Json:
+    pattern = topics.pattern(path)
+    return {"path": path} if pattern is None else {"safe_regex": {"regex": pattern}}
 
 
 def certificate(source: Source, tls: Tls) -> Json:

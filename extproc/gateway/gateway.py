@@ -31,7 +31,7 @@ from extproc.policy.auto_mode import AutoMode, check_judge
 from extproc.policy.budgets.budgets import Budgets
 from extproc.policy.budgets.wallet import Wallet
 from extproc.policy.candidates import PlanAttempts
-from extproc.policy.facts import Accepted, Admitted, Examined, Listing, Located, Planned, Request
+from extproc.policy.facts import Accepted, Admitted, Caller, Examined, Listing, Located, Planned, Request
 from extproc.policy.keys.key_sets import KeySets
 from extproc.policy.keys.remote_keys import FetchedKeySets
 from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, OpenBody, ReadBody
@@ -114,8 +114,8 @@ class Gateway:
         self._authorize_model = AuthorizeModel(self.rules)
         self._auto_mode = _auto_mode(source, catalogue, faults)
         self.prices = Prices(settings.prices.overrides)
-        self._budgets = Budgets(source, self.rules, self.prices, wallet or Wallet(), faults)
-        claims = _claims_read(settings, self.rules, self.plan, self._budgets, self._auto_mode)
+        self.budgets = Budgets(source, self.rules, self.prices, wallet or Wallet(), faults)
+        claims = _claims_read(settings, self.rules, self.plan, self.budgets, self._auto_mode)
         self._authenticate = Authenticate(source, faults, remote, claims)
         self.sign_in = sign_in.load(source, environ, faults)
         """The section `sign_in` with its secrets and rules; None where there is none."""
@@ -214,21 +214,24 @@ class Gateway:
 
     async def _reserve(self, exchange: Exchange, call: Accepted | Examined | Planned, now: float) -> Rejection | None:
         """Reserves what the call may use, or returns why it may not."""
-        found = await self._budgets.reserve(call, now)
+        found = await self.budgets.reserve(call, now)
         if isinstance(found, Rejection):
             return found
         exchange.reservation = found
         return None
 
-    async def at_headers(self, exchange: Exchange, event: RequestHeaders, now: float) -> Accepted | Rejection:
-        """Policy for the request's headers, step by step; what is refused here is never buffered."""
+    async def at_headers(
+        self, exchange: Exchange, event: RequestHeaders, now: float, caller: Caller | None = None
+    ) -> Accepted | Rejection:
+        """Policy for the request's headers, step by step; what is refused here is never buffered. `caller`: absent: as
+        the credential proves."""
         request = _request(event, exchange.call.request.started)
         exchange.reach(Located(request=request))
         if self._trace is not None:
             span = self._trace.begin(request.headers, request.started)
             request = msgspec.structs.replace(request, span=span)
         located = exchange.reach(self._find_endpoint(request))
-        identified = await self._authenticate(located, now)
+        identified = await self._authenticate(located, now) if caller is None else located.of(caller)
         if isinstance(identified, Rejection):
             return identified
         exchange.reach(identified)
@@ -241,7 +244,7 @@ class Gateway:
         if operation is Operation.LIST_MODELS:
             return exchange.reach(self._list_models(accepted))
         if operation is Operation.SHOW_USAGE:
-            return await self._budgets.show(accepted, now)
+            return await self.budgets.show(accepted, now)
         admitted = self._admit(accepted) if operation in READS_BODY else accepted
         return admitted if isinstance(admitted, Rejection) else exchange.reach(admitted)
 

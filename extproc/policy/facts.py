@@ -96,6 +96,12 @@ class Located(msgspec.Struct, frozen=True, kw_only=True):
     provider: Provider | None = None
     """The provider that answers a call that passes through."""
 
+    def of(self, caller: Caller) -> "Identified":
+        """Returns the call as this caller's."""
+        return Identified(
+            request=self.request, dialect=self.dialect, endpoint=self.endpoint, provider=self.provider, caller=caller
+        )
+
 
 class Identified(Located, frozen=True, kw_only=True):
     """The caller is known."""

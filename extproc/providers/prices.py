@@ -81,6 +81,11 @@ class Rates(msgspec.Struct, frozen=True):
             total += hour * _at(self.cache_write_1h, size)
         return round(total + used.web_searches * self.web_search + self.call, DIGITS)
 
+    def per_token(self, size: int) -> dict[str, float]:
+        """Returns USD a token by kind, for a whole input of `size` tokens."""
+        kinds = {"input": self.input, "cache_read": self.cache_read, "cache_write": self.cache_write}
+        return {kind: _at(steps, size) for kind, steps in (*kinds.items(), ("output", self.output))}
+
 
 def _at(steps: Steps, size: int) -> float:
     if len(steps) == 1:

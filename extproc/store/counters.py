@@ -4,7 +4,7 @@ An account is what one limit allows one key. A holder (a worker) takes an amount
 together never have more than the limit, and settles it when it knows what was used. Amounts are whole numbers.
 """
 
-import contextlib
+import asyncio
 import sqlite3
 import threading
 import time
@@ -15,15 +15,16 @@ from typing import Protocol
 
 import msgspec
 
-from extproc.store.embedded import BUSY_SECONDS, as_store_down, make_private
+from extproc.store.embedded import BUSY_SECONDS, as_store_down, make_private, transaction
 from extproc.store.interface import StoreDown
+from extproc.store.overrides import COUNTERS, Change, Edit, KeptOverrides, Override
 
-FILE = "budgets.sqlite"
 SLICES = 16
 """A holder may take this fraction of what all together have left, so that it need not come back for each call."""
 LEAST_CALLS = 4
 """A slice for fewer calls than this is not worth its bookkeeping: then exactly what a call needs is taken."""
 SWEEP_SECONDS = 60.0
+STATES_AT_ONCE = 1000
 MAX_BUCKETS = 200
 """More than any period has."""
 
@@ -69,23 +70,6 @@ class Taken(msgspec.Struct, array_like=True, frozen=True):
     """What is refused may fit when holders have settled."""
 
 
-class Override(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What somebody has changed of an account's limit by hand."""
-
-    limit: int | None = None
-    """Instead of the configured one."""
-    until: int = 0
-    """Unix seconds at which `limit` ends; 0: never."""
-    grants: list[tuple[int, int]] = []
-    """Amounts on top, each with the Unix seconds at which it ends."""
-
-    def effective(self, configured: int, now: float) -> int:
-        """The limit at this moment."""
-        is_set = self.limit is not None and (not self.until or now < self.until)
-        base = self.limit if is_set and self.limit is not None else configured
-        return max(0, base + sum(amount for amount, until in self.grants if now < until))
-
-
 class AccountState(msgspec.Struct, frozen=True):
     """What is counted for one account."""
 
@@ -107,17 +91,20 @@ class Counters(Protocol):
     async def end(self, holder: str) -> None:
         """The holder is gone, and what it held is free."""
 
-    async def states(self) -> list[AccountState]:
-        """All accounts of which something is known."""
+    async def states(self, accounts: Sequence[str] | None = None) -> list[AccountState]:
+        """These accounts, or all of which something is known."""
 
-    async def reset(self, account: str) -> None:
-        """Nothing of the account is used any more."""
+    async def reset(self, account: str, change: Change) -> None:
+        """Nothing of the account is used any more. Adds to the audit."""
 
     async def overrides(self) -> dict[str, Override]:
         """By account."""
 
-    async def override(self, account: str, changed: Override) -> None:
-        """Changes a limit by hand."""
+    async def override(self, account: str, edit: Edit) -> Change:
+        """Changes a limit by hand, and adds to the audit: both or neither. Returns the entry."""
+
+    async def changes(self, limit: int) -> list[Change]:
+        """The last entries of the audit, the newest first."""
 
     async def close(self) -> None: ...
 
@@ -199,23 +186,35 @@ class LocalCounters:
         for account in self._accounts.values():
             account.held.pop(holder, None)
 
-    async def states(self) -> list[AccountState]:
-        return [AccountState(name, dict(one.used), sum(one.held.values())) for name, one in self._accounts.items()]
+    async def states(self, accounts: Sequence[str] | None = None) -> list[AccountState]:
+        found = []
+        for number, name in enumerate(list(self._accounts) if accounts is None else accounts, 1):
+            one = self._accounts.get(name) or _Account()
+            found.append(AccountState(name, dict(one.used), sum(one.held.values())))
+            if not number % STATES_AT_ONCE:
+                await asyncio.sleep(0)  # workers wait for answers
+        return found
 
-    async def reset(self, account: str) -> None:
+    async def reset(self, account: str, change: Change) -> None:
+        self._file().remove(account, change)
         if account in self._accounts:
             self._accounts[account].used = {}
         self.changed = {key: value for key, value in self.changed.items() if key[0] != account}
-        if self.kept is not None:
-            self.kept.remove(account)
 
     async def overrides(self) -> dict[str, Override]:
-        return self.kept.overrides() if self.kept is not None else {}
+        return self.kept.overrides.all() if self.kept is not None else {}
 
-    async def override(self, account: str, changed: Override) -> None:
+    async def override(self, account: str, edit: Edit) -> Change:
+        return self._file().overrides.edit(account, edit)
+
+    async def changes(self, limit: int) -> list[Change]:
+        return self.kept.overrides.changes(limit) if self.kept is not None else []
+
+    def _file(self) -> "KeptCounters":
+        """Raises StoreDown: a change that is not kept would have no audit."""
         if self.kept is None:
             raise StoreDown("there is no file to keep it in")
-        self.kept.override(account, changed)
+        return self.kept
 
     async def close(self) -> None:
         pass
@@ -248,7 +247,6 @@ _TABLE = (
     "CREATE TABLE IF NOT EXISTS used (account TEXT, bucket INTEGER, ends INTEGER NOT NULL, used INTEGER NOT NULL,"
     " PRIMARY KEY (account, bucket)) STRICT"
 )
-_OVERRIDES = "CREATE TABLE IF NOT EXISTS overrides (account TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT"
 _ADD = (
     "INSERT INTO used VALUES (?, ?, ?, ?) ON CONFLICT (account, bucket) DO UPDATE SET used = used + excluded.used,"
     " ends = max(ends, excluded.ends)"
@@ -263,15 +261,15 @@ class KeptCounters:
         """Makes the folder with mode 0700 if it is not there. Raises StoreDown."""
         self._lock = threading.Lock()
         try:
-            make_private(folder, FILE)
+            make_private(folder, COUNTERS)
             with as_store_down():
                 self._db = sqlite3.connect(
-                    folder / FILE, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+                    folder / COUNTERS, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
                 )
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = FULL")  # a power cut loses nothing that was written
                 self._db.execute(_TABLE)
-                self._db.execute(_OVERRIDES)
+                self.overrides = KeptOverrides(self._db, self._lock)
         except OSError as error:
             raise StoreDown(f"its folder cannot be used: {error.strerror}") from None
 
@@ -284,32 +282,14 @@ class KeptCounters:
     def add(self, changed: dict[tuple[str, int], tuple[int, int]]) -> None:
         """Adds what was used. Raises StoreDown, and then nothing was added."""
         rows = [(account, bucket, ends, used) for (account, bucket), (used, ends) in changed.items()]
-        with self._lock, as_store_down():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                self._db.executemany(_ADD, rows)
-                self._db.execute("COMMIT")
-            except sqlite3.Error:
-                with contextlib.suppress(sqlite3.Error):
-                    self._db.execute("ROLLBACK")
-                raise
+        with self._lock, as_store_down(), transaction(self._db):
+            self._db.executemany(_ADD, rows)
 
-    def remove(self, account: str) -> None:
+    def remove(self, account: str, change: Change) -> None:
         """Forgets what was used of the account. Raises StoreDown."""
-        with self._lock, as_store_down():
+        with self._lock, as_store_down(), transaction(self._db):
             self._db.execute("DELETE FROM used WHERE account = ?", (account,))
-
-    def overrides(self) -> dict[str, Override]:
-        """By account. Raises StoreDown."""
-        with self._lock, as_store_down():
-            rows = self._db.execute("SELECT account, value FROM overrides").fetchall()
-        return {account: msgspec.json.decode(value, type=Override) for account, value in rows}
-
-    def override(self, account: str, changed: Override) -> None:
-        """Raises StoreDown."""
-        with self._lock, as_store_down():
-            value = msgspec.json.encode(changed)
-            self._db.execute("INSERT OR REPLACE INTO overrides VALUES (?, ?)", (account, value))
+            self.overrides.add(change)
 
     def close(self) -> None:
         with self._lock:

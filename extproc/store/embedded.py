@@ -115,3 +115,16 @@ def as_store_down() -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise StoreDown(str(error)) from None
+
+
+@contextlib.contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Writes all that is executed inside, or nothing if something raises."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):
+            db.execute("ROLLBACK")
+        raise

@@ -8,6 +8,7 @@ from extproc.config.loading import Fault, Source
 from extproc.config.schema_sign_in import Redis
 from extproc.providers import credentials
 from extproc.store.interface import Store
+from extproc.store.overrides import COUNTERS, Override, read_only
 
 if TYPE_CHECKING:
     from extproc.store.shared_counters import SharedCounters
@@ -29,6 +30,12 @@ def faults(source: Source, environ: Mapping[str, str]) -> list[Fault]:
     return found
 
 
+def state_folder(source: Source) -> Path:
+    """Where the files of one machine's store are. Not `resolve`: what is kept there changes all the time, and is no
+    part of the configuration."""
+    return (source.path.parent / (source.config.store.folder or FOLDER)).absolute()
+
+
 def open_counters(source: Source, environ: Mapping[str, str]) -> "SharedCounters | None":
     """Returns the counters that several machines share; None: this machine has its own."""
     settings = source.config.store.redis
@@ -48,6 +55,18 @@ def _secrets(source: Source, settings: Redis, environ: Mapping[str, str]) -> tup
     ) if roots is not None else None
 
 
+async def read_overrides(source: Source, environ: Mapping[str, str]) -> dict[str, Override] | None:
+    """Returns the limits of budgets that were changed by hand, by account, and changes nothing itself. None: no gateway
+    has kept any here. Raises StoreDown."""
+    shared = open_counters(source, environ)
+    if shared is None:
+        return read_only(state_folder(source) / COUNTERS)
+    try:
+        return await shared.overrides()
+    finally:
+        await shared.close()
+
+
 def open_store(source: Source, environ: Mapping[str, str]) -> Store:
     """Loads the library of the one that is configured. A shared store connects when it is used. Raises StoreDown where
     the embedded store's folder cannot be used."""
@@ -58,5 +77,4 @@ def open_store(source: Source, environ: Mapping[str, str]) -> Store:
         return SharedStore(settings.redis, *_secrets(source, settings.redis, environ))
     from extproc.store.embedded import EmbeddedStore
 
-    # Not `resolve`: what is kept there changes all the time, and is no part of the configuration.
-    return EmbeddedStore((source.path.parent / (settings.folder or FOLDER)).absolute())
+    return EmbeddedStore(state_folder(source))

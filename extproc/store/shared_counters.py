@@ -15,8 +15,9 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from extproc.config.schema_sign_in import Redis
-from extproc.store.counters import AccountState, Claim, Override, Settlement, Taken
+from extproc.store.counters import AccountState, Claim, Settlement, Taken
 from extproc.store.interface import StoreDown
+from extproc.store.overrides import MAX_CHANGES, Change, Edit, Override, decode
 from extproc.store.shared import as_store_down, connection
 
 LEASE_SECONDS = 30.0
@@ -25,6 +26,8 @@ RETRY_SECONDS = 0.5
 """After a failure nobody tries again for so long, so that calls need not wait for a store that does not answer."""
 MAX_BATCH = 500
 MAX_CONNECTIONS = 32
+READ_AT_ONCE = 8
+"""Accounts that are read for a list at the same time; calls need connections, too."""
 _LASTING_SECONDS = 7 * 86400
 _LONGEST_SECONDS = 402 * 86400
 _MARGIN_SECONDS = 60
@@ -87,6 +90,31 @@ for i = 2, #KEYS do
 end
 return 1
 """
+_OVERRIDE = """
+local account, before, after, change = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+if account ~= '' then
+  if (redis.call('HGET', KEYS[1], account) or '') ~= before then return 0 end
+  if after == '' then
+    redis.call('HDEL', KEYS[1], account)
+  else
+    redis.call('HSET', KEYS[1], account, after)
+  end
+end
+local number = redis.call('HINCRBY', KEYS[2], 'last', 1)
+redis.call('HSET', KEYS[2], string.format('%.0f', number), change)
+redis.call('HDEL', KEYS[2], string.format('%.0f', number - tonumber(ARGV[5])))
+return 1
+"""
+_CHANGES = """
+local last, found = tonumber(redis.call('HGET', KEYS[1], 'last') or '0'), {}
+for number = last, math.max(1, last - tonumber(ARGV[1]) + 1), -1 do
+  local change = redis.call('HGET', KEYS[1], string.format('%.0f', number))
+  if change then found[#found + 1] = change end
+end
+return found
+"""
+_EDITS = 5
+"""An override is edited so often again where another machine has changed it meanwhile."""
 _Line = tuple[str, list[str]]
 """A settlement as the script takes it: the account, and its five arguments."""
 
@@ -107,6 +135,8 @@ class SharedCounters:
         self._prefix = f"{settings.prefix}budgets:"
         self._take = self._redis.register_script(_TAKE)
         self._settle = self._redis.register_script(_SETTLE)
+        self._override = self._redis.register_script(_OVERRIDE)
+        self._changes = self._redis.register_script(_CHANGES)
         self._clock = clock
         self._machine = secrets.token_hex(6)
         self._names: dict[str, Counter[tuple[str, str]]] = {self._new_name(): Counter()}
@@ -160,20 +190,27 @@ class SharedCounters:
                     released = held[worker, account]
                     self._unsent += self._lines(holder, Settlement(account, 0, 0, 0, released), now)
 
-    async def states(self) -> list[AccountState]:
-        found = []
-        async with as_store_down(self._seconds):
-            names = [_text(key) async for key in self._redis.scan_iter(match=f"{self._prefix}*\x1f*", count=MAX_BATCH)]
-            for name in names:
-                fields = {key: int(value) for key, value in (await self._hash(name)).items()}
+    async def states(self, accounts: Sequence[str] | None = None) -> list[AccountState]:
+        found, every = [], f"{self._prefix}*\x1f*"
+        names = [self._prefix + one for one in accounts or ()]
+        if accounts is None:
+            async with as_store_down(self._seconds):
+                names = [_text(key) async for key in self._redis.scan_iter(match=every, count=MAX_BATCH)]
+        for start in range(0, len(names), READ_AT_ONCE):
+            some = names[start : start + READ_AT_ONCE]
+            async with as_store_down(self._seconds):
+                hashes = await asyncio.gather(*map(self._hash, some))
+            for name, texts in zip(some, hashes, strict=True):
+                fields = {key: int(value) for key, value in texts.items()}
                 used = {int(key[2:]): value for key, value in fields.items() if key.startswith("u:")}
                 held = sum(value for key, value in fields.items() if key.startswith("h:"))
                 found.append(AccountState(name.removeprefix(self._prefix), used, held))
         return found
 
-    async def reset(self, account: str) -> None:
+    async def reset(self, account: str, change: Change) -> None:
         await self._send()
         key = self._prefix + account
+        await self._replace("", b"", b"", change)
         async with as_store_down(self._seconds):
             if used := [name for name in await self._hash(key) if name.startswith("u:")]:
                 await self._redis.hdel(key, *used)
@@ -181,11 +218,29 @@ class SharedCounters:
     async def overrides(self) -> dict[str, Override]:
         async with as_store_down(self._seconds):
             found = await self._hash(self._prefix + "overrides")
-        return {account: msgspec.json.decode(value, type=Override) for account, value in found.items()}
+        return {account: decode(value) for account, value in found.items()}
 
-    async def override(self, account: str, changed: Override) -> None:
+    async def override(self, account: str, edit: Edit) -> Change:
+        for _ in range(_EDITS):
+            async with as_store_down(self._seconds):
+                before = await self._redis.hget(self._prefix + "overrides", account) or b""
+            changed, change = edit(decode(before) if before else Override())
+            after = b"" if changed.is_empty else msgspec.json.encode(changed)
+            if await self._replace(account, before, after, change):
+                return change
+        raise StoreDown("others have changed the same limit at the same time")
+
+    async def changes(self, limit: int) -> list[Change]:
         async with as_store_down(self._seconds):
-            await self._redis.hset(self._prefix + "overrides", account, msgspec.json.encode(changed))
+            found = await self._changes(keys=[self._prefix + "changes"], args=[limit])
+        return [msgspec.json.decode(value, type=Change) for value in found]
+
+    async def _replace(self, account: str, before: bytes | str, after: bytes, change: Change) -> bool:
+        """Replaces an override, unless it is `before` no more, and adds to the audit. Without an account: only that."""
+        keys = [self._prefix + "overrides", self._prefix + "changes"]
+        arguments = [account, before, after, msgspec.json.encode(change), MAX_CHANGES]
+        async with as_store_down(self._seconds):
+            return bool(await self._override(keys=keys, args=arguments))
 
     async def renew(self) -> None:
         """To be called every now and then: renews leases, and sends what could not be sent. Raises StoreDown."""

@@ -25,6 +25,7 @@ def warnings(gateway: Gateway) -> list[str]:
     source = gateway.source
     found = [*_misaddressed(gateway), *_exposed(gateway), *_without_keys(gateway), *_ambiguous(gateway)]
     found += [*_of_sign_in(source), *gateway.managed_settings.unknown, *_unlisted(gateway), *_of_clouds(gateway)]
+    found += _of_admin(source)
     return [f"{source.place(where)}: {'.'.join(map(str, where))}: {text}" for where, text in found]
 
 
@@ -42,6 +43,14 @@ def _of_sign_in(source: Source) -> Iterator[tuple[Where, str]]:
     folder = source.path.parent / (store.folder or FOLDER)
     if store.redis is None and _is_world_readable(folder):
         yield ("store", "folder"), f"every user of this machine can enter {folder}; take that away: chmod 700 {folder}"
+
+
+def _of_admin(source: Source) -> Iterator[tuple[Where, str]]:
+    settings = source.config.admin
+    if settings is not None and not source.config.budgets:
+        yield ("admin",), "there are no `budgets`, so there is nothing to administer"
+    if settings is not None and not settings.allow:
+        yield ("admin",), "without `allow`, nobody may use its API"
 
 
 def _misaddressed(gateway: Gateway) -> Iterator[tuple[Where, str]]:

@@ -1,57 +1,38 @@
-"""Carries out `extproc budget`: shows what is used, and changes limits while the gateway runs."""
+"""Carries out `extproc budget` and the API for budgets: shows what is used, and changes limits while the gateway
+runs."""
 
+import asyncio
+import heapq
 import logging
+import math
 import time
-from collections.abc import AsyncIterator, Iterator
-from typing import Literal
-
-import msgspec
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
 
 from extproc.config.schema_budgets import Budget
 from extproc.policy.budgets.budgets import CONCURRENT, SEPARATOR, account
 from extproc.policy.budgets.estimate import NANO
 from extproc.policy.budgets.periods import ALWAYS, Period, Periods
-from extproc.store.counters import Override
+from extproc.store.counters import AccountState
 from extproc.store.interface import StoreDown
+from extproc.store.overrides import Change, Override
 from extproc.supervisor.budgets import BudgetKeeper
+from extproc.transport.control import BudgetAnswer, BudgetChange, BudgetCommand, BudgetLine
 
 log = logging.getLogger("extproc")
 
 MAX_AMOUNT = 10**15
+MAX_ENTRIES = 1_000
+"""Of the audit, in one answer."""
 
 
-class BudgetCommand(msgspec.Struct, tag=True, forbid_unknown_fields=True):
-    """What somebody on this machine asks for."""
+class _Refused(Exception):
+    """`str()` says why nothing was done."""
 
-    command: Literal["list", "set", "reset", "grant"]
-    name: str = ""
-    key: str = ""
-    amount: float | None = None
-    """In USD, tokens or calls; None for `set`: as configured."""
-    measure: str = ""
-    """Needed where the budget limits several."""
-    until: float = 0
-    """Unix seconds; 0 for `set`: for good; for `grant`: to the end of the period."""
-
-
-class BudgetLine(msgspec.Struct):
-    """A limit for one key. Amounts are in USD, tokens or calls."""
-
-    name: str
-    key: str
-    measure: str
-    used: float
-    reserved: float
-    limit: float
-    configured: float
-    resets: int
-    """Unix seconds; 0: it does not."""
-
-
-class BudgetAnswer(msgspec.Struct):
-    lines: list[BudgetLine] = []
-    problem: str = ""
-    """Why nothing was done; empty: it was."""
+    def __init__(self, problem: str, field: str) -> None:
+        super().__init__(problem)
+        self.field = field
 
 
 async def carry_out(command: BudgetCommand, keeper: BudgetKeeper, now: float | None = None) -> BudgetAnswer:
@@ -59,81 +40,209 @@ async def carry_out(command: BudgetCommand, keeper: BudgetKeeper, now: float | N
     now = time.time() if now is None else now
     budgets = {one.name: one for one in keeper.source.config.budgets} if keeper.source is not None else {}
     try:
-        if command.command == "list":
-            return BudgetAnswer([line async for line in _lines(budgets, keeper, now)])
-        budget = budgets.get(command.name)
-        if budget is None:
-            return BudgetAnswer(problem=f"there is no budget {command.name!r}; there are: {', '.join(budgets)}")
-        return BudgetAnswer(problem=await _change(command, budget, keeper, now))
+        match command.command:
+            case "list":
+                states = await _states(command, keeper)
+                # In a thread: there may be many, and workers wait for the supervisor.
+                return await asyncio.to_thread(_listed, command, states, budgets, keeper, now)
+            case "audit":
+                found = await keeper.counters.changes(max(1, min(command.entries, MAX_ENTRIES)))
+                return BudgetAnswer(changes=[_entry(one) for one in found])
+            case _:
+                await _change(command, budgets, keeper, now)
+                return BudgetAnswer()
+    except _Refused as error:
+        return BudgetAnswer(problem=str(error), field=error.field)
     except StoreDown as error:
-        return BudgetAnswer(problem=f"the counters cannot be used: {error}")
+        return BudgetAnswer(problem=f"the counters cannot be used: {error}", store_down=True)
 
 
-async def _lines(budgets: dict[str, Budget], keeper: BudgetKeeper, now: float) -> AsyncIterator[BudgetLine]:
-    for state in sorted(await keeper.counters.states(), key=lambda one: one.account):
-        name, measure, key = state.account.split(SEPARATOR, 2)
-        budget = budgets.get(name)
-        configured = dict(_limits(budget)).get(measure) if budget is not None else None
-        if budget is None or configured is None:
-            continue
-        period = _period(budget, measure, now)
-        used = sum(amount for bucket, amount in state.used.items() if bucket >= period.oldest)
-        scale = _scale(measure)
-        limit = keeper.limit(state.account, configured)
-        yield BudgetLine(
-            name=name,
-            key=key,
-            measure=measure,
-            used=used / scale,
-            reserved=state.held / scale,
-            limit=limit / scale,
-            configured=configured / scale,
-            resets=0 if measure == CONCURRENT else period.resets,
-        )
+class _Limit(NamedTuple):
+    """As configured."""
+
+    most: int
+    period: Period
 
 
-async def _change(command: BudgetCommand, budget: Budget, keeper: BudgetKeeper, now: float) -> str:
-    """Returns why nothing was done."""
+class _Use(NamedTuple):
+    state: AccountState
+    limit: _Limit
+    used: int
+    share: float
+    """Of the limit at this moment, with what is reserved; 1 is all of it."""
+
+
+async def _states(command: BudgetCommand, keeper: BudgetKeeper) -> list[AccountState]:
+    """Those that are asked for. All are also those that have used nothing, and were changed by hand. Raises
+    StoreDown."""
+    changed = await keeper.refresh()
+    if command.accounts is not None or command.only_changed:
+        return await keeper.counters.states(list(changed) if command.accounts is None else command.accounts)
+    found = await keeper.counters.states()
+    known = {one.account for one in found}
+    return [*found, *(AccountState(name, {}, 0) for name in changed if name not in known)]
+
+
+def _listed(
+    command: BudgetCommand, states: Sequence[AccountState], budgets: dict[str, Budget], keeper: BudgetKeeper, now: float
+) -> BudgetAnswer:
+    limits = {
+        (name, measure): _Limit(most, _period(budget, measure, now))
+        for name, budget in budgets.items()
+        if command.name in ("", name)
+        for measure, most in _limits(budget)
+    }
+    by_budget: dict[str, list[_Use]] = {}
+    for state in states:
+        name, measure, _ = state.account.split(SEPARATOR, 2)
+        if (limit := limits.get((name, measure))) is not None:  # else it is not configured any more
+            by_budget.setdefault(name, []).append(_use(state, limit, keeper))
+    shown: list[_Use] = []
+    for _, uses in sorted(by_budget.items()):
+        if command.most:
+            first = heapq.nsmallest(command.skip + command.most, uses, lambda one: (-one.share, one.state.account))
+            shown += first[command.skip :]
+        else:
+            shown += sorted(uses, key=lambda one: one.state.account)
+    totals = {name: len(uses) for name, uses in by_budget.items()}
+    return BudgetAnswer([_line(one, keeper, now) for one in shown], totals=totals)
+
+
+def _use(state: AccountState, limit: _Limit, keeper: BudgetKeeper) -> _Use:
+    used = sum(amount for bucket, amount in state.used.items() if bucket >= limit.period.oldest)
+    most, taken = keeper.limit(state.account, limit.most), used + state.held
+    return _Use(state, limit, used, taken / most if most else float(taken > 0))
+
+
+def _line(use: _Use, keeper: BudgetKeeper, now: float) -> BudgetLine:
+    state, limit = use.state, use.limit
+    name, measure, key = state.account.split(SEPARATOR, 2)
+    scale, changed = _scale(measure), keeper.changes(state.account)
+    set_to = changed.set_limit(now)
+    return BudgetLine(
+        name=name,
+        key=key,
+        measure=measure,
+        used=use.used / scale,
+        reserved=state.held / scale,
+        limit=keeper.limit(state.account, limit.most) / scale,
+        configured=limit.most / scale,
+        resets=0 if measure == CONCURRENT else limit.period.resets,
+        is_set=set_to is not None,
+        set_until=changed.until,
+        grants=[(amount / scale, until) for amount, until in changed.grants if now < until],
+        set_to=None if set_to is None else set_to / scale,
+        created=changed.created,
+        updated=changed.updated,
+    )
+
+
+async def _change(command: BudgetCommand, budgets: dict[str, Budget], keeper: BudgetKeeper, now: float) -> None:
+    """Raises _Refused, StoreDown."""
+    budget = budgets.get(command.name)
+    if budget is None:
+        raise _Refused(f"there is no budget {command.name!r}; there are: {', '.join(budgets)}", "name")
+    if command.until and command.until <= now:
+        raise _Refused("the time is over", "until")
     limits = dict(_limits(budget))
     if command.command == "reset":
-        for measure in [command.measure] if command.measure else limits:
-            await keeper.counters.reset(account(budget.name, measure, command.key))
-        log.warning("budget %s of %r was reset by hand", budget.name, command.key)
-        return ""
+        if command.measure and command.measure not in limits:
+            raise _Refused(f"budget {budget.name} limits {', '.join(limits)}", "measure")
+        await _reset(command, budget, [command.measure] if command.measure else list(limits), keeper, now)
+        return
     measure = command.measure or next(iter(limits))
     if measure not in limits or (not command.measure and len(limits) > 1):
-        return f"budget {budget.name} limits {', '.join(limits)}: say which with --measure"
-    name = account(budget.name, measure, command.key)
-    before = keeper.limit(name, limits[measure])
-    known = keeper.changes(name)
-    amount = None if command.amount is None else round(command.amount * _scale(measure))
-    if amount is not None and not 0 <= amount <= MAX_AMOUNT:
-        return "expected an amount that is not negative, and not beyond all measure"
+        raise _Refused(f"budget {budget.name} limits {', '.join(limits)}: say which with --measure", "measure")
+    amount, period = _amount(command, measure), _period(budget, measure, now)
+    ends = 0 if period is ALWAYS or budget.rolling_seconds else period.resets
+    name, configured = account(budget.name, measure, command.key), limits[measure]
+
+    def edit(known: Override) -> tuple[Override, Change]:
+        changed, until = _edited(known, command, amount, ends, now)
+        amounts = known.effective(configured, now), changed.effective(configured, now)
+        return changed, _made(command, name, now, amounts, until)
+
+    _log(await keeper.override(name, edit))
+
+
+def _edited(known: Override, command: BudgetCommand, amount: int | None, ends: int, now: float) -> tuple[Override, int]:
+    """Returns the override after `set` or `grant`, and when the change ends. `ends`: of the period, in Unix seconds; 0:
+    it has no end. Raises _Refused."""
+    created, updated, until = known.created or int(now), int(now), round(command.until)
     if command.command == "set":
-        changed = Override(amount, round(command.until))
-    else:
-        until = round(command.until) or _period(budget, measure, now).resets
-        if amount is None or (not command.until and (measure == CONCURRENT or budget.rolling_seconds)):
-            return f"budget {budget.name} has no period that ends: say for how long with --until"
-        kept = [one for one in known.grants if one[1] > now]
-        changed = Override(known.limit, known.until, [*kept, (amount, until)])
-    await keeper.override(name, changed)
-    after, scale = keeper.limit(name, limits[measure]), _scale(measure)
-    log.warning(
-        "budget %s of %r: %s %g -> %g, changed by hand",
-        budget.name,
-        command.key,
-        measure,
-        before / scale,
-        after / scale,
-    )
-    return ""
+        return Override(amount, until if amount is not None else 0, [], created, updated), until
+    if amount is None:
+        raise _Refused("a grant needs an amount", "amount")
+    if not until and not ends:
+        raise _Refused(f"budget {command.name} has no period that ends: say for how long with --until", "until")
+    until = until or ends
+    kept = [one for one in known.grants if one[1] > now]
+    return Override(known.limit, known.until, [*kept, (amount, until)], created, updated), until
 
 
-def _limits(budget: Budget | None) -> Iterator[tuple[str, int]]:
-    if budget is not None:
-        for measure, most in budget.limit.model_dump(exclude_none=True).items():
-            yield measure, round(most * _scale(measure))
+async def _reset(
+    command: BudgetCommand, budget: Budget, measures: Sequence[str], keeper: BudgetKeeper, now: float
+) -> None:
+    """Raises StoreDown."""
+    for measure in measures:
+        name, oldest = account(budget.name, measure, command.key), _period(budget, measure, now).oldest
+        [state] = await keeper.counters.states([name])
+        used = sum(amount for bucket, amount in state.used.items() if bucket >= oldest)
+        change = _made(command, name, now, (used, 0))
+        await keeper.counters.reset(name, change)
+        _log(change)
+
+
+def _made(command: BudgetCommand, name: str, now: float, amounts: tuple[int, int], until: int = 0) -> Change:
+    """The entry of the audit. `amounts`: the old and the new one."""
+    assert command.command in ("set", "grant", "reset")
+    return Change(int(now), command.by, command.via, command.command, name, *amounts, until, command.issuer)
+
+
+def _log(change: Change) -> None:
+    one = _entry(change)
+    limit = f"{one.measure} {one.old:g} -> {one.new:g}, changed by hand"
+    what = f"{one.measure} was reset by hand at {one.old:g}" if one.action == "reset" else limit
+    by = f"{one.by!r} ({one.issuer})" if one.issuer else repr(one.by)
+    log.warning("budget %s of %r: %s, by %s with the %s", one.name, one.key, what, by, one.via)
+
+
+def _entry(change: Change) -> BudgetChange:
+    name, measure, key = change.account.split(SEPARATOR, 2)
+    old, new = change.old / _scale(measure), change.new / _scale(measure)
+    made = change.at, change.by, change.via, change.action
+    return BudgetChange(*made, name, key, measure, old, new, change.until, change.issuer)
+
+
+def describe(account: str, changed: Override, budgets: Mapping[str, Budget], now: float) -> str:
+    """Returns a line about a limit that was changed by hand; empty: nothing of it is in force. `now`: Unix seconds."""
+    name, measure, key = account.split(SEPARATOR, 2)
+    budget = budgets.get(name)
+    configured, scale = dict(_limits(budget)).get(measure) if budget is not None else None, _scale(measure)
+    if configured is None or changed.effective(configured, now) == configured:
+        return ""
+    ends = [changed.until] if changed.set_limit(now) is not None and changed.until else []
+    ends += [until for _, until in changed.grants if now < until]
+    until = f", until {datetime.fromtimestamp(min(ends), UTC):%Y-%m-%dT%H:%M:%SZ}" if ends else ""
+    limit = f"{changed.effective(configured, now) / scale:.12g} instead of {configured / scale:.12g}"
+    return f"budget {name} of {key!r}: {measure} {limit} by hand{until}"
+
+
+def _amount(command: BudgetCommand, measure: str) -> int | None:
+    """Returns the amount in whole numbers. Raises _Refused."""
+    if command.amount is None:
+        return None
+    scaled = command.amount * _scale(measure)
+    if not math.isfinite(scaled) or not 0 <= scaled <= MAX_AMOUNT:
+        raise _Refused("expected an amount that is not negative, and not beyond all measure", "amount")
+    if measure != "usd" and scaled != round(scaled):
+        raise _Refused(f"{measure} are counted in whole numbers", "amount")
+    return round(scaled)
+
+
+def _limits(budget: Budget) -> Iterator[tuple[str, int]]:
+    for measure, most in budget.limit.model_dump(exclude_none=True).items():
+        yield measure, round(most * _scale(measure))
 
 
 def _scale(measure: str) -> int:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from extproc.config.loading import Source
-from extproc.store.counters import Claim, Counters, KeptCounters, LocalCounters, Override, Taken
+from extproc.store.counters import Claim, Counters, KeptCounters, LocalCounters, Taken
 from extproc.store.interface import StoreDown
-from extproc.store.opening import FOLDER, open_counters
+from extproc.store.opening import open_counters, state_folder
+from extproc.store.overrides import Change, Edit, Override
 from extproc.transport.orders import BudgetRecall, BudgetReply, BudgetRequest
 
 if TYPE_CHECKING:
@@ -61,11 +62,10 @@ class BudgetKeeper:
         self._shared = open_counters(source, environ)
         if self._shared is not None:
             return
-        folder = (source.path.parent / (source.config.store.folder or FOLDER)).absolute()
         try:
-            self._kept = self._local.kept = KeptCounters(folder)
+            self._kept = self._local.kept = KeptCounters(state_folder(source))
             self._local.load(self._kept.rows(time.time()))
-            self._overrides = self._kept.overrides()
+            self._overrides = self._kept.overrides.all()
         except StoreDown as error:
             log.error("counters of budgets cannot be kept: %s; a restart begins them anew", error)
 
@@ -122,15 +122,18 @@ class BudgetKeeper:
             self._note(error)  # they wait
         self._settled.set()
 
-    async def override(self, account: str, changed: Override) -> None:
-        """Changes a limit by hand, on all machines that share the store. Raises StoreDown."""
-        await self.counters.override(account, changed)
+    async def override(self, account: str, edit: Edit) -> Change:
+        """Changes a limit by hand, on all machines that share the store. Raises StoreDown, and what `edit` raises."""
+        change = await self.counters.override(account, edit)
         await self.refresh()
         self._recall(BudgetRecall([account]))
+        return change
 
-    async def refresh(self) -> None:
-        """Learns of changes that were made on another machine. Raises StoreDown."""
+    async def refresh(self) -> Sequence[str]:
+        """Learns of changes that were made on another machine. Returns the accounts whose limits were changed by hand.
+        Raises StoreDown."""
         self._overrides = await self.counters.overrides()
+        return list(self._overrides)
 
     def limit(self, account: str, configured: int) -> int:
         """The limit at this moment."""

@@ -15,6 +15,7 @@ OPERATIONS = frozenset({"chat", "count_tokens", "passthrough"})
 _GENERATES = "chat"
 _CALLER = "caller."
 _MOST = 2**53
+ATTEMPT_SEPARATOR = "; "
 
 Fields = Mapping[str, Any]
 """By the names of docs/observability.md."""
@@ -54,6 +55,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """Milliseconds."""
     first_token: int | None
     """Milliseconds to the first piece of the answer."""
+    attempts: str = ""
+    """Providers that were asked, where the model has several; separated by ATTEMPT_SEPARATOR, each with its status, why
+    it was left, and seconds."""
 
 
 class Counts(NamedTuple):
@@ -106,6 +110,7 @@ def call_of(fields: Fields, id: str) -> Call:
         warnings=_text(fields, "warnings"),
         duration=_whole(fields.get("duration")),
         first_token=_whole(fields.get("gen_ai.server.time_to_first_token"), 1000),
+        attempts=_text(fields, "attempts"),
     )
 
 

@@ -29,6 +29,7 @@ from sqlalchemy import (
     inspect,
     literal_column,
     select,
+    text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -59,6 +60,7 @@ CALLS = Table(
     *(Column(name, Text, nullable=False) for name in ("reason", "error", "warnings")),
     Column("duration", BigInteger),
     Column("first_token", BigInteger),
+    Column("attempts", Text, nullable=False, server_default=""),
     Index("extproc_calls_time", "time"),
 )
 _VERSION = Table("extproc_calls_version", MetaData(), Column("version", Integer, nullable=False))
@@ -158,8 +160,14 @@ def why(error: DBAPIError) -> str:
     return str(error.orig).strip().partition("\n")[0][:300] or type(error).__name__
 
 
+def _add_attempts(connection: Connection) -> None:
+    """A table that the step before has just made has the column already."""
+    if "attempts" not in {column["name"] for column in inspect(connection).get_columns(CALLS.name)}:
+        connection.execute(text(f"ALTER TABLE {CALLS.name} ADD COLUMN attempts TEXT NOT NULL DEFAULT ''"))
+
+
 # Steps from one version of the tables to the next. A change adds a step, and leaves the others as they are.
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_all.create_all,)
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_all.create_all, _add_attempts)
 
 
 def migrate(connection: Connection) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Mapping
 
 from starlette.applications import Starlette
@@ -12,7 +13,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from extproc.store.interface import StoreDown
-from extproc.web import about, managed_settings, sign_in, topics
+from extproc.web import about, admin, managed_settings, sign_in, topics
 from extproc.web.context import Context, Refused
 
 log = logging.getLogger("extproc")
@@ -50,6 +51,7 @@ ROUTES: Mapping[str, Routes] = {
     "managed_settings": managed_settings.routes,
     "telemetry": _telemetry,
     "console": _console,
+    "admin": admin.routes,
 }
 
 
@@ -81,14 +83,22 @@ _HANDLERS = {Refused: _refused, StoreDown: _store_down, HTTPException: _http_err
 
 
 class _ByPath:
-    """Chooses by the exact path, as Envoy does; no other spelling leads anywhere."""
+    """Chooses by the path as Envoy does; no other spelling leads anywhere."""
 
     def __init__(self, apps: Mapping[str, ASGIApp]) -> None:
+        """Keys: as `topics.Topic.paths`."""
         self._apps = apps
+        patterns = ((topics.pattern(path), app) for path, app in apps.items())
+        self._patterns = [(re.compile(pattern), app) for pattern, app in patterns if pattern is not None]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app = self._apps.get(scope["path"], PlainTextResponse("not found", 404))
-        await app(scope, receive, send)
+        await self._app(scope["path"])(scope, receive, send)
+
+    def _app(self, path: str) -> ASGIApp:
+        if path in self._apps:
+            return self._apps[path]
+        found = (app for pattern, app in self._patterns if pattern.fullmatch(path))
+        return next(found, PlainTextResponse("not found", 404))
 
 
 class _Bounded:

@@ -5,6 +5,7 @@ caller of a path that is not for everybody, proven by the same code and the same
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpx
 from starlette.requests import Request
@@ -18,6 +19,8 @@ from extproc.policy.authentication.authenticate import Authenticate
 from extproc.policy.facts import Caller
 from extproc.policy.keys.places import trusting
 from extproc.store.interface import Store
+from extproc.transport import control
+from extproc.transport.control import BudgetAnswer, BudgetCommand
 from extproc.web.topics import ADDRESS_HEADER
 from extproc.wire import rejections
 
@@ -57,6 +60,8 @@ class Context:
     clients: Clients = field(default_factory=Clients)
     clock: Callable[[], float] = time.time
     """Unix seconds."""
+    ask_budgets: Callable[[Path, BudgetCommand], BudgetAnswer] = control.ask_budgets
+    """Asks the supervisor; for a thread. Raises control.Unreachable."""
 
 
 _MISSING = Rejection(

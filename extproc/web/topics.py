@@ -12,6 +12,9 @@ CLUSTER = "web"
 """Envoy's name for the web process."""
 ADDRESS_HEADER = "x-extproc-client-address"
 """The client's address, set by Envoy's route to the web process over whatever a client sent."""
+ID = "{id}"
+"""Stands for the last segment of a path."""
+_ID = "[A-Za-z0-9_-]+"
 
 
 class Topic(NamedTuple):
@@ -19,6 +22,7 @@ class Topic(NamedTuple):
     """The module below `extproc.web` that serves it."""
     is_on: Callable[[Config], bool]
     paths: tuple[str, ...]
+    """Exact paths, one of which may end in ID."""
     max_body_bytes: int = 64 * 1024
     body_seconds: float = 10
     """From a request's headers to the end of its body."""
@@ -61,6 +65,8 @@ TOPICS: tuple[Topic, ...] = (
             "/console/health",
             "/console/calls",
             "/console/call",
+            "/console/budgets",
+            "/console/playground",
             "/console/providers",
             "/console/configuration",
             "/console/open",
@@ -68,12 +74,25 @@ TOPICS: tuple[Topic, ...] = (
             "/console/style.css",
             "/console/icon.svg",
         ),
-        max_body_bytes=4096,
+        max_body_bytes=512 * 1024,  # a request in the playground: three characters of a form for each of its bytes
+    ),
+    Topic(
+        "admin",
+        lambda config: config.admin is not None,
+        (
+            "/admin/budgets",
+            "/admin/budgets/audit",
+            "/v1/organizations/spend_limits",
+            "/v1/organizations/spend_limits/effective",
+            "/v1/organizations/spend_limits/audit",
+            f"/v1/organizations/spend_limits/{ID}",
+        ),
+        max_body_bytes=16 * 1024,
     ),
 )
 
 
-OFF: dict[str, object] = {"sign_in": None, "managed_settings": [], "telemetry": None, "console": None}
+OFF: dict[str, object] = {"sign_in": None, "managed_settings": [], "telemetry": None, "console": None, "admin": None}
 """What a configuration without any topic has."""
 
 
@@ -82,7 +101,7 @@ def in_use(config: Config) -> list[Topic]:
 
 
 def paths(config: Config) -> dict[str, Topic]:
-    """The exact paths that Envoy sends to the web process."""
+    """The paths that Envoy sends to the web process."""
     routes = Endpoints(config.routes)
     return {
         path: topic
@@ -90,6 +109,11 @@ def paths(config: Config) -> dict[str, Topic]:
         for path in topic.paths
         if not topic.yields or _route(routes, path) is None
     }
+
+
+def pattern(path: str) -> str | None:
+    """Returns the regular expression of a path that ends in ID, for its whole; None: the path stands for itself."""
+    return path.replace(ID, _ID) if path.endswith(ID) else None
 
 
 def shadowed(config: Config) -> dict[int, list[str]]:

@@ -1,9 +1,14 @@
 import argparse
+from pathlib import Path
 
 import pytest
 
 from extproc.cli import budget
-from extproc.supervisor.budget_commands import BudgetCommand, BudgetLine
+from extproc.cli.main import main
+from extproc.store.counters import KeptCounters
+from extproc.store.overrides import COUNTERS, Change, Override
+from extproc.transport.control import BudgetChange, BudgetCommand, BudgetLine
+from tests.settings import ENVIRON, GATEWAY
 
 
 def parsed(*words: str, **more: str) -> BudgetCommand:
@@ -33,6 +38,47 @@ def test_what_is_asked_for() -> None:
 def test_a_mistake(words: tuple[str, ...], more: dict[str, str], problem: str) -> None:
     with pytest.raises(budget.Unusable, match=problem):
         parsed(*words, **more)
+
+
+def test_what_goes_together(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["budget", "list", "--token-file", "x"]) == 2
+    assert "--token-file goes with --gateway" in capsys.readouterr().err
+    assert main(["budget", "list", "--gateway", "http://192.0.2.1"]) == 1
+    assert "would send tokens unencrypted" in capsys.readouterr().err
+
+
+def test_the_table_of_changes() -> None:
+    one = BudgetChange(1_796_083_200, "olga", "api", "set", "team", "data", "usd", 500, 650, 0, "i")
+    two = BudgetChange(1_796_083_200, "root", "command", "grant", "team", "data", "usd", 650, 700, 1_796_083_260)
+    shown = """\
+time                  by        with     change  budget  key   measure  old  new  until
+2026-12-01T00:00:00Z  olga (i)  api      set     team    data  usd      500  650
+2026-12-01T00:00:00Z  root      command  grant   team    data  usd      650  700  2026-12-01T00:01:00Z"""
+    assert budget.audit([one, two]) == shown
+
+
+def test_check_shows_what_is_in_force(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And says where it cannot know."""
+    for name, value in ENVIRON.items():
+        monkeypatch.setenv(name, value)
+    path = tmp_path / "gateway.yaml"
+    path.write_text(f"{GATEWAY}budgets: [{{name: team, key: jwt.team, limit: {{requests: 3}}, per: month}}]\n")
+
+    def shown() -> str:
+        assert main(["check", "--config", str(path)]) == 0
+        return capsys.readouterr().out
+
+    assert "limits changed by hand are not shown: no gateway has kept any" in shown()
+    assert not (tmp_path / "state").exists(), "a check writes nothing"
+    kept = KeptCounters(tmp_path / "state")
+    change = Change(1, "olga", "api", "set", "team\x1frequests\x1fdata", 3, 5)
+    kept.overrides.edit(change.account, lambda _: (Override(5), change))
+    assert "\nbudget team of 'data': requests 5 instead of 3 by hand\n" in shown()
+    kept.close()
+    (tmp_path / "state" / COUNTERS).write_bytes(b"no database" * 100)
+    assert "limits changed by hand are not shown: the store cannot be used: file is not a database" in shown()
 
 
 def test_the_table() -> None:

@@ -6,8 +6,8 @@ import pytest
 
 from extproc.cli.main import main
 from extproc.providers.availability import ProviderState
-from extproc.supervisor import control
-from extproc.supervisor.control import ControlReply, ControlRequest
+from extproc.transport import control
+from extproc.transport.control import ControlReply, ControlRequest
 
 AVAILABLE, DRAINED = ProviderState("available"), ProviderState("drained")
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from extproc.demo import claude_model
-from extproc.supervisor.control import ControlRequest, ask
+from extproc.transport.control import ControlRequest, ask
 from tests.e2e.providers import ANTHROPIC_KEY
 from tests.e2e.stack import GATEWAY, SECONDS, Model, Stack, free_port, up
 

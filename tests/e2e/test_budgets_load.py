@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
-from extproc.store.counters import FILE
+from extproc.store.overrides import COUNTERS
 from tests.e2e.raw_provider import ENDED, SAID, STREAM, Connection, RawProvider
 from tests.e2e.stack import SECONDS, Json, Stack, prompt, up
 
@@ -88,7 +88,7 @@ class Load:
         deadline = time.monotonic() + SECONDS
         found = (0, 0)
         while found < at_least and time.monotonic() < deadline:
-            with contextlib.closing(sqlite3.connect(self.stack.folder / "state" / FILE)) as db:
+            with contextlib.closing(sqlite3.connect(self.stack.folder / "state" / COUNTERS)) as db:
                 rows = dict(db.execute("SELECT account, sum(used) FROM used GROUP BY account").fetchall())
             found = rows.get(f"t\x1ftokens\x1f{subject}", 0), rows.get(f"t\x1fusd\x1f{subject}", 0)
             threading.Event().wait(0.1)

@@ -1,5 +1,7 @@
 """Two gateways with one Redis keep to one limit, and what happens to calls while Redis is killed under load."""
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -117,3 +119,19 @@ def _used(machines: Machines, account: str) -> int:
         if not any(name.startswith("h:") for name in fields) or time.monotonic() > deadline:
             return sum(int(value) for name, value in fields.items() if name.startswith("u:"))
         threading.Event().wait(0.1)
+
+
+def test_a_change_on_one_machine_holds_on_the_other(machines: Machines) -> None:
+    """With its entry of the audit."""
+
+    def budget(stack: Stack, *words: str) -> str:
+        argv = [sys.executable, "-m", "extproc", "budget", *words, "--config", str(stack.folder / "gateway.yaml")]
+        return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=SECONDS).stdout
+
+    assert budget(machines.closed, "set", "five", "eva", "2") == "done\n"
+    rows = [line.split() for line in budget(machines.open, "list").splitlines()]
+    assert ["five", "eva", "requests", "0", "0", "2", "(configured", "5)"] in [row[:8] for row in rows]
+    token = machines.closed.token(team="five", claims={"sub": "eva"})
+    assert [machines.ask(1, token) for _ in range(3)] == [200, 200, 429]
+    [entry] = [line.split() for line in budget(machines.open, "audit").splitlines() if "eva" in line]
+    assert entry[2:] == ["command", "set", "five", "eva", "requests", "5", "2"]

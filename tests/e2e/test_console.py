@@ -1,6 +1,7 @@
 """The console through the real Envoy in a real browser: by the link of `extproc up`, and by the gateway's sign-in."""
 
 import contextlib
+import csv
 import json
 import re
 import subprocess
@@ -29,10 +30,20 @@ CONFIG = (
     + """
 prices: {overrides: [{model: "*", input: 2, output: 6}]}
 console: {allow: ['"operators" in jwt.groups']}
+budgets:
+  - name: person-month
+    key: jwt.sub
+    limit: {usd: 0.0001, tokens: 1000000}
+    per: month
+    warn_at: 0.5
+    exceeded: observe
+  - {name: at-once, key: '"everybody"', limit: {concurrent: 8}}
 """
 )
 PAGES = ["/console", "/console?by=subject&range=24h", "/console/health", "/console/calls", "/console/call?id=seeded",
-         "/console/providers", "/console/configuration", "/console?since=2001-01-01&until=2001-01-31"]  # fmt: skip
+         "/console/providers", "/console/configuration", "/console/budgets", "/console/budgets?budget=person-month",
+         "/console/playground", "/console?since=2001-01-01&until=2001-01-31"]  # fmt: skip
+ATTEMPTS = "near 503 overloaded 0.42s 12+0 tokens; openai 529 overloaded 1.00s"
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 
 
@@ -58,7 +69,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory, idp: Idp, model: Model) -> I
         browser.close()
         source = loading.load(folder / "gateway.yaml", {**environ, "MODEL_KEY": "x"})
         ledger = open_ledger(source, environ)
-        ledger.add([call("seeded", "eve", issuer="elsewhere", reason="Upstream", error="overloaded")])
+        failed = {"reason": "Upstream", "error": "overloaded", "provider": "openai", "attempts": ATTEMPTS}
+        ledger.add([call("seeded", "eve", issuer="elsewhere", cost=2_800_000, **failed)])
         until(lambda: ledger.sums([])[0]["calls"] == 3)
         ledger.close()
         yield found
@@ -113,6 +125,9 @@ def test_every_page_in_both_themes_and_at_phone_width(operator: Page, stack: Sta
     operator.emulate_media(color_scheme="dark" if theme == "dark" else "light", reduced_motion="reduce")
     for path in PAGES:
         operator.goto(stack.url + path)
+        if path == "/console/playground":
+            operator.get_by_role("button", name="Try it").click()
+            operator.get_by_role("heading", name="Decision").wait_for()
         found = Axe().run(operator)
         assert found.violations_count == 0, (path, found.generate_report())
         assert operator.evaluate("document.documentElement.scrollWidth") <= width, path
@@ -148,6 +163,52 @@ def test_the_figures_are_those_of_the_command(operator: Page, stack: Stack) -> N
     assert shown == {row["subject"]: (row["calls"], round(row["cost"], 9)) for row in told}
 
 
+def test_the_record_of_a_call_says_which_attempts_failed(operator: Page, stack: Stack) -> None:
+    operator.goto(f"{stack.url}/console/call?id=seeded")
+    rows = operator.get_by_role("table", name="Attempts").locator("tbody tr")
+    assert [row.inner_text().split()[:2] for row in rows.all()] == [["1", "near"], ["2", "openai"]]
+    operator.get_by_role("link", name="Try such a call").click()
+    operator.get_by_role("heading", name="Playground").wait_for()
+    assert "model-of-eve" in operator.get_by_label("Body of the request").input_value()
+
+
+def test_budgets_are_those_of_the_command(operator: Page, stack: Stack) -> None:
+    command = [sys.executable, "-m", "extproc", "budget"]
+    environ = {"PATH": ""}
+    grant = [*command, "grant", "person-month", "alice", "+1", "--measure", "usd"]
+    subprocess.run(grant, cwd=stack.folder, env=environ, check=True, timeout=60)
+    told = subprocess.check_output([*command, "list"], cwd=stack.folder, env=environ, timeout=60, text=True)
+    used = {tuple(line.split()[:3]): float(line.split()[3]) for line in told.splitlines()[1:]}
+    operator.goto(f"{stack.url}/console/budgets")
+    with operator.expect_download() as download:
+        operator.get_by_role("link", name="CSV of person-month").click()
+    rows = list(csv.DictReader(Path(download.value.path()).read_text().splitlines()))
+    shown = {("person-month", row["key"], row["measure"].lower()): float(row["used"]) for row in rows}
+    assert shown and all(used[key] == value for key, value in shown.items())
+    assert {row["key"] for row in rows} == {"alice", "olivia"}
+    [alice] = [row for row in rows if (row["key"], row["measure"]) == ("alice", "USD")]
+    assert float(alice["limit"]) == 1.0001 and "$1.00 granted until" in alice["changed"]
+    meter = operator.get_by_role("meter", name="person-month, olivia").first
+    assert "warning from 50% on" in str(meter.get_attribute("aria-valuetext"))
+
+
+def test_a_request_is_tried_by_the_keyboard(operator: Page, stack: Stack) -> None:
+    operator.goto(f"{stack.url}/console/playground")
+    operator.get_by_label(re.compile("Claims of the caller")).fill('{"sub": "zoe", "groups": []}')
+    operator.get_by_label("Model, instead of").fill("unknown-model")
+    operator.get_by_role("button", name="Try it").press("Enter")
+    operator.get_by_role("heading", name="Decision: refused with 404").wait_for()
+    operator.get_by_label("Model, instead of").fill("")
+    operator.get_by_role("button", name="Try it").press("Enter")
+    operator.get_by_role("heading", name="Decision: allowed").wait_for()
+    assert operator.get_by_text("zoe (jwt)").is_visible()
+    assert operator.get_by_role("heading", name=re.compile("Request to")).is_visible()
+    foreign = httpx.post(
+        f"{stack.url}/console/playground", data={"body": "{}"}, headers={"origin": "http://evil.example"}
+    )
+    assert foreign.status_code in {303, 401, 403}
+
+
 def test_a_developer_sees_their_own_calls(operator: Page, stack: Stack) -> None:
     with contextlib.closing(another(operator)) as page:
         sign_in(page, stack, "alice")
@@ -155,7 +216,13 @@ def test_a_developer_sees_their_own_calls(operator: Page, stack: Stack) -> None:
         page.get_by_role("link", name="Calls").click()
         assert page.locator("tbody tr").count() == 1
         assert page.get_by_role("link", name="Providers").count() == 0
-        answer = page.goto(page.url.replace("/calls", "/configuration"))
+        page.get_by_role("link", name="Budgets").click()
+        assert {key.inner_text() for key in page.locator("tbody th").all()} == {"alice", "everybody"}
+        page.get_by_role("link", name="Playground").click()
+        page.get_by_role("button", name="Try it").click()
+        page.get_by_text("alice (jwt)").wait_for()
+        assert page.get_by_label(re.compile("Claims of the caller")).count() == 0
+        answer = page.goto(page.url.replace("/playground", "/configuration"))
         assert answer is not None and answer.status == 403
         sign_in(page, stack, "olivia")
         page.get_by_role("link", name="Calls").click()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from extproc.providers.availability import ProviderState
-from extproc.supervisor.control import ControlRequest, ask
+from extproc.transport.control import ControlRequest, ask
 from tests.e2e.raw_provider import FINE, RawProvider, whole
 from tests.e2e.stack import GATEWAY, SECONDS, Model, Stack, prompt, up
 

@@ -38,6 +38,10 @@ EXCHANGE = """
   exchange:
     - {issuer: "CI", keys: "CI/jwks", audiences: [llm-gateway], when: 'jwt.repository == "corp/app"'}
 authentication:"""
+BUDGETS = """
+budgets: [{name: calls, key: jwt.sub, limit: {requests: 1000}, per: day}]
+admin: {allow: ['"developers" in jwt.groups']}
+"""
 EXTPROC = [sys.executable, "-m", "extproc"]
 
 
@@ -109,7 +113,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, idp: Idp, ci: KeyServer, mod
     config = CONFIG.replace("PORT", str(port)).replace("ISSUER", idp.url).replace("authentication:", rows, 1)
     config = config.replace("gpt-4o-mini", f"gpt-4o-mini, context_window: {WINDOW}")
     environ = {"MODEL_URL": model.url, "OIDC_SECRET": "s3cr3t-of-oidc"}
-    with up(tmp_path_factory.mktemp("developers"), environ=environ, config=config, port=port) as running:
+    with up(tmp_path_factory.mktemp("developers"), environ=environ, config=config + BUDGETS, port=port) as running:
         yield running
 
 
@@ -182,6 +186,23 @@ def test_who_is_signed_in(alice: Developer) -> None:
     out = alice.run("whoami").stdout
     assert f"gateway: {alice.gateway}" in out and "email: alice@corp.example" in out and "groups: developers" in out
     assert "renews itself: yes" in out and "token: good for 60 minutes" in out
+
+
+def test_budgets_are_changed_with_the_kept_sign_in(alice: Developer) -> None:
+    done = alice.run("budget", "set", "calls", "alice", "2000", "--gateway", alice.gateway)
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+    [entry] = alice.run("budget", "audit", "--gateway", alice.gateway).stdout.splitlines()[1:]
+    assert entry.split()[1:] == [
+        "alice",
+        f"({alice.gateway})",
+        "api",
+        "set",
+        "calls",
+        "alice",
+        "requests",
+        "1000",
+        "2000",
+    ]
 
 
 def test_sdks(alice: Developer, stack: Stack, model: Model) -> None:

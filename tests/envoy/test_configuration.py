@@ -217,6 +217,13 @@ def test_a_configured_route_wins_over_what_the_gateway_says_of_itself(
     assert [path for path, topic in topics.paths(made.config).items() if topic.name == "about"] == left
 
 
+def test_a_path_with_an_id_is_a_regular_expression_of_one_segment(tmp_path: Path) -> None:
+    made = source(tmp_path, f"{TEXT}\nadmin: {{}}\n")
+    matches = [row["match"] for row in routes(made)["virtual_hosts"][0]["routes"]]
+    assert {"path": "/v1/organizations/spend_limits"} in matches
+    assert {"safe_regex": {"regex": "/v1/organizations/spend_limits/[A-Za-z0-9_-]+"}} in matches
+
+
 def test_without_pages_there_is_no_way_past_the_guard(made: Source) -> None:
     assert "typed_per_filter_config" not in json.dumps(configuration.live(made, UDS))
 

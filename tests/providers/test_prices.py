@@ -159,6 +159,15 @@ def test_overrides_come_first() -> None:
     assert cost(OPENAI, "my-qwen", USED, known) is None
 
 
+def test_prices_by_kind_explain_a_cost() -> None:
+    override = PriceOverride(model="*", input=2, output=6, cache_read=0.5)
+    tariff = Prices([override]).tariff(at(ANTHROPIC), "x")
+    rates = tariff.rates("", 0) if tariff is not None else None
+    assert rates is not None
+    by_kind = {kind: round(price * 1e6, 9) for kind, price in rates.per_token(10).items()}
+    assert by_kind == {"input": 2, "cache_read": 0.5, "cache_write": 2, "output": 6}
+
+
 def test_a_price_changes_with_its_date() -> None:
     model = Prices().price(at("https://api.deepseek.com"), "deepseek-reasoner")
     when = datetime(2025, 5, 1, 18, tzinfo=UTC).timestamp()

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from extproc.store.counters import FILE, SWEEP_SECONDS, Claim, KeptCounters, LocalCounters, Settlement
+from extproc.store.counters import SWEEP_SECONDS, Claim, KeptCounters, LocalCounters, Settlement
 from extproc.store.interface import StoreDown
+from extproc.store.overrides import COUNTERS
 
 
 def claim(amount: int, limit: int = 10, *, bucket: int = 100, oldest: int = 100) -> Claim:
@@ -74,12 +75,12 @@ def test_what_was_used_is_read_again_and_what_has_ended_is_not(tmp_path: Path) -
     counters.load(again.rows(100.0))
     assert counters.take_now("w", [claim(2)], 1).refused == 0
     assert counters.changed == {}
-    assert stat.S_IMODE((tmp_path / "state" / FILE).stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "state" / COUNTERS).stat().st_mode) == 0o600
 
 
 def test_a_file_that_cannot_be_written_adds_nothing(tmp_path: Path) -> None:
     kept = KeptCounters(tmp_path)
-    blocker = sqlite3.connect(tmp_path / FILE)
+    blocker = sqlite3.connect(tmp_path / COUNTERS)
     blocker.execute("CREATE TRIGGER full BEFORE INSERT ON used BEGIN SELECT RAISE(ABORT, 'disk full'); END")
     with pytest.raises(StoreDown, match="disk full"):
         kept.add({("a", 100): (7, 150)})

@@ -12,8 +12,9 @@ import pytest
 
 from extproc.config.schema_sign_in import Redis
 from extproc.store import shared_counters
-from extproc.store.counters import Claim, Override, Settlement
+from extproc.store.counters import Claim, Settlement
 from extproc.store.interface import StoreDown
+from extproc.store.overrides import Change, Override
 from extproc.store.shared_counters import SharedCounters
 from tests.redis_server import RedisServer, redis_server
 
@@ -232,10 +233,12 @@ def test_a_user_with_the_documented_rights_is_enough(tmp_path: Path) -> None:
             await one.settle("w", [settled(1, 4)])
             await one.renew()
             assert await used(one) == 1
-            await one.override("b\x1fusd\x1fk", Override(5))
+            change = Change(1, "ann", "api", "set", "b\x1fusd\x1fk", 1, 5)
+            assert await one.override("b\x1fusd\x1fk", lambda _: (Override(5), change)) == change
             assert (await one.overrides())["b\x1fusd\x1fk"].limit == 5
             assert await one.states() == []
-            await one.reset("a")
+            await one.reset("a", change)
+            assert await one.changes(2) == [change, change]
             assert await used(one) == 0
             await one.close()
 

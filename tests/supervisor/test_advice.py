@@ -173,3 +173,13 @@ def test_what_clouds_are_known_to_refuse(tmp_path: Path, model: str, says: str) 
     found = warned(tmp_path, f"{authenticating()}{CLOUDS}  - {model}\n")
     assert found[:1] == ["5: providers.c.cloud: there is no `auth`: calls go out without a credential"]
     assert says in found[1] if says else len(found) == 1
+
+
+def test_an_api_for_nothing_or_for_nobody(tmp_path: Path) -> None:
+    found = warned(tmp_path, f"{GATEWAY}admin: {{}}\n")
+    assert [line.partition(": ")[2] for line in found if "admin" in line] == [
+        "admin: there are no `budgets`, so there is nothing to administer",
+        "admin: without `allow`, nobody may use its API",
+    ]
+    budgets = "budgets: [{name: team, key: jwt.team, limit: {requests: 3}, per: month}]\n"
+    assert not any("admin" in line for line in warned(tmp_path, f"{GATEWAY}{budgets}admin: {{allow: 'true'}}\n"))

@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
+from extproc.config.schema_budgets import Budget, BudgetLimit
 from extproc.store.counters import Claim, Settlement
-from extproc.supervisor.budget_commands import BudgetAnswer, BudgetCommand, carry_out
+from extproc.store.overrides import Override
+from extproc.supervisor.budget_commands import carry_out, describe
 from extproc.supervisor.budgets import BudgetKeeper
+from extproc.transport.control import BudgetAnswer, BudgetCommand
 from extproc.transport.orders import BudgetRecall, BudgetReply, BudgetRequest
 from tests.redis_server import RedisServer, redis_server
 from tests.settings import GATEWAY, source
@@ -83,6 +86,44 @@ def test_what_is_used_is_shown_with_its_limit(tmp_path: Path, store: str) -> Non
     play(Desk(tmp_path, store), scene)
 
 
+def test_a_bounded_list_begins_with_the_largest_shares(tmp_path: Path, store: str) -> None:
+    async def scene(desk: Desk) -> None:
+        for number in range(5):
+            one = Settlement(f"team\x1frequests\x1fkey{number}", int(NOW), 2**33, number + 1, 0)
+            await desk.keeper.counters.settle("w", [one])
+        await desk.keeper.counters.settle("w", [Settlement("rolling\x1ftokens\x1fx", int(NOW), 2**33, 10, 0)])
+        answer = await desk.does("list", most=2)
+        assert [line.key for line in answer.lines] == ["x", "key4", "key3"]
+        assert answer.totals == {"team": 5, "rolling": 1}
+        further = await desk.does("list", "team", most=2, skip=2)
+        assert [line.key for line in further.lines] == ["key2", "key1"]
+        assert further.totals == {"team": 5}
+
+    play(Desk(tmp_path, store), scene)
+
+
+def test_single_accounts_are_shown_also_where_nothing_is_used(tmp_path: Path, store: str) -> None:
+    async def scene(desk: Desk) -> None:
+        await desk.claims(2)
+        accounts = [ACCOUNT, "team\x1frequests\x1fnobody", "gone\x1frequests\x1fx"]
+        lines = (await desk.does("list", accounts=accounts)).lines
+        assert [(line.key, line.reserved, line.limit) for line in lines] == [("data", 2, 3), ("nobody", 0, 3)]
+
+    play(Desk(tmp_path, store), scene)
+
+
+def test_a_line_says_what_was_changed_by_hand(tmp_path: Path, store: str) -> None:
+    async def scene(desk: Desk) -> None:
+        later = 4_000_000_000.0
+        await desk.does("set", "team", "data", 5, "requests", until=later)
+        await desk.does("grant", "team", "data", 2, "requests", until=later)
+        [line] = (await desk.does("list", accounts=[ACCOUNT])).lines
+        assert (line.limit, line.configured, line.is_set, line.set_until) == (7, 3, True, later)
+        assert line.grants == [(2, later)]
+
+    play(Desk(tmp_path, store), scene)
+
+
 def test_a_limit_is_set_and_again_as_configured(tmp_path: Path, store: str) -> None:
     async def scene(desk: Desk) -> None:
         assert not await desk.claims(5)
@@ -147,3 +188,61 @@ def test_a_change_outlives_the_supervisor(tmp_path: Path, store: str) -> None:
 
     play(Desk(tmp_path, store), first)
     play(Desk(tmp_path, store), second)
+
+
+def test_every_change_is_in_the_audit(tmp_path: Path, store: str) -> None:
+    """With who made it, and what it made of which limit."""
+
+    async def scene(desk: Desk) -> None:
+        await desk.does("set", "team", "data", 5, "requests", via="api", by="olga", issuer="https://idp.example")
+        await desk.does("grant", "team", "data", 0.5, "usd", via="command", by="root")
+        await desk.uses(2)
+        await desk.does("reset", "team", "data", None, "requests", by="root")
+        found = (await desk.does("audit")).changes
+        assert [(one.action, one.measure, one.old, one.new, one.via, one.by) for one in found] == [
+            ("reset", "requests", 2, 0, "command", "root"),
+            ("grant", "usd", 5, 5.5, "command", "root"),
+            ("set", "requests", 3, 5, "api", "olga"),
+        ]
+        assert (found[2].at, found[2].issuer, found[2].until) == (NOW, "https://idp.example", 0)
+        assert found[1].until == 1_701_388_800, "the end of the month"
+        assert (await desk.does("audit", entries=1)).changes == found[:1]
+
+    play(Desk(tmp_path, store), scene)
+
+
+def test_a_mistake_is_in_no_audit(tmp_path: Path) -> None:
+    async def scene(desk: Desk) -> None:
+        answer = await desk.does("set", "team", "data", 0.5, "requests")
+        assert (answer.problem, answer.field) == ("requests are counted in whole numbers", "amount")
+        assert (await desk.does("grant", "team", "data", 1, "usd", until=NOW)).field == "until"
+        assert (await desk.does("audit")).changes == []
+
+    play(Desk(tmp_path, ""), scene)
+
+
+def test_a_limit_is_shown_before_anything_is_used(tmp_path: Path, store: str) -> None:
+    async def scene(desk: Desk) -> None:
+        await desk.claims(1)
+        await desk.does("set", "team", "web", 7.5, "usd")
+        assert [(one.key, one.measure) for one in (await desk.does("list")).lines] == [
+            ("data", "requests"),
+            ("web", "usd"),
+        ]
+        [line] = (await desk.does("list", only_changed=True)).lines
+        assert (line.key, line.set_to, line.limit, line.configured) == ("web", 7.5, 7.5, 5)
+        assert (line.created, line.updated) == (NOW, NOW)
+
+    play(Desk(tmp_path, store), scene)
+
+
+def test_a_change_in_force_is_described() -> None:
+    team = Budget(name="team", key="jwt.team", limit=BudgetLimit(usd=5, requests=3), per="month")
+    changed = Override(7, until=200, grants=[(2, 150), (5, 90)])
+
+    def described(now: float, account: str = ACCOUNT) -> str:
+        return describe(account, changed, {"team": team}, now)
+
+    assert described(100) == "budget team of 'data': requests 9 instead of 3 by hand, until 1970-01-01T00:02:30Z"
+    assert described(160) == "budget team of 'data': requests 7 instead of 3 by hand, until 1970-01-01T00:03:20Z"
+    assert described(200) == "" == described(100, "gone\x1frequests\x1fdata")

@@ -2,18 +2,31 @@
 
 import asyncio
 import contextlib
+import os
+import pwd
 import socket
 import stat
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from extproc.providers.availability import ProviderState
 from extproc.supervisor import control
-from extproc.supervisor.control import ControlReply, ControlRequest, Unreachable, ask, listening, socket_path
+from extproc.supervisor.budgets import BudgetKeeper
+from extproc.supervisor.control import listening
 from extproc.supervisor.provider_health import ProviderHealth
+from extproc.transport.control import (
+    BudgetCommand,
+    ControlReply,
+    ControlRequest,
+    Unreachable,
+    ask,
+    ask_budgets,
+    socket_path,
+)
 from tests.settings import GATEWAY, source
 
 LIST = ControlRequest("list")
@@ -180,3 +193,21 @@ def test_who_does_not_answer_is_not_waited_for(config: Path, monkeypatch: pytest
         silent.listen()
         with pytest.raises(Unreachable, match="timed out"):
             ask(config, LIST)
+
+
+def test_a_change_by_the_command_is_its_users_and_one_by_the_api_the_callers(
+    config: Path, health: ProviderHealth, tmp_path: Path
+) -> None:
+    async def scene() -> None:
+        budgets = "budgets: [{name: team, key: jwt.team, limit: {requests: 3}, per: month}]\n"
+        keeper = BudgetKeeper(lambda _: None)
+        keeper.use(source(tmp_path, GATEWAY + budgets), {})
+        change = BudgetCommand("set", "team", "data", 5, by="somebody else", issuer="https://idp.example")
+        async with listening(config, health, keeper):
+            assert (await asyncio.to_thread(ask_budgets, config, change)).problem == ""
+            await asyncio.to_thread(ask_budgets, config, msgspec.structs.replace(change, via="api"))
+            by_api, by_command = (await asyncio.to_thread(ask_budgets, config, BudgetCommand("audit"))).changes
+        assert (by_command.by, by_command.issuer) == (pwd.getpwuid(os.getuid()).pw_name, "")
+        assert (by_api.by, by_api.issuer) == ("somebody else", "https://idp.example")
+
+    run(scene)

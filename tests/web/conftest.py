@@ -1,3 +1,4 @@
+from tests.web.administered import administered
 from tests.web.site import site
 
-__all__ = ["site"]
+__all__ = ["administered", "site"]

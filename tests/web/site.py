@@ -5,7 +5,7 @@ import base64
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
@@ -20,6 +20,8 @@ from extproc.policy.keys.remote_keys import FetchedKeySets
 from extproc.sign_in.signing_keys import SigningKeys
 from extproc.store.embedded import EmbeddedStore
 from extproc.store.interface import Store
+from extproc.transport import control
+from extproc.transport.control import BudgetAnswer, BudgetCommand
 from extproc.web.app import application
 from extproc.web.context import Clients, Context
 from extproc.web.topics import ADDRESS_HEADER
@@ -127,12 +129,14 @@ class _Clients(Clients):
 class Site:
     """What stands behind Envoy."""
 
-    def __init__(self, folder: Path, settings: Json | None = None, store: Store | None = None) -> None:
+    def __init__(self, folder: Path, settings: Json | None = None, store: Store | None = None, more: str = "") -> None:
+        """`more`: further sections of the configuration."""
         self.ahead = 0.0
+        self.ask_budgets: Callable[[Path, BudgetCommand], BudgetAnswer] = control.ask_budgets
         self.idp = Idp()
         self.idp.now = self.now
         self.store = store or EmbeddedStore(folder / "state", self.now)
-        text = f"{GATEWAY}\nsign_in: {json.dumps(SIGN_IN | (settings or {}))}\ntelemetry: {{}}\n{CONSOLE}\n"
+        text = f"{GATEWAY}\nsign_in: {json.dumps(SIGN_IN | (settings or {}))}\ntelemetry: {{}}\n{CONSOLE}\n{more}"
         self.gateway = gateway(folder, text)
         self._loop = asyncio.new_event_loop()
         self._keys = FetchedKeySets(self._own_keys, self.now)
@@ -142,7 +146,7 @@ class Site:
 
     def context(self) -> Context:
         authenticate = Authenticate(self.gateway.source, [], self._keys)
-        return Context(self.gateway, authenticate, self.store, _Clients(self.idp), self.now)
+        return Context(self.gateway, authenticate, self.store, _Clients(self.idp), self.now, self.ask_budgets)
 
     async def _fetch_keys(self) -> None:
         self._keys.use(self.gateway.fetched)

@@ -1,13 +1,14 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from starlette.routing import Route
 
 from extproc.web.app import ROUTES
 from extproc.web.context import Context
-from extproc.web.topics import TOPICS, Topic, paths
+from extproc.web.topics import ID, TOPICS, Topic, paths
 from tests.web.site import Site
 
 
@@ -15,7 +16,7 @@ from tests.web.site import Site
 def test_a_topic_has_routes_for_its_paths_and_no_others(site: Site, topic: Topic) -> None:
     served = [route.path for route in routes_of(site, topic)]
     assert sorted(served) == sorted(topic.paths)
-    assert all("*" not in path and "{" not in path for path in served)
+    assert all("*" not in path and "{" not in path.removesuffix(ID) for path in served)
 
 
 def routes_of(site: Site, topic: Topic) -> Iterator[Route]:
@@ -46,6 +47,14 @@ def test_a_console_waits_for_the_ledger(site: Site) -> None:
 def test_paths_are_exact(site: Site) -> None:
     for path in ("/device/", "/Device", "/device;x=1", "/oauth/token/", "/oauth"):
         assert site.get(path).status_code == 404, path
+
+
+def test_an_id_is_one_segment(tmp_path: Path) -> None:
+    with Site(tmp_path, more="admin: {}") as site:
+        below = "/v1/organizations/spend_limits/"
+        assert site.get(below + "spl_1").status_code == 401
+        for path in ("", "spl_1/", "spl_1/x", "spl.1", "%2e%2e", "spl_1%2fx", "é"):
+            assert site.get(below + path).status_code == 404, path
 
 
 def test_other_methods(site: Site) -> None:

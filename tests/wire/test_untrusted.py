@@ -20,6 +20,7 @@ DIRECTLY = {
     "extproc.wire.untrusted": "the place",
     "extproc.supervisor.envoy_admin": "our own Envoy's counters",
     "extproc.supervisor.control": "the words of a command, by a socket of its owner's",
+    "extproc.transport.control": "the supervisor's answer",
     "extproc.supervisor.usage": "our own Envoy's log",
     "extproc.gateway.attempts": "what our own attempts have put on record",
     "extproc.policy.budgets.estimate": "what our own attempts have put on record",

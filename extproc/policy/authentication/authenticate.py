@@ -48,11 +48,7 @@ class Authenticate:
         """`now`: Unix seconds."""
         probe = call.endpoint is not None and call.endpoint.operation is Operation.PROBE
         caller = ANONYMOUS if probe else await self._caller(call, now)
-        if isinstance(caller, Rejection):
-            return caller
-        return Identified(
-            request=call.request, dialect=call.dialect, endpoint=call.endpoint, provider=call.provider, caller=caller
-        )
+        return caller if isinstance(caller, Rejection) else call.of(caller)
 
     async def _caller(self, call: Located, now: float) -> Caller | Rejection:
         request = call.request

@@ -16,7 +16,7 @@ from extproc.events import Action, BeginAnswer, Record, Respond
 from extproc.policy.authorization.cel import Rule, compile_rule, compile_text
 from extproc.policy.authorization.rules import Rules
 from extproc.policy.authorization.variables import OF_BODY, Part, Subject
-from extproc.policy.budgets import refusals
+from extproc.policy.budgets import administration, refusals
 from extproc.policy.budgets.estimate import NANO, Estimate, Used
 from extproc.policy.budgets.periods import ALWAYS, Periods
 from extproc.policy.budgets.wallet import Use, Wallet
@@ -120,6 +120,7 @@ class Budgets:
         for index, name in enumerate(names):
             if name in names[:index]:
                 faults.append(Fault(("budgets", index, "name"), f"two budgets are named {name!r}"))
+        faults += administration.faults(source)
         self._known: OrderedDict[tuple[object, ...], tuple[weakref.ref[Caller], list[Applied] | Rejection]] = (
             OrderedDict()
         )
@@ -145,9 +146,16 @@ class Budgets:
             case _:
                 return None
 
+    def applied(self, call: Accepted | Examined) -> list[Applied] | Rejection:
+        """Returns the limits that apply; where the body is not read, those of budgets that read neither model nor
+        body."""
+        if isinstance(call, Examined):
+            return self._applied(Subject(call.call, call.resolved, call.body), self._budgets)
+        return self._applied(Subject(call), [one for one in self._budgets if not one.reads & _IN_BODY])
+
     async def show(self, call: Accepted, now: float) -> Answered | Rejection:
         """Answers a caller who asks for its own budgets: those that read no model. `now`: Unix seconds."""
-        applied = self._applied(Subject(call), [one for one in self._budgets if not one.reads & _IN_BODY])
+        applied = self.applied(call)
         if isinstance(applied, Rejection):
             return applied
         claims = [msgspec.structs.replace(_claim(one, Used(), now), observed=True) for one in applied]
@@ -170,7 +178,7 @@ class Budgets:
     ) -> Reservation | Rejection | None:
         if examined.call.endpoint.operation is not Operation.GENERATE:
             return None
-        applied = self._applied(Subject(examined.call, examined.resolved, examined.body), self._budgets)
+        applied = self.applied(examined)
         if isinstance(applied, Rejection):
             return applied
         if not applied:
@@ -181,7 +189,7 @@ class Budgets:
 
     async def _reserve_passed(self, call: ToProvider, now: float) -> Reservation | Rejection | None:
         """It counts as a request, of budgets that read no model."""
-        applied = self._applied(Subject(call), [one for one in self._budgets if not one.reads & _IN_BODY])
+        applied = self.applied(call)
         if isinstance(applied, Rejection):
             return applied
         if not applied:

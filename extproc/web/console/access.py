@@ -10,6 +10,7 @@ from starlette.responses import RedirectResponse, Response
 from extproc.errors import Rejection
 from extproc.events import Headers
 from extproc.policy import facts
+from extproc.policy.facts import Caller
 from extproc.sign_in import console_access
 from extproc.sign_in.console_access import ConsoleLinks
 from extproc.web.console import sessions
@@ -28,6 +29,8 @@ class Visitor(NamedTuple):
     issuer: str = ""
     """The issuer of a person who sees their own calls alone."""
     sees_all: bool = False
+    caller: Caller | None = None
+    """Whose calls to models those of this person would be; None for the person at this machine."""
 
 
 class Unverified(Exception):
@@ -70,7 +73,7 @@ class Access:
         caller = identified.caller
         name = str(caller.claims.get("name") or caller.claims.get("email") or caller.subject)
         sees_all = console_access.allows(self._rules, caller.claims)
-        return Visitor(name, caller.subject, caller.issuer, sees_all)
+        return Visitor(name, caller.subject, caller.issuer, sees_all, caller)
 
     async def open(self, request: Request) -> Response | None:
         """Begins a session by a link, once. None: the link does not count. Raises StoreDown."""
@@ -89,7 +92,7 @@ class Access:
 
     async def sign_out(self, request: Request) -> Response | None:
         """Ends the session. None: the form is not one of ours. Raises StoreDown."""
-        if not self._is_own_form(request):
+        if not self.is_own_form(request):
             log.warning("console: csrf_rejected: a form from another origin, from %s", address_of(request))
             return None
         answer = RedirectResponse(HOME, 303)
@@ -98,8 +101,9 @@ class Access:
             await self._signed_in.end(request, answer)
         return answer
 
-    def _is_own_form(self, request: Request) -> bool:
-        """https://developer.mozilla.org/docs/Web/HTTP/Reference/Headers/Origin: browsers send it with every POST."""
+    def is_own_form(self, request: Request) -> bool:
+        """Returns whether a page of this console sent it, and no other site.
+        https://developer.mozilla.org/docs/Web/HTTP/Reference/Headers/Origin: browsers send it with every POST."""
         origin = request.headers.get("origin", "")
         host = request.headers.get("host", "")
         return origin in self._origins or (_is_local(request) and origin in {f"http://{host}", f"https://{host}"})

@@ -1,4 +1,4 @@
-"""The last calls, and the record of one."""
+"""The last calls."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -6,18 +6,15 @@ from html import escape
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from extproc.printable import printable
-from extproc.usage.calls import NANO
-from extproc.usage.reading import Reader, Row, Scope
-from extproc.web.console import layout, numbers
+from extproc.usage.reading import Reader, Row
+from extproc.web.console import call_page, layout
 from extproc.web.console.access import Visitor
 from extproc.web.console.tables import SUCCEEDED, Column, Table
 from extproc.web.console.view import Unreadable, View
 
-PATH, CALL_PATH = "/console/calls", "/console/call"
+PATH = "/console/calls"
 ON_A_PAGE = 50
 LIVE_SECONDS = 5
-_FOREVER = 2**53
 Place = tuple[int, str]
 
 
@@ -43,12 +40,6 @@ def find(reader: Reader, view: View, visitor: Visitor, before: Place | None) -> 
     return Found(calls[:ON_A_PAGE], len(calls) > ON_A_PAGE)
 
 
-def find_one(reader: Reader, id: str, visitor: Visitor) -> Row | None:
-    """The same for one call, or None where this person may not see it."""
-    who = () if visitor.sees_all else (visitor.subject, visitor.issuer)
-    return reader.call(id, Scope(0, _FOREVER, *who))
-
-
 def parts(found: Found, view: View, before: Place | None, *, live: bool) -> list[str]:
     """Returns what stands above the table. `live`: the page is fetched again and again."""
     return [layout.filters(view, PATH, with_by=False), _pages(found, view, before, live)]
@@ -70,7 +61,7 @@ def _pages(found: Found, view: View, before: Place | None, live: bool) -> str:
 
 def table(found: Found, view: View) -> Table:
     def link(row: Mapping[str, Any]) -> str:
-        return f"{CALL_PATH}?{urlencode({'id': row['id']})}"
+        return f"{call_page.PATH}?{urlencode({'id': row['id']})}"
 
     columns = [
         Column("time", "Time (UTC)", "time", link),
@@ -89,57 +80,3 @@ def table(found: Found, view: View) -> Table:
 
 def _only(view: View, name: str, row: Mapping[str, Any]) -> str:
     return view.url(PATH, **{name: row[name]}) if row[name] else ""
-
-
-def record(call: Row) -> list[str]:
-    """Returns the page of one call."""
-    sections = {
-        "Outcome": _outcome(call),
-        "Caller": {
-            "Person": call["subject"],
-            "Issuer": call["issuer"],
-            **{name: str(value) for name, value in sorted(call["claims"].items())},
-        },
-        "Model": {
-            "Asked for": call["model"],
-            "At the provider": call["upstream_model"],
-            "As answered": call["response_model"],
-            "Provider": call["provider"],
-            "Path": call["endpoint"],
-            "Operation": call["operation"],
-        },
-        "Tokens and cost": _spend(call),
-    }
-    return ['<div class="pair">', *(_section(title, values) for title, values in sections.items()), "</div>"]
-
-
-def _outcome(call: Row) -> dict[str, str]:
-    return {
-        "Time (UTC)": numbers.moment(call["time"]),
-        "Outcome": call["reason"] or SUCCEEDED,
-        "Error": call["error"],
-        "Warnings": call["warnings"],
-        "Duration": numbers.duration(call["duration"]),
-        "First token": numbers.duration(call["first_token"]),
-        "Request id": call["request_id"],
-    }
-
-
-def _spend(call: Row) -> dict[str, str]:
-    unpriced = call["cost"] is None and call["input_tokens"] is not None
-    cost = "unpriced" if unpriced else numbers.ABSENT if call["cost"] is None else f"${call['cost'] / NANO:.6f}"
-    return {
-        "Input tokens": numbers.whole(call["input_tokens"]),
-        "of these read from the cache": numbers.whole(call["cache_read_tokens"]),
-        "of these written to the cache": numbers.whole(call["cache_write_tokens"]),
-        "Output tokens": numbers.whole(call["output_tokens"]),
-        "Cost": cost + (", estimated" if call["estimated"] else ""),
-    }
-
-
-def _section(title: str, values: Mapping[str, str]) -> str:
-    rows = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(printable(value)) or numbers.ABSENT}</dd></div>"
-        for name, value in values.items()
-    )
-    return f'<section class="card"><header><h2>{escape(title)}</h2></header><dl class="facts">{rows}</dl></section>'

@@ -1,10 +1,11 @@
-"""Stacked bars over time as SVG. Pure. All text is HTML around the drawing, so that it has the page's size on any
-screen; the drawing has a name and a description, and the page has the same figures as a table."""
+"""Stacked bars over time, and the bar of a limit, as SVG. Pure. All text is HTML around the drawing, so that it has the
+page's size on any screen; a chart has a name and a description, and the page has the same figures as a table."""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import NamedTuple
 
 SERIES = 6
 """How many have a colour of their own in style.css: `s0` to `s5`, the last one for what is not told apart."""
@@ -35,6 +36,49 @@ class Chart:
     shown: Callable[[float], str]
     """A value in words."""
     empty: str = "No calls in this time."
+
+
+class Meter(NamedTuple):
+    """How much of a limit is taken; 1 is all of it."""
+
+    name: str
+    used: float
+    reserved: float
+    warn_at: float | None
+    """Marked on the bar."""
+    level: str
+    """`ok`, `warning` or `over`: its colour, which never says anything alone."""
+
+    @property
+    def share(self) -> float:
+        return self.used + self.reserved
+
+    @property
+    def percent(self) -> str:
+        if 0 < self.share < 0.001:
+            return "<0.1%"
+        return f"{100 * self.share:.0f}%" if self.share >= 0.0995 or not self.share else f"{100 * self.share:.1f}%"
+
+
+def meter(one: Meter) -> str:
+    """Returns the bar with its percentage beside it. https://www.w3.org/TR/wai-aria-1.2/#meter"""
+    used = min(1.0, one.used)
+    reserved = min(1.0 - used, one.reserved)
+    words = f"{one.percent} taken, {100 * one.reserved:.0f}% of the limit reserved"
+    mark = ""
+    if one.warn_at is not None:
+        words += f", warning from {100 * one.warn_at:.0f}% on"
+        at = f"{100 * one.warn_at:g}"
+        mark = f'<line class="mark" x1="{at}" x2="{at}" y1="0" y2="10"/>'
+    return (
+        f'<div class="meter"><div role="meter" aria-label="{escape(one.name)}" aria-valuemin="0" aria-valuemax="100"'
+        f' aria-valuenow="{min(100, round(100 * one.share))}" aria-valuetext="{escape(words)}">'
+        '<svg viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
+        '<rect class="track" y="1" width="100" height="8"/>'
+        f'<rect class="{one.level}" y="1" width="{100 * used:.2f}" height="8"/>'
+        f'<rect class="{one.level} reserved" x="{100 * used:.2f}" y="1" width="{100 * reserved:.2f}" height="8"/>'
+        f"{mark}</svg></div><span>{escape(one.percent)}</span></div>"
+    )
 
 
 def svg(chart: Chart) -> str:

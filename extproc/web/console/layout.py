@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from starlette.responses import HTMLResponse
 
+from extproc.printable import printable
+from extproc.web.console import numbers
 from extproc.web.console.access import Visitor
 from extproc.web.console.view import RANGES, View
 
@@ -25,11 +27,13 @@ class Entry(NamedTuple):
     """Shown to people who see their own calls alone, too."""
 
 
-# A page for budgets gets its row here, and its handler in `routes`.
+# A further page gets its row here, and its handler in `routes`.
 NAVIGATION = (
     Entry("/console", "Usage"),
     Entry("/console/health", "Health"),
     Entry(CALLS, "Calls"),
+    Entry("/console/budgets", "Budgets"),
+    Entry("/console/playground", "Playground"),
     Entry("/console/providers", "Providers", for_all=False),
     Entry("/console/configuration", "Configuration", for_all=False),
 )
@@ -87,6 +91,15 @@ def text(words: str, kind: str = "") -> str:
     return f"<p{f' class={kind}' if kind else ''}>{escape(words)}</p>"
 
 
+def facts(title: str, values: Mapping[str, str]) -> str:
+    """Names and values as a section of its own."""
+    rows = "".join(
+        f"<div><dt>{escape(name)}</dt><dd>{escape(printable(value)) or numbers.ABSENT}</dd></div>"
+        for name, value in values.items()
+    )
+    return f'<section class="card"><header><h2>{escape(title)}</h2></header><dl class="facts">{rows}</dl></section>'
+
+
 def tiles(found: Sequence[Tile]) -> str:
     rows = "".join(
         f"<div><dt>{escape(tile.title)}</dt><dd>{escape(tile.value)}</dd>"
@@ -107,11 +120,11 @@ def filters(view: View, path: str, *, with_by: bool = True) -> str:
         f'<option value="{escape(name)}"{" selected" if name == view.by else ""}>{escape(title)}</option>'
         for name, title in view.names.items()
     )
-    select = _field("by", "By", f'<select id="f-by" name="by">{options}</select>')
+    select = field("by", "By", f'<select id="f-by" name="by">{options}</select>')
     by = select if with_by else _hidden({"by": view.by})
     times = view.query if not view.range else {}
     days = "".join(
-        _field(name, title, f'<input id="f-{name}" type="date" name="{name}" value="{escape(times.get(name, ""))}">')
+        field(name, title, f'<input id="f-{name}" type="date" name="{name}" value="{escape(times.get(name, ""))}">')
         for name, title in (("since", "From"), ("until", "To"))
     )
     kept = _hidden(dict(view.only) | ({"range": view.range} if view.range else {}))
@@ -134,7 +147,8 @@ def _only(view: View, path: str) -> str:
     return f'<ul class="only" aria-label="Filters">{rows}{calls}</ul>'
 
 
-def _field(name: str, title: str, control: str) -> str:
+def field(name: str, title: str, control: str) -> str:
+    """A control with the id `f-NAME`, and its label."""
     return f'<div class="field"><label for="f-{name}">{title}</label>{control}</div>'
 
 

@@ -1,6 +1,7 @@
 """Numbers, times and durations as people read them. Pure."""
 
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from extproc.usage.calls import NANO
 
@@ -16,6 +17,29 @@ def usd(nano: int | None, digits: int | None = None) -> str:
     if digits is None:
         digits = 2 if value >= 1 or value == 0 else 4
     return f"${value:,.{digits}f}"
+
+
+_MEASURES = {
+    "usd": "USD",
+    "input_tokens": "input tokens",
+    "output_tokens": "output tokens",
+    "concurrent": "calls at one time",
+}
+
+
+def measure(name: str) -> str:
+    """Returns what a budget limits, in words."""
+    return _MEASURES.get(name, name)
+
+
+class Amount(NamedTuple):
+    """In USD, tokens or calls."""
+
+    value: float
+    measure: str
+
+    def __str__(self) -> str:
+        return usd(round(self.value * NANO)) if self.measure == "usd" else whole(round(self.value))
 
 
 def whole(value: int | None) -> str:
@@ -55,6 +79,8 @@ def duration(milliseconds: float | None) -> str:
     return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
 
 
-def moment(milliseconds: int, form: str = "%Y-%m-%d %H:%M:%S") -> str:
+def moment(milliseconds: int | None, form: str = "%Y-%m-%d %H:%M:%S") -> str:
     """In UTC, as everywhere in the console."""
+    if milliseconds is None:
+        return ABSENT
     return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime(form)

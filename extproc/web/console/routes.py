@@ -12,15 +12,31 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from extproc.config.schema_usage import logged_claims
+from extproc.errors import Rejection
 from extproc.sign_in.console_access import LINK_PATH
+from extproc.sign_in.refusals import Refusal
+from extproc.transport.control import Unreachable
 from extproc.usage.ledger import LedgerDown
 from extproc.usage.opening import open_engine
 from extproc.usage.reading import Reader, TooSlow
-from extproc.web.console import calls_page, health_page, layout, state_pages, tables, usage_page, view
+from extproc.web import forms
+from extproc.web.console import (
+    budgets_page,
+    call_page,
+    calls_page,
+    health_page,
+    layout,
+    playground,
+    state_pages,
+    tables,
+    usage_page,
+    view,
+)
 from extproc.web.console.access import Access, Unverified, Visitor
+from extproc.web.console.playground import Mistake
 from extproc.web.console.tables import Table
 from extproc.web.console.view import View
-from extproc.web.context import Context
+from extproc.web.context import Context, address_of
 
 log = logging.getLogger("extproc")
 
@@ -29,7 +45,9 @@ MAX_READERS = 2
 RESERVED = frozenset({"by", "range", "since", "until", "format", "table", "id", "before", "live"})
 """Parameters of pages. Claims of these names cannot be summed up by here."""
 _NO_LEDGER = "The ledger cannot be read at the moment. Calls are not affected; try again in a minute."
+_NO_COUNTERS = "What is used of budgets cannot be read at the moment. Try again in a minute."
 _SLOW = "The ledger has too many calls for this time. Choose a shorter one."
+_FOREIGN_FORM = "The form was sent by another site."
 _UNVERIFIED = "The keys that prove who has signed in are not here at the moment."
 _NOT_FOUND = "There is no such call, or it is not yours to see."
 _HOW_TO_OPEN = (
@@ -51,7 +69,10 @@ def routes(context: Context) -> list[Route]:
         page(usage_page.PATH, console.usage),
         page(health_page.PATH, console.health),
         page(calls_page.PATH, console.calls),
-        page(calls_page.CALL_PATH, console.call),
+        page(call_page.PATH, console.call),
+        page(budgets_page.PATH, console.budgets),
+        page(playground.PATH, console.playground),
+        Route(playground.PATH, console.guarded(console.try_request), methods=["POST"]),
         page("/console/providers", console.providers),
         page("/console/configuration", console.configuration),
         Route(LINK_PATH, console.open, methods=["GET"]),
@@ -97,6 +118,9 @@ class _Console:
                 return layout.plain("That cannot be shown", layout.text(f"{error}."), _home(), status=400)
             except TooSlow:
                 return layout.plain("That took too long", layout.text(_SLOW), _home(), status=503)
+            except Unreachable as error:
+                log.error("console: the counters of budgets cannot be read: %s", error)
+                return layout.plain("No figures", layout.text(_NO_COUNTERS), _home(), status=503)
             except LedgerDown as error:
                 log.error("console: the ledger cannot be read: %s", error)
                 return layout.plain("No figures", layout.text(_NO_LEDGER), _home(), status=503)
@@ -117,7 +141,7 @@ class _Console:
     async def sign_out(self, request: Request) -> Response:
         if (answer := await self._access.sign_out(request)) is not None:
             return answer
-        return layout.plain("Not signed out", layout.text("The form was sent by another site."), _home(), status=403)
+        return layout.plain("Not signed out", layout.text(_FOREIGN_FORM), _home(), status=403)
 
     async def usage(self, request: Request, visitor: Visitor) -> Response:
         wanted = self._view(request)
@@ -143,10 +167,52 @@ class _Console:
         return answer
 
     async def call(self, request: Request, visitor: Visitor) -> Response:
-        found = await self._read(calls_page.find_one, request.query_params.get("id", "")[:200], visitor)
+        found = await self._read(call_page.find, request.query_params.get("id", "")[:200], visitor)
         if found is None:
             return layout.page("No such call", calls_page.PATH, visitor, [layout.text(_NOT_FOUND)], status=404)
-        return layout.page("Call", calls_page.PATH, visitor, calls_page.record(found))
+        return layout.page(
+            "Call", calls_page.PATH, visitor, call_page.parts(self._context.gateway, found, sees_all=visitor.sees_all)
+        )
+
+    async def budgets(self, request: Request, visitor: Visitor) -> Response:
+        gateway, now = self._context.gateway, self._context.clock()
+        wanted = budgets_page.wanted(request.query_params, gateway)
+        if not visitor.sees_all:
+            assert visitor.caller is not None, "only the person at this machine has none, and sees all"
+            accounts = budgets_page.accounts(gateway, visitor.caller, address_of(request), now)
+            if isinstance(accounts, Rejection):
+                return layout.page("Budgets", budgets_page.PATH, visitor, [layout.text(accounts.message)])
+            wanted.accounts = accounts
+        async with self._reading:
+            found = await asyncio.to_thread(self._context.ask_budgets, gateway.source.path, wanted)
+        if found.problem:
+            raise Unreachable(found.problem)
+        shown = budgets_page.tables(gateway, wanted, found, sees_all=visitor.sees_all)
+        if not shown:
+            words = budgets_page.empty(gateway, sees_all=visitor.sees_all)
+            return layout.page("Budgets", budgets_page.PATH, visitor, [layout.text(words, "lead")])
+        return _answer(request, visitor, _Page("Budgets", budgets_page.parts(wanted), shown), self._view(request))
+
+    async def playground(self, request: Request, visitor: Visitor) -> Response:
+        gateway = self._context.gateway
+        given = playground.example(gateway, visitor, request.query_params)
+        return layout.page("Playground", playground.PATH, visitor, [playground.form(gateway, visitor, given)])
+
+    async def try_request(self, request: Request, visitor: Visitor) -> Response:
+        if not self._access.is_own_form(request):
+            return layout.plain("Not tried", layout.text(_FOREIGN_FORM), _home(), status=403)
+        try:
+            given = playground.entered(await forms.read(request))
+        except Refusal:
+            return layout.plain("Not tried", layout.text("The form cannot be read."), _home(), status=400)
+        gateway, now = self._context.gateway, self._context.clock()
+        try:
+            found = await playground.results(gateway, visitor, given, address_of(request), now)
+        except Mistake as mistake:
+            parts, status = [playground.form(gateway, visitor, given, mistake)], 400
+        else:
+            parts, status = [playground.form(gateway, visitor, given), *found], 200
+        return layout.page("Playground", playground.PATH, visitor, parts, status=status)
 
     async def providers(self, request: Request, visitor: Visitor) -> Response:
         if not visitor.sees_all:

@@ -11,7 +11,7 @@ from typing import Any
 
 from extproc.printable import for_spreadsheet, printable
 from extproc.usage.calls import NANO
-from extproc.web.console import numbers
+from extproc.web.console import charts, numbers
 
 SUCCEEDED = "succeeded"
 Row = Mapping[str, Any]
@@ -39,6 +39,10 @@ class Table:
     empty: str = "No calls in this time."
     shares: str = ""
     """A column of numbers whose part in the whole a bar shows."""
+    note: str = ""
+    """A sentence above the rows."""
+    more: str = ""
+    """HTML below the rows."""
 
 
 def _usd(value: Any) -> str:
@@ -58,6 +62,8 @@ _SHOWN: dict[str, Callable[[Any], str]] = {
     "code": _text,
     "outcome": _text,
     "number": numbers.whole,
+    "amount": str,
+    "meter": lambda value: value.percent,
     "usd": _usd,
     "share": _share,
     "duration": numbers.duration,
@@ -78,6 +84,8 @@ def html(table: Table, csv_url: str = "") -> str:
     head = (
         f'<header><h2 id="t-{table.name}">{escape(table.title)}</h2>{link if csv_url and table.rows else ""}</header>'
     )
+    if table.note:
+        head += f'<p class="note">{escape(table.note)}</p>'
     if not table.rows:
         return f'<section class="card">{head}<p class="empty">{escape(table.empty)}</p></section>'
     titles = "".join(_title(column) for column in table.columns)
@@ -90,12 +98,12 @@ def html(table: Table, csv_url: str = "") -> str:
         f'<section class="card">{head}'
         f'<div class="scroll" role="region" tabindex="0" aria-labelledby="t-{table.name}">'
         f'<table aria-labelledby="t-{table.name}"><thead><tr>{titles}</tr></thead>\n'
-        f"<tbody>{rows}</tbody></table></div></section>"
+        f"<tbody>{rows}</tbody></table></div>{table.more}</section>"
     )
 
 
 def _title(column: Column) -> str:
-    kind = "" if column.kind in _TEXTS else ' class="n"'
+    kind = "" if column.kind in _TEXTS or column.kind == "meter" else ' class="n"'
     return f'<th scope="col"{kind}>{escape(column.title)}</th>'
 
 
@@ -112,6 +120,8 @@ def _row(table: Table, row: Row, whole: int) -> str:
 
 
 def _cell(column: Column, row: Row, *, first: bool) -> str:
+    if column.kind == "meter":
+        return f"<td>{charts.meter(row[column.name])}</td>"
     shown = escape(_SHOWN[column.kind](row[column.name]))
     if column.link is not None and (url := column.link(row)):
         shown = f'<a href="{escape(url)}">{shown}</a>'
@@ -136,6 +146,10 @@ def _for_csv(column: Column, value: Any) -> Any:
         return ""
     if column.kind == "usd":
         return f"{value / NANO:.9f}"
+    if column.kind == "meter":
+        return f"{value.share:.6g}"
+    if column.kind == "amount":
+        return f"{value.value:.12g}"
     if column.kind in _TIMES:
         return datetime.fromtimestamp(value / 1000, UTC).isoformat(timespec="milliseconds")
     return for_spreadsheet(value)

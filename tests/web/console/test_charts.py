@@ -5,7 +5,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from extproc.web.console import charts, numbers
-from extproc.web.console.charts import Chart, Series
+from extproc.web.console.charts import Chart, Meter, Series
 
 TWO = [Series("claude", [1, 0, 3], "$4", 0), Series("<other> & co", [1, 2, 0], "$3", 5)]
 
@@ -69,3 +69,26 @@ def test_any_number_of_bars(length: int) -> None:
 )
 def test_axes_end_at_numbers_that_read_well(value: float, top: float) -> None:
     assert charts.ceiling(value) == pytest.approx(top)
+
+
+@pytest.mark.parametrize(
+    ("used", "reserved", "words"),
+    [
+        (0.0, 0.0, "0%"),
+        (0.0004, 0.0, "<0.1%"),
+        (0.0213, 0.01, "3.1%"),
+        (0.0996, 0.0, "10%"),
+        (0.5, 0.25, "75%"),
+        (1.4, 0.1, "150%"),
+    ],
+)
+def test_a_meter_says_how_much_is_taken(used: float, reserved: float, words: str) -> None:
+    assert Meter("x", used, reserved, None, "ok").percent == words
+
+
+def test_a_meter_never_draws_beyond_its_end() -> None:
+    drawn = charts.meter(Meter("<a>", 0.9, 0.3, 0.8, "over"))
+    assert 'class="over" y="1" width="90.00"' in drawn and 'x="90.00" y="1" width="10.00"' in drawn
+    assert 'aria-label="&lt;a&gt;"' in drawn and 'aria-valuenow="100"' in drawn and 'x1="80"' in drawn
+    assert 'width="100.00"' in charts.meter(Meter("x", 7.0, 0.0, None, "over"))
+    assert "mark" not in charts.meter(Meter("x", 0.1, 0.0, None, "ok"))

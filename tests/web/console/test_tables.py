@@ -1,6 +1,8 @@
 from typing import Any
 
 from extproc.web.console import tables
+from extproc.web.console.charts import Meter
+from extproc.web.console.numbers import Amount
 from extproc.web.console.tables import Column, Table
 
 COLUMNS = [
@@ -55,3 +57,16 @@ def test_csv() -> None:
         "'=ann,1204,1.500000000,2027-01-15T08:00:00.123+00:00,0.25",
         ",,,1970-01-01T00:00:00.000+00:00,",
     ]
+
+
+def test_amounts_have_the_unit_of_their_row() -> None:
+    columns = [Column("used", "Used", "amount"), Column("share", "Share", "meter"), Column("at", "At", "hour")]
+    rows = [
+        {"used": Amount(1.5, "usd"), "share": Meter("x", 0.5, 0.25, None, "ok"), "at": 1_800_000_000_000},
+        {"used": Amount(1500, "tokens"), "share": Meter("x", 0, 0, None, "ok"), "at": None},
+    ]
+    found = Table("t", "T", columns, rows, note="<for> each", more="<p>2 of 3</p>")
+    html = tables.html(found)
+    assert "$1.50" in html and "1,500" in html and "75%" in html and "2027-01-15 08:00" in html
+    assert "&lt;for&gt; each" in html and "<p>2 of 3</p></section>" in html
+    assert tables.as_csv(found).splitlines()[1:] == ["1.5,0.75,2027-01-15T08:00:00.000+00:00", "1500,0,"]

@@ -1,0 +1,87 @@
+"""The API for budgets. `/admin/budgets` does what `extproc budget` does; `/v1/organizations/spend_limits` has the
+shapes of Anthropic's spend limits (`web/spend_limits.py`)."""
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import msgspec
+from starlette.requests import Request
+from starlette.routing import Route
+
+from extproc.config.schema_budgets import BudgetLimit
+from extproc.policy.budgets.administration import Administration
+from extproc.policy.budgets.budgets import account
+from extproc.transport.control import BudgetCommand, BudgetLine
+from extproc.web import spend_limits
+from extproc.web.context import Context
+from extproc.web.operators import METHODS, Guard, Handler, Operator, read_body, read_number, time_text
+
+PATH = "/admin/budgets"
+MAX_LINES = 10_000
+MAX_ENTRIES = 1_000
+
+
+class ChangeRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of `POST /admin/budgets`."""
+
+    command: Literal["set", "reset", "grant"]
+    budget: str
+    key: str
+    amount: float | None = None
+    """In USD, tokens or calls; null for `set`: as configured."""
+    measure: str = ""
+    until: datetime | None = None
+
+
+def routes(context: Context) -> list[Route]:
+    administration = Administration(context.gateway.source, context.gateway.rules)
+    handlers: dict[str, dict[str, Handler]] = {
+        PATH: {"GET": _list, "POST": _change},
+        f"{PATH}/audit": {"GET": _audit},
+        **spend_limits.handlers(administration),
+    }
+    guard = Guard(administration, context)
+    return [Route(path, guard.guarded(found), methods=METHODS) for path, found in handlers.items()]
+
+
+async def _list(request: Request, operator: Operator) -> Any:
+    budget, limit = request.query_params.get("budget", ""), read_number(request, "limit", MAX_LINES, MAX_LINES)
+    changed = request.query_params.get("changed") == "true"
+    lines = (await operator.ask(BudgetCommand("list", budget, only_changed=changed))).lines
+    return {"data": [_shown(one) for one in lines[:limit]], "has_more": len(lines) > limit}
+
+
+async def _audit(request: Request, operator: Operator) -> Any:
+    entries = read_number(request, "limit", 100, MAX_ENTRIES)
+    found = (await operator.ask(BudgetCommand("audit", entries=entries))).changes
+    return {"data": [_renamed(one) | {"at": time_text(one.at), "until": time_text(one.until)} for one in found]}
+
+
+async def _change(request: Request, operator: Operator) -> Any:
+    wanted = await read_body(request, ChangeRequest)
+    until = wanted.until
+    if until is not None and until.tzinfo is None:
+        until = until.replace(tzinfo=UTC)
+    end = until.timestamp() if until is not None else 0.0
+    command = BudgetCommand(wanted.command, wanted.budget, wanted.key, wanted.amount, wanted.measure, end)
+    await operator.ask(command)
+    # An account stands for one measure; of those that the budget does not limit there is no line.
+    measures = BudgetLimit.model_fields if not wanted.measure else (wanted.measure,)
+    accounts = [account(wanted.budget, measure, wanted.key) for measure in measures]
+    found = await operator.ask(BudgetCommand("list", wanted.budget, accounts=accounts))
+    return {"data": [_shown(one) for one in found.lines]}
+
+
+def _shown(one: BudgetLine) -> dict[str, Any]:
+    shown = _renamed(one)
+    shown |= {name: time_text(shown.pop(was)) for name, was in _TIMES.items()}
+    shown["grants"] = [{"amount": amount, "until": time_text(until)} for amount, until in one.grants]
+    return {name: value for name, value in shown.items() if name != "is_set"}
+
+
+_TIMES = {"resets_at": "resets", "set_until": "set_until", "created_at": "created", "updated_at": "updated"}
+
+
+def _renamed(one: msgspec.Struct) -> dict[str, Any]:
+    found = msgspec.structs.asdict(one)
+    return {"budget": found.pop("name"), **found}

@@ -1,0 +1,180 @@
+"""The playground: what the gateway would do with a request, for whom, and what nobody else gets to see."""
+
+import html
+import json
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from extproc.policy.admit import Load
+from extproc.providers.availability import AvailabilityUpdate
+from tests.settings import GATEWAY
+from tests.web.console.test_access import sign_in
+from tests.web.site import CONSOLE, URL, Site
+
+OWN = {"origin": URL}
+MORE = """
+authorization: {deny: ['jwt.sub == "mallory"']}
+budgets:
+  - {name: person-month, key: jwt.sub, limit: {usd: 500}, per: month}
+  - {name: small, key: model, when: 'model == "set"', limit: {tokens: 100}, per: day}
+"""
+MODELS = """
+providers:
+  openai: {dialects: [chat], base_url: "https://api.openai.example/v1", api_key: {env: OPENAI_API_KEY}}
+  far: {dialects: [messages], base_url: "https://far.example"}
+models:
+  - {name: gold, provider: openai, model: gpt-gold, require: '"gold" in jwt.groups'}
+  - {name: set, provider: openai, model: gpt-set, overrides: {stop_sequences: [sk-written-here]}}
+  - name: both
+    providers: [{provider: openai, model: gpt-a}, {provider: far, model: claude-a, require: '"gold" in jwt.groups'}]
+  - {name: "claude-*", provider: openai, model: gpt-4o-mini}
+"""
+SECRET_TEXT = "a-text-of-a-prompt"
+ASK = {"model": "claude-x", "max_tokens": 9, "messages": [{"role": "user", "content": SECRET_TEXT}], "top_k": 5}
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    monkeypatch.setattr("tests.web.site.GATEWAY", GATEWAY.partition("\nproviders:")[0] + MODELS)
+    monkeypatch.setattr("tests.web.site.CONSOLE", CONSOLE)
+    with Site(tmp_path, {"allow": ['"developers" in jwt.groups'], "claims": ["groups"]}, more=MORE) as made:
+        yield made
+
+
+def tried(site: Site, browser: httpx.AsyncClient, body: Any = ASK, **fields: Any) -> httpx.Response:
+    text = body if isinstance(body, str) else json.dumps(body)
+    claims = fields.pop("claims", None)
+    form = {"dialect": "messages", "body": text, **fields}
+    if claims is not None:
+        form["claims"] = claims if isinstance(claims, str) else json.dumps(claims)
+    return site.post("/console/playground", form, browser, OWN)
+
+
+def text(answer: httpx.Response) -> str:
+    """What a person reads below the form."""
+    below = answer.text.partition("</form>")[2].partition('<form class="card playground"')[2].partition("</form>")[2]
+    return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", below)))
+
+
+def test_the_form_begins_with_an_example(site: Site) -> None:
+    page = html.unescape(site.get("/console/playground?dialect=chat", sign_in(site, "operators")).text)
+    assert '<option value="chat" selected>' in page and '"model": "gold"' in page
+    assert '"sub": "alice"' in page and '<label for="f-claims">' in page
+    assert "f-claims" not in site.get("/console/playground", sign_in(site)).text
+
+
+def test_a_call_that_is_allowed(site: Site) -> None:
+    said = text(tried(site, sign_in(site, "operators"), claims={"sub": "ann"}))
+    assert "Decision: allowed" in said and "Caller ann (jwt)" in said
+    assert "Model claude-x" in said and "At the provider gpt-4o-mini" in said
+    assert 'false jwt.sub == "mallory" authorization.deny.0 gateway.yaml:' in said
+    assert "POST https://api.openai.example/v1/chat/completions" in said
+    assert '"model": "gpt-4o-mini"' in said and SECRET_TEXT in said
+    assert "dropped:top_k" in said
+    assert "person-month ann $500.00 USD" in said and "small" not in said
+    assert "sk-provider-key" not in said and "authorization:" not in said.lower().replace("authorization.", "")
+
+
+def test_a_call_that_is_refused(site: Site) -> None:
+    browser = sign_in(site, "operators")
+    said = text(tried(site, browser, {**ASK, "model": "gold"}, claims={"sub": "ann", "groups": []}))
+    assert "refused with 403" in said and "this token may not use gold" in said
+    assert 'false "gold" in jwt.groups models.0.require.0' in said and "Request to" not in said
+    said = text(tried(site, browser, {**ASK, "model": "gold"}, claims={"sub": "ann", "groups": ["gold"]}))
+    assert "Decision: allowed" in said and "Request to openai" in said
+    assert "refused with 403" in text(tried(site, browser, claims={"sub": "mallory"}))
+    assert "refused with 403" in text(tried(site, browser, claims={"iss": "x"})), "a budget does not know the caller"
+    assert "refused with 401" in text(tried(site, browser, claims=""))
+    assert "refused with 404" in text(tried(site, browser, {**ASK, "model": "unknown"}, claims={"sub": "ann"}))
+
+
+def test_the_model_and_the_dialect_of_the_form(site: Site) -> None:
+    browser = sign_in(site, "operators")
+    said = text(tried(site, browser, model="set", claims={"sub": "ann"}))
+    assert "Model set" in said and "small set" in said
+    said = text(tried(site, browser, {"model": "claude-y", "input": "q"}, dialect="responses", claims={"sub": "ann"}))
+    assert "Path /v1/responses" in said and "Decision: allowed" in said
+
+
+def test_several_providers(site: Site) -> None:
+    site.gateway.availability.replace(AvailabilityUpdate({"openai": site.now() + 60}, []))
+    browser, asked = sign_in(site, "operators"), {**ASK, "model": "both"}
+    said = text(tried(site, browser, asked, claims={"sub": "ann", "groups": ["gold"]}))
+    assert "1 far claude-a available left out for now openai gpt-a cooling down until" in said
+    assert "By models.2.providers." in said and "Request to far" in said
+    said = text(tried(site, browser, asked, claims={"sub": "ann", "groups": []}))
+    assert "not allowed for this caller far claude-a" in said
+
+
+def test_a_developer_tries_their_own_claims_alone(site: Site) -> None:
+    """And sees neither rules nor addresses nor what the configuration sets."""
+    browser = sign_in(site)
+    said = text(tried(site, browser, model="set", claims={"sub": "olivia", "groups": ["gold"]}))
+    assert "Caller alice (jwt)" in said and "olivia" not in said and "person-month alice" in said
+    assert "POST /v1/chat/completions" in said and "api.openai.example" not in said
+    assert "The configuration sets stop_sequences" in said and "sk-written-here" not in said
+    assert "mallory" not in said and "gateway.yaml" not in said
+    assert "refused with 403" in text(tried(site, browser, model="gold", claims={"groups": ["gold"]}))
+    assert "sk-written-here" in text(tried(site, sign_in(site, "operators"), model="set", claims={"sub": "ann"}))
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"claims": "{"}, "not valid JSON"),
+        ({"claims": "[1]"}, "expected a JSON object"),
+        ({"claims": '{"a":"' + "x" * 20_000 + '"}'}, "at most 16 KiB"),
+        ({"body": "{", "model": "x"}, "not valid JSON"),
+        ({"body": "[" * 60_000, "model": "x"}, "not valid JSON"),
+        ({"body": " " * 70_000}, "at most 64 KiB"),
+    ],
+)
+def test_what_cannot_be_tried(site: Site, fields: dict[str, Any], problem: str) -> None:
+    form = {"dialect": "messages", "claims": "{}", "body": "{}", **fields}
+    answer = site.post("/console/playground", form, sign_in(site, "operators"), OWN)
+    assert answer.status_code == 400 and problem in answer.text and 'aria-invalid="true"' in answer.text
+
+
+@pytest.mark.parametrize(
+    "body", ["{", "[]", "[" * 60_000, '{"model": 5}', "{}", '{"model": "claude-x", "model": "gold"}', ""]
+)
+def test_a_body_that_the_gateway_refuses(site: Site, body: str) -> None:
+    answer = tried(site, sign_in(site, "operators"), body, claims={"sub": "ann"})
+    assert answer.status_code == 200 and "refused with 4" in text(answer)
+
+
+def test_a_form_of_another_site(site: Site) -> None:
+    browser = sign_in(site, "operators")
+    for origin in ({}, {"origin": "https://evil.example"}, {"origin": "null"}):
+        answer = site.post("/console/playground", {"body": json.dumps(ASK)}, browser, origin)
+        assert answer.status_code == 403 and "Decision:" not in answer.text
+    assert site.post("/console/playground", {"body": "{}"}, None, OWN).status_code == 303, "a stranger"
+
+
+def test_a_form_that_is_too_large_or_none(site: Site) -> None:
+    browser = sign_in(site, "operators")
+    assert site.post("/console/playground", {"body": "\n" * 400_000}, browser, OWN).status_code == 413
+    assert site.post("/console/playground", b"{}", browser, OWN).status_code == 400
+
+
+def test_what_is_entered_is_text(site: Site) -> None:
+    body = {**ASK, "model": "<script>alert(1)</script>", "system": "\u202e</pre><img src=x>"}
+    answer = tried(site, sign_in(site, "operators"), body, claims={"sub": "</textarea><b>"})
+    page = answer.text
+    assert "<script" not in page and "<img" not in page and "<b>" not in page
+
+
+def test_nothing_is_sent_kept_or_logged(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    browser = sign_in(site, "operators")
+    in_use = site.gateway.in_flight
+    with caplog.at_level(logging.DEBUG, "extproc"):
+        for _ in range(3):
+            tried(site, browser, claims={"sub": "ann"})
+    assert SECRET_TEXT not in caplog.text and not [one for one in caplog.records if one.name == "extproc"]
+    assert not in_use.callers and in_use.total == Load()

@@ -71,8 +71,7 @@ def routes(context: Context) -> list[Route]:
         page(calls_page.PATH, console.calls),
         page(call_page.PATH, console.call),
         page(budgets_page.PATH, console.budgets),
-        page(playground.PATH, console.playground),
-        Route(playground.PATH, console.guarded(console.try_request), methods=["POST"]),
+        Route(playground.PATH, console.guarded(console.playground), methods=["GET", "POST"]),
         page("/console/providers", console.providers),
         page("/console/configuration", console.configuration),
         Route(LINK_PATH, console.open, methods=["GET"]),
@@ -194,11 +193,13 @@ class _Console:
         return _answer(request, visitor, _Page("Budgets", budgets_page.parts(wanted), shown), self._view(request))
 
     async def playground(self, request: Request, visitor: Visitor) -> Response:
+        if request.method == "POST":
+            return await self._try_request(request, visitor)
         gateway = self._context.gateway
         given = playground.example(gateway, visitor, request.query_params)
         return layout.page("Playground", playground.PATH, visitor, [playground.form(gateway, visitor, given)])
 
-    async def try_request(self, request: Request, visitor: Visitor) -> Response:
+    async def _try_request(self, request: Request, visitor: Visitor) -> Response:
         if not self._access.is_own_form(request):
             return layout.plain("Not tried", layout.text(_FOREIGN_FORM), _home(), status=403)
         try:

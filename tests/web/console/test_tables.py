@@ -61,7 +61,7 @@ def test_csv() -> None:
 
 def test_amounts_have_the_unit_of_their_row() -> None:
     columns = [Column("used", "Used", "amount"), Column("share", "Share", "meter"), Column("at", "At", "hour")]
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"used": Amount(1.5, "usd"), "share": Meter("x", 0.5, 0.25, None, "ok"), "at": 1_800_000_000_000},
         {"used": Amount(1500, "tokens"), "share": Meter("x", 0, 0, None, "ok"), "at": None},
     ]

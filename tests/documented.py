@@ -56,6 +56,9 @@ FIELDS = {
     "auto_mode.outcome": "the strictest verdict on the answer's calls of tools, where the client asked for verdicts: "
     "`allow`, `unavailable`, `deny`",
     "auto_mode.rule": "who gave it: `auto_mode.rules.N`, `judge`, `provider`, `otherwise`",
+    "budget.moved_by": "the budgets that had no room and moved the call to another model, in order",
+    "budget.moved_to": "the model that they moved it to, while `gen_ai.request.model` is the one that the client asked "
+    "for",
     "caller.<claim>": "each claim of `records.claims`; a list or an object as JSON in a string",
 }
 

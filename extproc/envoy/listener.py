@@ -289,6 +289,7 @@ _RECORDED = (
     record.COST, record.CURRENCY, record.ESTIMATED,
     "gen_ai.response.finish_reasons", record.TIME_TO_FIRST_TOKEN, record.TIME_PER_OUTPUT_TOKEN,
     "jwt.sub", "jwt.iss", "warnings", record.ATTEMPTS, record.AUTO_MODE_OUTCOME, record.AUTO_MODE_RULE,
+    record.MOVED_BY, record.MOVED_TO,
 )  # fmt: skip
 # The processor was to read this answer, and left before its end.
 _UNREAD = f"'{record.READ}' in {SAID}"

@@ -54,6 +54,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """Milliseconds."""
     first_token: int | None
     """Milliseconds to the first piece of the answer."""
+    moved_by: str = ""
+    """The budgets that moved the call from `model` to another one; empty: none did."""
 
 
 class Counts(NamedTuple):
@@ -106,6 +108,7 @@ def call_of(fields: Fields, id: str) -> Call:
         warnings=_text(fields, "warnings"),
         duration=_whole(fields.get("duration")),
         first_token=_whole(fields.get("gen_ai.server.time_to_first_token"), 1000),
+        moved_by=_text(fields, "budget.moved_by"),
     )
 
 

@@ -29,6 +29,7 @@ from sqlalchemy import (
     inspect,
     literal_column,
     select,
+    text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -59,6 +60,7 @@ CALLS = Table(
     *(Column(name, Text, nullable=False) for name in ("reason", "error", "warnings")),
     Column("duration", BigInteger),
     Column("first_token", BigInteger),
+    Column("moved_by", Text, nullable=False, server_default=""),
     Index("extproc_calls_time", "time"),
 )
 _VERSION = Table("extproc_calls_version", MetaData(), Column("version", Integer, nullable=False))
@@ -158,8 +160,14 @@ def why(error: DBAPIError) -> str:
     return str(error.orig).strip().partition("\n")[0][:300] or type(error).__name__
 
 
+def _add_moved_by(connection: Connection) -> None:
+    """Tables that the first step has just made have the column."""
+    if "moved_by" not in {column["name"] for column in inspect(connection).get_columns(CALLS.name)}:
+        connection.execute(text(f"ALTER TABLE {CALLS.name} ADD COLUMN moved_by TEXT NOT NULL DEFAULT ''"))
+
+
 # Steps from one version of the tables to the next. A change adds a step, and leaves the others as they are.
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_all.create_all,)
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_all.create_all, _add_moved_by)
 
 
 def migrate(connection: Connection) -> None:
@@ -185,7 +193,9 @@ def _version(connection: Connection) -> int:
     return connection.scalar(select(_VERSION.c.version)) or 0
 
 
-COLUMNS = ("model", "upstream_model", "response_model", "provider", "subject", "issuer", "operation", "reason")
+COLUMNS = (
+    "model", "upstream_model", "response_model", "provider", "subject", "issuer", "operation", "reason", "moved_by",
+)  # fmt: skip
 """What `by` may name besides claims."""
 
 

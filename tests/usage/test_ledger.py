@@ -202,6 +202,14 @@ def test_an_older_version_is_brought_up_to_date(kept: Kept, monkeypatch: pytest.
     kept.ledger().add([call("c")])
 
 
+def test_tables_of_the_first_version_learn_which_budget_moved_a_call(kept: Kept) -> None:
+    kept.ledger().add([call("a")])
+    kept.execute("ALTER TABLE extproc_calls DROP COLUMN moved_by", "UPDATE extproc_calls_version SET version = 1")
+    ledger = kept.ledger()
+    ledger.add([call("b", moved_by="day")])
+    assert {row["moved_by"]: row["calls"] for row in ledger.sums(["moved_by"])} == {"": 1, "day": 1}
+
+
 def test_a_change_that_fails_leaves_the_tables_as_they_were(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     kept.ledger().add([call("a")])
 

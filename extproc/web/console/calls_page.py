@@ -104,6 +104,7 @@ def record(call: Row) -> list[str]:
             "Asked for": call["model"],
             "At the provider": call["upstream_model"],
             "As answered": call["response_model"],
+            "Moved by budget": call["moved_by"],
             "Provider": call["provider"],
             "Path": call["endpoint"],
             "Operation": call["operation"],

@@ -8,12 +8,15 @@ from prometheus_client import Counter, Histogram
 
 from extproc.config.loading import Source
 from extproc.envoy import listener
-from extproc.transport.metrics import CLAIMS, METRICS, Metric
+from extproc.supervisor import metrics as supervisor
+from extproc.transport import metrics as workers
+from extproc.transport.metrics import CLAIMS, Metric
 from tests.settings import GATEWAY, source
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "observability.md"
 
 # What each field of the log says; the list itself is the code's.
+METRICS = (*workers.METRICS, *supervisor.METRICS)
 FIELDS = {
     "time": "when the request came",
     "request_id": "the gateway's own; as in the answer's `request-id`, unless the provider has given one",

@@ -7,7 +7,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench import delays, load, policy, servers
+from bench import budgets, delays, load, policy, servers
 from bench.alone import envoy_alone
 from bench.rows import CONCURRENCY, Row, cost, rows
 from bench.stack import Stack, bare_gateway, gateway, machine, mock_model
@@ -42,6 +42,8 @@ def main() -> None:
         report(stack, bare, alone, scale)
         print()
         servers.report(stack, open_ones.enter_context(servers.network_gateway(folders[3], mock)), scale)
+        print()
+        budgets.report(mock, scale)
     print()
     policy.main(int(policy.CALLS * scale))
     delays.main()

@@ -8,12 +8,15 @@ from prometheus_client import Counter, Histogram
 
 from extproc.config.loading import Source
 from extproc.envoy import listener
-from extproc.transport.metrics import CLAIMS, METRICS, Metric
+from extproc.supervisor import metrics as supervisor
+from extproc.transport import metrics as workers
+from extproc.transport.metrics import CLAIMS, Metric
 from tests.settings import GATEWAY, source
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "observability.md"
 
 # What each field of the log says; the list itself is the code's.
+METRICS = (*workers.METRICS, *supervisor.METRICS)
 FIELDS = {
     "time": "when the request came",
     "request_id": "the gateway's own; as in the answer's `request-id`, unless the provider has given one",
@@ -56,6 +59,9 @@ FIELDS = {
     "auto_mode.outcome": "the strictest verdict on the answer's calls of tools, where the client asked for verdicts: "
     "`allow`, `unavailable`, `deny`",
     "auto_mode.rule": "who gave it: `auto_mode.rules.N`, `judge`, `provider`, `otherwise`",
+    "budget.moved_by": "the budgets that had no room and moved the call to another model, in order",
+    "budget.moved_to": "the model that they moved it to, while `gen_ai.request.model` is the one that the client asked "
+    "for",
     "caller.<claim>": "each claim of `records.claims`; a list or an object as JSON in a string",
 }
 

@@ -80,7 +80,9 @@ BANS: list[tuple[str, Callable[[str], bool], str]] = [
     ),
     (
         r"prometheus_client(\.|$)",
-        lambda module: module not in {"extproc.transport.metrics", "extproc.supervisor.monitor"},
+        lambda module: (
+            module not in {"extproc.transport.metrics", "extproc.supervisor.metrics", "extproc.supervisor.monitor"}
+        ),
         "off unless configured",
     ),
     (r"extproc\.(?!demo(\.|$))", lambda module: unit(module) == "demo", "the demo shares nothing with what it shows"),

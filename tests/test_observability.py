@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from extproc.errors import Reason
-from extproc.transport.metrics import METRICS
 from tests import documented
+from tests.documented import METRICS
 from tests.settings import ENVIRON, GATEWAY, gateway
 
 DASHBOARD = Path(__file__).resolve().parent.parent / "deploy" / "grafana" / "dashboard.json"

@@ -147,8 +147,10 @@ def _without(value: Any, where: list[Where]) -> Any:
 def _where(loc: tuple[int | str, ...], value: Any) -> Where:
     """Pydantic's location without the union branches it adds, which are no keys of the file."""
     where: list[str | int] = []
-    for part in loc:
+    for at, part in enumerate(loc, 1):
         if isinstance(value, dict):
+            if str(part) not in value and at < len(loc):
+                continue  # a branch of a union; a missing key would be the last part
             value = value.get(str(part))
         elif isinstance(value, list) and isinstance(part, int):
             value = value[part]

@@ -2,10 +2,10 @@
 
 import re
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag, model_validator
 
 from extproc.config.schema_tls import STRICT
 from extproc.config.schema_values import Expressions
@@ -65,6 +65,31 @@ def _time_zone(name: str) -> str:
     return name
 
 
+class OtherModel(BaseModel):
+    """The model that answers calls beyond the limit."""
+
+    model_config = STRICT
+
+    model: str = Field(pattern=r"^[!-~]([ -~]{0,254}[!-~])?$")
+    """A name that `models` knows. The caller must be allowed to use it; otherwise the call gets 429."""
+
+
+def _kind_of_exceeded(value: Any) -> str | None:
+    if isinstance(value, dict | OtherModel):
+        return "other_model"
+    return "action" if value in ("reject", "observe") else None
+
+
+Exceeded = Annotated[
+    Annotated[Literal["reject", "observe"], Tag("action")] | Annotated[OtherModel, Tag("other_model")],
+    Discriminator(
+        _kind_of_exceeded,
+        custom_error_type="exceeded",
+        custom_error_message="expected reject, observe, or {model: NAME}",
+    ),
+]
+
+
 class Budget(BaseModel):
     """A limit on what callers use together who have the same `key`."""
 
@@ -86,8 +111,9 @@ class Budget(BaseModel):
     """Where days, weeks and months begin."""
     warn_at: float | None = Field(None, gt=0, lt=1)
     """Share of a limit from which answers have the header `x-gateway-budget-warning`; absent: never."""
-    exceeded: Literal["reject", "observe"] = "reject"
-    """`reject`: calls beyond the limit get 429. `observe`: they are answered, with a warning."""
+    exceeded: Exceeded = "reject"
+    """`reject`: calls beyond the limit get 429. `observe`: they are answered, with a warning. `{model: NAME}`: that
+    model answers them; its own calls count in this budget, which never refuses them."""
     assumed_output_tokens: int = Field(4096, ge=0, le=1_000_000)
     """Output tokens that are reserved for a call which sets no limit of its own."""
 

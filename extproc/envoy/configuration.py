@@ -16,11 +16,10 @@ from extproc.config.processor_tls import host_of, is_ip, is_tcp
 from extproc.config.schema_limits import REFUSALS_BURST, Limits
 from extproc.config.schema_tls import ProcessorClient
 from extproc.envoy import attempts, limits
+from extproc.envoy.access_log import SAMPLE, SAMPLE_FILE
 from extproc.envoy.listener import (
     CERTIFICATE,
     CLIENT_AUTHORITY,
-    SAMPLE,
-    SAMPLE_FILE,
     certificate,
     client_authority,
     listeners,

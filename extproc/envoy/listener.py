@@ -1,4 +1,4 @@
-"""The one listener: TLS, limits, filters, routes by verdict, and the log of calls."""
+"""The one listener: TLS, limits, filters, and routes by verdict."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,22 +7,15 @@ from urllib.parse import urlsplit
 
 from extproc.config.loading import Source
 from extproc.config.schema_tls import ListenTls, Tls
-from extproc.config.schema_usage import logged_claims
 from extproc.envoy import attempts, limits
+from extproc.envoy.access_log import SAMPLE_FILE, access_logs
 from extproc.envoy.attributes import ATTEMPTS_MADE, CLIENT_CERTIFICATE, DETAILS, SOURCE, VERIFIED_CLIENTS
 from extproc.envoy.replies import (
     NAMESPACE,
-    OVERLOADED,
-    SAID,
-    TIMED_OUT,
-    UNREACHABLE,
-    flag_is,
     local_replies,
-    metadata_filter,
     metadata_is,
     request_id,
 )
-from extproc.errors import Reason
 from extproc.gateway import handover, record
 from extproc.providers import providers
 from extproc.web import topics
@@ -39,7 +32,6 @@ SECRETS = "secret."
 OWN_SOCKET = "gateway.sock"
 """Where Envoy accepts the gateway's own calls, in the folder that it is started in."""
 _GET: Json = {"name": ":method", "string_match": {"exact": "GET"}}
-SAMPLE, SAMPLE_FILE = "unseen", "sample.json"
 
 
 def _watched(name: str) -> Json:
@@ -131,7 +123,7 @@ def _manager(source: Source, live: bool) -> Json:
         ],
         **(found if live else {"route_config": routes(source)}),
         "local_reply_config": local_replies(),
-        "access_log": _access_logs(source, live),
+        "access_log": access_logs(source, _watched(SAMPLE_FILE) if live else None),
     }
 
 
@@ -293,110 +285,5 @@ def _tls(source: Source, tls: ListenTls, live: bool) -> Json:
             "@type": f"{_TYPE}.transport_sockets.tls.v3.DownstreamTlsContext",
             "common_tls_context": context,
             **clients,
-        },
-    }
-
-
-# Fields of the record that the processor knows; Envoy adds its own.
-_RECORDED = (
-    "route", "endpoint", "http.path", "protocol", "request_id", record.UPSTREAM_REQUEST,
-    "gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model", "gen_ai.upstream.model",
-    "gen_ai.response.model", "gen_ai.request.max_tokens", "gen_ai.request.stream",
-    "gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens",
-    "gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_creation.input_tokens",
-    record.COST, record.CURRENCY, record.ESTIMATED,
-    "gen_ai.response.finish_reasons", record.TIME_TO_FIRST_TOKEN, record.TIME_PER_OUTPUT_TOKEN,
-    "jwt.sub", "jwt.iss", "warnings", record.ATTEMPTS, record.AUTO_MODE_OUTCOME, record.AUTO_MODE_RULE,
-)  # fmt: skip
-# The processor was to read this answer, and left before its end.
-_UNREAD = f"'{record.READ}' in {SAID}"
-# Where the processor had not the last word: what Envoy saw of the end. Naming a key that is not there fails, and a
-# failed expression is null in the log: that is how a call that went well is written.
-_ERROR = (
-    "response.code_details == 'via_upstream' && response.code < 400"
-    f" ? ({_UNREAD} ? 'unread_answer' : {SAID}['error']) : response.code_details"
-)
-_REASON = (
-    "response.code_details == 'via_upstream' && response.code < 400"
-    f" ? ({_UNREAD} ? '{Reason.INTERNAL}' : {SAID}['reason'])"
-    f" : response.code_details == 'via_upstream' && xds.cluster_name == '{topics.CLUSTER}'"
-    f" ? (response.code < 500 ? '{Reason.INVALID_REQUEST}' : '{Reason.INTERNAL}')"
-    f" : response.code_details == 'via_upstream' ? '{Reason.UPSTREAM}'"
-    f" : response.code_details.startsWith('downstream_local') ? '{Reason.INTERNAL}'"  # Envoy was told to leave
-    " : response.code_details.startsWith('downstream') || response.code_details.contains('remote_re')"
-    f" ? '{Reason.CLIENT_CLOSED}'"
-    f" : response.code == 413 ? '{Reason.REQUEST_TOO_LARGE}'"
-    f" : response.code >= 400 && response.code < 500 && response.code != 403 ? '{Reason.INVALID_REQUEST}'"
-    f" : {OVERLOADED} ? '{Reason.OVERLOADED}'"
-    f" : {TIMED_OUT} ? '{Reason.UPSTREAM_TIMEOUT}'"
-    f" : {UNREACHABLE} ? '{Reason.UPSTREAM_UNAVAILABLE}'"
-    f" : response.code_details.startsWith('upstream') ? '{Reason.TRUNCATED}'"
-    f" : '{Reason.INTERNAL}'"
-)
-_OWN = {
-    "time": "%START_TIME%",
-    "x-request-id": "%REQ(X-REQUEST-ID):64%",
-    "http.method": "%REQ(:METHOD):16%",
-    "http.status": "%RESPONSE_CODE%",
-    "duration": "%DURATION%",
-    "details": "%RESPONSE_CODE_DETAILS%",
-    "flags": "%RESPONSE_FLAGS%",
-}
-# As the processor has recorded it, else as the client sent it, without its query.
-_PATH = (
-    f"'{NAMESPACE}' in metadata.filter_metadata && 'http.path' in {SAID} ? {SAID}['http.path']"
-    " : request.url_path.matches('^[ -~]*$') ? request.url_path : '(unprintable)'"
-)
-_SEEN = {
-    "reason": f"%CEL({_REASON})%",
-    "error": f"%CEL({_ERROR}):{record.MAX_NAME}%",
-    "http.path": f"%CEL({_PATH}):{record.MAX_PATH}%",
-}
-
-
-def _access_logs(source: Source, live: bool) -> list[Json]:
-    """One JSON line a call, without members that have no value. CEL costs Envoy more than all other fields together, so
-    it is evaluated only where the processor has not said how the call ended."""
-    names = [*_RECORDED, *(record.CALLER + claim for claim in _claims(source))]
-    fields = _OWN | _told(*names)
-    ended = metadata_filter(flag_is(record.ENDED, True), if_missing=False)
-    chosen = metadata_filter(flag_is(record.LEFT_OUT, False), if_missing=True)
-    not_ended = metadata_filter(flag_is(record.ENDED, False), if_missing=True)
-    return [
-        _access_log(fields | _told("reason", "error"), ended, chosen),
-        _access_log(fields | _SEEN, not_ended, *([_seen_or_sampled()] if live else [])),
-    ]
-
-
-def _claims(source: Source) -> list[str]:
-    return logged_claims(source.config.records.claims, source.config.usage)
-
-
-def _seen_or_sampled() -> Json:
-    """What Envoy refuses by itself is logged at a bounded rate. The bucket comes by a file, so an Envoy with one static
-    configuration does without."""
-    seen = {"filter": NAMESPACE, "path": [{"key": record.DIALECT}], "value": {"present_match": True}}
-    bucket = {"resource_name": SAMPLE, "config_source": _watched(SAMPLE_FILE)}
-    sampled = {
-        "name": "envoy.access_loggers.extension_filters.process_ratelimit",
-        "typed_config": {
-            "@type": f"{_TYPE}.access_loggers.filters.process_ratelimit.v3.ProcessRateLimitFilter",
-            "dynamic_config": bucket,
-        },
-    }
-    return {"or_filter": {"filters": [metadata_filter(seen, if_missing=False), {"extension_filter": sampled}]}}
-
-
-def _told(*names: str) -> dict[str, str]:
-    return {name: f"%DYNAMIC_METADATA({NAMESPACE}:{record.metadata_key(name)})%" for name in names}
-
-
-def _access_log(fields: dict[str, str], *filters: Json) -> Json:
-    return {
-        "name": "envoy.access_loggers.stdout",
-        "filter": {"and_filter": {"filters": list(filters)}} if len(filters) > 1 else filters[0],
-        "typed_config": {
-            "@type": f"{_TYPE}.access_loggers.stream.v3.StdoutAccessLog",
-            "log_format": {"json_format": fields, "omit_empty_values": True},
         },
     }

@@ -19,6 +19,7 @@ from extproc.errors import Rejection
 from extproc.events import Action, Event, Judged, Record, RequestBody, RequestHeaders, ResponseHeaders
 from extproc.gateway.attempt_steps import Attempts
 from extproc.gateway.exchange import Exchange
+from extproc.gateway.model_choice import ChooseModel, examined_of
 from extproc.gateway.preparation import Examine, Prepare, prepare_here
 from extproc.gateway.settings import BodyTime, Settings
 from extproc.gateway.verdicts import Verdicts
@@ -31,7 +32,7 @@ from extproc.policy.auto_mode import AutoMode, check_judge
 from extproc.policy.budgets.budgets import Budgets
 from extproc.policy.budgets.wallet import Wallet
 from extproc.policy.candidates import PlanAttempts
-from extproc.policy.facts import Accepted, Admitted, Caller, Examined, Listing, Located, Planned, Request
+from extproc.policy.facts import Accepted, Admitted, Caller, Examined, Listing, Located, Planned, Request, ToProvider
 from extproc.policy.keys.key_sets import KeySets
 from extproc.policy.keys.remote_keys import FetchedKeySets
 from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, OpenBody, ReadBody
@@ -114,7 +115,7 @@ class Gateway:
         self._authorize_model = AuthorizeModel(self.rules)
         self._auto_mode = _auto_mode(source, catalogue, faults)
         self.prices = Prices(settings.prices.overrides)
-        self.budgets = Budgets(source, self.rules, self.prices, wallet or Wallet(), faults)
+        self.budgets = Budgets(source, catalogue, self.rules, self.prices, wallet=wallet or Wallet(), faults=faults)
         claims = _claims_read(settings, self.rules, self.plan, self.budgets, self._auto_mode)
         self._authenticate = Authenticate(source, faults, remote, claims)
         self.sign_in = sign_in.load(source, environ, faults)
@@ -138,10 +139,10 @@ class Gateway:
         self._admit = AdmissionControl(settings, self.in_flight)
         self.open_body = OpenBody(catalogue)
         bounds = _bounds(settings)
-        self._read_body = ReadBody(bounds)
-        self._find_model = FindModel(catalogue)
-        self._examine = Examine(self.rules.read_body, bounds, settings.limits.body.seconds, prepare)
-        self.attempts = Attempts(catalogue, self._settings, self._examine, self.availability.report)
+        self._read_body, self._find_model = ReadBody(bounds), FindModel(catalogue)
+        examine = Examine(self.rules.read_body, bounds, settings.limits.body.seconds, prepare)
+        self._choose_model = ChooseModel(catalogue, examine, self._authorize_model, self.plan, self.budgets)
+        self.attempts = Attempts(catalogue, self._settings, examine, self.availability.report)
 
     @property
     def number(self) -> int:
@@ -184,16 +185,20 @@ class Gateway:
                 accepted = await self.at_headers(exchange, event, now)
                 if isinstance(accepted, Rejection):
                     return [exchange.reject(accepted)]
-                if refused := await self._reserve(exchange, accepted, now):
-                    return [exchange.reject(refused)]
+                if isinstance(accepted, ToProvider):
+                    passed = await self.budgets.reserve_passed(accepted, now)
+                    if isinstance(passed, Rejection):
+                        return [exchange.reject(passed)]
+                    exchange.reservation = passed
                 return [exchange.accept(accepted, now, end=event.end)]
             case RequestBody():
                 found = await self.at_body(exchange, event, now)
-                if isinstance(found, Rejection):
-                    return [exchange.reject(found)]
-                if refused := await self._reserve(exchange, found, now):
-                    return [exchange.reject(refused)]
-                return [exchange.send(found, now, self.number)]
+                chosen = found if isinstance(found, Rejection) else await self._choose_model.reserved(found, now)
+                if isinstance(chosen, Rejection):
+                    return [exchange.reject(chosen)]
+                asked, exchange.reservation = chosen
+                exchange.reach_body(examined_of(asked))
+                return [exchange.send(asked, now, self.number)]
             case _:
                 return self.go_on(exchange, event, now)
 
@@ -211,14 +216,6 @@ class Gateway:
         if exchange.reservation is not None:
             exchange.reservation.add_headers(actions, now)
         return actions
-
-    async def _reserve(self, exchange: Exchange, call: Accepted | Examined | Planned, now: float) -> Rejection | None:
-        """Reserves what the call may use, or returns why it may not."""
-        found = await self.budgets.reserve(call, now)
-        if isinstance(found, Rejection):
-            return found
-        exchange.reservation = found
-        return None
 
     async def at_headers(
         self, exchange: Exchange, event: RequestHeaders, now: float, caller: Caller | None = None
@@ -264,13 +261,7 @@ class Gateway:
         if isinstance(found, Rejection):
             return found
         exchange.reach_body(found)
-        examined = await self._examine(found)
-        if isinstance(examined, Rejection):
-            return examined
-        exchange.reach_body(examined)
-        if examined.resolved.rule.pool is not None:
-            return self.plan(examined, now)
-        return self._authorize_model(examined) or examined
+        return await self._choose_model.authorized(found, now)
 
 
 def _bounds(config: Config) -> Bounds:

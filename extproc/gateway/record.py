@@ -30,6 +30,8 @@ ESTIMATED = "gen_ai.usage.estimated"
 AUTO_MODE_OUTCOME = "auto_mode.outcome"
 AUTO_MODE_RULE = "auto_mode.rule"
 ATTEMPTS = "attempts"
+MOVED_BY = "budget.moved_by"
+MOVED_TO = "budget.moved_to"
 MIRROR = "mirror"
 """The operation of a copy of a call."""
 
@@ -116,6 +118,9 @@ def of_model(asked: BodyRead | ModelFound | Examined) -> Record:
     if not isinstance(asked, BodyRead) and asked.resolved.rule.pool is None:
         record |= of_provider(asked.resolved.provider)
         record |= of_upstream(asked.resolved.upstream)
+    if isinstance(asked, Examined) and asked.moved:
+        record[MOVED_BY] = ", ".join(one.budget for one in asked.moved)
+        record[MOVED_TO] = asked.resolved.name[:MAX_NAME]
     return record
 
 

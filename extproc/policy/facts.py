@@ -178,13 +178,28 @@ class ModelFound(msgspec.Struct, frozen=True):
     resolved: Resolved
 
 
+class Moved(msgspec.Struct, frozen=True):
+    """A budget has no room for a call, and names the model that is to answer instead."""
+
+    budget: str
+    model: str
+    """The name of the other model, as the budget has it."""
+    resets: int
+    """Unix seconds; 0: whenever a call ends."""
+    refusal: Rejection
+    """The answer where the other model cannot take the call."""
+
+
 class Examined(msgspec.Struct, frozen=True):
     """A body that rules and provider cannot read in two ways; rules that need it can be asked."""
 
     call: Admitted
     body: LightBody | PreparedBody
     model: str
+    """The name that the client asked for."""
     resolved: Resolved
+    moved: tuple[Moved, ...] = ()
+    """The budgets that moved the call to `resolved`, in order; empty: it is the model that the client asked for."""
 
 
 class Planned(msgspec.Struct, frozen=True):

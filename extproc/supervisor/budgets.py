@@ -54,6 +54,11 @@ class BudgetKeeper:
     def counters(self) -> Counters:
         return self._shared or self._local
 
+    @property
+    def is_up(self) -> bool:
+        """The counters can be read, changed, and kept."""
+        return not self._is_down and (self._shared is not None or self._kept is not None)
+
     def use(self, source: Source, environ: Mapping[str, str]) -> None:
         """Opens what the configuration names, if there are budgets and it is not open yet."""
         self.source = source

@@ -21,7 +21,10 @@ from starlette.routing import Route
 
 from extproc.config.schema import Config
 from extproc.config.schema_records import HttpListener
-from extproc.transport.metrics import OfConfiguration, OfEnvoy, OfLedger, OfProviders, OfReadiness
+from extproc.store.counters import AccountState
+from extproc.store.interface import StoreDown
+from extproc.supervisor.budgets import BudgetKeeper
+from extproc.supervisor.metrics import OfBudgets, OfConfiguration, OfEnvoy, OfLedger, OfProviders, OfReadiness
 from extproc.transport.status import Status
 from extproc.usage.calls import Counts
 
@@ -53,22 +56,25 @@ class Monitor:
     """`front`: checks that Envoy is ready, where the supervisor runs it; `workers`: checks that each of them serves, by
     name; `status`: the state of the configuration."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - half of them have a default
         self,
         front: Check | None,
         workers: Mapping[str, Check],
         status: Status,
         left_out: Callable[[], Coroutine[Any, Any, int]] | None = None,
         usage: Callable[[], Counts] | None = None,
+        *,
+        budgets: BudgetKeeper | None = None,
     ) -> None:
         """Within the supervisor's event loop. `left_out`: asks Envoy for the refusals that it has not logged. `usage`:
-        what has become of calls for the ledger; None where there is none."""
+        what has become of calls for the ledger; None where there is none. `budgets`: counts what is used of them."""
         self._loop = asyncio.get_running_loop()
         self._checks = {**({"envoy": front} if front is not None else {}), **workers}
         self._leaving = False
         self._servers: list[uvicorn.Server] = []
         self._left_out = left_out
         self._usage = usage
+        self._budgets = budgets
         self._status = status
 
     def start(self, settings: Config, folder: Path) -> dict[str, str]:
@@ -85,6 +91,8 @@ class Monitor:
         registry.register(OfEnvoy(self._ask_left_out))
         if self._usage is not None:
             registry.register(OfLedger(self._usage))
+        if self._budgets is not None:
+            registry.register(OfBudgets(self._budgets, self._ask_budgets))
         registry.register(OfReadiness(lambda: self._answer(self._ready)[0]))
         self._listen(settings.metrics, "metrics", self._pages(Scrape(registry, folder)))
         return {FOLDER: str(folder)}
@@ -149,6 +157,17 @@ class Monitor:
         except TimeoutError:
             future.cancel()
             return 0
+
+    def _ask_budgets(self) -> list[AccountState] | None:
+        """As `_ask_left_out`, for what is used of budgets; None: the counters cannot be read."""
+        if self._budgets is None:
+            return None
+        future = asyncio.run_coroutine_threadsafe(self._budgets.counters.states(), self._loop)
+        try:
+            return future.result(SECONDS)
+        except (TimeoutError, StoreDown):
+            future.cancel()
+            return None
 
     async def _live(self) -> tuple[bool, dict[str, Any]]:
         return True, {"status": "live"}

@@ -33,7 +33,6 @@ from extproc.supervisor.front import KEYS_SECONDS, ConfigRejected, EnvoyControl
 from extproc.supervisor.processes import Child, Group, NotStarted, envoy, start, supervise
 from extproc.supervisor.stand_ins import DEMOS, Demo, stand_ins
 from extproc.transport.observe import SENDS
-from extproc.transport.status import Status
 from extproc.web import topics
 
 if TYPE_CHECKING:
@@ -111,7 +110,7 @@ async def serve(options: Options, processor: str, envoy_folder: Path | None = No
             for n, address in enumerate(addresses)
         ]
         health = [probe or address for probe, address in zip(probes, addresses, strict=True)]
-        environ |= beside.start(source, health, reloader.status, front)
+        environ |= beside.start(source, health, reloader, front)
         workers = [
             reloader.crew.worker(options.config, address, LEAVE_SECONDS, environ, probe)
             for address, probe in zip(addresses, probes, strict=True)
@@ -183,7 +182,7 @@ async def _start(options: Options, environ: dict[str, str], beside: "_Beside", g
     with _writing("Envoy's files", folder):
         await front.begin(reloader.source)
     beside.usage = usage.writer(source, environ)
-    environ |= beside.start(source, addresses, reloader.status, front) | own_socket(source, folder)
+    environ |= beside.start(source, addresses, reloader, front) | own_socket(source, folder)
     workers = [reloader.crew.worker(options.config, address, 0, environ) for address in addresses]
     console, console_key = console_access.new_link(source, time.time())
     if topics.in_use(source.config):
@@ -327,7 +326,7 @@ class _Beside:
             await asyncio.to_thread(self.usage.close)
 
     def start(
-        self, source: Source, workers: Sequence[str], status: Status, front: EnvoyControl | None = None
+        self, source: Source, workers: Sequence[str], reloader: "Reloader", front: EnvoyControl | None = None
     ) -> dict[str, str]:
         """Answers from now on, which says that Envoy's files are there; gives what the workers' environment needs.
         Raises CannotStart."""
@@ -338,8 +337,8 @@ class _Beside:
 
         checks = {f"worker-{n}": partial(health.serving, address) for n, address in enumerate(workers)}
         ready, left_out = (front.ready, front.log_left_out) if front is not None else (None, None)
-        counts = self.usage.counts if self.usage is not None else None
-        self._monitor = monitor.Monitor(ready, checks, status, left_out, counts)
+        counts, budgets = self.usage.counts if self.usage is not None else None, reloader.crew.budgets
+        self._monitor = monitor.Monitor(ready, checks, reloader.status, left_out, counts, budgets=budgets)
         try:
             return self._monitor.start(source.config, self.folder / "metrics")
         except monitor.CannotListen as error:

@@ -1,27 +1,22 @@
 """What Prometheus is told, fed from the records of exchanges: what is counted is what is logged.
 
-Workers write to files of one folder; the supervisor (monitor) reads them all and answers scrapes. Names, units and
-buckets are OpenTelemetry's, as Prometheus spells them: https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics/
+Workers write to files of one folder; the supervisor (monitor) reads them all and answers scrapes, with what it knows
+itself (supervisor/metrics.py). Names, units and buckets are OpenTelemetry's, as Prometheus spells them:
+https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics/
 """
 
 import re
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cache
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client import Metric as Family
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.registry import Collector
 
 from extproc.config.schema import Config
 from extproc.config.schema_records import label_of
+from extproc.errors import Reason
 from extproc.events import Record
 from extproc.gateway import attempts, record
-from extproc.providers.availability import CoolDowns
-from extproc.transport.status import Status
-from extproc.usage.calls import Counts
 
 OPERATION, PROVIDER = "gen_ai_operation_name", "gen_ai_provider_name"
 REQUEST_MODEL, RESPONSE_MODEL = "gen_ai_request_model", "gen_ai_response_model"
@@ -102,31 +97,12 @@ LEFT_OUT = Metric(
     "extproc_log_left_out", Counter, "Refusals of callers without a credential that were counted and not logged.",
     claims=False,
 )  # fmt: skip
-LEFT_OUT_BY_ENVOY = Metric(
-    "extproc_log_left_out_by_envoy", Counter, "Refusals of Envoy's own, before the processor saw a call, not logged.",
-    claims=False,
-)  # fmt: skip
 IN_FLIGHT = Metric(
     "extproc_streams_in_flight",
     Gauge,
     "Calls that are served at the moment; one that passes through, until the headers of its answer.",
     claims=False,
 )
-# Named as Prometheus names those of its own configuration.
-IN_FORCE = Metric(
-    "extproc_config_last_reload_successful", Gauge, "1: the newest files are in force; 0: they are refused.",
-    claims=False,
-)  # fmt: skip
-SINCE = Metric(
-    "extproc_config_last_reload_success_timestamp_seconds", Gauge, "When the configuration in force was taken.",
-    claims=False,
-)  # fmt: skip
-GENERATION = Metric("extproc_config_generation", Gauge, "Counts configurations that were taken.", claims=False)
-RELOADS = Metric("extproc_config_reloads", Counter, "Reloads by how they ended.", ("result",), claims=False)
-DELETED = Metric(
-    "extproc_deleted_key_files", Gauge, "Files of keys that are gone; their keys count for `max_stale` at most.",
-    claims=False,
-)  # fmt: skip
 TELEMETRY = Metric(
     "extproc_telemetry_requests", Counter,
     "Telemetry of signed-in clients (`telemetry`), for each collector by what became of it. `result`: sent; "
@@ -134,32 +110,24 @@ TELEMETRY = Metric(
     "are counted once.",
     ("signal", "result"), claims=False,
 )  # fmt: skip
-AVAILABLE = Metric(
-    "extproc_provider_available", Gauge,
-    "1: models with several providers ask this one; 0: they leave it out, because it cools down or was drained.",
-    (PROVIDER,), claims=False,
-)  # fmt: skip
-TIMES_LEFT_OUT = Metric(
-    "extproc_provider_left_out", Counter,
-    "How often models with several providers began to leave this one out. `cause`: failures, retry_after, drained.",
-    (PROVIDER, "cause"), claims=False,
-)  # fmt: skip
-READY = Metric("extproc_ready", Gauge, "1: calls are served, as `/readyz` says; 0: they are not.", claims=False)
 WITHOUT_KEYS = Metric(
     "extproc_keys_unavailable", Counter, "Calls refused because an issuer's keys could not be fetched.", claims=False
 )
-LEDGER = Metric(
-    "extproc_usage_calls", Counter, "Calls for the ledger (`usage`), by what became of them. `result`: stored; "
-    "dropped, because the database could not be used for too long.",
-    ("result",), claims=False,
+LIMITED = Metric(
+    "extproc_budget_refusals", Counter,
+    "Calls that `budgets` refused. `cause`: exceeded; undecided, since `key` or `when` failed; store_down, and then "
+    "`budget` is empty.",
+    ("budget", "cause"), claims=False,
 )  # fmt: skip
-LEDGER_WAITING = Metric("extproc_usage_waiting", Gauge, "Calls that wait for the ledger.", claims=False)
+MOVED = Metric(
+    "extproc_budget_moved_calls", Counter, "Calls that a budget without room moved to another model.",
+    ("budget", "model"), claims=False,
+)  # fmt: skip
 METRICS = (
     REQUESTS, TOKENS, SPENT, UNPRICED, DURATION, TIME_TO_FIRST_TOKEN, PER_TOKEN, WARNINGS, VERDICTS, ATTEMPTS,
-    LEFT_OUT, LEFT_OUT_BY_ENVOY,
-    IN_FLIGHT, IN_FORCE, SINCE, GENERATION, RELOADS, DELETED, AVAILABLE, TIMES_LEFT_OUT, READY, WITHOUT_KEYS,
-    TELEMETRY, LEDGER, LEDGER_WAITING,
+    LEFT_OUT, IN_FLIGHT, WITHOUT_KEYS, LIMITED, MOVED, TELEMETRY,
 )  # fmt: skip
+"""Those of workers and of the web process; the others are in supervisor/metrics.py."""
 
 _TOKEN_FIELDS = {
     "input": "gen_ai.usage.input_tokens",
@@ -172,6 +140,12 @@ _USES_TOKENS = frozenset({"chat", record.MIRROR})
 _OF_A_MODEL = _USES_TOKENS | {"count_tokens"}
 _ACTIONS = frozenset({"dropped", "approx", "clamped", "reordered", "emulated"})
 KEYS_UNAVAILABLE = "keys_unavailable"
+# By reason and error, of which a provider cannot choose the first.
+_LIMITED: dict[tuple[str, str], str] = {
+    (Reason.BUDGET_EXCEEDED, "budget"): "exceeded",
+    (Reason.AUTHORIZATION, "budget_undecided"): "undecided",
+    (Reason.OVERLOADED, "budgets_down"): "store_down",
+}
 _INDEX = re.compile(r"\.\d+(?=\.|$)")
 
 
@@ -218,6 +192,8 @@ class Metrics:
         self._attempts = Counter(ATTEMPTS.name, ATTEMPTS.meaning, ATTEMPTS.labels, registry=registry)
         self._left_out = Counter(LEFT_OUT.name, LEFT_OUT.meaning, registry=registry)
         self._without_keys = Counter(WITHOUT_KEYS.name, WITHOUT_KEYS.meaning, registry=registry)
+        self._limited = Counter(LIMITED.name, LIMITED.meaning, LIMITED.labels, registry=registry)
+        self._moved = Counter(MOVED.name, MOVED.meaning, MOVED.labels, registry=registry)
         # A worker that is gone serves nothing: `live`.
         self._in_flight = Gauge(IN_FLIGHT.name, IN_FLIGHT.meaning, registry=registry, multiprocess_mode="livesum")
 
@@ -235,8 +211,7 @@ class Metrics:
         reason, operation = record.reason(seen), str(seen.get(record.OPERATION, ""))
         common, claims = self._labels(operation, seen)
         self._requests.labels(*common, reason, *claims).inc()
-        if seen.get("error") == KEYS_UNAVAILABLE:
-            self._without_keys.inc()
+        self._admitted(reason, seen)
         if operation in _OF_A_MODEL:
             self._duration.labels(*common, reason, *claims).observe(seconds)
         if operation in _USES_TOKENS:
@@ -284,6 +259,17 @@ class Metrics:
             if isinstance(seconds := seen.get(name), int | float):
                 histogram.labels(*labels).observe(seconds)
 
+    def _admitted(self, reason: str, seen: Record) -> None:
+        """What keys and budgets had to do with it that the call went on, went elsewhere, or was refused."""
+        if moved := seen.get(record.MOVED_BY):
+            for budget in str(moved).split(", "):
+                self._moved.labels(budget, str(seen.get(record.MOVED_TO, ""))).inc()
+        kind, _, budget = str(seen.get("error", "")).partition(":")
+        if kind == KEYS_UNAVAILABLE:
+            self._without_keys.inc()
+        elif (cause := _LIMITED.get((reason, kind))) is not None:
+            self._limited.labels(budget, cause).inc()
+
     def _judged(self, outcome: str, by: str) -> None:
         self._verdicts.labels(outcome, "rule" if by.startswith("auto_mode.rules.") else by).inc()
 
@@ -307,75 +293,3 @@ def _telemetry_requests() -> Counter:
 
 def _histogram(metric: Metric, claims: tuple[str, ...], registry: CollectorRegistry | None) -> Histogram:
     return Histogram(metric.name, metric.meaning, (*metric.labels, *claims), buckets=metric.buckets, registry=registry)
-
-
-class OfConfiguration(Collector):
-    """What the supervisor has to tell of the configuration."""
-
-    def __init__(self, status: Status) -> None:
-        self._status = status
-
-    def collect(self) -> Iterable[Family]:
-        status = self._status
-        gauges = {IN_FORCE: float(not status.refused), SINCE: status.since, GENERATION: float(status.generation)}
-        gauges[DELETED] = float(len(status.deleted_key_files))
-        for metric, value in gauges.items():
-            yield GaugeMetricFamily(metric.name, metric.meaning, value)
-        reloads = CounterMetricFamily(RELOADS.name, RELOADS.meaning, labels=RELOADS.labels)
-        for result, count in status.reloads.items():
-            reloads.add_metric([result], count)
-        yield reloads
-
-
-class OfProviders(Collector):
-    """Which providers are left out for a while, as the supervisor has counted."""
-
-    def __init__(self, cool_downs: CoolDowns, clock: Callable[[], float] = time.time) -> None:
-        self._cool_downs = cool_downs
-        self._clock = clock
-
-    def collect(self) -> Iterable[Family]:
-        available = GaugeMetricFamily(AVAILABLE.name, AVAILABLE.meaning, labels=AVAILABLE.labels)
-        for name, found in self._cool_downs.states(self._clock()).items():
-            available.add_metric([name], float(found.state == "available"))
-        yield available
-        times = CounterMetricFamily(TIMES_LEFT_OUT.name, TIMES_LEFT_OUT.meaning, labels=TIMES_LEFT_OUT.labels)
-        for name, causes in self._cool_downs.times_left_out().items():
-            for cause, count in causes.items():
-                times.add_metric([name, cause], count)
-        yield times
-
-
-class OfEnvoy(Collector):
-    """What Envoy counts. `left_out`: asks it."""
-
-    def __init__(self, left_out: Callable[[], int]) -> None:
-        self._left_out = left_out
-
-    def collect(self) -> Iterable[Family]:
-        yield CounterMetricFamily(LEFT_OUT_BY_ENVOY.name, LEFT_OUT_BY_ENVOY.meaning, self._left_out())
-
-
-class OfReadiness(Collector):
-    """Whether calls are served, asked at each scrape."""
-
-    def __init__(self, ready: Callable[[], bool]) -> None:
-        self._ready = ready
-
-    def collect(self) -> Iterable[Family]:
-        yield GaugeMetricFamily(READY.name, READY.meaning, float(self._ready()))
-
-
-class OfLedger(Collector):
-    """What has become of calls for the ledger. `counts`: asks its writer."""
-
-    def __init__(self, counts: Callable[[], Counts]) -> None:
-        self._counts = counts
-
-    def collect(self) -> Iterable[Family]:
-        counts = self._counts()
-        calls = CounterMetricFamily(LEDGER.name, LEDGER.meaning, labels=LEDGER.labels)
-        calls.add_metric(["stored"], counts.stored)
-        calls.add_metric(["dropped"], counts.dropped)
-        yield calls
-        yield GaugeMetricFamily(LEDGER_WAITING.name, LEDGER_WAITING.meaning, counts.waiting)

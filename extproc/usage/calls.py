@@ -58,6 +58,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     attempts: str = ""
     """Providers that were asked, where the model has several; separated by ATTEMPT_SEPARATOR, each with its status, why
     it was left, and seconds."""
+    moved_by: str = ""
+    """The budgets that moved the call from `model` to another one; empty: none did."""
 
 
 class Counts(NamedTuple):
@@ -111,6 +113,7 @@ def call_of(fields: Fields, id: str) -> Call:
         duration=_whole(fields.get("duration")),
         first_token=_whole(fields.get("gen_ai.server.time_to_first_token"), 1000),
         attempts=_text(fields, "attempts"),
+        moved_by=_text(fields, "budget.moved_by"),
     )
 
 

@@ -61,6 +61,7 @@ CALLS = Table(
     Column("duration", BigInteger),
     Column("first_token", BigInteger),
     Column("attempts", Text, nullable=False, server_default=""),
+    Column("moved_by", Text, nullable=False, server_default=""),
     Index("extproc_calls_time", "time"),
 )
 _VERSION = Table("extproc_calls_version", MetaData(), Column("version", Integer, nullable=False))
@@ -160,14 +161,18 @@ def why(error: DBAPIError) -> str:
     return str(error.orig).strip().partition("\n")[0][:300] or type(error).__name__
 
 
-def _add_attempts(connection: Connection) -> None:
-    """A table that the step before has just made has the column already."""
-    if "attempts" not in {column["name"] for column in inspect(connection).get_columns(CALLS.name)}:
-        connection.execute(text(f"ALTER TABLE {CALLS.name} ADD COLUMN attempts TEXT NOT NULL DEFAULT ''"))
+def _added(name: str) -> Callable[[Connection], None]:
+    """Returns a step that adds a column for text. Tables that the first step has just made have it."""
+
+    def add(connection: Connection) -> None:
+        if name not in {column["name"] for column in inspect(connection).get_columns(CALLS.name)}:
+            connection.execute(text(f"ALTER TABLE {CALLS.name} ADD COLUMN {name} TEXT NOT NULL DEFAULT ''"))
+
+    return add
 
 
 # Steps from one version of the tables to the next. A change adds a step, and leaves the others as they are.
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_all.create_all, _add_attempts)
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_all.create_all, _added("attempts"), _added("moved_by"))
 
 
 def migrate(connection: Connection) -> None:
@@ -193,7 +198,9 @@ def _version(connection: Connection) -> int:
     return connection.scalar(select(_VERSION.c.version)) or 0
 
 
-COLUMNS = ("model", "upstream_model", "response_model", "provider", "subject", "issuer", "operation", "reason")
+COLUMNS = (
+    "model", "upstream_model", "response_model", "provider", "subject", "issuer", "operation", "reason", "moved_by",
+)  # fmt: skip
 """What `by` may name besides claims."""
 
 

@@ -39,7 +39,13 @@ def text(**changes: str | None) -> str:
         ({"when": "model"}, "budgets.0.when: the expression gives STRING, expected bool"),
         ({"warn_at": "80"}, "budgets.0.warn_at"),
         ({"name": "'with blank'"}, "budgets.0.name"),
-        ({"exceeded": "ignore"}, "budgets.0.exceeded"),
+        ({"exceeded": "ignore"}, "budgets.0.exceeded: expected reject, observe, or {model: NAME}"),
+        ({"exceeded": "7"}, "budgets.0.exceeded: expected reject, observe, or {model: NAME}"),
+        ({"exceeded": "{}"}, "budgets.0.exceeded.model: this key is required"),
+        ({"exceeded": "{model: claude-x, modle: y}"}, "budgets.0.exceeded.modle: unknown key"),
+        ({"exceeded": '{model: "a\\nb"}'}, "budgets.0.exceeded.model"),
+        ({"exceeded": "{model: claude-x}"}, None),
+        ({"exceeded": "{model: nobodys}"}, "budgets.0.exceeded.model: no model is named 'nobodys'"),
     ],
 )
 def test_a_mistake(tmp_path: Path, changes: dict[str, str], problem: str | None) -> None:

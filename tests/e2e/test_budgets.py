@@ -1,11 +1,13 @@
 """What callers may use is limited by who they are, also where many calls at once reach several workers."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,8 +18,10 @@ import httpx
 import pytest
 
 from tests.e2e.processes import children
-from tests.e2e.raw_provider import ENDED, FINE, SAID, STREAM, USED, Connection, RawProvider, whole
-from tests.e2e.stack import Json, Stack, prompt, up
+from tests.e2e.prometheus import scraped
+from tests.e2e.raw_provider import ENDED, FINE, SAID, STREAM, USED, Connection, Play, RawProvider, whole
+from tests.e2e.stack import SECONDS, Json, Stack, free_port, ids, prompt, up
+from tests.e2e.test_cloud_clients import CLOUDS, asking
 
 CONFIG = """
 authentication:
@@ -28,6 +32,8 @@ providers:
   other: {dialects: [chat], base_url: "${RAW_URL}"}
 models:
   - {name: several, providers: [{provider: own, model: a}, {provider: other, model: b}]}
+  - {name: small, provider: other, model: small-one}
+  - {name: guarded, provider: other, deny: 'jwt.team == "kept-out"'}
   - {name: "*", provider: own}
 routes:
   - {path: /v1/files*, serve: passthrough, provider: own}
@@ -39,8 +45,16 @@ budgets:
   - {name: words, key: 'jwt.sub', when: 'jwt.team == "words"', limit: {tokens: 20}, per: 30d}
   - {name: seen, key: 'jwt.sub', when: 'jwt.team == "seen"', limit: {requests: 1}, per: day, exceeded: observe}
   - {name: centre, key: 'jwt.cost_centre', when: 'jwt.team == "centre"', limit: {requests: 1000}, per: day}
+  - {name: moved, key: 'jwt.sub', when: 'jwt.team == "moved"', limit: {requests: 1}, per: day, exceeded: {model: small}}
+  - {name: spread, key: 'jwt.sub', when: 'jwt.team == "spread"', limit: {requests: 1}, per: day,
+     exceeded: {model: several}}
+  - {name: kept-out, key: 'jwt.sub', when: 'jwt.team == "kept-out"', limit: {requests: 1}, per: day,
+     exceeded: {model: guarded}}
 workers: 4
 """
+STREAMED = STREAM + SAID + USED + ENDED
+METRICS = free_port()
+OBSERVED = f"{CONFIG}metrics: {{port: {METRICS}}}\nusage: {{}}\n"
 WARNING = "x-gateway-budget-warning"
 
 
@@ -54,15 +68,38 @@ class Limited:
         """The token of somebody who has used nothing yet."""
         return self.stack.token(team=team, claims={"sub": f"person-{next(self.people)}"})
 
+    def beyond(self, team: str) -> str:
+        """The token of somebody who has made the one call that the team's budget allows."""
+        token = self.person(team)
+        assert self.ask(token).status_code == 200
+        return token
+
     def ask(self, token: str, max_tokens: int = 2, **call: Any) -> httpx.Response:
         return self.stack.call(prompt("q", max_tokens=max_tokens), token=token, **call)
+
+    @contextlib.contextmanager
+    def playing(self, *plays: Play | bytes) -> Iterator[None]:
+        """What the provider answers meanwhile."""
+        self.provider.plays(*plays)
+        try:
+            yield
+        finally:
+            self.provider.plays(FINE)
+
+    def command(self, *words: str) -> str:
+        """What `extproc` prints beside this gateway."""
+        argv = [sys.executable, "-m", "extproc", *words, "--config", "gateway.yaml"]
+        folder = self.stack.folder
+        environ = {"PATH": os.environ["PATH"], "HOME": str(folder), "RAW_URL": self.provider.url}
+        done = subprocess.run(argv, check=False, cwd=folder, env=environ, capture_output=True, text=True, timeout=20)
+        return done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
 def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Limited]:
     with RawProvider().serving() as provider:
         provider.plays(FINE)
-        with up(tmp_path_factory.mktemp("budgets"), environ={"RAW_URL": provider.url}, config=CONFIG) as stack:
+        with up(tmp_path_factory.mktemp("budgets"), environ={"RAW_URL": provider.url}, config=OBSERVED) as stack:
             yield Limited(stack, provider)
 
 
@@ -136,12 +173,9 @@ def test_tokens_are_charged_as_reported(limited: Limited) -> None:
     big = json.dumps({"id": "c", "object": "chat.completion", "model": "m", "choices": [
         {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "hi"}}],
         "usage": {"prompt_tokens": 15, "completion_tokens": 5}}).encode()  # fmt: skip
-    limited.provider.plays(whole(big))
-    try:
+    with limited.playing(whole(big)):
         assert limited.ask(token).status_code == 200
         assert limited.ask(token).status_code == 429
-    finally:
-        limited.provider.plays(FINE)
 
 
 def test_counting_tokens_is_free_and_what_passes_through_is_a_request(limited: Limited) -> None:
@@ -225,11 +259,7 @@ def test_limits_are_shown_and_changed_while_the_gateway_runs(limited: Limited) -
     token = limited.stack.token(team="five", claims={"sub": person})
 
     def command(*words: str) -> str:
-        argv = [sys.executable, "-m", "extproc", "budget", *words, "--config", "gateway.yaml"]
-        folder = limited.stack.folder
-        environ = {"PATH": os.environ["PATH"], "HOME": str(folder), "RAW_URL": limited.provider.url}
-        done = subprocess.run(argv, check=False, cwd=folder, env=environ, capture_output=True, text=True, timeout=20)
-        return done.stdout + done.stderr
+        return limited.command("budget", *words)
 
     assert [limited.ask(token).status_code for _ in range(6)] == [200] * 5 + [429]
     rows = [line.split() for line in command("list").splitlines()]
@@ -270,13 +300,98 @@ def test_a_call_that_moved_on_is_charged_what_both_attempts_used(limited: Limite
     token = limited.person("money")
     used = b'data: {"model":"m","choices":[],"usage":{"prompt_tokens":3,"completion_tokens":1}}\n\n'
     failed = STREAM + used + b'data: {"error":{"message":"no","type":"server_error"}}\n\n'
-    limited.provider.plays(failed, STREAM + SAID + USED + ENDED)
-    try:
+    with limited.playing(failed, STREAMED):
         answer = limited.stack.call(prompt("q", model="several", max_tokens=2, stream=True), token=token)
-    finally:
-        limited.provider.plays(FINE)
     line = limited.stack.record(answer)
     assert answer.status_code == 200 and line["gen_ai.provider.name"] == "other", answer.text
     shown = limited.stack.call(path="/v1/usage", method="GET", token=token).json()["budgets"][0]
     given_up = (3 * 2 + 1 * 6) / 1e6 if "3+1 tokens" in line["attempts"] else 0
     assert shown["used"] == pytest.approx(line["gen_ai.usage.cost"] + given_up) and given_up
+
+
+BODIES: dict[str, Json] = {
+    "/v1/messages": prompt("q"),
+    "/v1/chat/completions": prompt("q"),
+    "/v1/responses": {"model": "claude-x", "input": "q"},
+}
+SENT: Json = {"gen_ai.request.model": "claude-x", "gen_ai.upstream.model": "small-one", "gen_ai.provider.name": "other"}
+MOVED: Json = {"budget.moved_by": "moved", "budget.moved_to": "small", **SENT}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("path", BODIES)
+def test_a_call_beyond_its_budget_is_answered_by_another_model(limited: Limited, path: str, stream: bool) -> None:
+    token = limited.beyond("moved")
+    with limited.playing(STREAMED if stream else FINE):
+        answer = limited.stack.call({**BODIES[path], "stream": stream}, path=path, token=token)
+    assert answer.status_code == 200 and ("hm " if stream else "hi") in answer.text
+    assert ('"model":"m"' if "chat" in path else "claude-x") in answer.text, "the provider's name in its own dialect"
+    assert answer.headers[WARNING].startswith("moved: no room, answered by small, resets ")
+    line = limited.stack.record(answer)
+    assert {name: line[name] for name in MOVED} == MOVED
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_clients_of_clouds_are_moved(limited: Limited, cloud: str) -> None:
+    token = limited.beyond("moved")
+    with CLOUDS[cloud][0](limited.stack, token) as client:
+        message = client.messages.create(**asking(cloud, "q"))
+        with limited.playing(STREAMED), client.messages.stream(**asking(cloud, "q")) as stream:
+            assert "".join(stream.text_stream) == "hm "
+    assert message.content[0].text == "hi"
+    line = limited.stack.record_where(lambda line: message._request_id in ids(line))
+    assert (line["budget.moved_by"], line["gen_ai.upstream.model"]) == ("moved", "small-one")
+
+
+def test_a_heavy_body_is_moved(limited: Limited) -> None:
+    token = limited.beyond("moved")
+    turns = [{"role": "user", "content": "q"}] * 20_000
+    answer = limited.stack.call(prompt("q", messages=turns), token=token)
+    assert answer.status_code == 200, answer.text
+    line = limited.stack.record(answer)
+    assert {name: line[name] for name in MOVED} == MOVED
+
+
+def test_a_call_is_moved_to_a_model_of_several_providers(limited: Limited) -> None:
+    """The first provider fails, and the second answers."""
+    token = limited.beyond("spread")
+    with limited.playing(whole(b"{}", status="500 Internal Server Error"), FINE):
+        answer = limited.ask(token)
+    line = limited.stack.record(answer)
+    assert answer.status_code == 200 and answer.headers[WARNING].startswith("spread: no room, answered by several")
+    assert (line["budget.moved_to"], line["gen_ai.provider.name"]) == ("several", "other")
+    assert line["attempts"].startswith("own 500")
+
+
+def test_what_cannot_be_moved_is_refused(limited: Limited) -> None:
+    """The caller may not use the other model, or nobody reads the call."""
+    refused = limited.ask(limited.beyond("kept-out"))
+    assert refused.status_code == 429 and "budget kept-out: 1 requests each day" in refused.text
+    assert limited.stack.record(refused)["error"] == "budget:kept-out"
+    token = limited.beyond("moved")
+    assert limited.ask(token, path="/v1/messages/count_tokens").status_code == 200
+    assert limited.stack.call(b"{}", path="/v1/files", token=token).status_code == 429
+
+
+def test_moves_are_in_metrics_and_in_the_ledger(limited: Limited) -> None:
+    person = f"person-{next(limited.people)}"
+    token = limited.stack.token(team="moved", claims={"sub": person})
+    assert [limited.ask(token).status_code for _ in range(2)] == [200, 200]
+    limited.ask(limited.beyond("kept-out"))
+    refused, moved = "extproc_budget_refusals_total", "extproc_budget_moved_calls_total"
+    seen = scraped(
+        f"http://127.0.0.1:{METRICS}/metrics",
+        lambda found: found.total(refused, budget="kept-out") > 0 < found.total(moved, budget="moved", model="small"),
+    )
+    assert seen.total("extproc_budget_used_ratio", budget="moved", key=person) == 2
+    assert seen.total("extproc_budget_keys", budget="moved", state="used_up") >= 1
+    assert seen.total("extproc_budget_store_up") == 1
+
+    def kept() -> list[list[str]]:
+        table = limited.command("usage", "--by", "subject,model,upstream_model,moved_by", "--format", "csv")
+        return [row.split(",")[:5] for row in table.splitlines() if row.startswith(f"{person},")]
+
+    deadline = time.monotonic() + SECONDS
+    while len(rows := kept()) < 2 and time.monotonic() < deadline:
+        pass
+    assert sorted(rows) == [[person, "claude-x", "claude-x", "", "1"], [person, "claude-x", "small-one", "moved", "1"]]

@@ -24,10 +24,12 @@ authentication:
 providers:
   own: {dialects: [chat], base_url: "${RAW_URL}"}
 models:
+  - {name: small, provider: own, model: small-one}
   - {name: "*", provider: own}
 prices: {overrides: [{model: "*", input: 2, output: 6}]}
 budgets:
   - {name: five, key: 'jwt.sub', when: 'jwt.team == "five"', limit: {requests: 5}, per: day}
+  - {name: moved, key: 'jwt.sub', when: 'jwt.team == "moved"', limit: {requests: 5}, per: day, exceeded: {model: small}}
   - {name: at-once, key: 'jwt.sub', when: 'jwt.team == "at-once"', limit: {concurrent: 8}}
   - {name: many, key: 'jwt.sub', when: 'jwt.team == "many"', limit: {requests: 100000, usd: 100}, per: month}
 store: {redis: {url: "redis://localhost:PORT/0", password: {env: REDIS_PASSWORD}, timeout: 1}, when_down: DOWN}
@@ -71,6 +73,18 @@ def test_five_requests_are_five_on_two_machines(machines: Machines) -> None:
     with ThreadPoolExecutor(16) as pool:
         found = list(pool.map(lambda number: machines.ask(number, token), range(24)))
     assert (found.count(200), found.count(429)) == (5, 19)
+
+
+def test_calls_beyond_five_are_moved_on_two_machines(machines: Machines) -> None:
+    token = machines.closed.token(team="moved", claims={"sub": "cid"})
+
+    def model(number: int) -> str:
+        stack = (machines.closed, machines.open)[number % 2]
+        return str(stack.record(stack.call(prompt("q", max_tokens=2), token=token))["gen_ai.upstream.model"])
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(model, range(12)))
+    assert (found.count("claude-x"), found.count("small-one")) == (5, 7)
 
 
 def test_redis_is_killed_under_load(machines: Machines) -> None:

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,12 @@ import httpx
 import pytest
 
 from extproc.config.schema import Outliers
+from extproc.policy.budgets.budgets import account
 from extproc.providers.availability import CoolDowns, OutcomeSummary
+from extproc.store.counters import AccountState, Settlement
+from extproc.store.interface import StoreDown
 from extproc.supervisor import monitor
+from extproc.supervisor.budgets import BudgetKeeper
 from extproc.supervisor.monitor import CannotListen, Check, Monitor
 from extproc.transport.status import Status
 from extproc.version import version
@@ -41,13 +46,14 @@ def run(
     workers: tuple[bool, ...] = ALL,
     keys: str = "",
     cool_downs: CoolDowns | None = None,
+    budgets: BudgetKeeper | None = None,
 ) -> None:
     port = free_port()
 
     async def begin() -> None:
         checks = {f"worker-{n}": check(good) for n, good in enumerate(workers)}
         status = Status(7, cool_downs=cool_downs or CoolDowns())
-        watched = Monitor(None if front is None else check(front), checks, status)
+        watched = Monitor(None if front is None else check(front), checks, status, budgets=budgets)
         settings = source(folder, f"{GATEWAY}\n{keys or 'health: {port: PORT}'}\n".replace("PORT", str(port))).config
         watched.start(settings, folder / "metrics")
         try:
@@ -170,6 +176,41 @@ def test_prometheus_learns_which_providers_are_left_out(tmp_path: Path) -> None:
         assert f'{left_out}"retry_after",gen_ai_provider_name="openai"}} 0.0' in lines
 
     run(tmp_path, scene, keys="metrics: {port: PORT}", cool_downs=one_of_each())
+
+
+BUDGET = "\nbudgets: [{name: b, key: jwt.sub, limit: {requests: 5}, per: day}]\n"
+
+
+def test_prometheus_learns_what_is_used_of_budgets(tmp_path: Path) -> None:
+    keeper = BudgetKeeper(lambda _: None)
+    keeper.use(source(tmp_path, GATEWAY + BUDGET), {})
+    day = int(time.time()) // 86400 * 86400
+    settlement = Settlement(account("b", "requests", "ann"), day, day + 86400, 4, 0)
+
+    async def scene(watched: Monitor, url: str) -> None:
+        await keeper.counters.settle("w", [settlement])
+        assert (
+            'extproc_budget_used_ratio{budget="b",key="ann",measure="requests"} 0.8'
+            in (await get(f"{url}/metrics")).text.splitlines()
+        )
+
+    run(tmp_path, scene, keys="metrics: {port: PORT}", budgets=keeper)
+
+
+def test_the_page_is_there_while_the_counters_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def down() -> list[AccountState]:
+        raise StoreDown("Redis is gone")
+
+    keeper = BudgetKeeper(lambda _: None)
+    keeper.use(source(tmp_path, GATEWAY + BUDGET), {})
+    monkeypatch.setattr(keeper.counters, "states", down)
+
+    async def scene(watched: Monitor, url: str) -> None:
+        lines = (await get(f"{url}/metrics")).text.splitlines()
+        assert {"extproc_budget_store_up 0.0", "extproc_ready 1.0"} <= {*lines}
+        assert not [line for line in lines if line.startswith("extproc_budget_used_ratio{")]
+
+    run(tmp_path, scene, keys="metrics: {port: PORT}", budgets=keeper)
 
 
 def test_health_alone_shows_no_metrics(tmp_path: Path) -> None:

@@ -171,3 +171,18 @@ def test_a_model_without_a_price_is_counted(counted: Counted) -> None:
     assert not counted.samples("extproc_unpriced_calls_total")
     counted.call()
     assert list(counted.samples("extproc_unpriced_calls_total").values()) == [1]
+
+
+def test_refusals_and_moves_are_counted_by_budget(counted: Counted) -> None:
+    for reason, error in (
+        ("BudgetExceeded", "budget:day"),
+        ("BudgetExceeded", "budget:day"),
+        ("Authorization", "budget_undecided:day"),
+        ("Overloaded", "budgets_down"),
+        ("Upstream", "budget:a provider's own word"),
+    ):
+        counted.call(reason=reason, error=error)
+    counted.call(**{"budget.moved_by": "day, month", "budget.moved_to": "small"})
+    refused = {("day", "exceeded"): 2, ("day", "undecided"): 1, ("store_down",): 1}
+    assert counted.samples("extproc_budget_refusals_total") == refused
+    assert counted.samples("extproc_budget_moved_calls_total") == {("day", "small"): 1, ("month", "small"): 1}

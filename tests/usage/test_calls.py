@@ -17,6 +17,7 @@ def test_a_line_of_the_log_becomes_a_call() -> None:
     assert tokens == (1000, 100, 400, 0)
     assert (call.cost, call.estimated, call.reason, call.error) == (2_680_001, False, "", "")
     assert (call.warnings, call.duration, call.first_token) == ("dropped:a,dropped:b", 1234, 250)
+    assert call.moved_by == "" and call_of({**LINE, "budget.moved_by": "day"}, "id").moved_by == "day"
 
 
 def test_what_is_not_known_is_not_zero() -> None:

@@ -202,16 +202,19 @@ def test_an_older_version_is_brought_up_to_date(kept: Kept, monkeypatch: pytest.
     kept.ledger().add([call("c")])
 
 
-def test_tables_of_the_first_version_get_the_column_for_attempts(kept: Kept) -> None:
+def test_tables_of_the_first_version_get_the_newer_columns(kept: Kept) -> None:
     kept.ledger().add([call("a")])
-    kept.execute("ALTER TABLE extproc_calls DROP COLUMN attempts")
+    for column in ("attempts", "moved_by"):
+        kept.execute(f"ALTER TABLE extproc_calls DROP COLUMN {column}")
     kept.execute("UPDATE extproc_calls_version SET version = 1")
-    kept.ledger().add([call("b", attempts="near 503 overloaded 0.01s; far 200")])
+    ledger = kept.ledger()
+    ledger.add([call("b", attempts="near 503 overloaded 0.01s; far 200", moved_by="day")])
     assert kept.execute("SELECT count(*), max(attempts), min(attempts) FROM extproc_calls") == (
         2,
         "near 503 overloaded 0.01s; far 200",
         "",
     )
+    assert {row["moved_by"]: row["calls"] for row in ledger.sums(["moved_by"])} == {"": 1, "day": 1}
 
 
 def test_a_change_that_fails_leaves_the_tables_as_they_were(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:

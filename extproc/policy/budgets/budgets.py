@@ -10,7 +10,7 @@ import msgspec
 
 from extproc.config.endpoints import Operation
 from extproc.config.loading import Fault, Source
-from extproc.config.schema_budgets import Budget
+from extproc.config.schema_budgets import Budget, OtherModel
 from extproc.errors import Rejection
 from extproc.events import Action, BeginAnswer, Record, Respond
 from extproc.policy.authorization.cel import Rule, compile_rule, compile_text
@@ -20,8 +20,8 @@ from extproc.policy.budgets import administration, refusals
 from extproc.policy.budgets.estimate import NANO, Estimate, Used
 from extproc.policy.budgets.periods import ALWAYS, Periods
 from extproc.policy.budgets.wallet import Use, Wallet
-from extproc.policy.facts import Accepted, Answered, Caller, Examined, Planned, ToProvider
-from extproc.providers.catalogue import Resolved
+from extproc.policy.facts import Accepted, Answered, Caller, Examined, Moved, Planned, ToProvider
+from extproc.providers.catalogue import Catalogue, Resolved
 from extproc.providers.prices import Prices
 from extproc.store.counters import Claim
 
@@ -46,8 +46,10 @@ class Limit(NamedTuple):
 class CompiledBudget:
     """One entry of `budgets`."""
 
-    def __init__(self, settings: Budget, key: Rule, when: Rule | None) -> None:
+    def __init__(self, settings: Budget, key: Rule, when: Rule | None, other: Resolved | None) -> None:
+        """`other`: the model that answers calls beyond the limit."""
         self.settings = settings
+        self._other = other
         self.key = key
         self.when = when
         """None: always."""
@@ -58,32 +60,49 @@ class CompiledBudget:
         ]
         self.reads = key.reads | (when.reads if when is not None else frozenset())
 
+    @property
+    def other_model(self) -> str | None:
+        """The name of the model that answers calls beyond the limit; None: no other model does."""
+        exceeded = self.settings.exceeded
+        return exceeded.model if isinstance(exceeded, OtherModel) else None
+
+    def observes(self, model: Resolved | None) -> bool:
+        """Returns whether calls to this model are counted and never refused."""
+        other = self._other
+        if other is None or model is None:
+            return self.settings.exceeded == "observe"
+        return (model.rule.index, model.upstream) == (other.rule.index, other.upstream)
+
 
 class Applied(NamedTuple):
     """A limit for one key."""
 
     limit: Limit
     account: str
+    observed: bool
+    """It is counted, and refuses nothing."""
 
 
 class Reservation:
     """What is reserved for one call, and settled when it has ended."""
 
-    __slots__ = ("_budgets", "_call", "_claims", "_estimate", "applied")
+    __slots__ = ("_budgets", "_call", "_estimate", "_held", "_moved")
 
     def __init__(
         self,
         budgets: "Budgets",
         call: Accepted,
-        applied: Sequence[Applied],
-        claims: Sequence[Claim],
+        held: Sequence[tuple[Applied, Claim]],
         estimate: Estimate,
+        moved: Sequence[Moved] = (),
     ) -> None:
+        """`held`: the limits, with what is reserved of each; `moved`: the budgets that moved the call to the model that
+        answers."""
         self._budgets = budgets
         self._call = call
-        self.applied = applied
-        self._claims = claims
+        self._held = held
         self._estimate = estimate
+        self._moved = moved
 
     def add_headers(self, actions: Sequence[Action], now: float) -> None:
         """Adds what the caller should know of its limits to an answer that begins. `now`: Unix seconds."""
@@ -97,25 +116,35 @@ class Reservation:
                     pass
 
     def _headers(self, now: float) -> dict[str, str]:
-        pairs = zip(self.applied, self._claims, strict=True)
-        states = [_state(one, claim, self._budgets.wallet.use(claim)) for one, claim in pairs]
-        return refusals.headers(states, self._call.dialect, now)
+        states = [_state(one, claim, self._budgets.wallet.use(claim)) for one, claim in self._held]
+        return refusals.headers(states, self._call.dialect, now, self._moved)
 
     def settle(self, seen: Record) -> None:
         """The call has ended. `seen`: all that was put on record of it."""
         charge = self._estimate.charge(seen)
-        self._budgets.wallet.settle(self._claims, [_amount(one.limit.measure, charge) for one in self.applied])
+        claims = [claim for _, claim in self._held]
+        self._budgets.wallet.settle(claims, [_amount(one.limit.measure, charge) for one, _ in self._held])
 
 
 class Budgets:
     """What a configuration limits."""
 
-    def __init__(self, source: Source, rules: Rules, prices: Prices, wallet: Wallet, faults: list[Fault]) -> None:
+    def __init__(  # noqa: PLR0913 - each is a part of the configuration
+        self,
+        source: Source,
+        catalogue: Catalogue,
+        rules: Rules,
+        prices: Prices,
+        *,
+        wallet: Wallet,
+        faults: list[Fault],
+    ) -> None:
         self.wallet = wallet
         self._rules = rules
         self._prices = prices
         self._open = source.config.store.when_down == "open"
-        self._budgets = list(filter(None, (_compiled(n, one, faults) for n, one in enumerate(source.config.budgets))))
+        compiled = (_compiled(n, one, catalogue, faults) for n, one in enumerate(source.config.budgets))
+        self._budgets = list(filter(None, compiled))
         names = [one.name for one in source.config.budgets]
         for index, name in enumerate(names):
             if name in names[:index]:
@@ -132,19 +161,28 @@ class Budgets:
         known = [names for names in found if names is not None]
         return frozenset().union(*known) if len(known) == len(found) else None
 
-    async def reserve(self, call: Accepted | Examined | Planned, now: float) -> Reservation | Rejection | None:
-        """Reserves what the call may use. None: no budget applies. `now`: Unix seconds."""
-        match call:
+    async def reserve(self, asked: Examined | Planned, now: float) -> Reservation | Moved | Rejection | None:
+        """Reserves what the call may use. Moved: nothing is reserved, and another model is to answer; None: no budget
+        applies. `now`: Unix seconds."""
+        match asked:
             case _ if not self._budgets:
                 return None
             case Planned():
-                return await self._reserve_read(call.examined, call.candidates, now)
+                return await self._reserve_read(asked.examined, asked.candidates, now)
             case Examined():
-                return await self._reserve_read(call, (call.resolved,), now)
-            case ToProvider():
-                return await self._reserve_passed(call, now)
-            case _:
-                return None
+                return await self._reserve_read(asked, (asked.resolved,), now)
+
+    async def reserve_passed(self, call: ToProvider, now: float) -> Reservation | Rejection | None:
+        """As `reserve`, for a call that passes through: it counts as a request, of budgets that read no model."""
+        if not self._budgets:
+            return None
+        applied = self.applied(call)
+        if isinstance(applied, Rejection):
+            return applied
+        if not applied:
+            return None
+        found = await self._reserve(call, applied, Estimate.unread(), now)
+        return found.refusal if isinstance(found, Moved) else found
 
     def applied(self, call: Accepted | Examined) -> list[Applied] | Rejection:
         """Returns the limits that apply; where the body is not read, those of budgets that read neither model nor
@@ -175,38 +213,38 @@ class Budgets:
 
     async def _reserve_read(
         self, examined: Examined, candidates: Sequence[Resolved], now: float
-    ) -> Reservation | Rejection | None:
+    ) -> Reservation | Moved | Rejection | None:
         if examined.call.endpoint.operation is not Operation.GENERATE:
             return None
         applied = self.applied(examined)
         if isinstance(applied, Rejection):
             return applied
-        if not applied:
+        if not applied and not examined.moved:
             return None
-        assumed = max(one.limit.budget.settings.assumed_output_tokens for one in applied)
+        assumed = max((one.limit.budget.settings.assumed_output_tokens for one in applied), default=0)
         estimate = Estimate.of(examined, candidates, self._prices, assumed, now)
-        return await self._reserve(examined.call, applied, estimate, now)
-
-    async def _reserve_passed(self, call: ToProvider, now: float) -> Reservation | Rejection | None:
-        """It counts as a request, of budgets that read no model."""
-        applied = self.applied(call)
-        if isinstance(applied, Rejection):
-            return applied
-        if not applied:
-            return None
-        return await self._reserve(call, applied, Estimate.unread(), now)
+        return await self._reserve(examined.call, applied, estimate, now, examined.moved)
 
     async def _reserve(
-        self, call: Accepted, applied: Sequence[Applied], estimate: Estimate, now: float
-    ) -> Reservation | Rejection:
+        self,
+        call: Accepted,
+        applied: Sequence[Applied],
+        estimate: Estimate,
+        now: float,
+        moved: Sequence[Moved] = (),
+    ) -> Reservation | Moved | Rejection:
         claims = [_claim(one, estimate.reserved, now) for one in applied]
+        reservation = Reservation(self, call, list(zip(applied, claims, strict=True)), estimate, moved)
         taken = await self.wallet.reserve(claims)
         if taken is None:
-            return Reservation(self, call, applied, claims, estimate) if self._open else refusals.DOWN
+            return reservation if self._open else refusals.DOWN
         if taken.refused >= 0:
             use = Use(taken.used[0], taken.limits[0])
-            return refusals.exceeded(_state(applied[taken.refused], claims[taken.refused], use), call.dialect, now)
-        return Reservation(self, call, applied, claims, estimate)
+            state = _state(applied[taken.refused], claims[taken.refused], use)
+            refusal = refusals.exceeded(state, call.dialect, now)
+            other = applied[taken.refused].limit.budget.other_model
+            return refusal if other is None else Moved(state.budget.name, other, state.resets, refusal)
+        return reservation
 
     def _applied(self, subject: Subject, budgets: Sequence[CompiledBudget]) -> list[Applied] | Rejection:
         """What applies by the caller and the model alone is remembered."""
@@ -239,7 +277,8 @@ class Budgets:
             except ValueError:
                 return refusals.undecided(one.settings.name)
             if key is not None:
-                found += [Applied(limit, account(one.settings.name, limit.measure, key)) for limit in one.limits]
+                name, observed = one.settings.name, one.observes(subject.model)
+                found += [Applied(limit, account(name, limit.measure, key), observed) for limit in one.limits]
         return found
 
 
@@ -249,13 +288,19 @@ def account(budget: str, measure: str, key: str) -> str:
     return SEPARATOR.join((budget, measure, short.replace(SEPARATOR, " ")))
 
 
-def _compiled(index: int, settings: Budget, faults: list[Fault]) -> CompiledBudget | None:
+def _compiled(index: int, settings: Budget, catalogue: Catalogue, faults: list[Fault]) -> CompiledBudget | None:
     key = compile_text(settings.key, ("budgets", index, "key"))
     when = compile_rule(settings.when, ("budgets", index, "when"))
     faults += [one for one in (key, when) if isinstance(one, Fault)]
     if isinstance(key, Fault) or isinstance(when, Fault):
         return None
-    return CompiledBudget(settings, key, when if settings.when != "true" else None)
+    other = None
+    if isinstance(settings.exceeded, OtherModel):
+        other = catalogue.resolve(settings.exceeded.model)
+        if other is None:
+            problem = f"no model is named {settings.exceeded.model!r}; expected a name that `models` knows"
+            faults.append(Fault(("budgets", index, "exceeded", "model"), problem))
+    return CompiledBudget(settings, key, when if settings.when != "true" else None, other)
 
 
 def _amount(measure: str, used: Used) -> int:
@@ -279,8 +324,7 @@ def _claim(one: Applied, reserved: Used, now: float) -> Claim:
     budget, limit = one.limit.budget, one.limit
     period = ALWAYS if limit.measure == CONCURRENT else budget.periods.at(now)
     amount = min(limit.most, _amount(limit.measure, reserved))
-    observed = budget.settings.exceeded == "observe"
-    return Claim(one.account, amount, limit.most, period.bucket, period.oldest, period.ends, observed)
+    return Claim(one.account, amount, limit.most, period.bucket, period.oldest, period.ends, one.observed)
 
 
 def _state(one: Applied, claim: Claim, use: Use) -> refusals.State:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from extproc.config.schema_budgets import Budget
 from extproc.errors import Kind, Reason, Rejection
+from extproc.policy.facts import Moved
 from extproc.wire import Dialect, dialects
 
 NANO = 10**9
@@ -79,17 +80,24 @@ def undecided(name: str) -> Rejection:
     )
 
 
-def headers(states: Sequence[State], dialect: Dialect, now: float) -> dict[str, str]:
-    """For an answer. `now`: Unix seconds."""
+def headers(states: Sequence[State], dialect: Dialect, now: float, moved: Sequence[Moved] = ()) -> dict[str, str]:
+    """Returns the headers of an answer. `now`: Unix seconds; `moved`: the budgets that moved the call to the model that
+    answers."""
     money = max((one for one in states if one.measure == "usd"), key=lambda one: one.share, default=None)
     found = _anthropic(money) if dialects.row(dialect).reads_spend else _openai(states, now)
-    if warned := [state for state in states if _warns(state)]:
-        found[WARNING] = "; ".join(
-            f"{state.budget.name}: {min(999, int(state.share * 100))} % of {state.measure}"
-            + (f", resets {_time(state.resets)}" if state.resets else "")
-            for state in warned
-        )
+    warnings = [f"{one.budget}: no room, answered by {one.model}{_until(one.resets)}" for one in moved]
+    warnings += [
+        f"{state.budget.name}: {min(999, int(state.share * 100))} % of {state.measure}{_until(state.resets)}"
+        for state in states
+        if _warns(state)
+    ]
+    if warnings:
+        found[WARNING] = "; ".join(warnings)
     return found
+
+
+def _until(resets: int) -> str:
+    return f", resets {_time(resets)}" if resets else ""
 
 
 def _anthropic(state: State | None, *, is_over: bool = False) -> dict[str, str]:
@@ -141,7 +149,7 @@ def usage(states: Sequence[State]) -> dict[str, Any]:
 
 def spend(states: Sequence[State]) -> dict[str, Any]:
     """The answer to Claude Code's `/usage`: the limit in USD that is nearest, in cents."""
-    money = [one for one in states if one.measure == "usd" and one.budget.exceeded == "reject"]
+    money = [one for one in states if one.measure == "usd" and one.budget.exceeded != "observe"]
     if not money:
         nothing = dict.fromkeys(("monthly_limit", "used_credits", "utilization"))
         return {"extra_usage": {"is_enabled": False, **nothing, "currency": "USD"}, "limits": []}

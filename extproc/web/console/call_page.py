@@ -54,6 +54,7 @@ def parts(gateway: Gateway, call: Row, *, sees_all: bool) -> list[str]:
             "Asked for": call["model"],
             "At the provider": call["upstream_model"],
             "As answered": call["response_model"],
+            "Moved by budget": call["moved_by"],
             "Provider": call["provider"],
             "Path": call["endpoint"],
             "Operation": call["operation"],

@@ -14,7 +14,7 @@ from extproc.gateway.gateway import Gateway
 from extproc.policy.budgets.budgets import Budgets, Reservation
 from extproc.policy.budgets.estimate import Estimate, input_tokens, output_limit
 from extproc.policy.budgets.wallet import Wallet
-from extproc.policy.facts import Caller, Examined
+from extproc.policy.facts import Caller, Examined, Moved
 from extproc.store.counters import Taken
 from tests.settings import GATEWAY, PRICED, gateway, source
 from tests.stages import admitted, examined
@@ -37,7 +37,8 @@ class Broken:
 def made(folder: Path, *entries: str, more: str = PRICED, wallet: Wallet | None = None) -> tuple[Gateway, Budgets]:
     text = GATEWAY + more + "budgets:\n" + "".join(f"  - {{{entry}}}\n" for entry in entries)
     whole = gateway(folder, text)
-    return whole, Budgets(source(folder, text), whole.rules, whole.prices, wallet or Wallet(), [])
+    parts = source(folder, text), whole.catalogue, whole.rules, whole.prices
+    return whole, Budgets(*parts, wallet=wallet or Wallet(), faults=[])
 
 
 def call(whole: Gateway, claims: dict[str, Any] | None = None, **body: Any) -> Examined:
@@ -46,7 +47,7 @@ def call(whole: Gateway, claims: dict[str, Any] | None = None, **body: Any) -> E
     return examined(admitted(caller), resolved, {**BODY, **body})
 
 
-def reserve(budgets: Budgets, asked: Examined, now: float = NOW) -> Reservation | Rejection | None:
+def reserve(budgets: Budgets, asked: Examined, now: float = NOW) -> Reservation | Moved | Rejection | None:
     return asyncio.run(budgets.reserve(asked, now))
 
 

@@ -173,6 +173,7 @@ def test_what_is_entered_is_text(site: Site) -> None:
 def test_nothing_is_sent_kept_or_logged(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     browser = sign_in(site, "operators")
     in_use = site.gateway.in_flight
+    caplog.clear()
     with caplog.at_level(logging.DEBUG, "extproc"):
         for _ in range(3):
             tried(site, browser, claims={"sub": "ann"})

@@ -137,11 +137,12 @@ class Ledger:
     def _begin(self) -> Iterator[Connection]:
         """A transaction, in a database whose tables are current."""
         try:
-            with self._engine.begin() as connection:
-                if not self._is_current:
+            if not self._is_current:
+                with self._engine.begin() as connection:
                     migrate(connection)
+                self._is_current = True
+            with self._engine.begin() as connection:
                 yield connection
-            self._is_current = True
         except DBAPIError as error:
             if self._engine.dialect.name == "sqlite" or error.connection_invalidated or _is_operational(error):
                 self._is_current = False
@@ -183,7 +184,10 @@ def migrate(connection: Connection) -> None:
         raise LedgerDown(f"its tables are of version {version}, which a newer extproc has made")
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
-        version = _version(connection)  # another gateway may have done it meanwhile
+    else:  # a transaction that has read does not wait for one that writes: https://www.sqlite.org/isolation.html
+        connection.exec_driver_sql("ROLLBACK")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    version = _version(connection)  # another gateway may have done it meanwhile
     for step in MIGRATIONS[version:]:
         step(connection)
     _VERSION.create(connection, checkfirst=True)

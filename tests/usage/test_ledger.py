@@ -4,6 +4,7 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -200,6 +201,20 @@ def test_an_older_version_is_brought_up_to_date(kept: Kept, monkeypatch: pytest.
     ledger.add([call("b")])
     assert kept.execute("SELECT count(*), count(extra) FROM extproc_calls") == (2, 0)
     kept.ledger().add([call("c")])
+
+
+def test_several_make_the_tables_at_the_same_time(kept: Kept) -> None:
+    ledgers = [kept.ledger() for _ in range(3)]
+    ledgers[0].check()  # connects
+    gate = threading.Barrier(len(ledgers))
+
+    def add(number: int) -> None:
+        gate.wait()
+        ledgers[number].add([call(f"c{number}")])
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(add, range(len(ledgers))))
+    assert ledgers[0].sums([])[0]["calls"] == 3
 
 
 def test_tables_of_the_first_version_get_the_newer_columns(kept: Kept) -> None:

@@ -114,8 +114,6 @@ def test_a_refusal_tells_the_limit_and_when_it_resets_and_nothing_else(tmp_path:
         "retry-after": str(1_701_388_800 - int(NOW)),
         "x-should-retry": "false",
         f"{unified}status": "rejected",
-        f"{unified}representative-claim": "overage",
-        f"{unified}overage-status": "rejected",
         f"{unified}overage-utilization": "1",
         f"{unified}overage-surpassed-threshold": "1",
         f"{unified}overage-disabled-reason": "org_spend_cap_reached",

@@ -16,8 +16,8 @@ from extproc.events import Action, BeginAnswer, Record, Respond
 from extproc.policy.authorization.cel import Rule, compile_rule, compile_text
 from extproc.policy.authorization.rules import Rules
 from extproc.policy.authorization.variables import OF_BODY, Part, Subject
-from extproc.policy.budgets import refusals
-from extproc.policy.budgets.estimate import NANO, Estimate, Used
+from extproc.policy.budgets import estimate, refusals
+from extproc.policy.budgets.estimate import NANO, Used
 from extproc.policy.budgets.periods import ALWAYS, Periods
 from extproc.policy.budgets.wallet import Use, Wallet
 from extproc.policy.facts import Accepted, Answered, Caller, Examined, Planned, ToProvider
@@ -69,7 +69,7 @@ class Applied(NamedTuple):
 class Reservation:
     """What is reserved for one call, and settled when it has ended."""
 
-    __slots__ = ("_budgets", "_call", "_claims", "_estimate", "applied")
+    __slots__ = ("_budgets", "_call", "_claims", "applied")
 
     def __init__(
         self,
@@ -77,13 +77,11 @@ class Reservation:
         call: Accepted,
         applied: Sequence[Applied],
         claims: Sequence[Claim],
-        estimate: Estimate,
     ) -> None:
         self._budgets = budgets
         self._call = call
         self.applied = applied
         self._claims = claims
-        self._estimate = estimate
 
     def add_headers(self, actions: Sequence[Action], now: float) -> None:
         """Adds what the caller should know of its limits to an answer that begins. `now`: Unix seconds."""
@@ -103,8 +101,8 @@ class Reservation:
 
     def settle(self, seen: Record) -> None:
         """The call has ended. `seen`: all that was put on record of it."""
-        charge = self._estimate.charge(seen)
-        self._budgets.wallet.settle(self._claims, [_amount(one.limit.measure, charge) for one in self.applied])
+        used = estimate.charge(seen)
+        self._budgets.wallet.settle(self._claims, [_amount(one.limit.measure, used) for one in self.applied])
 
 
 class Budgets:
@@ -176,8 +174,8 @@ class Budgets:
         if not applied:
             return None
         assumed = max(one.limit.budget.settings.assumed_output_tokens for one in applied)
-        estimate = Estimate.of(examined, candidates, self._prices, assumed, now)
-        return await self._reserve(examined.call, applied, estimate, now)
+        most = estimate.reserved(examined, candidates, self._prices, assumed, now)
+        return await self._reserve(examined.call, applied, most, now)
 
     async def _reserve_passed(self, call: ToProvider, now: float) -> Reservation | Rejection | None:
         """It counts as a request, of budgets that read no model."""
@@ -186,19 +184,19 @@ class Budgets:
             return applied
         if not applied:
             return None
-        return await self._reserve(call, applied, Estimate.unread(), now)
+        return await self._reserve(call, applied, estimate.UNREAD, now)
 
     async def _reserve(
-        self, call: Accepted, applied: Sequence[Applied], estimate: Estimate, now: float
+        self, call: Accepted, applied: Sequence[Applied], most: Used, now: float
     ) -> Reservation | Rejection:
-        claims = [_claim(one, estimate.reserved, now) for one in applied]
+        claims = [_claim(one, most, now) for one in applied]
         taken = await self.wallet.reserve(claims)
         if taken is None:
-            return Reservation(self, call, applied, claims, estimate) if self._open else refusals.DOWN
+            return Reservation(self, call, applied, claims) if self._open else refusals.DOWN
         if taken.refused >= 0:
             use = Use(taken.used[0], taken.limits[0])
             return refusals.exceeded(_state(applied[taken.refused], claims[taken.refused], use), call.dialect, now)
-        return Reservation(self, call, applied, claims, estimate)
+        return Reservation(self, call, applied, claims)
 
     def _applied(self, subject: Subject, budgets: Sequence[CompiledBudget]) -> list[Applied] | Rejection:
         """What applies by the caller and the model alone is remembered."""

@@ -38,6 +38,7 @@ budgets:
   - {name: money, key: 'jwt.sub', when: 'jwt.team == "money"', limit: {usd: 0.0002}, per: month, warn_at: 0.5}
   - {name: words, key: 'jwt.sub', when: 'jwt.team == "words"', limit: {tokens: 20}, per: 30d}
   - {name: seen, key: 'jwt.sub', when: 'jwt.team == "seen"', limit: {requests: 1}, per: day, exceeded: observe}
+  - {name: large, key: 'jwt.sub', when: 'jwt.team == "large"', limit: {usd: 500, concurrent: 1000}, per: month}
   - {name: centre, key: 'jwt.cost_centre', when: 'jwt.team == "centre"', limit: {requests: 1000}, per: day}
 workers: 4
 """
@@ -263,6 +264,16 @@ def test_a_caller_sees_its_own_budgets_and_nobody_elses(limited: Limited) -> Non
     assert bar["extra_usage"]["is_enabled"] and bar["limits"][0]["percent"] == 22
     assert shown("/api/oauth/usage", limited.person("five")).json()["limits"] == []
     assert shown("/v1/usage", None).status_code == 401
+
+
+def test_a_caller_sees_what_was_used_and_not_what_workers_keep_for_further_calls(limited: Limited) -> None:
+    """Of a limit that is far away each worker takes a slice, which is more than all of these calls cost."""
+    token = limited.person("large")
+    assert {answer.status_code for answer in at_once(8, lambda: limited.ask(token))} == {200}
+    found = limited.stack.call(path="/v1/usage", method="GET", token=token).json()["budgets"]
+    used = {one["measure"]: one["used"] for one in found}
+    assert used == {"usd": pytest.approx(8 * 0.000022), "concurrent": 0}
+    assert {one["limit"] for one in found} == {500, 1000}
 
 
 def test_a_call_that_moved_on_is_charged_what_both_attempts_used(limited: Limited) -> None:

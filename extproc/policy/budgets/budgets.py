@@ -148,7 +148,7 @@ class Budgets:
         applied = self._applied(Subject(call), [one for one in self._budgets if not one.reads & _IN_BODY])
         if isinstance(applied, Rejection):
             return applied
-        claims = [msgspec.structs.replace(_claim(one, Used(), now), observed=True) for one in applied]
+        claims = [msgspec.structs.replace(_claim(one, Used(), now), observed=True, only_asks=True) for one in applied]
         if (found := await self.wallet.look(claims)) is None:
             return refusals.DOWN
         states = [_state(*three) for three in zip(applied, claims, found, strict=True)]

@@ -93,6 +93,39 @@ def test_a_call_beyond_the_limit_is_refused_in_the_clients_dialect(limited: Limi
     assert chat.status_code == 429 and chat.json()["error"]["code"] == "rate_limit_exceeded"
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("model", ["gpt", "several"])
+def test_openais_clients_are_told_what_is_left(limited: Limited, model: str, stream: bool) -> None:
+    token = limited.person("five")
+    limited.provider.plays(STREAM + SAID + USED + ENDED if stream else FINE)
+    try:
+        answers = [
+            limited.stack.call(asked, path=path, token=token)
+            for path, asked in (
+                ("/v1/chat/completions", prompt("q", model=model, stream=stream)),
+                ("/v1/responses", {"model": model, "input": "q", "stream": stream}),
+            )
+        ]
+    finally:
+        limited.provider.plays(FINE)
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert [one.headers["x-ratelimit-limit-requests"] for one in answers] == ["5", "5"]
+    assert [one.headers["x-ratelimit-remaining-requests"] for one in answers] == ["4", "3"]
+    assert all(0 < int(one.headers["x-ratelimit-reset-requests"].removesuffix("s")) <= 86400 for one in answers)
+
+
+def test_claude_code_is_told_of_its_spend(limited: Limited) -> None:
+    """It knows these headers; docs/budgets.md has them."""
+    token, told = limited.person("money"), "anthropic-ratelimit-unified-"
+    answers = [limited.ask(token) for _ in range(9)]
+    first, last = answers[0].headers, answers[-1].headers
+    assert (first[f"{told}status"], last[f"{told}status"]) == ("allowed", "rejected")
+    assert first[f"{told}representative-claim"] == "overage" and 0 < float(first[f"{told}overage-utilization"]) < 1
+    assert (last[f"{told}overage-utilization"], answers[-1].status_code) == ("1", 429)
+    assert int(last["retry-after"]) > 0 and int(last[f"{told}reset"]) > 1_700_000_000
+    assert not [name for name in first if name.startswith("x-ratelimit")]
+
+
 def test_calls_at_one_time_are_limited_and_free_again_when_they_end(limited: Limited) -> None:
     token = limited.person("at-once")
     begun, go_on = threading.Semaphore(0), threading.Event()

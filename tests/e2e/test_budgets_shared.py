@@ -1,8 +1,9 @@
 """Two gateways with one Redis keep to one limit, and what happens to calls while Redis is killed under load."""
 
+import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 import pytest
 import redis
 
-from tests.e2e.raw_provider import FINE, RawProvider
+from tests.e2e.raw_provider import ENDED, FINE, SAID, STREAM, Connection, RawProvider
 from tests.e2e.stack import SECONDS, Stack, prompt, up
 from tests.redis_server import RedisServer, redis_server
 
@@ -28,6 +29,8 @@ budgets:
   - {name: five, key: 'jwt.sub', when: 'jwt.team == "five"', limit: {requests: 5}, per: day}
   - {name: at-once, key: 'jwt.sub', when: 'jwt.team == "at-once"', limit: {concurrent: 8}}
   - {name: many, key: 'jwt.sub', when: 'jwt.team == "many"', limit: {requests: 100000, usd: 100}, per: month}
+  - {name: words, key: 'jwt.sub', when: 'jwt.team == "words"', limit: {tokens: 3000}, per: month}
+limits: {caller_share: 100}
 store: {redis: {url: "redis://localhost:PORT/0", password: {env: REDIS_PASSWORD}, timeout: 1}, when_down: DOWN}
 workers: 2
 """
@@ -38,6 +41,7 @@ class Machines:
     closed: Stack
     open: Stack
     redis: RedisServer
+    provider: RawProvider
 
     def ask(self, number: int, token: str) -> int:
         stack = (self.closed, self.open)[number % 2]
@@ -61,7 +65,7 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
             stacks.append(
                 running.enter_context(up(folder / name, environ=environ, config=config.replace("DOWN", name)))
             )
-        yield Machines(stacks[0], stacks[1], redis)
+        yield Machines(stacks[0], stacks[1], redis, provider)
 
 
 def test_five_requests_are_five_on_two_machines(machines: Machines) -> None:
@@ -69,6 +73,43 @@ def test_five_requests_are_five_on_two_machines(machines: Machines) -> None:
     with ThreadPoolExecutor(16) as pool:
         found = list(pool.map(lambda number: machines.ask(number, token), range(24)))
     assert (found.count(200), found.count(429)) == (5, 19)
+
+
+def streamed(input_tokens: int, output_tokens: int) -> Callable[[Connection], None]:
+    """An answer that takes a moment, so that many are in progress at once."""
+    used = {"prompt_tokens": input_tokens, "completion_tokens": output_tokens}
+    usage = b"data: " + json.dumps({"model": "m", "choices": [], "usage": used}).encode() + b"\n\n"
+
+    def play(connection: Connection) -> None:
+        connection.say(STREAM + SAID)
+        connection.pause(0.05)
+        connection.say(SAID + usage + ENDED)
+
+    return play
+
+
+@pytest.mark.parametrize(("subject", "counted"), [("cid", (10, 15)), ("dan", (100, 20))])
+def test_200_streams_at_once_on_two_machines_exceed_a_limit_by_no_more_than_the_formula(
+    machines: Machines, subject: str, counted: tuple[int, int]
+) -> None:
+    """dan's provider counts more for the prompt than anybody could know before; at least 40 tokens are reserved."""
+    token = machines.closed.token(team="words", claims={"sub": subject})
+    machines.provider.plays(streamed(*counted))
+
+    def stream(number: int) -> int:
+        stack = (machines.closed, machines.open)[number % 2]
+        return stack.call(prompt("q", max_tokens=20, stream=True), token=token).status_code
+
+    try:
+        with ThreadPoolExecutor(200) as pool:
+            found = list(pool.map(stream, range(200)))
+    finally:
+        machines.provider.plays(FINE)
+    assert set(found) == {200, 429}
+    used = _used(machines, f"words\x1ftokens\x1f{subject}")
+    assert used == found.count(200) * sum(counted)
+    assert (used > 3000) == (subject == "dan")
+    assert 0 < used <= 3000 + 3000 // 40 * max(0, sum(counted) - 40)
 
 
 def test_redis_is_killed_under_load(machines: Machines) -> None:

@@ -13,6 +13,7 @@ import redis
 
 from tests.e2e.raw_provider import ENDED, FINE, SAID, STREAM, Connection, RawProvider
 from tests.e2e.stack import SECONDS, Stack, prompt, up
+from tests.e2e.test_budgets_load import Gate
 from tests.redis_server import RedisServer, redis_server
 
 PASSWORD = "correct-horse"
@@ -75,14 +76,13 @@ def test_five_requests_are_five_on_two_machines(machines: Machines) -> None:
     assert (found.count(200), found.count(429)) == (5, 19)
 
 
-def streamed(input_tokens: int, output_tokens: int) -> Callable[[Connection], None]:
-    """An answer that takes a moment, so that many are in progress at once."""
+def streamed(gate: Gate, input_tokens: int, output_tokens: int) -> Callable[[Connection], None]:
     used = {"prompt_tokens": input_tokens, "completion_tokens": output_tokens}
     usage = b"data: " + json.dumps({"model": "m", "choices": [], "usage": used}).encode() + b"\n\n"
 
     def play(connection: Connection) -> None:
         connection.say(STREAM + SAID)
-        connection.pause(0.05)
+        gate.wait()
         connection.say(SAID + usage + ENDED)
 
     return play
@@ -94,11 +94,15 @@ def test_200_streams_at_once_on_two_machines_exceed_a_limit_by_no_more_than_the_
 ) -> None:
     """dan's provider counts more for the prompt than anybody could know before; at least 40 tokens are reserved."""
     token = machines.closed.token(team="words", claims={"sub": subject})
-    machines.provider.plays(streamed(*counted))
+    gate = Gate(200)
+    machines.provider.plays(streamed(gate, *counted))
 
     def stream(number: int) -> int:
         stack = (machines.closed, machines.open)[number % 2]
-        return stack.call(prompt("q", max_tokens=20, stream=True), token=token).status_code
+        status = stack.call(prompt("q", max_tokens=20, stream=True), token=token).status_code
+        if status != 200:
+            gate.arrive()
+        return status
 
     try:
         with ThreadPoolExecutor(200) as pool:

@@ -1,8 +1,9 @@
 """`make soak ARGS=30`: so many minutes of mixed load, with clients that leave, workers that are killed, and attackers.
 
 At its end: how calls ended, how many honest ones were refused and how long the others took, what memory and file
-descriptors did meanwhile, and whether the ledger of calls agrees with the log. `ARGS="30 --attackers resets uploads"`
-runs these of `bench.attack` alone. With none behind `--attackers`, the log must have each call.
+descriptors did meanwhile, and whether budgets, the log and the ledger agree on what was used (`bench.agreement`).
+`ARGS="30 --attackers resets uploads"` runs these of `bench.attack` alone. With none behind `--attackers`, the log must
+have each call.
 """
 
 import argparse
@@ -24,13 +25,10 @@ from pathlib import Path
 
 import psutil
 
-from bench import attack, bodies, load
+from bench import agreement, attack, bodies, load
 from bench.mock import CHUNKS
 from bench.stack import Stack, gateway, machine, mock_model
-from extproc.config import loading
 from extproc.demo import idp
-from extproc.usage.calls import call_of, is_kept
-from extproc.usage.opening import open_ledger
 
 CALLS_PER_SECOND = 60
 KILL_SECONDS = 20.0
@@ -50,7 +48,8 @@ _ERROR = re.compile(rb'"type": ?"(\w+_error)"')
 class Seen:
     sent: int = 0
     ended: Counter[str] = field(default_factory=Counter)
-    kills: int = 0
+    kills: list[float] = field(default_factory=list)
+    """Unix seconds."""
     latencies: list[float] = field(default_factory=list)
     """Seconds of the honest calls that were answered as they should be."""
     refused: Counter[str] = field(default_factory=Counter)
@@ -62,7 +61,8 @@ class Seen:
 
 
 class Soak:
-    def __init__(self, stack: Stack, minutes: float) -> None:
+    def __init__(self, stack: Stack, minutes: float, frugal: str) -> None:
+        """`frugal`: the token of a caller who is near a limit."""
         self.stack = stack
         self.seen = Seen()
         self._seconds = minutes * 60
@@ -76,6 +76,7 @@ class Soak:
             (10, "JSON, failing", lambda: self._call(load.post("/v1/messages", good, FAILING))),
             (10, "stream, failing", lambda: self._call(load.post("/v1/messages", good, FAILING_STREAM))),
             (5, "passes through", lambda: self._call(load.post("/files/x", good, bodies.small()))),
+            (5, "near a limit", lambda: self._call(load.post("/v1/messages", frugal, bodies.small(stream=True)))),
             (5, "no token", lambda: self._call(load.post("/v1/messages", "x", bodies.small()))),
             (5, "bad body", lambda: self._call(load.post("/v1/messages", good, b"{"))),
             (5, "left in a stream", lambda: self._leave(load.post("/v1/messages", good, bodies.small(stream=True)))),
@@ -154,7 +155,7 @@ class Soak:
             for process in psutil.Process(self.stack.supervisor).children():
                 if self._is_second(process):
                     process.kill()
-                    self.seen.kills += 1
+                    self.seen.kills.append(time.time())
                     self._killed = time.monotonic()
 
     def _is_second(self, process: psutil.Process) -> bool:
@@ -188,7 +189,7 @@ def attackers(kinds: Sequence[str], stack: Stack, folder: Path, seconds: float) 
 
 
 def report(seen: Seen, logged: int) -> None:
-    print(f"{seen.sent} calls, {logged} lines in the log; {seen.kills} workers killed")
+    print(f"{seen.sent} calls, {logged} lines in the log; {len(seen.kills)} workers killed")
     ordered = sorted(seen.latencies)
     refused = sum(seen.refused.values())
     share = refused / max(1, len(ordered) + refused)
@@ -217,45 +218,18 @@ def main() -> None:
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
         mock = opened.enter_context(mock_model())
-        stack = opened.enter_context(gateway(folder, mock, workers=2, more=LEDGER))
+        stack = opened.enter_context(gateway(folder, mock, workers=2, more=agreement.CONFIG))
         print(f"{time.strftime('%Y-%m-%d')}, {machine()}, {minutes:g} minutes", flush=True)
         before = _logged(folder)
-        soak = Soak(stack, minutes)
+        soak = Soak(stack, minutes, idp.mint(folder / "keys", claims={"sub": "frugal"}))
         with attackers(options.attackers, stack, folder, minutes * 60):
             asyncio.run(soak.run())
         deadline = time.monotonic() + CALL_SECONDS
         while _logged(folder) - before < soak.seen.sent and time.monotonic() < deadline:
             time.sleep(0.2)
         report(soak.seen, _logged(folder) - before)
-        print(compared(folder))
-
-
-LEDGER = """
-usage: {}
-prices: {overrides: [{model: "gpt-*", input: 0.15, output: 0.6}]}
-"""
-
-
-def compared(folder: Path) -> str:
-    """Whether the sums of the ledger are those of the log, once it has stored all calls."""
-    environ = {"HOME": str(folder)}
-    ledger = open_ledger(loading.load(folder / "gateway.yaml", environ), environ)
-    deadline = time.monotonic() + CALL_SECONDS
-    while True:
-        lines = [line for line in (folder / "log").read_text().splitlines() if line.startswith("{")]
-        calls = [call_of(line, "") for line in map(json.loads, lines) if is_kept(line)]
-        logged = [len(calls), *(sum(getattr(call, name) or 0 for call in calls) for name in SUMMED)]
-        [row] = ledger.sums([])
-        stored = [row["calls"], *(row[name] for name in SUMMED)]
-        if logged == stored or time.monotonic() > deadline:
-            break
-        time.sleep(0.2)
-    ledger.close()
-    named = dict(zip(("calls", *SUMMED), zip(logged, stored, strict=True), strict=True))
-    return f"log and ledger {'agree' if logged == stored else 'DIFFER'}: {named}"
-
-
-SUMMED = ("input_tokens", "output_tokens", "cache_read_tokens", "cost")
+        print(agreement.compared(folder, soak.seen.kills))
+        print(f"{agreement.in_progress(stack)} calls are still counted as in progress")
 
 
 def _logged(folder: Path) -> int:

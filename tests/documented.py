@@ -40,6 +40,10 @@ FIELDS = {
     "gen_ai.request.model": "as the client named it",
     "gen_ai.upstream.model": "as the provider was asked for it",
     "attempts": "each provider that was asked, where a model has several, with status, why it was left, and seconds",
+    "attempts.input_tokens": "of attempts that were given up, as far as their providers have counted; budgets and the "
+    "ledger add these three to the call's own",
+    "attempts.output_tokens": "the same",
+    "attempts.cost": "what these tokens cost, in USD",
     "gen_ai.response.model": "as the provider named it",
     "gen_ai.request.max_tokens": "as sent to the provider",
     "gen_ai.request.stream": "whether a stream was asked for",

@@ -24,8 +24,9 @@ _RECORDED = (
     "gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_creation.input_tokens",
     record.COST, record.CURRENCY, record.ESTIMATED,
     "gen_ai.response.finish_reasons", record.TIME_TO_FIRST_TOKEN, record.TIME_PER_OUTPUT_TOKEN,
-    "jwt.sub", "jwt.iss", "warnings", record.ATTEMPTS, record.AUTO_MODE_OUTCOME, record.AUTO_MODE_RULE,
-    record.MOVED_BY, record.MOVED_TO,
+    "jwt.sub", "jwt.iss", "warnings",
+    record.ATTEMPTS, record.GIVEN_UP_INPUT, record.GIVEN_UP_OUTPUT, record.GIVEN_UP_COST,
+    record.AUTO_MODE_OUTCOME, record.AUTO_MODE_RULE, record.MOVED_BY, record.MOVED_TO,
 )  # fmt: skip
 # The processor was to read this answer, and left before its end.
 _UNREAD = f"'{record.READ}' in {SAID}"

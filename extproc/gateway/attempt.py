@@ -251,6 +251,7 @@ class AttemptExchange:
     def _move_on(self, why: str, now: float) -> list[Action]:
         self._moved, self._held = True, None
         self._judge("failed", why, now)
+        self._count(self._tries[-1])
         status = self._upstream.status if self._upstream.status >= 400 else 502
         remove = other_names(self._upstream.headers, {MOVE_ON})
         begin = BeginAnswer(status, {MOVE_ON: "yes"}, remove, attempts.fields(self._tries))
@@ -275,18 +276,17 @@ class AttemptExchange:
         mine = self._tries[-1]
         mine.status, mine.seconds, mine.why = self._upstream.status, round(max(0.0, now - mine.started), 2), why[:64]
         mine.word = word
-        if word == "failed":
-            self._count(mine)
-            if why != _BUG.detail:
-                self._tell(word)
+        if word == "failed" and why != _BUG.detail:
+            self._tell(word)
 
     def _count(self, mine: Try) -> None:
-        """What was used up by an attempt that has failed, as far as the provider has told."""
+        """What was used up by an attempt that is given up, as far as the provider has told."""
         outcome = self._answer.outcome if self._answer is not None else None
-        if outcome is None or outcome.usage is None or self._sent is None:
+        if outcome is None or outcome.usage is None or not outcome.usage.reported or self._sent is None:
             return
         usage = outcome.usage
-        mine.input_tokens, mine.output_tokens = usage.input_tokens, usage.output_tokens
+        cached = usage.cache_read_input_tokens + usage.cache_creation_input_tokens
+        mine.input_tokens, mine.output_tokens = usage.input_tokens + cached, usage.output_tokens
         if self._sent.price is not None:
             mine.cost = self._sent.price.cost(usage, outcome.model, self._sent.sent_at) or 0.0
 

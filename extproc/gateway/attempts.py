@@ -8,6 +8,7 @@ import msgspec
 from extproc.events import Record, ResponseHeaders
 from extproc.gateway import record
 from extproc.providers.availability import AttemptOutcome
+from extproc.providers.prices import DIGITS
 
 TRIES = "attempt.tries"
 COMMITTED = "attempt.committed"
@@ -36,7 +37,7 @@ class Try(msgspec.Struct, omit_defaults=True):
     """A short stable code."""
     input_tokens: int = 0
     output_tokens: int = 0
-    """Tokens of an attempt that was given up, as far as the provider has named them."""
+    """Tokens of an attempt that was given up, as far as the provider has named them; the input is all of it."""
     cost: float = 0.0
     """What these tokens cost, in USD; 0 also where that is not known."""
 
@@ -55,7 +56,13 @@ def read(known: Record) -> list[Try]:
 
 def fields(tries: Sequence[Try]) -> Record:
     """Returns the fields of the record."""
-    return {TRIES: msgspec.json.encode(tries).decode(), record.ATTEMPTS: "; ".join(map(str, tries))}
+    sums = {
+        record.GIVEN_UP_INPUT: sum(one.input_tokens for one in tries),
+        record.GIVEN_UP_OUTPUT: sum(one.output_tokens for one in tries),
+        record.GIVEN_UP_COST: round(sum(one.cost for one in tries), DIGITS),
+    }
+    told: Record = {TRIES: msgspec.json.encode(tries).decode(), record.ATTEMPTS: "; ".join(map(str, tries))}
+    return told | {name: value for name, value in sums.items() if value}
 
 
 def filled(tries: list[Try], order: Sequence[str], number: int, now: float) -> tuple[list[Try], list[str]]:

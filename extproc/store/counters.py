@@ -43,6 +43,8 @@ class Claim(msgspec.Struct, array_like=True, frozen=True):
     """Unix seconds from which on the bucket counts no more."""
     observed: bool = False
     """It is granted beyond the limit, too."""
+    only_asks: bool = False
+    """Nothing is taken: somebody wants to see what is used, without what holders keep for further calls."""
 
 
 class Settlement(msgspec.Struct, array_like=True, frozen=True):

@@ -157,6 +157,8 @@ class BudgetKeeper:
 
     async def _take(self, holder: str, request: BudgetRequest, answer: Answer) -> None:
         claims = self._limited(request.claims)
+        if asked := [claim.account for claim in claims if claim.only_asks]:
+            await self._call_in(asked)
         try:
             taken = await self.counters.take(holder, claims, len(self._holders))
             if taken.refused >= 0 and taken.may_fit_later and self._waiting < MAX_WAITING:
@@ -165,6 +167,12 @@ class BudgetKeeper:
         except StoreDown as error:
             self._note(error)
             answer(BudgetReply(request.id, None))
+
+    async def _call_in(self, accounts: list[str]) -> None:
+        """Has workers give back what they keep for further calls, so that what is held is what calls have reserved."""
+        if self._shared is None:  # there nobody keeps anything
+            self._recall(BudgetRecall(accounts))
+            await asyncio.sleep(SETTLING_SECONDS)
 
     async def _take_later(self, holder: str, claims: Sequence[Claim], taken: Taken) -> Taken:
         """Waits for what others hold and do not use."""

@@ -106,6 +106,8 @@ class Usage(msgspec.Struct, kw_only=True):
     """How the provider served the call, in its own word; prices depend on it. Empty: not said."""
     estimated: bool = False
     """The provider has not counted the whole of it yet."""
+    reported: bool = True
+    """The provider has counted a part of it, at least."""
 
 
 def estimated_tokens(size: int) -> int:

@@ -351,5 +351,5 @@ class _UsageMeter:
         if not self.has_begun:
             return None
         self._usage.output_tokens = max(self._usage.output_tokens, -(-self.size // _BYTES_PER_TOKEN))
-        self._usage.estimated = True
+        self._usage.estimated, self._usage.reported = True, self.has_report
         return self._usage

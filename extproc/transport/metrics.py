@@ -58,7 +58,8 @@ TOKENS = Metric(
     (*COMMON, "gen_ai_token_type"), buckets=_TOKENS,
 )  # fmt: skip
 SPENT = Metric(
-    "extproc_cost_usd", Counter, "What calls cost, in USD, by the prices of their models.", COMMON,
+    "extproc_cost_usd", Counter,
+    "What calls cost, in USD, by the prices of their models, with attempts that were given up.", COMMON,
 )  # fmt: skip
 UNPRICED = Metric(
     "extproc_unpriced_calls", Counter, "Calls that used tokens of a model without a known price.", COMMON,
@@ -250,6 +251,8 @@ class Metrics:
             self._spent.labels(*common, *claims).inc(cost)
         elif used is not None:
             self._unpriced.labels(*common, *claims).inc()
+        if isinstance(given_up := seen.get(record.GIVEN_UP_COST), int | float):
+            self._spent.labels(*common, *claims).inc(given_up)
 
     def _paced(self, seen: Record, labels: tuple[str, ...]) -> None:
         for name, histogram in (

@@ -40,7 +40,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     response_model: str
     provider: str
     input_tokens: int | None
-    """All of the input; the two of the cache are part of it."""
+    """All of the input; the two of the cache are part of it. It and the next and the cost have what attempts used that
+    were given up."""
     output_tokens: int | None
     cache_read_tokens: int | None
     cache_write_tokens: int | None
@@ -101,11 +102,11 @@ def call_of(fields: Fields, id: str) -> Call:
         upstream_model=_text(fields, "gen_ai.upstream.model"),
         response_model=_text(fields, "gen_ai.response.model"),
         provider=_text(fields, "gen_ai.provider.name"),
-        input_tokens=_whole(used.get("gen_ai.usage.input_tokens")),
-        output_tokens=_whole(used.get("gen_ai.usage.output_tokens")),
+        input_tokens=_with_attempts(used, "input_tokens"),
+        output_tokens=_with_attempts(used, "output_tokens"),
         cache_read_tokens=_whole(used.get("gen_ai.usage.cache_read.input_tokens")),
         cache_write_tokens=_whole(used.get("gen_ai.usage.cache_creation.input_tokens")),
-        cost=_whole(used.get("gen_ai.usage.cost"), NANO),
+        cost=_with_attempts(used, "cost", NANO),
         estimated=used.get("gen_ai.usage.estimated") is True,
         reason=_text(fields, "reason"),
         error=_text(fields, "error"),
@@ -135,6 +136,14 @@ def _whole(value: object, factor: int = 1) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value * factor <= _MOST:
         return None
     return round(value * factor)
+
+
+def _with_attempts(used: Fields, name: str, factor: int = 1) -> int | None:
+    """The call's own, and that of attempts that were given up. A call whose answer is unpriced stays so."""
+    own, given_up = (_whole(used.get(f"{of}.{name}"), factor) for of in ("gen_ai.usage", "attempts"))
+    if own is None and "gen_ai.usage.input_tokens" in used:
+        return None
+    return (own or 0) + (given_up or 0) if own is not None or given_up is not None else None
 
 
 def _milliseconds(time: object) -> int:

@@ -1,106 +1,26 @@
 """What callers may use is limited by who they are, also where many calls at once reach several workers."""
 
-import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
+from tests.e2e.limited import CONFIG, STREAMED, WARNING, Limited, limited_gateway
 from tests.e2e.processes import children
-from tests.e2e.prometheus import scraped
-from tests.e2e.raw_provider import ENDED, FINE, SAID, STREAM, USED, Connection, Play, RawProvider, whole
-from tests.e2e.stack import SECONDS, Json, Stack, free_port, ids, prompt, up
-from tests.e2e.test_cloud_clients import CLOUDS, asking
-
-CONFIG = """
-authentication:
-  jwt:
-    - {issuer: claude-code-lab, audiences: [anthropic-api], jwks: {file: keys/jwks.json}}
-providers:
-  own: {dialects: [chat], base_url: "${RAW_URL}"}
-  other: {dialects: [chat], base_url: "${RAW_URL}"}
-models:
-  - {name: several, providers: [{provider: own, model: a}, {provider: other, model: b}]}
-  - {name: small, provider: other, model: small-one}
-  - {name: guarded, provider: other, deny: 'jwt.team == "kept-out"'}
-  - {name: "*", provider: own}
-routes:
-  - {path: /v1/files*, serve: passthrough, provider: own}
-prices: {overrides: [{model: "*", input: 2, output: 6}]}
-budgets:
-  - {name: five, key: 'jwt.sub', when: 'jwt.team == "five"', limit: {requests: 5}, per: day}
-  - {name: at-once, key: 'jwt.sub', when: 'jwt.team == "at-once"', limit: {concurrent: 3}}
-  - {name: money, key: 'jwt.sub', when: 'jwt.team == "money"', limit: {usd: 0.0002}, per: month, warn_at: 0.5}
-  - {name: words, key: 'jwt.sub', when: 'jwt.team == "words"', limit: {tokens: 20}, per: 30d}
-  - {name: seen, key: 'jwt.sub', when: 'jwt.team == "seen"', limit: {requests: 1}, per: day, exceeded: observe}
-  - {name: centre, key: 'jwt.cost_centre', when: 'jwt.team == "centre"', limit: {requests: 1000}, per: day}
-  - {name: moved, key: 'jwt.sub', when: 'jwt.team == "moved"', limit: {requests: 1}, per: day, exceeded: {model: small}}
-  - {name: spread, key: 'jwt.sub', when: 'jwt.team == "spread"', limit: {requests: 1}, per: day,
-     exceeded: {model: several}}
-  - {name: kept-out, key: 'jwt.sub', when: 'jwt.team == "kept-out"', limit: {requests: 1}, per: day,
-     exceeded: {model: guarded}}
-workers: 4
-"""
-STREAMED = STREAM + SAID + USED + ENDED
-METRICS = free_port()
-OBSERVED = f"{CONFIG}metrics: {{port: {METRICS}}}\nusage: {{}}\n"
-WARNING = "x-gateway-budget-warning"
-
-
-@dataclass
-class Limited:
-    stack: Stack
-    provider: RawProvider
-    people: Iterator[int] = field(default_factory=lambda: iter(range(1000)))
-
-    def person(self, team: str) -> str:
-        """The token of somebody who has used nothing yet."""
-        return self.stack.token(team=team, claims={"sub": f"person-{next(self.people)}"})
-
-    def beyond(self, team: str) -> str:
-        """The token of somebody who has made the one call that the team's budget allows."""
-        token = self.person(team)
-        assert self.ask(token).status_code == 200
-        return token
-
-    def ask(self, token: str, max_tokens: int = 2, **call: Any) -> httpx.Response:
-        return self.stack.call(prompt("q", max_tokens=max_tokens), token=token, **call)
-
-    @contextlib.contextmanager
-    def playing(self, *plays: Play | bytes) -> Iterator[None]:
-        """What the provider answers meanwhile."""
-        self.provider.plays(*plays)
-        try:
-            yield
-        finally:
-            self.provider.plays(FINE)
-
-    def command(self, *words: str) -> str:
-        """What `extproc` prints beside this gateway."""
-        argv = [sys.executable, "-m", "extproc", *words, "--config", "gateway.yaml"]
-        folder = self.stack.folder
-        environ = {"PATH": os.environ["PATH"], "HOME": str(folder), "RAW_URL": self.provider.url}
-        done = subprocess.run(argv, check=False, cwd=folder, env=environ, capture_output=True, text=True, timeout=20)
-        return done.stdout + done.stderr
+from tests.e2e.raw_provider import ENDED, FINE, SAID, STREAM, USED, Connection, RawProvider, whole
+from tests.e2e.stack import Json, Stack, prompt, up
 
 
 @pytest.fixture(scope="module")
 def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Limited]:
-    with RawProvider().serving() as provider:
-        provider.plays(FINE)
-        with up(tmp_path_factory.mktemp("budgets"), environ={"RAW_URL": provider.url}, config=OBSERVED) as stack:
-            yield Limited(stack, provider)
+    with limited_gateway(tmp_path_factory.mktemp("budgets")) as running:
+        yield running
 
 
 def at_once(count: int, call: Callable[[], httpx.Response]) -> list[httpx.Response]:
@@ -127,6 +47,39 @@ def test_a_call_beyond_the_limit_is_refused_in_the_clients_dialect(limited: Limi
     assert (line["reason"], line["error"]) == ("BudgetExceeded", "budget:five")
     chat = limited.ask(token, path="/v1/chat/completions")
     assert chat.status_code == 429 and chat.json()["error"]["code"] == "rate_limit_exceeded"
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("model", ["gpt", "several"])
+def test_openais_clients_are_told_what_is_left(limited: Limited, model: str, stream: bool) -> None:
+    token = limited.person("five")
+    limited.provider.plays(STREAM + SAID + USED + ENDED if stream else FINE)
+    try:
+        answers = [
+            limited.stack.call(asked, path=path, token=token)
+            for path, asked in (
+                ("/v1/chat/completions", prompt("q", model=model, stream=stream)),
+                ("/v1/responses", {"model": model, "input": "q", "stream": stream}),
+            )
+        ]
+    finally:
+        limited.provider.plays(FINE)
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert [one.headers["x-ratelimit-limit-requests"] for one in answers] == ["5", "5"]
+    assert [one.headers["x-ratelimit-remaining-requests"] for one in answers] == ["4", "3"]
+    assert all(0 < int(one.headers["x-ratelimit-reset-requests"].removesuffix("s")) <= 86400 for one in answers)
+
+
+def test_claude_code_is_told_of_its_spend(limited: Limited) -> None:
+    """It knows these headers; docs/budgets.md has them."""
+    token, told = limited.person("money"), "anthropic-ratelimit-unified-"
+    answers = [limited.ask(token) for _ in range(9)]
+    first, last = answers[0].headers, answers[-1].headers
+    assert (first[f"{told}status"], last[f"{told}status"]) == ("allowed", "rejected")
+    assert first[f"{told}representative-claim"] == "overage" and 0 < float(first[f"{told}overage-utilization"]) < 1
+    assert (last[f"{told}overage-utilization"], answers[-1].status_code) == ("1", 429)
+    assert int(last["retry-after"]) > 0 and int(last[f"{told}reset"]) > 1_700_000_000
+    assert not [name for name in first if name.startswith("x-ratelimit")]
 
 
 def test_calls_at_one_time_are_limited_and_free_again_when_they_end(limited: Limited) -> None:
@@ -295,6 +248,16 @@ def test_a_caller_sees_its_own_budgets_and_nobody_elses(limited: Limited) -> Non
     assert shown("/v1/usage", None).status_code == 401
 
 
+def test_a_caller_sees_what_was_used_and_not_what_workers_keep_for_further_calls(limited: Limited) -> None:
+    """Of a limit that is far away each worker takes a slice, which is more than all of these calls cost."""
+    token = limited.person("large")
+    assert {answer.status_code for answer in at_once(8, lambda: limited.ask(token))} == {200}
+    found = limited.stack.call(path="/v1/usage", method="GET", token=token).json()["budgets"]
+    used = {one["measure"]: one["used"] for one in found}
+    assert used == {"usd": pytest.approx(8 * 0.000022), "concurrent": 0}
+    assert {one["limit"] for one in found} == {500, 1000}
+
+
 def test_a_call_that_moved_on_is_charged_what_both_attempts_used(limited: Limited) -> None:
     """The first one's answer has an error after its tokens are counted, and no content."""
     token = limited.person("money")
@@ -305,93 +268,6 @@ def test_a_call_that_moved_on_is_charged_what_both_attempts_used(limited: Limite
     line = limited.stack.record(answer)
     assert answer.status_code == 200 and line["gen_ai.provider.name"] == "other", answer.text
     shown = limited.stack.call(path="/v1/usage", method="GET", token=token).json()["budgets"][0]
-    given_up = (3 * 2 + 1 * 6) / 1e6 if "3+1 tokens" in line["attempts"] else 0
-    assert shown["used"] == pytest.approx(line["gen_ai.usage.cost"] + given_up) and given_up
-
-
-BODIES: dict[str, Json] = {
-    "/v1/messages": prompt("q"),
-    "/v1/chat/completions": prompt("q"),
-    "/v1/responses": {"model": "claude-x", "input": "q"},
-}
-SENT: Json = {"gen_ai.request.model": "claude-x", "gen_ai.upstream.model": "small-one", "gen_ai.provider.name": "other"}
-MOVED: Json = {"budget.moved_by": "moved", "budget.moved_to": "small", **SENT}
-
-
-@pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("path", BODIES)
-def test_a_call_beyond_its_budget_is_answered_by_another_model(limited: Limited, path: str, stream: bool) -> None:
-    token = limited.beyond("moved")
-    with limited.playing(STREAMED if stream else FINE):
-        answer = limited.stack.call({**BODIES[path], "stream": stream}, path=path, token=token)
-    assert answer.status_code == 200 and ("hm " if stream else "hi") in answer.text
-    assert ('"model":"m"' if "chat" in path else "claude-x") in answer.text, "the provider's name in its own dialect"
-    assert answer.headers[WARNING].startswith("moved: no room, answered by small, resets ")
-    line = limited.stack.record(answer)
-    assert {name: line[name] for name in MOVED} == MOVED
-
-
-@pytest.mark.parametrize("cloud", CLOUDS)
-def test_clients_of_clouds_are_moved(limited: Limited, cloud: str) -> None:
-    token = limited.beyond("moved")
-    with CLOUDS[cloud][0](limited.stack, token) as client:
-        message = client.messages.create(**asking(cloud, "q"))
-        with limited.playing(STREAMED), client.messages.stream(**asking(cloud, "q")) as stream:
-            assert "".join(stream.text_stream) == "hm "
-    assert message.content[0].text == "hi"
-    line = limited.stack.record_where(lambda line: message._request_id in ids(line))
-    assert (line["budget.moved_by"], line["gen_ai.upstream.model"]) == ("moved", "small-one")
-
-
-def test_a_heavy_body_is_moved(limited: Limited) -> None:
-    token = limited.beyond("moved")
-    turns = [{"role": "user", "content": "q"}] * 20_000
-    answer = limited.stack.call(prompt("q", messages=turns), token=token)
-    assert answer.status_code == 200, answer.text
-    line = limited.stack.record(answer)
-    assert {name: line[name] for name in MOVED} == MOVED
-
-
-def test_a_call_is_moved_to_a_model_of_several_providers(limited: Limited) -> None:
-    """The first provider fails, and the second answers."""
-    token = limited.beyond("spread")
-    with limited.playing(whole(b"{}", status="500 Internal Server Error"), FINE):
-        answer = limited.ask(token)
-    line = limited.stack.record(answer)
-    assert answer.status_code == 200 and answer.headers[WARNING].startswith("spread: no room, answered by several")
-    assert (line["budget.moved_to"], line["gen_ai.provider.name"]) == ("several", "other")
-    assert line["attempts"].startswith("own 500")
-
-
-def test_what_cannot_be_moved_is_refused(limited: Limited) -> None:
-    """The caller may not use the other model, or nobody reads the call."""
-    refused = limited.ask(limited.beyond("kept-out"))
-    assert refused.status_code == 429 and "budget kept-out: 1 requests each day" in refused.text
-    assert limited.stack.record(refused)["error"] == "budget:kept-out"
-    token = limited.beyond("moved")
-    assert limited.ask(token, path="/v1/messages/count_tokens").status_code == 200
-    assert limited.stack.call(b"{}", path="/v1/files", token=token).status_code == 429
-
-
-def test_moves_are_in_metrics_and_in_the_ledger(limited: Limited) -> None:
-    person = f"person-{next(limited.people)}"
-    token = limited.stack.token(team="moved", claims={"sub": person})
-    assert [limited.ask(token).status_code for _ in range(2)] == [200, 200]
-    limited.ask(limited.beyond("kept-out"))
-    refused, moved = "extproc_budget_refusals_total", "extproc_budget_moved_calls_total"
-    seen = scraped(
-        f"http://127.0.0.1:{METRICS}/metrics",
-        lambda found: found.total(refused, budget="kept-out") > 0 < found.total(moved, budget="moved", model="small"),
-    )
-    assert seen.total("extproc_budget_used_ratio", budget="moved", key=person) == 2
-    assert seen.total("extproc_budget_keys", budget="moved", state="used_up") >= 1
-    assert seen.total("extproc_budget_store_up") == 1
-
-    def kept() -> list[list[str]]:
-        table = limited.command("usage", "--by", "subject,model,upstream_model,moved_by", "--format", "csv")
-        return [row.split(",")[:5] for row in table.splitlines() if row.startswith(f"{person},")]
-
-    deadline = time.monotonic() + SECONDS
-    while len(rows := kept()) < 2 and time.monotonic() < deadline:
-        pass
-    assert sorted(rows) == [[person, "claude-x", "claude-x", "", "1"], [person, "claude-x", "small-one", "moved", "1"]]
+    assert (line["attempts.input_tokens"], line["attempts.output_tokens"]) == (3, 1)
+    assert line["attempts.cost"] == pytest.approx((3 * 2 + 1 * 6) / 1e6)
+    assert shown["used"] == pytest.approx(line["gen_ai.usage.cost"] + line["attempts.cost"])

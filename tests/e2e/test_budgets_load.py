@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import httpx
 import pytest
@@ -36,10 +36,30 @@ workers: 4
 """
 
 
+class Gate:
+    """Where answers wait until so many calls have been begun or refused, so that all are in progress at once."""
+
+    def __init__(self, calls: int) -> None:
+        self._missing = calls
+        self._lock = threading.Lock()
+        self._open = threading.Event()
+
+    def arrive(self) -> None:
+        with self._lock:
+            self._missing -= 1
+            if self._missing <= 0:
+                self._open.set()
+
+    def wait(self) -> None:
+        self.arrive()
+        self._open.wait(SECONDS)
+
+
 @dataclass
 class Load:
     stack: Stack
     provider: RawProvider
+    gate: Gate = field(default_factory=lambda: Gate(STREAMS))
 
     def answers_with(self, input_tokens: int, output_tokens: int) -> None:
         used = {"prompt_tokens": input_tokens, "completion_tokens": output_tokens}
@@ -47,7 +67,7 @@ class Load:
 
         def stream(connection: Connection) -> None:
             connection.say(STREAM + SAID)
-            connection.pause(0.05)
+            self.gate.wait()
             connection.say(SAID + usage + ENDED)
 
         self.provider.plays(stream)
@@ -57,6 +77,8 @@ class Load:
         headers = {"authorization": f"Bearer {token}"}
         body: Json = prompt("q", max_tokens=MAX_TOKENS, stream=True)
         with httpx.stream("POST", self.stack.url + "/v1/messages", json=body, headers=headers, timeout=60) as answer:
+            if answer.status_code != 200:
+                self.gate.arrive()
             pieces = answer.iter_bytes()
             if answer.status_code == 200 and leaves:
                 next(pieces)
@@ -67,6 +89,7 @@ class Load:
     def run(self, subject: str, every: int = STREAMS + 1) -> list[int]:
         """`every`: of so many clients one leaves."""
         token = self.stack.token(team="t", claims={"sub": subject})
+        self.gate = Gate(STREAMS)
         with ThreadPoolExecutor(STREAMS) as pool:
             return list(pool.map(lambda n: self.stream(token, leaves=n % every == every - 1), range(STREAMS)))
 

@@ -1,10 +1,11 @@
 """Two gateways with one Redis keep to one limit, and what happens to calls while Redis is killed under load."""
 
+import json
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ from dataclasses import dataclass
 import pytest
 import redis
 
-from tests.e2e.raw_provider import FINE, RawProvider
+from tests.e2e.raw_provider import ENDED, FINE, SAID, STREAM, Connection, RawProvider
 from tests.e2e.stack import SECONDS, Stack, prompt, up
+from tests.e2e.test_budgets_load import Gate
 from tests.redis_server import RedisServer, redis_server
 
 PASSWORD = "correct-horse"
@@ -32,6 +34,8 @@ budgets:
   - {name: moved, key: 'jwt.sub', when: 'jwt.team == "moved"', limit: {requests: 5}, per: day, exceeded: {model: small}}
   - {name: at-once, key: 'jwt.sub', when: 'jwt.team == "at-once"', limit: {concurrent: 8}}
   - {name: many, key: 'jwt.sub', when: 'jwt.team == "many"', limit: {requests: 100000, usd: 100}, per: month}
+  - {name: words, key: 'jwt.sub', when: 'jwt.team == "words"', limit: {tokens: 3000}, per: month}
+limits: {caller_share: 100}
 store: {redis: {url: "redis://localhost:PORT/0", password: {env: REDIS_PASSWORD}, timeout: 1}, when_down: DOWN}
 workers: 2
 """
@@ -42,6 +46,7 @@ class Machines:
     closed: Stack
     open: Stack
     redis: RedisServer
+    provider: RawProvider
 
     def ask(self, number: int, token: str) -> int:
         stack = (self.closed, self.open)[number % 2]
@@ -65,7 +70,7 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
             stacks.append(
                 running.enter_context(up(folder / name, environ=environ, config=config.replace("DOWN", name)))
             )
-        yield Machines(stacks[0], stacks[1], redis)
+        yield Machines(stacks[0], stacks[1], redis, provider)
 
 
 def test_five_requests_are_five_on_two_machines(machines: Machines) -> None:
@@ -76,7 +81,7 @@ def test_five_requests_are_five_on_two_machines(machines: Machines) -> None:
 
 
 def test_calls_beyond_five_are_moved_on_two_machines(machines: Machines) -> None:
-    token = machines.closed.token(team="moved", claims={"sub": "cid"})
+    token = machines.closed.token(team="moved", claims={"sub": "eve"})
 
     def model(number: int) -> str:
         stack = (machines.closed, machines.open)[number % 2]
@@ -85,6 +90,46 @@ def test_calls_beyond_five_are_moved_on_two_machines(machines: Machines) -> None
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(model, range(12)))
     assert (found.count("claude-x"), found.count("small-one")) == (5, 7)
+
+
+def streamed(gate: Gate, input_tokens: int, output_tokens: int) -> Callable[[Connection], None]:
+    used = {"prompt_tokens": input_tokens, "completion_tokens": output_tokens}
+    usage = b"data: " + json.dumps({"model": "m", "choices": [], "usage": used}).encode() + b"\n\n"
+
+    def play(connection: Connection) -> None:
+        connection.say(STREAM + SAID)
+        gate.wait()
+        connection.say(SAID + usage + ENDED)
+
+    return play
+
+
+@pytest.mark.parametrize(("subject", "counted"), [("cid", (10, 15)), ("dan", (100, 20))])
+def test_200_streams_at_once_on_two_machines_exceed_a_limit_by_no_more_than_the_formula(
+    machines: Machines, subject: str, counted: tuple[int, int]
+) -> None:
+    """dan's provider counts more for the prompt than anybody could know before; at least 40 tokens are reserved."""
+    token = machines.closed.token(team="words", claims={"sub": subject})
+    gate = Gate(200)
+    machines.provider.plays(streamed(gate, *counted))
+
+    def stream(number: int) -> int:
+        stack = (machines.closed, machines.open)[number % 2]
+        status = stack.call(prompt("q", max_tokens=20, stream=True), token=token).status_code
+        if status != 200:
+            gate.arrive()
+        return status
+
+    try:
+        with ThreadPoolExecutor(200) as pool:
+            found = list(pool.map(stream, range(200)))
+    finally:
+        machines.provider.plays(FINE)
+    assert set(found) == {200, 429}
+    used = _used(machines, f"words\x1ftokens\x1f{subject}")
+    assert used == found.count(200) * sum(counted)
+    assert (used > 3000) == (subject == "dan")
+    assert 0 < used <= 3000 + 3000 // 40 * max(0, sum(counted) - 40)
 
 
 def test_redis_is_killed_under_load(machines: Machines) -> None:

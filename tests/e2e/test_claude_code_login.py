@@ -1,5 +1,6 @@
 """The real Claude Code's `/login`, from a machine that its company manages to the first answer of a model."""
 
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -10,10 +11,17 @@ import pytest
 
 from tests.e2e import signing_in
 from tests.e2e.claude_code import NEWEST, install
-from tests.e2e.claude_login import Machine, needs_namespaces, sign_in
+from tests.e2e.claude_login import READY, Machine, needs_namespaces, sign_in
 from tests.e2e.signing_in import Browser, Idp, signed_in, token
 from tests.e2e.stack import Model, Stack, free_port, prompt, up
 from tests.e2e.test_sign_in import CONFIG, until
+
+BUDGETS = """
+prices: {overrides: [{model: "*", input: 100, output: 0}]}
+budgets:
+  - {name: month, key: jwt.sub, limit: {usd: 500}, per: month}
+  - {name: tight, key: jwt.sub, when: 'model == "claude-tight"', limit: {usd: 0.001}, per: month}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +37,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, idp: Idp, model: Model) -> I
     config = CONFIG.replace("PORT", str(port)).replace("ISSUER", idp.url)
     config = config.replace("authorization: {}", "authorization: {deny: 'model == \"claude-forbidden\"'}")
     environ = {"MODEL_URL": model.url, "OIDC_SECRET": "s3cr3t-of-oidc"}
-    with up(tmp_path_factory.mktemp("login"), environ=environ, config=config, port=port) as running:
+    with up(tmp_path_factory.mktemp("login"), environ=environ, config=config + BUDGETS, port=port) as running:
         yield running
 
 
@@ -90,6 +98,7 @@ def answered(done: "subprocess.CompletedProcess[str]") -> bool:
     return (done.returncode, done.stdout.strip()) == (0, "printed")
 
 
+SPENT = re.compile(r"\$(\d+\.\d\d) / \$500\.00 spent this month · Resets \w+ 1\b")
 SAY = ("-p", "demo: say printed")
 EXPIRED = "API Error: Cloud gateway session expired"
 VOID = "not-a-token-of-this-gateway"
@@ -191,6 +200,29 @@ def test_a_model_that_is_refused(fresh: Machine, stack: Stack, name: str, shown:
 def test_a_managed_machine_with_a_key(machine: Machine, name: str) -> None:
     done = machine.run(*SAY, **{name: "sk-ant-some-key"})
     assert done.returncode == 1 and "Administrator policy requires a Cloud gateway sign-in" in done.stderr
+
+
+def test_usage_draws_the_bar_of_the_budget(fresh: Machine, stack: Stack) -> None:
+    """Its numbers are those that the gateway tells this person of its own budgets."""
+    assert stack.call(prompt("word " * 500), token=jwt_of(fresh)).status_code == 200
+    with fresh.session() as session:
+        session.wait(lambda screen: bool(READY.search(screen)))
+        session.say("/usage")
+        screen = session.wait(lambda screen: "spent this month" in screen)
+    [one] = httpx.get(f"{stack.url}/v1/usage", headers={"authorization": f"Bearer {jwt_of(fresh)}"}).json()["budgets"]
+    shown = SPENT.search(screen)
+    assert shown is not None and "Spend limit" in screen, screen
+    assert one["name"] == "month" and float(shown[1]) == pytest.approx(one["used"], abs=0.01) and one["used"] > 0.01
+    percent = int(one["used"] / one["limit"] * 100)
+    assert f"{percent}% used" in screen, screen
+
+
+def test_a_call_beyond_a_budget(fresh: Machine, stack: Stack) -> None:
+    """The client shows the gateway's message: which budget, and when it resets."""
+    assert stack.call(prompt("x", model="claude-tight"), token=jwt_of(fresh)).status_code == 200
+    done = fresh.run("--model", "claude-tight", *SAY)
+    assert done.returncode == 1
+    assert "budget tight: 0.001 USD each month are used up or reserved; it resets at 20" in done.stdout, done.stdout
 
 
 def test_logout_revokes_both_tokens(fresh: Machine, stack: Stack) -> None:

@@ -123,6 +123,24 @@ def test_a_stream_that_fails_before_its_content_moves_on(streamed: Call) -> None
     assert moves_on(streamed.answered(attempt, 200, CHAT.events("hi", TOKENS)[0] + CHAT.error_event("no"), media=SSE))
 
 
+USED = b'data: {"model":"m","choices":[],"usage":{"prompt_tokens":3,"completion_tokens":1}}\n\n'
+
+
+def test_tokens_of_an_attempt_that_is_given_up_are_on_record_if_the_provider_counted_them(streamed: Call) -> None:
+    role = CHAT.events("hi", TOKENS)[0]
+    attempt, _ = streamed.attempt(1)
+    assert moves_on(streamed.answered(attempt, 200, role + USED + CHAT.error_event("no"), media=SSE))
+    assert (streamed.record["attempts.input_tokens"], streamed.record["attempts.output_tokens"]) == (3, 1)
+    assert "3+1 tokens" in str(streamed.record["attempts"])
+
+
+def test_an_estimate_for_an_attempt_that_is_given_up_is_not_on_record(streamed: Call) -> None:
+    """Its provider has counted nothing, and nobody pays for it."""
+    attempt, _ = streamed.attempt(1)
+    assert moves_on(streamed.answered(attempt, 200, CHAT.events("hi", TOKENS)[0] + CHAT.error_event("no"), media=SSE))
+    assert "attempts.input_tokens" not in streamed.record and "tokens" not in str(streamed.record["attempts"])
+
+
 def test_a_stream_that_declines_moves_on(streamed: Call) -> None:
     attempt, _ = streamed.attempt(1)
     assert moves_on(streamed.answered(attempt, 200, b"".join(CHAT.refusal_events()), media=SSE))

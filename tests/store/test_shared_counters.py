@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis import from_url
 
 from extproc.config.schema_sign_in import Redis
 from extproc.store import shared_counters
@@ -28,6 +29,8 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 
 Machines = list[SharedCounters]
+IN_SCRIPT = frozenset({"set", "hgetall", "exists", "hdel", "hincrby", "ttl", "expire", "info", "hello"})
+"""Redis counts what a script calls, too; and this test's own question."""
 
 
 @pytest.fixture
@@ -143,6 +146,25 @@ def test_many_machines_at_once_stay_within_the_limit(play: Any) -> None:
         assert sum(spent) + more.count(-1) == 200, "and all of it can be used"
 
     play(3, scene)
+
+
+def test_a_claim_of_several_budgets_is_one_round_trip(play: Any, redis: RedisServer) -> None:
+    async def scene(machines: Machines) -> None:
+        claims = [claim(1, account=name) for name in "abc"]
+        await machines[0].take("w", claims, 1)  # connects, and loads the script
+        before = commands()
+        for _ in range(3):
+            assert (await machines[0].take("w", claims, 1)).refused < 0
+        after = commands()
+        sent = {name: after[name] - before.get(name, 0) for name in after if name not in IN_SCRIPT}
+        assert {name: count for name, count in sent.items() if count} == {"evalsha": 3}
+
+    def commands() -> dict[str, int]:
+        with from_url(redis.url) as client:
+            stats: dict[str, Any] = client.info("commandstats")
+        return {name.removeprefix("cmdstat_"): stat["calls"] for name, stat in stats.items()}
+
+    play(1, scene)
 
 
 def test_what_was_used_while_redis_was_down_is_counted_when_it_is_back(play: Any, redis: RedisServer) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from extproc.config.schema_budgets import Budget, BudgetLimit
@@ -246,3 +247,29 @@ def test_a_change_in_force_is_described() -> None:
     assert described(100) == "budget team of 'data': requests 9 instead of 3 by hand, until 1970-01-01T00:02:30Z"
     assert described(160) == "budget team of 'data': requests 7 instead of 3 by hand, until 1970-01-01T00:03:20Z"
     assert described(200) == "" == described(100, "gone\x1frequests\x1fdata")
+
+
+def test_who_asks_what_is_used_sees_nothing_of_what_workers_keep(tmp_path: Path) -> None:
+    """A question brings slices back; a claim of a call that costs nothing does not, and waits for nobody."""
+
+    async def scene() -> None:
+        desk = Desk(tmp_path, "")
+        replies: asyncio.Queue[BudgetReply] = asyncio.Queue()
+        nothing = Claim(ACCOUNT, 0, 1000, int(NOW), int(NOW), 2**33)
+        desk.keeper.heard("w", BudgetRequest(1, [msgspec.structs.replace(nothing, amount=1)]), replies.put_nowait)
+        kept = (await replies.get()).taken
+        assert kept is not None and kept.granted[0] > 1
+        desk.keeper.heard("w", BudgetRequest(2, [nothing]), replies.put_nowait)
+        await replies.get()
+        assert desk.recalled == []
+        asked = msgspec.structs.replace(nothing, observed=True, only_asks=True)
+        desk.keeper.heard("w", BudgetRequest(3, [asked]), replies.put_nowait)
+        for _ in range(3):  # until the question waits
+            await asyncio.sleep(0)
+        assert desk.recalled == [BudgetRecall([ACCOUNT])]
+        returned = Settlement(ACCOUNT, 0, 0, 0, kept.granted[0] - 1)
+        desk.keeper.heard("w", BudgetRequest(settlements=[returned]), replies.put_nowait)
+        shown = (await replies.get()).taken
+        assert shown is not None and shown.used == [1]
+
+    asyncio.run(scene())

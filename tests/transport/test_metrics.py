@@ -165,6 +165,11 @@ def test_costs_are_added_up(counted: Counted) -> None:
     assert (labels, spent) == (("data", "chat", "openai", "claude-x", "gpt-4o"), 0.75)
 
 
+def test_attempts_that_were_given_up_cost_something(counted: Counted) -> None:
+    counted.call(**{"gen_ai.usage.cost": 0.25, "attempts.cost": 0.5})
+    assert list(counted.samples("extproc_cost_usd_total").values()) == [0.75]
+
+
 def test_a_model_without_a_price_is_counted(counted: Counted) -> None:
     counted.call(**{"gen_ai.usage.cost": 0.25})
     counted.call(**{"gen_ai.usage.input_tokens": None})

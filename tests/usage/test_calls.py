@@ -20,6 +20,21 @@ def test_a_line_of_the_log_becomes_a_call() -> None:
     assert call.moved_by == "" and call_of({**LINE, "budget.moved_by": "day"}, "id").moved_by == "day"
 
 
+GIVEN_UP = {"attempts.input_tokens": 7, "attempts.output_tokens": 2, "attempts.cost": 0.000009}
+
+
+def test_a_call_has_what_attempts_used_that_were_given_up() -> None:
+    call = call_of({**LINE, **GIVEN_UP}, "id")
+    assert (call.input_tokens, call.output_tokens, call.cost) == (1007, 102, 2_680_001 + 9_000)
+    call = call_of({"gen_ai.operation.name": "chat", "jwt.sub": "ann", "reason": "Upstream", **GIVEN_UP}, "id")
+    assert (call.input_tokens, call.output_tokens, call.cost) == (7, 2, 9_000)
+
+
+def test_an_answer_without_a_price_stays_unpriced_whatever_attempts_cost() -> None:
+    line = {name: value for name, value in LINE.items() if name != "gen_ai.usage.cost"}
+    assert call_of({**line, **GIVEN_UP}, "id").cost is None
+
+
 def test_what_is_not_known_is_not_zero() -> None:
     call = call_of({"gen_ai.operation.name": "chat", "jwt.sub": "ann", "reason": "Authorization"}, "id")
     assert (call.input_tokens, call.cost, call.duration, call.time) == (None, None, None, 0)

@@ -16,8 +16,8 @@ from extproc.events import Action, BeginAnswer, Record, Respond
 from extproc.policy.authorization.cel import Rule, compile_rule, compile_text
 from extproc.policy.authorization.rules import Rules
 from extproc.policy.authorization.variables import OF_BODY, Part, Subject
-from extproc.policy.budgets import administration, refusals
-from extproc.policy.budgets.estimate import NANO, Estimate, Used
+from extproc.policy.budgets import administration, estimate, refusals
+from extproc.policy.budgets.estimate import NANO, Used
 from extproc.policy.budgets.periods import ALWAYS, Periods
 from extproc.policy.budgets.wallet import Use, Wallet
 from extproc.policy.facts import Accepted, Answered, Caller, Examined, Moved, Planned, ToProvider
@@ -86,14 +86,13 @@ class Applied(NamedTuple):
 class Reservation:
     """What is reserved for one call, and settled when it has ended."""
 
-    __slots__ = ("_budgets", "_call", "_estimate", "_held", "_moved")
+    __slots__ = ("_budgets", "_call", "_held", "_moved")
 
     def __init__(
         self,
         budgets: "Budgets",
         call: Accepted,
         held: Sequence[tuple[Applied, Claim]],
-        estimate: Estimate,
         moved: Sequence[Moved] = (),
     ) -> None:
         """`held`: the limits, with what is reserved of each; `moved`: the budgets that moved the call to the model that
@@ -101,7 +100,6 @@ class Reservation:
         self._budgets = budgets
         self._call = call
         self._held = held
-        self._estimate = estimate
         self._moved = moved
 
     def add_headers(self, actions: Sequence[Action], now: float) -> None:
@@ -121,9 +119,9 @@ class Reservation:
 
     def settle(self, seen: Record) -> None:
         """The call has ended. `seen`: all that was put on record of it."""
-        charge = self._estimate.charge(seen)
+        used = estimate.charge(seen)
         claims = [claim for _, claim in self._held]
-        self._budgets.wallet.settle(claims, [_amount(one.limit.measure, charge) for one, _ in self._held])
+        self._budgets.wallet.settle(claims, [_amount(one.limit.measure, used) for one, _ in self._held])
 
 
 class Budgets:
@@ -181,7 +179,7 @@ class Budgets:
             return applied
         if not applied:
             return None
-        found = await self._reserve(call, applied, Estimate.unread(), now)
+        found = await self._reserve(call, applied, estimate.UNREAD, now)
         return found.refusal if isinstance(found, Moved) else found
 
     def applied(self, call: Accepted | Examined) -> list[Applied] | Rejection:
@@ -196,7 +194,7 @@ class Budgets:
         applied = self.applied(call)
         if isinstance(applied, Rejection):
             return applied
-        claims = [msgspec.structs.replace(_claim(one, Used(), now), observed=True) for one in applied]
+        claims = [msgspec.structs.replace(_claim(one, Used(), now), observed=True, only_asks=True) for one in applied]
         if (found := await self.wallet.look(claims)) is None:
             return refusals.DOWN
         states = [_state(*three) for three in zip(applied, claims, found, strict=True)]
@@ -222,19 +220,14 @@ class Budgets:
         if not applied and not examined.moved:
             return None
         assumed = max((one.limit.budget.settings.assumed_output_tokens for one in applied), default=0)
-        estimate = Estimate.of(examined, candidates, self._prices, assumed, now)
-        return await self._reserve(examined.call, applied, estimate, now, examined.moved)
+        most = estimate.reserved(examined, candidates, self._prices, assumed, now)
+        return await self._reserve(examined.call, applied, most, now, examined.moved)
 
     async def _reserve(
-        self,
-        call: Accepted,
-        applied: Sequence[Applied],
-        estimate: Estimate,
-        now: float,
-        moved: Sequence[Moved] = (),
+        self, call: Accepted, applied: Sequence[Applied], most: Used, now: float, moved: Sequence[Moved] = ()
     ) -> Reservation | Moved | Rejection:
-        claims = [_claim(one, estimate.reserved, now) for one in applied]
-        reservation = Reservation(self, call, list(zip(applied, claims, strict=True)), estimate, moved)
+        claims = [_claim(one, most, now) for one in applied]
+        reservation = Reservation(self, call, list(zip(applied, claims, strict=True)), moved)
         taken = await self.wallet.reserve(claims)
         if taken is None:
             return reservation if self._open else refusals.DOWN

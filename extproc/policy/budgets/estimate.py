@@ -1,16 +1,15 @@
 """What a call may use, before it is sent, and what it has used, by its record."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
-
-import msgspec
 
 from extproc.events import Record
 from extproc.policy.authorization.features import read_features
 from extproc.policy.facts import Examined, LightBody
 from extproc.providers.catalogue import Resolved
-from extproc.providers.prices import Price, Prices
+from extproc.providers.prices import Prices
+from extproc.translate.pair import Usage
 from extproc.wire import dialects
 from extproc.wire.media_tokens import BYTES_PER_TOKEN
 
@@ -36,55 +35,29 @@ class Used(NamedTuple):
     """0 at the end: nothing of it stays used."""
 
 
-class Tokens(msgspec.Struct):
-    """For the price of a call whose tokens have no further kinds."""
-
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cache_read_input_tokens: int = 0
-    cache_creation_input_tokens: int = 0
-    cache_creation_1h_input_tokens: int = 0
-    thinking_tokens: int | None = None
-    web_searches: int = 0
-    service_tier: str = ""
+def reserved(
+    examined: Examined, candidates: Sequence[Resolved], prices: Prices, assumed_output: int, now: float
+) -> Used:
+    """Returns what a call may use: the input by the size of the body, the output by the body's limit or else
+    `assumed_output`, at the dearest candidate's price. An unpriced model costs nothing here. `now`: Unix seconds."""
+    tokens = Usage(input_tokens=input_tokens(examined), output_tokens=output_limit(examined, assumed_output))
+    costs = (prices.price(one.provider, one.upstream).cost(tokens, "", now) or 0.0 for one in candidates)
+    return Used(math.ceil(max(costs) * NANO), tokens.input_tokens, tokens.output_tokens, 1, 1)
 
 
-class Estimate(NamedTuple):
-    """What is reserved for a call; and its prices, by provider, for attempts that were given up."""
+UNREAD = Used(requests=1, concurrent=1)
+"""What is reserved for a call that passes through."""
 
-    reserved: Used
-    prices: Mapping[str, Price]
-    started: float
-    """Unix seconds."""
 
-    @staticmethod
-    def of(
-        examined: Examined, candidates: Sequence[Resolved], prices: Prices, assumed_output: int, now: float
-    ) -> "Estimate":
-        """The input by the size of the body, the output by the body's limit or else `assumed_output`, at the dearest
-        candidate's price. An unpriced model costs nothing here."""
-        found = {one.provider.name: prices.price(one.provider, one.upstream) for one in candidates}
-        tokens = Tokens(input_tokens(examined), output_limit(examined, assumed_output))
-        costs = (price.cost(tokens, "", now) or 0.0 for price in found.values())
-        cost = math.ceil(max(costs, default=0.0) * NANO)
-        return Estimate(Used(cost, tokens.input_tokens, tokens.output_tokens, 1, 1), found, now)
-
-    @staticmethod
-    def unread() -> "Estimate":
-        """For a call that passes through."""
-        return Estimate(Used(requests=1, concurrent=1), {}, 0.0)
-
-    def charge(self, seen: Record) -> Used:
-        """What the call has used. `seen`: all that was put on record of it."""
-        if seen.get(_VERDICT) != _ALLOWED:
-            return Used()  # it was sent to nobody
-        cost = round(_number(seen, "gen_ai.usage.cost") * NANO)
-        tokens_in, tokens_out = (int(_number(seen, f"gen_ai.usage.{kind}_tokens")) for kind in ("input", "output"))
-        for provider, given_up in _given_up(seen):
-            tokens_in, tokens_out = tokens_in + given_up.input_tokens, tokens_out + given_up.output_tokens
-            price = self.prices.get(provider)
-            cost += round((price.cost(given_up, "", self.started) or 0.0 if price else 0.0) * NANO)
-        return Used(cost, tokens_in, tokens_out, 1)
+def charge(seen: Record) -> Used:
+    """Returns what a call has used, attempts included that were given up. `seen`: all that was put on record of it."""
+    if seen.get(_VERDICT) != _ALLOWED:
+        return Used()  # it was sent to nobody
+    cost, tokens_in, tokens_out = (
+        sum(_number(seen, f"{of}.{name}") for of in ("gen_ai.usage", "attempts"))
+        for name in ("cost", "input_tokens", "output_tokens")
+    )
+    return Used(round(cost * NANO), int(tokens_in), int(tokens_out), 1)
 
 
 def input_tokens(examined: Examined) -> int:
@@ -117,28 +90,3 @@ def output_limit(examined: Examined, assumed: int) -> int:
 def _number(seen: Record, name: str) -> float:
     value = seen.get(name)
     return value if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 else 0
-
-
-def _given_up(seen: Record) -> list[tuple[str, Tokens]]:
-    """Attempts whose answer the client did not get, and that reported tokens."""
-    tries = seen.get("attempt.tries")
-    if not isinstance(tries, str):
-        return []
-    try:
-        found = msgspec.json.decode(tries, type=list[_Try])
-    except msgspec.MsgspecError:
-        return []
-    return [
-        (one.provider, Tokens(one.input_tokens, one.output_tokens))
-        for one in found
-        if one.word == "failed" and (one.input_tokens or one.output_tokens)
-    ]
-
-
-class _Try(msgspec.Struct):
-    """The members of gateway.attempts.Try that count here."""
-
-    provider: str
-    word: str = ""
-    input_tokens: int = 0
-    output_tokens: int = 0

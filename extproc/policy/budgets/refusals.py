@@ -108,8 +108,6 @@ def _anthropic(state: State | None, *, is_over: bool = False) -> dict[str, str]:
     prefix = "anthropic-ratelimit-unified-"
     found = {
         f"{prefix}status": status,
-        f"{prefix}representative-claim": "overage",
-        f"{prefix}overage-status": status,
         f"{prefix}overage-utilization": "1" if is_over else f"{min(0.99, state.share):.2f}",
         f"{prefix}reset": str(state.resets),
         f"{prefix}overage-reset": str(state.resets),
@@ -117,10 +115,12 @@ def _anthropic(state: State | None, *, is_over: bool = False) -> dict[str, str]:
     surpassed = [share for share in _SURPASSED if state.share >= share]
     if is_over or surpassed:
         found[f"{prefix}overage-surpassed-threshold"] = "1" if is_over else str(surpassed[-1])
-    if is_over:
-        found |= {f"{prefix}overage-disabled-reason": "org_spend_cap_reached"}
-        if (period := _PERIODS.get(state.budget.per or "")) is not None:
-            found[f"{prefix}overage-period"] = period
+    if not is_over:
+        return found | {f"{prefix}representative-claim": "overage", f"{prefix}overage-status": status}
+    # With the two headers above, a refusal is shown in the client's own words, which send the person to claude.ai.
+    found[f"{prefix}overage-disabled-reason"] = "org_spend_cap_reached"
+    if (period := _PERIODS.get(state.budget.per or "")) is not None:
+        found[f"{prefix}overage-period"] = period
     return found
 
 

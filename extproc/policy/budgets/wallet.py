@@ -89,7 +89,7 @@ class Wallet:
         return taken
 
     async def look(self, claims: Sequence[Claim]) -> list[Use] | None:
-        """What is used of each account at the moment, reservations included; the claims' amounts are 0. None: the
+        """What is used of each account at the moment, reservations included; the claims only ask. None: the
         counters cannot be reached."""
         taken = await self._bank.take(claims) if claims else _FROM_SLICES
         return [Use(*pair) for pair in zip(taken.used, taken.limits, strict=True)] if taken is not None else None

@@ -105,7 +105,9 @@ class Events:
         if self._guesses():
             guess = told or Usage(input_tokens=estimated_tokens(self._asked.size))
             most = max(guess.output_tokens, self._pieces)
-            self._outcome.usage = msgspec.structs.replace(guess, output_tokens=most, estimated=True)
+            self._outcome.usage = msgspec.structs.replace(
+                guess, output_tokens=most, estimated=True, reported=told is not None
+            )
         return out
 
     def _guesses(self) -> bool:

@@ -10,9 +10,11 @@ import pytest
 
 from extproc.errors import Rejection
 from extproc.events import Record
+from extproc.gateway import attempts
+from extproc.gateway.attempts import Try
 from extproc.gateway.gateway import Gateway
 from extproc.policy.budgets.budgets import Budgets, Reservation
-from extproc.policy.budgets.estimate import Estimate, input_tokens, output_limit
+from extproc.policy.budgets.estimate import charge, input_tokens, output_limit, reserved
 from extproc.policy.budgets.wallet import Wallet
 from extproc.policy.facts import Caller, Examined, Moved
 from extproc.store.counters import Taken
@@ -115,8 +117,6 @@ def test_a_refusal_tells_the_limit_and_when_it_resets_and_nothing_else(tmp_path:
         "retry-after": str(1_701_388_800 - int(NOW)),
         "x-should-retry": "false",
         f"{unified}status": "rejected",
-        f"{unified}representative-claim": "overage",
-        f"{unified}overage-status": "rejected",
         f"{unified}overage-utilization": "1",
         f"{unified}overage-surpassed-threshold": "1",
         f"{unified}overage-disabled-reason": "org_spend_cap_reached",
@@ -146,15 +146,13 @@ def test_what_is_reserved_and_charged(tmp_path: Path) -> None:
     asked = call(whole)
     resolved = whole.catalogue.resolve("claude-x")
     assert resolved is not None
-    estimate = Estimate.of(asked, (resolved,), whole.prices, 4096, NOW)
     tokens = input_tokens(asked)
-    assert estimate.reserved == ((tokens + 1000) * 1000, tokens, 1000, 1, 1)
-    given_up = '[{"provider":"openai","word":"failed","input_tokens":7,"output_tokens":2},{"provider":"openai"}]'
+    assert reserved(asked, (resolved,), whole.prices, 4096, NOW) == ((tokens + 1000) * 1000, tokens, 1000, 1, 1)
     seen: Record = {
         **SENT, "gen_ai.usage.input_tokens": 30, "gen_ai.usage.output_tokens": 12, "gen_ai.usage.cost": 0.000042,
-        "attempt.tries": given_up,
+        **attempts.fields([Try("a", word="failed", input_tokens=7, output_tokens=2, cost=0.000009), Try("b")]),
     }  # fmt: skip
-    assert estimate.charge(seen) == (42_000 + 9_000, 37, 14, 1, 0)
+    assert charge(seen) == (42_000 + 9_000, 37, 14, 1, 0)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +186,7 @@ def test_the_dearest_candidate_is_reserved(tmp_path: Path) -> None:
             asked.resolved, upstream="dear", provider=msgspec.structs.replace(asked.resolved.provider, name="b")
         ),
     )
-    found = Estimate.of(asked, candidates, whole.prices, 0, NOW).reserved
+    found = reserved(asked, candidates, whole.prices, 0, NOW)
     assert found.cost == (found.input_tokens + 1000) * 9000
 
 

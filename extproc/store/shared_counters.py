@@ -4,6 +4,9 @@ An account is a hash: `u:BUCKET` is what was used, `h:HOLDER` is what a machine 
 long as its lease is there, so that nothing stays held when a machine is gone. Where the answer to a claim was lost,
 nobody knows whether it was granted; the machine then goes on under another name, and lets the lease of the former one
 end as soon as all calls have ended that it is known to hold something for.
+
+All keys have one hash tag, so that a script finds them in one slot of a cluster:
+https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags
 """
 
 import asyncio
@@ -14,10 +17,11 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from extproc.config.schema_sign_in import Redis
+from extproc.config.schema_store import Redis
 from extproc.store.counters import AccountState, Claim, Override, Settlement, Taken
 from extproc.store.interface import StoreDown
-from extproc.store.shared import as_store_down, connection
+from extproc.store.redis_client import Script, as_store_down, close, connect
+from extproc.store.shared import literal
 
 LEASE_SECONDS = 30.0
 RENEW_SECONDS = 5.0
@@ -99,14 +103,16 @@ class SharedCounters:
         settings: Redis,
         password: str | None = None,
         ca_file: str | None = None,
+        sentinel_password: str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Connects with the first operation. `clock`: Unix seconds."""
-        self._redis = connection(settings, password, ca_file)
+        # A claim that is sent twice could be granted twice. `_send` repeats settlements, each of which counts once.
+        self._redis = connect(settings, password, ca_file, sentinel_password, retries=0)
         self._seconds = settings.timeout
-        self._prefix = f"{settings.prefix}budgets:"
-        self._take = self._redis.register_script(_TAKE)
-        self._settle = self._redis.register_script(_SETTLE)
+        self._prefix = f"{settings.prefix}{{budgets}}:"
+        self._take = Script(self._redis, _TAKE)
+        self._settle = Script(self._redis, _SETTLE)
         self._clock = clock
         self._machine = secrets.token_hex(6)
         self._names: dict[str, Counter[tuple[str, str]]] = {self._new_name(): Counter()}
@@ -132,7 +138,7 @@ class SharedCounters:
         try:
             async with self._room, as_store_down(self._seconds):
                 keys = [self._prefix + one.account for one in claims]
-                refused, later, *used = await self._take(keys=keys, args=arguments)
+                refused, later, *used = await self._take(keys, arguments)
         except (StoreDown, asyncio.CancelledError):
             self._down_until = now + RETRY_SECONDS
             self._rename()
@@ -163,7 +169,8 @@ class SharedCounters:
     async def states(self) -> list[AccountState]:
         found = []
         async with as_store_down(self._seconds):
-            names = [_text(key) async for key in self._redis.scan_iter(match=f"{self._prefix}*\x1f*", count=MAX_BATCH)]
+            pattern = f"{literal(self._prefix)}*\x1f*"
+            names = [_text(key) async for key in self._redis.scan_iter(match=pattern, count=MAX_BATCH)]
             for name in names:
                 fields = {key: int(value) for key, value in (await self._hash(name)).items()}
                 used = {int(key[2:]): value for key, value in fields.items() if key.startswith("u:")}
@@ -202,7 +209,7 @@ class SharedCounters:
         self._renewed = now
 
     async def close(self) -> None:
-        await self._redis.aclose()
+        await close(self._redis)
 
     async def _hash(self, key: str) -> dict[str, str]:
         return {_text(name): _text(value) for name, value in (await self._redis.hgetall(key)).items()}
@@ -235,7 +242,7 @@ class SharedCounters:
                 arguments = [str(self._number), *(word for _, words in self._batch for word in words)]
                 try:
                     async with as_store_down(self._seconds):
-                        await self._settle(keys=keys, args=arguments)
+                        await self._settle(keys, arguments)
                 except StoreDown:
                     self._down_until = self._clock() + RETRY_SECONDS
                     raise

@@ -113,7 +113,7 @@ def _used(machines: Machines, account: str) -> int:
     client = redis.Redis(port=machines.redis.port, password=PASSWORD, decode_responses=True)
     deadline = time.monotonic() + SECONDS
     while True:
-        fields: dict[str, str] = client.hgetall(f"extproc:budgets:{account}")  # type: ignore[assignment]
+        fields: dict[str, str] = client.hgetall(f"extproc:{{budgets}}:{account}")  # type: ignore[assignment]
         if not any(name.startswith("h:") for name in fields) or time.monotonic() > deadline:
             return sum(int(value) for name, value in fields.items() if name.startswith("u:"))
         threading.Event().wait(0.1)

@@ -123,12 +123,12 @@ class SharedCounters:
         self._number = 0
         self._sending = asyncio.Lock()
         self._room = asyncio.Semaphore(MAX_CONNECTIONS)
-        self._down_until = 0.0
-        self._renewed = 0.0
+        self._down_until = self._renewed = -LEASE_SECONDS
+        """By the monotonic clock: the other one may jump."""
 
     async def take(self, holder: str, claims: Sequence[Claim], holders: int) -> Taken:
         now = self._clock()
-        if now < self._down_until:
+        if time.monotonic() < self._down_until:
             raise StoreDown("it could not be reached a moment ago")
         name, held = next(reversed(self._names.items()))
         arguments = [self._prefix + "lease:", name, str(round(LEASE_SECONDS * 1000))]
@@ -140,7 +140,7 @@ class SharedCounters:
                 keys = [self._prefix + one.account for one in claims]
                 refused, later, *used = await self._take(keys, arguments)
         except (StoreDown, asyncio.CancelledError):
-            self._down_until = now + RETRY_SECONDS
+            self._down_until = time.monotonic() + RETRY_SECONDS
             self._rename()
             raise
         limits = [one.limit for one in claims]
@@ -155,7 +155,7 @@ class SharedCounters:
         now = self._clock()
         for one in settlements:
             self._unsent += self._lines(holder, one, now)
-        if now >= self._down_until:
+        if time.monotonic() >= self._down_until:
             await self._send()
 
     async def end(self, holder: str) -> None:
@@ -196,10 +196,10 @@ class SharedCounters:
 
     async def renew(self) -> None:
         """To be called every now and then: renews leases, and sends what could not be sent. Raises StoreDown."""
-        now = self._clock()
+        now = time.monotonic()
         if self._unsent or self._batch:
             await self._send()
-        if 0 <= now - self._renewed < RENEW_SECONDS:
+        if now - self._renewed < RENEW_SECONDS:
             return
         present = next(reversed(self._names))
         self._names = {name: held for name, held in self._names.items() if held or name == present}
@@ -244,7 +244,7 @@ class SharedCounters:
                     async with as_store_down(self._seconds):
                         await self._settle(keys, arguments)
                 except StoreDown:
-                    self._down_until = self._clock() + RETRY_SECONDS
+                    self._down_until = time.monotonic() + RETRY_SECONDS
                     raise
                 self._batch = []
 

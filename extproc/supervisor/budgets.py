@@ -40,6 +40,8 @@ class BudgetKeeper:
         self._local = LocalCounters()
         self._shared: SharedCounters | None = None
         self._kept: KeptCounters | None = None
+        self._is_unread = False
+        """What was used before is in a file that could not be read yet."""
         self._overrides: dict[str, Override] = {}
         self.source: Source | None = None
         """The configuration in force."""
@@ -59,15 +61,24 @@ class BudgetKeeper:
         if self._shared is not None or self._kept is not None or not source.config.budgets:
             return
         self._shared = open_counters(source, environ)
-        if self._shared is not None:
-            return
-        folder = (source.path.parent / (source.config.store.folder or FOLDER)).absolute()
+        if self._shared is None:
+            self._read_kept()
+
+    def _read_kept(self) -> None:
+        """Nobody knows what is used of a limit before this has succeeded."""
+        assert self.source is not None
+        folder = (self.source.path.parent / (self.source.config.store.folder or FOLDER)).absolute()
         try:
-            self._kept = self._local.kept = KeptCounters(folder)
-            self._local.load(self._kept.rows(time.time()))
-            self._overrides = self._kept.overrides()
+            kept = KeptCounters(folder)
+            rows, self._overrides = kept.rows(time.time()), kept.overrides()
         except StoreDown as error:
-            log.error("counters of budgets cannot be kept: %s; a restart begins them anew", error)
+            self._is_unread = True
+            self._note(error)
+            return
+        self._is_unread = False
+        self._kept = self._local.kept = kept
+        self._local.load(rows)
+        self._note(None)
 
     def started(self, holder: str) -> None:
         """A worker begins, again perhaps: what it held before is free."""
@@ -93,6 +104,9 @@ class BudgetKeeper:
                     self._kept.add(self._local.changed)
 
     async def _keep(self) -> None:
+        if self._is_unread:
+            self._read_kept()
+            return
         changed, self._local.changed = self._local.changed, {}
         try:
             if self._shared is not None:
@@ -150,6 +164,8 @@ class BudgetKeeper:
     async def _take(self, holder: str, request: BudgetRequest, answer: Answer) -> None:
         claims = self._limited(request.claims)
         try:
+            if self._is_unread:
+                raise StoreDown("its file could not be read")
             taken = await self.counters.take(holder, claims, len(self._holders))
             if taken.refused >= 0 and taken.may_fit_later and self._waiting < MAX_WAITING:
                 taken = await self._take_later(holder, claims, taken)

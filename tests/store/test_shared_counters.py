@@ -168,6 +168,23 @@ def test_what_was_used_while_redis_was_down_is_counted_when_it_is_back(play: Any
     play(1, scene)
 
 
+def test_a_clock_that_jumps_back_does_not_prolong_an_outage(redis: RedisServer, tmp_path: Path) -> None:
+    now = float(NOW)
+
+    async def scene() -> None:
+        nonlocal now
+        one = SharedCounters(Redis(url=redis.url, prefix=f"{tmp_path.name}:", timeout=1), clock=lambda: now)
+        redis.stop()
+        with pytest.raises(StoreDown):
+            await one.take("w", [claim(4)], 1)
+        redis.start()
+        now -= 86400
+        assert await _until_reached(one) == 0
+        await one.close()
+
+    asyncio.run(scene())
+
+
 async def _until_reached(machine: SharedCounters) -> int:
     deadline = time.monotonic() + 10
     while True:

@@ -38,6 +38,8 @@ class Machines:
     closed: Stack
     open: Stack
     redis: RedisServer
+    before: tuple[int, int]
+    """The statuses of two calls before there was a Redis: of one that a budget limits, and of one that none does."""
 
     def ask(self, number: int, token: str) -> int:
         stack = (self.closed, self.open)[number % 2]
@@ -46,7 +48,7 @@ class Machines:
 
 @pytest.fixture(scope="module")
 def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
-    """With one issuer; they differ in `when_down`."""
+    """With one issuer; they differ in `when_down`. The first begins while Redis cannot be reached."""
     folder = tmp_path_factory.mktemp("budgets")
     with ExitStack() as running:
         options = ("--requirepass", PASSWORD, "--appendonly", "yes", "--appendfsync", "always")
@@ -55,13 +57,29 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
         provider.plays(FINE)
         environ = {"RAW_URL": provider.url, "REDIS_PASSWORD": PASSWORD}
         config = CONFIG.replace("PORT", str(redis.port)).replace("KEYS", str(folder / "closed" / "keys"))
+        redis.stop()
         stacks = []
         for name in ("closed", "open"):
             (folder / name).mkdir()
             stacks.append(
                 running.enter_context(up(folder / name, environ=environ, config=config.replace("DOWN", name)))
             )
-        yield Machines(stacks[0], stacks[1], redis)
+        machines = Machines(stacks[0], stacks[1], redis, (0, 0))
+        limited, other = (stacks[0].token(team=team) for team in ("many", "none"))
+        machines.before = machines.ask(0, limited), machines.ask(0, other)
+        redis.start()
+        yield machines
+
+
+def test_a_store_that_cannot_be_reached_at_the_start(machines: Machines) -> None:
+    """The log names it once, calls that no budget limits go on, and others do as soon as it is there."""
+    assert machines.before == (503, 200)
+    deadline = time.monotonic() + SECONDS
+    while machines.ask(0, machines.closed.token(team="many", claims={"sub": "eve"})) != 200:
+        assert time.monotonic() < deadline, "it does not recover"
+    said = machines.closed.err.text
+    assert said.count("counters of budgets cannot be kept: Redis cannot be reached (ConnectionError)") == 1
+    assert "counters of budgets can be kept again" in said and str(machines.redis.port) not in said
 
 
 def test_five_requests_are_five_on_two_machines(machines: Machines) -> None:

@@ -1,14 +1,15 @@
 """Real Redis servers that replace one that is gone: a primary that a Sentinel watches, and a cluster. Both with TLS, a
 user and passwords."""
 
+import asyncio
 import contextlib
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import redis
 from redis.crc import key_slot
@@ -20,10 +21,11 @@ from tests.redis_server import SECONDS, RedisServer, binary
 
 USER, PASSWORD, SENTINEL_PASSWORD, SERVICE = "gateway", "correct-horse", "battery-staple", "mymaster"
 SLOTS = 16384
+T = TypeVar("T")
 BUDGETS_KEY = "extproc:{budgets}:"
 """Has the slot of all counters of budgets."""
-MILLISECONDS = 700
-"""After which a server that does not answer counts as gone."""
+PATIENT, IMPATIENT = 30_000, 700
+"""Milliseconds after which a server that does not answer counts as gone; those of a busy machine take a while."""
 
 
 @dataclass
@@ -34,8 +36,9 @@ class Topology:
     """The primary that has the counters of budgets."""
 
     def settings(self, **keys: Any) -> Redis:
+        """With more time than many TLS handshakes take on a busy machine."""
         sentinel = {"password": {"env": "SENTINEL_PASSWORD"}} if "+sentinel" in self.url else None
-        return Redis.model_validate({"url": self.url, "username": USER, "timeout": 1, "sentinel": sentinel, **keys})
+        return Redis.model_validate({"url": self.url, "username": USER, "timeout": 10, "sentinel": sentinel, **keys})
 
     @property
     def access(self) -> tuple[str, str, str]:
@@ -43,8 +46,20 @@ class Topology:
         return PASSWORD, self.ca_file, SENTINEL_PASSWORD
 
 
+def play(scene: Coroutine[Any, Any, T]) -> T:
+    """Runs it, and waits until the client has closed connections that it left to tasks of its own."""
+
+    async def whole() -> T:
+        found = await scene
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.gather(*others, return_exceptions=True)
+        return found
+
+    return asyncio.run(whole())
+
+
 @contextlib.contextmanager
-def sentinel(folder: Path) -> Iterator[Topology]:
+def sentinel(folder: Path, patience: int = PATIENT) -> Iterator[Topology]:
     """A primary with one replica and one Sentinel."""
     with ExitStack() as running:
         primary, replica = (_server(folder, f"server-{number}", running) for number in range(2))
@@ -52,7 +67,7 @@ def sentinel(folder: Path) -> Iterator[Topology]:
         _until(lambda: _is_replicated(primary))
         port = free_port()
         path = folder / "sentinel.conf"
-        path.write_text("\n".join([f"port 0\ntls-port {port}", *_sentinel_lines(primary, folder)]))
+        path.write_text("\n".join([f"port 0\ntls-port {port}", *_sentinel_lines(primary, folder, patience)]))
         argv = [binary(), str(path), "--sentinel"]
         process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         running.callback(process.wait, SECONDS)
@@ -63,7 +78,7 @@ def sentinel(folder: Path) -> Iterator[Topology]:
         yield Topology(f"rediss+sentinel://localhost:{port}/{SERVICE}", f"{folder}/ca.pem", primary)
 
 
-def _sentinel_lines(primary: RedisServer, folder: Path) -> list[str]:
+def _sentinel_lines(primary: RedisServer, folder: Path, patience: int) -> list[str]:
     certificate = [f"{name[2:]} {value}" for name, value in _tls_options(folder).items()]
     return [
         "bind 127.0.0.1",
@@ -73,16 +88,16 @@ def _sentinel_lines(primary: RedisServer, folder: Path) -> list[str]:
         f"sentinel monitor {SERVICE} 127.0.0.1 {primary.port} 1",
         f"sentinel auth-user {SERVICE} admin",
         f"sentinel auth-pass {SERVICE} {PASSWORD}",
-        f"sentinel down-after-milliseconds {SERVICE} {MILLISECONDS}",
+        f"sentinel down-after-milliseconds {SERVICE} {patience}",
         f"sentinel failover-timeout {SERVICE} 3000",
     ]
 
 
 @contextlib.contextmanager
-def cluster(folder: Path) -> Iterator[Topology]:
+def cluster(folder: Path, patience: int = PATIENT) -> Iterator[Topology]:
     """Three primaries, of which the one with the counters of budgets has a replica."""
     with ExitStack() as running:
-        options = {"--cluster-enabled": "yes", "--tls-cluster": "yes", "--cluster-node-timeout": str(MILLISECONDS)}
+        options = {"--cluster-enabled": "yes", "--tls-cluster": "yes", "--cluster-node-timeout": str(patience)}
         servers = [
             _server(folder, f"node-{number}", running, **options, **{"--cluster-port": str(free_port())})
             for number in range(4)

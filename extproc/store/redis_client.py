@@ -27,6 +27,15 @@ from extproc.store.interface import StoreDown
 AnyClient = Client | RedisCluster
 
 
+class _Cluster(RedisCluster):
+    """A client that knows who has which slot before it sends a command; redis-py sends the first ones to any node, and
+    each is then redirected."""
+
+    async def execute_command(self, *args: Any, **kwargs: Any) -> Any:
+        await self.initialize()
+        return await super().execute_command(*args, **kwargs)
+
+
 def connect(
     settings: Redis,
     password: str | None = None,
@@ -49,8 +58,9 @@ def connect(
     }
     if address.kind == "cluster":
         nodes = [ClusterNode(host, port) for host, port in address.nodes]
+        # A slot that has moved is learned by itself: to read all of them again closes connections that are in use.
         # Other slots may be without a node: https://redis.io/docs/latest/operate/oss_and_stack/management/scaling/
-        return RedisCluster(startup_nodes=nodes, require_full_coverage=False, **options)
+        return _Cluster(startup_nodes=nodes, reinitialize_steps=0, require_full_coverage=False, **options)
     options["db"] = address.database
     if address.kind == "server":
         [(host, port)] = address.nodes
@@ -72,7 +82,10 @@ def connect(
 
 async def close(client: AnyClient) -> None:
     await client.aclose()
-    if isinstance(client, Client) and isinstance(client.connection_pool, SentinelConnectionPool):
+    if isinstance(client, RedisCluster):  # which leaves connections open if its last command failed
+        for nodes in ("nodes_cache", "startup_nodes"):
+            await client.nodes_manager.aclose(nodes)
+    elif isinstance(client.connection_pool, SentinelConnectionPool):
         await client.connection_pool.sentinel_manager.aclose()
 
 
@@ -102,6 +115,11 @@ async def as_store_down(seconds: float) -> AsyncIterator[None]:
             yield
     except (RedisError, RedisClusterException, OSError, TimeoutError) as error:
         raise StoreDown(_problem(error)) from None
+    except AttributeError as error:
+        if error.name not in ("writelines", "read"):
+            raise
+        # redis-py has closed the connection that was just being opened, since another one had found the cluster down.
+        raise StoreDown("Redis cannot be reached (ConnectionError)") from None
 
 
 def _problem(error: BaseException) -> str:

@@ -57,10 +57,10 @@ def build(engine: Engine) -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".conf") as config:
         config.write(PIP_CONFIG)
         config.flush()
+        secret = ["--secret", f"id=pip,src={config.name}"]
         for target, name in (("processor", PROCESSOR), ("envoy", GATEWAY)):
             bases = {"PYTHON_IMAGE": PYTHON, "ENVOY_IMAGE": ENVOY, "BUSYBOX_IMAGE": BUSYBOX}
             arguments = [word for key, value in bases.items() for word in ("--build-arg", f"{key}={value}")]
-            secret = ["--secret", f"id=pip,src={config.name}"]
             engine.build("--network", "none", *secret, *arguments, "--target", target, "--tag", name, str(ROOT))
         file, base = str(ROOT / "deploy/budgets/Dockerfile"), f"PROCESSOR_IMAGE={PROCESSOR}"
         engine.build("--network", "none", *secret, "--build-arg", base, "--file", file, "--tag", BUDGETS, str(ROOT))

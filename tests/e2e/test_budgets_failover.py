@@ -12,7 +12,7 @@ import pytest
 from tests import redis_topologies
 from tests.e2e.raw_provider import FINE, RawProvider
 from tests.e2e.stack import SECONDS, Stack, prompt, up
-from tests.redis_topologies import PASSWORD, SENTINEL_PASSWORD, Topology
+from tests.redis_topologies import IMPATIENT, PASSWORD, SENTINEL_PASSWORD, Topology
 
 LIMIT, CALLERS = 600, 4
 CONFIG = """
@@ -47,7 +47,7 @@ class Machine:
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     with ExitStack() as running:
-        topology = running.enter_context(redis_topologies.sentinel(tmp_path_factory.mktemp("redis")))
+        topology = running.enter_context(redis_topologies.sentinel(tmp_path_factory.mktemp("redis"), IMPATIENT))
         provider = running.enter_context(RawProvider().serving())
         provider.plays(FINE)
         config = CONFIG.replace("LIMIT", str(LIMIT)).replace('"URL"', f'"{topology.url}"')

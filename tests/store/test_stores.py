@@ -21,7 +21,7 @@ from extproc.store.shared import SharedStore
 from tests import redis_topologies
 from tests.certificates import Authority
 from tests.redis_server import RedisServer, redis_server
-from tests.redis_topologies import Topology
+from tests.redis_topologies import Topology, play
 
 HOUR = 3600.0
 KINDS = ("embedded", "server", "sentinel", "cluster")
@@ -68,7 +68,7 @@ def run(opened: Open, scene: Scene) -> Any:
         finally:
             await store.close()
 
-    return asyncio.run(whole())
+    return play(whole())
 
 
 def test_an_entry_is_kept_for_the_next_process(opened: Open) -> None:

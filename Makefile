@@ -60,6 +60,7 @@ lock: $(runtime)  # ARGS=--upgrade takes new versions
 	$(uv) pyproject.toml --extra gateway --group build -o requirements.txt && \
 	$(uv) pyproject.toml --extra gateway --extra postgresql --extra traces --group dev -c requirements.txt -o requirements-dev.txt && \
 	$(uv) pyproject.toml --extra gateway --extra postgresql --extra traces --group fuzz -c requirements-dev.txt -o requirements-fuzz.txt && \
+	$(uv) --group postgresql -c requirements-dev.txt -o requirements-postgresql.txt && \
 	$(uv) --group peers -o requirements-peers.txt
 
 clean:

@@ -28,6 +28,7 @@ def binary() -> str:
 class RedisServer:
     def __init__(self, folder: Path, options: Sequence[str], *, tls: bool = False) -> None:
         self.port = free_port()
+        self.folder = folder
         self.scheme = "rediss" if tls else "redis"
         ports = ["--port", "0", "--tls-port", str(self.port)] if tls else ["--port", str(self.port)]
         self._argv = [binary(), *ports, "--bind", "127.0.0.1", "--dir", str(folder), "--save", "", *options]

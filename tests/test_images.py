@@ -54,5 +54,6 @@ def test_no_key_is_sent_to_the_builder() -> None:
     first, *allowed = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
     assert first == "*"
     assert {line for line in allowed if line.startswith("!")} == {
-        "!envoy", "!extproc", "!pyproject.toml", "!README.md", "!requirements.txt", "!build/wheels",
+        "!envoy", "!extproc", "!pyproject.toml", "!README.md", "!requirements.txt", "!requirements-postgresql.txt",
+        "!build/wheels",
     }  # fmt: skip

@@ -1,6 +1,6 @@
 """`extproc check --probe`: asks each provider for its models, with its key, as a call would, the token endpoints of
 clouds for credentials, and the identity provider of the sign-in for its metadata and keys. The database of the ledger
-is connected to."""
+and Redis are connected to."""
 
 import asyncio
 import os
@@ -23,6 +23,8 @@ from extproc.sign_in.configuration import Configuration
 from extproc.sign_in.provider import CALLBACK_PATH
 from extproc.sign_in.provider import Provider as IdentityProvider
 from extproc.sign_in.refusals import Refusal
+from extproc.store.interface import StoreDown
+from extproc.store.opening import open_store
 from extproc.supervisor.clouds.keeper import fetch
 from extproc.usage.opening import open_ledger
 from extproc.wire import dialects
@@ -57,7 +59,23 @@ async def _run(gateway: Gateway) -> int:
     usage = gateway.source.config.usage
     if usage is not None and usage.postgresql is not None:
         failed |= not await asyncio.to_thread(_database, gateway.source)
+    if gateway.source.config.store.redis is not None:
+        failed |= not await _store(gateway.source)
     return 1 if failed else 0
+
+
+async def _store(source: Source) -> bool:
+    """Redis, also where Sentinels have to be asked for it or it is a cluster."""
+    store = open_store(source, os.environ)
+    try:
+        await store.get("probe")
+    except StoreDown as problem:
+        show(f"store: {problem}")
+        return False
+    finally:
+        await store.close()
+    show("store: Redis answers")
+    return True
 
 
 async def _credential(spec: CredentialSpec) -> bool:

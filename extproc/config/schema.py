@@ -20,7 +20,8 @@ from extproc.config.schema_clouds import CloudKeys
 from extproc.config.schema_limits import Limits
 from extproc.config.schema_models import Model, Ruled
 from extproc.config.schema_records import Health, Metrics, Records, Tracing
-from extproc.config.schema_sign_in import Settings, SignIn, Store, Web
+from extproc.config.schema_sign_in import Settings, SignIn, Web
+from extproc.config.schema_store import Store
 from extproc.config.schema_telemetry import Telemetry
 from extproc.config.schema_tls import STRICT, ListenTls, Processor
 from extproc.config.schema_usage import Console, Prices, Usage

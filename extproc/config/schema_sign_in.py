@@ -1,10 +1,10 @@
-"""The keys of `sign_in`, `managed_settings`, `store` and `web` in `gateway.yaml`."""
+"""The keys of `sign_in`, `managed_settings` and `web` in `gateway.yaml`."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field, field_validator
 
 from extproc.config.schema_tls import STRICT
 from extproc.config.schema_values import Expressions, KeyUrl, Secret, key_url
@@ -28,20 +28,6 @@ def _public_url(url: str) -> str:
 def _issuer(url: str) -> str:
     if urlsplit(key_url(url)).query:
         raise ValueError("an issuer is a URL without a query, as it stands in `iss` of its tokens")
-    return url
-
-
-def _store_url(url: str) -> str:
-    problem = "expected redis://HOST:PORT/NUMBER, or rediss:// for TLS, without a password (password: {env: NAME})"
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise ValueError(problem) from None
-    if parts.scheme not in ("redis", "rediss") or not parts.hostname or port == 0 or "@" in parts.netloc:
-        raise ValueError(problem)
-    if parts.query or parts.fragment or (parts.path.strip("/") and not parts.path[1:].isdecimal()):
-        raise ValueError(problem)
     return url
 
 
@@ -138,51 +124,6 @@ class Settings(BaseModel):
     """CEL over the caller's claims, as `jwt`."""
     settings: dict[str, Any]
     """As in Claude Code's settings.json."""
-
-
-class Redis(BaseModel):
-    """Redis or Valkey."""
-
-    model_config = STRICT
-
-    url: Annotated[str, AfterValidator(_store_url)]
-    """`redis://HOST:PORT/NUMBER`, or `rediss://` for TLS."""
-    username: str | None = None
-    """A user in the server's access control list; absent: its default user."""
-    password: Secret | None = None
-    """Where the password is read from."""
-    ca_file: Path | None = None
-    """Trusted roots instead of the system's."""
-    prefix: str = Field("extproc:", max_length=64)
-    """Begins every key, so that several gateways can share a server."""
-    timeout: float = Field(2, gt=0, le=30)
-    """Seconds for one operation."""
-
-    @model_validator(mode="after")
-    def _tls(self) -> "Redis":
-        if self.ca_file is not None and not self.url.startswith("rediss:"):
-            raise ValueError("ca_file is for rediss:// (TLS)")
-        return self
-
-
-class Store(BaseModel):
-    """Where what outlives a call is kept: sign-ins that are pending, keys, revocations."""
-
-    model_config = STRICT
-
-    folder: Path | None = None
-    """Folder of the embedded store, relative to this file and made with mode 0700; `state` if nothing is configured."""
-    redis: Redis | None = None
-    """Instead of a folder, where several machines share what they keep."""
-    when_down: Literal["closed", "open"] = "closed"
-    """While the store cannot be reached, calls that `budgets` limit get 503, or go on without these limits (`open`).
-    What else needs the store answers 503 in any case."""
-
-    @model_validator(mode="after")
-    def _one(self) -> "Store":
-        if self.folder is not None and self.redis is not None:
-            raise ValueError("what is kept is kept either in a folder or in redis")
-        return self
 
 
 def _web_address(address: str) -> str:

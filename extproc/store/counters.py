@@ -5,6 +5,7 @@ together never have more than the limit, and settles it when it knows what was u
 """
 
 import asyncio
+import contextlib
 import sqlite3
 import threading
 import time
@@ -25,6 +26,8 @@ LEAST_CALLS = 4
 """A slice for fewer calls than this is not worth its bookkeeping: then exactly what a call needs is taken."""
 SWEEP_SECONDS = 60.0
 STATES_AT_ONCE = 1000
+KEPT_SECONDS = 7 * 86400
+"""The file keeps what has ended for so long: the clock may be ahead when the supervisor starts."""
 MAX_BUCKETS = 200
 """More than any period has."""
 
@@ -117,7 +120,8 @@ class _Account:
     """By bucket."""
     held: dict[str, int] = field(default_factory=dict)
     """By holder."""
-    ends: int = 0
+    ends: float = 0.0
+    """When nothing of it counts any more, by the monotonic clock."""
 
     def forget(self, oldest: int) -> None:
         """Once in a while, buckets that count no more."""
@@ -134,11 +138,12 @@ class _Account:
 class LocalCounters:
     """Counters in memory; `changed` has what a database is to keep."""
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        """`clock`: Unix seconds."""
+    def __init__(self, clock: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """`clock`: Unix seconds, which may jump; nothing that was used is forgotten because of that."""
         self._clock = clock
+        self._monotonic = monotonic
         self._accounts: dict[str, _Account] = {}
-        self._swept = clock()
+        self._swept = monotonic()
         self.kept: KeptCounters | None = None
         """Where overrides are kept, and what was used."""
         self.changed: dict[tuple[str, int], tuple[int, int]] = {}
@@ -164,7 +169,7 @@ class LocalCounters:
             if not amount:
                 continue
             account.held[holder] = account.held.get(holder, 0) + amount
-            account.ends = max(account.ends, claim.ends)
+            account.ends = max(account.ends, self._monotonic_end(claim.ends))
         return Taken(granted, used, limits)
 
     async def settle(self, holder: str, settlements: Sequence[Settlement]) -> None:
@@ -180,7 +185,7 @@ class LocalCounters:
                     del account.held[holder]
             if one.used:
                 account.used[one.bucket] = account.used.get(one.bucket, 0) + one.used
-                account.ends = max(account.ends, one.ends)
+                account.ends = max(account.ends, self._monotonic_end(one.ends))
                 key = one.account, one.bucket
                 self.changed[key] = self.changed.get(key, (0, 0))[0] + one.used, one.ends
 
@@ -226,12 +231,16 @@ class LocalCounters:
         for name, bucket, ends, used in rows:
             account = self._accounts.setdefault(name, _Account())
             account.used[bucket] = account.used.get(bucket, 0) + used
-            account.ends = max(account.ends, ends)
+            account.ends = max(account.ends, self._monotonic_end(ends))
+
+    def _monotonic_end(self, ends: int) -> float:
+        """`ends`: Unix seconds."""
+        return self._monotonic() + ends - self._clock()
 
     def _sweep(self) -> None:
         """Forgets accounts of which nothing counts any more."""
-        now = self._clock()
-        if abs(now - self._swept) < SWEEP_SECONDS:
+        now = self._monotonic()
+        if now - self._swept < SWEEP_SECONDS:
             return
         self._swept = now
         self._accounts = {name: one for name, one in self._accounts.items() if one.counts(now)}
@@ -264,22 +273,26 @@ class KeptCounters:
         self._lock = threading.Lock()
         try:
             make_private(folder, COUNTERS)
-            with as_store_down():
+            with as_store_down(), contextlib.ExitStack() as failed:
                 self._db = sqlite3.connect(
                     folder / COUNTERS, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
                 )
+                failed.callback(self._db.close)
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = FULL")  # a power cut loses nothing that was written
                 self._db.execute(_TABLE)
                 self.overrides = KeptOverrides(self._db, self._lock)
+                failed.pop_all()
         except OSError as error:
             raise StoreDown(f"its folder cannot be used: {error.strerror}") from None
 
     def rows(self, now: float) -> list[tuple[str, int, int, int]]:
         """What still counts. `now`: Unix seconds. Raises StoreDown."""
         with self._lock, as_store_down():
-            self._db.execute("DELETE FROM used WHERE ends <= ?", (int(now),))
-            return self._db.execute("SELECT account, bucket, ends, used FROM used").fetchall()
+            with contextlib.suppress(sqlite3.OperationalError):  # a full disk
+                self._db.execute("DELETE FROM used WHERE ends <= ?", (int(now) - KEPT_SECONDS,))
+            select = "SELECT account, bucket, ends, used FROM used WHERE ends > ?"
+            return self._db.execute(select, (int(now),)).fetchall()
 
     def add(self, changed: dict[tuple[str, int], tuple[int, int]]) -> None:
         """Adds what was used. Raises StoreDown, and then nothing was added."""

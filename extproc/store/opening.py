@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from extproc.config.loading import Fault, Source
-from extproc.config.schema_sign_in import Redis
+from extproc.config.schema_store import Redis
 from extproc.providers import credentials
 from extproc.store.interface import Store
 from extproc.store.overrides import COUNTERS, Override, read_only
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from extproc.store.shared_counters import SharedCounters
 
 FOLDER = Path("state")
-_WHERE = ("store", "redis", "password")
 
 
 def faults(source: Source, environ: Mapping[str, str]) -> list[Fault]:
@@ -23,8 +22,7 @@ def faults(source: Source, environ: Mapping[str, str]) -> list[Fault]:
     settings = source.config.store.redis
     if settings is None:
         return found
-    if settings.password is not None:
-        credentials.load(source, settings.password, _WHERE, environ, found)
+    _passwords(source, settings, environ, found)
     if settings.ca_file is not None and not source.resolve(settings.ca_file).is_file():
         found.append(Fault(("store", "redis", "ca_file"), f"{settings.ca_file} is no file"))
     return found
@@ -43,16 +41,27 @@ def open_counters(source: Source, environ: Mapping[str, str]) -> "SharedCounters
         return None
     from extproc.store.shared_counters import SharedCounters
 
-    return SharedCounters(settings, *_secrets(source, settings, environ))
+    return SharedCounters(settings, *_access(source, settings, environ))
 
 
-def _secrets(source: Source, settings: Redis, environ: Mapping[str, str]) -> tuple[str | None, str | None]:
-    """The password, and the file of trusted roots."""
-    secret, roots = settings.password, settings.ca_file
-    password = credentials.load(source, secret, _WHERE, environ, []) if secret is not None else None
-    return password.reveal() if password is not None else None, str(
-        source.resolve(roots)
-    ) if roots is not None else None
+def _access(source: Source, settings: Redis, environ: Mapping[str, str]) -> tuple[str | None, str | None, str | None]:
+    """The servers' password, the file of trusted roots, and the Sentinels' password."""
+    password, sentinel_password = _passwords(source, settings, environ, [])
+    roots = str(source.resolve(settings.ca_file)) if settings.ca_file is not None else None
+    return password, roots, sentinel_password
+
+
+def _passwords(
+    source: Source, settings: Redis, environ: Mapping[str, str], found: list[Fault]
+) -> tuple[str | None, str | None]:
+    """The servers' password, and the Sentinels'. `found` gets what is wrong with them."""
+    sentinel = settings.sentinel.password if settings.sentinel is not None else None
+    loaded = [
+        credentials.load(source, secret, ("store", "redis", *where), environ, found) if secret is not None else None
+        for secret, where in ((settings.password, ("password",)), (sentinel, ("sentinel", "password")))
+    ]
+    first, second = (secret.reveal() if secret is not None else None for secret in loaded)
+    return first, second
 
 
 async def read_overrides(source: Source, environ: Mapping[str, str]) -> dict[str, Override] | None:
@@ -74,7 +83,7 @@ def open_store(source: Source, environ: Mapping[str, str]) -> Store:
     if settings.redis is not None:
         from extproc.store.shared import SharedStore
 
-        return SharedStore(settings.redis, *_secrets(source, settings.redis, environ))
+        return SharedStore(settings.redis, *_access(source, settings.redis, environ))
     from extproc.store.embedded import EmbeddedStore
 
     return EmbeddedStore(state_folder(source))

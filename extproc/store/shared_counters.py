@@ -4,6 +4,9 @@ An account is a hash: `u:BUCKET` is what was used, `h:HOLDER` is what a machine 
 long as its lease is there, so that nothing stays held when a machine is gone. Where the answer to a claim was lost,
 nobody knows whether it was granted; the machine then goes on under another name, and lets the lease of the former one
 end as soon as all calls have ended that it is known to hold something for.
+
+All keys have one hash tag, so that a script finds them in one slot of a cluster:
+https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags
 """
 
 import asyncio
@@ -14,11 +17,12 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from extproc.config.schema_sign_in import Redis
+from extproc.config.schema_store import Redis
 from extproc.store.counters import AccountState, Claim, Settlement, Taken
 from extproc.store.interface import StoreDown
 from extproc.store.overrides import MAX_CHANGES, Change, Edit, Override, decode
-from extproc.store.shared import as_store_down, connection
+from extproc.store.redis_client import Script, as_store_down, close, connect
+from extproc.store.shared import literal
 
 LEASE_SECONDS = 30.0
 RENEW_SECONDS = 5.0
@@ -127,16 +131,18 @@ class SharedCounters:
         settings: Redis,
         password: str | None = None,
         ca_file: str | None = None,
+        sentinel_password: str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Connects with the first operation. `clock`: Unix seconds."""
-        self._redis = connection(settings, password, ca_file)
+        # A claim that is sent twice could be granted twice. `_send` repeats settlements, each of which counts once.
+        self._redis = connect(settings, password, ca_file, sentinel_password, retries=0)
         self._seconds = settings.timeout
-        self._prefix = f"{settings.prefix}budgets:"
-        self._take = self._redis.register_script(_TAKE)
-        self._settle = self._redis.register_script(_SETTLE)
-        self._override = self._redis.register_script(_OVERRIDE)
-        self._changes = self._redis.register_script(_CHANGES)
+        self._prefix = f"{settings.prefix}{{budgets}}:"
+        self._take = Script(self._redis, _TAKE)
+        self._settle = Script(self._redis, _SETTLE)
+        self._override = Script(self._redis, _OVERRIDE)
+        self._changes = Script(self._redis, _CHANGES)
         self._clock = clock
         self._machine = secrets.token_hex(6)
         self._names: dict[str, Counter[tuple[str, str]]] = {self._new_name(): Counter()}
@@ -147,12 +153,12 @@ class SharedCounters:
         self._number = 0
         self._sending = asyncio.Lock()
         self._room = asyncio.Semaphore(MAX_CONNECTIONS)
-        self._down_until = 0.0
-        self._renewed = 0.0
+        self._down_until = self._renewed = -LEASE_SECONDS
+        """By the monotonic clock: the other one may jump."""
 
     async def take(self, holder: str, claims: Sequence[Claim], holders: int) -> Taken:
         now = self._clock()
-        if now < self._down_until:
+        if time.monotonic() < self._down_until:
             raise StoreDown("it could not be reached a moment ago")
         name, held = next(reversed(self._names.items()))
         arguments = [self._prefix + "lease:", name, str(round(LEASE_SECONDS * 1000))]
@@ -162,9 +168,9 @@ class SharedCounters:
         try:
             async with self._room, as_store_down(self._seconds):
                 keys = [self._prefix + one.account for one in claims]
-                refused, later, *used = await self._take(keys=keys, args=arguments)
+                refused, later, *used = await self._take(keys, arguments)
         except (StoreDown, asyncio.CancelledError):
-            self._down_until = now + RETRY_SECONDS
+            self._down_until = time.monotonic() + RETRY_SECONDS
             self._rename()
             raise
         limits = [one.limit for one in claims]
@@ -179,7 +185,7 @@ class SharedCounters:
         now = self._clock()
         for one in settlements:
             self._unsent += self._lines(holder, one, now)
-        if now >= self._down_until:
+        if time.monotonic() >= self._down_until:
             await self._send()
 
     async def end(self, holder: str) -> None:
@@ -191,9 +197,10 @@ class SharedCounters:
                     self._unsent += self._lines(holder, Settlement(account, 0, 0, 0, released), now)
 
     async def states(self, accounts: Sequence[str] | None = None) -> list[AccountState]:
-        found, every = [], f"{self._prefix}*\x1f*"
+        found = []
         names = [self._prefix + one for one in accounts or ()]
         if accounts is None:
+            every = f"{literal(self._prefix)}*\x1f*"
             async with as_store_down(self._seconds):
                 names = [_text(key) async for key in self._redis.scan_iter(match=every, count=MAX_BATCH)]
         for start in range(0, len(names), READ_AT_ONCE):
@@ -232,7 +239,7 @@ class SharedCounters:
 
     async def changes(self, limit: int) -> list[Change]:
         async with as_store_down(self._seconds):
-            found = await self._changes(keys=[self._prefix + "changes"], args=[limit])
+            found = await self._changes([self._prefix + "changes"], [limit])
         return [msgspec.json.decode(value, type=Change) for value in found]
 
     async def _replace(self, account: str, before: bytes | str, after: bytes, change: Change) -> bool:
@@ -240,14 +247,14 @@ class SharedCounters:
         keys = [self._prefix + "overrides", self._prefix + "changes"]
         arguments = [account, before, after, msgspec.json.encode(change), MAX_CHANGES]
         async with as_store_down(self._seconds):
-            return bool(await self._override(keys=keys, args=arguments))
+            return bool(await self._override(keys, arguments))
 
     async def renew(self) -> None:
         """To be called every now and then: renews leases, and sends what could not be sent. Raises StoreDown."""
-        now = self._clock()
+        now = time.monotonic()
         if self._unsent or self._batch:
             await self._send()
-        if 0 <= now - self._renewed < RENEW_SECONDS:
+        if now - self._renewed < RENEW_SECONDS:
             return
         present = next(reversed(self._names))
         self._names = {name: held for name, held in self._names.items() if held or name == present}
@@ -257,7 +264,7 @@ class SharedCounters:
         self._renewed = now
 
     async def close(self) -> None:
-        await self._redis.aclose()
+        await close(self._redis)
 
     async def _hash(self, key: str) -> dict[str, str]:
         return {_text(name): _text(value) for name, value in (await self._redis.hgetall(key)).items()}
@@ -290,9 +297,9 @@ class SharedCounters:
                 arguments = [str(self._number), *(word for _, words in self._batch for word in words)]
                 try:
                     async with as_store_down(self._seconds):
-                        await self._settle(keys=keys, args=arguments)
+                        await self._settle(keys, arguments)
                 except StoreDown:
-                    self._down_until = self._clock() + RETRY_SECONDS
+                    self._down_until = time.monotonic() + RETRY_SECONDS
                     raise
                 self._batch = []
 

@@ -41,6 +41,8 @@ class BudgetKeeper:
         self._local = LocalCounters()
         self._shared: SharedCounters | None = None
         self._kept: KeptCounters | None = None
+        self._is_unread = False
+        """What was used before is in a file that could not be read yet."""
         self._overrides: dict[str, Override] = {}
         self.source: Source | None = None
         """The configuration in force."""
@@ -65,14 +67,23 @@ class BudgetKeeper:
         if self._shared is not None or self._kept is not None or not source.config.budgets:
             return
         self._shared = open_counters(source, environ)
-        if self._shared is not None:
-            return
+        if self._shared is None:
+            self._read_kept()
+
+    def _read_kept(self) -> None:
+        """Nobody knows what is used of a limit before this has succeeded."""
+        assert self.source is not None
         try:
-            self._kept = self._local.kept = KeptCounters(state_folder(source))
-            self._local.load(self._kept.rows(time.time()))
-            self._overrides = self._kept.overrides.all()
+            kept = KeptCounters(state_folder(self.source))
+            rows, self._overrides = kept.rows(time.time()), kept.overrides.all()
         except StoreDown as error:
-            log.error("counters of budgets cannot be kept: %s; a restart begins them anew", error)
+            self._is_unread = True
+            self._note(error)
+            return
+        self._is_unread = False
+        self._kept = self._local.kept = kept
+        self._local.load(rows)
+        self._note(None)
 
     def started(self, holder: str) -> None:
         """A worker begins, again perhaps: what it held before is free."""
@@ -98,6 +109,9 @@ class BudgetKeeper:
                     self._kept.add(self._local.changed)
 
     async def _keep(self) -> None:
+        if self._is_unread:
+            self._read_kept()
+            return
         changed, self._local.changed = self._local.changed, {}
         try:
             if self._shared is not None:
@@ -160,6 +174,8 @@ class BudgetKeeper:
         if asked := [claim.account for claim in claims if claim.only_asks]:
             await self._call_in(asked)
         try:
+            if self._is_unread:
+                raise StoreDown("its file could not be read")
             taken = await self.counters.take(holder, claims, len(self._holders))
             if taken.refused >= 0 and taken.may_fit_later and self._waiting < MAX_WAITING:
                 taken = await self._take_later(holder, claims, taken)

@@ -136,6 +136,7 @@ def _postgresql(
             "connect_timeout": CONNECT_SECONDS,
             "options": options,
             "application_name": "llm-extproc",
+            "client_encoding": "utf8",  # the driver gives bytes for text of a database in SQL_ASCII
             # A database that is gone without a word must not be waited for.
             "keepalives_idle": 10,
             "tcp_user_timeout": STATEMENT_SECONDS * 1000,

@@ -14,7 +14,7 @@ from extproc.config.schema import Config
 from tests import configuration_page
 from tests.manifests import FILES, ROOT, documents
 
-SHIPPED = [ROOT / "gateway.yaml", ROOT / "deploy/compose/gateway.yaml", *sorted((ROOT / "examples").glob("*.yaml"))]
+SHIPPED = [ROOT / "gateway.yaml", *sorted(ROOT.glob("deploy/*/gateway.yaml")), *sorted(ROOT.glob("examples/*.yaml"))]
 MARK = "# yaml-language-server: $schema="
 SCHEMA = jsonschema.Draft202012Validator(json_schema())
 SMALLEST = """

@@ -12,6 +12,7 @@ from tests.e2e.stack import free_port
 from tests.e2e.token_server import TokenServer
 from tests.issuing import jwk
 from tests.key_server import Answer, KeyServer, key_server
+from tests.redis_server import redis_server
 from tests.settings import AUTHENTICATION, ENVIRON, GATEWAY, KEY, PRICED
 
 URL = "https://api.openai.example/v1"
@@ -88,6 +89,17 @@ def test_a_database_that_cannot_be_reached(capsys: pytest.CaptureFixture[str], p
     status, [_, said] = probe(capsys, f"{provider.url}/v1", f"{GATEWAY}\n{ledger}")
     assert status == 1
     assert said.startswith("usage: the database cannot be used: ")
+
+
+def test_redis(capsys: pytest.CaptureFixture[str], provider: KeyServer, tmp_path: Path) -> None:
+    provider.answers["/v1/models"] = listed("gpt-4o-mini")
+    with redis_server(tmp_path) as server:
+        config = f"{GATEWAY}\nstore: {{redis: {{url: 'redis://localhost:{server.port}'}}}}\n"
+        status, [_, said] = probe(capsys, f"{provider.url}/v1", config)
+        assert (status, said) == (0, "store: Redis answers")
+        server.stop()
+        status, [_, said] = probe(capsys, f"{provider.url}/v1", config)
+        assert (status, said) == (1, "store: Redis cannot be reached (ConnectionError)")
 
 
 def test_a_private_authority(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -25,10 +25,11 @@ class Project:
     name: str
     url: str
     environ: Mapping[str, str]
+    profile: str = "demo"
 
     def compose(self, *arguments: str) -> str:
         argv = [*self.engine.compose, "--file", str(ROOT / "compose.yaml"), "--project-name", self.name]
-        return self.engine.run([*argv, "--profile", "demo", *arguments], self.environ)
+        return self.engine.run([*argv, "--profile", self.profile, *arguments], self.environ)
 
     def inspect(self, service: str) -> Json:
         [found] = json.loads(self.engine.docker("inspect", self.container(service)))
@@ -76,18 +77,21 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 
 @contextlib.contextmanager
-def project(engine: Engine, name: str, key: Path, **environ: str) -> Iterator[Project]:
+def project(engine: Engine, name: str, key: Path, profile: str = "demo", **environ: str) -> Iterator[Project]:
     """Up with its demo model; nothing of it stays. `key`: the provider's, as a file."""
     port = free_port()
     settings = {
         "PROCESSOR_IMAGE": images.PROCESSOR,
         "GATEWAY_IMAGE": images.GATEWAY,
+        "BUDGETS_IMAGE": images.BUDGETS,
+        "REDIS_IMAGE": images.REDIS,
+        "POSTGRES_IMAGE": images.POSTGRES,
         "LISTEN": f"127.0.0.1:{port}",
         "OPENAI_API_KEY_FILE": str(key),
         "OPENAI_UPSTREAM_URL": "http://model:9001/v1",  # nothing here leaves the machine
         **environ,
     }
-    made = Project(engine, name, f"http://127.0.0.1:{port}", settings)
+    made = Project(engine, name, f"http://127.0.0.1:{port}", settings, profile)
     try:
         made.compose("up", "--detach", "--no-build")
         yield made

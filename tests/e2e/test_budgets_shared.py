@@ -47,6 +47,8 @@ class Machines:
     open: Stack
     redis: RedisServer
     provider: RawProvider
+    before: tuple[int, int]
+    """The statuses of two calls before there was a Redis: of one that a budget limits, and of one that none does."""
 
     def ask(self, number: int, token: str) -> int:
         stack = (self.closed, self.open)[number % 2]
@@ -55,7 +57,7 @@ class Machines:
 
 @pytest.fixture(scope="module")
 def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
-    """With one issuer; they differ in `when_down`."""
+    """With one issuer; they differ in `when_down`. The first begins while Redis cannot be reached."""
     folder = tmp_path_factory.mktemp("budgets")
     with ExitStack() as running:
         options = ("--requirepass", PASSWORD, "--appendonly", "yes", "--appendfsync", "always")
@@ -64,13 +66,29 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
         provider.plays(FINE)
         environ = {"RAW_URL": provider.url, "REDIS_PASSWORD": PASSWORD}
         config = CONFIG.replace("PORT", str(redis.port)).replace("KEYS", str(folder / "closed" / "keys"))
+        redis.stop()
         stacks = []
         for name in ("closed", "open"):
             (folder / name).mkdir()
             stacks.append(
                 running.enter_context(up(folder / name, environ=environ, config=config.replace("DOWN", name)))
             )
-        yield Machines(stacks[0], stacks[1], redis, provider)
+        machines = Machines(stacks[0], stacks[1], redis, provider, (0, 0))
+        limited, other = (stacks[0].token(team=team) for team in ("many", "none"))
+        machines.before = machines.ask(0, limited), machines.ask(0, other)
+        redis.start()
+        yield machines
+
+
+def test_a_store_that_cannot_be_reached_at_the_start(machines: Machines) -> None:
+    """The log names it once, calls that no budget limits go on, and others do as soon as it is there."""
+    assert machines.before == (503, 200)
+    deadline = time.monotonic() + SECONDS
+    while machines.ask(0, machines.closed.token(team="many", claims={"sub": "eve"})) != 200:
+        assert time.monotonic() < deadline, "it does not recover"
+    said = machines.closed.err.text
+    assert said.count("counters of budgets cannot be kept: Redis cannot be reached (ConnectionError)") == 1
+    assert "counters of budgets can be kept again" in said and str(machines.redis.port) not in said
 
 
 def test_five_requests_are_five_on_two_machines(machines: Machines) -> None:
@@ -126,8 +144,9 @@ def test_200_streams_at_once_on_two_machines_exceed_a_limit_by_no_more_than_the_
     finally:
         machines.provider.plays(FINE)
     assert set(found) == {200, 429}
-    used = _used(machines, f"words\x1ftokens\x1f{subject}")
-    assert used == found.count(200) * sum(counted)
+    reported = found.count(200) * sum(counted)
+    used = _used(machines, f"words\x1ftokens\x1f{subject}", reported)
+    assert used == reported
     assert (used > 3000) == (subject == "dan")
     assert 0 < used <= 3000 + 3000 // 40 * max(0, sum(counted) - 40)
 
@@ -166,18 +185,21 @@ def test_redis_is_killed_under_load(machines: Machines) -> None:
     assert {status for _, number, status in found if number == 1} == {200}
     assert {status for _, number, status in found if number == 0} == {200, 503}
     answered = sum(status == 200 for _, _, status in found)
-    assert _used(machines, "many\x1frequests\x1fben") == answered, "calls that went on while it was down count, too"
+    used = _used(machines, "many\x1frequests\x1fben", answered)
+    assert used == answered, "calls that went on while it was down count, too"
 
 
-def _used(machines: Machines, account: str) -> int:
-    """What is used, once nothing is held any more."""
-    client = redis.Redis(port=machines.redis.port, password=PASSWORD, decode_responses=True)
+def _used(machines: Machines, account: str, expected: int) -> int:
+    """What is used, as soon as that is `expected`, or at the end of the time. Nobody waits for what is held: a claim
+    whose answer was lost as Redis was killed is held for half a minute, and never used."""
     deadline = time.monotonic() + SECONDS
-    while True:
-        fields: dict[str, str] = client.hgetall(f"extproc:budgets:{account}")  # type: ignore[assignment]
-        if not any(name.startswith("h:") for name in fields) or time.monotonic() > deadline:
-            return sum(int(value) for name, value in fields.items() if name.startswith("u:"))
-        threading.Event().wait(0.1)
+    with redis.Redis(port=machines.redis.port, password=PASSWORD, decode_responses=True) as client:
+        while True:
+            fields: dict[str, str] = client.hgetall(f"extproc:{{budgets}}:{account}")
+            used = sum(int(value) for name, value in fields.items() if name.startswith("u:"))
+            if used == expected or time.monotonic() > deadline:
+                return used
+            threading.Event().wait(0.1)
 
 
 def test_a_change_on_one_machine_holds_on_the_other(machines: Machines) -> None:

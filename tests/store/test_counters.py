@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from extproc.store.counters import SWEEP_SECONDS, Claim, KeptCounters, LocalCounters, Settlement
+from extproc.store.counters import KEPT_SECONDS, SWEEP_SECONDS, Claim, KeptCounters, LocalCounters, Settlement
 from extproc.store.interface import StoreDown
 from extproc.store.overrides import COUNTERS
 
@@ -58,10 +58,36 @@ def test_slices_become_exact_amounts_near_the_limit() -> None:
 
 def test_accounts_of_which_nothing_counts_are_forgotten() -> None:
     now = 0.0
-    counters = LocalCounters(lambda: now)
+    counters = LocalCounters(lambda: now, lambda: now)
     counters.settle_now("w", [settled(4, 0)])
     now = 151 + SWEEP_SECONDS
     assert counters.take_now("w", [claim(1, bucket=100, oldest=0)], 1).used == [0]
+
+
+@pytest.mark.parametrize("jump", [-40 * 86400.0, 40 * 86400.0])
+def test_a_clock_that_jumps_makes_nothing_forgotten(jump: float) -> None:
+    now, monotonic = 50 * 86400.0, 0.0
+    day = 86400
+    counters = LocalCounters(lambda: now, lambda: monotonic)
+
+    def used() -> int:
+        bucket = int(now) // day * day
+        return counters.take_now("w", [Claim("a", 0, 10, bucket, bucket, bucket + day)], 1).used[0]
+
+    counters.settle_now("w", [Settlement("a", 50 * day, 51 * day, 4, 0)])
+    now, monotonic = now + jump, 2 * SWEEP_SECONDS
+    assert used() == (4 if jump < 0 else 0)
+    now, monotonic = now - jump, 4 * SWEEP_SECONDS
+    assert used() == 4
+
+
+def test_what_has_ended_is_kept_for_a_clock_that_was_ahead(tmp_path: Path) -> None:
+    kept = KeptCounters(tmp_path)
+    kept.add({("a", 100): (7, 150)})
+    assert kept.rows(150.0 + KEPT_SECONDS / 2) == []
+    assert kept.rows(120.0) == [("a", 100, 150, 7)]
+    assert kept.rows(200.0 + KEPT_SECONDS) == []
+    assert kept.rows(120.0) == []
 
 
 def test_what_was_used_is_read_again_and_what_has_ended_is_not(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from extproc.config.schema_sign_in import Redis
+from extproc.config.schema_store import Redis
 from extproc.store import overrides, shared_counters
 from extproc.store.counters import Counters, KeptCounters, LocalCounters
 from extproc.store.interface import StoreDown

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from redis import from_url
 
-from extproc.config.schema_sign_in import Redis
+from extproc.config.schema_store import Redis
 from extproc.store import shared_counters
 from extproc.store.counters import Claim, Settlement
 from extproc.store.interface import StoreDown
@@ -191,6 +191,23 @@ def test_what_was_used_while_redis_was_down_is_counted_when_it_is_back(play: Any
     play(1, scene)
 
 
+def test_a_clock_that_jumps_back_does_not_prolong_an_outage(redis: RedisServer, tmp_path: Path) -> None:
+    now = float(NOW)
+
+    async def scene() -> None:
+        nonlocal now
+        one = SharedCounters(Redis(url=redis.url, prefix=f"{tmp_path.name}:", timeout=1), clock=lambda: now)
+        redis.stop()
+        with pytest.raises(StoreDown):
+            await one.take("w", [claim(4)], 1)
+        redis.start()
+        now -= 86400
+        assert await _until_reached(one) == 0
+        await one.close()
+
+    asyncio.run(scene())
+
+
 async def _until_reached(machine: SharedCounters) -> int:
     deadline = time.monotonic() + 10
     while True:
@@ -241,6 +258,45 @@ def test_a_claim_whose_answer_was_lost_is_free_when_the_lease_ends(play: Any, mo
             await asyncio.sleep(0.05)
 
     play(2, scene)
+
+
+@contextlib.asynccontextmanager
+async def proxy(port: int, cut: asyncio.Event) -> AsyncIterator[int]:
+    """Yields a port that leads to this one. With `cut` set, the next answer is lost with its connection."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        behind_reader, behind_writer = await asyncio.open_connection("127.0.0.1", port)
+
+        async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+            while data := await source.read(65536):
+                if target is writer and cut.is_set():
+                    cut.clear()
+                    break
+                target.write(data)
+            target.close()
+
+        with contextlib.suppress(ConnectionError):
+            await asyncio.gather(pump(reader, behind_writer), pump(behind_reader, writer))
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+def test_a_claim_whose_answer_was_lost_is_not_made_twice(play: Any, redis: RedisServer, tmp_path: Path) -> None:
+    async def scene(machines: Machines) -> None:
+        cut = asyncio.Event()
+        async with proxy(redis.port, cut) as port:
+            one = SharedCounters(Redis(url=f"redis://localhost:{port}", prefix=f"{tmp_path.name}:", timeout=1))
+            assert (await one.take("w", [claim(1)], 1)).granted == [1]
+            cut.set()
+            with pytest.raises(StoreDown):
+                await one.take("w", [claim(2)], 1)
+            assert not cut.is_set()
+            assert await used(machines[0]) == 3
+            await one.close()
+
+    play(1, scene)
 
 
 def test_a_user_with_the_documented_rights_is_enough(tmp_path: Path) -> None:

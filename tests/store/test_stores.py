@@ -14,15 +14,17 @@ from typing import Any
 
 import pytest
 
-from extproc.config.schema_sign_in import Redis
+from extproc.config.schema_store import Redis
 from extproc.store.embedded import FILE, EmbeddedStore
 from extproc.store.interface import Store, StoreDown
 from extproc.store.shared import SharedStore
+from tests import redis_topologies
 from tests.certificates import Authority
 from tests.redis_server import RedisServer, redis_server
+from tests.redis_topologies import Topology, play
 
 HOUR = 3600.0
-KINDS = ("embedded", "shared")
+KINDS = ("embedded", "server", "sentinel", "cluster")
 Open = Callable[[], Store]
 Scene = Callable[[Store], Awaitable[Any]]
 
@@ -33,14 +35,29 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def sentinel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Topology]:
+    with redis_topologies.sentinel(tmp_path_factory.mktemp("sentinel")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Topology]:
+    with redis_topologies.cluster(tmp_path_factory.mktemp("cluster")) as running:
+        yield running
+
+
 @pytest.fixture(params=KINDS)
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     """Opens the same empty store each time."""
     if request.param == "embedded":
         return lambda: EmbeddedStore(tmp_path / "state")
-    server: RedisServer = request.getfixturevalue("redis")
-    settings = Redis(url=server.url, prefix=f"{tmp_path.name}:")
-    return lambda: SharedStore(settings)
+    prefix = f"{tmp_path.name}:"
+    if request.param == "server":
+        server: RedisServer = request.getfixturevalue("redis")
+        return lambda: SharedStore(Redis(url=server.url, prefix=prefix))
+    topology: Topology = request.getfixturevalue(request.param)
+    return lambda: SharedStore(topology.settings(prefix=prefix), *topology.access)
 
 
 def run(opened: Open, scene: Scene) -> Any:
@@ -51,7 +68,7 @@ def run(opened: Open, scene: Scene) -> Any:
         finally:
             await store.close()
 
-    return asyncio.run(whole())
+    return play(whole())
 
 
 def test_an_entry_is_kept_for_the_next_process(opened: Open) -> None:

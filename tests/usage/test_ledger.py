@@ -283,6 +283,20 @@ def test_the_rights_that_a_gateway_needs_once_the_tables_are_there(database: Pos
             one.close()
 
 
+def test_a_database_without_an_encoding(database: PostgreSqlServer, tmp_path: Path) -> None:
+    engine = open_engine(in_postgresql(tmp_path, database), SECRETS)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("CREATE DATABASE ascii TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'"))
+    engine.dispose()
+    where = f"{GATEWAY}\nusage: {{postgresql: {{url: '{database.url}', password: {{env: PG}}}}}}\n"
+    ledger = open_ledger(source(tmp_path, where.replace("/postgres'", "/ascii'"), SECRETS), SECRETS)
+    try:
+        ledger.add([call("a", subject="Jörg")])
+        assert ledger.sums(["subject"])[0]["subject"] == "Jörg"
+    finally:
+        ledger.close()
+
+
 def test_what_a_database_does_not_take_is_refused(database: PostgreSqlServer, tmp_path: Path) -> None:
     ledger = open_ledger(in_postgresql(tmp_path, database), SECRETS)
     try:

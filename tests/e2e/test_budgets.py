@@ -46,7 +46,9 @@ def test_a_call_beyond_the_limit_is_refused_in_the_clients_dialect(limited: Limi
     line = limited.stack.record(refused)
     assert (line["reason"], line["error"]) == ("BudgetExceeded", "budget:five")
     chat = limited.ask(token, path="/v1/chat/completions")
-    assert chat.status_code == 429 and chat.json()["error"]["code"] == "rate_limit_exceeded"
+    responses = limited.stack.call({"model": "gpt", "input": "q"}, path="/v1/responses", token=token)
+    for one in (chat, responses):
+        assert one.status_code == 429 and one.json()["error"]["code"] == "rate_limit_exceeded", one.text
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])

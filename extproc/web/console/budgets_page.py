@@ -86,7 +86,7 @@ def _table(
         Column("used", "Used", "amount"),
         Column("reserved", "Reserved", "amount"),
         Column("limit", "Limit", "amount"),
-        Column("measure", "In"),
+        Column("measure", "Measure"),
         Column("resets", "Resets (UTC)", "hour"),
         Column("changed", "Changed by hand"),
     ]
@@ -121,7 +121,7 @@ def _row(budget: Budget, line: BudgetLine) -> dict[str, object]:
 def _state(budget: Budget, share: float) -> tuple[str, str]:
     """Returns the level of a meter, and what it means in words."""
     if share >= 1:
-        return "over", "beyond, observed" if budget.exceeded == "observe" else "used up"
+        return "over", "beyond the limit" if budget.exceeded == "observe" else "used up"
     if budget.warn_at is not None and share >= budget.warn_at:
         return "warning", "warning"
     return "ok", "within limit"
@@ -151,7 +151,13 @@ def _about(budget: Budget, *, with_key: bool) -> str:
     words += f", for each value of {budget.key}" if with_key else ""
     words += f", where {budget.when}" if with_key and budget.when != "true" else ""
     words += f". Warning from {100 * budget.warn_at:.0f}% on." if budget.warn_at is not None else "."
-    return words + (" Nothing is refused." if budget.exceeded == "observe" else " Calls beyond it are refused.")
+    match budget.exceeded:
+        case "observe":
+            return f"{words} Nothing is refused."
+        case "reject":
+            return f"{words} Calls beyond it are refused."
+        case other:
+            return f"{words} Calls beyond it go to the model {other.model}, or are refused."
 
 
 def _more(name: str, shown: int, asked: BudgetCommand, total: int) -> str:

@@ -264,7 +264,7 @@ def _budgets(decision: Decision) -> Iterator[str]:
         Column("name", "Budget"),
         Column("key", "Key"),
         Column("limit", "Limit as configured", "amount"),
-        Column("measure", "In"),
+        Column("measure", "Measure"),
     ]
     yield html(Table("budgets", "Budgets that apply", columns, rows, note="Whether they have room is not asked here."))
 

@@ -18,7 +18,7 @@ BUDGETS = """
 budgets:
   - {name: person-month, key: jwt.sub, limit: {usd: 500}, per: month, warn_at: 0.8}
   - {name: everyone, key: '"all"', limit: {requests: 10, tokens: 1000}, per: day, exceeded: observe}
-  - {name: by-model, key: model, limit: {tokens: 100}, per: day}
+  - {name: by-model, key: model, limit: {tokens: 100}, per: day, exceeded: {model: claude-small}}
 """
 MONTH = "person-month\x1fusd\x1f"
 USD = 10**9
@@ -70,8 +70,9 @@ def test_an_operator_sees_every_key_the_fullest_first(site: Site, desk: Desk) ->
     assert eve.startswith("eve 140% used up $700.00 $0.00 $500.00 USD 20")
     assert alice.startswith("alice 90% warning $450.00 $0.00 $500.00 USD")
     assert bob.startswith("bob 20% within limit $100.00")
-    assert everyone.startswith("all 110% beyond, observed 11 0 10 requests")
+    assert everyone.startswith("all 110% beyond the limit 11 0 10 requests")
     assert "Warning from 80% on" in page and "for each value of jwt.sub" in page
+    assert "Nothing is refused." in page and "Calls beyond it go to the model claude-small, or are refused." in page
 
 
 def test_a_meter_says_in_words_what_it_draws(site: Site, desk: Desk) -> None:

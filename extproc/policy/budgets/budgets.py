@@ -143,6 +143,8 @@ class Budgets:
         self._open = source.config.store.when_down == "open"
         compiled = (_compiled(n, one, catalogue, faults) for n, one in enumerate(source.config.budgets))
         self._budgets = list(filter(None, compiled))
+        self._of_passed = [one for one in self._budgets if not one.reads & _IN_BODY]
+        self._is_lasting = all(one.reads <= _LASTING for one in self._budgets)
         names = [one.name for one in source.config.budgets]
         for index, name in enumerate(names):
             if name in names[:index]:
@@ -187,7 +189,7 @@ class Budgets:
         body."""
         if isinstance(call, Examined):
             return self._applied(Subject(call.call, call.resolved, call.body), self._budgets)
-        return self._applied(Subject(call), [one for one in self._budgets if not one.reads & _IN_BODY])
+        return self._applied(Subject(call), self._of_passed)
 
     async def show(self, call: Accepted, now: float) -> Answered | Rejection:
         """Answers a caller who asks for its own budgets: those that read no model. `now`: Unix seconds."""
@@ -242,7 +244,7 @@ class Budgets:
     def _applied(self, subject: Subject, budgets: Sequence[CompiledBudget]) -> list[Applied] | Rejection:
         """What applies by the caller and the model alone is remembered."""
         caller, model = subject.call.caller, subject.model
-        if not all(one.reads <= _LASTING for one in budgets):
+        if not self._is_lasting:
             return self._evaluated(subject, budgets)
         provider = subject.call.provider
         names = (model.name, model.upstream, model.provider.name) if model else (provider.name if provider else None,)

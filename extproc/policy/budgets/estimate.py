@@ -15,6 +15,10 @@ from extproc.wire.media_tokens import BYTES_PER_TOKEN
 
 _VERDICT, _ALLOWED = "verdict", "allow"
 """As gateway/record.py writes them when a call is sent."""
+_RECORDED = [
+    (f"gen_ai.usage.{name}", f"attempts.{name}")  # of the last attempt, and of those that were given up
+    for name in ("cost", "input_tokens", "output_tokens")
+]
 NANO = 10**9
 """Costs are billionths of a USD, as whole numbers."""
 MAX_TOKENS = 10**8
@@ -53,10 +57,7 @@ def charge(seen: Record) -> Used:
     """Returns what a call has used, attempts included that were given up. `seen`: all that was put on record of it."""
     if seen.get(_VERDICT) != _ALLOWED:
         return Used()  # it was sent to nobody
-    cost, tokens_in, tokens_out = (
-        sum(_number(seen, f"{of}.{name}") for of in ("gen_ai.usage", "attempts"))
-        for name in ("cost", "input_tokens", "output_tokens")
-    )
+    cost, tokens_in, tokens_out = (_number(seen, last) + _number(seen, given_up) for last, given_up in _RECORDED)
     return Used(round(cost * NANO), int(tokens_in), int(tokens_out), 1)
 
 
@@ -79,7 +80,8 @@ def output_limit(examined: Examined, assumed: int) -> int:
     if not isinstance(body, LightBody):
         limit, answers = body.features.get("max_tokens"), 1
     else:
-        members = {**body.members, **examined.resolved.configured(call.dialect, body.members)}
+        configured = examined.resolved.configured(call.dialect, body.members)
+        members = {**body.members, **configured} if configured else body.members
         limits = [members[name] for name in dialects.row(call.dialect).limits if type(members.get(name)) is int]
         limit = max(limits, default=None)
         answers = members["n"] if type(members.get("n")) is int else 1
@@ -88,5 +90,5 @@ def output_limit(examined: Examined, assumed: int) -> int:
 
 
 def _number(seen: Record, name: str) -> float:
-    value = seen.get(name)
+    value = seen.get(name, 0)
     return value if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 else 0

@@ -1,6 +1,7 @@
 """The commands as somebody types them, in processes of their own."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -153,10 +154,13 @@ def test_ctrl_c_gives_up(home: Path, gateway: OAuthServer) -> None:
     with subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         err = ""
-        while "Ctrl-C gives up" not in err:
-            err += process.stderr.readline()
-        process.send_signal(2)
-        assert process.wait(60) == 130
+        try:
+            while "Ctrl-C gives up" not in err:
+                err += process.stderr.readline()
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 130
+        finally:
+            process.kill()
         assert "Traceback" not in process.stderr.read()
 
 

@@ -137,12 +137,13 @@ class SharedCounters:
         """Connects with the first operation. `clock`: Unix seconds."""
         # A claim that is sent twice could be granted twice. `_send` repeats settlements, each of which counts once.
         self._redis = connect(settings, password, ca_file, sentinel_password, retries=0)
+        self._reader = connect(settings, password, ca_file, sentinel_password)
         self._seconds = settings.timeout
         self._prefix = f"{settings.prefix}{{budgets}}:"
         self._take = Script(self._redis, _TAKE)
         self._settle = Script(self._redis, _SETTLE)
         self._override = Script(self._redis, _OVERRIDE)
-        self._changes = Script(self._redis, _CHANGES)
+        self._changes = Script(self._reader, _CHANGES)
         self._clock = clock
         self._machine = secrets.token_hex(6)
         self._names: dict[str, Counter[tuple[str, str]]] = {self._new_name(): Counter()}
@@ -202,7 +203,7 @@ class SharedCounters:
         if accounts is None:
             every = f"{literal(self._prefix)}*\x1f*"
             async with as_store_down(self._seconds):
-                names = [_text(key) async for key in self._redis.scan_iter(match=every, count=MAX_BATCH)]
+                names = [_text(key) async for key in self._reader.scan_iter(match=every, count=MAX_BATCH)]
         for start in range(0, len(names), READ_AT_ONCE):
             some = names[start : start + READ_AT_ONCE]
             async with as_store_down(self._seconds):
@@ -230,7 +231,7 @@ class SharedCounters:
     async def override(self, account: str, edit: Edit) -> Change:
         for _ in range(_EDITS):
             async with as_store_down(self._seconds):
-                before = await self._redis.hget(self._prefix + "overrides", account) or b""
+                before = await self._reader.hget(self._prefix + "overrides", account) or b""
             changed, change = edit(decode(before) if before else Override())
             after = b"" if changed.is_empty else msgspec.json.encode(changed)
             if await self._replace(account, before, after, change):
@@ -265,9 +266,10 @@ class SharedCounters:
 
     async def close(self) -> None:
         await close(self._redis)
+        await close(self._reader)
 
     async def _hash(self, key: str) -> dict[str, str]:
-        return {_text(name): _text(value) for name, value in (await self._redis.hgetall(key)).items()}
+        return {_text(name): _text(value) for name, value in (await self._reader.hgetall(key)).items()}
 
     def _lines(self, holder: str, one: Settlement, now: float) -> list[_Line]:
         """What was released is taken off the names under which it was held, the oldest first."""

@@ -21,6 +21,7 @@ from extproc.policy.budgets.administration import Administration
 from extproc.policy.facts import Caller
 from extproc.transport.control import BudgetAnswer, BudgetCommand, Unreachable
 from extproc.web.context import Context, Refused, address_of, caller_of
+from extproc.wire import untrusted
 
 log = logging.getLogger("extproc")
 
@@ -140,11 +141,11 @@ async def read_body(request: Request, kind: type[T]) -> T:
     if media != "application/json":  # a page of another site can send the others with the browser's credentials
         raise Refused(invalid("content-type", "expected application/json"))
     try:
-        return msgspec.json.decode(await request.body(), type=kind)
+        return msgspec.convert(untrusted.decode(await request.body()), kind)
     except msgspec.ValidationError as error:
         problem, _, path = str(error).partition(" - at `$")
         raise Refused(invalid(path.rstrip("`").lstrip("."), problem)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Refused(invalid("", _NO_BODY)) from None
 
 

@@ -18,7 +18,7 @@ demo: $(runtime)
 	@.venv/bin/extproc demo $(ARGS)
 
 test: $(dev)
-	$(py) -m pytest -n $$(( $$($(py) -c 'import os; print(os.cpu_count())') + 1 )) --dist loadfile $(ARGS)
+	$(py) -m pytest -n $$(( $$($(py) -c 'import os; print(os.cpu_count())') + 2 )) --dist loadfile $(ARGS)
 
 canary: $(dev)  # the clients' tests on the newest Claude Code and Codex, and what differs from the pinned ones
 	$(py) -m tests.canary

@@ -3,8 +3,10 @@ user and passwords."""
 
 import asyncio
 import contextlib
+import gc
 import subprocess
 import time
+import warnings
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -55,7 +57,13 @@ def play(scene: Coroutine[Any, Any, T]) -> T:
         await asyncio.gather(*others, return_exceptions=True)
         return found
 
-    return asyncio.run(whole())
+    try:
+        return asyncio.run(whole())
+    finally:
+        with warnings.catch_warnings():
+            # A connection that is given up while it is made is left to the collector by redis-py.
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
 
 
 @contextlib.contextmanager

@@ -101,9 +101,8 @@ class Script:
         """One round trip, except where a server does not know the script yet."""
         try:
             return await self._client.evalsha(self._sha, len(keys), *keys, *arguments)
-        except (
-            NoScriptError
-        ):  # `SCRIPT LOAD` would need all primaries of a cluster, also those that the keys are not on
+        except NoScriptError:
+            # `SCRIPT LOAD` would need all primaries of a cluster, also those that the keys are not on.
             return await self._client.eval(self._text, len(keys), *keys, *arguments)
 
 

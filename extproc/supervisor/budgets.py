@@ -26,6 +26,8 @@ KEEP_SECONDS = 0.5
 SETTLING_SECONDS = 0.06
 """A claim waits for so long where the limit is held and not used: for slices to come back, and for calls that end just
 now, which their clients know a moment earlier."""
+RECALL_SECONDS = 1.0
+"""Who asks what is used waits for so long at most, until all workers have given back what they keep."""
 MAX_WAITING = 64
 """Further claims do not wait, or a flood of them would cost as much as calls that are answered."""
 
@@ -48,6 +50,8 @@ class BudgetKeeper:
         """The configuration in force."""
         self._holders: set[str] = set()
         self._settled = asyncio.Event()
+        self._recalls: list[set[str]] = []
+        """For each question, the workers that have not given back yet."""
         self._waiting = 0
         self._is_down = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -92,7 +96,7 @@ class BudgetKeeper:
 
     def heard(self, holder: str, request: BudgetRequest, answer: Answer) -> None:
         """A worker claims or settles amounts."""
-        if request.settlements:
+        if request.settlements or request.recalled:
             self._do(self._settle(holder, request))
         if request.claims:
             self._do(self._take(holder, request, answer))
@@ -139,6 +143,9 @@ class BudgetKeeper:
             await self.counters.settle(holder, request.settlements)
         except StoreDown as error:
             self._note(error)  # they wait
+        if request.recalled:
+            for unheard in self._recalls:
+                unheard.discard(holder)
         self._settled.set()
 
     async def override(self, account: str, edit: Edit) -> Change:
@@ -186,9 +193,19 @@ class BudgetKeeper:
 
     async def _call_in(self, accounts: list[str]) -> None:
         """Has workers give back what they keep for further calls, so that what is held is what calls have reserved."""
-        if self._shared is None:  # there nobody keeps anything
-            self._recall(BudgetRecall(accounts))
-            await asyncio.sleep(SETTLING_SECONDS)
+        if self._shared is not None:  # there nobody keeps anything
+            return
+        unheard = set(self._holders)
+        self._recalls.append(unheard)
+        self._recall(BudgetRecall(accounts))
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RECALL_SECONDS):
+                    while unheard:
+                        self._settled.clear()
+                        await self._settled.wait()
+        finally:
+            self._recalls = [one for one in self._recalls if one is not unheard]
 
     async def _take_later(self, holder: str, claims: Sequence[Claim], taken: Taken) -> Taken:
         """Waits for what others hold and do not use."""

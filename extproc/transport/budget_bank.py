@@ -58,6 +58,11 @@ class SupervisorsBank:
         self._unsent += settlements
         self._send()
 
+    def recalled(self) -> None:
+        """Tells the supervisor that what it called back is there, so that it need not wait until its time is over."""
+        if not self._unsent and orders.can_say():
+            orders.say_budgets(BudgetRequest(recalled=True))
+
     def _send(self) -> None:
         """A pipe that is full belongs to a supervisor that hangs, and calls do not wait for it."""
         while self._unsent and orders.can_say():

@@ -148,6 +148,7 @@ class Gateways:
                     self._bank.answered(message)
                 case BudgetRecall(accounts):
                     self._wallet.give_back(accounts)
+                    self._bank.recalled()
                 case CredentialUpdate():
                     self.keys.credentials.take(message)
                 case _:

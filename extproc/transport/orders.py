@@ -57,6 +57,8 @@ class BudgetRequest(msgspec.Struct, omit_defaults=True):
     id: int = 0
     claims: list[Claim] = []
     settlements: list[Settlement] = []
+    recalled: bool = False
+    """What a BudgetRecall asked for has been given back, in the lines before."""
 
 
 Message = Order | InUse | KeySetUpdate | Revoked | CredentialUpdate | AvailabilityUpdate | BudgetReply | BudgetRecall

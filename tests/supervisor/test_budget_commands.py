@@ -12,7 +12,7 @@ from extproc.config.schema_budgets import Budget, BudgetLimit
 from extproc.store.counters import Claim, Settlement
 from extproc.store.overrides import Override
 from extproc.supervisor.budget_commands import carry_out, describe
-from extproc.supervisor.budgets import BudgetKeeper
+from extproc.supervisor.budgets import RECALL_SECONDS, BudgetKeeper
 from extproc.transport.control import BudgetAnswer, BudgetCommand
 from extproc.transport.orders import BudgetRecall, BudgetReply, BudgetRequest
 from tests.redis_server import RedisServer, redis_server
@@ -255,6 +255,7 @@ def test_who_asks_what_is_used_sees_nothing_of_what_workers_keep(tmp_path: Path)
     async def scene() -> None:
         desk = Desk(tmp_path, "")
         replies: asyncio.Queue[BudgetReply] = asyncio.Queue()
+        desk.keeper.started("w")
         nothing = Claim(ACCOUNT, 0, 1000, int(NOW), int(NOW), 2**33)
         desk.keeper.heard("w", BudgetRequest(1, [msgspec.structs.replace(nothing, amount=1)]), replies.put_nowait)
         kept = (await replies.get()).taken
@@ -269,7 +270,13 @@ def test_who_asks_what_is_used_sees_nothing_of_what_workers_keep(tmp_path: Path)
         assert desk.recalled == [BudgetRecall([ACCOUNT])]
         returned = Settlement(ACCOUNT, 0, 0, 0, kept.granted[0] - 1)
         desk.keeper.heard("w", BudgetRequest(settlements=[returned]), replies.put_nowait)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert replies.empty(), "the worker may have more to give back"
+        began = asyncio.get_running_loop().time()
+        desk.keeper.heard("w", BudgetRequest(recalled=True), replies.put_nowait)
         shown = (await replies.get()).taken
         assert shown is not None and shown.used == [1]
+        assert asyncio.get_running_loop().time() - began < RECALL_SECONDS
 
     asyncio.run(scene())

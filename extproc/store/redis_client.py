@@ -89,6 +89,13 @@ async def close(client: AnyClient) -> None:
         await client.connection_pool.sentinel_manager.aclose()
 
 
+async def drop_idle(client: AnyClient) -> None:
+    """Closes connections that nobody uses: where the server has closed one, it has closed the others, too. Those of a
+    cluster are closed by redis-py itself."""
+    if isinstance(client, Client):
+        await client.connection_pool.disconnect(inuse_connections=False)
+
+
 class Script:
     """A Lua script, all of whose keys are in one slot of a cluster."""
 

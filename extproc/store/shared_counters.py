@@ -21,7 +21,7 @@ from extproc.config.schema_store import Redis
 from extproc.store.counters import AccountState, Claim, Settlement, Taken
 from extproc.store.interface import StoreDown
 from extproc.store.overrides import MAX_CHANGES, Change, Edit, Override, decode
-from extproc.store.redis_client import Script, as_store_down, close, connect
+from extproc.store.redis_client import Script, as_store_down, close, connect, drop_idle
 from extproc.store.shared import literal
 
 LEASE_SECONDS = 30.0
@@ -170,9 +170,11 @@ class SharedCounters:
             async with self._room, as_store_down(self._seconds):
                 keys = [self._prefix + one.account for one in claims]
                 refused, later, *used = await self._take(keys, arguments)
-        except (StoreDown, asyncio.CancelledError):
+        except (StoreDown, asyncio.CancelledError) as error:
             self._down_until = time.monotonic() + RETRY_SECONDS
             self._rename()
+            if isinstance(error, StoreDown):
+                await drop_idle(self._redis)
             raise
         limits = [one.limit for one in claims]
         if refused >= 0:
@@ -259,9 +261,13 @@ class SharedCounters:
             return
         present = next(reversed(self._names))
         self._names = {name: held for name, held in self._names.items() if held or name == present}
-        async with as_store_down(self._seconds):
-            for name in self._names:
-                await self._redis.set(f"{self._prefix}lease:{name}", "1", px=round(LEASE_SECONDS * 1000))
+        try:
+            async with as_store_down(self._seconds):
+                for name in self._names:
+                    await self._redis.set(f"{self._prefix}lease:{name}", "1", px=round(LEASE_SECONDS * 1000))
+        except StoreDown:
+            await drop_idle(self._redis)
+            raise
         self._renewed = now
 
     async def close(self) -> None:
@@ -302,6 +308,7 @@ class SharedCounters:
                         await self._settle(keys, arguments)
                 except StoreDown:
                     self._down_until = time.monotonic() + RETRY_SECONDS
+                    await drop_idle(self._redis)
                     raise
                 self._batch = []
 

@@ -191,6 +191,28 @@ def test_what_was_used_while_redis_was_down_is_counted_when_it_is_back(play: Any
     play(1, scene)
 
 
+def test_after_a_restart_of_redis_one_claim_fails_and_no_further_one(play: Any, redis: RedisServer) -> None:
+    """Each connection that is open is closed by then, not only the one that the first claim takes."""
+
+    async def scene(machines: Machines) -> None:
+        one = machines[0]
+        await asyncio.gather(*(one.take("w", [claim(1, 100, account=f"k{number}")], 1) for number in range(8)))
+        redis.stop()
+        redis.start()
+        with contextlib.suppress(StoreDown):
+            await one.take("w", [claim(1, 100)], 1)
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            with contextlib.suppress(StoreDown):
+                await one.take("w", [claim(1, 100)], 1)
+                break
+            await asyncio.sleep(0.02)
+        found = await asyncio.gather(*(one.take("w", [claim(1, 100)], 1) for _ in range(16)))
+        assert [taken.granted for taken in found] == [[1]] * 16
+
+    play(1, scene)
+
+
 def test_a_clock_that_jumps_back_does_not_prolong_an_outage(redis: RedisServer, tmp_path: Path) -> None:
     now = float(NOW)
 

@@ -151,6 +151,24 @@ def test_200_streams_at_once_on_two_machines_exceed_a_limit_by_no_more_than_the_
     assert 0 < used <= 3000 + 3000 // 40 * max(0, sum(counted) - 40)
 
 
+def test_a_change_on_one_machine_holds_on_the_other(machines: Machines) -> None:
+    """With its entry of the audit."""
+
+    def budget(stack: Stack, *words: str) -> str:
+        argv = [sys.executable, "-m", "extproc", "budget", *words, "--config", str(stack.folder / "gateway.yaml")]
+        done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=SECONDS)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert budget(machines.closed, "set", "five", "eva", "2") == "done\n"
+    rows = [line.split() for line in budget(machines.open, "list").splitlines()]
+    assert ["five", "eva", "requests", "0", "0", "2", "(configured", "5)"] in [row[:8] for row in rows]
+    token = machines.closed.token(team="five", claims={"sub": "eva"})
+    assert [machines.ask(1, token) for _ in range(3)] == [200, 200, 429]
+    [entry] = [line.split() for line in budget(machines.open, "audit").splitlines() if "eva" in line]
+    assert entry[2:] == ["command", "set", "five", "eva", "requests", "5", "2"]
+
+
 def test_redis_is_killed_under_load(machines: Machines) -> None:
     """With `closed` calls are refused while it is down, with `open` none is; both recover by themselves."""
     token = machines.closed.token(team="many", claims={"sub": "ben"})
@@ -200,21 +218,3 @@ def _used(machines: Machines, account: str, expected: int) -> int:
             if used == expected or time.monotonic() > deadline:
                 return used
             threading.Event().wait(0.1)
-
-
-def test_a_change_on_one_machine_holds_on_the_other(machines: Machines) -> None:
-    """With its entry of the audit."""
-
-    def budget(stack: Stack, *words: str) -> str:
-        argv = [sys.executable, "-m", "extproc", "budget", *words, "--config", str(stack.folder / "gateway.yaml")]
-        done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=SECONDS)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    assert budget(machines.closed, "set", "five", "eva", "2") == "done\n"
-    rows = [line.split() for line in budget(machines.open, "list").splitlines()]
-    assert ["five", "eva", "requests", "0", "0", "2", "(configured", "5)"] in [row[:8] for row in rows]
-    token = machines.closed.token(team="five", claims={"sub": "eva"})
-    assert [machines.ask(1, token) for _ in range(3)] == [200, 200, 429]
-    [entry] = [line.split() for line in budget(machines.open, "audit").splitlines() if "eva" in line]
-    assert entry[2:] == ["command", "set", "five", "eva", "requests", "5", "2"]

@@ -77,7 +77,7 @@ async def decide(gateway: Gateway, asked: HypotheticalCall, now: float) -> Decis
     subject = subject_of(gateway, call, asked.body) if isinstance(call, Identified) else None
     if isinstance(found, Rejection):
         return Decision(call, subject, found)
-    budgets = gateway.budgets.applied(found.examined if isinstance(found, Planned) else found)
+    budgets = gateway.budgets.applied(found)
     if isinstance(budgets, Rejection):
         return Decision(call, subject, budgets)
     return Decision(call, subject, found, tuple(budgets))

@@ -200,7 +200,7 @@ class Exchange:
         job, outcome = forwarding.translated(asked.call, asked.model, asked.resolved, asked.body)
         match outcome:
             case Rejection():
-                return self.reject(outcome)
+                return self.reject(asked.moved[0].refusal if asked.moved else outcome)
             case Counted() | OwnAnswer():
                 return self._ok(*forwarding.own(outcome, job))
             case Translated():

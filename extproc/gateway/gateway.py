@@ -138,10 +138,10 @@ class Gateway:
         self._list_models = ListModels(catalogue, self._authorize_model)
         self._admit = AdmissionControl(settings, self.in_flight)
         self.open_body = OpenBody(catalogue)
-        bounds = _bounds(settings)
-        self._read_body, self._find_model = ReadBody(bounds), FindModel(catalogue)
-        examine = Examine(self.rules.read_body, bounds, settings.limits.body.seconds, prepare)
-        self._choose_model = ChooseModel(catalogue, examine, self._authorize_model, self.plan, self.budgets)
+        self._read_body, self._find_model = ReadBody(_bounds(settings)), FindModel(catalogue)
+        examine = Examine(self.rules.read_body, _bounds(settings), settings.limits.body.seconds, prepare)
+        steps = examine, self._authorize_model, self.plan, self.budgets
+        self._choose_model = ChooseModel(catalogue, *steps, judge=_judge_model(settings))
         self.attempts = Attempts(catalogue, self._settings, examine, self.availability.report)
 
     @property
@@ -304,6 +304,11 @@ def _auto_mode(source: Source, catalogue: Catalogue, faults: list[Fault]) -> Aut
     if settings.judge is not None:
         check_judge(settings.judge, catalogue, faults)
     return AutoMode(settings, faults)
+
+
+def _judge_model(settings: Config) -> str:
+    """Empty: there is none."""
+    return settings.auto_mode.judge.model if settings.auto_mode and settings.auto_mode.judge else ""
 
 
 def _judge(settings: Config, environ: Mapping[str, str]) -> "Judge | None":

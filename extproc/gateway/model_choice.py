@@ -15,9 +15,18 @@ class ChooseModel:
     """The steps from a model's name to a call that may be sent: examine the body, authorize, reserve budgets. A budget
     can send a call through them again, with another model."""
 
-    def __init__(
-        self, catalogue: Catalogue, examine: Examine, authorize: AuthorizeModel, plan: PlanAttempts, budgets: Budgets
+    def __init__(  # noqa: PLR0913 - each of them is a step, but one
+        self,
+        catalogue: Catalogue,
+        examine: Examine,
+        authorize: AuthorizeModel,
+        plan: PlanAttempts,
+        budgets: Budgets,
+        *,
+        judge: str,
     ) -> None:
+        """`judge`: the model that judges calls of tools; empty: none. No other one answers for it."""
+        self._judge = judge
         self._catalogue = catalogue
         self._examine = examine
         self._authorize = authorize
@@ -48,6 +57,8 @@ class ChooseModel:
         refusal: Rejection | None = None
         while isinstance(outcome := await self._budgets.reserve(asked, now), Moved):
             refusal = refusal or outcome.refusal
+            if examined_of(asked).model == self._judge:
+                return refusal
             other = self._other_model(examined_of(asked), outcome)
             if other is None or _identity(other.resolved) in tried:
                 return refusal

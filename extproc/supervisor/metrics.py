@@ -233,7 +233,8 @@ class OfBudgets(Collector):
                 continue  # of a budget that is configured no more
             used = state.held + sum(amount for bucket, amount in state.used.items() if bucket >= limit.oldest)
             if used:
-                shares[key] = used / (self._keeper.limit(state.account, limit.configured) or 1)
+                most = self._keeper.limit(state.account, limit.configured)
+                shares[key] = used / most if most else 1.0
         return [shares for _, shares in found.values()]
 
 

@@ -164,6 +164,30 @@ def test_a_model_of_several_providers_is_moved_to_one(tmp_path: Path) -> None:
     assert ask(gate, "several") << forwards({"model": "claude-small"}, **MOVED)
 
 
+def test_what_the_other_model_cannot_take_gets_the_budgets_refusal(tmp_path: Path) -> None:
+    """Not a 400 for a call that its own model takes."""
+    gate = made(tmp_path, TO_SMALL)
+    use_up(gate)
+    refused = describe(ask(gate, path="/v1/chat/completions", n=3).pending[0])
+    assert (refused["status"], refused["record"]["error"]) == (429, "budget:day")
+
+
+def test_no_other_model_answers_for_the_judge(tmp_path: Path) -> None:
+    text = CONFIG.replace("budgets:\n", "auto_mode: {judge: {model: tiny, socket: /run/x.sock}}\nbudgets:\n")
+    gate = gateway(tmp_path, f"{text}  - {{{TO_SMALL}}}\n")
+    use_up(gate)
+    assert ask(gate) << forwards({}, **MOVED)
+    assert ask(gate, "tiny") << rejects(429, "rate_limit_error", error="budget:day")
+
+
+def test_limits_of_each_candidate_apply(tmp_path: Path) -> None:
+    """Whichever of the providers answers."""
+    gate = made(tmp_path, f"name: day, {DAY}, when: 'provider == \"other\"'")
+    assert describe(ask(gate, "several").pending[0])["action"] == "HandOver"
+    assert ask(gate, "several") << rejects(429, "rate_limit_error", error="budget:day")
+    assert ask(gate, "tiny") << forwards({})
+
+
 def test_tokens_are_counted_for_the_model_that_was_asked_for(tmp_path: Path) -> None:
     gate = made(tmp_path, TO_SMALL)
     use_up(gate)

@@ -144,6 +144,7 @@ class Budgets:
         compiled = (_compiled(n, one, catalogue, faults) for n, one in enumerate(source.config.budgets))
         self._budgets = list(filter(None, compiled))
         self._of_passed = [one for one in self._budgets if not one.reads & _IN_BODY]
+        self._of_callers = [one for one in self._of_passed if Part.PROVIDER not in one.reads]
         self._is_lasting = all(one.reads <= _LASTING for one in self._budgets)
         names = [one.name for one in source.config.budgets]
         for index, name in enumerate(names):
@@ -168,9 +169,9 @@ class Budgets:
             case _ if not self._budgets:
                 return None
             case Planned():
-                return await self._reserve_read(asked.examined, asked.candidates, now)
+                return await self._reserve_read(asked, asked.examined, asked.candidates, now)
             case Examined():
-                return await self._reserve_read(asked, (asked.resolved,), now)
+                return await self._reserve_read(asked, asked, (asked.resolved,), now)
 
     async def reserve_passed(self, call: ToProvider, now: float) -> Reservation | Rejection | None:
         """As `reserve`, for a call that passes through: it counts as a request, of budgets that read no model."""
@@ -184,16 +185,29 @@ class Budgets:
         found = await self._reserve(call, applied, estimate.UNREAD, now)
         return found.refusal if isinstance(found, Moved) else found
 
-    def applied(self, call: Accepted | Examined) -> list[Applied] | Rejection:
+    def applied(self, call: Accepted | Examined | Planned) -> list[Applied] | Rejection:
         """Returns the limits that apply; where the body is not read, those of budgets that read neither model nor
-        body."""
-        if isinstance(call, Examined):
-            return self._applied(Subject(call.call, call.resolved, call.body), self._budgets)
-        return self._applied(Subject(call), self._of_passed)
+        body. Of several candidates anyone may answer, so the limits of all apply."""
+        match call:
+            case Planned(examined=examined, candidates=candidates):
+                found: dict[str, Applied] = {}
+                for candidate in candidates:
+                    applied = self._applied(Subject(examined.call, candidate, examined.body), self._budgets)
+                    if isinstance(applied, Rejection):
+                        return applied
+                    for one in applied:
+                        observed = one.limit.budget.observes(examined.resolved)
+                        found[one.account] = one._replace(observed=observed)
+                return list(found.values())
+            case Examined():
+                return self._applied(Subject(call.call, call.resolved, call.body), self._budgets)
+            case _:
+                return self._applied(Subject(call), self._of_passed)
 
     async def show(self, call: Accepted, now: float) -> Answered | Rejection:
-        """Answers a caller who asks for its own budgets: those that read no model. `now`: Unix seconds."""
-        applied = self.applied(call)
+        """Answers a caller who asks for its own budgets: those that read neither model nor provider. `now`: Unix
+        seconds."""
+        applied = self._applied(Subject(call), self._of_callers)
         if isinstance(applied, Rejection):
             return applied
         claims = [msgspec.structs.replace(_claim(one, Used(), now), observed=True, only_asks=True) for one in applied]
@@ -212,11 +226,11 @@ class Budgets:
         )
 
     async def _reserve_read(
-        self, examined: Examined, candidates: Sequence[Resolved], now: float
+        self, asked: Examined | Planned, examined: Examined, candidates: Sequence[Resolved], now: float
     ) -> Reservation | Moved | Rejection | None:
         if examined.call.endpoint.operation is not Operation.GENERATE:
             return None
-        applied = self.applied(examined)
+        applied = self.applied(asked)
         if isinstance(applied, Rejection):
             return applied
         if not applied and not examined.moved:
@@ -231,8 +245,11 @@ class Budgets:
         claims = [_claim(one, most, now) for one in applied]
         reservation = Reservation(self, call, list(zip(applied, claims, strict=True)), moved)
         taken = await self.wallet.reserve(claims)
+        if taken is None and self._open:  # nothing is reserved, and nothing of others' will be settled
+            claims = [msgspec.structs.replace(claim, amount=0) for claim in claims]
+            return Reservation(self, call, list(zip(applied, claims, strict=True)), moved)
         if taken is None:
-            return reservation if self._open else refusals.DOWN
+            return refusals.DOWN
         if taken.refused >= 0:
             use = Use(taken.used[0], taken.limits[0])
             state = _state(applied[taken.refused], claims[taken.refused], use)

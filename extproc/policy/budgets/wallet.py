@@ -75,10 +75,14 @@ class Wallet:
                 missing.append(claim)
         if not missing:
             return _FROM_SLICES
-        taken = await self._bank.take(missing)
+        asked = {id(claim) for claim in missing}
+        kept = [claim for claim in claims if id(claim) not in asked]
+        try:
+            taken = await self._bank.take(missing)
+        except BaseException:  # the call is gone
+            self.settle(kept, [0] * len(kept))
+            raise
         if taken is None or taken.refused >= 0:
-            asked = {id(claim) for claim in missing}
-            kept = [claim for claim in claims if id(claim) not in asked]
             self.settle(kept, [0] * len(kept))
             return taken if taken is None else _of_all(taken, claims, missing)
         for claim, granted, used, most in zip(missing, taken.granted, taken.used, taken.limits, strict=True):

@@ -1,7 +1,9 @@
 """Which budgets apply to a call, what it reserves, and what it is charged."""
 
 import asyncio
+import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,9 @@ from extproc.gateway.attempts import Try
 from extproc.gateway.gateway import Gateway
 from extproc.policy.budgets.budgets import Budgets, Reservation
 from extproc.policy.budgets.estimate import charge, input_tokens, output_limit, reserved
-from extproc.policy.budgets.wallet import Wallet
-from extproc.policy.facts import Caller, Examined, Moved
-from extproc.store.counters import Taken
+from extproc.policy.budgets.wallet import LocalBank, Wallet
+from extproc.policy.facts import Answered, Caller, Examined, Moved
+from extproc.store.counters import Claim, Taken
 from tests.settings import GATEWAY, PRICED, gateway, source
 from tests.stages import admitted, examined
 
@@ -34,6 +36,13 @@ class Broken:
 
     def settle(self, settlements: Any) -> None:
         pass
+
+
+class Outage(LocalBank):
+    is_down = False
+
+    async def take(self, claims: Sequence[Claim]) -> Taken | None:
+        return None if self.is_down else await super().take(claims)
 
 
 def made(folder: Path, *entries: str, more: str = PRICED, wallet: Wallet | None = None) -> tuple[Gateway, Budgets]:
@@ -213,3 +222,36 @@ def test_a_reservation_from_slices_costs_little(tmp_path: Path) -> None:
     seconds = asyncio.run(calls(500))
     print(f"{seconds * 1e6:.1f} us")
     assert seconds < 250e-6
+
+
+def test_calls_of_an_outage_free_nothing_that_others_hold(tmp_path: Path) -> None:
+    bank = Outage()
+    wallet = Wallet(bank)
+    entry = "name: n, key: jwt.team, limit: {concurrent: 5}"
+    whole, budgets = made(tmp_path, entry, more="store: {when_down: open}\n", wallet=wallet)
+
+    async def scene() -> None:
+        async def begun(count: int) -> list[Reservation]:
+            found = [await budgets.reserve(call(whole), NOW) for _ in range(count)]
+            return [one for one in found if isinstance(one, Reservation)]
+
+        bank.is_down = True
+        unreserved = await begun(5)
+        bank.is_down = False
+        assert (len(unreserved), len(await begun(6))) == (5, 5)
+        for one in unreserved:
+            one.settle({"verdict": "allow"})
+        assert await begun(1) == []
+
+    asyncio.run(scene())
+
+
+def test_who_asks_for_their_own_is_asked_for_no_provider(tmp_path: Path) -> None:
+    entries = (
+        "name: n, key: jwt.team, when: 'provider == \"openai\"', limit: {requests: 5}, per: day",
+        "name: m, key: jwt.sub, limit: {requests: 5}, per: day",
+    )
+    _, budgets = made(tmp_path, *entries)
+    answered = asyncio.run(budgets.show(admitted(Caller({"sub": "ann", "team": "data"})), NOW))
+    assert isinstance(answered, Answered)
+    assert [one["name"] for one in json.loads(answered.answer)["budgets"]] == ["m"]

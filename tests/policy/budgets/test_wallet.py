@@ -15,10 +15,13 @@ class Shared:
         self.counters, self.name, self.holders = counters, name, holders
         self.asked = 0
         self.is_down = False
+        self.never_answers = False
         self._chance = chance
 
     async def take(self, claims: Sequence[Claim]) -> Taken | None:
         self.asked += 1
+        if self.never_answers:
+            await asyncio.Event().wait()
         for _ in range(self._chance.randrange(3) if self._chance else 0):
             await asyncio.sleep(0)
         return None if self.is_down else self.counters.take_now(self.name, claims, self.holders)
@@ -147,3 +150,23 @@ def test_slices_of_many_keys_are_bounded() -> None:
     asyncio.run(calls())
     assert used(counters, "key-0") == 1, "what was idle of the oldest is back, what a call has reserved is not"
     assert used(counters, f"key-{MAX_SLICES}") > 1
+
+
+def test_a_call_that_goes_while_it_waits_leaves_its_slices() -> None:
+    counters = LocalCounters()
+    bank = Shared(counters, "w", 1)
+    wallet = Wallet(bank)
+    team, person = claim(10, 100_000, "team"), claim(1, 1, "person")
+
+    async def scene() -> None:
+        await wallet.reserve([team])
+        wallet.settle([team], [0])
+        bank.never_answers = True
+        waiting = asyncio.create_task(wallet.reserve([team, person]))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        wallet.give_back()
+
+    asyncio.run(scene())
+    assert used(counters, "team") == 0

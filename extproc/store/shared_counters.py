@@ -158,16 +158,24 @@ class SharedCounters:
         """By the monotonic clock: the other one may jump."""
 
     async def take(self, holder: str, claims: Sequence[Claim], holders: int) -> Taken:
-        now = self._clock()
+        self._raise_if_down()
+        async with self._room:
+            self._raise_if_down()  # one that waited for its turn waits no further
+            return await self._taken(holder, claims)
+
+    def _raise_if_down(self) -> None:
         if time.monotonic() < self._down_until:
             raise StoreDown("it could not be reached a moment ago")
+
+    async def _taken(self, holder: str, claims: Sequence[Claim]) -> Taken:
+        now = self._clock()
         name, held = next(reversed(self._names.items()))
         arguments = [self._prefix + "lease:", name, str(round(LEASE_SECONDS * 1000))]
         for one in claims:
             seconds = _ttl(one.ends, now)
             arguments += map(str, (one.amount, one.limit, one.oldest, int(one.observed), seconds))
         try:
-            async with self._room, as_store_down(self._seconds):
+            async with as_store_down(self._seconds):
                 keys = [self._prefix + one.account for one in claims]
                 refused, later, *used = await self._take(keys, arguments)
         except (StoreDown, asyncio.CancelledError) as error:
@@ -181,6 +189,8 @@ class SharedCounters:
             return Taken([], used, limits, refused, bool(later))
         for one in claims:
             held[holder, one.account] += one.amount
+        if name not in self._names:  # another claim has failed meanwhile
+            self._names = {name: held, **self._names}
         return Taken([one.amount for one in claims], used, limits)
 
     async def settle(self, holder: str, settlements: Sequence[Settlement]) -> None:
@@ -259,6 +269,8 @@ class SharedCounters:
             await self._send()
         if now - self._renewed < RENEW_SECONDS:
             return
+        if now - self._renewed > LEASE_SECONDS:
+            self._rename()  # what was held may have been granted to others
         present = next(reversed(self._names))
         self._names = {name: held for name, held in self._names.items() if held or name == present}
         try:

@@ -53,6 +53,8 @@ class BudgetKeeper:
         self._recalls: list[set[str]] = []
         """For each question, the workers that have not given back yet."""
         self._waiting = 0
+        self._looked = time.time()
+        """When it was looked last for changes by hand that have ended."""
         self._is_down = False
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -106,11 +108,26 @@ class BudgetKeeper:
         try:
             while True:
                 await asyncio.sleep(KEEP_SECONDS)
-                await self._keep()
+                try:
+                    await self._keep()
+                except Exception as error:  # noqa: BLE001 - whatever the store holds, counting goes on
+                    self._note(StoreDown(type(error).__name__))
+                self._recall_ended()
         finally:
             if self._kept is not None:
                 with contextlib.suppress(StoreDown):
                     self._kept.add(self._local.changed)
+
+    def _recall_ended(self) -> None:
+        """Workers may still have slices of a limit that was changed by hand until a moment ago."""
+        since, self._looked = self._looked, time.time()
+        ended = [
+            account
+            for account, one in self._overrides.items()
+            if any(since < until <= self._looked for until in (one.until, *(until for _, until in one.grants)))
+        ]
+        if ended:
+            self._recall(BudgetRecall(ended))
 
     async def _keep(self) -> None:
         if self._is_unread:
@@ -189,6 +206,9 @@ class BudgetKeeper:
             answer(BudgetReply(request.id, taken))
         except StoreDown as error:
             self._note(error)
+            answer(BudgetReply(request.id, None))
+        except Exception as error:  # noqa: BLE001 - a worker waits for an answer
+            self._note(StoreDown(type(error).__name__))
             answer(BudgetReply(request.id, None))
 
     async def _call_in(self, accounts: list[str]) -> None:

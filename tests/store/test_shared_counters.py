@@ -213,6 +213,42 @@ def test_after_a_restart_of_redis_one_claim_fails_and_no_further_one(play: Any, 
     play(1, scene)
 
 
+def test_who_waits_for_a_turn_waits_no_further_once_redis_is_down(tmp_path: Path) -> None:
+    """A server that takes connections and never answers."""
+
+    async def scene() -> None:
+        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read()
+            writer.close()
+
+        server = await asyncio.start_server(silent, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        one = SharedCounters(Redis(url=f"redis://127.0.0.1:{port}", timeout=0.2))
+        began = time.monotonic()
+        found = await asyncio.gather(*(one.take("w", [claim(1)], 1) for _ in range(300)), return_exceptions=True)
+        assert {type(answer) for answer in found} == {StoreDown}
+        assert time.monotonic() - began < 5 * 2 * 0.2, "not one turn after the other"
+        await one.close()
+        server.close()
+
+    asyncio.run(scene())
+
+
+def test_what_a_claim_has_got_while_another_failed_is_given_back(play: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(machines: Machines) -> None:
+        one, other = machines
+        granted = await one.take("w", [claim(1)], 1)
+        slow = asyncio.create_task(one.take("w", [claim(2)], 1))
+        await asyncio.sleep(0)  # it is under way
+        one._rename()  # noqa: SLF001 - as a claim does that fails meanwhile
+        assert (await slow).granted == [2] and granted.granted == [1]
+        await one.settle("w", [settled(3, 3)])
+        await one.renew()
+        assert await used(other) == 3
+
+    play(2, scene)
+
+
 def test_a_clock_that_jumps_back_does_not_prolong_an_outage(redis: RedisServer, tmp_path: Path) -> None:
     now = float(NOW)
 

@@ -13,7 +13,7 @@ import asyncio
 import secrets
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -117,6 +117,8 @@ for number = last, math.max(1, last - tonumber(ARGV[1]) + 1), -1 do
 end
 return found
 """
+MAX_UNSENT = 10_000
+"""Lines of settlements that are kept as they are; more of them are added up."""
 _EDITS = 5
 """An override is edited so often again where another machine has changed it meanwhile."""
 _Line = tuple[str, list[str]]
@@ -149,6 +151,7 @@ class SharedCounters:
         self._names: dict[str, Counter[tuple[str, str]]] = {self._new_name(): Counter()}
         """What is held, by worker and account, under each name of this machine; the last one is the present one."""
         self._unsent: deque[_Line] = deque()
+        self._most_unsent = MAX_UNSENT
         self._batch: list[_Line] = []
         """Sent, and not yet known to have arrived."""
         self._number = 0
@@ -198,6 +201,9 @@ class SharedCounters:
         now = self._clock()
         for one in settlements:
             self._unsent += self._lines(holder, one, now)
+        if len(self._unsent) > self._most_unsent:  # Redis is down
+            self._unsent = _merged(self._unsent)
+            self._most_unsent = max(MAX_UNSENT, 2 * len(self._unsent))
         if time.monotonic() >= self._down_until:
             await self._send()
 
@@ -334,6 +340,15 @@ class SharedCounters:
 
     def _new_name(self) -> str:
         return f"{self._machine}-{secrets.token_hex(3)}"
+
+
+def _merged(lines: Iterable[_Line]) -> deque[_Line]:
+    """Returns the lines with those added up that differ by their amounts alone."""
+    found: dict[tuple[str, str, str], tuple[int, int, int]] = {}
+    for account, (name, released, used, bucket, ttl) in lines:
+        before = found.get((account, name, bucket), (0, 0, 0))
+        found[account, name, bucket] = before[0] + int(released), before[1] + int(used), max(before[2], int(ttl))
+    return deque((key[0], [key[1], str(one[0]), str(one[1]), key[2], str(one[2])]) for key, one in found.items())
 
 
 def _ttl(ends: int, now: float) -> str:

@@ -178,15 +178,29 @@ def test_what_was_used_while_redis_was_down_is_counted_when_it_is_back(play: Any
             await one.take("w", [claim(4)], 1)
         await one.settle("w", [settled(2, 0)])  # of a call that went on without a reservation
         redis.start()
-        deadline = time.monotonic() + 10
-        while True:
-            try:
-                await one.renew()
-                break
-            except StoreDown:
-                assert time.monotonic() < deadline
-                await asyncio.sleep(0.05)
+        await _until_renewed(one)
         assert await _until_reached(one) == 5
+
+    play(1, scene)
+
+
+def test_a_long_outage_does_not_fill_the_memory(play: Any, redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was used meanwhile is added up."""
+    monkeypatch.setattr(shared_counters, "MAX_UNSENT", 10)
+
+    async def scene(machines: Machines) -> None:
+        one = machines[0]
+        one._most_unsent = 10  # noqa: SLF001
+        granted = await one.take("w", [claim(4, 1000)], 1)
+        redis.stop()
+        for number in range(200):
+            with contextlib.suppress(StoreDown):
+                await one.settle("w", [settled(1, 4 if not number else 0), settled(2, 0, account=f"b{number % 3}")])
+        assert granted.granted == [4] and len(one._unsent) < 30  # noqa: SLF001
+        redis.start()
+        await _until_renewed(one)
+        assert await _until_reached(one) == 200
+        assert await used(one, "b0") == 2 * 67
 
     play(1, scene)
 
@@ -263,6 +277,16 @@ def test_a_clock_that_jumps_back_does_not_prolong_an_outage(redis: RedisServer, 
         await one.close()
 
     asyncio.run(scene())
+
+
+async def _until_renewed(machine: SharedCounters) -> None:
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            return await machine.renew()
+        except StoreDown:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
 
 
 async def _until_reached(machine: SharedCounters) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from extproc.cli.arguments import TOKEN_VARIABLE, USAGE, AddArgument, AddCommand, argument, complain
-from extproc.printable import show
+from extproc.printable import MAX_TIME, printable_time, show
 
 if TYPE_CHECKING:
     from extproc.config.loading import Source
@@ -119,7 +119,10 @@ def _time(text: str | None) -> float:
         found = datetime.fromisoformat(text)
     except ValueError:
         raise Unusable(f"--until {text!r}: expected a time such as 2026-12-01 or 2026-12-01T08:00+01:00") from None
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    seconds = (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    if round(seconds) > MAX_TIME:
+        raise Unusable(f"--until {text!r}: expected a time before the year 10000")
+    return seconds
 
 
 def table(lines: Sequence["BudgetLine"]) -> str:
@@ -172,4 +175,4 @@ def _changed(one: "BudgetChange") -> tuple[str, ...]:
 
 
 def _shown(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if seconds else ""
+    return printable_time(seconds) if seconds else ""

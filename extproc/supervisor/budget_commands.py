@@ -7,13 +7,13 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from extproc.config.schema_budgets import Budget
 from extproc.policy.budgets.budgets import CONCURRENT, SEPARATOR, account
 from extproc.policy.budgets.estimate import NANO
 from extproc.policy.budgets.periods import ALWAYS, Period, Periods
+from extproc.printable import MAX_TIME, printable_time
 from extproc.store.counters import AccountState
 from extproc.store.interface import StoreDown
 from extproc.store.overrides import Change, Override
@@ -144,6 +144,8 @@ async def _change(command: BudgetCommand, budgets: dict[str, Budget], keeper: Bu
         raise _Refused(f"there is no budget {command.name!r}; there are: {', '.join(budgets)}", "name")
     if command.until and command.until <= now:
         raise _Refused("the time is over", "until")
+    if round(command.until) > MAX_TIME:
+        raise _Refused("expected a time before the year 10000", "until")
     limits = dict(_limits(budget))
     if command.command == "reset":
         if command.measure and command.measure not in limits:
@@ -223,7 +225,7 @@ def describe(account: str, changed: Override, budgets: Mapping[str, Budget], now
         return ""
     ends = [changed.until] if changed.set_limit(now) is not None and changed.until else []
     ends += [until for _, until in changed.grants if now < until]
-    until = f", until {datetime.fromtimestamp(min(ends), UTC):%Y-%m-%dT%H:%M:%SZ}" if ends else ""
+    until = f", until {printable_time(min(ends))}" if ends else ""
     limit = f"{changed.effective(configured, now) / scale:.12g} instead of {configured / scale:.12g}"
     return f"budget {name} of {key!r}: {measure} {limit} by hand{until}"
 

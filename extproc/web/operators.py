@@ -6,7 +6,6 @@ All refusals have the form of Anthropic's API, and every answer has a `request-i
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import msgspec
@@ -19,6 +18,7 @@ from extproc.events import Headers
 from extproc.policy import facts
 from extproc.policy.budgets.administration import Administration
 from extproc.policy.facts import Caller
+from extproc.printable import printable_time
 from extproc.transport.control import BudgetAnswer, BudgetCommand, Unreachable
 from extproc.web.context import Context, Refused, address_of, caller_of
 from extproc.wire import untrusted
@@ -159,4 +159,4 @@ def read_number(request: Request, name: str, default: int, most: int) -> int:
 
 def time_text(seconds: int) -> str | None:
     """Returns a time as in RFC 3339; None for 0. `seconds`: Unix seconds."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if seconds else None
+    return printable_time(seconds) if seconds else None

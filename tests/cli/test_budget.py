@@ -5,6 +5,7 @@ import pytest
 
 from extproc.cli import budget
 from extproc.cli.main import main
+from extproc.printable import MAX_TIME
 from extproc.store.counters import KeptCounters
 from extproc.store.overrides import COUNTERS, Change, Override
 from extproc.transport.control import BudgetChange, BudgetCommand, BudgetLine
@@ -33,6 +34,7 @@ def test_what_is_asked_for() -> None:
         (("grant", "team", "data", "much"), {}, "expected an amount"),
         (("set", "team", "data", "inf"), {}, "expected an amount"),
         (("set", "team", "data", "5"), {"until": "soon"}, "expected a time"),
+        (("set", "team", "data", "5"), {"until": "9999-12-31T23:59:59-05:00"}, "before the year 10000"),
     ],
 )
 def test_a_mistake(words: tuple[str, ...], more: dict[str, str], problem: str) -> None:
@@ -55,6 +57,11 @@ time                  by        with     change  budget  key   measure  old  new
 2026-12-01T00:00:00Z  olga (i)  api      set     team    data  usd      500  650
 2026-12-01T00:00:00Z  root      command  grant   team    data  usd      650  700  2026-12-01T00:01:00Z"""
     assert budget.audit([one, two]) == shown
+
+
+def test_times_that_were_kept_without_a_bound_are_shown() -> None:
+    entry = BudgetChange(1_796_083_200, "root", "command", "set", "team", "data", "usd", 5, 7, MAX_TIME + 1)
+    assert budget.audit([entry]).endswith("7    9999-12-31T23:59:59Z")
 
 
 def test_check_shows_what_is_in_force(

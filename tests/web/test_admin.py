@@ -1,5 +1,8 @@
 """`/admin/budgets`: what `extproc budget` does, by HTTP."""
 
+from extproc.policy.budgets.budgets import account
+from extproc.printable import MAX_TIME
+from extproc.store.overrides import Change, Override
 from tests.web.administered import AdministeredSite
 from tests.web.site import Json
 
@@ -62,6 +65,7 @@ WRONG: list[tuple[Json, str]] = [
     ({"key": None}, "key: Expected `str`"),
     ({"until": "soon"}, "until: Invalid RFC3339"),
     ({"until": "2001-01-01T00:00:00Z"}, "until: the time is over"),
+    ({"until": "9999-12-31T23:59:59.999Z"}, "until: expected a time before the year 10000"),
     ({"budget": "person-month"}, "measure: budget person-month limits usd, requests: say which in `measure`"),
     ({"command": "grant", "budget": "rolling", "amount": 5}, "until: budget rolling has no period that ends"),
     ({"command": "grant", "amount": None}, "amount: a grant needs an amount"),
@@ -76,3 +80,15 @@ def test_a_mistake_names_the_field(administered: AdministeredSite) -> None:
     for limit in ("0", "-1", "x", "1e9", "99999999999", "\u00b2"):
         assert administered.api("GET", f"{PATH}?limit={limit}").status_code == 400, limit
     assert administered.api("GET", f"{PATH}/audit").json()["data"] == []
+
+
+def test_times_that_were_kept_without_a_bound_are_shown(administered: AdministeredSite) -> None:
+    name, end = account("team-month", "usd", "data"), MAX_TIME + 1
+    change = Change(1, "olga", "api", "set", name, 1, 2, end)
+    administered.run(administered.keeper.override(name, lambda _: (Override(2, end, [(3, end)], end, end), change)))
+    last = "9999-12-31T23:59:59Z"
+    [line] = administered.api("GET", PATH).json()["data"]
+    assert line["set_until"] == line["grants"][0]["until"] == line["created_at"] == last
+    assert administered.api("GET", f"{PATH}/audit").json()["data"][0]["until"] == last
+    [limit] = administered.api("GET", "/v1/organizations/spend_limits").json()["data"]
+    assert limit["created_at"] == last

@@ -1,7 +1,6 @@
 """Budgets: what is used of each, by whom, and when it is free again. The numbers are the supervisor's, or Redis's."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from html import escape
 from urllib.parse import urlencode
 
@@ -10,6 +9,7 @@ from extproc.config.schema_budgets import Budget
 from extproc.errors import Rejection
 from extproc.gateway.gateway import Gateway
 from extproc.policy.facts import Accepted, Caller, Request
+from extproc.printable import printable_time
 from extproc.transport.control import BudgetAnswer, BudgetCommand, BudgetLine
 from extproc.web.console import numbers
 from extproc.web.console.charts import Meter
@@ -182,4 +182,4 @@ def _link(name: str, page: int, text: str) -> str:
 
 
 def _time(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
+    return printable_time(seconds, "%Y-%m-%d %H:%M")

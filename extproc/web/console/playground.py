@@ -1,5 +1,6 @@
 """The playground: what the gateway would do with a request. Nothing is sent, and nothing is kept or logged of it."""
 
+import asyncio
 import json
 from collections.abc import Iterator, Mapping
 from html import escape
@@ -29,6 +30,10 @@ from extproc.wire.rejections import rejection_status
 PATH = "/console/playground"
 MAX_BODY = 64 * 1024
 MAX_CLAIMS = 16 * 1024
+MAX_DEPTH = 100
+"""Of arrays and objects within each other."""
+MAX_SHOWN = 256 * 1024
+"""Characters of a request to a provider: indented, a body of 64 KiB could become many megabytes."""
 _LEAD = (
     "See what the gateway would do with a request: whether the rules allow it, which provider would get it, and in"
     " which form. Nothing is sent, and nothing is kept."
@@ -93,7 +98,8 @@ async def results(gateway: Gateway, visitor: Visitor, given: Entered, source: st
         examined, resolved = _examined(decision.outcome)
         sections += _providers(gateway, decision.outcome, now)
         sections += _budgets(decision)
-        sections += _translations(examined, resolved, sees_all=visitor.sees_all)
+        # In a thread: a translation and its indented text take a while, and this process serves everybody.
+        sections += await asyncio.to_thread(_translations, examined, resolved, sees_all=visitor.sees_all)
     return sections
 
 
@@ -102,7 +108,8 @@ def _body(given: Entered) -> bytes:
     if len(raw) > MAX_BODY:
         raise Mistake("body", f"at most {MAX_BODY // 1024} KiB can be tried here")
     if not given.model:
-        return raw  # a mistake in it is the gateway's to find
+        _check_depth("body", _decoded(given.body))
+        return raw
     body = _object("body", given.body)
     return msgspec.json.encode({**body, "model": given.model})
 
@@ -124,7 +131,27 @@ def _object(field: str, text: str) -> dict[str, Any]:
         raise Mistake(field, f"this is not valid JSON: {str(error)[:200]}") from None
     if not isinstance(found, dict):
         raise Mistake(field, "expected a JSON object")
+    _check_depth(field, found)
     return found
+
+
+def _decoded(text: str) -> Any:
+    """None for what is no JSON: a mistake in it is the gateway's to find."""
+    try:
+        return untrusted.decode(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _check_depth(field: str, value: Any) -> None:
+    """Raises Mistake."""
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        inner = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
+        if not inner:
+            return
+        level = [one for members in inner for one in members]
+    raise Mistake(field, f"at most {MAX_DEPTH} arrays and objects within each other can be tried here")
 
 
 def form(gateway: Gateway, visitor: Visitor, given: Entered, mistake: Mistake | None = None) -> str:
@@ -269,17 +296,19 @@ def _budgets(decision: Decision) -> Iterator[str]:
     yield html(Table("budgets", "Budgets that apply", columns, rows, note="Whether they have room is not asked here."))
 
 
-def _translations(examined: Examined, candidates: tuple[Resolved, ...], *, sees_all: bool) -> Iterator[str]:
+def _translations(examined: Examined, candidates: tuple[Resolved, ...], *, sees_all: bool) -> list[str]:
     """The request as each provider would get it, in the order in which they would be asked."""
-    body = examined.body
+    body, found = examined.body, list[str]()
     if not isinstance(body, LightBody):
-        return
+        return found
     for number, one in enumerate(candidates):
         job = job_of(examined.call, examined.model, one, body.raw)
         added = job.settings.for_body(body.members)
         if not sees_all:  # an operator may have written a secret there
             job = msgspec.structs.replace(job, settings=ModelSettings())
-        yield _translation(one, request_for(job, body.members), number, sorted(added), sees_all=sees_all)
+        outcome = request_for(job, body.members)
+        found.append(_translation(one, outcome, number, sorted(added), sees_all=sees_all))
+    return found
 
 
 def _translation(one: Resolved, found: RequestOutcome, number: int, added: list[str], *, sees_all: bool) -> str:
@@ -296,10 +325,12 @@ def _translation(one: Resolved, found: RequestOutcome, number: int, added: list[
     names = ", ".join(f"<code>{escape(printable(name))}</code>" for name in added)
     where = "" if sees_all else " Their values are shown to operators alone, and are left out here."
     said += f'<p class="note">The configuration sets {names}.{where}</p>' if added else ""
+    shown, is_cut = _shown(found.body)
+    said += f'<p class="note">Only the first {MAX_SHOWN // 1024} KiB of the body are shown.</p>' if is_cut else ""
     return (
         f'<section class="card"><header><h2 id="r-{number}">{title}</h2></header>{said}'
         f'<div class="scroll" role="region" tabindex="0" aria-labelledby="r-{number}">'
-        f"<pre>{head}\n\n{escape(_shown(found.body))}</pre></div></section>"
+        f"<pre>{head}\n\n{escape(shown)}</pre></div></section>"
     )
 
 
@@ -307,8 +338,15 @@ def _origin(one: Resolved) -> str:
     return f"{one.provider.base_url.partition('://')[0]}://{one.provider.authority}"
 
 
-def _shown(body: bytes) -> str:
-    return printable_json(_pretty(untrusted.decode(body)))
+def _shown(body: bytes) -> tuple[str, bool]:
+    """Returns the beginning of a body for people, and whether something is cut off."""
+    chunks, length = list[str](), 0
+    for chunk in json.JSONEncoder(indent=2, ensure_ascii=False).iterencode(untrusted.decode(body)):
+        chunks.append(chunk)
+        length += len(chunk)
+        if length > MAX_SHOWN:
+            break
+    return printable_json("".join(chunks)[:MAX_SHOWN]), length > MAX_SHOWN
 
 
 def _pretty(value: Any) -> str:

@@ -4,6 +4,7 @@ import html
 import json
 import logging
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import pytest
 
 from extproc.policy.admit import Load
 from extproc.providers.availability import AvailabilityUpdate
+from extproc.translate.job import request_for
+from extproc.web.console import playground
 from tests.settings import GATEWAY
 from tests.web.console.test_access import sign_in
 from tests.web.site import CONSOLE, URL, Site
@@ -36,7 +39,12 @@ models:
   - {name: "claude-*", provider: openai, model: gpt-4o-mini}
 """
 SECRET_TEXT = "a-text-of-a-prompt"
-ASK = {"model": "claude-x", "max_tokens": 9, "messages": [{"role": "user", "content": SECRET_TEXT}], "top_k": 5}
+ASK: dict[str, Any] = {
+    "model": "claude-x",
+    "max_tokens": 9,
+    "messages": [{"role": "user", "content": SECRET_TEXT}],
+    "top_k": 5,
+}
 
 
 @pytest.fixture
@@ -124,6 +132,11 @@ def test_a_developer_tries_their_own_claims_alone(site: Site) -> None:
     assert "sk-written-here" in text(tried(site, sign_in(site, "operators"), model="set", claims={"sub": "ann"}))
 
 
+def nested(depth: int, inner: str = "1", **members: Any) -> str:
+    """An object with arrays within each other."""
+    return f'{json.dumps(members)[:-1]}{", " if members else ""}"a": {"[" * depth}{inner}{"]" * depth}}}'
+
+
 @pytest.mark.parametrize(
     ("fields", "problem"),
     [
@@ -133,6 +146,10 @@ def test_a_developer_tries_their_own_claims_alone(site: Site) -> None:
         ({"body": "{", "model": "x"}, "not valid JSON"),
         ({"body": "[" * 60_000, "model": "x"}, "not valid JSON"),
         ({"body": " " * 70_000}, "at most 64 KiB"),
+        ({"body": nested(100)}, "at most 100 arrays and objects within each other"),
+        ({"body": nested(917)}, "at most 100 arrays and objects within each other"),
+        ({"body": nested(100), "model": "x"}, "at most 100 arrays and objects within each other"),
+        ({"claims": nested(917)}, "at most 100 arrays and objects within each other"),
     ],
 )
 def test_what_cannot_be_tried(site: Site, fields: dict[str, Any], problem: str) -> None:
@@ -147,6 +164,32 @@ def test_what_cannot_be_tried(site: Site, fields: dict[str, Any], problem: str) 
 def test_a_body_that_the_gateway_refuses(site: Site, body: str) -> None:
     answer = tried(site, sign_in(site, "operators"), body, claims={"sub": "ann"})
     assert answer.status_code == 200 and "refused with 4" in text(answer)
+
+
+def test_a_body_that_is_deep_enough(site: Site) -> None:
+    answer = tried(site, sign_in(site, "operators"), nested(99, **ASK), claims={"sub": "ann"})
+    assert answer.status_code == 200 and "Decision: " in text(answer)
+
+
+def test_deep_json_is_cut_where_it_is_shown(site: Site) -> None:
+    """Indented, each of 30,000 numbers has its line of 200 characters."""
+    browser, far = sign_in(site, "operators"), {"claims": {"sub": "ann", "groups": ["gold"]}, "model": "both"}
+    schema = json.loads(nested(90, ",".join("1" * 30_000)))
+    tool = {"name": "t", "input_schema": {"type": "object", "properties": {"p": schema}}}
+    body = json.dumps({**ASK, "tools": [tool]}, separators=(",", ":"))
+    answer = tried(site, browser, body, **far)
+    assert answer.status_code == 200 and "Only the first 256 KiB of the body are shown." in text(answer)
+    assert len(answer.content) < 2 * 300 * 1024 + 100_000
+    assert "of the body are shown" not in text(tried(site, browser, **far))
+
+
+def test_a_translation_does_not_hold_up_the_process(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def in_a_thread(*words: Any) -> Any:
+        assert threading.current_thread() is not threading.main_thread()
+        return request_for(*words)
+
+    monkeypatch.setattr(playground, "request_for", in_a_thread)
+    assert "Request to openai" in text(tried(site, sign_in(site, "operators"), claims={"sub": "ann"}))
 
 
 def test_a_form_of_another_site(site: Site) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from extproc.cli.arguments import TOKEN_VARIABLE, USAGE, AddArgument, AddCommand, argument, complain
-from extproc.printable import MAX_TIME, printable_time, show
+from extproc.printable import MAX_TIME, printable, printable_time, show
 
 if TYPE_CHECKING:
     from extproc.config.loading import Source
@@ -157,6 +157,8 @@ def changed_limits(source: "Source", environ: Mapping[str, str]) -> Iterator[str
 
 
 def _columns(rows: Sequence[tuple[str, ...]]) -> str:
+    """Each row is one line, whatever line breaks a key or a caller's name has."""
+    rows = [tuple(map(printable, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows

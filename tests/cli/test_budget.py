@@ -59,6 +59,14 @@ time                  by        with     change  budget  key   measure  old  new
     assert budget.audit([one, two]) == shown
 
 
+def test_a_line_break_in_a_key_makes_no_line() -> None:
+    forged = "x\n2026-12-01T00:00:00Z  root  command  set  team  data  usd  500  650\x1b[2J"
+    entry = BudgetChange(1_796_083_200, forged, "api", "set", "team", forged, "usd", 5, 7)
+    line = BudgetLine("team", forged, "usd", 1, 0, 5, 5, 0)
+    for table in (budget.audit([entry]), budget.table([line])):
+        assert len(table.splitlines()) == 2 and "x?2026-12-01T00:00:00Z  root" in table and "\x1b" not in table
+
+
 def test_times_that_were_kept_without_a_bound_are_shown() -> None:
     entry = BudgetChange(1_796_083_200, "root", "command", "set", "team", "data", "usd", 5, 7, MAX_TIME + 1)
     assert budget.audit([entry]).endswith("7    9999-12-31T23:59:59Z")

@@ -172,7 +172,9 @@ def _edited(known: Override, command: BudgetCommand, amount: int | None, ends: i
     it has no end. Raises _Refused."""
     created, updated, until = known.created or int(now), int(now), round(command.until)
     if command.command == "set":
-        return Override(amount, until if amount is not None else 0, [], created, updated), until
+        if amount is None and until:
+            raise _Refused("the configured limit has no end: a time goes with an amount", "until")
+        return Override(amount, until, [], created, updated), until
     if amount is None:
         raise _Refused("a grant needs an amount", "amount")
     if not until and not ends:

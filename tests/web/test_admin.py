@@ -63,6 +63,7 @@ WRONG: list[tuple[Json, str]] = [
     ({"amount": 1e300}, "amount: expected an amount"),
     ({"amount": "5"}, "amount: Expected `float | null`"),
     ({"key": None}, "key: Expected `str`"),
+    ({"amount": None, "until": "2999-01-01T00:00:00Z"}, "until: the configured limit has no end"),
     ({"until": "soon"}, "until: Invalid RFC3339"),
     ({"until": "2001-01-01T00:00:00Z"}, "until: the time is over"),
     ({"until": "9999-12-31T23:59:59.999Z"}, "until: expected a time before the year 10000"),

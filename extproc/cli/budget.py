@@ -120,6 +120,8 @@ def _time(text: str | None) -> float:
     except ValueError:
         raise Unusable(f"--until {text!r}: expected a time such as 2026-12-01 or 2026-12-01T08:00+01:00") from None
     seconds = (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    if seconds <= 0:  # the supervisor would take 0 for none
+        raise Unusable(f"--until {text!r}: the time is over")
     if round(seconds) > MAX_TIME:
         raise Unusable(f"--until {text!r}: expected a time before the year 10000")
     return seconds

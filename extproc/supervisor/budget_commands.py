@@ -142,7 +142,7 @@ async def _change(command: BudgetCommand, budgets: dict[str, Budget], keeper: Bu
     budget = budgets.get(command.name)
     if budget is None:
         raise _Refused(f"there is no budget {command.name!r}; there are: {', '.join(budgets)}", "name")
-    if command.until and command.until <= now:
+    if command.until and round(command.until) <= now:
         raise _Refused("the time is over", "until")
     if round(command.until) > MAX_TIME:
         raise _Refused("expected a time before the year 10000", "until")

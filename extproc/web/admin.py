@@ -9,11 +9,12 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from extproc.config.schema_budgets import BudgetLimit
+from extproc.errors import invalid
 from extproc.policy.budgets.administration import Administration
 from extproc.policy.budgets.budgets import account
 from extproc.transport.control import BudgetCommand, BudgetLine
 from extproc.web import spend_limits
-from extproc.web.context import Context
+from extproc.web.context import Context, Refused
 from extproc.web.operators import METHODS, Guard, Handler, Operator, read_body, read_number, time_text
 
 PATH = "/admin/budgets"
@@ -63,6 +64,8 @@ async def _change(request: Request, operator: Operator) -> Any:
     if until is not None and until.tzinfo is None:
         until = until.replace(tzinfo=UTC)
     end = until.timestamp() if until is not None else 0.0
+    if until is not None and end <= 0:  # the supervisor would take 0 for none
+        raise Refused(invalid("until", "the time is over"))
     command = BudgetCommand(wanted.command, wanted.budget, wanted.key, wanted.amount, wanted.measure, end)
     await operator.ask(command)
     # An account stands for one measure; of those that the budget does not limit there is no line.

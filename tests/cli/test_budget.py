@@ -34,6 +34,8 @@ def test_what_is_asked_for() -> None:
         (("grant", "team", "data", "much"), {}, "expected an amount"),
         (("set", "team", "data", "inf"), {}, "expected an amount"),
         (("set", "team", "data", "5"), {"until": "soon"}, "expected a time"),
+        (("set", "team", "data", "5"), {"until": "1970-01-01"}, "the time is over"),
+        (("set", "team", "data", "5"), {"until": "1960-01-01"}, "the time is over"),
         (("set", "team", "data", "5"), {"until": "9999-12-31T23:59:59-05:00"}, "before the year 10000"),
     ],
 )

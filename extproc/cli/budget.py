@@ -4,6 +4,7 @@ machine or with its API."""
 import argparse
 import asyncio
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     Ask = Callable[[BudgetCommand], BudgetAnswer]
 
 _DEFAULT = "default"
+_ENTRIES = 100
 
 
 class Unusable(Exception):
@@ -36,12 +38,13 @@ def add_to(command: AddCommand, config: AddArgument) -> None:
     amount = argument("amount", nargs="?", metavar="AMOUNT", help=f"in USD, tokens or calls; set: or `{_DEFAULT}`")
     measure = argument("--measure", help="usd, tokens, requests, ...; needed where the budget limits several")
     until = argument("--until", metavar="TIME", help="default: for good (set), to the end of the period (grant)")
+    limit = argument("--limit", metavar="N", help=f"of changes that audit shows; default: {_ENTRIES}")
     gateway = argument("--gateway", metavar="URL", help="of a gateway elsewhere, whose admin.allow admits you")
     credential = f"with --gateway; - reads it here; default: ${TOKEN_VARIABLE}, or the sign-in of extproc login"
     token = argument("--token-file", type=Path, metavar="FILE", help=credential)
     text = "Show what is used of the running gateway's budgets, and change limits by hand."
     example = "extproc budget grant team-month data +50"
-    command("budget", text, example, _run, what, name, key, amount, measure, until, gateway, token, config)
+    command("budget", text, example, _run, what, name, key, amount, measure, until, limit, gateway, token, config)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -69,7 +72,8 @@ def parse(options: argparse.Namespace) -> "BudgetCommand":
     if given != needed:
         words = ["NAME", "KEY", "AMOUNT"][:needed]
         raise Unusable(f"extproc budget {what}: expected {' '.join(words) or 'nothing else'}")
-    return BudgetCommand(what, name or "", key or "", _amount(amount), options.measure or "", _time(options.until))
+    measure, until, entries = options.measure or "", _time(options.until), _entries(what, options.limit)
+    return BudgetCommand(what, name or "", key or "", _amount(amount), measure, until, entries=entries)
 
 
 def run(command: "BudgetCommand", ask: "Ask") -> int:
@@ -79,8 +83,12 @@ def run(command: "BudgetCommand", ask: "Ask") -> int:
         raise Unusable(answer.problem)
     if command.command == "list":
         show(table(answer.lines))
+    elif command.command == "audit":
+        show(audit(answer.changes))
+        if answer.has_more:
+            show(f"only the last {len(answer.changes)} changes are shown; --limit N shows more", sys.stderr)
     else:
-        show(audit(answer.changes) if command.command == "audit" else "done")
+        show("done")
     return 0
 
 
@@ -110,6 +118,18 @@ def _amount(text: str | None) -> float | None:
     if not math.isfinite(amount):
         raise Unusable(f"{text!r}: expected an amount such as 50 or +50, or `{_DEFAULT}`")
     return amount
+
+
+def _entries(what: str, text: str | None) -> int:
+    from extproc.store.overrides import MAX_CHANGES
+
+    if text is None:
+        return _ENTRIES
+    if what != "audit":
+        raise Unusable("--limit goes with audit")
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and 1 <= int(text) <= MAX_CHANGES):
+        raise Unusable(f"--limit {text!r}: expected a number from 1 to {MAX_CHANGES}, which is all that are kept")
+    return int(text)
 
 
 def _time(text: str | None) -> float:

@@ -16,15 +16,13 @@ from extproc.policy.budgets.periods import ALWAYS, Period, Periods
 from extproc.printable import MAX_TIME, printable_time
 from extproc.store.counters import AccountState
 from extproc.store.interface import StoreDown
-from extproc.store.overrides import Change, Override
+from extproc.store.overrides import MAX_CHANGES, Change, Override
 from extproc.supervisor.budgets import BudgetKeeper
 from extproc.transport.control import BudgetAnswer, BudgetChange, BudgetCommand, BudgetLine
 
 log = logging.getLogger("extproc")
 
 MAX_AMOUNT = 10**15
-MAX_ENTRIES = 1_000
-"""Of the audit, in one answer."""
 
 
 class _Refused(Exception):
@@ -46,8 +44,9 @@ async def carry_out(command: BudgetCommand, keeper: BudgetKeeper, now: float | N
                 # In a thread: there may be many, and workers wait for the supervisor.
                 return await asyncio.to_thread(_listed, command, states, budgets, keeper, now)
             case "audit":
-                found = await keeper.counters.changes(max(1, min(command.entries, MAX_ENTRIES)))
-                return BudgetAnswer(changes=[_entry(one) for one in found])
+                entries = max(1, min(command.entries, MAX_CHANGES))
+                found = await keeper.counters.changes(entries + 1)
+                return await asyncio.to_thread(_audited, found, entries)
             case _:
                 await _change(command, budgets, keeper, now)
                 return BudgetAnswer()
@@ -209,6 +208,10 @@ def _log(change: Change) -> None:
     what = f"{one.measure} was reset by hand at {one.old:g}" if one.action == "reset" else limit
     by = f"{one.by!r} ({one.issuer})" if one.issuer else repr(one.by)
     log.warning("budget %s of %r: %s, by %s with the %s", one.name, one.key, what, by, one.via)
+
+
+def _audited(found: Sequence[Change], entries: int) -> BudgetAnswer:
+    return BudgetAnswer(changes=[_entry(one) for one in found[:entries]], has_more=len(found) > entries)
 
 
 def _entry(change: Change) -> BudgetChange:

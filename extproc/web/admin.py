@@ -12,6 +12,7 @@ from extproc.config.schema_budgets import BudgetLimit
 from extproc.errors import invalid
 from extproc.policy.budgets.administration import Administration
 from extproc.policy.budgets.budgets import account
+from extproc.store.overrides import MAX_CHANGES
 from extproc.transport.control import BudgetCommand, BudgetLine
 from extproc.web import spend_limits
 from extproc.web.context import Context, Refused
@@ -19,7 +20,6 @@ from extproc.web.operators import METHODS, Guard, Handler, Operator, read_body, 
 
 PATH = "/admin/budgets"
 MAX_LINES = 10_000
-MAX_ENTRIES = 1_000
 
 
 class ChangeRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -53,9 +53,10 @@ async def _list(request: Request, operator: Operator) -> Any:
 
 
 async def _audit(request: Request, operator: Operator) -> Any:
-    entries = read_number(request, "limit", 100, MAX_ENTRIES)
-    found = (await operator.ask(BudgetCommand("audit", entries=entries))).changes
-    return {"data": [_renamed(one) | {"at": time_text(one.at), "until": time_text(one.until)} for one in found]}
+    found = await operator.ask(BudgetCommand("audit", entries=read_number(request, "limit", 100, MAX_CHANGES)))
+    times = [{"at": time_text(one.at), "until": time_text(one.until)} for one in found.changes]
+    data = [_renamed(one) | shown for one, shown in zip(found.changes, times, strict=True)]
+    return {"data": data, "has_more": found.has_more}
 
 
 async def _change(request: Request, operator: Operator) -> Any:

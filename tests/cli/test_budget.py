@@ -8,12 +8,12 @@ from extproc.cli.main import main
 from extproc.printable import MAX_TIME
 from extproc.store.counters import KeptCounters
 from extproc.store.overrides import COUNTERS, Change, Override
-from extproc.transport.control import BudgetChange, BudgetCommand, BudgetLine
+from extproc.transport.control import BudgetAnswer, BudgetChange, BudgetCommand, BudgetLine
 from tests.settings import ENVIRON, GATEWAY
 
 
 def parsed(*words: str, **more: str) -> BudgetCommand:
-    names = dict.fromkeys(("name", "key", "amount", "measure", "until"))
+    names = dict.fromkeys(("name", "key", "amount", "measure", "until", "limit"))
     given = dict(zip(("what", "name", "key", "amount"), words, strict=False))
     return budget.parse(argparse.Namespace(**{**names, **given, **more}))
 
@@ -23,6 +23,7 @@ def test_what_is_asked_for() -> None:
     assert parsed("grant", "team", "data", "+50") == BudgetCommand("grant", "team", "data", 50.0)
     assert parsed("set", "team", "data", "default", measure="usd") == BudgetCommand("set", "team", "data", None, "usd")
     assert parsed("set", "team", "data", "5", until="2026-12-01").until == 1_796_083_200
+    assert parsed("audit", limit="5000") == BudgetCommand("audit", entries=5000)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,9 @@ def test_what_is_asked_for() -> None:
         (("set", "team", "data", "5"), {"until": "soon"}, "expected a time"),
         (("set", "team", "data", "5"), {"until": "1970-01-01"}, "the time is over"),
         (("set", "team", "data", "5"), {"until": "1960-01-01"}, "the time is over"),
+        (("audit",), {"limit": "0"}, "expected a number from 1 to 10000"),
+        (("audit",), {"limit": "10001"}, "expected a number from 1 to 10000"),
+        (("list",), {"limit": "5"}, "--limit goes with audit"),
         (("set", "team", "data", "5"), {"until": "9999-12-31T23:59:59-05:00"}, "before the year 10000"),
     ],
 )
@@ -59,6 +63,14 @@ time                  by        with     change  budget  key   measure  old  new
 2026-12-01T00:00:00Z  olga (i)  api      set     team    data  usd      500  650
 2026-12-01T00:00:00Z  root      command  grant   team    data  usd      650  700  2026-12-01T00:01:00Z"""
     assert budget.audit([one, two]) == shown
+
+
+@pytest.mark.parametrize("has_more", [True, False])
+def test_the_audit_says_when_there_are_more(capsys: pytest.CaptureFixture[str], *, has_more: bool) -> None:
+    entry = BudgetChange(1_796_083_200, "root", "command", "set", "team", "data", "usd", 5, 7)
+    assert budget.run(BudgetCommand("audit"), lambda _: BudgetAnswer(changes=[entry], has_more=has_more)) == 0
+    note = "only the last 1 changes are shown; --limit N shows more\n"
+    assert capsys.readouterr().err == (note if has_more else "")
 
 
 def test_a_line_break_in_a_key_makes_no_line() -> None:

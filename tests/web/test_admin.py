@@ -47,7 +47,27 @@ def test_the_audit_names_the_caller(administered: AdministeredSite) -> None:
     )
     assert (second["old"], second["new"], second["until"]) == (500, 650, "2999-01-01T00:00:00Z")
     assert (first["by"], first["old"], first["new"], first["until"]) == ("oscar", 650, 500, None)
-    assert administered.api("GET", f"{PATH}/audit?limit=1").json()["data"] == [first]
+    assert administered.api("GET", f"{PATH}/audit?limit=1").json() == {"data": [first], "has_more": True}
+    assert administered.api("GET", f"{PATH}/audit?limit=2").json()["has_more"] is False
+
+
+def test_all_of_the_audit_that_is_kept_can_be_read(administered: AdministeredSite) -> None:
+    name, counters = account("person-month", "requests", "zed"), administered.keeper.counters
+
+    async def many() -> None:
+        for number in range(1_100):
+            change = Change(number, "olga", "api", "set", name, number, number + 1)
+            await counters.override(name, lambda _, change=change: (Override(1), change))  # type: ignore[misc]
+
+    limit = {"scope": {"type": "user", "user_id": "ann"}, "amount": "90000"}
+    administered.api("POST", "/v1/organizations/spend_limits", limit)
+    administered.api("POST", "/v1/organizations/spend_limits", limit | {"amount": "80000"})
+    administered.run(many())
+    found = administered.api("GET", f"{PATH}/audit?limit=10000").json()
+    assert (len(found["data"]), found["has_more"], found["data"][-1]["key"]) == (1_102, False, "ann")
+    assert administered.api("GET", f"{PATH}/audit?limit=10001").status_code == 400
+    spend = administered.api("GET", "/v1/organizations/spend_limits/audit?limit=1").json()
+    assert ([one["new_amount"] for one in spend["data"]], spend["has_more"]) == (["80000"], True)
 
 
 def test_nobody_can_sign_with_another_name(administered: AdministeredSite) -> None:

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import msgspec
 
+from extproc.config.endpoints import Endpoint, Operation
 from extproc.errors import Rejection
 from extproc.gateway import dry_run
 from extproc.gateway.dry_run import Decision, HypotheticalCall
@@ -15,7 +17,7 @@ from extproc.gateway.gateway import Gateway
 from extproc.gateway.preparation import job_of
 from extproc.policy.budgets.budgets import SEPARATOR
 from extproc.policy.budgets.estimate import NANO
-from extproc.policy.facts import Caller, Examined, Identified, LightBody, Planned
+from extproc.policy.facts import Accepted, Caller, Examined, Identified, LightBody, Planned, Request
 from extproc.printable import printable, printable_json, printable_lines
 from extproc.providers.catalogue import Resolved
 from extproc.providers.model_settings import ModelSettings
@@ -64,10 +66,25 @@ class Mistake(Exception):
         self.field = field
 
 
-def example(gateway: Gateway, visitor: Visitor, query: Mapping[str, str]) -> Entered:
-    """Returns what the form has at first: a small request of a dialect, for a model of the query or the first one."""
+def models(gateway: Gateway, visitor: Visitor, source: str, now: float) -> list[str]:
+    """Returns the names that `GET /v1/models` would list for the visitor; for operators, all that can be listed.
+    `source`: the visitor's address; `now`: Unix seconds."""
+    if visitor.sees_all:
+        return gateway.catalogue.names()
+    if visitor.caller is None:
+        return []
+    request = Request(started=now, method="GET", path="/v1/models", source=source)
+    endpoint = Endpoint("models", Operation.LIST_MODELS, None, "GET")
+    call = Accepted(request=request, endpoint=endpoint, caller=visitor.caller)
+    return [one.name for one in gateway.usable_models(call)]
+
+
+def example(gateway: Gateway, visitor: Visitor, query: Mapping[str, str], names: Sequence[str]) -> Entered:
+    """Returns what the form has at first: a small request of a dialect, for a model of the query or the first one.
+    `names`: as `models`."""
     dialect = _dialect(query.get("dialect", ""))
-    names = [*gateway.catalogue.names(), *(rule.settings.name.replace("*", "x") for rule in gateway.catalogue.rules)]
+    if visitor.sees_all:
+        names = [*names, *(rule.settings.name.replace("*", "x") for rule in gateway.catalogue.rules)]
     model = query.get("model", "")[:200] or next(filter(None, names), "MODEL")
     body = {"model": model, **dialects.row(dialect).example}
     claims = dict(visitor.caller.claims) if visitor.caller is not None else {"sub": "somebody"}
@@ -91,12 +108,12 @@ async def results(gateway: Gateway, visitor: Visitor, given: Entered, source: st
     """Returns the sections below the form. `source`: the visitor's address; `now`: Unix seconds. Raises Mistake."""
     asked = HypotheticalCall(given.dialect, _body(given), _caller(visitor, given), source)
     decision = await dry_run.decide(gateway, asked, now)
-    sections = [_verdict(gateway, decision)]
+    sections = [_verdict(decision, sees_all=visitor.sees_all)]
     if visitor.sees_all:
         sections += _rules(gateway, decision)
     if not isinstance(decision.outcome, Rejection):
         examined, resolved = _examined(decision.outcome)
-        sections += _providers(gateway, decision.outcome, now)
+        sections += _providers(gateway, decision.outcome, now, sees_all=visitor.sees_all)
         sections += _budgets(decision)
         # In a thread: a translation and its indented text take a while, and this process serves everybody.
         sections += await asyncio.to_thread(_translations, examined, resolved, sees_all=visitor.sees_all)
@@ -154,17 +171,17 @@ def _check_depth(field: str, value: Any) -> None:
     raise Mistake(field, f"at most {MAX_DEPTH} arrays and objects within each other can be tried here")
 
 
-def form(gateway: Gateway, visitor: Visitor, given: Entered, mistake: Mistake | None = None) -> str:
-    """Returns the form with what was entered."""
+def form(visitor: Visitor, given: Entered, names: Sequence[str], mistake: Mistake | None = None) -> str:
+    """Returns the form with what was entered. `names`: as `models`."""
     options = "".join(
         f'<option value="{escape(name)}"{" selected" if name == given.dialect else ""}>{name.capitalize()}</option>'
         for name in dialects.names()
     )
     select = f'<select id="f-dialect" name="dialect">{options}</select>'
-    names = "".join(f'<option value="{escape(name)}"></option>' for name in gateway.catalogue.names()[:200])
+    listed = "".join(f'<option value="{escape(name)}"></option>' for name in names[:200])
     model = (
         f'<input id="f-model" name="model" value="{escape(given.model)}" list="models" maxlength="200"'
-        f' autocomplete="off" spellcheck="false"><datalist id="models">{names}</datalist>'
+        f' autocomplete="off" spellcheck="false"><datalist id="models">{listed}</datalist>'
     )
     claims = "<p>The claims are your own.</p>"
     if visitor.sees_all:
@@ -199,19 +216,20 @@ def _examined(outcome: Examined | Planned) -> tuple[Examined, tuple[Resolved, ..
     return outcome, (outcome.resolved,)
 
 
-def _verdict(gateway: Gateway, decision: Decision) -> str:
+def _verdict(decision: Decision, *, sees_all: bool) -> str:
     call, outcome, subject = decision.call, decision.outcome, decision.subject
     found: dict[str, str] = {}
     if isinstance(outcome, Rejection):
         title = f"Decision: refused with {rejection_status(call.dialect, outcome)}"
-        found |= {"Message": outcome.message, "Reason": str(outcome.reason), "Error": outcome.detail}
+        found |= {"Message": outcome.message, "Reason": str(outcome.reason)}
+        found |= {"Error": outcome.detail} if sees_all else {}  # it may name a rule
     else:
         title = "Decision: allowed"
     found["Path"] = call.request.path
     if isinstance(call, Identified):
         found["Caller"] = f"{call.caller.subject} ({call.caller.kind})".lstrip()
     model = subject.model if subject is not None else None
-    if model is not None:
+    if model is not None and (sees_all or not isinstance(outcome, Rejection)):
         several = model.rule.pool is not None
         found["Model"] = f"{model.name} (several providers)" if several else model.name
         found |= {} if several else {"Provider": model.provider.name, "At the provider": model.upstream}
@@ -245,14 +263,14 @@ def _rules(gateway: Gateway, decision: Decision) -> Iterator[str]:
     yield html(Table("rules", "Rules", columns, rows, empty="No rule applies to this call.", note=_HOW_RULES_COUNT))
 
 
-def _providers(gateway: Gateway, outcome: Examined | Planned, now: float) -> Iterator[str]:
+def _providers(gateway: Gateway, outcome: Examined | Planned, now: float, *, sees_all: bool) -> Iterator[str]:
     """Which of several providers would be asked."""
     if not isinstance(outcome, Planned):
         return
     asked = [(f"{n}", one) for n, one in enumerate(outcome.candidates, 1)]
     asked += [("gets a copy", outcome.mirror)] if outcome.mirror is not None else []
     asked += [("left out for now", one) for one in outcome.waiting]
-    asked += [("not allowed for this caller", one) for one in outcome.refused]
+    asked += [("not allowed for this caller", one) for one in outcome.refused if sees_all]
     rows = [
         {
             "order": order,
@@ -317,7 +335,7 @@ def _translation(one: Resolved, found: RequestOutcome, number: int, added: list[
         words = found.message if isinstance(found, Rejection) else "The gateway answers this call itself."
         return layout.facts(f"Request to {one.provider.name}", {"Not sent": words})
     path = one.provider.path(found.path, root=found.root)
-    lines = [f"POST {_origin(one) if sees_all else ''}{path}"]
+    lines = [f"POST {_origin(one)}{path}" if sees_all else f"POST {path.removeprefix(_base_path(one))}"]
     lines += [f"{name}: {value}" for name, value in sorted(found.headers.items())]
     head = escape("\n".join(map(printable, lines)))
     warnings = "".join(f"<li><code>{escape(printable(text))}</code></li>" for text in dict.fromkeys(found.warnings))
@@ -336,6 +354,11 @@ def _translation(one: Resolved, found: RequestOutcome, number: int, added: list[
 
 def _origin(one: Resolved) -> str:
     return f"{one.provider.base_url.partition('://')[0]}://{one.provider.authority}"
+
+
+def _base_path(one: Resolved) -> str:
+    """Of the provider's address, without the version that all of these APIs have."""
+    return urlsplit(one.provider.base_url).path.removesuffix("/v1")
 
 
 def _shown(body: bytes) -> tuple[str, bool]:

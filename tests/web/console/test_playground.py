@@ -30,13 +30,14 @@ budgets:
 MODELS = """
 providers:
   openai: {dialects: [chat], base_url: "https://api.openai.example/v1", api_key: {env: OPENAI_API_KEY}}
-  far: {dialects: [messages], base_url: "https://far.example"}
+  far: {dialects: [messages], base_url: "https://far.example/v1/projects/far-project/v1"}
 models:
   - {name: gold, provider: openai, model: gpt-gold, require: '"gold" in jwt.groups'}
   - {name: set, provider: openai, model: gpt-set, overrides: {stop_sequences: [sk-written-here]}}
   - name: both
     providers: [{provider: openai, model: gpt-a}, {provider: far, model: claude-a, require: '"gold" in jwt.groups'}]
   - {name: "claude-*", provider: openai, model: gpt-4o-mini}
+  - {name: far-x, provider: far, model: claude-a}
 """
 SECRET_TEXT = "a-text-of-a-prompt"
 ASK: dict[str, Any] = {
@@ -135,6 +136,25 @@ def test_a_developer_tries_their_own_claims_alone(site: Site) -> None:
 def nested(depth: int, inner: str = "1", **members: Any) -> str:
     """An object with arrays within each other."""
     return f'{json.dumps(members)[:-1]}{", " if members else ""}"a": {"[" * depth}{inner}{"]" * depth}}}'
+
+
+def test_a_developer_does_not_see_what_rules_hide(site: Site) -> None:
+    """Operators do."""
+    developer, operator = sign_in(site), sign_in(site, "operators")
+    far_path = "POST https://far.example/v1/projects/far-project/v1/messages"
+    listed, shown = '<option value="gold">', site.get("/console/playground", developer).text
+    assert listed not in shown and '<option value="set">' in shown and '"set"' in html.unescape(shown)
+    assert listed in site.get("/console/playground", operator).text
+    refused = tried(site, developer, model="gold")
+    assert "refused with 403" in text(refused) and listed not in refused.text
+    for hidden in ("openai", "gpt-gold", "models.0", "Entry"):
+        assert hidden not in text(refused)
+    assert "At the provider gpt-gold" in text(tried(site, operator, model="gold", claims={"sub": "ann"}))
+    both = text(tried(site, developer, model="both"))
+    assert "openai gpt-a" in both and "not allowed" not in both and "far" not in both
+    path = text(tried(site, developer, model="far-x"))
+    assert "POST /v1/messages" in path and "far-project" not in path
+    assert far_path in text(tried(site, operator, model="far-x", claims={"sub": "ann"}))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from extproc.store.overrides import MAX_CHANGES
 from extproc.transport.control import BudgetCommand, BudgetLine
 from extproc.web import spend_limits
 from extproc.web.context import Context, Refused
-from extproc.web.operators import METHODS, Guard, Handler, Operator, read_body, read_number, time_text
+from extproc.web.operators import Guard, Handler, Operator, read_body, read_number, time_text
 
 PATH = "/admin/budgets"
 MAX_LINES = 10_000
@@ -42,7 +42,7 @@ def routes(context: Context) -> list[Route]:
         **spend_limits.handlers(administration),
     }
     guard = Guard(administration, context)
-    return [Route(path, guard.guarded(found), methods=METHODS) for path, found in handlers.items()]
+    return [guard.route(path, found) for path, found in handlers.items()]
 
 
 async def _list(request: Request, operator: Operator) -> Any:

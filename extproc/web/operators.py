@@ -12,6 +12,7 @@ import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from extproc.errors import Kind, Reason, Rejection, invalid
 from extproc.events import Headers
@@ -26,8 +27,6 @@ from extproc.wire import untrusted
 log = logging.getLogger("extproc")
 
 T = TypeVar("T", bound=msgspec.Struct)
-METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-"""A route takes all of them, so that those it does not serve are refused in the form of the others."""
 MAX_NAME = 500
 """Characters of a subject or an issuer that the audit keeps."""
 _DOWN = Rejection(
@@ -83,7 +82,7 @@ class Guard:
         self._administration = administration
         self._context = context
 
-    def guarded(self, handlers: Mapping[str, Handler]) -> Callable[[Request], Awaitable[Response]]:
+    def route(self, path: str, handlers: Mapping[str, Handler]) -> Route:
         """Returns what answers a path, by the method's handler, to operators alone."""
 
         async def answer(request: Request) -> Response:
@@ -100,7 +99,9 @@ class Guard:
             found.headers["request-id"] = request_id
             return found
 
-        return answer
+        route = Route(path, answer)
+        route.methods = None  # any: `answer` refuses what has no handler, once it knows the caller
+        return route
 
     async def _operator(self, request: Request) -> Operator:
         """Raises Refused."""

@@ -102,7 +102,7 @@ def _table(
 
 
 def _row(budget: Budget, line: BudgetLine) -> dict[str, object]:
-    level, state = _state(budget, line.share)
+    level, state = _state(budget, line)
     scale = line.limit or 1.0
     meter = Meter(f"{line.name}, {line.key}", line.used / scale, line.reserved / scale, budget.warn_at, level)
     return {
@@ -118,8 +118,11 @@ def _row(budget: Budget, line: BudgetLine) -> dict[str, object]:
     }
 
 
-def _state(budget: Budget, share: float) -> tuple[str, str]:
+def _state(budget: Budget, line: BudgetLine) -> tuple[str, str]:
     """Returns the level of a meter, and what it means in words."""
+    share = line.share
+    if not line.limit and budget.exceeded != "observe":
+        return "over", "refuses every call" if budget.exceeded == "reject" else "moves every call"
     if share >= 1:
         return "over", "beyond the limit" if budget.exceeded == "observe" else "used up"
     if budget.warn_at is not None and share >= budget.warn_at:

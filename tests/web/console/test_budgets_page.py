@@ -109,6 +109,15 @@ def test_what_was_changed_by_hand(site: Site, desk: Desk) -> None:
     assert row.endswith("configured: $500.00")
 
 
+def test_a_limit_of_nothing(site: Site, desk: Desk) -> None:
+    desk(Path(), BudgetCommand("set", "person-month", "alice", 0))
+    desk(Path(), BudgetCommand("set", "everyone", "all", 0, "tokens"))
+    desk(Path(), BudgetCommand("set", "by-model", "large", 0))
+    alice, everyone, large = rows(site.get("/console/budgets", sign_in(site, "operators")).text)
+    assert alice.startswith("alice 0% refuses every call") and everyone.startswith("all 0% within limit")
+    assert large.startswith("large 0% moves every call")
+
+
 def test_a_change_that_was_kept_without_a_bound(site: Site, desk: Desk) -> None:
     change = Change(1, "olga", "api", "set", f"{MONTH}bob", 1, 2)
     override = Override(2 * USD, MAX_TIME + 1)

@@ -40,6 +40,8 @@ async def carry_out(command: BudgetCommand, keeper: BudgetKeeper, now: float | N
     try:
         match command.command:
             case "list":
+                if command.name:
+                    _known(command.name, budgets)
                 states = await _states(command, keeper)
                 # In a thread: there may be many, and workers wait for the supervisor.
                 return await asyncio.to_thread(_listed, command, states, budgets, keeper, now)
@@ -138,9 +140,7 @@ def _line(use: _Use, keeper: BudgetKeeper, now: float) -> BudgetLine:
 
 async def _change(command: BudgetCommand, budgets: dict[str, Budget], keeper: BudgetKeeper, now: float) -> None:
     """Raises _Refused, StoreDown."""
-    budget = budgets.get(command.name)
-    if budget is None:
-        raise _Refused(f"there is no budget {command.name!r}; there are: {', '.join(budgets)}", "name")
+    budget = _known(command.name, budgets)
     if command.until and round(command.until) <= now:
         raise _Refused("the time is over", "until")
     if round(command.until) > MAX_TIME:
@@ -164,6 +164,13 @@ async def _change(command: BudgetCommand, budgets: dict[str, Budget], keeper: Bu
         return changed, _made(command, name, now, amounts, until)
 
     _log(await keeper.override(name, edit))
+
+
+def _known(name: str, budgets: Mapping[str, Budget]) -> Budget:
+    """Raises _Refused."""
+    if name not in budgets:
+        raise _Refused(f"there is no budget {name!r}; there are: {', '.join(budgets)}", "name")
+    return budgets[name]
 
 
 def _edited(known: Override, command: BudgetCommand, amount: int | None, ends: int, now: float) -> tuple[Override, int]:

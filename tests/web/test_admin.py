@@ -102,6 +102,8 @@ def test_a_mistake_names_the_field(administered: AdministeredSite) -> None:
         answer = administered.api("POST", PATH, {"command": "set", "budget": "team-month", "key": "data"} | changes)
         assert answer.status_code == 400, changes
         assert answer.json()["error"]["message"].startswith(problem), changes
+    unknown = administered.api("GET", f"{PATH}?budget=none")
+    assert unknown.status_code == 400 and unknown.json()["error"]["message"].startswith("budget: there is no budget")
     for limit in ("0", "-1", "x", "1e9", "99999999999", "\u00b2"):
         assert administered.api("GET", f"{PATH}?limit={limit}").status_code == 400, limit
     assert administered.api("GET", f"{PATH}/audit").json()["data"] == []

@@ -3,7 +3,11 @@
 import json
 import logging
 import sys
+from datetime import UTC, datetime
 from typing import Any, TextIO
+
+MAX_TIME = 253_402_300_799
+"""The last Unix second of the year 9999, beyond which Python and RFC 3339 have no times."""
 
 
 def printable(text: str) -> str:
@@ -20,6 +24,11 @@ def printable_lines(text: str) -> str:
 def printable_json(text: str) -> str:
     """Returns the same JSON, with such characters escaped."""
     return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)
+
+
+def printable_time(seconds: int, form: str = "%Y-%m-%dT%H:%M:%SZ") -> str:
+    """Returns a time in UTC, as in RFC 3339. `seconds`: Unix seconds; the nearest time from 1970 to 9999 counts."""
+    return datetime.fromtimestamp(min(max(seconds, 0), MAX_TIME), UTC).strftime(form)
 
 
 def for_spreadsheet(value: Any) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from extproc.cli import main
-from extproc.printable import log_to_stderr, printable, printable_json, printable_lines
+from extproc.printable import MAX_TIME, log_to_stderr, printable, printable_json, printable_lines, printable_time
 from tests.issuing import claims, token
 from tests.settings import ENVIRON, GATEWAY
 
@@ -31,6 +31,13 @@ def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_line_and_lines() -> None:
     assert printable(f"a{ODD}\nb \u00e4") == "a?[2J?31m?evil??????" + "?b \u00e4"
     assert printable_lines("a\x1b\nb\r\nc") == "a?\nb?\nc"
+
+
+def test_any_number_is_a_time() -> None:
+    assert printable_time(1_796_083_200) == "2026-12-01T00:00:00Z"
+    assert printable_time(1_796_083_200, "%Y-%m-%d") == "2026-12-01"
+    assert printable_time(MAX_TIME) == printable_time(MAX_TIME + 1) == printable_time(10**30) == "9999-12-31T23:59:59Z"
+    assert printable_time(-(10**30)) == "1970-01-01T00:00:00Z"
 
 
 def test_json_stays_what_it_is() -> None:

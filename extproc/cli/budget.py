@@ -4,6 +4,7 @@ machine or with its API."""
 import argparse
 import asyncio
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from extproc.cli.arguments import TOKEN_VARIABLE, USAGE, AddArgument, AddCommand, argument, complain
-from extproc.printable import show
+from extproc.printable import MAX_TIME, printable, printable_time, show
 
 if TYPE_CHECKING:
     from extproc.config.loading import Source
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     Ask = Callable[[BudgetCommand], BudgetAnswer]
 
 _DEFAULT = "default"
+_ENTRIES = 100
 
 
 class Unusable(Exception):
@@ -36,12 +38,13 @@ def add_to(command: AddCommand, config: AddArgument) -> None:
     amount = argument("amount", nargs="?", metavar="AMOUNT", help=f"in USD, tokens or calls; set: or `{_DEFAULT}`")
     measure = argument("--measure", help="usd, tokens, requests, ...; needed where the budget limits several")
     until = argument("--until", metavar="TIME", help="default: for good (set), to the end of the period (grant)")
+    limit = argument("--limit", metavar="N", help=f"of changes that audit shows; default: {_ENTRIES}")
     gateway = argument("--gateway", metavar="URL", help="of a gateway elsewhere, whose admin.allow admits you")
     credential = f"with --gateway; - reads it here; default: ${TOKEN_VARIABLE}, or the sign-in of extproc login"
     token = argument("--token-file", type=Path, metavar="FILE", help=credential)
     text = "Show what is used of the running gateway's budgets, and change limits by hand."
     example = "extproc budget grant team-month data +50"
-    command("budget", text, example, _run, what, name, key, amount, measure, until, gateway, token, config)
+    command("budget", text, example, _run, what, name, key, amount, measure, until, limit, gateway, token, config)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -69,7 +72,8 @@ def parse(options: argparse.Namespace) -> "BudgetCommand":
     if given != needed:
         words = ["NAME", "KEY", "AMOUNT"][:needed]
         raise Unusable(f"extproc budget {what}: expected {' '.join(words) or 'nothing else'}")
-    return BudgetCommand(what, name or "", key or "", _amount(amount), options.measure or "", _time(options.until))
+    measure, until, entries = options.measure or "", _time(options.until), _entries(what, options.limit)
+    return BudgetCommand(what, name or "", key or "", _amount(amount), measure, until, entries=entries)
 
 
 def run(command: "BudgetCommand", ask: "Ask") -> int:
@@ -79,8 +83,12 @@ def run(command: "BudgetCommand", ask: "Ask") -> int:
         raise Unusable(answer.problem)
     if command.command == "list":
         show(table(answer.lines))
+    elif command.command == "audit":
+        show(audit(answer.changes))
+        if answer.has_more:
+            show(f"only the last {len(answer.changes)} changes are shown; --limit N shows more", sys.stderr)
     else:
-        show(audit(answer.changes) if command.command == "audit" else "done")
+        show("done")
     return 0
 
 
@@ -112,6 +120,18 @@ def _amount(text: str | None) -> float | None:
     return amount
 
 
+def _entries(what: str, text: str | None) -> int:
+    from extproc.store.overrides import MAX_CHANGES
+
+    if text is None:
+        return _ENTRIES
+    if what != "audit":
+        raise Unusable("--limit goes with audit")
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and 1 <= int(text) <= MAX_CHANGES):
+        raise Unusable(f"--limit {text!r}: expected a number from 1 to {MAX_CHANGES}, which is all that are kept")
+    return int(text)
+
+
 def _time(text: str | None) -> float:
     if text is None:
         return 0.0
@@ -119,7 +139,12 @@ def _time(text: str | None) -> float:
         found = datetime.fromisoformat(text)
     except ValueError:
         raise Unusable(f"--until {text!r}: expected a time such as 2026-12-01 or 2026-12-01T08:00+01:00") from None
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    seconds = (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    if seconds <= 0:  # the supervisor would take 0 for none
+        raise Unusable(f"--until {text!r}: the time is over")
+    if round(seconds) > MAX_TIME:
+        raise Unusable(f"--until {text!r}: expected a time before the year 10000")
+    return seconds
 
 
 def table(lines: Sequence["BudgetLine"]) -> str:
@@ -154,6 +179,8 @@ def changed_limits(source: "Source", environ: Mapping[str, str]) -> Iterator[str
 
 
 def _columns(rows: Sequence[tuple[str, ...]]) -> str:
+    """Each row is one line, whatever line breaks a key or a caller's name has."""
+    rows = [tuple(map(printable, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
@@ -172,4 +199,4 @@ def _changed(one: "BudgetChange") -> tuple[str, ...]:
 
 
 def _shown(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if seconds else ""
+    return printable_time(seconds) if seconds else ""

@@ -109,7 +109,8 @@ def ask(gateway: str, token: str, command: BudgetCommand) -> BudgetAnswer:
             return BudgetAnswer([one.line() for one in limits])
         case "audit":
             found = _call("GET", f"{gateway}{_PATH}/audit?limit={command.entries}", token)
-            return BudgetAnswer(changes=[one.change() for one in _read(found["data"], list[_Entry])])
+            changes = [one.change() for one in _read(found["data"], list[_Entry])]
+            return BudgetAnswer(changes=changes, has_more=found.get("has_more") is True)
         case _:
             _call("POST", gateway + _PATH, token, _body(command))
             return BudgetAnswer()

@@ -7,24 +7,22 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from extproc.config.schema_budgets import Budget
 from extproc.policy.budgets.budgets import CONCURRENT, SEPARATOR, account
 from extproc.policy.budgets.estimate import NANO
 from extproc.policy.budgets.periods import ALWAYS, Period, Periods
+from extproc.printable import MAX_TIME, printable_time
 from extproc.store.counters import AccountState
 from extproc.store.interface import StoreDown
-from extproc.store.overrides import Change, Override
+from extproc.store.overrides import MAX_CHANGES, Change, Override
 from extproc.supervisor.budgets import BudgetKeeper
 from extproc.transport.control import BudgetAnswer, BudgetChange, BudgetCommand, BudgetLine
 
 log = logging.getLogger("extproc")
 
 MAX_AMOUNT = 10**15
-MAX_ENTRIES = 1_000
-"""Of the audit, in one answer."""
 
 
 class _Refused(Exception):
@@ -42,12 +40,15 @@ async def carry_out(command: BudgetCommand, keeper: BudgetKeeper, now: float | N
     try:
         match command.command:
             case "list":
+                if command.name:
+                    _known(command.name, budgets)
                 states = await _states(command, keeper)
                 # In a thread: there may be many, and workers wait for the supervisor.
                 return await asyncio.to_thread(_listed, command, states, budgets, keeper, now)
             case "audit":
-                found = await keeper.counters.changes(max(1, min(command.entries, MAX_ENTRIES)))
-                return BudgetAnswer(changes=[_entry(one) for one in found])
+                entries = max(1, min(command.entries, MAX_CHANGES))
+                found = await keeper.counters.changes(entries + 1)
+                return await asyncio.to_thread(_audited, found, entries)
             case _:
                 await _change(command, budgets, keeper, now)
                 return BudgetAnswer()
@@ -139,11 +140,11 @@ def _line(use: _Use, keeper: BudgetKeeper, now: float) -> BudgetLine:
 
 async def _change(command: BudgetCommand, budgets: dict[str, Budget], keeper: BudgetKeeper, now: float) -> None:
     """Raises _Refused, StoreDown."""
-    budget = budgets.get(command.name)
-    if budget is None:
-        raise _Refused(f"there is no budget {command.name!r}; there are: {', '.join(budgets)}", "name")
-    if command.until and command.until <= now:
+    budget = _known(command.name, budgets)
+    if command.until and round(command.until) <= now:
         raise _Refused("the time is over", "until")
+    if round(command.until) > MAX_TIME:
+        raise _Refused("expected a time before the year 10000", "until")
     limits = dict(_limits(budget))
     if command.command == "reset":
         if command.measure and command.measure not in limits:
@@ -165,12 +166,21 @@ async def _change(command: BudgetCommand, budgets: dict[str, Budget], keeper: Bu
     _log(await keeper.override(name, edit))
 
 
+def _known(name: str, budgets: Mapping[str, Budget]) -> Budget:
+    """Raises _Refused."""
+    if name not in budgets:
+        raise _Refused(f"there is no budget {name!r}; there are: {', '.join(budgets)}", "name")
+    return budgets[name]
+
+
 def _edited(known: Override, command: BudgetCommand, amount: int | None, ends: int, now: float) -> tuple[Override, int]:
     """Returns the override after `set` or `grant`, and when the change ends. `ends`: of the period, in Unix seconds; 0:
     it has no end. Raises _Refused."""
     created, updated, until = known.created or int(now), int(now), round(command.until)
     if command.command == "set":
-        return Override(amount, until if amount is not None else 0, [], created, updated), until
+        if amount is None and until:
+            raise _Refused("the configured limit has no end: a time goes with an amount", "until")
+        return Override(amount, until, [], created, updated), until
     if amount is None:
         raise _Refused("a grant needs an amount", "amount")
     if not until and not ends:
@@ -207,6 +217,10 @@ def _log(change: Change) -> None:
     log.warning("budget %s of %r: %s, by %s with the %s", one.name, one.key, what, by, one.via)
 
 
+def _audited(found: Sequence[Change], entries: int) -> BudgetAnswer:
+    return BudgetAnswer(changes=[_entry(one) for one in found[:entries]], has_more=len(found) > entries)
+
+
 def _entry(change: Change) -> BudgetChange:
     name, measure, key = change.account.split(SEPARATOR, 2)
     old, new = change.old / _scale(measure), change.new / _scale(measure)
@@ -223,7 +237,7 @@ def describe(account: str, changed: Override, budgets: Mapping[str, Budget], now
         return ""
     ends = [changed.until] if changed.set_limit(now) is not None and changed.until else []
     ends += [until for _, until in changed.grants if now < until]
-    until = f", until {datetime.fromtimestamp(min(ends), UTC):%Y-%m-%dT%H:%M:%SZ}" if ends else ""
+    until = f", until {printable_time(min(ends))}" if ends else ""
     limit = f"{changed.effective(configured, now) / scale:.12g} instead of {configured / scale:.12g}"
     return f"budget {name} of {key!r}: {measure} {limit} by hand{until}"
 

@@ -54,7 +54,7 @@ class BudgetCommand(msgspec.Struct, tag=True, forbid_unknown_fields=True):
     only_changed: bool = False
     """For `list`: limits that somebody has changed by hand, and no others."""
     entries: int = 100
-    """For `audit`: so many, the newest first."""
+    """For `audit`: so many, the newest first; at most as many as are kept."""
     via: Literal["api", "command"] = "command"
     by: str = ""
     """Subject of the caller of the API. A command is its user's."""
@@ -125,6 +125,8 @@ class BudgetAnswer(msgspec.Struct):
     """The problem is that the counters cannot be reached."""
     changes: list[BudgetChange] = []
     """For `audit`."""
+    has_more: bool = False
+    """For `audit`: there are older changes."""
     totals: dict[str, int] = {}
     """How many lines there are of each budget, those included that were left out."""
 

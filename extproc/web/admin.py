@@ -9,16 +9,17 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from extproc.config.schema_budgets import BudgetLimit
+from extproc.errors import invalid
 from extproc.policy.budgets.administration import Administration
 from extproc.policy.budgets.budgets import account
+from extproc.store.overrides import MAX_CHANGES
 from extproc.transport.control import BudgetCommand, BudgetLine
 from extproc.web import spend_limits
-from extproc.web.context import Context
-from extproc.web.operators import METHODS, Guard, Handler, Operator, read_body, read_number, time_text
+from extproc.web.context import Context, Refused
+from extproc.web.operators import Guard, Handler, Operator, read_body, read_number, time_text
 
 PATH = "/admin/budgets"
 MAX_LINES = 10_000
-MAX_ENTRIES = 1_000
 
 
 class ChangeRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -41,7 +42,7 @@ def routes(context: Context) -> list[Route]:
         **spend_limits.handlers(administration),
     }
     guard = Guard(administration, context)
-    return [Route(path, guard.guarded(found), methods=METHODS) for path, found in handlers.items()]
+    return [guard.route(path, found) for path, found in handlers.items()]
 
 
 async def _list(request: Request, operator: Operator) -> Any:
@@ -52,9 +53,10 @@ async def _list(request: Request, operator: Operator) -> Any:
 
 
 async def _audit(request: Request, operator: Operator) -> Any:
-    entries = read_number(request, "limit", 100, MAX_ENTRIES)
-    found = (await operator.ask(BudgetCommand("audit", entries=entries))).changes
-    return {"data": [_renamed(one) | {"at": time_text(one.at), "until": time_text(one.until)} for one in found]}
+    found = await operator.ask(BudgetCommand("audit", entries=read_number(request, "limit", 100, MAX_CHANGES)))
+    times = [{"at": time_text(one.at), "until": time_text(one.until)} for one in found.changes]
+    data = [_renamed(one) | shown for one, shown in zip(found.changes, times, strict=True)]
+    return {"data": data, "has_more": found.has_more}
 
 
 async def _change(request: Request, operator: Operator) -> Any:
@@ -63,6 +65,8 @@ async def _change(request: Request, operator: Operator) -> Any:
     if until is not None and until.tzinfo is None:
         until = until.replace(tzinfo=UTC)
     end = until.timestamp() if until is not None else 0.0
+    if until is not None and end <= 0:  # the supervisor would take 0 for none
+        raise Refused(invalid("until", "the time is over"))
     command = BudgetCommand(wanted.command, wanted.budget, wanted.key, wanted.amount, wanted.measure, end)
     await operator.ask(command)
     # An account stands for one measure; of those that the budget does not limit there is no line.

@@ -6,19 +6,20 @@ All refusals have the form of Anthropic's API, and every answer has a `request-i
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from extproc.errors import Kind, Reason, Rejection, invalid
 from extproc.events import Headers
 from extproc.policy import facts
 from extproc.policy.budgets.administration import Administration
 from extproc.policy.facts import Caller
+from extproc.printable import printable_time
 from extproc.transport.control import BudgetAnswer, BudgetCommand, Unreachable
 from extproc.web.context import Context, Refused, address_of, caller_of
 from extproc.wire import untrusted
@@ -26,8 +27,6 @@ from extproc.wire import untrusted
 log = logging.getLogger("extproc")
 
 T = TypeVar("T", bound=msgspec.Struct)
-METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-"""A route takes all of them, so that those it does not serve are refused in the form of the others."""
 MAX_NAME = 500
 """Characters of a subject or an issuer that the audit keeps."""
 _DOWN = Rejection(
@@ -83,7 +82,7 @@ class Guard:
         self._administration = administration
         self._context = context
 
-    def guarded(self, handlers: Mapping[str, Handler]) -> Callable[[Request], Awaitable[Response]]:
+    def route(self, path: str, handlers: Mapping[str, Handler]) -> Route:
         """Returns what answers a path, by the method's handler, to operators alone."""
 
         async def answer(request: Request) -> Response:
@@ -100,7 +99,9 @@ class Guard:
             found.headers["request-id"] = request_id
             return found
 
-        return answer
+        route = Route(path, answer)
+        route.methods = None  # any: `answer` refuses what has no handler, once it knows the caller
+        return route
 
     async def _operator(self, request: Request) -> Operator:
         """Raises Refused."""
@@ -159,4 +160,4 @@ def read_number(request: Request, name: str, default: int, most: int) -> int:
 
 def time_text(seconds: int) -> str | None:
     """Returns a time as in RFC 3339; None for 0. `seconds`: Unix seconds."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if seconds else None
+    return printable_time(seconds) if seconds else None

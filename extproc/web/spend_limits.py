@@ -16,6 +16,7 @@ from starlette.requests import Request
 from extproc.errors import invalid
 from extproc.policy.budgets.administration import Administration, ScopedBudget
 from extproc.policy.budgets.budgets import account
+from extproc.store.overrides import MAX_CHANGES
 from extproc.transport.control import BudgetChange, BudgetCommand, BudgetLine
 from extproc.web.context import Refused
 from extproc.web.operators import Handler, Operator, not_found, read_body, read_number, time_text
@@ -163,9 +164,11 @@ class _SpendLimits:
         return {"data": shown, "next_page": names[limit - 1] if len(names) > limit else None}
 
     async def audit(self, request: Request, operator: Operator) -> Any:
-        entries = read_number(request, "limit", 100, MAX_PAGE)
-        changes = (await operator.ask(BudgetCommand("audit", entries=entries))).changes
-        return {"data": list(self._audited(changes))}
+        limit = read_number(request, "limit", 100, MAX_CHANGES)
+        # All that are kept: any number of changes of other limits may be newer.
+        changes = (await operator.ask(BudgetCommand("audit", entries=MAX_CHANGES))).changes
+        found = list(self._audited(changes))
+        return {"data": found[:limit], "has_more": len(found) > limit}
 
     def _audited(self, changes: Sequence[BudgetChange]) -> Iterator[dict[str, Any]]:
         for one in changes:

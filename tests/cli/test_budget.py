@@ -5,14 +5,15 @@ import pytest
 
 from extproc.cli import budget
 from extproc.cli.main import main
+from extproc.printable import MAX_TIME
 from extproc.store.counters import KeptCounters
 from extproc.store.overrides import COUNTERS, Change, Override
-from extproc.transport.control import BudgetChange, BudgetCommand, BudgetLine
+from extproc.transport.control import BudgetAnswer, BudgetChange, BudgetCommand, BudgetLine
 from tests.settings import ENVIRON, GATEWAY
 
 
 def parsed(*words: str, **more: str) -> BudgetCommand:
-    names = dict.fromkeys(("name", "key", "amount", "measure", "until"))
+    names = dict.fromkeys(("name", "key", "amount", "measure", "until", "limit"))
     given = dict(zip(("what", "name", "key", "amount"), words, strict=False))
     return budget.parse(argparse.Namespace(**{**names, **given, **more}))
 
@@ -22,6 +23,7 @@ def test_what_is_asked_for() -> None:
     assert parsed("grant", "team", "data", "+50") == BudgetCommand("grant", "team", "data", 50.0)
     assert parsed("set", "team", "data", "default", measure="usd") == BudgetCommand("set", "team", "data", None, "usd")
     assert parsed("set", "team", "data", "5", until="2026-12-01").until == 1_796_083_200
+    assert parsed("audit", limit="5000") == BudgetCommand("audit", entries=5000)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +35,12 @@ def test_what_is_asked_for() -> None:
         (("grant", "team", "data", "much"), {}, "expected an amount"),
         (("set", "team", "data", "inf"), {}, "expected an amount"),
         (("set", "team", "data", "5"), {"until": "soon"}, "expected a time"),
+        (("set", "team", "data", "5"), {"until": "1970-01-01"}, "the time is over"),
+        (("set", "team", "data", "5"), {"until": "1960-01-01"}, "the time is over"),
+        (("audit",), {"limit": "0"}, "expected a number from 1 to 10000"),
+        (("audit",), {"limit": "10001"}, "expected a number from 1 to 10000"),
+        (("list",), {"limit": "5"}, "--limit goes with audit"),
+        (("set", "team", "data", "5"), {"until": "9999-12-31T23:59:59-05:00"}, "before the year 10000"),
     ],
 )
 def test_a_mistake(words: tuple[str, ...], more: dict[str, str], problem: str) -> None:
@@ -55,6 +63,27 @@ time                  by        with     change  budget  key   measure  old  new
 2026-12-01T00:00:00Z  olga (i)  api      set     team    data  usd      500  650
 2026-12-01T00:00:00Z  root      command  grant   team    data  usd      650  700  2026-12-01T00:01:00Z"""
     assert budget.audit([one, two]) == shown
+
+
+@pytest.mark.parametrize("has_more", [True, False])
+def test_the_audit_says_when_there_are_more(capsys: pytest.CaptureFixture[str], *, has_more: bool) -> None:
+    entry = BudgetChange(1_796_083_200, "root", "command", "set", "team", "data", "usd", 5, 7)
+    assert budget.run(BudgetCommand("audit"), lambda _: BudgetAnswer(changes=[entry], has_more=has_more)) == 0
+    note = "only the last 1 changes are shown; --limit N shows more\n"
+    assert capsys.readouterr().err == (note if has_more else "")
+
+
+def test_a_line_break_in_a_key_makes_no_line() -> None:
+    forged = "x\n2026-12-01T00:00:00Z  root  command  set  team  data  usd  500  650\x1b[2J"
+    entry = BudgetChange(1_796_083_200, forged, "api", "set", "team", forged, "usd", 5, 7)
+    line = BudgetLine("team", forged, "usd", 1, 0, 5, 5, 0)
+    for table in (budget.audit([entry]), budget.table([line])):
+        assert len(table.splitlines()) == 2 and "x?2026-12-01T00:00:00Z  root" in table and "\x1b" not in table
+
+
+def test_times_that_were_kept_without_a_bound_are_shown() -> None:
+    entry = BudgetChange(1_796_083_200, "root", "command", "set", "team", "data", "usd", 5, 7, MAX_TIME + 1)
+    assert budget.audit([entry]).endswith("7    9999-12-31T23:59:59Z")
 
 
 def test_check_shows_what_is_in_force(

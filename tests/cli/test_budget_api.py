@@ -58,9 +58,9 @@ def test_what_is_listed_is_as_on_the_machine(gateway: Gateway, capsys: pytest.Ca
 def test_the_audit_is_as_on_the_machine(gateway: Gateway) -> None:
     entry = {"by": "olga", "via": "api", "action": "set", "budget": "team", "key": "data", "measure": "usd"}
     times = {"at": "2026-12-01T00:00:00Z", "until": None}
-    gateway.reply = Reply(200, {"data": [entry | times | {"old": 5, "new": 7, "issuer": "i"}]})
+    gateway.reply = Reply(200, {"data": [entry | times | {"old": 5, "new": 7, "issuer": "i"}], "has_more": True})
     change = BudgetChange(1_796_083_200, "olga", "api", "set", "team", "data", "usd", 5, 7, 0, "i")
-    assert gateway.asks(BudgetCommand("audit")) == BudgetAnswer(changes=[change])
+    assert gateway.asks(BudgetCommand("audit")) == BudgetAnswer(changes=[change], has_more=True)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from extproc.config.schema_budgets import Budget, BudgetLimit
+from extproc.printable import MAX_TIME
 from extproc.store.counters import Claim, Settlement
 from extproc.store.overrides import Override
 from extproc.supervisor.budget_commands import carry_out, describe
@@ -246,6 +247,8 @@ def test_a_change_in_force_is_described() -> None:
 
     assert described(100) == "budget team of 'data': requests 9 instead of 3 by hand, until 1970-01-01T00:02:30Z"
     assert described(160) == "budget team of 'data': requests 7 instead of 3 by hand, until 1970-01-01T00:03:20Z"
+    beyond = describe(ACCOUNT, Override(9, MAX_TIME + 1), {"team": team}, 100)
+    assert beyond.endswith(", until 9999-12-31T23:59:59Z")
     assert described(200) == "" == described(100, "gone\x1frequests\x1fdata")
 
 

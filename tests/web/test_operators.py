@@ -56,6 +56,11 @@ def test_other_methods_and_bodies(administered: AdministeredSite) -> None:
     answer = administered.api("PUT", PATH, {})
     assert (answer.status_code, answer.headers["allow"]) == (405, "GET, POST")
     assert answer.json()["type"] == "error" and answer.headers["request-id"] == "id-1"
+    for method in ("PROPFIND", "TRACE"):
+        assert administered.api(method, PATH, team="data").status_code == 403, method
+        refused = administered.api(method, PATH)
+        assert (refused.status_code, refused.headers["allow"]) == (405, "GET, POST"), method
+        assert refused.json()["error"]["type"] == "invalid_request_error", method
     token = issuing.token(issuing.claims(team="operators"))
     headers = {"authorization": f"Bearer {token}"}
     form = administered.post(PATH, {"command": "reset"}, headers=headers)

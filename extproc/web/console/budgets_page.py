@@ -1,7 +1,6 @@
 """Budgets: what is used of each, by whom, and when it is free again. The numbers are the supervisor's, or Redis's."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from html import escape
 from urllib.parse import urlencode
 
@@ -10,6 +9,7 @@ from extproc.config.schema_budgets import Budget
 from extproc.errors import Rejection
 from extproc.gateway.gateway import Gateway
 from extproc.policy.facts import Accepted, Caller, Request
+from extproc.printable import printable_time
 from extproc.transport.control import BudgetAnswer, BudgetCommand, BudgetLine
 from extproc.web.console import numbers
 from extproc.web.console.charts import Meter
@@ -102,7 +102,7 @@ def _table(
 
 
 def _row(budget: Budget, line: BudgetLine) -> dict[str, object]:
-    level, state = _state(budget, line.share)
+    level, state = _state(budget, line)
     scale = line.limit or 1.0
     meter = Meter(f"{line.name}, {line.key}", line.used / scale, line.reserved / scale, budget.warn_at, level)
     return {
@@ -118,8 +118,11 @@ def _row(budget: Budget, line: BudgetLine) -> dict[str, object]:
     }
 
 
-def _state(budget: Budget, share: float) -> tuple[str, str]:
+def _state(budget: Budget, line: BudgetLine) -> tuple[str, str]:
     """Returns the level of a meter, and what it means in words."""
+    share = line.share
+    if not line.limit and budget.exceeded != "observe":
+        return "over", "refuses every call" if budget.exceeded == "reject" else "moves every call"
     if share >= 1:
         return "over", "beyond the limit" if budget.exceeded == "observe" else "used up"
     if budget.warn_at is not None and share >= budget.warn_at:
@@ -182,4 +185,4 @@ def _link(name: str, page: int, text: str) -> str:
 
 
 def _time(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
+    return printable_time(seconds, "%Y-%m-%d %H:%M")

@@ -1,12 +1,15 @@
 """The playground: what the gateway would do with a request. Nothing is sent, and nothing is kept or logged of it."""
 
+import asyncio
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import msgspec
 
+from extproc.config.endpoints import Endpoint, Operation
 from extproc.errors import Rejection
 from extproc.gateway import dry_run
 from extproc.gateway.dry_run import Decision, HypotheticalCall
@@ -14,7 +17,7 @@ from extproc.gateway.gateway import Gateway
 from extproc.gateway.preparation import job_of
 from extproc.policy.budgets.budgets import SEPARATOR
 from extproc.policy.budgets.estimate import NANO
-from extproc.policy.facts import Caller, Examined, Identified, LightBody, Planned
+from extproc.policy.facts import Accepted, Caller, Examined, Identified, LightBody, Planned, Request
 from extproc.printable import printable, printable_json, printable_lines
 from extproc.providers.catalogue import Resolved
 from extproc.providers.model_settings import ModelSettings
@@ -29,6 +32,10 @@ from extproc.wire.rejections import rejection_status
 PATH = "/console/playground"
 MAX_BODY = 64 * 1024
 MAX_CLAIMS = 16 * 1024
+MAX_DEPTH = 100
+"""Of arrays and objects within each other."""
+MAX_SHOWN = 256 * 1024
+"""Characters of a request to a provider: indented, a body of 64 KiB could become many megabytes."""
 _LEAD = (
     "See what the gateway would do with a request: whether the rules allow it, which provider would get it, and in"
     " which form. Nothing is sent, and nothing is kept."
@@ -59,10 +66,25 @@ class Mistake(Exception):
         self.field = field
 
 
-def example(gateway: Gateway, visitor: Visitor, query: Mapping[str, str]) -> Entered:
-    """Returns what the form has at first: a small request of a dialect, for a model of the query or the first one."""
+def models(gateway: Gateway, visitor: Visitor, source: str, now: float) -> list[str]:
+    """Returns the names that `GET /v1/models` would list for the visitor; for operators, all that can be listed.
+    `source`: the visitor's address; `now`: Unix seconds."""
+    if visitor.sees_all:
+        return gateway.catalogue.names()
+    if visitor.caller is None:
+        return []
+    request = Request(started=now, method="GET", path="/v1/models", source=source)
+    endpoint = Endpoint("models", Operation.LIST_MODELS, None, "GET")
+    call = Accepted(request=request, endpoint=endpoint, caller=visitor.caller)
+    return [one.name for one in gateway.usable_models(call)]
+
+
+def example(gateway: Gateway, visitor: Visitor, query: Mapping[str, str], names: Sequence[str]) -> Entered:
+    """Returns what the form has at first: a small request of a dialect, for a model of the query or the first one.
+    `names`: as `models`."""
     dialect = _dialect(query.get("dialect", ""))
-    names = [*gateway.catalogue.names(), *(rule.settings.name.replace("*", "x") for rule in gateway.catalogue.rules)]
+    if visitor.sees_all:
+        names = [*names, *(rule.settings.name.replace("*", "x") for rule in gateway.catalogue.rules)]
     model = query.get("model", "")[:200] or next(filter(None, names), "MODEL")
     body = {"model": model, **dialects.row(dialect).example}
     claims = dict(visitor.caller.claims) if visitor.caller is not None else {"sub": "somebody"}
@@ -86,14 +108,15 @@ async def results(gateway: Gateway, visitor: Visitor, given: Entered, source: st
     """Returns the sections below the form. `source`: the visitor's address; `now`: Unix seconds. Raises Mistake."""
     asked = HypotheticalCall(given.dialect, _body(given), _caller(visitor, given), source)
     decision = await dry_run.decide(gateway, asked, now)
-    sections = [_verdict(gateway, decision)]
+    sections = [_verdict(decision, sees_all=visitor.sees_all)]
     if visitor.sees_all:
         sections += _rules(gateway, decision)
     if not isinstance(decision.outcome, Rejection):
         examined, resolved = _examined(decision.outcome)
-        sections += _providers(gateway, decision.outcome, now)
+        sections += _providers(gateway, decision.outcome, now, sees_all=visitor.sees_all)
         sections += _budgets(decision)
-        sections += _translations(examined, resolved, sees_all=visitor.sees_all)
+        # In a thread: a translation and its indented text take a while, and this process serves everybody.
+        sections += await asyncio.to_thread(_translations, examined, resolved, sees_all=visitor.sees_all)
     return sections
 
 
@@ -102,7 +125,8 @@ def _body(given: Entered) -> bytes:
     if len(raw) > MAX_BODY:
         raise Mistake("body", f"at most {MAX_BODY // 1024} KiB can be tried here")
     if not given.model:
-        return raw  # a mistake in it is the gateway's to find
+        _check_depth("body", _decoded(given.body))
+        return raw
     body = _object("body", given.body)
     return msgspec.json.encode({**body, "model": given.model})
 
@@ -124,20 +148,40 @@ def _object(field: str, text: str) -> dict[str, Any]:
         raise Mistake(field, f"this is not valid JSON: {str(error)[:200]}") from None
     if not isinstance(found, dict):
         raise Mistake(field, "expected a JSON object")
+    _check_depth(field, found)
     return found
 
 
-def form(gateway: Gateway, visitor: Visitor, given: Entered, mistake: Mistake | None = None) -> str:
-    """Returns the form with what was entered."""
+def _decoded(text: str) -> Any:
+    """None for what is no JSON: a mistake in it is the gateway's to find."""
+    try:
+        return untrusted.decode(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _check_depth(field: str, value: Any) -> None:
+    """Raises Mistake."""
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        inner = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
+        if not inner:
+            return
+        level = [one for members in inner for one in members]
+    raise Mistake(field, f"at most {MAX_DEPTH} arrays and objects within each other can be tried here")
+
+
+def form(visitor: Visitor, given: Entered, names: Sequence[str], mistake: Mistake | None = None) -> str:
+    """Returns the form with what was entered. `names`: as `models`."""
     options = "".join(
         f'<option value="{escape(name)}"{" selected" if name == given.dialect else ""}>{name.capitalize()}</option>'
         for name in dialects.names()
     )
     select = f'<select id="f-dialect" name="dialect">{options}</select>'
-    names = "".join(f'<option value="{escape(name)}"></option>' for name in gateway.catalogue.names()[:200])
+    listed = "".join(f'<option value="{escape(name)}"></option>' for name in names[:200])
     model = (
         f'<input id="f-model" name="model" value="{escape(given.model)}" list="models" maxlength="200"'
-        f' autocomplete="off" spellcheck="false"><datalist id="models">{names}</datalist>'
+        f' autocomplete="off" spellcheck="false"><datalist id="models">{listed}</datalist>'
     )
     claims = "<p>The claims are your own.</p>"
     if visitor.sees_all:
@@ -172,19 +216,20 @@ def _examined(outcome: Examined | Planned) -> tuple[Examined, tuple[Resolved, ..
     return outcome, (outcome.resolved,)
 
 
-def _verdict(gateway: Gateway, decision: Decision) -> str:
+def _verdict(decision: Decision, *, sees_all: bool) -> str:
     call, outcome, subject = decision.call, decision.outcome, decision.subject
     found: dict[str, str] = {}
     if isinstance(outcome, Rejection):
         title = f"Decision: refused with {rejection_status(call.dialect, outcome)}"
-        found |= {"Message": outcome.message, "Reason": str(outcome.reason), "Error": outcome.detail}
+        found |= {"Message": outcome.message, "Reason": str(outcome.reason)}
+        found |= {"Error": outcome.detail} if sees_all else {}  # it may name a rule
     else:
         title = "Decision: allowed"
     found["Path"] = call.request.path
     if isinstance(call, Identified):
         found["Caller"] = f"{call.caller.subject} ({call.caller.kind})".lstrip()
     model = subject.model if subject is not None else None
-    if model is not None:
+    if model is not None and (sees_all or not isinstance(outcome, Rejection)):
         several = model.rule.pool is not None
         found["Model"] = f"{model.name} (several providers)" if several else model.name
         found |= {} if several else {"Provider": model.provider.name, "At the provider": model.upstream}
@@ -218,14 +263,14 @@ def _rules(gateway: Gateway, decision: Decision) -> Iterator[str]:
     yield html(Table("rules", "Rules", columns, rows, empty="No rule applies to this call.", note=_HOW_RULES_COUNT))
 
 
-def _providers(gateway: Gateway, outcome: Examined | Planned, now: float) -> Iterator[str]:
+def _providers(gateway: Gateway, outcome: Examined | Planned, now: float, *, sees_all: bool) -> Iterator[str]:
     """Which of several providers would be asked."""
     if not isinstance(outcome, Planned):
         return
     asked = [(f"{n}", one) for n, one in enumerate(outcome.candidates, 1)]
     asked += [("gets a copy", outcome.mirror)] if outcome.mirror is not None else []
     asked += [("left out for now", one) for one in outcome.waiting]
-    asked += [("not allowed for this caller", one) for one in outcome.refused]
+    asked += [("not allowed for this caller", one) for one in outcome.refused if sees_all]
     rows = [
         {
             "order": order,
@@ -269,17 +314,19 @@ def _budgets(decision: Decision) -> Iterator[str]:
     yield html(Table("budgets", "Budgets that apply", columns, rows, note="Whether they have room is not asked here."))
 
 
-def _translations(examined: Examined, candidates: tuple[Resolved, ...], *, sees_all: bool) -> Iterator[str]:
+def _translations(examined: Examined, candidates: tuple[Resolved, ...], *, sees_all: bool) -> list[str]:
     """The request as each provider would get it, in the order in which they would be asked."""
-    body = examined.body
+    body, found = examined.body, list[str]()
     if not isinstance(body, LightBody):
-        return
+        return found
     for number, one in enumerate(candidates):
         job = job_of(examined.call, examined.model, one, body.raw)
         added = job.settings.for_body(body.members)
         if not sees_all:  # an operator may have written a secret there
             job = msgspec.structs.replace(job, settings=ModelSettings())
-        yield _translation(one, request_for(job, body.members), number, sorted(added), sees_all=sees_all)
+        outcome = request_for(job, body.members)
+        found.append(_translation(one, outcome, number, sorted(added), sees_all=sees_all))
+    return found
 
 
 def _translation(one: Resolved, found: RequestOutcome, number: int, added: list[str], *, sees_all: bool) -> str:
@@ -288,7 +335,7 @@ def _translation(one: Resolved, found: RequestOutcome, number: int, added: list[
         words = found.message if isinstance(found, Rejection) else "The gateway answers this call itself."
         return layout.facts(f"Request to {one.provider.name}", {"Not sent": words})
     path = one.provider.path(found.path, root=found.root)
-    lines = [f"POST {_origin(one) if sees_all else ''}{path}"]
+    lines = [f"POST {_origin(one)}{path}" if sees_all else f"POST {path.removeprefix(_base_path(one))}"]
     lines += [f"{name}: {value}" for name, value in sorted(found.headers.items())]
     head = escape("\n".join(map(printable, lines)))
     warnings = "".join(f"<li><code>{escape(printable(text))}</code></li>" for text in dict.fromkeys(found.warnings))
@@ -296,10 +343,12 @@ def _translation(one: Resolved, found: RequestOutcome, number: int, added: list[
     names = ", ".join(f"<code>{escape(printable(name))}</code>" for name in added)
     where = "" if sees_all else " Their values are shown to operators alone, and are left out here."
     said += f'<p class="note">The configuration sets {names}.{where}</p>' if added else ""
+    shown, is_cut = _shown(found.body)
+    said += f'<p class="note">Only the first {MAX_SHOWN // 1024} KiB of the body are shown.</p>' if is_cut else ""
     return (
         f'<section class="card"><header><h2 id="r-{number}">{title}</h2></header>{said}'
         f'<div class="scroll" role="region" tabindex="0" aria-labelledby="r-{number}">'
-        f"<pre>{head}\n\n{escape(_shown(found.body))}</pre></div></section>"
+        f"<pre>{head}\n\n{escape(shown)}</pre></div></section>"
     )
 
 
@@ -307,8 +356,20 @@ def _origin(one: Resolved) -> str:
     return f"{one.provider.base_url.partition('://')[0]}://{one.provider.authority}"
 
 
-def _shown(body: bytes) -> str:
-    return printable_json(_pretty(untrusted.decode(body)))
+def _base_path(one: Resolved) -> str:
+    """Of the provider's address, without the version that all of these APIs have."""
+    return urlsplit(one.provider.base_url).path.removesuffix("/v1")
+
+
+def _shown(body: bytes) -> tuple[str, bool]:
+    """Returns the beginning of a body for people, and whether something is cut off."""
+    chunks, length = list[str](), 0
+    for chunk in json.JSONEncoder(indent=2, ensure_ascii=False).iterencode(untrusted.decode(body)):
+        chunks.append(chunk)
+        length += len(chunk)
+        if length > MAX_SHOWN:
+            break
+    return printable_json("".join(chunks)[:MAX_SHOWN]), length > MAX_SHOWN
 
 
 def _pretty(value: Any) -> str:

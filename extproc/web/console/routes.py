@@ -195,9 +195,10 @@ class _Console:
     async def playground(self, request: Request, visitor: Visitor) -> Response:
         if request.method == "POST":
             return await self._try_request(request, visitor)
-        gateway = self._context.gateway
-        given = playground.example(gateway, visitor, request.query_params)
-        return layout.page("Playground", playground.PATH, visitor, [playground.form(gateway, visitor, given)])
+        gateway, now = self._context.gateway, self._context.clock()
+        names = playground.models(gateway, visitor, address_of(request), now)
+        given = playground.example(gateway, visitor, request.query_params, names)
+        return layout.page("Playground", playground.PATH, visitor, [playground.form(visitor, given, names)])
 
     async def _try_request(self, request: Request, visitor: Visitor) -> Response:
         if not self._access.is_own_form(request):
@@ -207,12 +208,13 @@ class _Console:
         except Refusal:
             return layout.plain("Not tried", layout.text("The form cannot be read."), _home(), status=400)
         gateway, now = self._context.gateway, self._context.clock()
+        names = playground.models(gateway, visitor, address_of(request), now)
         try:
             found = await playground.results(gateway, visitor, given, address_of(request), now)
         except Mistake as mistake:
-            parts, status = [playground.form(gateway, visitor, given, mistake)], 400
+            parts, status = [playground.form(visitor, given, names, mistake)], 400
         else:
-            parts, status = [playground.form(gateway, visitor, given), *found], 200
+            parts, status = [playground.form(visitor, given, names), *found], 200
         return layout.page("Playground", playground.PATH, visitor, parts, status=status)
 
     async def providers(self, request: Request, visitor: Visitor) -> Response:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from extproc.printable import MAX_TIME
 from extproc.store.counters import Settlement
+from extproc.store.overrides import Change, Override
 from extproc.supervisor.budget_commands import carry_out
 from extproc.supervisor.budgets import BudgetKeeper
 from extproc.transport.control import BudgetAnswer, BudgetCommand, Unreachable
@@ -105,6 +107,22 @@ def test_what_was_changed_by_hand(site: Site, desk: Desk) -> None:
     [row] = [row for row in rows(page) if row.startswith("alice")]
     assert "$650.00" in row and "set by hand until" in row and "$50.00 granted until" in row
     assert row.endswith("configured: $500.00")
+
+
+def test_a_limit_of_nothing(site: Site, desk: Desk) -> None:
+    desk(Path(), BudgetCommand("set", "person-month", "alice", 0))
+    desk(Path(), BudgetCommand("set", "everyone", "all", 0, "tokens"))
+    desk(Path(), BudgetCommand("set", "by-model", "large", 0))
+    alice, everyone, large = rows(site.get("/console/budgets", sign_in(site, "operators")).text)
+    assert alice.startswith("alice 0% refuses every call") and everyone.startswith("all 0% within limit")
+    assert large.startswith("large 0% moves every call")
+
+
+def test_a_change_that_was_kept_without_a_bound(site: Site, desk: Desk) -> None:
+    change = Change(1, "olga", "api", "set", f"{MONTH}bob", 1, 2)
+    override = Override(2 * USD, MAX_TIME + 1)
+    asyncio.run(desk.keeper.override(f"{MONTH}bob", lambda _: (override, change)))
+    assert "set by hand until 9999-12-31 23:59" in site.get("/console/budgets", sign_in(site, "operators")).text
 
 
 def test_more_keys_than_are_shown(site: Site, desk: Desk) -> None:

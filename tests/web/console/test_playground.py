@@ -4,6 +4,7 @@ import html
 import json
 import logging
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import pytest
 
 from extproc.policy.admit import Load
 from extproc.providers.availability import AvailabilityUpdate
+from extproc.translate.job import request_for
+from extproc.web.console import playground
 from tests.settings import GATEWAY
 from tests.web.console.test_access import sign_in
 from tests.web.site import CONSOLE, URL, Site
@@ -27,16 +30,22 @@ budgets:
 MODELS = """
 providers:
   openai: {dialects: [chat], base_url: "https://api.openai.example/v1", api_key: {env: OPENAI_API_KEY}}
-  far: {dialects: [messages], base_url: "https://far.example"}
+  far: {dialects: [messages], base_url: "https://far.example/v1/projects/far-project/v1"}
 models:
   - {name: gold, provider: openai, model: gpt-gold, require: '"gold" in jwt.groups'}
   - {name: set, provider: openai, model: gpt-set, overrides: {stop_sequences: [sk-written-here]}}
   - name: both
     providers: [{provider: openai, model: gpt-a}, {provider: far, model: claude-a, require: '"gold" in jwt.groups'}]
   - {name: "claude-*", provider: openai, model: gpt-4o-mini}
+  - {name: far-x, provider: far, model: claude-a}
 """
 SECRET_TEXT = "a-text-of-a-prompt"
-ASK = {"model": "claude-x", "max_tokens": 9, "messages": [{"role": "user", "content": SECRET_TEXT}], "top_k": 5}
+ASK: dict[str, Any] = {
+    "model": "claude-x",
+    "max_tokens": 9,
+    "messages": [{"role": "user", "content": SECRET_TEXT}],
+    "top_k": 5,
+}
 
 
 @pytest.fixture
@@ -124,6 +133,30 @@ def test_a_developer_tries_their_own_claims_alone(site: Site) -> None:
     assert "sk-written-here" in text(tried(site, sign_in(site, "operators"), model="set", claims={"sub": "ann"}))
 
 
+def nested(depth: int, inner: str = "1", **members: Any) -> str:
+    """An object with arrays within each other."""
+    return f'{json.dumps(members)[:-1]}{", " if members else ""}"a": {"[" * depth}{inner}{"]" * depth}}}'
+
+
+def test_a_developer_does_not_see_what_rules_hide(site: Site) -> None:
+    """Operators do."""
+    developer, operator = sign_in(site), sign_in(site, "operators")
+    far_path = "POST https://far.example/v1/projects/far-project/v1/messages"
+    listed, shown = '<option value="gold">', site.get("/console/playground", developer).text
+    assert listed not in shown and '<option value="set">' in shown and '"set"' in html.unescape(shown)
+    assert listed in site.get("/console/playground", operator).text
+    refused = tried(site, developer, model="gold")
+    assert "refused with 403" in text(refused) and listed not in refused.text
+    for hidden in ("openai", "gpt-gold", "models.0", "Entry"):
+        assert hidden not in text(refused)
+    assert "At the provider gpt-gold" in text(tried(site, operator, model="gold", claims={"sub": "ann"}))
+    both = text(tried(site, developer, model="both"))
+    assert "openai gpt-a" in both and "not allowed" not in both and "far" not in both
+    path = text(tried(site, developer, model="far-x"))
+    assert "POST /v1/messages" in path and "far-project" not in path
+    assert far_path in text(tried(site, operator, model="far-x", claims={"sub": "ann"}))
+
+
 @pytest.mark.parametrize(
     ("fields", "problem"),
     [
@@ -133,6 +166,10 @@ def test_a_developer_tries_their_own_claims_alone(site: Site) -> None:
         ({"body": "{", "model": "x"}, "not valid JSON"),
         ({"body": "[" * 60_000, "model": "x"}, "not valid JSON"),
         ({"body": " " * 70_000}, "at most 64 KiB"),
+        ({"body": nested(100)}, "at most 100 arrays and objects within each other"),
+        ({"body": nested(917)}, "at most 100 arrays and objects within each other"),
+        ({"body": nested(100), "model": "x"}, "at most 100 arrays and objects within each other"),
+        ({"claims": nested(917)}, "at most 100 arrays and objects within each other"),
     ],
 )
 def test_what_cannot_be_tried(site: Site, fields: dict[str, Any], problem: str) -> None:
@@ -147,6 +184,32 @@ def test_what_cannot_be_tried(site: Site, fields: dict[str, Any], problem: str) 
 def test_a_body_that_the_gateway_refuses(site: Site, body: str) -> None:
     answer = tried(site, sign_in(site, "operators"), body, claims={"sub": "ann"})
     assert answer.status_code == 200 and "refused with 4" in text(answer)
+
+
+def test_a_body_that_is_deep_enough(site: Site) -> None:
+    answer = tried(site, sign_in(site, "operators"), nested(99, **ASK), claims={"sub": "ann"})
+    assert answer.status_code == 200 and "Decision: " in text(answer)
+
+
+def test_deep_json_is_cut_where_it_is_shown(site: Site) -> None:
+    """Indented, each of 30,000 numbers has its line of 200 characters."""
+    browser, far = sign_in(site, "operators"), {"claims": {"sub": "ann", "groups": ["gold"]}, "model": "both"}
+    schema = json.loads(nested(90, ",".join("1" * 30_000)))
+    tool = {"name": "t", "input_schema": {"type": "object", "properties": {"p": schema}}}
+    body = json.dumps({**ASK, "tools": [tool]}, separators=(",", ":"))
+    answer = tried(site, browser, body, **far)
+    assert answer.status_code == 200 and "Only the first 256 KiB of the body are shown." in text(answer)
+    assert len(answer.content) < 2 * 300 * 1024 + 100_000
+    assert "of the body are shown" not in text(tried(site, browser, **far))
+
+
+def test_a_translation_does_not_hold_up_the_process(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def in_a_thread(*words: Any) -> Any:
+        assert threading.current_thread() is not threading.main_thread()
+        return request_for(*words)
+
+    monkeypatch.setattr(playground, "request_for", in_a_thread)
+    assert "Request to openai" in text(tried(site, sign_in(site, "operators"), claims={"sub": "ann"}))
 
 
 def test_a_form_of_another_site(site: Site) -> None:

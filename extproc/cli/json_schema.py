@@ -1,6 +1,7 @@
 """The JSON Schema of `gateway.yaml`, by which editors complete and check it (`extproc schema`)."""
 
 import ast
+import functools
 import inspect
 import json
 import textwrap
@@ -25,6 +26,7 @@ _DROPPED = ("title", "format")  # Python's names, and formats that are none of J
 _NARROW = ("enum", "const", "pattern", "minLength", "maxLength")
 
 
+@functools.cache
 def text() -> str:
     """Returns the schema as a file."""
     return json.dumps(json_schema(), indent=1) + "\n"

@@ -28,8 +28,8 @@ def faults(written: str) -> list[str]:
 
 
 def test_it_is_a_schema() -> None:
-    jsonschema.Draft202012Validator.check_schema(json_schema())
-    assert set(json_schema()["properties"]) == set(Config.model_fields)
+    jsonschema.Draft202012Validator.check_schema(SCHEMA.schema)
+    assert set(SCHEMA.schema["properties"]) == set(Config.model_fields)
 
 
 def test_the_files_are_made_from_the_code() -> None:
@@ -110,7 +110,7 @@ def test_what_an_editor_marks(part: str) -> None:
 
 def test_every_key_says_what_it_means() -> None:
     """A key's meaning is the string below its field."""
-    schema = json_schema()
+    schema = SCHEMA.schema
     for name, section in {"": schema, **schema["$defs"]}.items():
         silent = [key for key, one in section.get("properties", {}).items() if not one.get("description")]
         assert not silent, f"{name}: {silent}"

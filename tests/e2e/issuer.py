@@ -15,6 +15,8 @@ from tests.e2e.stack import Model, Stack, prompt, up
 
 BODY = json.dumps(prompt("hello")).encode()
 ISSUER, AUDIENCE = "https://idp.test", "gateway"
+# Between two looks, so that the machine's time goes to what is waited for.
+PAUSE = 0.05
 CONFIG = """
 authentication:
   jwt:
@@ -48,13 +50,14 @@ def gateway(
 class Signer:
     """One key of an issuer."""
 
-    def __init__(self, kid: str) -> None:
+    def __init__(self, kid: str, issuer: str = ISSUER) -> None:
+        self._issuer = issuer
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._kid = kid
         self.jwk = {**json.loads(ECAlgorithm.to_jwk(self._key.public_key())), "kid": kid}
 
     def token(self, **header: Any) -> str:
-        claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "ann", "team": "data", "exp": int(time.time()) + 600}
+        claims = {"iss": self._issuer, "aud": AUDIENCE, "sub": "ann", "team": "data", "exp": int(time.time()) + 600}
         payload = json.dumps({**claims, "jti": str(time.monotonic_ns())}).encode()
         return jwt.api_jws.encode(payload, self._key, algorithm="ES256", headers={"kid": self._kid, **header})
 
@@ -63,3 +66,4 @@ def until(condition: Callable[[], bool], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(PAUSE)

@@ -131,6 +131,31 @@ def test_a_static_key_is_as_good_as_a_token(administered: Administered) -> None:
     assert ["calls", person, "requests", "1", "0", "4", "(configured", "1)"] in [row[:8] for row in rows], done.stderr
 
 
+def test_methods_and_times_that_the_api_does_not_have(administered: Administered) -> None:
+    for method in ("PROPFIND", "TRACE"):
+        assert administered.api(method, "/admin/budgets", token="no-token").status_code == 401
+        refused = administered.api(method, "/admin/budgets")
+        assert (refused.status_code, refused.headers["allow"]) == (405, "GET, POST")
+        assert refused.json()["request_id"] == refused.headers["request-id"] != ""
+    change = {"command": "set", "budget": "person-month", "key": administered.person(), "amount": 5}
+    for until in ("9999-12-31T23:59:59.999Z", "1970-01-01T00:00:00Z"):
+        refused = administered.api("POST", "/admin/budgets", {**change, "until": until})
+        assert refused.status_code == 400 and refused.json()["error"]["message"].startswith("until: "), until
+
+
+def test_the_audit_says_when_there_is_more(administered: Administered) -> None:
+    person = administered.person()
+    for amount in (2, 3):
+        administered.changes("set", person, amount)
+    for shown in (administered.remote("audit", "--limit", "1"), _on_the_machine(administered, "audit", "--limit", "1")):
+        assert person in shown and "only the last 1 changes are shown; --limit N shows more" in shown
+
+
+def _on_the_machine(administered: Administered, *words: str) -> str:
+    done = administered.command(*words, "--config", str(administered.stack.folder / "gateway.yaml"))
+    return done.stdout + done.stderr
+
+
 def test_the_command_says_what_is_wrong(administered: Administered) -> None:
     assert "HTTP 400: budget: there is no budget 'six'" in administered.remote("set", "six", "ann", "3")
 

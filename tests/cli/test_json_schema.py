@@ -16,7 +16,8 @@ from tests.manifests import FILES, ROOT, documents
 
 SHIPPED = [ROOT / "gateway.yaml", *sorted(ROOT.glob("deploy/*/gateway.yaml")), *sorted(ROOT.glob("examples/*.yaml"))]
 MARK = "# yaml-language-server: $schema="
-SCHEMA = jsonschema.Draft202012Validator(json_schema())
+MADE = json_schema()
+SCHEMA = jsonschema.Draft202012Validator(MADE)
 SMALLEST = """
 authentication: {}
 providers: {local: {dialects: [chat], base_url: "http://127.0.0.1:8000/v1"}}
@@ -28,8 +29,8 @@ def faults(written: str) -> list[str]:
 
 
 def test_it_is_a_schema() -> None:
-    jsonschema.Draft202012Validator.check_schema(SCHEMA.schema)
-    assert set(SCHEMA.schema["properties"]) == set(Config.model_fields)
+    jsonschema.Draft202012Validator.check_schema(MADE)
+    assert set(MADE["properties"]) == set(Config.model_fields)
 
 
 def test_the_files_are_made_from_the_code() -> None:
@@ -110,7 +111,6 @@ def test_what_an_editor_marks(part: str) -> None:
 
 def test_every_key_says_what_it_means() -> None:
     """A key's meaning is the string below its field."""
-    schema = SCHEMA.schema
-    for name, section in {"": schema, **schema["$defs"]}.items():
+    for name, section in {"": MADE, **MADE["$defs"]}.items():
         silent = [key for key, one in section.get("properties", {}).items() if not one.get("description")]
         assert not silent, f"{name}: {silent}"

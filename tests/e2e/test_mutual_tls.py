@@ -12,6 +12,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -63,20 +65,65 @@ def serving(setup: Setup, address: str) -> Iterator[Reloads]:
         yield Reloads(Stack(front.url, setup.folder, process, front.out, err))
 
 
-@pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
-def test_the_three_cases_and_a_stream(model: Model, name: str) -> None:
-    with prepared(model) as (setup, _), serving(setup, f"{name}:{free_port()}") as reloads:
-        stack = reloads.stack
-        with never_asked(model):
-            assert stack.call(prompt("hello"), token=None).status_code == 401
-            assert stack.call(prompt("hello"), token=stack.token(team="marketing")).status_code == 403
-        answer = stack.call(prompt("demo: say bonjour"))
-        assert (answer.status_code, text_of(answer.json())) == (200, "bonjour")
-        with streaming(stack, "demo: say one two three") as streamed:
-            found = list(events(streamed))
-        assert kinds(found)[-1] == "message_stop" and said(found) == "one two three"
-        large = stack.call(prompt("x" * 10_000_000 + "\ndemo: say bonjour"))
-        assert (large.status_code, text_of(large.json())) == (200, "bonjour")
+@dataclass
+class Shared:
+    """A processor on 127.0.0.1 and its Envoy, for several tests: each leaves them as they were."""
+
+    setup: Setup
+    authority: Authority
+    address: str
+    reloads: Reloads
+
+    def answers(self) -> bool:
+        return self.reloads.stack.call(prompt("demo: say hello")).status_code == 200
+
+    @contextlib.contextmanager
+    def refusing(self, path: Path, content: str, complaint: str) -> Iterator[None]:
+        """While `content`, of which it complains anew, is in a file."""
+
+        def complains(line: str) -> bool | None:
+            return complaint in line or None
+
+        err, good = self.reloads.stack.err, path.read_text()
+        earlier = len([line for line in err.seen if complains(line)])
+        path.write_text(content)
+        try:
+            self.reloads.now(good=False)
+            err.nth(earlier + 1, complains)
+            yield
+        finally:
+            path.write_text(good)
+            self.reloads.now()
+
+
+@pytest.fixture(scope="module")
+def shared(model: Model) -> Iterator[Shared]:
+    address = f"127.0.0.1:{free_port()}"
+    with prepared(model) as (setup, authority), serving(setup, address) as reloads:
+        yield Shared(setup, authority, address, reloads)
+
+
+@pytest.fixture(params=["127.0.0.1", "localhost"])
+def named(request: pytest.FixtureRequest, shared: Shared, model: Model) -> Iterator[Stack]:
+    """Where Envoy knows its processor by that name."""
+    if shared.address.startswith(f"{request.param}:"):
+        yield shared.reloads.stack
+        return
+    with prepared(model) as (setup, _), serving(setup, f"{request.param}:{free_port()}") as reloads:
+        yield reloads.stack
+
+
+def test_the_three_cases_and_a_stream(model: Model, named: Stack) -> None:
+    with never_asked(model):
+        assert named.call(prompt("hello"), token=None).status_code == 401
+        assert named.call(prompt("hello"), token=named.token(team="marketing")).status_code == 403
+    answer = named.call(prompt("demo: say bonjour"))
+    assert (answer.status_code, text_of(answer.json())) == (200, "bonjour")
+    with streaming(named, "demo: say one two three") as streamed:
+        found = list(events(streamed))
+    assert kinds(found)[-1] == "message_stop" and said(found) == "one two three"
+    large = named.call(prompt("x" * 10_000_000 + "\ndemo: say bonjour"))
+    assert (large.status_code, text_of(large.json())) == (200, "bonjour")
 
 
 def presenting(setup: Setup, who: str) -> ssl.SSLContext | None:
@@ -95,11 +142,10 @@ def presenting(setup: Setup, who: str) -> ssl.SSLContext | None:
 
 
 @pytest.mark.parametrize("who", ["another authority's", "no certificate", "plaintext"])
-def test_a_peer_without_our_certificate_is_refused(model: Model, who: str) -> None:
-    with prepared(model) as (setup, _), serving(setup, address := f"127.0.0.1:{free_port()}") as reloads:
-        assert not asyncio.run(health.serving(address, presenting(setup, who)))
-        assert asyncio.run(health.serving(address, presenting(setup, "ours")))
-        assert reloads.stack.call(prompt("demo: say hello")).status_code == 200
+def test_a_peer_without_our_certificate_is_refused(shared: Shared, who: str) -> None:
+    assert not asyncio.run(health.serving(shared.address, presenting(shared.setup, who)))
+    assert asyncio.run(health.serving(shared.address, presenting(shared.setup, "ours")))
+    assert shared.answers()
 
 
 def asked_directly(address: str, token: str, credentials: grpc.ChannelCredentials | None) -> bytes:
@@ -116,16 +162,15 @@ def asked_directly(address: str, token: str, credentials: grpc.ChannelCredential
 
 
 @pytest.mark.parametrize("encrypted", [False, True])
-def test_nobody_but_envoy_is_handed_the_providers_key(model: Model, encrypted: bool) -> None:
+def test_nobody_but_envoy_is_handed_the_providers_key(shared: Shared, encrypted: bool) -> None:
     """It stands in the reply to a request that may pass, so any pod with one good token could have it."""
-    with prepared(model) as (setup, authority), serving(setup, address := f"127.0.0.1:{free_port()}") as reloads:
-        token = reloads.stack.good_token
-        stranger = grpc.ssl_channel_credentials(authority.pem) if encrypted else None
-        with pytest.raises(grpc.RpcError):
-            asked_directly(address, token, stranger)
-        pair = ((authority.folder / name).read_bytes() for name in ("envoy.key", "envoy.pem"))
-        allowed = grpc.ssl_channel_credentials(authority.pem, *pair)
-        assert PROVIDER_KEY.encode() in asked_directly(address, token, allowed), "the same from Envoy"
+    token, authority = shared.reloads.stack.good_token, shared.authority
+    stranger = grpc.ssl_channel_credentials(authority.pem) if encrypted else None
+    with pytest.raises(grpc.RpcError):
+        asked_directly(shared.address, token, stranger)
+    pair = ((authority.folder / name).read_bytes() for name in ("envoy.key", "envoy.pem"))
+    allowed = grpc.ssl_channel_credentials(authority.pem, *pair)
+    assert PROVIDER_KEY.encode() in asked_directly(shared.address, token, allowed), "the same from Envoy"
 
 
 @pytest.mark.parametrize("wrong", ["another authority's certificate", "no certificate", "of another name"])
@@ -194,22 +239,19 @@ def test_certificates_are_rotated_under_load(model: Model) -> None:
             assert time.monotonic() < deadline
 
 
-def test_a_broken_certificate_changes_nothing(model: Model) -> None:
-    with prepared(model) as (setup, _), serving(setup, address := f"127.0.0.1:{free_port()}") as reloads:
-        (setup.folder / "tls/processor.pem").write_text("-----BEGIN NOTHING")
-        reloads.now(good=False)
-        reloads.stack.err.first(lambda line: "processor.tls: expected a certificate in PEM" in line or None)
-        assert asyncio.run(health.serving(address, presenting(setup, "ours")))
-        assert reloads.stack.call(prompt("demo: say hello")).status_code == 200
+def test_a_broken_certificate_changes_nothing(shared: Shared) -> None:
+    path = shared.setup.folder / "tls/processor.pem"
+    with shared.refusing(path, "-----BEGIN NOTHING", "processor.tls: expected a certificate in PEM"):
+        assert asyncio.run(health.serving(shared.address, presenting(shared.setup, "ours")))
+        assert shared.answers()
 
 
 @pytest.mark.parametrize("text", ["", INSECURE])
-def test_tls_is_never_switched_off_while_it_serves(model: Model, text: str) -> None:
-    with prepared(model) as (setup, _), serving(setup, f"127.0.0.1:{free_port()}") as reloads:
-        setup.path.write_text(setup.path.read_text().replace(TLS, text))
-        reloads.now(good=False)
-        reloads.stack.err.first(lambda line: "processor.tls: is switched on or off by a restart only" in line or None)
-        assert reloads.stack.call(prompt("demo: say hello")).status_code == 200
+def test_tls_is_never_switched_off_while_it_serves(shared: Shared, text: str) -> None:
+    path = shared.setup.path
+    without = path.read_text().replace(TLS, text)
+    with shared.refusing(path, without, "processor.tls: is switched on or off by a restart only"):
+        assert shared.answers()
 
 
 def test_a_larger_body_limit_waits_for_the_next_start(model: Model) -> None:
@@ -258,10 +300,9 @@ def test_plaintext_that_is_asked_for_is_named(model: Model) -> None:
         assert run(setup, "envoy-config", "--processor", "processor:9000").returncode == 0
 
 
-def test_the_command_that_asks_for_health_presents_envoys_certificate(model: Model) -> None:
-    with prepared(model) as (setup, _), processor(setup, address := f"127.0.0.1:{free_port()}"):
-        assert run(setup, "health", "--processor", address).returncode == 0
-        assert run(setup, "health", "--config", "nowhere.yaml", "--processor", address).returncode == 1
+def test_the_command_that_asks_for_health_presents_envoys_certificate(shared: Shared) -> None:
+    assert run(shared.setup, "health", "--processor", shared.address).returncode == 0
+    assert run(shared.setup, "health", "--config", "nowhere.yaml", "--processor", shared.address).returncode == 1
 
 
 def test_a_processor_on_tcp_says_whether_it_is_ready(model: Model) -> None:

@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import httpx
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
@@ -20,7 +22,7 @@ from tests.e2e import forge
 from tests.e2e.issuer import AUDIENCE, BODY, CONFIG, ISSUER, Signer, gateway, until
 from tests.e2e.processes import children
 from tests.e2e.refusals import never_asked
-from tests.e2e.stack import Model, free_port
+from tests.e2e.stack import Json, Model, Stack, free_port, up
 from tests.key_server import Answer, KeyServer, key_server
 
 
@@ -112,21 +114,108 @@ UNUSABLE = {
 }
 
 
-@pytest.mark.parametrize("name", UNUSABLE)
-def test_what_a_key_server_may_not_answer(tmp_path: Path, model: Model, server: KeyServer, name: str) -> None:
-    one = Signer("a")
-    answer, says = UNUSABLE[name]
-    with key_server() as elsewhere:
-        elsewhere.serve(one.jwk)
-        headers = {key: value.format(elsewhere=elsewhere.url) for key, value in answer.headers.items()}
-        server.answers["/jwks"] = replace(answer, headers=headers)
-        with gateway(tmp_path, model, {"url": f"{server.url}/jwks", "ca_file": "ca.pem", "refresh": 1}) as stack:
-            stack.err.first(lambda line: line if f"its keys cannot be fetched ({says}" in line else None)
+class Issuer:
+    """One of two at a key server, in a folder of its own there, whose keys are good for a second or two."""
+
+    def __init__(self, name: str, server: KeyServer) -> None:
+        self.name, self.server = f"https://{name}.test", server
+        self.folder, self.jwks, self.document = f"/{name}", f"/{name}/jwks", f"/{name}{WELL_KNOWN}"
+        self.signer = Signer("a", self.name)
+
+    def entry(self, **place: str) -> Json:
+        """Of the gateway's configuration."""
+        jwks = {**place, "ca_file": "ca.pem", "refresh": 1, "max_stale": 1}
+        return {"issuer": self.name, "audiences": [AUDIENCE], "algorithms": ["ES256"], "jwks": jwks}
+
+    def serve(self) -> None:
+        self.server.serve(self.signer.jwk, path=self.jwks)
+
+    def serve_document(self, **changes: str) -> None:
+        right = {"issuer": self.name, "jwks_uri": self.server.url + self.jwks}
+        self.server.serve_json(self.document, right | changes)
+
+
+@dataclass
+class Trusting:
+    """A gateway that has the keys of two issuers at the beginning of each test."""
+
+    stack: Stack
+    model: Model
+    by_url: Issuer
+    by_discovery: Issuer
+
+    def call(self, issuer: Issuer) -> httpx.Response:
+        return self.stack.call(BODY, token=issuer.signer.token())
+
+    def await_complaint(self, issuer: Issuer, says: str) -> None:
+        complaint = f"issuer {issuer.name!r}: its keys cannot be fetched ({says}"
+        self.stack.err.first(lambda line: complaint in line or None)
+
+    def await_refusal(self, issuer: Issuer) -> None:
+        """When the keys from before have ended."""
+        until(lambda: self.call(issuer).status_code == 503)
+        with never_asked(self.model):
+            answer = self.call(issuer)
+        assert (answer.status_code, self.stack.record(answer)["error"]) == (503, "keys_unavailable")
+
+    def await_acceptance(self, issuer: Issuer) -> None:
+        until(lambda: self.call(issuer).status_code == 200)
+
+
+@pytest.fixture(scope="module")
+def trusting(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Iterator[Trusting]:
+    folder = tmp_path_factory.mktemp("trusting")
+    with key_server(certificate(folder, "localhost")) as server:
+        by_url, by_discovery = Issuer("by-url", server), Issuer("by-discovery", server)
+        entries = [
+            by_url.entry(url=server.url + by_url.jwks),
+            by_discovery.entry(discovery=server.url + by_discovery.folder),
+        ]
+        config = f"authentication: {json.dumps({'jwt': entries})}\n"
+        config += CONFIG[CONFIG.index("authorization:") :].format()
+        with up(folder, environ={"MODEL_URL": model.url}, config=config, arguments=["--workers", "1"]) as stack:
+            found = Trusting(stack, model, by_url, by_discovery)
+            # It starts when there are no keys yet, and refuses tokens.
             with never_asked(model):
-                assert stack.call(BODY, token=one.token()).status_code == 503
-            server.serve(one.jwk)
-            until(lambda: stack.call(BODY, token=one.token()).status_code == 200)
+                assert {found.call(one).status_code for one in (by_url, by_discovery)} == {503}
+            by_url.serve()
+            by_discovery.serve()
+            by_discovery.serve_document()
+            found.await_acceptance(by_url)
+            found.await_acceptance(by_discovery)
+            yield found
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_what_a_key_server_may_not_answer(trusting: Trusting, name: str) -> None:
+    issuer, (answer, says) = trusting.by_url, UNUSABLE[name]
+    with key_server() as elsewhere:
+        elsewhere.serve(issuer.signer.jwk)
+        headers = {key: value.format(elsewhere=elsewhere.url) for key, value in answer.headers.items()}
+        issuer.server.answers[issuer.jwks] = replace(answer, headers=headers)
+        trusting.await_complaint(issuer, says)
+        trusting.await_refusal(issuer)
+        issuer.serve()
+        trusting.await_acceptance(issuer)
         assert not elsewhere.asked
+
+
+@pytest.mark.parametrize(
+    ("document", "says"),
+    [
+        ({"issuer": "https://other.test"}, "the discovery document is another issuer's"),
+        ({"jwks_uri": "http://idp.test/jwks"}, "the discovery document's jwks_uri is not an HTTPS URL"),
+    ],
+)
+def test_a_discovery_that_is_not_believed(trusting: Trusting, document: dict[str, str], says: str) -> None:
+    issuer = trusting.by_discovery
+    issuer.serve_document(**document)
+    trusting.await_complaint(issuer, says)
+    before = len(issuer.server.asked)
+    trusting.await_refusal(issuer)
+    assert issuer.jwks not in issuer.server.asked[before:]
+    issuer.serve_document()
+    trusting.await_acceptance(issuer)
 
 
 def test_check_fetches_keys_too(tmp_path: Path, model: Model, server: KeyServer) -> None:
@@ -142,26 +231,3 @@ def test_check_fetches_keys_too(tmp_path: Path, model: Model, server: KeyServer)
         )
         assert done.stdout.splitlines()[-1].endswith(says), done.stdout + done.stderr
         server.answers.clear()
-
-
-@pytest.mark.parametrize(
-    ("document", "says"),
-    [
-        ({"issuer": "https://other.test"}, "the discovery document is another issuer's"),
-        ({"jwks_uri": "http://idp.test/jwks"}, "the discovery document's jwks_uri is not an HTTPS URL"),
-    ],
-)
-def test_a_discovery_that_is_not_believed(
-    tmp_path: Path, model: Model, server: KeyServer, document: dict[str, str], says: str
-) -> None:
-    one = Signer("a")
-    server.serve(one.jwk)
-    good = {"issuer": ISSUER, "jwks_uri": f"{server.url}/jwks"}
-    server.serve_json(WELL_KNOWN, good | document)
-    with gateway(tmp_path, model, {"discovery": server.url, "ca_file": "ca.pem", "refresh": 1}) as stack:
-        stack.err.first(lambda line: line if says in line else None)
-        with never_asked(model):
-            assert stack.call(BODY, token=one.token()).status_code == 503
-        assert "/jwks" not in server.asked
-        server.serve_json(WELL_KNOWN, good)
-        until(lambda: stack.call(BODY, token=one.token()).status_code == 200)

@@ -35,6 +35,7 @@ ELSEWHERE = {
     "extproc.web.topics": "OpenTelemetry's paths, and those of Anthropic's spend limits",
     "extproc.web.spend_limits": "paths of Anthropic's spend limits",
     "extproc.web.relay": "OpenTelemetry's paths",
+    "extproc.web.console.playground": "lists models as every client asks for them",
     "extproc.web.context": "paths that Claude Code alone asks answer in its dialect",
     "extproc.translate.count": "names of members, and servers of two kinds that count for other dialects, too",
     "extproc.translate.conversation": "a default for the name of a member",

@@ -17,7 +17,8 @@ from tests.manifests import FILES, ROOT, documents
 SHIPPED = [ROOT / "gateway.yaml", *sorted(ROOT.glob("deploy/*/gateway.yaml")), *sorted(ROOT.glob("examples/*.yaml"))]
 MARK = "# yaml-language-server: $schema="
 MADE = json_schema()
-SCHEMA = jsonschema.Draft202012Validator(MADE)
+WRITTEN = MADE
+SCHEMA = jsonschema.Draft202012Validator(WRITTEN)
 SMALLEST = """
 authentication: {}
 providers: {local: {dialects: [chat], base_url: "http://127.0.0.1:8000/v1"}}

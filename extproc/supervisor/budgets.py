@@ -5,7 +5,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("extproc")
 
+T = TypeVar("T")
 KEEP_SECONDS = 0.5
 """A supervisor that is killed loses what was used since."""
 SETTLING_SECONDS = 0.06
@@ -54,7 +55,7 @@ class BudgetKeeper:
         """For each question, the workers that have not given back yet."""
         self._waiting = 0
         self._is_down = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
     def counters(self) -> Counters:
@@ -149,9 +150,18 @@ class BudgetKeeper:
         self._settled.set()
 
     async def override(self, account: str, edit: Edit) -> Change:
-        """Changes a limit by hand, on all machines that share the store. Raises StoreDown, and what `edit` raises."""
-        change = await self.counters.override(account, edit)
-        await self.refresh()
+        """Changes a limit by hand, on all machines that share the store. Raises StoreDown, and what `edit` raises; then
+        it was not changed, except perhaps where it raises MaybeDone."""
+        made = Override()
+
+        def noted(known: Override) -> tuple[Override, Change]:
+            nonlocal made
+            made, change = edit(known)
+            return made, change
+
+        change = await self.counters.override(account, noted)
+        others = {name: one for name, one in self._overrides.items() if name != account}
+        self._overrides = others if made.is_empty else {**others, account: made}  # to read it again could fail
         self._recall(BudgetRecall([account]))
         return change
 
@@ -223,7 +233,12 @@ class BudgetKeeper:
             self._waiting -= 1
         return taken
 
-    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+    async def finish(self, work: Coroutine[Any, Any, T]) -> T:
+        """Does it to its end, also where nobody waits for the answer any more."""
+        return await asyncio.shield(self._do(work))
+
+    def _do(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task

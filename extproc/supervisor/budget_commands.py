@@ -47,6 +47,7 @@ async def _answer(command: BudgetCommand, keeper: BudgetKeeper, now: float | Non
     now = time.time() if now is None else now
     budgets = {one.name: one for one in keeper.source.config.budgets} if keeper.source is not None else {}
     try:
+        keeper.check_read()
         match command.command:
             case "list":
                 states = await _states(command, keeper)

@@ -66,6 +66,11 @@ class BudgetKeeper:
         """The counters can be read, changed, and kept."""
         return not self._is_down and (self._shared is not None or self._kept is not None)
 
+    def check_read(self) -> None:
+        """Raises StoreDown while nobody knows what was used before."""
+        if self._is_unread:
+            raise StoreDown("its file could not be read")
+
     def use(self, source: Source, environ: Mapping[str, str]) -> None:
         """Opens what the configuration names, if there are budgets and it is not open yet."""
         self.source = source
@@ -191,8 +196,7 @@ class BudgetKeeper:
         if asked := [claim.account for claim in claims if claim.only_asks]:
             await self._call_in(asked)
         try:
-            if self._is_unread:
-                raise StoreDown("its file could not be read")
+            self.check_read()
             taken = await self.counters.take(holder, claims, len(self._holders))
             if taken.refused >= 0 and taken.may_fit_later and self._waiting < MAX_WAITING:
                 taken = await self._take_later(holder, claims, taken)

@@ -11,7 +11,8 @@ import pytest
 from extproc.config.schema_budgets import Budget, BudgetLimit
 from extproc.store.counters import Claim, Settlement
 from extproc.store.interface import StoreDown
-from extproc.store.overrides import Change, Edit, Override
+from extproc.store.opening import state_folder
+from extproc.store.overrides import COUNTERS, Change, Edit, Override
 from extproc.store.redis_client import Script
 from extproc.supervisor.budget_commands import carry_out, describe
 from extproc.supervisor.budgets import RECALL_SECONDS, BudgetKeeper
@@ -283,6 +284,19 @@ def test_a_change_whose_answer_is_lost_may_have_been_made(
         assert len((await desk.does("audit")).changes) == 1
 
     play(Desk(tmp_path, f'store: {{redis: {{url: "{redis.url}", prefix: "{tmp_path.name}:"}}}}\n'), scene)
+
+
+def test_counters_that_could_not_be_read_are_down_and_not_empty(tmp_path: Path) -> None:
+    folder = state_folder(source(tmp_path, GATEWAY + BUDGETS))
+    folder.mkdir(parents=True)
+    (folder / COUNTERS).write_bytes(b"garbage" * 1000)
+
+    async def scene(desk: Desk) -> None:
+        for words in (("list",), ("audit",), ("set", "team", "data", 5, "requests")):
+            answer = await desk.does(*words)
+            assert answer.store_down and "could not be read" in answer.problem
+
+    play(Desk(tmp_path, ""), scene)
 
 
 def test_a_mistake_is_in_no_audit(tmp_path: Path) -> None:

@@ -100,13 +100,13 @@ class Counters(Protocol):
         """These accounts, or all of which something is known."""
 
     async def reset(self, account: str, change: Change) -> None:
-        """Nothing of the account is used any more. Adds to the audit."""
+        """Nothing of the account is used any more. Adds to the audit. Raises MaybeDone, too."""
 
     async def overrides(self) -> dict[str, Override]:
         """By account."""
 
     async def override(self, account: str, edit: Edit) -> Change:
-        """Changes a limit by hand, and adds to the audit: both or neither. Returns the entry."""
+        """Changes a limit by hand, and adds to the audit: both or neither. Returns the entry. Raises MaybeDone, too."""
 
     async def changes(self, limit: int) -> list[Change]:
         """The last entries of the audit, the newest first."""

@@ -7,6 +7,10 @@ class StoreDown(Exception):
     """The store cannot be reached or written; `str()` says why, without an address or a secret."""
 
 
+class MaybeDone(StoreDown):
+    """The answer to a change was lost: nobody knows whether it was made."""
+
+
 class Store(Protocol):
     """Every method is atomic, also between processes and, for a shared store, between machines; every one may raise
     StoreDown. `ttl`: seconds from now, after which an entry is gone."""

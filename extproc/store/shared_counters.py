@@ -19,7 +19,7 @@ import msgspec
 
 from extproc.config.schema_store import Redis
 from extproc.store.counters import AccountState, Claim, Settlement, Taken
-from extproc.store.interface import StoreDown
+from extproc.store.interface import MaybeDone, StoreDown
 from extproc.store.overrides import MAX_CHANGES, Change, Edit, Override, decode
 from extproc.store.redis_client import Script, as_store_down, close, connect, drop_idle
 from extproc.store.shared import literal
@@ -265,8 +265,11 @@ class SharedCounters:
         """Replaces an override, unless it is `before` no more, and adds to the audit. Without an account: only that."""
         keys = [self._prefix + "overrides", self._prefix + "changes"]
         arguments = [account, before, after, msgspec.json.encode(change), MAX_CHANGES]
-        async with as_store_down(self._seconds):
-            return bool(await self._override(keys, arguments))
+        try:
+            async with as_store_down(self._seconds):
+                return bool(await self._override(keys, arguments))
+        except StoreDown as error:
+            raise MaybeDone(str(error)) from None
 
     async def renew(self) -> None:
         """To be called every now and then: renews leases, and sends what could not be sent. Raises StoreDown."""

@@ -15,10 +15,10 @@ from extproc.policy.budgets.estimate import NANO
 from extproc.policy.budgets.periods import ALWAYS, Period, Periods
 from extproc.printable import MAX_TIME, printable_time
 from extproc.store.counters import AccountState
-from extproc.store.interface import StoreDown
+from extproc.store.interface import MaybeDone, StoreDown
 from extproc.store.overrides import MAX_CHANGES, Change, Override
 from extproc.supervisor.budgets import BudgetKeeper
-from extproc.transport.control import BudgetAnswer, BudgetChange, BudgetCommand, BudgetLine
+from extproc.transport.control import MAYBE_DONE, BudgetAnswer, BudgetChange, BudgetCommand, BudgetLine
 
 log = logging.getLogger("extproc")
 
@@ -34,10 +34,18 @@ class _Refused(Exception):
 
 
 async def carry_out(command: BudgetCommand, keeper: BudgetKeeper, now: float | None = None) -> BudgetAnswer:
-    """`now`: Unix seconds."""
+    """A change is made to its end also where nobody waits for the answer any more; the answer has the limits as they
+    are then. `now`: Unix seconds."""
+    if command.command in ("list", "audit"):
+        return await _answer(command, keeper, now)
+    return await keeper.finish(_answer(command, keeper, now))
+
+
+async def _answer(command: BudgetCommand, keeper: BudgetKeeper, now: float | None) -> BudgetAnswer:
     now = time.time() if now is None else now
     budgets = {one.name: one for one in keeper.source.config.budgets} if keeper.source is not None else {}
     try:
+        keeper.check_read()
         match command.command:
             case "list":
                 if command.name:
@@ -50,12 +58,25 @@ async def carry_out(command: BudgetCommand, keeper: BudgetKeeper, now: float | N
                 found = await keeper.counters.changes(entries + 1)
                 return await asyncio.to_thread(_audited, found, entries)
             case _:
-                await _change(command, budgets, keeper, now)
-                return BudgetAnswer()
+                accounts = await _change(command, budgets, keeper, now)
+                return await _changed(command, accounts, budgets, keeper, now)
     except _Refused as error:
         return BudgetAnswer(problem=str(error), field=error.field)
+    except MaybeDone as error:
+        return BudgetAnswer(problem=f"{MAYBE_DONE}: {error}", store_down=True, maybe_done=True)
     except StoreDown as error:
         return BudgetAnswer(problem=f"the counters cannot be used: {error}", store_down=True)
+
+
+async def _changed(
+    command: BudgetCommand, accounts: Sequence[str], budgets: dict[str, Budget], keeper: BudgetKeeper, now: float
+) -> BudgetAnswer:
+    """The change is made, so this cannot fail any more: without lines where the counters cannot be read now."""
+    try:
+        return _listed(command, await keeper.counters.states(accounts), budgets, keeper, now)
+    except StoreDown as error:
+        log.warning("a limit was changed, and its counters cannot be read: %s", error)
+        return BudgetAnswer()
 
 
 class _Limit(NamedTuple):
@@ -138,8 +159,8 @@ def _line(use: _Use, keeper: BudgetKeeper, now: float) -> BudgetLine:
     )
 
 
-async def _change(command: BudgetCommand, budgets: dict[str, Budget], keeper: BudgetKeeper, now: float) -> None:
-    """Raises _Refused, StoreDown."""
+async def _change(command: BudgetCommand, budgets: dict[str, Budget], keeper: BudgetKeeper, now: float) -> list[str]:
+    """Returns the accounts that were changed. Raises _Refused, StoreDown."""
     budget = _known(command.name, budgets)
     if command.until and round(command.until) <= now:
         raise _Refused("the time is over", "until")
@@ -149,8 +170,7 @@ async def _change(command: BudgetCommand, budgets: dict[str, Budget], keeper: Bu
     if command.command == "reset":
         if command.measure and command.measure not in limits:
             raise _Refused(f"budget {budget.name} limits {', '.join(limits)}", "measure")
-        await _reset(command, budget, [command.measure] if command.measure else list(limits), keeper, now)
-        return
+        return await _reset(command, budget, [command.measure] if command.measure else list(limits), keeper, now)
     measure = command.measure or next(iter(limits))
     if measure not in limits or (not command.measure and len(limits) > 1):
         raise _Refused(f"budget {budget.name} limits {', '.join(limits)}: say which with --measure", "measure")
@@ -164,6 +184,7 @@ async def _change(command: BudgetCommand, budgets: dict[str, Budget], keeper: Bu
         return changed, _made(command, name, now, amounts, until)
 
     _log(await keeper.override(name, edit))
+    return [name]
 
 
 def _known(name: str, budgets: Mapping[str, Budget]) -> Budget:
@@ -192,15 +213,17 @@ def _edited(known: Override, command: BudgetCommand, amount: int | None, ends: i
 
 async def _reset(
     command: BudgetCommand, budget: Budget, measures: Sequence[str], keeper: BudgetKeeper, now: float
-) -> None:
-    """Raises StoreDown."""
-    for measure in measures:
-        name, oldest = account(budget.name, measure, command.key), _period(budget, measure, now).oldest
+) -> list[str]:
+    """Returns the accounts. Raises StoreDown."""
+    accounts = [account(budget.name, measure, command.key) for measure in measures]
+    for name, measure in zip(accounts, measures, strict=True):
+        oldest = _period(budget, measure, now).oldest
         [state] = await keeper.counters.states([name])
         used = sum(amount for bucket, amount in state.used.items() if bucket >= oldest)
         change = _made(command, name, now, (used, 0))
         await keeper.counters.reset(name, change)
         _log(change)
+    return accounts
 
 
 def _made(command: BudgetCommand, name: str, now: float, amounts: tuple[int, int], until: int = 0) -> Change:

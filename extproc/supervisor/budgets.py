@@ -5,7 +5,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("extproc")
 
+T = TypeVar("T")
 KEEP_SECONDS = 0.5
 """A supervisor that is killed loses what was used since."""
 SETTLING_SECONDS = 0.06
@@ -56,7 +57,7 @@ class BudgetKeeper:
         self._looked = time.time()
         """When it was looked last for changes by hand that have ended."""
         self._is_down = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
     def counters(self) -> Counters:
@@ -66,6 +67,11 @@ class BudgetKeeper:
     def is_up(self) -> bool:
         """The counters can be read, changed, and kept."""
         return not self._is_down and (self._shared is not None or self._kept is not None)
+
+    def check_read(self) -> None:
+        """Raises StoreDown while nobody knows what was used before."""
+        if self._is_unread:
+            raise StoreDown("its file could not be read")
 
     def use(self, source: Source, environ: Mapping[str, str]) -> None:
         """Opens what the configuration names, if there are budgets and it is not open yet."""
@@ -166,9 +172,18 @@ class BudgetKeeper:
         self._settled.set()
 
     async def override(self, account: str, edit: Edit) -> Change:
-        """Changes a limit by hand, on all machines that share the store. Raises StoreDown, and what `edit` raises."""
-        change = await self.counters.override(account, edit)
-        await self.refresh()
+        """Changes a limit by hand, on all machines that share the store. Raises StoreDown, and what `edit` raises; then
+        it was not changed, except perhaps where it raises MaybeDone."""
+        made = Override()
+
+        def noted(known: Override) -> tuple[Override, Change]:
+            nonlocal made
+            made, change = edit(known)
+            return made, change
+
+        change = await self.counters.override(account, noted)
+        others = {name: one for name, one in self._overrides.items() if name != account}
+        self._overrides = others if made.is_empty else {**others, account: made}  # to read it again could fail
         self._recall(BudgetRecall([account]))
         return change
 
@@ -198,8 +213,7 @@ class BudgetKeeper:
         if asked := [claim.account for claim in claims if claim.only_asks]:
             await self._call_in(asked)
         try:
-            if self._is_unread:
-                raise StoreDown("its file could not be read")
+            self.check_read()
             taken = await self.counters.take(holder, claims, len(self._holders))
             if taken.refused >= 0 and taken.may_fit_later and self._waiting < MAX_WAITING:
                 taken = await self._take_later(holder, claims, taken)
@@ -243,7 +257,12 @@ class BudgetKeeper:
             self._waiting -= 1
         return taken
 
-    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+    async def finish(self, work: Coroutine[Any, Any, T]) -> T:
+        """Does it to its end, also where nobody waits for the answer any more."""
+        return await asyncio.shield(self._do(work))
+
+    def _do(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task

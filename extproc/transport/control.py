@@ -16,7 +16,9 @@ import msgspec
 
 from extproc.providers.availability import ProviderState
 
-SECONDS = 5.0
+SECONDS = 10.0
+"""More than a store takes to refuse a change (`embedded.BUSY_SECONDS`), or it would be unknown whether it was made."""
+MAYBE_DONE = "it is unknown whether the change was made; look before you repeat it"
 
 
 class ControlRequest(msgspec.Struct, tag=True, forbid_unknown_fields=True):
@@ -117,12 +119,15 @@ class BudgetChange(msgspec.Struct):
 
 class BudgetAnswer(msgspec.Struct):
     lines: list[BudgetLine] = []
+    """For a change: the limits that were changed, as they are then; none where the counters could not be read then."""
     problem: str = ""
     """Why nothing was done; empty: it was."""
     field: str = ""
     """The field of the command that the problem is about; empty: none of them."""
     store_down: bool = False
     """The problem is that the counters cannot be reached."""
+    maybe_done: bool = False
+    """Nobody knows whether the change was made."""
     changes: list[BudgetChange] = []
     """For `audit`."""
     has_more: bool = False
@@ -136,6 +141,10 @@ T = TypeVar("T", ControlReply, BudgetAnswer)
 
 class Unreachable(Exception):
     """`str()` says that no supervisor answers, and where one was looked for."""
+
+
+class Unanswered(Unreachable):
+    """A supervisor has got the question, and has not answered: perhaps it has done what was asked."""
 
 
 def socket_path(config: Path) -> Path:
@@ -162,21 +171,27 @@ def ask(config: Path, request: ControlRequest) -> ControlReply:
 
 
 def ask_budgets(config: Path, command: BudgetCommand) -> BudgetAnswer:
-    """As `ask`, about budgets."""
-    return _asked(config, command, BudgetAnswer)
+    """As `ask`, about budgets. A change whose answer does not come is an answer, too: that nobody knows."""
+    try:
+        return _asked(config, command, BudgetAnswer)
+    except Unanswered as error:
+        if command.command in ("list", "audit"):
+            raise
+        return BudgetAnswer(problem=f"{MAYBE_DONE}: {error}", maybe_done=True)
 
 
 def _asked(config: Path, request: ControlRequest | BudgetCommand, kind: type[T]) -> T:
-    path = socket_path(config)
+    path, failed = socket_path(config), Unreachable
     try:
         check_owner(path.parent)
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(SECONDS)
             connection.connect(str(path))
+            failed = Unanswered
             connection.sendall(msgspec.json.encode(request) + b"\n")
             with connection.makefile("rb") as answers:
                 return msgspec.json.decode(answers.readline(), type=kind)
     except (OSError, msgspec.MsgspecError) as error:
         why = error.strerror or error if isinstance(error, OSError) else "no answer"
         problem = f"no gateway of this user answers that was started with {_absolute(config)} ({path}: {why})"
-        raise Unreachable(problem) from None
+        raise failed(problem) from None

@@ -8,10 +8,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.routing import Route
 
-from extproc.config.schema_budgets import BudgetLimit
 from extproc.errors import invalid
 from extproc.policy.budgets.administration import Administration
-from extproc.policy.budgets.budgets import account
 from extproc.store.overrides import MAX_CHANGES
 from extproc.transport.control import BudgetCommand, BudgetLine
 from extproc.web import spend_limits
@@ -68,12 +66,7 @@ async def _change(request: Request, operator: Operator) -> Any:
     if until is not None and end <= 0:  # the supervisor would take 0 for none
         raise Refused(invalid("until", "the time is over"))
     command = BudgetCommand(wanted.command, wanted.budget, wanted.key, wanted.amount, wanted.measure, end)
-    await operator.ask(command)
-    # An account stands for one measure; of those that the budget does not limit there is no line.
-    measures = BudgetLimit.model_fields if not wanted.measure else (wanted.measure,)
-    accounts = [account(wanted.budget, measure, wanted.key) for measure in measures]
-    found = await operator.ask(BudgetCommand("list", wanted.budget, accounts=accounts))
-    return {"data": [_shown(one) for one in found.lines]}
+    return {"data": [_shown(one) for one in (await operator.ask(command)).lines]}
 
 
 def _shown(one: BudgetLine) -> dict[str, Any]:

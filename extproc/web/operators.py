@@ -20,7 +20,7 @@ from extproc.policy import facts
 from extproc.policy.budgets.administration import Administration
 from extproc.policy.facts import Caller
 from extproc.printable import printable_time
-from extproc.transport.control import BudgetAnswer, BudgetCommand, Unreachable
+from extproc.transport.control import MAYBE_DONE, BudgetAnswer, BudgetCommand, Unreachable
 from extproc.web.context import Context, Refused, address_of, caller_of
 from extproc.wire import untrusted
 
@@ -36,6 +36,7 @@ _DOWN = Rejection(
     status=503,
     headers=(("retry-after", "2"),),
 )
+_MAYBE_DONE = Rejection(kind=Kind.API, message=MAYBE_DONE, reason=Reason.INTERNAL, status=503)
 _FORBIDDEN = Rejection(
     kind=Kind.PERMISSION, message="this caller may not administer budgets (admin.allow)", reason=Reason.AUTHORIZATION
 )
@@ -62,6 +63,9 @@ class Operator:
         except Unreachable as error:
             log.error("admin: %s", error)
             raise Refused(_DOWN) from None
+        if answer.maybe_done:  # without `retry-after`: a grant would be made twice
+            log.error("admin: %s", answer.problem)
+            raise Refused(_MAYBE_DONE)
         if answer.store_down:
             log.error("admin: %s", answer.problem)
             raise Refused(_DOWN)

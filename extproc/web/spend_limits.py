@@ -13,9 +13,8 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 from starlette.requests import Request
 
-from extproc.errors import invalid
+from extproc.errors import Kind, Reason, Rejection, invalid
 from extproc.policy.budgets.administration import Administration, ScopedBudget
-from extproc.policy.budgets.budgets import account
 from extproc.store.overrides import MAX_CHANGES
 from extproc.transport.control import BudgetChange, BudgetCommand, BudgetLine
 from extproc.web.context import Refused
@@ -29,6 +28,13 @@ _ID_FIELDS = {"user": "user_id", "rbac_group": "rbac_group_id"}
 _CENTS = re.compile(r"0|[1-9][0-9]{0,9}")
 _PERIODS = ("daily", "weekly", "monthly")
 _NO_LIMIT = "null would mean no limit, which a budget cannot have; delete the spend limit to have the configured one"
+
+_SET_AND_UNREAD = Rejection(
+    kind=Kind.API,
+    message="the spend limit is set; what is used of it cannot be read at the moment",
+    reason=Reason.INTERNAL,
+    status=503,
+)
 
 
 class SpendScope(msgspec.Struct, forbid_unknown_fields=True):
@@ -136,10 +142,10 @@ class _SpendLimits:
         amount = _amount(wanted.amount)
         budget = self._budget(wanted)
         key = _id_of(wanted.scope) or budget.key or ""
-        await operator.ask(BudgetCommand("set", budget.name, key, amount, "usd"))
-        accounts = [account(budget.name, "usd", key)]
-        [line] = (await operator.ask(BudgetCommand("list", budget.name, accounts=accounts))).lines
-        return SpendLimit(line, budget).shown()
+        lines = (await operator.ask(BudgetCommand("set", budget.name, key, amount, "usd"))).lines
+        if not lines:
+            raise Refused(_SET_AND_UNREAD)
+        return SpendLimit(lines[0], budget).shown()
 
     async def delete(self, request: Request, operator: Operator) -> Any:
         """The configured limit counts again."""

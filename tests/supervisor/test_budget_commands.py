@@ -11,7 +11,10 @@ import pytest
 from extproc.config.schema_budgets import Budget, BudgetLimit
 from extproc.printable import MAX_TIME
 from extproc.store.counters import Claim, Settlement
-from extproc.store.overrides import Override
+from extproc.store.interface import StoreDown
+from extproc.store.opening import state_folder
+from extproc.store.overrides import COUNTERS, Change, Edit, Override
+from extproc.store.redis_client import Script
 from extproc.supervisor.budget_commands import carry_out, describe
 from extproc.supervisor.budgets import RECALL_SECONDS, BudgetKeeper
 from extproc.transport.control import BudgetAnswer, BudgetCommand
@@ -211,6 +214,90 @@ def test_every_change_is_in_the_audit(tmp_path: Path, store: str) -> None:
         assert (await desk.does("audit", entries=1)).changes == found[:1]
 
     play(Desk(tmp_path, store), scene)
+
+
+def test_what_fails_after_a_change_is_made_does_not_make_it_a_failure(
+    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is told that it failed grants it again."""
+
+    async def fails(*_: Any) -> Any:
+        raise StoreDown("gone")
+
+    async def scene(desk: Desk) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(desk.keeper.counters, "overrides", fails)
+            later = 4_000_000_000.0
+            granted = await desk.does("grant", "team", "data", 2, "requests", until=later)
+            assert [(one.measure, one.limit) for one in granted.lines] == [("requests", 5)]
+            assert await desk.claims(5)
+            patch.setattr(desk.keeper.counters, "states", fails)
+            assert await desk.does("grant", "team", "data", 3, "requests", until=later) == BudgetAnswer()
+        assert len((await desk.does("audit")).changes) == 2
+        assert len(desk.recalled) == 2
+
+    play(Desk(tmp_path, store), scene)
+
+
+def test_a_change_is_made_to_its_end_also_where_nobody_waits(
+    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise a change would be in force and in no log, and slices of the old limit would stay out."""
+
+    async def scene(desk: Desk) -> None:
+        began, goes_on = asyncio.Event(), asyncio.Event()
+        real = desk.keeper.counters.override
+
+        async def slow(account: str, edit: Edit) -> Change:
+            change = await real(account, edit)
+            began.set()
+            await goes_on.wait()
+            return change
+
+        monkeypatch.setattr(desk.keeper.counters, "override", slow)
+        asking = asyncio.create_task(desk.does("set", "team", "data", 5, "requests"))
+        await began.wait()
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        goes_on.set()
+        await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
+        assert "changed by hand" in caplog.text
+        assert desk.recalled == [BudgetRecall([ACCOUNT])] and desk.keeper.limit(ACCOUNT, 3) == 5
+
+    play(Desk(tmp_path, store), scene)
+
+
+def test_a_change_whose_answer_is_lost_may_have_been_made(
+    redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene(desk: Desk) -> None:
+        script = Script.__call__
+
+        async def lost(*arguments: Any) -> Any:
+            await script(*arguments)
+            raise ConnectionError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Script, "__call__", lost)
+            answer = await desk.does("set", "team", "data", 5, "requests")
+        assert answer.maybe_done and answer.problem.startswith("it is unknown whether the change was made")
+        assert len((await desk.does("audit")).changes) == 1
+
+    play(Desk(tmp_path, f'store: {{redis: {{url: "{redis.url}", prefix: "{tmp_path.name}:"}}}}\n'), scene)
+
+
+def test_counters_that_could_not_be_read_are_down_and_not_empty(tmp_path: Path) -> None:
+    folder = state_folder(source(tmp_path, GATEWAY + BUDGETS))
+    folder.mkdir(parents=True)
+    (folder / COUNTERS).write_bytes(b"garbage" * 1000)
+
+    async def scene(desk: Desk) -> None:
+        for words in (("list",), ("audit",), ("set", "team", "data", 5, "requests")):
+            answer = await desk.does(*words)
+            assert answer.store_down and "could not be read" in answer.problem
+
+    play(Desk(tmp_path, ""), scene)
 
 
 def test_a_mistake_is_in_no_audit(tmp_path: Path) -> None:

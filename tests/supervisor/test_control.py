@@ -14,7 +14,6 @@ import msgspec
 import pytest
 
 from extproc.providers.availability import ProviderState
-from extproc.supervisor import control
 from extproc.supervisor.budgets import BudgetKeeper
 from extproc.supervisor.control import listening
 from extproc.supervisor.provider_health import ProviderHealth
@@ -185,7 +184,7 @@ def test_a_link_in_its_place_is_not_followed(config: Path, tmp_path: Path) -> No
 
 
 def test_who_does_not_answer_is_not_waited_for(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "SECONDS", 0.05)
+    monkeypatch.setattr("extproc.transport.control.SECONDS", 0.05)
     path = socket_path(config)
     path.parent.mkdir(mode=0o700)
     with socket.socket(socket.AF_UNIX) as silent:
@@ -193,6 +192,10 @@ def test_who_does_not_answer_is_not_waited_for(config: Path, monkeypatch: pytest
         silent.listen()
         with pytest.raises(Unreachable, match="timed out"):
             ask(config, LIST)
+        with pytest.raises(Unreachable, match="timed out"):
+            ask_budgets(config, BudgetCommand("list"))
+        answer = ask_budgets(config, BudgetCommand("grant", "team", "data", 5))
+        assert answer.maybe_done and answer.problem.startswith("it is unknown whether the change was made")
 
 
 def test_a_change_by_the_command_is_its_users_and_one_by_the_api_the_callers(

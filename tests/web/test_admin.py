@@ -31,6 +31,7 @@ def test_a_change_is_answered_with_the_limit_as_it_is_now(administered: Administ
     assert (line["limit"], line["grants"]) == (550, [{"amount": 50.0, "until": "2999-01-01T00:00:00Z"}])
     reset = administered.api("POST", PATH, {"command": "reset", "budget": "person-month", "key": "ann"})
     assert {one["measure"] for one in reset.json()["data"]} == {"usd", "requests"}
+    assert len(administered.commands) == 2, "each is one command, or the second could fail where the first did not"
 
 
 def test_the_audit_names_the_caller(administered: AdministeredSite) -> None:

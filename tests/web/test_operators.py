@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from extproc.transport.control import BudgetAnswer, BudgetCommand, Unreachable
+from extproc.transport.control import MAYBE_DONE, BudgetAnswer, BudgetCommand, Unreachable
 from extproc.web.topics import ADDRESS_HEADER
 from tests import issuing
 from tests.web.administered import AdministeredSite
@@ -88,3 +88,13 @@ def test_counters_that_cannot_be_reached_are_a_503(
     found = administered.api("GET", PATH)
     assert (found.status_code, found.headers["retry-after"], found.headers["request-id"]) == (503, "2", "id-1")
     assert "nobody" not in found.text
+
+
+def test_nobody_is_told_to_repeat_a_change_that_may_have_been_made(administered: AdministeredSite) -> None:
+    """A grant would be made twice."""
+    administered.ask_budgets = lambda _path, _command: BudgetAnswer(problem="timed out", maybe_done=True)
+    administered.restart()
+    grant = {"command": "grant", "budget": "team-month", "key": "data", "amount": 50}
+    found = administered.api("POST", PATH, grant)
+    assert found.status_code == 503 and "retry-after" not in found.headers
+    assert found.json()["error"]["message"] == MAYBE_DONE

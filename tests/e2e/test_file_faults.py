@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -46,17 +46,40 @@ SPOILED = pytest.mark.parametrize(
 )
 
 
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Iterator[Reloads]:
+    folder = tmp_path_factory.mktemp("spoiled")
+    with up(folder, environ={"MODEL_URL": model.url}, arguments=["--workers", "1"]) as stack:
+        yield Reloads(stack)
+
+
+@pytest.fixture
+def reloads(started: Reloads) -> Iterator[Reloads]:
+    """Its `gateway.yaml` is whole again after each test."""
+    path = started.stack.folder / "gateway.yaml"
+    yield started
+    if path.is_dir():
+        path.rmdir()
+    path.write_text(GATEWAY)
+    started.now()
+
+
 @SPOILED
-def test_gateway_yaml_spoiled_while_it_runs(tmp_path: Path, model: Model, spoil: Callable[[Path], None]) -> None:
+def test_gateway_yaml_spoiled_while_it_runs(reloads: Reloads, spoil: Callable[[Path], None]) -> None:
     """What runs runs on, a worker that is started again too; and it is said what is wrong."""
-    with up(tmp_path, environ={"MODEL_URL": model.url}, arguments=["--workers", "1"]) as stack:
-        spoil(tmp_path / "gateway.yaml")
-        Reloads(stack).by_itself(good=False)
-        assert stack.err.first(lambda line: "gateway.yaml: " in line or None)
-        assert stack.call(prompt("demo: say hi")).status_code == 200
-        kill_worker(stack)
-        assert until_it_works(stack)[-1] == 200
-        assert "Traceback" not in stack.printed
+
+    def complains(line: str) -> bool | None:
+        return "gateway.yaml: " in line or None
+
+    stack = reloads.stack
+    earlier = len([line for line in stack.err.seen if complains(line)])
+    spoil(stack.folder / "gateway.yaml")
+    reloads.by_itself(good=False)
+    assert stack.err.nth(earlier + 1, complains)
+    assert stack.call(prompt("demo: say hi")).status_code == 200
+    kill_worker(stack)
+    assert until_it_works(stack)[-1] == 200
+    assert "Traceback" not in stack.printed
 
 
 def up_fails(setup: Setup, *before: str) -> str:

@@ -25,9 +25,9 @@ WITH_MORE = GATEWAY.replace("models:\n", MORE + "models:\n  - {name: more, provi
 )
 
 
-@pytest.fixture
-def any_key(tmp_path: Path) -> Iterator[Model]:
-    with demo_model(tmp_path, key="") as running:
+@pytest.fixture(scope="module")
+def any_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
+    with demo_model(tmp_path_factory.mktemp("any-key"), key="") as running:
         yield running
 
 
@@ -51,23 +51,42 @@ def as_kubernetes(folder: Path, content: str) -> None:
         (folder / "key").symlink_to("..data/key")
 
 
-@pytest.mark.parametrize("swap", [write_plain, rename_over, as_kubernetes])
-def test_a_providers_key_is_swapped(tmp_path: Path, any_key: Model, swap: Callable[[Path, str], None]) -> None:
-    secrets = tmp_path / "secrets"
-    secrets.mkdir()
-    swap(secrets, FIRST)
-    with up(tmp_path, environ={"MODEL_URL": any_key.url}, config=BY_FILE) as stack:
-        with Load(stack, streams=0) as load:
-            load.await_more(5)
-            swap(secrets, SECOND + "\n")
-            Reloads(stack).by_itself()
-            # A call that ran meanwhile may have had the first one.
-            load.await_more(4)
-            before = any_key.asked()
-            load.await_more(10)
-        sent = [headers_of(request)["authorization"] for request in any_key.since(before)]
-        assert set(sent) == {f"Bearer {SECOND}"}
-        assert not load.failed
+SWAPS = [write_plain, rename_over, as_kubernetes]
+
+
+@pytest.fixture(scope="module")
+def swapping(tmp_path_factory: pytest.TempPathFactory, any_key: Model) -> Iterator[Reloads]:
+    """A provider, its model and the folder of its key are named as the way in which the key is swapped."""
+    folder = tmp_path_factory.mktemp("swapping")
+    provider = '  {0}: {{dialects: [chat], base_url: "${{MODEL_URL}}", api_key: {{file: {0}/key}}}}\n'
+    model = "  - {{name: {0}, provider: {0}, model: gpt-4o-mini}}\n"
+    names = [swap.__name__ for swap in SWAPS]
+    entries = "".join(map(provider.format, names)) + "models:\n" + "".join(map(model.format, names))
+    for swap in SWAPS:
+        (folder / swap.__name__).mkdir()
+        swap(folder / swap.__name__, FIRST)
+    with up(folder, environ={"MODEL_URL": any_key.url}, config=GATEWAY.replace("models:\n", entries)) as stack:
+        yield Reloads(stack)
+    assert FIRST not in stack.printed and SECOND not in stack.printed
+
+
+@pytest.mark.parametrize("swap", SWAPS)
+def test_a_providers_key_is_swapped(swapping: Reloads, any_key: Model, swap: Callable[[Path, str], None]) -> None:
+    stack, name = swapping.stack, swap.__name__
+    started = any_key.asked()
+    with Load(stack, streams=0, models=[name]) as load:
+        load.await_more(5)
+        first = {headers_of(request)["authorization"] for request in any_key.since(started)}
+        assert first == {f"Bearer {FIRST}"}
+        swap(stack.folder / name, SECOND + "\n")
+        swapping.by_itself()
+        # A call that ran meanwhile may have had the first one.
+        load.await_more(4)
+        before = any_key.asked()
+        load.await_more(10)
+    sent = [headers_of(request)["authorization"] for request in any_key.since(before)]
+    assert set(sent) == {f"Bearer {SECOND}"}
+    assert not load.failed
     assert FIRST not in stack.printed and SECOND not in stack.printed
 
 
@@ -81,11 +100,19 @@ def test_an_issuers_keys_are_swapped(tmp_path: Path, model: Model) -> None:
         assert [stack.call(HELLO, token=token).status_code for token in ("", theirs)] == [401, 200]
 
 
-@pytest.fixture
-def growing(tmp_path: Path, model: Model, any_key: Model) -> Iterator[tuple[Stack, Reloads]]:
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory: pytest.TempPathFactory, model: Model, any_key: Model) -> Iterator[Reloads]:
     environ = {"MODEL_URL": model.url, "MORE_URL": any_key.url}
-    with up(tmp_path, environ=environ, arguments=["--workers", "2"]) as stack:
-        yield stack, Reloads(stack)
+    with up(tmp_path_factory.mktemp("growing"), environ=environ, arguments=["--workers", "2"]) as stack:
+        yield Reloads(stack)
+
+
+@pytest.fixture
+def growing(two_workers: Reloads) -> Iterator[tuple[Stack, Reloads]]:
+    """What it started with is in force again after each test."""
+    yield two_workers.stack, two_workers
+    (two_workers.stack.folder / "gateway.yaml").write_text(GATEWAY)
+    two_workers.now()
 
 
 def test_a_provider_comes_and_goes(growing: tuple[Stack, Reloads]) -> None:
@@ -199,11 +226,12 @@ def test_what_needs_a_restart_is_named_and_the_rest_taken(growing: tuple[Stack, 
 
 def test_what_envoy_refuses_is_not_taken_by_the_workers_either(growing: tuple[Stack, Reloads]) -> None:
     stack, reloads = growing
+    in_force = reloads.now()
     hopeless = "timeouts: {connect: 1.0e+13}, " + MORE.partition("{")[2]
     text = WITH_MORE.replace(MORE.partition("{")[2], hopeless)
     with Load(stack) as load:
         (stack.folder / "gateway.yaml").write_text(text)
-        assert reloads.now(good=False) == 1
+        assert reloads.now(good=False) == in_force
         stack.err.first(lambda line: "Envoy refuses what this configuration would have it do" in line or None)
         assert stack.call(prompt("demo: say hello", model="more")).status_code == 404
         load.await_more(10)

@@ -3,25 +3,20 @@
 import contextlib
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.e2e.stack import GATEWAY, Model, prompt, up
+from tests.e2e.stack import GATEWAY, Model, Stack, prompt, up
 
-OPENAI = 'openai: {dialects: [chat], base_url: "${MODEL_URL}"'
-
-
-@pytest.mark.parametrize("limit", ["total", "idle"])
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_silent_provider(tmp_path: Path, model: Model, limit: str, stream: bool) -> None:
-    config = GATEWAY.replace(OPENAI, f"{OPENAI}, timeouts: {{{limit}: 0.5}}")
-    assert config != GATEWAY
-    with up(tmp_path, environ={"MODEL_URL": model.url}, config=config) as stack:
-        answer = stack.call(prompt("demo: silent 5", stream=stream))
-        assert (answer.status_code, answer.json()["error"]["type"]) == (504, "timeout_error")
-        assert stack.record(answer)["reason"] == "UpstreamTimeout"
-        assert stack.call(prompt("demo: say hi")).status_code == 200
+PROVIDERS = """\
+  total: {dialects: [chat], base_url: "${MODEL_URL}", api_key: {env: MODEL_KEY}, timeouts: {total: 0.5}}
+  idle: {dialects: [chat], base_url: "${MODEL_URL}", api_key: {env: MODEL_KEY}, timeouts: {idle: 0.5}}
+  deaf: {dialects: [chat], base_url: "${DEAF_URL}", timeouts: {connect: 0.3}}
+models:
+  - {name: total, provider: total, model: gpt-4o-mini}
+  - {name: idle, provider: idle, model: gpt-4o-mini}
+  - {name: deaf, provider: deaf}
+"""
 
 
 @contextlib.contextmanager
@@ -34,16 +29,32 @@ def deaf() -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
 
 
-def test_no_connection_in_time(tmp_path: Path, model: Model) -> None:
-    deaf_one = '{dialects: [chat], base_url: "${DEAF_URL}", timeouts: {connect: 0.3}}'
-    config = GATEWAY.replace("models:", f"  deaf: {deaf_one}\nmodels:\n  - {{name: deaf, provider: deaf}}")
-    with deaf() as url, up(tmp_path, environ={"MODEL_URL": model.url, "DEAF_URL": url}, config=config) as stack:
-        for path, status, kind in (
-            ("/v1/messages", 529, "overloaded_error"),
-            ("/v1/chat/completions", 503, "service_unavailable_error"),
-        ):
-            answer = stack.call(prompt("hello", model="deaf"), path=path)
-            assert (answer.status_code, answer.json()["error"]["type"]) == (status, kind)
-            record = stack.record(answer)
-            assert record["reason"] == "UpstreamUnavailable" and {"UF", "URX"} == set(record["flags"].split(","))
-        assert stack.call(prompt("demo: say hi")).status_code == 200
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Iterator[Stack]:
+    """Each model is named as its provider's limit."""
+    config = GATEWAY.replace("models:\n", PROVIDERS)
+    with deaf() as url:
+        environ = {"MODEL_URL": model.url, "DEAF_URL": url}
+        with up(tmp_path_factory.mktemp("impatient"), environ=environ, config=config) as stack:
+            yield stack
+
+
+@pytest.mark.parametrize("limit", ["total", "idle"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_silent_provider(impatient: Stack, limit: str, stream: bool) -> None:
+    answer = impatient.call(prompt("demo: silent 5", model=limit, stream=stream))
+    assert (answer.status_code, answer.json()["error"]["type"]) == (504, "timeout_error")
+    assert impatient.record(answer)["reason"] == "UpstreamTimeout"
+    assert impatient.call(prompt("demo: say hi", model=limit)).status_code == 200
+
+
+def test_no_connection_in_time(impatient: Stack) -> None:
+    for path, status, kind in (
+        ("/v1/messages", 529, "overloaded_error"),
+        ("/v1/chat/completions", 503, "service_unavailable_error"),
+    ):
+        answer = impatient.call(prompt("hello", model="deaf"), path=path)
+        assert (answer.status_code, answer.json()["error"]["type"]) == (status, kind)
+        record = impatient.record(answer)
+        assert record["reason"] == "UpstreamUnavailable" and {"UF", "URX"} == set(record["flags"].split(","))
+    assert impatient.call(prompt("demo: say hi")).status_code == 200

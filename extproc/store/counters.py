@@ -203,19 +203,24 @@ class LocalCounters:
         return found
 
     async def reset(self, account: str, change: Change) -> None:
-        self._file().remove(account, change)
-        if account in self._accounts:
-            self._accounts[account].used = {}
-        self.changed = {key: value for key, value in self.changed.items() if key[0] != account}
+        """What is used while the file is written stays. `changed` must not be written at the same time."""
+        known = self._accounts.get(account) or _Account()
+        before = dict(known.used)
+        kept = {key: used for key, (used, _) in self.changed.items() if key[0] == account}
+        await asyncio.to_thread(self._file().remove, account, change)
+        known.used = {bucket: used - before.get(bucket, 0) for bucket, used in known.used.items()}
+        for key, used in kept.items():
+            left, ends = self.changed[key]
+            self.changed[key] = left - used, ends
 
     async def overrides(self) -> dict[str, Override]:
-        return self.kept.overrides.all() if self.kept is not None else {}
+        return await asyncio.to_thread(self.kept.overrides.all) if self.kept is not None else {}
 
     async def override(self, account: str, edit: Edit) -> Change:
-        return self._file().overrides.edit(account, edit)
+        return await asyncio.to_thread(self._file().overrides.edit, account, edit)
 
     async def changes(self, limit: int) -> list[Change]:
-        return self.kept.overrides.changes(limit) if self.kept is not None else []
+        return await asyncio.to_thread(self.kept.overrides.changes, limit) if self.kept is not None else []
 
     def _file(self) -> "KeptCounters":
         """Raises StoreDown: a change that is not kept would have no audit."""

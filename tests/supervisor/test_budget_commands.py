@@ -1,6 +1,8 @@
 """Limits are changed by hand, on one machine and on several."""
 
 import asyncio
+import contextlib
+import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -297,6 +299,36 @@ def test_counters_that_could_not_be_read_are_down_and_not_empty(tmp_path: Path) 
             assert answer.store_down and "could not be read" in answer.problem
 
     play(Desk(tmp_path, ""), scene)
+
+
+def test_a_file_that_another_process_writes_holds_up_nobody_else(tmp_path: Path) -> None:
+    """Workers ask for amounts while a change waits for the file."""
+    desk = Desk(tmp_path, "")
+    file = state_folder(source(tmp_path, GATEWAY + BUDGETS)) / COUNTERS
+
+    async def scene(desk: Desk) -> None:
+        for words in (("set", "team", "data", 5, "requests"), ("reset", "team", "data", None, "requests")):
+            with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                changing = asyncio.create_task(desk.does(*words))
+                async with asyncio.timeout(3):
+                    assert await desk.claims(1)
+                await desk.uses(1)
+                assert not changing.done()
+                other.execute("COMMIT")
+                assert (await changing).problem == ""
+        [line] = (await desk.does("list", accounts=[ACCOUNT])).lines
+        assert (line.limit, line.used) == (5, 1), "what is used while a reset waits counts"
+
+    play(desk, scene)
+
+
+def test_a_change_that_has_ended_is_no_longer_listed(tmp_path: Path, store: str) -> None:
+    async def scene(desk: Desk) -> None:
+        await desk.does("set", "team", "data", 5, "requests", until=NOW + 60)  # long ago
+        assert (await desk.does("list", only_changed=True)).lines == []
+
+    play(Desk(tmp_path, store), scene)
 
 
 def test_a_mistake_is_in_no_audit(tmp_path: Path) -> None:

@@ -1,23 +1,19 @@
 """Limits are changed by hand, on one machine and on several."""
 
 import asyncio
-import contextlib
-import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from extproc.config.schema_budgets import Budget, BudgetLimit
 from extproc.store.counters import Claim, Settlement
 from extproc.store.interface import StoreDown
-from extproc.store.opening import state_folder
-from extproc.store.overrides import COUNTERS, Change, Edit, Override
+from extproc.store.overrides import Change, Edit, Override
 from extproc.store.redis_client import Script
 from extproc.supervisor.budget_commands import carry_out, describe
-from extproc.supervisor.budgets import RECALL_SECONDS, BudgetKeeper
+from extproc.supervisor.budgets import BudgetKeeper
 from extproc.transport.control import BudgetAnswer, BudgetCommand
 from extproc.transport.orders import BudgetRecall, BudgetReply, BudgetRequest
 from tests.redis_server import RedisServer, redis_server
@@ -288,41 +284,6 @@ def test_a_change_whose_answer_is_lost_may_have_been_made(
     play(Desk(tmp_path, f'store: {{redis: {{url: "{redis.url}", prefix: "{tmp_path.name}:"}}}}\n'), scene)
 
 
-def test_counters_that_could_not_be_read_are_down_and_not_empty(tmp_path: Path) -> None:
-    folder = state_folder(source(tmp_path, GATEWAY + BUDGETS))
-    folder.mkdir(parents=True)
-    (folder / COUNTERS).write_bytes(b"garbage" * 1000)
-
-    async def scene(desk: Desk) -> None:
-        for words in (("list",), ("audit",), ("set", "team", "data", 5, "requests")):
-            answer = await desk.does(*words)
-            assert answer.store_down and "could not be read" in answer.problem
-
-    play(Desk(tmp_path, ""), scene)
-
-
-def test_a_file_that_another_process_writes_holds_up_nobody_else(tmp_path: Path) -> None:
-    """Workers ask for amounts while a change waits for the file."""
-    desk = Desk(tmp_path, "")
-    file = state_folder(source(tmp_path, GATEWAY + BUDGETS)) / COUNTERS
-
-    async def scene(desk: Desk) -> None:
-        for words in (("set", "team", "data", 5, "requests"), ("reset", "team", "data", None, "requests")):
-            with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as other:
-                other.execute("BEGIN IMMEDIATE")
-                changing = asyncio.create_task(desk.does(*words))
-                async with asyncio.timeout(3):
-                    assert await desk.claims(1)
-                await desk.uses(1)
-                assert not changing.done()
-                other.execute("COMMIT")
-                assert (await changing).problem == ""
-        [line] = (await desk.does("list", accounts=[ACCOUNT])).lines
-        assert (line.limit, line.used) == (5, 1), "what is used while a reset waits counts"
-
-    play(desk, scene)
-
-
 def test_a_change_that_has_ended_is_no_longer_listed(tmp_path: Path, store: str) -> None:
     async def scene(desk: Desk) -> None:
         await desk.does("set", "team", "data", 5, "requests", until=NOW + 60)  # long ago
@@ -366,36 +327,3 @@ def test_a_change_in_force_is_described() -> None:
     assert described(100) == "budget team of 'data': requests 9 instead of 3 by hand, until 1970-01-01T00:02:30Z"
     assert described(160) == "budget team of 'data': requests 7 instead of 3 by hand, until 1970-01-01T00:03:20Z"
     assert described(200) == "" == described(100, "gone\x1frequests\x1fdata")
-
-
-def test_who_asks_what_is_used_sees_nothing_of_what_workers_keep(tmp_path: Path) -> None:
-    """A question brings slices back; a claim of a call that costs nothing does not, and waits for nobody."""
-
-    async def scene() -> None:
-        desk = Desk(tmp_path, "")
-        replies: asyncio.Queue[BudgetReply] = asyncio.Queue()
-        desk.keeper.started("w")
-        nothing = Claim(ACCOUNT, 0, 1000, int(NOW), int(NOW), 2**33)
-        desk.keeper.heard("w", BudgetRequest(1, [msgspec.structs.replace(nothing, amount=1)]), replies.put_nowait)
-        kept = (await replies.get()).taken
-        assert kept is not None and kept.granted[0] > 1
-        desk.keeper.heard("w", BudgetRequest(2, [nothing]), replies.put_nowait)
-        await replies.get()
-        assert desk.recalled == []
-        asked = msgspec.structs.replace(nothing, observed=True, only_asks=True)
-        desk.keeper.heard("w", BudgetRequest(3, [asked]), replies.put_nowait)
-        for _ in range(3):  # until the question waits
-            await asyncio.sleep(0)
-        assert desk.recalled == [BudgetRecall([ACCOUNT])]
-        returned = Settlement(ACCOUNT, 0, 0, 0, kept.granted[0] - 1)
-        desk.keeper.heard("w", BudgetRequest(settlements=[returned]), replies.put_nowait)
-        for _ in range(3):
-            await asyncio.sleep(0)
-        assert replies.empty(), "the worker may have more to give back"
-        began = asyncio.get_running_loop().time()
-        desk.keeper.heard("w", BudgetRequest(recalled=True), replies.put_nowait)
-        shown = (await replies.get()).taken
-        assert shown is not None and shown.used == [1]
-        assert asyncio.get_running_loop().time() - began < RECALL_SECONDS
-
-    asyncio.run(scene())

@@ -38,6 +38,7 @@ class Claim(msgspec.Struct, array_like=True, frozen=True):
     account: str
     amount: int
     limit: int
+    """0 refuses every call, also one that costs nothing."""
     bucket: int
     """The part of the period in which it counts, by its beginning in Unix seconds. A period of the calendar is one."""
     oldest: int
@@ -161,9 +162,10 @@ class LocalCounters:
         used = [account.total(claim.oldest) for account, claim in zip(accounts, claims, strict=True)]
         limits = [claim.limit for claim in claims]
         for index, (claim, before) in enumerate(zip(claims, used, strict=True)):
-            if before + claim.amount > claim.limit and not claim.observed:
+            if (before + claim.amount > claim.limit or not claim.limit) and not claim.observed:
                 settled = before - sum(accounts[index].held.values())
-                return Taken([], used, limits, index, settled + claim.amount <= claim.limit)
+                fits_later = bool(claim.limit) and settled + claim.amount <= claim.limit
+                return Taken([], used, limits, index, fits_later)
         granted = [_grant(claim, before, holders) for claim, before in zip(claims, used, strict=True)]
         for account, claim, amount in zip(accounts, claims, granted, strict=True):
             if not amount:

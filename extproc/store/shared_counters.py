@@ -60,9 +60,9 @@ for i, key in ipairs(KEYS) do
     end
   end
   found[i] = used + held
-  if refused < 0 and ARGV[at + 3] == '0' and found[i] + amount > limit then
+  if refused < 0 and ARGV[at + 3] == '0' and (found[i] + amount > limit or limit == 0) then
     refused = i - 1
-    later = used + amount <= limit and 1 or 0
+    later = limit > 0 and used + amount <= limit and 1 or 0
   end
 end
 if refused < 0 then

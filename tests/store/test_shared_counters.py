@@ -15,7 +15,7 @@ from redis.asyncio import Redis as Client
 
 from extproc.config.schema_store import Redis
 from extproc.store import shared_counters
-from extproc.store.counters import Claim, Settlement
+from extproc.store.counters import Claim, Settlement, Taken
 from extproc.store.interface import StoreDown
 from extproc.store.overrides import Change, Override
 from extproc.store.shared_counters import SharedCounters
@@ -97,6 +97,14 @@ def test_amounts_are_exact_as_large_as_they_may_be(play: Any) -> None:
         await machines[0].take("w", [claim(huge, 10**15)], 1)
         await machines[0].settle("w", [settled(huge - 3, 5)])
         assert await used(machines[0]) == huge - 3 + huge - 5
+
+    play(1, scene)
+
+
+def test_a_limit_of_nothing_refuses_also_what_costs_nothing(play: Any) -> None:
+    async def scene(machines: Machines) -> None:
+        assert await machines[0].take("w", [claim(0, 0)], 1) == Taken([], [0], [0], 0)
+        assert (await machines[0].take("w", [claim(0, 1)], 1)).refused == -1
 
     play(1, scene)
 

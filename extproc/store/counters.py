@@ -38,6 +38,7 @@ class Claim(msgspec.Struct, array_like=True, frozen=True):
     account: str
     amount: int
     limit: int
+    """0 refuses every call, also one that costs nothing."""
     bucket: int
     """The part of the period in which it counts, by its beginning in Unix seconds. A period of the calendar is one."""
     oldest: int
@@ -161,9 +162,10 @@ class LocalCounters:
         used = [account.total(claim.oldest) for account, claim in zip(accounts, claims, strict=True)]
         limits = [claim.limit for claim in claims]
         for index, (claim, before) in enumerate(zip(claims, used, strict=True)):
-            if before + claim.amount > claim.limit and not claim.observed:
+            if (before + claim.amount > claim.limit or not claim.limit) and not claim.observed:
                 settled = before - sum(accounts[index].held.values())
-                return Taken([], used, limits, index, settled + claim.amount <= claim.limit)
+                fits_later = bool(claim.limit) and settled + claim.amount <= claim.limit
+                return Taken([], used, limits, index, fits_later)
         granted = [_grant(claim, before, holders) for claim, before in zip(claims, used, strict=True)]
         for account, claim, amount in zip(accounts, claims, granted, strict=True):
             if not amount:
@@ -203,19 +205,24 @@ class LocalCounters:
         return found
 
     async def reset(self, account: str, change: Change) -> None:
-        self._file().remove(account, change)
-        if account in self._accounts:
-            self._accounts[account].used = {}
-        self.changed = {key: value for key, value in self.changed.items() if key[0] != account}
+        """What is used while the file is written stays. `changed` must not be written at the same time."""
+        known = self._accounts.get(account) or _Account()
+        before = dict(known.used)
+        kept = {key: used for key, (used, _) in self.changed.items() if key[0] == account}
+        await asyncio.to_thread(self._file().remove, account, change)
+        known.used = {bucket: used - before.get(bucket, 0) for bucket, used in known.used.items()}
+        for key, used in kept.items():
+            left, ends = self.changed[key]
+            self.changed[key] = left - used, ends
 
     async def overrides(self) -> dict[str, Override]:
-        return self.kept.overrides.all() if self.kept is not None else {}
+        return await asyncio.to_thread(self.kept.overrides.all) if self.kept is not None else {}
 
     async def override(self, account: str, edit: Edit) -> Change:
-        return self._file().overrides.edit(account, edit)
+        return await asyncio.to_thread(self._file().overrides.edit, account, edit)
 
     async def changes(self, limit: int) -> list[Change]:
-        return self.kept.overrides.changes(limit) if self.kept is not None else []
+        return await asyncio.to_thread(self.kept.overrides.changes, limit) if self.kept is not None else []
 
     def _file(self) -> "KeptCounters":
         """Raises StoreDown: a change that is not kept would have no audit."""

@@ -46,6 +46,10 @@ class Override(msgspec.Struct, frozen=True, omit_defaults=True):
         limit = self.set_limit(now)
         return max(0, (configured if limit is None else limit) + self.granted(now))
 
+    def is_in_force(self, now: float) -> bool:
+        """Returns whether it has not ended."""
+        return self.set_limit(now) is not None or any(now < until for _, until in self.grants)
+
     @property
     def is_empty(self) -> bool:
         return self.limit is None and not self.grants

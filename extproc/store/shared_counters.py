@@ -60,9 +60,9 @@ for i, key in ipairs(KEYS) do
     end
   end
   found[i] = used + held
-  if refused < 0 and ARGV[at + 3] == '0' and found[i] + amount > limit then
+  if refused < 0 and ARGV[at + 3] == '0' and (found[i] + amount > limit or limit == 0) then
     refused = i - 1
-    later = used + amount <= limit and 1 or 0
+    later = limit > 0 and used + amount <= limit and 1 or 0
   end
 end
 if refused < 0 then
@@ -94,21 +94,44 @@ for i = 2, #KEYS do
 end
 return 1
 """
-_OVERRIDE = """
-local account, before, after, change = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-if account ~= '' then
-  if (redis.call('HGET', KEYS[1], account) or '') ~= before then return 0 end
-  if after == '' then
-    redis.call('HDEL', KEYS[1], account)
-  else
-    redis.call('HSET', KEYS[1], account, after)
-  end
+_AUDIT = """
+local function audit(key, change, most)
+  local number = redis.call('HINCRBY', key, 'last', 1)
+  redis.call('HSET', key, string.format('%.0f', number), change)
+  redis.call('HDEL', key, string.format('%.0f', number - tonumber(most)))
 end
-local number = redis.call('HINCRBY', KEYS[2], 'last', 1)
-redis.call('HSET', KEYS[2], string.format('%.0f', number), change)
-redis.call('HDEL', KEYS[2], string.format('%.0f', number - tonumber(ARGV[5])))
+"""
+_OVERRIDE = f"""{_AUDIT}
+local account, before, after, change = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+if (redis.call('HGET', KEYS[1], account) or '') ~= before then return 0 end
+if after == '' then
+  redis.call('HDEL', KEYS[1], account)
+else
+  redis.call('HSET', KEYS[1], account, after)
+end
+audit(KEYS[2], change, ARGV[5])
 return 1
 """
+_RESET = f"""{_AUDIT}
+local fields = redis.call('HGETALL', KEYS[1])
+for i = 1, #fields, 2 do
+  if string.sub(fields[i], 1, 2) == 'u:' then redis.call('HDEL', KEYS[1], fields[i]) end
+end
+audit(KEYS[2], ARGV[1], ARGV[2])
+return 1
+"""
+_STATE = """
+local fields, found = redis.call('HGETALL', KEYS[1]), {}
+for i = 1, #fields, 2 do
+  local name = fields[i]
+  if string.sub(name, 1, 1) == 'u' or redis.call('EXISTS', ARGV[1] .. string.sub(name, 3)) == 1 then
+    found[#found + 1] = name
+    found[#found + 1] = fields[i + 1]
+  end
+end
+return found
+"""
+"""Without what machines hold that are gone."""
 _CHANGES = """
 local last, found = tonumber(redis.call('HGET', KEYS[1], 'last') or '0'), {}
 for number = last, math.max(1, last - tonumber(ARGV[1]) + 1), -1 do
@@ -145,6 +168,8 @@ class SharedCounters:
         self._take = Script(self._redis, _TAKE)
         self._settle = Script(self._redis, _SETTLE)
         self._override = Script(self._redis, _OVERRIDE)
+        self._reset = Script(self._redis, _RESET)
+        self._state = Script(self._reader, _STATE)
         self._changes = Script(self._reader, _CHANGES)
         self._clock = clock
         self._machine = secrets.token_hex(6)
@@ -221,13 +246,14 @@ class SharedCounters:
         if accounts is None:
             every = f"{literal(self._prefix)}*\x1f*"
             async with as_store_down(self._seconds):
-                names = [_text(key) async for key in self._reader.scan_iter(match=every, count=MAX_BATCH)]
+                keys = [_text(key) async for key in self._reader.scan_iter(match=every, count=MAX_BATCH)]
+            names = list(dict.fromkeys(keys))  # Redis may return one several times
         for start in range(0, len(names), READ_AT_ONCE):
             some = names[start : start + READ_AT_ONCE]
             async with as_store_down(self._seconds):
-                hashes = await asyncio.gather(*map(self._hash, some))
-            for name, texts in zip(some, hashes, strict=True):
-                fields = {key: int(value) for key, value in texts.items()}
+                hashes = await asyncio.gather(*(self._state([name], [self._prefix + "lease:"]) for name in some))
+            for name, flat in zip(some, hashes, strict=True):
+                fields = dict(zip(map(_text, flat[::2]), map(int, flat[1::2]), strict=True))
                 used = {int(key[2:]): value for key, value in fields.items() if key.startswith("u:")}
                 held = sum(value for key, value in fields.items() if key.startswith("h:"))
                 found.append(AccountState(name.removeprefix(self._prefix), used, held))
@@ -235,11 +261,8 @@ class SharedCounters:
 
     async def reset(self, account: str, change: Change) -> None:
         await self._send()
-        key = self._prefix + account
-        await self._replace("", b"", b"", change)
-        async with as_store_down(self._seconds):
-            if used := [name for name in await self._hash(key) if name.startswith("u:")]:
-                await self._redis.hdel(key, *used)
+        keys = [self._prefix + account, self._prefix + "changes"]
+        await self._change(self._reset, keys, [msgspec.json.encode(change), MAX_CHANGES])
 
     async def overrides(self) -> dict[str, Override]:
         async with as_store_down(self._seconds):
@@ -262,12 +285,16 @@ class SharedCounters:
         return [msgspec.json.decode(value, type=Change) for value in found]
 
     async def _replace(self, account: str, before: bytes | str, after: bytes, change: Change) -> bool:
-        """Replaces an override, unless it is `before` no more, and adds to the audit. Without an account: only that."""
+        """Replaces an override, unless it is `before` no more, and adds to the audit."""
         keys = [self._prefix + "overrides", self._prefix + "changes"]
         arguments = [account, before, after, msgspec.json.encode(change), MAX_CHANGES]
+        return await self._change(self._override, keys, arguments)
+
+    async def _change(self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes | int]) -> bool:
+        """Raises MaybeDone."""
         try:
             async with as_store_down(self._seconds):
-                return bool(await self._override(keys, arguments))
+                return bool(await script(keys, arguments))
         except StoreDown as error:
             raise MaybeDone(str(error)) from None
 

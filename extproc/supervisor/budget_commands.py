@@ -221,7 +221,7 @@ async def _reset(
         [state] = await keeper.counters.states([name])
         used = sum(amount for bucket, amount in state.used.items() if bucket >= oldest)
         change = _made(command, name, now, (used, 0))
-        await keeper.counters.reset(name, change)
+        await keeper.reset(name, change)
         _log(change)
     return accounts
 

@@ -53,6 +53,8 @@ class BudgetKeeper:
         self._settled = asyncio.Event()
         self._recalls: list[set[str]] = []
         """For each question, the workers that have not given back yet."""
+        self._writing = asyncio.Lock()
+        """Held while limits are changed or read again, and while counters are written: they run in threads."""
         self._waiting = 0
         self._looked = time.time()
         """When it was looked last for changes by hand that have ended."""
@@ -139,19 +141,28 @@ class BudgetKeeper:
         if self._is_unread:
             self._read_kept()
             return
-        changed, self._local.changed = self._local.changed, {}
         try:
             if self._shared is not None:
                 await self._shared.renew()
                 await self.refresh()
-            elif changed and self._kept is not None:
-                await asyncio.to_thread(self._kept.add, changed)
+            elif self._kept is not None:
+                await self._write(self._kept)
         except StoreDown as error:
-            for key, (used, ends) in changed.items():
-                self._local.changed[key] = self._local.changed.get(key, (0, 0))[0] + used, ends
             self._note(error)
         else:
             self._note(None)
+
+    async def _write(self, kept: KeptCounters) -> None:
+        """Raises StoreDown."""
+        async with self._writing:
+            changed, self._local.changed = self._local.changed, {}
+            try:
+                if changed:
+                    await asyncio.to_thread(kept.add, changed)
+            except StoreDown:
+                for key, (used, ends) in changed.items():
+                    self._local.changed[key] = self._local.changed.get(key, (0, 0))[0] + used, ends
+                raise
 
     def _note(self, problem: StoreDown | None) -> None:
         """Logs once that counters cannot be kept, and once that they can again."""
@@ -181,16 +192,24 @@ class BudgetKeeper:
             made, change = edit(known)
             return made, change
 
-        change = await self.counters.override(account, noted)
-        others = {name: one for name, one in self._overrides.items() if name != account}
-        self._overrides = others if made.is_empty else {**others, account: made}  # to read it again could fail
+        async with self._writing:
+            change = await self.counters.override(account, noted)
+            others = {name: one for name, one in self._overrides.items() if name != account}
+            self._overrides = others if made.is_empty else {**others, account: made}  # to read it again could fail
         self._recall(BudgetRecall([account]))
         return change
 
+    async def reset(self, account: str, change: Change) -> None:
+        """Nothing of the account is used any more. Raises StoreDown."""
+        async with self._writing:
+            await self.counters.reset(account, change)
+
     async def refresh(self) -> Sequence[str]:
-        """Learns of changes that were made on another machine. Returns the accounts whose limits were changed by hand.
-        Raises StoreDown."""
-        self._overrides = await self.counters.overrides()
+        """Learns of changes that were made on another machine. Returns the accounts whose limits were changed by hand
+        and are so still. Raises StoreDown."""
+        async with self._writing:
+            found, now = await self.counters.overrides(), time.time()
+            self._overrides = {account: one for account, one in found.items() if one.is_in_force(now)}
         return list(self._overrides)
 
     def limit(self, account: str, configured: int) -> int:

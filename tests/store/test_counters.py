@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from extproc.store.counters import KEPT_SECONDS, SWEEP_SECONDS, Claim, KeptCounters, LocalCounters, Settlement
+from extproc.store.counters import KEPT_SECONDS, SWEEP_SECONDS, Claim, KeptCounters, LocalCounters, Settlement, Taken
 from extproc.store.interface import StoreDown
 from extproc.store.overrides import COUNTERS
 
@@ -25,6 +25,12 @@ def test_what_is_held_counts_until_it_is_settled() -> None:
     assert (refused.granted, refused.refused, refused.may_fit_later) == ([], 0, True)
     counters.settle_now("w", [settled(2, 8)])
     assert counters.take_now("v", [claim(8)], 1).granted == [8]
+
+
+def test_a_limit_of_nothing_refuses_also_what_costs_nothing() -> None:
+    counters = LocalCounters(lambda: 0.0)
+    assert counters.take_now("w", [claim(0, 0)], 1) == Taken([], [0], [0], 0)
+    assert counters.take_now("w", [claim(0, 1)], 1).refused == -1
 
 
 def test_what_a_holder_that_is_gone_held_is_free() -> None:

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 from redis import from_url
+from redis.asyncio import Redis as Client
 
 from extproc.config.schema_store import Redis
 from extproc.store import shared_counters
+from extproc.store.counters import Taken
 from extproc.store.overrides import Change, Override
 from extproc.store.shared_counters import SharedCounters
 from tests.redis_server import RedisServer, redis_server
@@ -53,6 +55,47 @@ def test_amounts_are_exact_as_large_as_they_may_be(play: Any) -> None:
     play(1, scene)
 
 
+def test_a_limit_of_nothing_refuses_also_what_costs_nothing(play: Any) -> None:
+    async def scene(machines: Machines) -> None:
+        assert await machines[0].take("w", [claim(0, 0)], 1) == Taken([], [0], [0], 0)
+        assert (await machines[0].take("w", [claim(0, 1)], 1)).refused == -1
+
+    play(1, scene)
+
+
+def test_a_key_that_redis_returns_twice_is_shown_once(play: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = Client.scan_iter
+
+    async def twice(self: Client, **options: Any) -> AsyncIterator[Any]:
+        async for key in scan(self, **options):
+            yield key
+            yield key
+
+    monkeypatch.setattr(Client, "scan_iter", twice)
+
+    async def scene(machines: Machines) -> None:
+        await machines[0].settle("w", [settled(4, 0, "b\x1fusd\x1fann")])
+        assert [one.account for one in await machines[0].states()] == ["b\x1fusd\x1fann"]
+
+    play(1, scene)
+
+
+def test_a_reset_is_one_script(play: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing can come between reading and deleting, or between them and the audit."""
+    for name in ("hgetall", "hdel"):
+        monkeypatch.setattr(Client, name, None)
+
+    async def scene(machines: Machines) -> None:
+        change = Change(1, "ann", "api", "reset", "a", 4, 0)
+        await machines[0].settle("w", [settled(4, 0)])
+        await machines[0].take("w", [claim(2)], 1)
+        await machines[0].reset("a", change)
+        assert await machines[0].changes(5) == [change]
+        assert await used(machines[0]) == 2, "what is held stays"
+
+    play(1, scene)
+
+
 def test_older_buckets_count_no_more(play: Any) -> None:
     async def scene(machines: Machines) -> None:
         await machines[0].settle("w", [settled(4, 0), settled(5, 0, bucket=NOW + 10)])
@@ -71,8 +114,11 @@ def test_what_a_worker_or_a_machine_that_is_gone_held_is_free(play: Any, monkeyp
         assert await used(two) == 0
         monkeypatch.setattr(shared_counters, "LEASE_SECONDS", 0.3)
         await one.take("w", [claim(4)], 1)
-        assert await used(two) == 4
+        assert (await two.states(["a"]))[0].held == 4
         deadline = time.monotonic() + 10
+        while (await two.states(["a"]))[0].held:  # also before a claim has removed it
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
         while await used(two):  # nobody renews its lease
             assert time.monotonic() < deadline
             await asyncio.sleep(0.05)

@@ -5,18 +5,16 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from extproc.config.schema_budgets import Budget, BudgetLimit
 from extproc.printable import MAX_TIME
 from extproc.store.counters import Claim, Settlement
 from extproc.store.interface import StoreDown
-from extproc.store.opening import state_folder
-from extproc.store.overrides import COUNTERS, Change, Edit, Override
+from extproc.store.overrides import Change, Edit, Override
 from extproc.store.redis_client import Script
 from extproc.supervisor.budget_commands import carry_out, describe
-from extproc.supervisor.budgets import RECALL_SECONDS, BudgetKeeper
+from extproc.supervisor.budgets import BudgetKeeper
 from extproc.transport.control import BudgetAnswer, BudgetCommand
 from extproc.transport.orders import BudgetRecall, BudgetReply, BudgetRequest
 from tests.redis_server import RedisServer, redis_server
@@ -287,17 +285,12 @@ def test_a_change_whose_answer_is_lost_may_have_been_made(
     play(Desk(tmp_path, f'store: {{redis: {{url: "{redis.url}", prefix: "{tmp_path.name}:"}}}}\n'), scene)
 
 
-def test_counters_that_could_not_be_read_are_down_and_not_empty(tmp_path: Path) -> None:
-    folder = state_folder(source(tmp_path, GATEWAY + BUDGETS))
-    folder.mkdir(parents=True)
-    (folder / COUNTERS).write_bytes(b"garbage" * 1000)
-
+def test_a_change_that_has_ended_is_no_longer_listed(tmp_path: Path, store: str) -> None:
     async def scene(desk: Desk) -> None:
-        for words in (("list",), ("audit",), ("set", "team", "data", 5, "requests")):
-            answer = await desk.does(*words)
-            assert answer.store_down and "could not be read" in answer.problem
+        await desk.does("set", "team", "data", 5, "requests", until=NOW + 60)  # long ago
+        assert (await desk.does("list", only_changed=True)).lines == []
 
-    play(Desk(tmp_path, ""), scene)
+    play(Desk(tmp_path, store), scene)
 
 
 def test_a_mistake_is_in_no_audit(tmp_path: Path) -> None:
@@ -337,36 +330,3 @@ def test_a_change_in_force_is_described() -> None:
     beyond = describe(ACCOUNT, Override(9, MAX_TIME + 1), {"team": team}, 100)
     assert beyond.endswith(", until 9999-12-31T23:59:59Z")
     assert described(200) == "" == described(100, "gone\x1frequests\x1fdata")
-
-
-def test_who_asks_what_is_used_sees_nothing_of_what_workers_keep(tmp_path: Path) -> None:
-    """A question brings slices back; a claim of a call that costs nothing does not, and waits for nobody."""
-
-    async def scene() -> None:
-        desk = Desk(tmp_path, "")
-        replies: asyncio.Queue[BudgetReply] = asyncio.Queue()
-        desk.keeper.started("w")
-        nothing = Claim(ACCOUNT, 0, 1000, int(NOW), int(NOW), 2**33)
-        desk.keeper.heard("w", BudgetRequest(1, [msgspec.structs.replace(nothing, amount=1)]), replies.put_nowait)
-        kept = (await replies.get()).taken
-        assert kept is not None and kept.granted[0] > 1
-        desk.keeper.heard("w", BudgetRequest(2, [nothing]), replies.put_nowait)
-        await replies.get()
-        assert desk.recalled == []
-        asked = msgspec.structs.replace(nothing, observed=True, only_asks=True)
-        desk.keeper.heard("w", BudgetRequest(3, [asked]), replies.put_nowait)
-        for _ in range(3):  # until the question waits
-            await asyncio.sleep(0)
-        assert desk.recalled == [BudgetRecall([ACCOUNT])]
-        returned = Settlement(ACCOUNT, 0, 0, 0, kept.granted[0] - 1)
-        desk.keeper.heard("w", BudgetRequest(settlements=[returned]), replies.put_nowait)
-        for _ in range(3):
-            await asyncio.sleep(0)
-        assert replies.empty(), "the worker may have more to give back"
-        began = asyncio.get_running_loop().time()
-        desk.keeper.heard("w", BudgetRequest(recalled=True), replies.put_nowait)
-        shown = (await replies.get()).taken
-        assert shown is not None and shown.used == [1]
-        assert asyncio.get_running_loop().time() - began < RECALL_SECONDS
-
-    asyncio.run(scene())

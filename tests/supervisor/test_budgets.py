@@ -1,18 +1,23 @@
-"""What the supervisor does while nobody knows what is used of a limit."""
+"""What the supervisor does while its counters cannot be read or written, and while it waits for workers."""
 
 import asyncio
+import contextlib
 import logging
+import sqlite3
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from extproc.store.counters import Claim, KeptCounters, Taken
-from extproc.store.overrides import Change, Override
+from extproc.store.counters import Claim, KeptCounters, Settlement, Taken
+from extproc.store.opening import state_folder
+from extproc.store.overrides import COUNTERS, Change, Override
 from extproc.supervisor import budgets
-from extproc.supervisor.budgets import BudgetKeeper
+from extproc.supervisor.budgets import RECALL_SECONDS, BudgetKeeper
 from extproc.transport.orders import BudgetRecall, BudgetReply, BudgetRequest
 from tests.settings import GATEWAY, source
+from tests.supervisor.test_budget_commands import ACCOUNT, BUDGETS, NOW, Desk, play
 
 BUDGET = "budgets: [{name: b, key: jwt.sub, limit: {requests: 3}, per: month}]\n"
 BEGINS, ENDS = 100, 2**33
@@ -103,3 +108,71 @@ def test_counting_goes_on_whatever_the_store_holds(
     with caplog.at_level(logging.WARNING, "extproc"):
         asyncio.run(scene())
     assert [one.message for one in caplog.records] == ["counters of budgets cannot be kept: ValueError"]
+
+
+def test_counters_that_could_not_be_read_are_down_and_not_empty(tmp_path: Path) -> None:
+    folder = state_folder(source(tmp_path, GATEWAY + BUDGETS))
+    folder.mkdir(parents=True)
+    (folder / COUNTERS).write_bytes(b"garbage" * 1000)
+
+    async def scene(desk: Desk) -> None:
+        for words in (("list",), ("audit",), ("set", "team", "data", 5, "requests")):
+            answer = await desk.does(*words)
+            assert answer.store_down and "could not be read" in answer.problem
+
+    play(Desk(tmp_path, ""), scene)
+
+
+def test_a_file_that_another_process_writes_holds_up_nobody_else(tmp_path: Path) -> None:
+    """Workers ask for amounts while a change waits for the file."""
+    desk = Desk(tmp_path, "")
+    file = state_folder(source(tmp_path, GATEWAY + BUDGETS)) / COUNTERS
+
+    async def scene(desk: Desk) -> None:
+        for words in (("set", "team", "data", 5, "requests"), ("reset", "team", "data", None, "requests")):
+            with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                changing = asyncio.create_task(desk.does(*words))
+                async with asyncio.timeout(3):
+                    assert await desk.claims(1)
+                await desk.uses(1)
+                assert not changing.done()
+                other.execute("COMMIT")
+                assert (await changing).problem == ""
+        [line] = (await desk.does("list", accounts=[ACCOUNT])).lines
+        assert (line.limit, line.used) == (5, 1), "what is used while a reset waits counts"
+
+    play(desk, scene)
+
+
+def test_who_asks_what_is_used_sees_nothing_of_what_workers_keep(tmp_path: Path) -> None:
+    """A question brings slices back; a claim of a call that costs nothing does not, and waits for nobody."""
+
+    async def scene() -> None:
+        desk = Desk(tmp_path, "")
+        replies: asyncio.Queue[BudgetReply] = asyncio.Queue()
+        desk.keeper.started("w")
+        nothing = Claim(ACCOUNT, 0, 1000, int(NOW), int(NOW), 2**33)
+        desk.keeper.heard("w", BudgetRequest(1, [msgspec.structs.replace(nothing, amount=1)]), replies.put_nowait)
+        kept = (await replies.get()).taken
+        assert kept is not None and kept.granted[0] > 1
+        desk.keeper.heard("w", BudgetRequest(2, [nothing]), replies.put_nowait)
+        await replies.get()
+        assert desk.recalled == []
+        asked = msgspec.structs.replace(nothing, observed=True, only_asks=True)
+        desk.keeper.heard("w", BudgetRequest(3, [asked]), replies.put_nowait)
+        for _ in range(3):  # until the question waits
+            await asyncio.sleep(0)
+        assert desk.recalled == [BudgetRecall([ACCOUNT])]
+        returned = Settlement(ACCOUNT, 0, 0, 0, kept.granted[0] - 1)
+        desk.keeper.heard("w", BudgetRequest(settlements=[returned]), replies.put_nowait)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert replies.empty(), "the worker may have more to give back"
+        began = asyncio.get_running_loop().time()
+        desk.keeper.heard("w", BudgetRequest(recalled=True), replies.put_nowait)
+        shown = (await replies.get()).taken
+        assert shown is not None and shown.used == [1]
+        assert asyncio.get_running_loop().time() - began < RECALL_SECONDS
+
+    asyncio.run(scene())

@@ -85,6 +85,14 @@ class AccountState(msgspec.Struct, frozen=True):
     held: int
 
 
+def within_limit(claim: Claim) -> Claim:
+    """Returns what is claimed in fact: a call that is larger than the limit may use up all of it, or it could never be
+    made."""
+    return (
+        claim if claim.observed or claim.amount <= claim.limit else msgspec.structs.replace(claim, amount=claim.limit)
+    )
+
+
 class Counters(Protocol):
     """Every method may raise StoreDown."""
 
@@ -155,6 +163,7 @@ class LocalCounters:
 
     def take_now(self, holder: str, claims: Sequence[Claim], holders: int) -> Taken:
         """As `take`."""
+        claims = [within_limit(claim) for claim in claims]
         self._sweep()
         accounts = [self._accounts.setdefault(claim.account, _Account()) for claim in claims]
         for account, claim in zip(accounts, claims, strict=True):

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from extproc.config.schema_store import Redis
-from extproc.store.counters import AccountState, Claim, Settlement, Taken
+from extproc.store.counters import AccountState, Claim, Settlement, Taken, within_limit
 from extproc.store.interface import MaybeDone, StoreDown
 from extproc.store.overrides import MAX_CHANGES, Change, Edit, Override, decode
 from extproc.store.redis_client import Script, as_store_down, close, connect, drop_idle
@@ -187,6 +187,7 @@ class SharedCounters:
 
     async def take(self, holder: str, claims: Sequence[Claim], holders: int) -> Taken:
         self._raise_if_down()
+        claims = [within_limit(claim) for claim in claims]
         async with self._room:
             self._raise_if_down()  # one that waited for its turn waits no further
             return await self._taken(holder, claims)

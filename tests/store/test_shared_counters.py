@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ def test_what_one_machine_holds_counts_for_the_other(play: Any) -> None:
 
 def test_of_several_claims_all_are_granted_or_none(play: Any) -> None:
     async def scene(machines: Machines) -> None:
-        both = [claim(1, 100, account="large"), claim(11, 10, account="small")]
+        await machines[0].take("w", [claim(1, 10, account="small")], 1)
+        both = [claim(1, 100, account="large"), claim(10, 10, account="small")]
         assert (await machines[0].take("w", both, 1)).refused == 1
         assert await used(machines[0], "large") == 0
 

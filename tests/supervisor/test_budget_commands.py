@@ -129,13 +129,28 @@ def test_a_line_says_what_was_changed_by_hand(tmp_path: Path, store: str) -> Non
 
 def test_a_limit_is_set_and_again_as_configured(tmp_path: Path, store: str) -> None:
     async def scene(desk: Desk) -> None:
-        assert not await desk.claims(5)
+        assert await desk.claims(3)
+        assert not await desk.claims(2)
         desk.recalled.clear()
         assert (await desk.does("set", "team", "data", 5, "requests")).problem == ""
         assert desk.recalled == [BudgetRecall([ACCOUNT])], "slices of the old limit come back"
-        assert await desk.claims(5)
+        assert await desk.claims(2)
         await desk.does("set", "team", "data", None, "requests")
         assert desk.keeper.limit(ACCOUNT, 3) == 3
+
+    play(Desk(tmp_path, store), scene)
+
+
+def test_calls_reserve_by_the_limit_in_force(tmp_path: Path, store: str) -> None:
+    """All that they may use where it was raised; all of it where it was lowered below one call."""
+
+    async def scene(desk: Desk) -> None:
+        await desk.does("set", "team", "data", 20, "requests")
+        assert [await desk.claims(8) for _ in range(3)] == [True, True, False]
+        await desk.uses(16)
+        await desk.does("reset", "team", "data", None, "requests")
+        await desk.does("set", "team", "data", 2, "requests")
+        assert [await desk.claims(8) for _ in range(2)] == [True, False]
 
     play(Desk(tmp_path, store), scene)
 

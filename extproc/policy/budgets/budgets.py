@@ -243,20 +243,19 @@ class Budgets:
         self, call: Accepted, applied: Sequence[Applied], most: Used, now: float, moved: Sequence[Moved] = ()
     ) -> Reservation | Moved | Rejection:
         claims = [_claim(one, most, now) for one in applied]
-        reservation = Reservation(self, call, list(zip(applied, claims, strict=True)), moved)
         taken = await self.wallet.reserve(claims)
-        if taken is None and self._open:  # nothing is reserved, and nothing of others' will be settled
-            claims = [msgspec.structs.replace(claim, amount=0) for claim in claims]
-            return Reservation(self, call, list(zip(applied, claims, strict=True)), moved)
-        if taken is None:
+        if taken is None and not self._open:
             return refusals.DOWN
-        if taken.refused >= 0:
+        if taken is not None and taken.refused >= 0:
             use = Use(taken.used[0], taken.limits[0])
             state = _state(applied[taken.refused], claims[taken.refused], use)
             refusal = refusals.exceeded(state, call.dialect, now)
             other = applied[taken.refused].limit.budget.other_model
             return refusal if other is None else Moved(state.budget.name, other, state.resets, refusal)
-        return reservation
+        # Of an outage nothing is reserved, and nothing of what others hold will be settled.
+        granted = [0] * len(claims) if taken is None else taken.granted
+        held = [_with_amount(claim, amount) for claim, amount in zip(claims, granted, strict=True)]
+        return Reservation(self, call, list(zip(applied, held, strict=True)), moved)
 
     def _applied(self, subject: Subject, budgets: Sequence[CompiledBudget]) -> list[Applied] | Rejection:
         """What applies by the caller and the model alone is remembered."""
@@ -332,11 +331,14 @@ def _amount(measure: str, used: Used) -> int:
 
 
 def _claim(one: Applied, reserved: Used, now: float) -> Claim:
-    """A call that is larger than the limit may use up all of it, or it could never be made."""
     budget, limit = one.limit.budget, one.limit
     period = ALWAYS if limit.measure == CONCURRENT else budget.periods.at(now)
-    amount = min(limit.most, _amount(limit.measure, reserved))
+    amount = _amount(limit.measure, reserved)
     return Claim(one.account, amount, limit.most, period.bucket, period.oldest, period.ends, one.observed)
+
+
+def _with_amount(claim: Claim, amount: int) -> Claim:
+    return claim if claim.amount == amount else msgspec.structs.replace(claim, amount=amount)
 
 
 def _state(one: Applied, claim: Claim, use: Use) -> refusals.State:

@@ -64,8 +64,8 @@ class Wallet:
         self._slices: OrderedDict[str, _Slice] = OrderedDict()
 
     async def reserve(self, claims: Sequence[Claim]) -> Taken | None:
-        """Reserves all claims or none. Returns what was refused, or what the bank has granted; an empty answer where
-        slices were enough; None: the counters cannot be reached."""
+        """Reserves all claims or none. Returns what was refused, or what is reserved of each claim, which is less where
+        the limit is smaller than the claim; None: the counters cannot be reached."""
         missing: list[Claim] = []
         for claim in claims:
             mine = self._slice(claim.account)
@@ -73,8 +73,9 @@ class Wallet:
                 mine.idle -= claim.amount
             else:
                 missing.append(claim)
+        reserved = [claim.amount for claim in claims]
         if not missing:
-            return _FROM_SLICES
+            return Taken(reserved, [], [])
         asked = {id(claim) for claim in missing}
         kept = [claim for claim in claims if id(claim) not in asked]
         try:
@@ -85,17 +86,19 @@ class Wallet:
         if taken is None or taken.refused >= 0:
             self.settle(kept, [0] * len(kept))
             return taken if taken is None else _of_all(taken, claims, missing)
+        amounts = {}
         for claim, granted, used, most in zip(missing, taken.granted, taken.used, taken.limits, strict=True):
-            mine = self._slice(claim.account)
-            mine.idle += granted - claim.amount
-            mine.is_kept, mine.used = granted > claim.amount, used + granted
+            mine, amount = self._slice(claim.account), min(granted, claim.amount)
+            amounts[id(claim)] = amount
+            mine.idle += granted - amount
+            mine.is_kept, mine.used = granted > amount, used + granted
             mine.configured, mine.limit = claim.limit, most
-        return taken
+        return Taken([amounts.get(id(claim), claim.amount) for claim in claims], [], [])
 
     async def look(self, claims: Sequence[Claim]) -> list[Use] | None:
         """What is used of each account at the moment, reservations included; the claims only ask. None: the
         counters cannot be reached."""
-        taken = await self._bank.take(claims) if claims else _FROM_SLICES
+        taken = await self._bank.take(claims) if claims else Taken([], [], [])
         return [Use(*pair) for pair in zip(taken.used, taken.limits, strict=True)] if taken is not None else None
 
     def use(self, claim: Claim) -> Use:
@@ -140,9 +143,6 @@ class Wallet:
         else:
             self._slices.move_to_end(account)
         return found
-
-
-_FROM_SLICES = Taken([], [], [])
 
 
 def _of_all(taken: Taken, claims: Sequence[Claim], missing: Sequence[Claim]) -> Taken:

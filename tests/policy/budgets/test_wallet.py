@@ -4,6 +4,10 @@ import asyncio
 import random
 from collections.abc import Sequence
 
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
 from extproc.policy.budgets.wallet import MAX_SLICES, Wallet
 from extproc.store.counters import Claim, LocalCounters, Settlement, Taken
 
@@ -170,3 +174,35 @@ def test_a_call_that_goes_while_it_waits_leaves_its_slices() -> None:
 
     asyncio.run(scene())
     assert used(counters, "team") == 0
+
+
+@given(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 40)), max_size=30), st.integers(1, 25))
+def test_what_is_reserved_is_what_is_given_back(calls: list[tuple[int, int]], limit: int) -> None:
+    """Calls that are larger than the limit among them; each is begun, and ended at some later time."""
+    counters = LocalCounters()
+    wallet = Wallet(Shared(counters, "w", 2))
+    running: list[tuple[Claim, int]] = []
+    charged = 0
+
+    async def scene() -> None:
+        nonlocal charged
+        for amount, uses in calls:
+            asked = claim(amount, limit)
+            taken = await wallet.reserve([asked])
+            assert taken is not None
+            if taken.refused < 0:
+                [reserved] = taken.granted
+                assert reserved == min(amount, limit)
+                running.append((msgspec.structs.replace(asked, amount=reserved), min(uses, reserved)))
+            elif running:
+                one, used_up = running.pop(0)
+                wallet.settle([one], [used_up])
+                charged += used_up
+            assert used(counters) <= limit and charged + sum(one.amount for one, _ in running) <= limit
+        for one, used_up in running:
+            wallet.settle([one], [used_up])
+            charged += used_up
+        wallet.give_back()
+
+    asyncio.run(scene())
+    assert used(counters) == charged

@@ -15,6 +15,8 @@ from extproc.wire.media_tokens import BYTES_PER_TOKEN
 
 _VERDICT, _ALLOWED = "verdict", "allow"
 """As gateway/record.py writes them when a call is sent."""
+_CLUSTER, _ATTEMPTS, _SENT = "cluster", "attempts", "gen_ai.request.stream"
+"""As gateway/record.py writes them: a call that was handed over to attempts, and that one of them has sent."""
 _RECORDED = [
     (f"gen_ai.usage.{name}", f"attempts.{name}")  # of the last attempt, and of those that were given up
     for name in ("cost", "input_tokens", "output_tokens")
@@ -58,7 +60,8 @@ def charge(seen: Record) -> Used:
     if seen.get(_VERDICT) != _ALLOWED:
         return Used()  # it was sent to nobody
     cost, tokens_in, tokens_out = (_number(seen, last) + _number(seen, given_up) for last, given_up in _RECORDED)
-    return Used(round(cost * NANO), int(tokens_in), int(tokens_out), 1)
+    was_sent = seen.get(_CLUSTER) != _ATTEMPTS or _SENT in seen
+    return Used(round(cost * NANO), int(tokens_in), int(tokens_out), int(was_sent))
 
 
 def input_tokens(examined: Examined) -> int:

@@ -113,6 +113,15 @@ def test_a_call_that_was_sent_to_nobody_is_not_charged(tmp_path: Path) -> None:
     assert isinstance(reserve(budgets, call(whole)), Reservation)
 
 
+def test_a_call_that_no_attempt_has_sent_is_no_request() -> None:
+    """It was handed over, and no provider could be asked."""
+    handed_over: Record = {**SENT, "cluster": "attempts"}
+    assert charge(handed_over).requests == 0
+    assert charge({**handed_over, "gen_ai.request.stream": False}).requests == 1
+    assert charge({**SENT, "cluster": "openai"}).requests == 1
+    assert charge({**handed_over, "attempts.input_tokens": 7}) == (0, 7, 0, 0, 0)
+
+
 def test_a_refusal_tells_the_limit_and_when_it_resets_and_nothing_else(tmp_path: Path) -> None:
     whole, budgets = made(tmp_path, "name: m, key: jwt.team, limit: {usd: 0.001}, per: month")
     reserve(budgets, call(whole))

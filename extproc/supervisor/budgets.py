@@ -5,7 +5,8 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 import msgspec
 
@@ -33,6 +34,20 @@ MAX_WAITING = 64
 """Further claims do not wait, or a flood of them would cost as much as calls that are answered."""
 
 Answer = Callable[[BudgetReply], None]
+
+
+class _Kept(NamedTuple):
+    """What the file of one machine holds."""
+
+    kept: KeptCounters
+    rows: Sequence[tuple[str, int, int, int]]
+    overrides: dict[str, Override]
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Waits for the file. Raises StoreDown."""
+        kept = KeptCounters(folder)
+        return cls(kept, kept.rows(time.time()), kept.overrides.all())
 
 
 class BudgetKeeper:
@@ -81,23 +96,20 @@ class BudgetKeeper:
         if self._shared is not None or self._kept is not None or not source.config.budgets:
             return
         self._shared = open_counters(source, environ)
-        if self._shared is None:
-            self._read_kept()
-
-    def _read_kept(self) -> None:
-        """Nobody knows what is used of a limit before this has succeeded."""
-        assert self.source is not None
+        if self._shared is not None:
+            return
         try:
-            kept = KeptCounters(state_folder(self.source))
-            rows, self._overrides = kept.rows(time.time()), kept.overrides.all()
+            self._go_on_with(_Kept.read(state_folder(source)))
         except StoreDown as error:
             self._is_unread = True
             self._note(error)
-            return
+
+    def _go_on_with(self, found: _Kept) -> None:
+        """Nobody knows what is used of a limit before this."""
         self._is_unread = False
-        self._kept = self._local.kept = kept
-        self._local.load(rows)
-        self._note(None)
+        self._kept = self._local.kept = found.kept
+        self._overrides = found.overrides
+        self._local.load(found.rows)
 
     def started(self, holder: str) -> None:
         """A worker begins, again perhaps: what it held before is free."""
@@ -138,11 +150,10 @@ class BudgetKeeper:
             self._recall(BudgetRecall(ended))
 
     async def _keep(self) -> None:
-        if self._is_unread:
-            self._read_kept()
-            return
         try:
-            if self._shared is not None:
+            if self._is_unread and self.source is not None:
+                self._go_on_with(await asyncio.to_thread(_Kept.read, state_folder(self.source)))
+            elif self._shared is not None:
                 await self._shared.renew()
                 await self.refresh()
             elif self._kept is not None:
@@ -159,7 +170,7 @@ class BudgetKeeper:
             try:
                 if changed:
                     await asyncio.to_thread(kept.add, changed)
-            except StoreDown:
+            except BaseException:
                 for key, (used, ends) in changed.items():
                     self._local.changed[key] = self._local.changed.get(key, (0, 0))[0] + used, ends
                 raise
@@ -207,6 +218,7 @@ class BudgetKeeper:
     async def refresh(self) -> Sequence[str]:
         """Learns of changes that were made on another machine. Returns the accounts whose limits were changed by hand
         and are so still. Raises StoreDown."""
+        self._recall_ended()
         async with self._writing:
             found, now = await self.counters.overrides(), time.time()
             self._overrides = {account: one for account, one in found.items() if one.is_in_force(now)}

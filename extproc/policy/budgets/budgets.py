@@ -19,7 +19,7 @@ from extproc.policy.authorization.variables import OF_BODY, Part, Subject
 from extproc.policy.budgets import administration, estimate, refusals
 from extproc.policy.budgets.estimate import NANO, Used
 from extproc.policy.budgets.periods import ALWAYS, Periods
-from extproc.policy.budgets.wallet import Use, Wallet
+from extproc.policy.budgets.wallet import AS_CLAIMED, Use, Wallet
 from extproc.policy.facts import Accepted, Answered, Caller, Examined, Moved, Planned, ToProvider
 from extproc.providers.catalogue import Catalogue, Resolved
 from extproc.providers.prices import Prices
@@ -252,10 +252,11 @@ class Budgets:
             refusal = refusals.exceeded(state, call.dialect, now)
             other = applied[taken.refused].limit.budget.other_model
             return refusal if other is None else Moved(state.budget.name, other, state.resets, refusal)
-        # Of an outage nothing is reserved, and nothing of what others hold will be settled.
-        granted = [0] * len(claims) if taken is None else taken.granted
-        held = [_with_amount(claim, amount) for claim, amount in zip(claims, granted, strict=True)]
-        return Reservation(self, call, list(zip(applied, held, strict=True)), moved)
+        if taken is not AS_CLAIMED:
+            # Of an outage nothing is reserved, and nothing of what others hold will be settled.
+            granted = [0] * len(claims) if taken is None else taken.granted
+            claims = [_with_amount(claim, amount) for claim, amount in zip(claims, granted, strict=True)]
+        return Reservation(self, call, list(zip(applied, claims, strict=True)), moved)
 
     def _applied(self, subject: Subject, budgets: Sequence[CompiledBudget]) -> list[Applied] | Rejection:
         """What applies by the caller and the model alone is remembered."""

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 from extproc.store.counters import Claim, LocalCounters, Settlement, Taken
 
 MAX_SLICES = 10_000
+AS_CLAIMED = Taken([], [], [])
 
 
 class Bank(Protocol):
@@ -65,7 +66,7 @@ class Wallet:
 
     async def reserve(self, claims: Sequence[Claim]) -> Taken | None:
         """Reserves all claims or none. Returns what was refused, or what is reserved of each claim, which is less where
-        the limit is smaller than the claim; None: the counters cannot be reached."""
+        the limit is smaller than the claim; AS_CLAIMED: slices were enough; None: the counters cannot be reached."""
         missing: list[Claim] = []
         for claim in claims:
             mine = self._slice(claim.account)
@@ -73,9 +74,8 @@ class Wallet:
                 mine.idle -= claim.amount
             else:
                 missing.append(claim)
-        reserved = [claim.amount for claim in claims]
         if not missing:
-            return Taken(reserved, [], [])
+            return AS_CLAIMED
         asked = {id(claim) for claim in missing}
         kept = [claim for claim in claims if id(claim) not in asked]
         try:
@@ -98,7 +98,7 @@ class Wallet:
     async def look(self, claims: Sequence[Claim]) -> list[Use] | None:
         """What is used of each account at the moment, reservations included; the claims only ask. None: the
         counters cannot be reached."""
-        taken = await self._bank.take(claims) if claims else Taken([], [], [])
+        taken = await self._bank.take(claims) if claims else AS_CLAIMED
         return [Use(*pair) for pair in zip(taken.used, taken.limits, strict=True)] if taken is not None else None
 
     def use(self, claim: Claim) -> Use:

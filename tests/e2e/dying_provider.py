@@ -89,3 +89,4 @@ def comes_back(mortal: MortalClaude, stack: Stack) -> None:
     deadline = time.monotonic() + SECONDS
     while ask(stack.folder / "gateway.yaml", ControlRequest("list")).providers["anthropic"].state != "available":
         assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -37,4 +37,5 @@ def scraped(url: str, until: Callable[[Scrape], bool]) -> Scrape:
     deadline = time.monotonic() + SECONDS
     while not until(found := Scrape(url)):
         assert time.monotonic() < deadline, found.text
+        time.sleep(0.02)
     return found

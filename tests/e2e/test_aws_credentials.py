@@ -70,7 +70,7 @@ def test_keys_in_files_are_replaced_under_load(tmp_path: Path) -> None:
         over = threading.Event()
 
         def call() -> None:
-            while not over.is_set():
+            while not over.wait(0.01):
                 statuses.append(stack.call(prompt("hi", model="claude-files")).status_code)
 
         client = threading.Thread(target=call)

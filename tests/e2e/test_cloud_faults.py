@@ -56,7 +56,7 @@ def test_keys_are_renewed_under_load_and_kept_through_an_outage(tmp_path: Path) 
         over = threading.Event()
 
         def call() -> None:
-            while not over.is_set():
+            while not over.wait(0.01):
                 statuses.append(aws.stack.call(prompt("hi", model="claude-role")).status_code)
 
         clients = [threading.Thread(target=call) for _ in range(3)]

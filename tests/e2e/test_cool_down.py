@@ -60,6 +60,7 @@ class Scene:
         deadline = time.monotonic() + SECONDS
         while not fits():
             assert time.monotonic() < deadline
+            time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ class SteadyCalls:
         self._threads = [threading.Thread(target=self._call) for _ in range(2)]
 
     def _call(self) -> None:
-        while not self._stop.is_set():
+        while not self._stop.wait(0.01):
             answered = len(self.statuses)
             status = self._stack.call(prompt("demo: say hello")).status_code
             with self._counted:
@@ -93,6 +93,7 @@ def test_a_supervisor_that_is_killed_leaves_no_worker_behind(model: Model) -> No
         deadline = time.monotonic() + SECONDS
         while worker in running():
             assert time.monotonic() < deadline
+            time.sleep(0.02)
 
 
 def test_up_leaves_nothing_behind(tmp_path_factory: pytest.TempPathFactory, model: Model) -> None:

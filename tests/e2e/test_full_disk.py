@@ -59,6 +59,7 @@ def until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + SECONDS
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
 
 
 def ask(stack: Stack, token: str) -> int:

@@ -25,6 +25,7 @@ def await_status(port: int, said: str) -> tuple[int, Json]:
     deadline = time.monotonic() + SECONDS
     while (found := ready(port))[1]["status"] != said:
         assert time.monotonic() < deadline, found
+        time.sleep(0.02)
     return found
 
 

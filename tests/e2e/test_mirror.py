@@ -85,6 +85,7 @@ def test_a_copy_is_translated_and_has_its_own_key(
     deadline = time.monotonic() + SECONDS
     while copies("") == before:
         assert time.monotonic() < deadline
+        time.sleep(0.02)
     found = scraped(f"http://127.0.0.1:{METRICS}/metrics", lambda seen: bool(seen.samples))
     tokens = {"gen_ai_operation_name": "mirror", "gen_ai_token_type": "input"}
     assert found.total("gen_ai_client_token_usage_sum", **tokens) == 11 * copies("")
@@ -99,6 +100,7 @@ def test_a_copy_that_fails_is_counted_and_no_client_hears_of_it(stack: Stack, co
     deadline = time.monotonic() + SECONDS
     while copies("Upstream") == before:
         assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_nobody_waits_for_a_copy(stack: Stack) -> None:

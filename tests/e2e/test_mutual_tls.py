@@ -203,6 +203,7 @@ def wait_for_a_failed_connection(setup: Setup) -> None:
     with httpx.Client(transport=admin, timeout=SECONDS) as client:
         while client.get("http://admin/stats?filter=^cluster.extproc.health_check.failure$").text.endswith(": 0\n"):
             assert time.monotonic() < deadline
+            time.sleep(0.02)
 
 
 def test_certificates_are_rotated_under_load(model: Model) -> None:
@@ -237,6 +238,7 @@ def test_certificates_are_rotated_under_load(model: Model) -> None:
         deadline = time.monotonic() + SECONDS
         while reloads.stack.call(prompt("demo: say hello")).status_code != 200:
             assert time.monotonic() < deadline
+            time.sleep(0.02)
 
 
 def test_a_broken_certificate_changes_nothing(shared: Shared) -> None:

@@ -116,6 +116,7 @@ def until_it_works(stack: Stack) -> list[int]:
     """Statuses until a call succeeds."""
     deadline, statuses = time.monotonic() + SECONDS, [0]
     while statuses[-1] != 200 and time.monotonic() < deadline:
+        time.sleep(0.02)
         statuses.append(stack.call(prompt("demo: say hello")).status_code)
     return statuses[1:]
 

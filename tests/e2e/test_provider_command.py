@@ -70,6 +70,7 @@ def test_a_reload_and_a_crash_of_workers_change_nothing(stack: Stack) -> None:
     deadline = time.monotonic() + SECONDS
     while stack.call(prompt("demo: say hi")).status_code != 200:
         assert time.monotonic() < deadline
+        time.sleep(0.02)
     assert listed(stack) == "openai  drained\nother   available\n"
 
 

@@ -29,7 +29,7 @@ class Load:
         make = self.make
         headers = {"content-type": "application/json"}
         with httpx.Client(base_url=self._stack.url, headers=headers, timeout=20, verify=False) as client:
-            while not self._over.is_set():
+            while not self._over.wait(0.01):
                 if make is not self.make:
                     make, kept = self.make, self.make()
                 # One token that is used again and again, and one that was never seen.

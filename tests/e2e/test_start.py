@@ -28,7 +28,7 @@ class Knocking:
 
     def _run(self) -> None:
         with httpx.Client(verify=False, timeout=SECONDS) as client:
-            while not self._over.is_set():
+            while not self._over.wait(0.01):
                 try:
                     self.statuses.append(client.post(self._url, json={}).status_code)
                 except httpx.ConnectError:

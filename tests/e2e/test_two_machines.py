@@ -80,6 +80,7 @@ class Balancer:
         deadline = time.monotonic() + SECONDS
         while self._ready() != count:
             assert time.monotonic() < deadline
+            time.sleep(0.02)
 
     def _ready(self) -> int | None:
         try:

@@ -13,7 +13,7 @@ Json = dict[str, Any]
 
 _TYPE = "type.googleapis.com/envoy.extensions"
 SAMPLE, SAMPLE_FILE = "unseen", "sample.json"
-"""Of the rate at which Envoy logs what it refuses by itself."""
+"""The name and the file of the rate limit for lines about calls that Envoy refuses by itself."""
 
 # Fields of the record that the processor knows; Envoy adds its own.
 _RECORDED = (

@@ -87,7 +87,7 @@ class SigningKeys:
 def _due(keys: list[SigningKey], now: float) -> list[SigningKey]:
     newest = keys[-1]
     if now > newest.signs_from + ROTATE_SECONDS:
-        # Whoever verifies tokens caches the keys, and has to have a new one before it signs.
+        # Verifiers cache the set of keys, so a new key is published some time before it signs the first token.
         keys = [*keys, _new(now + PUBLISHED_SECONDS)]
     # A key is needed until the last token that it signed has expired, which its successor's beginning tells.
     ends = [key.signs_from + MAX_TOKEN_SECONDS for key in keys[1:]]

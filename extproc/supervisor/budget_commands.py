@@ -91,7 +91,7 @@ class _Use(NamedTuple):
     limit: _Limit
     used: int
     share: float
-    """Of the limit at this moment, with what is reserved; 1 is all of it."""
+    """The part of the present limit that is used or reserved; 1 means all of it."""
 
 
 async def _states(command: BudgetCommand, keeper: BudgetKeeper) -> list[AccountState]:

@@ -29,7 +29,7 @@ SETTLING_SECONDS = 0.06
 """A claim waits for so long where the limit is held and not used: for slices to come back, and for calls that end just
 now, which their clients know a moment earlier."""
 RECALL_SECONDS = 1.0
-"""Who asks what is used waits for so long at most, until all workers have given back what they keep."""
+"""A question about usage is answered when all workers have given back what they keep, or after this time."""
 MAX_WAITING = 64
 """Further claims do not wait, or a flood of them would cost as much as calls that are answered."""
 

@@ -69,7 +69,7 @@ def parse(text: str) -> Token:
     if head.cty != _ABSENT:  # a token inside the token, or something else that is not claims
         raise Unproven("token_nested")
     issuer = _string(_decode(_payload, payload).iss)
-    # Whoever does not understand a header that is named here must refuse the token, and none is understood:
+    # `crit` lists headers that a verifier must understand or else refuse the token. This one understands none:
     # https://www.rfc-editor.org/rfc/rfc7515#section-4.1.11.
     if head.crit != _ABSENT:
         raise Unproven("critical_header_not_understood")

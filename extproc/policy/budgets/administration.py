@@ -1,4 +1,4 @@
-"""Who may use the API for budgets, and which budget a spend limit of Anthropic's API is."""
+"""Who may use the API for budgets, and which budget stands behind each spend limit of Anthropic's API."""
 
 from typing import NamedTuple
 
@@ -24,7 +24,8 @@ class ScopedBudget(NamedTuple):
     scope: Scope
     period: str
     key: str | None
-    """Of an organization, whose key is a constant; None: whatever the id of the user or group is."""
+    """The constant key of a budget whose scope is `organization`; None for other scopes, whose key is the id of the user
+    or group."""
 
 
 class Administration:

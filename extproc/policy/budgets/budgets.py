@@ -253,7 +253,7 @@ class Budgets:
             other = applied[taken.refused].limit.budget.other_model
             return refusal if other is None else Moved(state.budget.name, other, state.resets, refusal)
         if taken is not AS_CLAIMED:
-            # Of an outage nothing is reserved, and nothing of what others hold will be settled.
+            # During an outage nothing is reserved, so the end of this call must not release what other calls hold.
             granted = [0] * len(claims) if taken is None else taken.granted
             claims = [_with_amount(claim, amount) for claim, amount in zip(claims, granted, strict=True)]
         return Reservation(self, call, list(zip(applied, claims, strict=True)), moved)

@@ -88,7 +88,7 @@ class AwsCredentials:
                 raise NotFetched("AWS_CONTAINER_CREDENTIALS_FULL_URI and _RELATIVE_URI are not set")
             url = CONTAINER + relative
         parts = urlsplit(url)
-        # Whoever can set the variable could have the token sent anywhere else.
+        # Without this check, whoever can set the variable could have the token sent to any host.
         if parts.scheme != "https" and not _CONTAINER_HOSTS.fullmatch(parts.hostname or ""):
             raise NotFetched("the container's endpoint is neither HTTPS nor one of AWS's addresses")
         file = environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")

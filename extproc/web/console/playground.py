@@ -33,7 +33,7 @@ PATH = "/console/playground"
 MAX_BODY = 64 * 1024
 MAX_CLAIMS = 16 * 1024
 MAX_DEPTH = 100
-"""Of arrays and objects within each other."""
+"""How many arrays and objects may be nested in each other."""
 MAX_SHOWN = 256 * 1024
 """Characters of a request to a provider: indented, a body of 64 KiB could become many megabytes."""
 _LEAD = (

@@ -138,8 +138,8 @@ def read_request(body: Json, target: Target, warnings: Warnings) -> Conversation
         unmapped=(*members.unmapped(body, _UNTYPED), *members.anthropic(body)),
         shape=AnswerShape(
             stream=bool(request.stream),
-            # Who does not ask for it gets no chunk with the usage at the end, and some clients would fail at its empty
-            # list of choices.
+            # The last chunk, with the usage, has an empty list of choices, which some clients cannot read: it goes only
+            # to clients that ask for it.
             include_usage=bool(request.stream_options and request.stream_options.include_usage),
             legacy=bool(request.functions) and not request.tools,
         ),

@@ -84,6 +84,10 @@ class AccountState(msgspec.Struct, frozen=True):
     """By bucket."""
     held: int
 
+    def used_since(self, oldest: int) -> int:
+        """`oldest`: the first bucket that counts."""
+        return sum(amount for bucket, amount in self.used.items() if bucket >= oldest)
+
 
 def within_limit(claim: Claim) -> Claim:
     """Returns what is claimed in fact: a call that is larger than the limit may use up all of it, or it could never be

@@ -6,13 +6,13 @@ import heapq
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from extproc.config.schema_budgets import Budget
-from extproc.policy.budgets.budgets import CONCURRENT, SEPARATOR, account
-from extproc.policy.budgets.estimate import NANO
-from extproc.policy.budgets.periods import ALWAYS, Period, Periods
+from extproc.policy.budgets.budgets import SEPARATOR, account
+from extproc.policy.budgets.limits import CONCURRENT, limits_of, period_of, scale_of
+from extproc.policy.budgets.periods import ALWAYS, Period
 from extproc.printable import MAX_TIME, printable_time
 from extproc.store.counters import AccountState
 from extproc.store.interface import MaybeDone, StoreDown
@@ -109,10 +109,10 @@ def _listed(
     command: BudgetCommand, states: Sequence[AccountState], budgets: dict[str, Budget], keeper: BudgetKeeper, now: float
 ) -> BudgetAnswer:
     limits = {
-        (name, measure): _Limit(most, _period(budget, measure, now))
+        (name, measure): _Limit(most, period_of(budget, measure, now))
         for name, budget in budgets.items()
         if command.name in ("", name)
-        for measure, most in _limits(budget)
+        for measure, most in limits_of(budget)
     }
     by_budget: dict[str, list[_Use]] = {}
     for state in states:
@@ -131,15 +131,14 @@ def _listed(
 
 
 def _use(state: AccountState, limit: _Limit, keeper: BudgetKeeper) -> _Use:
-    used = sum(amount for bucket, amount in state.used.items() if bucket >= limit.period.oldest)
-    most, taken = keeper.limit(state.account, limit.most), used + state.held
-    return _Use(state, limit, used, taken / most if most else float(taken > 0))
+    used = state.used_since(limit.period.oldest)
+    return _Use(state, limit, used, keeper.share(state, limit.most, limit.period.oldest))
 
 
 def _line(use: _Use, keeper: BudgetKeeper, now: float) -> BudgetLine:
     state, limit = use.state, use.limit
     name, measure, key = state.account.split(SEPARATOR, 2)
-    scale, changed = _scale(measure), keeper.changes(state.account)
+    scale, changed = scale_of(measure), keeper.changes(state.account)
     set_to = changed.set_limit(now)
     return BudgetLine(
         name=name,
@@ -166,7 +165,7 @@ async def _change(command: BudgetCommand, budgets: dict[str, Budget], keeper: Bu
         raise _Refused("the time is over", "until")
     if round(command.until) > MAX_TIME:
         raise _Refused("expected a time before the year 10000", "until")
-    limits = dict(_limits(budget))
+    limits = dict(limits_of(budget))
     if command.command == "reset":
         if command.measure and command.measure not in limits:
             raise _Refused(f"budget {budget.name} limits {', '.join(limits)}", "measure")
@@ -174,7 +173,7 @@ async def _change(command: BudgetCommand, budgets: dict[str, Budget], keeper: Bu
     measure = command.measure or next(iter(limits))
     if measure not in limits or (not command.measure and len(limits) > 1):
         raise _Refused(f"budget {budget.name} limits {', '.join(limits)}: say which with --measure", "measure")
-    amount, period = _amount(command, measure), _period(budget, measure, now)
+    amount, period = _amount(command, measure), period_of(budget, measure, now)
     ends = 0 if period is ALWAYS or budget.rolling_seconds else period.resets
     name, configured = account(budget.name, measure, command.key), limits[measure]
 
@@ -217,9 +216,9 @@ async def _reset(
     """Returns the accounts. Raises StoreDown."""
     accounts = [account(budget.name, measure, command.key) for measure in measures]
     for name, measure in zip(accounts, measures, strict=True):
-        oldest = _period(budget, measure, now).oldest
+        oldest = period_of(budget, measure, now).oldest
         [state] = await keeper.counters.states([name])
-        used = sum(amount for bucket, amount in state.used.items() if bucket >= oldest)
+        used = state.used_since(oldest)
         change = _made(command, name, now, (used, 0))
         await keeper.reset(name, change)
         _log(change)
@@ -246,7 +245,7 @@ def _audited(found: Sequence[Change], entries: int) -> BudgetAnswer:
 
 def _entry(change: Change) -> BudgetChange:
     name, measure, key = change.account.split(SEPARATOR, 2)
-    old, new = change.old / _scale(measure), change.new / _scale(measure)
+    old, new = change.old / scale_of(measure), change.new / scale_of(measure)
     made = change.at, change.by, change.via, change.action
     return BudgetChange(*made, name, key, measure, old, new, change.until, change.issuer)
 
@@ -255,7 +254,7 @@ def describe(account: str, changed: Override, budgets: Mapping[str, Budget], now
     """Returns a line about a limit that was changed by hand; empty: nothing of it is in force. `now`: Unix seconds."""
     name, measure, key = account.split(SEPARATOR, 2)
     budget = budgets.get(name)
-    configured, scale = dict(_limits(budget)).get(measure) if budget is not None else None, _scale(measure)
+    configured, scale = dict(limits_of(budget)).get(measure) if budget is not None else None, scale_of(measure)
     if configured is None or changed.effective(configured, now) == configured:
         return ""
     ends = [changed.until] if changed.set_limit(now) is not None and changed.until else []
@@ -269,24 +268,9 @@ def _amount(command: BudgetCommand, measure: str) -> int | None:
     """Returns the amount in whole numbers. Raises _Refused."""
     if command.amount is None:
         return None
-    scaled = command.amount * _scale(measure)
+    scaled = command.amount * scale_of(measure)
     if not math.isfinite(scaled) or not 0 <= scaled <= MAX_AMOUNT:
         raise _Refused("expected an amount that is not negative, and not beyond all measure", "amount")
     if measure != "usd" and scaled != round(scaled):
         raise _Refused(f"{measure} are counted in whole numbers", "amount")
     return round(scaled)
-
-
-def _limits(budget: Budget) -> Iterator[tuple[str, int]]:
-    for measure, most in budget.limit.model_dump(exclude_none=True).items():
-        yield measure, round(most * _scale(measure))
-
-
-def _scale(measure: str) -> int:
-    return NANO if measure == "usd" else 1
-
-
-def _period(budget: Budget, measure: str, now: float) -> Period:
-    if measure == CONCURRENT:
-        return ALWAYS
-    return Periods(budget.per or "", budget.time_zone, budget.rolling_seconds).at(now)

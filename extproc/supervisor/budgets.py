@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 import msgspec
 
 from extproc.config.loading import Source
-from extproc.store.counters import Claim, Counters, KeptCounters, LocalCounters, Taken
+from extproc.store.counters import AccountState, Claim, Counters, KeptCounters, LocalCounters, Taken
 from extproc.store.interface import StoreDown
 from extproc.store.opening import open_counters, state_folder
 from extproc.store.overrides import Change, Edit, Override
@@ -228,6 +228,12 @@ class BudgetKeeper:
         """The limit at this moment."""
         changed = self._overrides.get(account)
         return configured if changed is None else changed.effective(configured, time.time())
+
+    def share(self, state: AccountState, configured: int, oldest: int) -> float:
+        """Returns the part of the present limit that is used or reserved; 1 means all of it. `configured`: the limit;
+        `oldest`: the bucket from which on what was used counts."""
+        most, taken = self.limit(state.account, configured), state.used_since(oldest) + state.held
+        return taken / most if most else float(taken > 0)
 
     def changes(self, account: str) -> Override:
         """What was changed of the account's limit by hand."""

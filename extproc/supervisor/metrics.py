@@ -12,9 +12,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from extproc.config.schema_budgets import Budget
-from extproc.policy.budgets.budgets import CONCURRENT, SEPARATOR
-from extproc.policy.budgets.estimate import NANO
-from extproc.policy.budgets.periods import ALWAYS, Periods
+from extproc.policy.budgets.budgets import SEPARATOR
+from extproc.policy.budgets.limits import limits_of, period_of
 from extproc.providers.availability import CoolDowns
 from extproc.store.counters import AccountState
 from extproc.supervisor.budgets import BudgetKeeper
@@ -231,16 +230,12 @@ class OfBudgets(Collector):
             limit, shares = found.get((name, measure), (None, {}))
             if limit is None:
                 continue  # of a budget that is configured no more
-            used = state.held + sum(amount for bucket, amount in state.used.items() if bucket >= limit.oldest)
-            if used:
-                most = self._keeper.limit(state.account, limit.configured)
-                shares[key] = used / most if most else 1.0
+            if share := self._keeper.share(state, limit.configured, limit.oldest):
+                shares[key] = share
         return [shares for _, shares in found.values()]
 
 
 def _limits(budgets: Iterable[Budget], now: float) -> Iterator[Limit]:
     for one in budgets:
-        periods = Periods(one.per or "", one.time_zone, one.rolling_seconds)
-        for measure, most in one.limit.model_dump(exclude_none=True).items():
-            period = ALWAYS if measure == CONCURRENT else periods.at(now)
-            yield Limit(one, measure, round(most * NANO) if measure == "usd" else most, period.oldest)
+        for measure, most in limits_of(one):
+            yield Limit(one, measure, most, period_of(one, measure, now).oldest)

@@ -24,8 +24,8 @@ class ScopedBudget(NamedTuple):
     scope: Scope
     period: str
     key: str | None
-    """The constant key of a budget whose scope is `organization`; None for other scopes, whose key is the id of the user
-    or group."""
+    """The constant key of a budget with the scope `organization`. None for other scopes: there the key is the id of the
+    user or group."""
 
 
 class Administration:

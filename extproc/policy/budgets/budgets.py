@@ -17,7 +17,8 @@ from extproc.policy.authorization.cel import Rule, compile_rule, compile_text
 from extproc.policy.authorization.rules import Rules
 from extproc.policy.authorization.variables import OF_BODY, Part, Subject
 from extproc.policy.budgets import administration, estimate, refusals
-from extproc.policy.budgets.estimate import NANO, Used
+from extproc.policy.budgets.estimate import Used
+from extproc.policy.budgets.limits import CONCURRENT, limits_of
 from extproc.policy.budgets.periods import ALWAYS, Periods
 from extproc.policy.budgets.wallet import AS_CLAIMED, Use, Wallet
 from extproc.policy.facts import Accepted, Answered, Caller, Examined, Moved, Planned, ToProvider
@@ -29,7 +30,6 @@ SEPARATOR = "\x1f"
 """Between the parts of an account's name: budget, measure, key."""
 MAX_KEY = 200
 MAX_KEPT = 4096
-CONCURRENT = "concurrent"
 _LASTING = frozenset({Part.CALLER, Part.PROVIDER, Part.MODEL})
 _IN_BODY = OF_BODY | {Part.MODEL}
 
@@ -54,10 +54,7 @@ class CompiledBudget:
         self.when = when
         """None: always."""
         self.periods = Periods(settings.per or "", settings.time_zone, settings.rolling_seconds)
-        given = settings.limit.model_dump(exclude_none=True)
-        self.limits = [
-            Limit(self, measure, round(most * NANO) if measure == "usd" else most) for measure, most in given.items()
-        ]
+        self.limits = [Limit(self, measure, most) for measure, most in limits_of(settings)]
         self.reads = key.reads | (when.reads if when is not None else frozenset())
 
     @property

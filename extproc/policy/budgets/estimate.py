@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from extproc.events import Record
 from extproc.policy.authorization.features import read_features
+from extproc.policy.budgets.limits import NANO
 from extproc.policy.facts import Examined, LightBody
 from extproc.providers.catalogue import Resolved
 from extproc.providers.prices import Prices
@@ -21,8 +22,6 @@ _RECORDED = [
     (f"gen_ai.usage.{name}", f"attempts.{name}")  # of the last attempt, and of those that were given up
     for name in ("cost", "input_tokens", "output_tokens")
 ]
-NANO = 10**9
-"""Costs are billionths of a USD, as whole numbers."""
 MAX_TOKENS = 10**8
 """No call has as many: such a limit in a body is a mistake."""
 MAX_PLAIN_BYTES = 64 * 1024

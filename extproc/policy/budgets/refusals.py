@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 from extproc.config.schema_budgets import Budget
 from extproc.errors import Kind, Reason, Rejection
+from extproc.policy.budgets.limits import NANO, scale_of
 from extproc.policy.facts import Moved
 from extproc.wire import Dialect, dialects
 
-NANO = 10**9
 WARNING = "x-gateway-budget-warning"
 _CONCURRENT_SECONDS = 2
 _WORDS = {
@@ -140,9 +140,9 @@ def usage(states: Sequence[State]) -> dict[str, Any]:
     """The answer to `GET /v1/usage`: amounts in USD, tokens or calls."""
     budgets = []
     for state in states:
-        scale = NANO if state.measure == "usd" else 1
-        one = {"name": state.budget.name, "measure": state.measure, "used": state.used / scale}
-        one |= {"limit": state.limit / scale, "per": state.budget.per}
+        unit = scale_of(state.measure)
+        one = {"name": state.budget.name, "measure": state.measure, "used": state.used / unit}
+        one |= {"limit": state.limit / unit, "per": state.budget.per}
         budgets.append(one | {"resets_at": _time(state.resets) if state.resets else None})
     return {"budgets": budgets}
 

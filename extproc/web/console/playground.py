@@ -16,7 +16,7 @@ from extproc.gateway.dry_run import Decision, HypotheticalCall
 from extproc.gateway.gateway import Gateway
 from extproc.gateway.preparation import job_of
 from extproc.policy.budgets.budgets import SEPARATOR
-from extproc.policy.budgets.estimate import NANO
+from extproc.policy.budgets.limits import scale_of
 from extproc.policy.facts import Accepted, Caller, Examined, Identified, LightBody, Planned, Request
 from extproc.printable import printable, printable_json, printable_lines
 from extproc.providers.catalogue import Resolved
@@ -301,7 +301,7 @@ def _budgets(decision: Decision) -> Iterator[str]:
     rows = []
     for one in decision.budgets:
         name, measure, key = one.account.split(SEPARATOR, 2)
-        limit = one.limit.most / NANO if measure == "usd" else one.limit.most
+        limit = one.limit.most / scale_of(measure)
         rows.append(
             {"name": name, "key": key, "limit": numbers.Amount(limit, measure), "measure": numbers.measure(measure)}
         )

@@ -3,7 +3,8 @@
 import pytest
 
 from extproc.config.schema_budgets import Budget
-from extproc.policy.budgets.refusals import NANO, State, exceeded, headers, spend
+from extproc.policy.budgets.limits import NANO
+from extproc.policy.budgets.refusals import State, exceeded, headers, spend
 
 NOW = 1_700_000_000.0
 RESETS = 1_701_388_800

@@ -52,7 +52,8 @@ def play(scene: Coroutine[Any, Any, T]) -> T:
     """Runs it, and waits until the client has closed connections that it left to tasks of its own."""
 
     async def whole() -> T:
-        found = await scene
+        async with asyncio.timeout(120):
+            found = await scene
         others = asyncio.all_tasks() - {asyncio.current_task()}
         await asyncio.gather(*others, return_exceptions=True)
         return found

@@ -29,7 +29,8 @@ def play(redis: RedisServer, tmp_path: Path) -> Callable[[int, Callable[[Machine
                 SharedCounters(Redis(url=redis.url, prefix=f"{tmp_path.name}:", timeout=1)) for _ in range(count)
             ]
             try:
-                return await scene(machines)
+                async with asyncio.timeout(60):
+                    return await scene(machines)
             finally:
                 for one in machines:
                     await one.close()

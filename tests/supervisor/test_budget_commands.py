@@ -70,7 +70,8 @@ class Desk:
 def play(desk: Desk, scene: Callable[[Desk], Awaitable[None]]) -> None:
     async def whole() -> None:
         try:
-            await scene(desk)
+            async with asyncio.timeout(30):
+                await scene(desk)
         finally:
             await desk.keeper.counters.close()
 

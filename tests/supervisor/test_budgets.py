@@ -57,7 +57,7 @@ def test_counters_that_cannot_be_read_at_the_start_count_as_down(
         running.cancel()
 
     with caplog.at_level(logging.WARNING, "extproc"):
-        asyncio.run(scene())
+        asyncio.run(asyncio.wait_for(scene(), 30))
     said = [record.message for record in caplog.records]
     assert len(said) == 2 and said[0].startswith("counters of budgets cannot be kept: its folder cannot be used")
     assert said[1] == "counters of budgets can be kept again"
@@ -81,7 +81,7 @@ def test_slices_of_a_raise_that_has_ended_are_called_back(tmp_path: Path, monkey
         assert keeper.limit(name, 3) == 3
         running.cancel()
 
-    asyncio.run(scene())
+    asyncio.run(asyncio.wait_for(scene(), 30))
 
 
 def test_counting_goes_on_whatever_the_store_holds(
@@ -106,7 +106,7 @@ def test_counting_goes_on_whatever_the_store_holds(
         running.cancel()
 
     with caplog.at_level(logging.WARNING, "extproc"):
-        asyncio.run(scene())
+        asyncio.run(asyncio.wait_for(scene(), 30))
     assert [one.message for one in caplog.records] == ["counters of budgets cannot be kept: ValueError"]
 
 
@@ -175,4 +175,4 @@ def test_who_asks_what_is_used_sees_nothing_of_what_workers_keep(tmp_path: Path)
         assert shown is not None and shown.used == [1]
         assert asyncio.get_running_loop().time() - began < RECALL_SECONDS
 
-    asyncio.run(scene())
+    asyncio.run(asyncio.wait_for(scene(), 30))

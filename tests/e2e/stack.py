@@ -81,6 +81,10 @@ class Lines:
         assert len(found) >= count, "no such line among:\n" + "\n".join(self.seen[-30:])
         return found[count - 1]
 
+    def says(self, words: str) -> None:
+        """Returns when a line has these words. An answer can come before the line that its call caused."""
+        self.first(lambda line: True if words in line else None)
+
     @property
     def text(self) -> str:
         return "\n".join(self.seen)

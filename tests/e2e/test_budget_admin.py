@@ -223,7 +223,7 @@ def test_every_change_is_in_the_audit_and_in_the_log(administered: Administered)
     [spend] = [one for one in entries(f"{LIMITS}/audit") if one["scope"] == group]
     assert (spend["old_amount"], spend["new_amount"], spend["actor"]["user_id"]) == ("50000", "2500", "olga")
     line = f"budget calls of '{person}': requests 1 -> 7, changed by hand, by 'olga' (claude-code-lab) with the api"
-    assert line in administered.stack.err.text
+    administered.stack.err.says(line)
     row = ["olga", "(claude-code-lab)", "api", "set", "team-month", person, "usd", "500", "25"]
     assert row in [shown.split()[1:] for shown in administered.remote("audit").splitlines()]
 

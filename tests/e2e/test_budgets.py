@@ -227,7 +227,7 @@ def test_limits_are_shown_and_changed_while_the_gateway_runs(limited: Limited) -
     assert command("reset", "five", person) == "done\n"
     assert limited.ask(token).status_code == 200
     assert "there is no budget 'six'" in command("set", "six", person, "8")
-    assert f"budget five of '{person}': requests 7 -> 8, changed by hand" in limited.stack.err.text
+    limited.stack.err.says(f"budget five of '{person}': requests 7 -> 8, changed by hand")
 
 
 def test_a_caller_sees_its_own_budgets_and_nobody_elses(limited: Limited) -> None:

@@ -195,7 +195,7 @@ def test_static_keys_come_and_go_with_their_file(tmp_path: Path, providers: Prov
         path.write_text("- {id: broken}")
         reloads.by_itself(good=False)
         assert stack.call(BODY, token=new).status_code == 200
-        assert "api-keys.yaml:1: 0.sha256: " in stack.err.text
+        stack.err.says("api-keys.yaml:1: 0.sha256: ")
 
 
 PLACES = [

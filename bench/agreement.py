@@ -1,7 +1,7 @@
 """Whether budgets, the log and the ledger agree on what calls have used, and where they do not, about which calls.
 
 Budgets and log are compared call by call: a budget whose key is Envoy's id of the request has an account for each call.
-A call that was in progress in a worker that was killed is charged to nobody; its line of the log may have an estimate.
+That of a killed worker is charged as the log has it, once its line has waited for a settlement.
 """
 
 import contextlib
@@ -10,7 +10,6 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import httpx
 
 from bench.stack import Stack
 from extproc.config import loading
-from extproc.policy.budgets.budgets import SEPARATOR
+from extproc.policy.budgets.limits import SEPARATOR
 from extproc.store.overrides import COUNTERS
 from extproc.usage.calls import NANO, Call, Fields, call_of, is_kept
 from extproc.usage.opening import open_ledger
@@ -39,8 +38,6 @@ budgets:
 refused."""
 PER_CALL, OF_ALL = "call", "month"
 MEASURES = ("requests", "tokens", "usd")
-SETTLING_SECONDS = 1.0
-"""Between the end of a call and its settlement, on a machine that is busy."""
 WAIT_SECONDS = 30.0
 _MAX_SHOWN = 5
 
@@ -48,8 +45,8 @@ Amounts = Counter[str]
 """By measure; USD in billionths."""
 
 
-def compared(folder: Path, kills: Sequence[float]) -> str:
-    """Returns what is to be printed, once all is stored. `kills`: Unix seconds at which a worker was killed."""
+def compared(folder: Path) -> str:
+    """Returns what is to be printed, once all is stored."""
     environ = {"HOME": str(folder)}
     ledger = open_ledger(loading.load(folder / "gateway.yaml", environ), environ)
     deadline = time.monotonic() + WAIT_SECONDS
@@ -57,7 +54,7 @@ def compared(folder: Path, kills: Sequence[float]) -> str:
         while True:
             lines = [json.loads(line) for line in (folder / "log").read_text().splitlines() if line.startswith("{")]
             [row] = ledger.sums([])
-            found = Comparison(lines, _charged(folder), row, kills)
+            found = Comparison(lines, _charged(folder), row)
             if found.agree or time.monotonic() > deadline:
                 return str(found)
             time.sleep(0.5)
@@ -88,15 +85,11 @@ class Comparison:
         lines: Iterable[Fields],
         charged: dict[tuple[str, str], Amounts],
         ledger: dict[str, Any],
-        kills: Sequence[float],
     ) -> None:
         """`lines`: of the log; `charged`: by budget and key; `ledger`: its sums."""
         self.charged = _total(one for (budget, _), one in charged.items() if budget == OF_ALL)
         self.per_call = _total(one for (budget, _), one in charged.items() if budget == PER_CALL)
         self.logged: Amounts = Counter()
-        self.lost: Amounts = Counter()
-        """On record of calls whose worker was killed."""
-        self.lost_calls = 0
         self.different: list[str] = []
         calls = []
         for line in lines:
@@ -109,12 +102,7 @@ class Comparison:
                 on_record["requests"] = own["requests"]
                 on_record = +on_record
             self.logged += on_record
-            if on_record == own:
-                continue
-            if not own and _was_killed(line, kills):
-                self.lost += on_record
-                self.lost_calls += 1
-            else:
+            if on_record != own:
                 shown = line.get("request_id"), line.get("reason"), line.get("http.status")
                 self.different.append(f"{shown}: on record {dict(on_record)}, charged {dict(own)}")
         self.in_log = _sums(calls)
@@ -122,8 +110,8 @@ class Comparison:
 
     @property
     def differences(self) -> Amounts:
-        """Between log and budgets, apart from calls of killed workers."""
-        return Counter({name: self.logged[name] - self.lost[name] - self.charged[name] for name in MEASURES})
+        """Between log and budgets."""
+        return Counter({name: self.logged[name] - self.charged[name] for name in MEASURES})
 
     @property
     def agree(self) -> bool:
@@ -131,13 +119,11 @@ class Comparison:
         return same and not self.different and self.in_log == self.in_ledger
 
     def __str__(self) -> str:
-        heads = "", "on record", "of killed workers' calls", "charged", "difference"
-        rows = [heads] + [
-            (name, *(_shown(name, one[name]) for one in (self.logged, self.lost, self.charged, self.differences)))
+        rows = [("", "on record", "charged", "difference")] + [
+            (name, *(_shown(name, one[name]) for one in (self.logged, self.charged, self.differences)))
             for name in MEASURES
         ]
-        told = [" ".join(f"{cell:>25}" for cell in row) for row in rows]
-        told.append(f"{self.lost_calls} calls were in progress in a worker that was killed")
+        told = [" ".join(f"{cell:>16}" for cell in row) for row in rows]
         told.append(f"calls, tokens and billionths of a USD: log {self.in_log}, ledger {self.in_ledger}")
         told += [f"DIFFERENT: {one}" for one in self.different[:_MAX_SHOWN]]
         if self.charged != self.per_call:
@@ -159,12 +145,6 @@ def _amounts(line: Fields, call: Call) -> Amounts:
     was_sent = "gen_ai.request.stream" in line or call.operation == "passthrough"
     tokens = (call.input_tokens or 0) + (call.output_tokens or 0)
     return +Counter(requests=int(was_sent), tokens=tokens, usd=call.cost or 0)
-
-
-def _was_killed(line: Fields, kills: Sequence[float]) -> bool:
-    """Whether a worker was killed while the call was in progress, or before it was settled."""
-    began = datetime.fromisoformat(line["time"]).timestamp()
-    return any(began <= kill <= began + line["duration"] / 1000 + SETTLING_SECONDS for kill in kills)
 
 
 def _shown(measure: str, amount: int) -> str:

@@ -7,6 +7,7 @@ from extproc.config.schema_usage import logged_claims
 from extproc.envoy.replies import NAMESPACE, OVERLOADED, SAID, TIMED_OUT, UNREACHABLE, flag_is, metadata_filter
 from extproc.errors import Reason
 from extproc.gateway import record
+from extproc.policy.budgets.used import BUDGETS
 from extproc.web import topics
 
 Json = dict[str, Any]
@@ -26,7 +27,7 @@ _RECORDED = (
     "gen_ai.response.finish_reasons", record.TIME_TO_FIRST_TOKEN, record.TIME_PER_OUTPUT_TOKEN,
     "jwt.sub", "jwt.iss", "warnings",
     record.ATTEMPTS, record.GIVEN_UP_INPUT, record.GIVEN_UP_OUTPUT, record.GIVEN_UP_COST,
-    record.AUTO_MODE_OUTCOME, record.AUTO_MODE_RULE, record.MOVED_BY, record.MOVED_TO,
+    record.AUTO_MODE_OUTCOME, record.AUTO_MODE_RULE, record.MOVED_BY, record.MOVED_TO, BUDGETS,
 )  # fmt: skip
 # The processor was to read this answer, and left before its end.
 _UNREAD = f"'{record.READ}' in {SAID}"

@@ -190,7 +190,7 @@ class Gateway:
                     if isinstance(passed, Rejection):
                         return [exchange.reject(passed)]
                     exchange.reservation = passed
-                return [exchange.accept(accepted, now, end=event.end)]
+                action = exchange.accept(accepted, now, end=event.end)
             case RequestBody():
                 found = await self.at_body(exchange, event, now)
                 chosen = found if isinstance(found, Rejection) else await self._choose_model.reserved(found, now)
@@ -198,9 +198,12 @@ class Gateway:
                     return [exchange.reject(chosen)]
                 asked, exchange.reservation = chosen
                 exchange.reach_body(examined_of(asked))
-                return [exchange.send(asked, now, self.number)]
+                action = exchange.send(asked, now, self.number)
             case _:
                 return self.go_on(exchange, event, now)
+        if exchange.reservation is not None:
+            exchange.reservation.add_to_record(action)
+        return [action]
 
     async def judge(self, call: Located, verdicts: Verdicts | None) -> Judged:
         """What the judge says of the calls that `verdicts` holds open."""

@@ -6,6 +6,7 @@ import re
 from extproc.config.endpoints import Operation
 from extproc.errors import Rejection
 from extproc.events import Record
+from extproc.policy.budgets.used import BUDGETS, MAX_BUDGETS
 from extproc.policy.facts import Accepted, BodyRead, Caller, Examined, Identified, Located, ModelFound
 from extproc.printable import printable
 from extproc.providers import prices
@@ -51,7 +52,13 @@ MAX_NAME = 200
 MAX_PATH = 300
 _MAX_WARNINGS = 1100
 # Bytes of a string in UTF-8: what a stranger may write into one line of the log stays below 4 KB.
-_LIMITS = {"http.path": MAX_PATH, "warnings": _MAX_WARNINGS, ATTEMPTS: 1000, "attempt.tries": 4000}
+_LIMITS = {
+    "http.path": MAX_PATH,
+    "warnings": _MAX_WARNINGS,
+    ATTEMPTS: 1000,
+    "attempt.tries": 4000,
+    BUDGETS: MAX_BUDGETS,
+}
 
 # OpenTelemetry GenAI semantic conventions: https://opentelemetry.io/docs/specs/semconv/gen-ai/
 _OPERATIONS = {

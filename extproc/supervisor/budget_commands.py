@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from extproc.config.schema_budgets import Budget
-from extproc.policy.budgets.budgets import SEPARATOR, account
-from extproc.policy.budgets.limits import CONCURRENT, limits_of, period_of, scale_of
+from extproc.policy.budgets.limits import CONCURRENT, SEPARATOR, account, limits_of, period_of, scale_of
 from extproc.policy.budgets.periods import ALWAYS, Period
 from extproc.printable import MAX_TIME, printable_time
 from extproc.store.counters import AccountState

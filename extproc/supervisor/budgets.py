@@ -15,7 +15,9 @@ from extproc.store.counters import AccountState, Claim, Counters, KeptCounters, 
 from extproc.store.interface import StoreDown
 from extproc.store.opening import open_counters, state_folder
 from extproc.store.overrides import Change, Edit, Override
+from extproc.supervisor.unsettled import UnsettledCalls
 from extproc.transport.orders import BudgetRecall, BudgetReply, BudgetRequest
+from extproc.usage.calls import Fields
 
 if TYPE_CHECKING:
     from extproc.store.shared_counters import SharedCounters
@@ -74,6 +76,7 @@ class BudgetKeeper:
         self._looked = time.time()
         """When it was looked last for changes by hand that have ended."""
         self._is_down = False
+        self._unsettled = UnsettledCalls()
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
@@ -84,6 +87,10 @@ class BudgetKeeper:
     def is_up(self) -> bool:
         """The counters can be read, changed, and kept."""
         return not self._is_down and (self._shared is not None or self._kept is not None)
+
+    @property
+    def has_budgets(self) -> bool:
+        return self.source is not None and bool(self.source.config.budgets)
 
     def check_read(self) -> None:
         """Raises StoreDown while nobody knows what was used before."""
@@ -118,10 +125,20 @@ class BudgetKeeper:
 
     def heard(self, holder: str, request: BudgetRequest, answer: Answer) -> None:
         """A worker claims or settles amounts."""
-        if request.settlements or request.recalled:
+        if request.settlements or request.ended or request.recalled:
             self._do(self._settle(holder, request))
         if request.claims:
             self._do(self._take(holder, request, answer))
+
+    def log(self, line: Fields) -> None:
+        """A call is over, by the fields of its line in Envoy's log."""
+        self._unsettled.log(line, time.monotonic())
+
+    async def _charge_overdue(self) -> None:
+        """Counts what calls have used whose worker was killed."""
+        if self.source is not None and (found := self._unsettled.overdue(self.source.config.budgets, time.monotonic())):
+            with contextlib.suppress(StoreDown):  # they wait
+                await self.counters.settle("", found)
 
     async def run(self) -> None:
         """Keeps the counters on disk until cancelled."""
@@ -129,6 +146,7 @@ class BudgetKeeper:
             while True:
                 await asyncio.sleep(KEEP_SECONDS)
                 try:
+                    await self._charge_overdue()
                     await self._keep()
                 except Exception as error:  # noqa: BLE001 - whatever the store holds, counting goes on
                     self._note(StoreDown(type(error).__name__))
@@ -185,7 +203,7 @@ class BudgetKeeper:
 
     async def _settle(self, holder: str, request: BudgetRequest) -> None:
         try:
-            await self.counters.settle(holder, request.settlements)
+            await self.counters.settle(holder, request.settlements + self._unsettled.settle(request.ended))
         except StoreDown as error:
             self._note(error)  # they wait
         if request.recalled:

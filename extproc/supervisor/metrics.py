@@ -12,8 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from extproc.config.schema_budgets import Budget
-from extproc.policy.budgets.budgets import SEPARATOR
-from extproc.policy.budgets.limits import limits_of, period_of
+from extproc.policy.budgets.limits import SEPARATOR, limits_of, period_of
 from extproc.providers.availability import CoolDowns
 from extproc.store.counters import AccountState
 from extproc.supervisor.budgets import BudgetKeeper

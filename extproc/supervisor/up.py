@@ -36,6 +36,7 @@ from extproc.transport.observe import SENDS
 from extproc.web import topics
 
 if TYPE_CHECKING:
+    from extproc.supervisor.budgets import BudgetKeeper
     from extproc.supervisor.monitor import Monitor
     from extproc.supervisor.reload import Reloader
 
@@ -188,7 +189,7 @@ async def _start(options: Options, environ: dict[str, str], beside: "_Beside", g
     if topics.in_use(source.config):
         for_web = environ | credentials.withheld_variables(source) | console_key
         workers.append(reloader.crew.web(options.config, topics.address(source, addresses), for_web))
-    on_line = _heard(beside.usage, raw=options.json or not sys.stdout.isatty())
+    on_line = partial(_heard, beside.usage, reloader.crew.budgets, options.json or not sys.stdout.isatty())
     proxy = envoy(binary_path(), folder, environ, on_line)
     beside.front = front
     groups[:0] = [[proxy], workers]
@@ -375,16 +376,14 @@ def _check_port(source: Source) -> None:
             raise CannotStart(f"cannot listen on {where}: {error.strerror}; choose another with --port") from None
 
 
-def _heard(ledger: usage.LedgerWriter | None, *, raw: bool) -> Callable[[str], None]:
-    """What is done with each line that Envoy prints, most of which are those of its log."""
-    shown: Callable[[str], str] = str if raw else lines.readable
-
-    def on_line(line: str) -> None:
-        if ledger is not None:
-            ledger.read_log_line(line)
-        print(shown(line), flush=True)
-
-    return on_line
+def _heard(ledger: usage.LedgerWriter | None, budgets: "BudgetKeeper", raw: bool, line: str) -> None:
+    """Envoy prints a line, mostly one of its log."""
+    call = usage.call_in(line) if ledger is not None or budgets.has_budgets else None
+    if call is not None:
+        budgets.log(call)
+    if call is not None and ledger is not None:
+        ledger.add(call)
+    print(line if raw else lines.readable(line), flush=True)
 
 
 def binary_path() -> str:

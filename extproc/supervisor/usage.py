@@ -47,6 +47,17 @@ def writer(source: Source, environ: Mapping[str, str]) -> "LedgerWriter | None":
     return made
 
 
+def call_in(line: str) -> Fields | None:
+    """Returns the fields of a line of the log; None: Envoy has printed something else."""
+    if not line.startswith("{"):
+        return None
+    try:
+        fields: Fields = _decode(line)
+    except msgspec.DecodeError:
+        return None
+    return fields
+
+
 class LedgerWriter:
     def __init__(self, opened: Callable[[], "Ledger"], retention: float) -> None:
         """`opened`: makes the ledger, in the writer's thread; may raise OSError. `retention`: seconds for which calls
@@ -71,14 +82,9 @@ class LedgerWriter:
         return Counts(self._stored, self._dropped + self._refused, waiting)
 
     def read_log_line(self, line: str) -> None:
-        """A line that Envoy has printed; others than those of calls are left alone."""
-        if not line.startswith("{"):
-            return
-        try:
-            fields = _decode(line)
-        except msgspec.DecodeError:
-            return
-        self.add(fields)
+        """A line as Envoy prints it."""
+        if (fields := call_in(line)) is not None:
+            self.add(fields)
 
     def read_worker_line(self, line: str) -> None:
         """The same for a worker's line."""

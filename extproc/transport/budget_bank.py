@@ -25,6 +25,7 @@ class SupervisorsBank:
         self._ids = itertools.count(1)
         self._waiting: dict[int, tuple[Sequence[Claim], asyncio.Future[Taken | None]]] = {}
         self._unsent: list[Settlement] = []
+        self._ended: list[str] = []
         self._is_retrying = False
 
     async def take(self, claims: Sequence[Claim]) -> Taken | None:
@@ -54,8 +55,10 @@ class SupervisorsBank:
         else:
             answer.set_result(reply.taken)
 
-    def settle(self, settlements: list[Settlement]) -> None:
+    def settle(self, settlements: list[Settlement], call: str = "") -> None:
         self._unsent += settlements
+        if call:
+            self._ended.append(call)
         self._send()
 
     def recalled(self) -> None:
@@ -65,10 +68,12 @@ class SupervisorsBank:
 
     def _send(self) -> None:
         """A pipe that is full belongs to a supervisor that hangs, and calls do not wait for it."""
-        while self._unsent and orders.can_say():
+        while (self._unsent or self._ended) and orders.can_say():
             now, self._unsent = self._unsent[:MAX_SETTLEMENTS], self._unsent[MAX_SETTLEMENTS:]
-            orders.say_budgets(BudgetRequest(settlements=now))
-        if self._unsent and not self._is_retrying:
+            ended = [] if self._unsent else self._ended[:MAX_SETTLEMENTS]
+            del self._ended[: len(ended)]
+            orders.say_budgets(BudgetRequest(settlements=now, ended=ended))
+        if (self._unsent or self._ended) and not self._is_retrying:
             self._is_retrying = True
             asyncio.get_running_loop().call_later(RETRY_SECONDS, self._retry)
 

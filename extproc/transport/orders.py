@@ -57,6 +57,8 @@ class BudgetRequest(msgspec.Struct, omit_defaults=True):
     id: int = 0
     claims: list[Claim] = []
     settlements: list[Settlement] = []
+    ended: list[str] = []
+    """Ids of calls that have been settled, with this line or earlier ones."""
     recalled: bool = False
     """What a BudgetRecall asked for has been given back, in the lines before."""
 

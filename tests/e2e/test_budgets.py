@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from tests.e2e.limited import CONFIG, STREAMED, WARNING, Limited, limited_gateway
 from tests.e2e.processes import children
 from tests.e2e.raw_provider import ENDED, FINE, SAID, STREAM, USED, Connection, RawProvider, whole
-from tests.e2e.stack import Json, Stack, prompt, up
+from tests.e2e.stack import SECONDS, Json, Stack, prompt, up
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +179,38 @@ def test_a_worker_that_is_killed_takes_no_place_with_it(limited: Limited) -> Non
             break
         deadline.wait(0.2)
     assert limited.ask(token).status_code == 200
+
+
+def test_what_a_killed_worker_has_not_settled_is_charged_as_on_record(limited: Limited) -> None:
+    """The provider has counted, and the answer has not ended."""
+    person, begun = f"person-{next(limited.people)}", threading.Semaphore(0)
+    token = limited.stack.token(team="large", claims={"sub": person})
+
+    def stays(connection: Connection) -> None:
+        connection.say(STREAM + SAID + USED)
+        begun.release()
+        connection.until_left()
+
+    def used(measure: str) -> str:
+        rows = [line.split() for line in limited.command("budget", "list").splitlines()]
+        return next(row[3] for row in rows if row[:3] == ["large", person, measure])
+
+    call: Json = {"json": prompt("q", max_tokens=2, stream=True), "headers": {"authorization": f"Bearer {token}"}}
+    with (
+        limited.playing(stays),
+        httpx.stream("POST", f"{limited.stack.url}/v1/messages", timeout=SECONDS, **call) as answer,
+    ):
+        assert begun.acquire(timeout=SECONDS)
+        pieces = answer.iter_text()  # whoever drops it leaves
+        assert any("hm" in piece for piece in pieces)
+        for worker in _workers(limited.stack):
+            os.kill(worker, signal.SIGKILL)
+        line = limited.stack.record_where(lambda line: line["jwt.sub"] == person)
+    assert line["gen_ai.usage.cost"] == 0.000016 and line["reason"] != "ClientClosed"
+    deadline = time.monotonic() + SECONDS
+    while float(used("usd")) != line["gen_ai.usage.cost"]:
+        assert time.monotonic() < deadline, used("usd")
+    assert used("concurrent") == "0"
 
 
 def _workers(stack: Stack) -> list[int]:

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from extproc.policy.budgets.budgets import account
+from extproc.policy.budgets.limits import account
 from extproc.store.counters import AccountState
 from extproc.store.overrides import Change, Override
 from extproc.supervisor.budgets import BudgetKeeper

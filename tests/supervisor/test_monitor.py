@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from extproc.config.schema import Outliers
-from extproc.policy.budgets.budgets import account
+from extproc.policy.budgets.limits import account
 from extproc.providers.availability import CoolDowns, OutcomeSummary
 from extproc.store.counters import AccountState, Settlement
 from extproc.store.interface import StoreDown

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from extproc.policy.budgets.budgets import account
+from extproc.policy.budgets.limits import account
 from extproc.store.counters import Settlement
 from extproc.supervisor.budget_commands import carry_out
 from extproc.supervisor.budgets import BudgetKeeper

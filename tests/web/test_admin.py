@@ -1,6 +1,6 @@
 """`/admin/budgets`: what `extproc budget` does, by HTTP."""
 
-from extproc.policy.budgets.budgets import account
+from extproc.policy.budgets.limits import account
 from extproc.printable import MAX_TIME
 from extproc.store.overrides import Change, Override
 from tests.web.administered import AdministeredSite

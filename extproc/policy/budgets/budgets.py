@@ -1,6 +1,5 @@
 """The budgets of a configuration: which of them apply to a call, what is reserved for it, and what it has used."""
 
-import hashlib
 import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -12,23 +11,20 @@ from extproc.config.endpoints import Operation
 from extproc.config.loading import Fault, Source
 from extproc.config.schema_budgets import Budget, OtherModel
 from extproc.errors import Rejection
-from extproc.events import Action, BeginAnswer, Record, Respond
+from extproc.events import Action, BeginAnswer, Forward, HandOver, Pass, Record, Respond
 from extproc.policy.authorization.cel import Rule, compile_rule, compile_text
 from extproc.policy.authorization.rules import Rules
 from extproc.policy.authorization.variables import OF_BODY, Part, Subject
 from extproc.policy.budgets import administration, estimate, refusals
-from extproc.policy.budgets.estimate import Used
-from extproc.policy.budgets.limits import CONCURRENT, limits_of
+from extproc.policy.budgets.limits import CONCURRENT, account, limits_of
 from extproc.policy.budgets.periods import ALWAYS, Periods
+from extproc.policy.budgets.used import BUDGETS, Used, charge, of_budgets
 from extproc.policy.budgets.wallet import AS_CLAIMED, Use, Wallet
 from extproc.policy.facts import Accepted, Answered, Caller, Examined, Moved, Planned, ToProvider
 from extproc.providers.catalogue import Catalogue, Resolved
 from extproc.providers.prices import Prices
 from extproc.store.counters import Claim
 
-SEPARATOR = "\x1f"
-"""Between the parts of an account's name: budget, measure, key."""
-MAX_KEY = 200
 MAX_KEPT = 4096
 _LASTING = frozenset({Part.CALLER, Part.PROVIDER, Part.MODEL})
 _IN_BODY = OF_BODY | {Part.MODEL}
@@ -99,6 +95,11 @@ class Reservation:
         self._held = held
         self._moved = moved
 
+    def add_to_record(self, action: Action) -> None:
+        """Adds the budgets, each with its key, to the record of a call that is sent."""
+        if isinstance(action, Forward | HandOver | Pass):
+            action.record.update(of_budgets(one.account for one, _ in self._held))
+
     def add_headers(self, actions: Sequence[Action], now: float) -> None:
         """Adds what the caller should know of its limits to an answer that begins. `now`: Unix seconds."""
         for action in actions:
@@ -116,9 +117,9 @@ class Reservation:
 
     def settle(self, seen: Record) -> None:
         """The call has ended. `seen`: all that was put on record of it."""
-        used = estimate.charge(seen)
-        claims = [claim for _, claim in self._held]
-        self._budgets.wallet.settle(claims, [_amount(one.limit.measure, used) for one, _ in self._held])
+        used, claims = charge(seen), [claim for _, claim in self._held]
+        amounts = [used.amount(one.limit.measure) for one, _ in self._held]
+        self._budgets.wallet.settle(claims, amounts, self._call.request.request_id if BUDGETS in seen else "")
 
 
 class Budgets:
@@ -291,12 +292,6 @@ class Budgets:
         return found
 
 
-def account(budget: str, measure: str, key: str) -> str:
-    """The name of an account. A long key is known by its digest."""
-    short = key if len(key) <= MAX_KEY else f"sha256:{hashlib.sha256(key.encode()).hexdigest()}"
-    return SEPARATOR.join((budget, measure, short.replace(SEPARATOR, " ")))
-
-
 def _compiled(index: int, settings: Budget, catalogue: Catalogue, faults: list[Fault]) -> CompiledBudget | None:
     key = compile_text(settings.key, ("budgets", index, "key"))
     when = compile_rule(settings.when, ("budgets", index, "when"))
@@ -312,26 +307,10 @@ def _compiled(index: int, settings: Budget, catalogue: Catalogue, faults: list[F
     return CompiledBudget(settings, key, when if settings.when != "true" else None, other)
 
 
-def _amount(measure: str, used: Used) -> int:
-    match measure:
-        case "usd":
-            return used.cost
-        case "tokens":
-            return used.input_tokens + used.output_tokens
-        case "input_tokens":
-            return used.input_tokens
-        case "output_tokens":
-            return used.output_tokens
-        case "requests":
-            return used.requests
-        case _:
-            return used.concurrent
-
-
 def _claim(one: Applied, reserved: Used, now: float) -> Claim:
     budget, limit = one.limit.budget, one.limit
     period = ALWAYS if limit.measure == CONCURRENT else budget.periods.at(now)
-    amount = _amount(limit.measure, reserved)
+    amount = reserved.amount(limit.measure)
     return Claim(one.account, amount, limit.most, period.bucket, period.oldest, period.ends, one.observed)
 
 

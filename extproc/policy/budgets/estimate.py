@@ -1,12 +1,11 @@
-"""What a call may use, before it is sent, and what it has used, by its record."""
+"""What a call may use, before it is sent."""
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from extproc.events import Record
 from extproc.policy.authorization.features import read_features
 from extproc.policy.budgets.limits import NANO
+from extproc.policy.budgets.used import Used
 from extproc.policy.facts import Examined, LightBody
 from extproc.providers.catalogue import Resolved
 from extproc.providers.prices import Prices
@@ -14,30 +13,10 @@ from extproc.translate.pair import Usage
 from extproc.wire import dialects
 from extproc.wire.media_tokens import BYTES_PER_TOKEN
 
-_VERDICT, _ALLOWED = "verdict", "allow"
-"""As gateway/record.py writes them when a call is sent."""
-_CLUSTER, _ATTEMPTS, _SENT = "cluster", "attempts", "gen_ai.request.stream"
-"""As gateway/record.py writes them: a call that was handed over to attempts, and that one of them has sent."""
-_RECORDED = [
-    (f"gen_ai.usage.{name}", f"attempts.{name}")  # of the last attempt, and of those that were given up
-    for name in ("cost", "input_tokens", "output_tokens")
-]
 MAX_TOKENS = 10**8
 """No call has as many: such a limit in a body is a mistake."""
 MAX_PLAIN_BYTES = 64 * 1024
 """A larger body may have images in it, which have fewer tokens than their bytes say."""
-
-
-class Used(NamedTuple):
-    """Amounts by measure."""
-
-    cost: int = 0
-    """Billionths of a USD."""
-    input_tokens: int = 0
-    output_tokens: int = 0
-    requests: int = 0
-    concurrent: int = 0
-    """0 at the end: nothing of it stays used."""
 
 
 def reserved(
@@ -52,15 +31,6 @@ def reserved(
 
 UNREAD = Used(requests=1, concurrent=1)
 """What is reserved for a call that passes through."""
-
-
-def charge(seen: Record) -> Used:
-    """Returns what a call has used, attempts included that were given up. `seen`: all that was put on record of it."""
-    if seen.get(_VERDICT) != _ALLOWED:
-        return Used()  # it was sent to nobody
-    cost, tokens_in, tokens_out = (_number(seen, last) + _number(seen, given_up) for last, given_up in _RECORDED)
-    was_sent = seen.get(_CLUSTER) != _ATTEMPTS or _SENT in seen
-    return Used(round(cost * NANO), int(tokens_in), int(tokens_out), int(was_sent))
 
 
 def input_tokens(examined: Examined) -> int:
@@ -89,8 +59,3 @@ def output_limit(examined: Examined, assumed: int) -> int:
         answers = members["n"] if type(members.get("n")) is int else 1
     one = limit if isinstance(limit, int) and limit >= 0 else assumed
     return min(MAX_TOKENS, one * max(1, answers))
-
-
-def _number(seen: Record, name: str) -> float:
-    value = seen.get(name, 0)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 else 0

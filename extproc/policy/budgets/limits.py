@@ -1,5 +1,6 @@
-"""What a budget limits, in the whole numbers that counters have."""
+"""What a budget limits, under the names and in the whole numbers that counters have."""
 
+import hashlib
 from collections.abc import Iterator
 
 from extproc.config.schema_budgets import Budget
@@ -7,8 +8,17 @@ from extproc.policy.budgets.periods import ALWAYS, Period, Periods
 
 NANO = 10**9
 """Costs are billionths of a USD, as whole numbers."""
+SEPARATOR = "\x1f"
+"""Between the parts of an account's name: budget, measure, key."""
+MAX_KEY = 200
 CONCURRENT = "concurrent"
 """The measure that belongs to no period."""
+
+
+def account(budget: str, measure: str, key: str) -> str:
+    """Returns the name under which counters have what a key uses of a limit. A long key is known by its digest."""
+    short = key if len(key) <= MAX_KEY else f"sha256:{hashlib.sha256(key.encode()).hexdigest()}"
+    return SEPARATOR.join((budget, measure, short.replace(SEPARATOR, " ")))
 
 
 def scale_of(measure: str) -> int:

@@ -16,8 +16,8 @@ class Bank(Protocol):
     async def take(self, claims: Sequence[Claim]) -> Taken | None:
         """Takes all claims or none; None: the counters cannot be reached."""
 
-    def settle(self, settlements: list[Settlement]) -> None:
-        """Returns at once."""
+    def settle(self, settlements: list[Settlement], call: str = "") -> None:
+        """Returns at once. `call`: the id of the one that has ended, if one has."""
 
 
 class LocalBank:
@@ -29,7 +29,7 @@ class LocalBank:
     async def take(self, claims: Sequence[Claim]) -> Taken | None:
         return self.counters.take_now("", claims, 1)
 
-    def settle(self, settlements: list[Settlement]) -> None:
+    def settle(self, settlements: list[Settlement], call: str = "") -> None:
         self.counters.settle_now("", settlements)
 
 
@@ -106,8 +106,9 @@ class Wallet:
         known = self._slices.get(claim.account)
         return Use(known.used - known.idle, known.limit) if known is not None and known.limit else Use(0, claim.limit)
 
-    def settle(self, claims: Sequence[Claim], used: Sequence[int]) -> None:
-        """The call is over for which these claims were reserved, and has used so much of each."""
+    def settle(self, claims: Sequence[Claim], used: Sequence[int], call: str = "") -> None:
+        """The call is over for which these claims were reserved, and has used so much of each. `call`: its id, if it
+        was sent."""
         settlements = []
         for claim, amount in zip(claims, used, strict=True):
             mine = self._slice(claim.account)
@@ -119,8 +120,8 @@ class Wallet:
             mine.used += amount - released
             if amount or released:
                 settlements.append(Settlement(claim.account, claim.bucket, claim.ends, amount, released))
-        if settlements:
-            self._bank.settle(settlements)
+        if settlements or call:
+            self._bank.settle(settlements, call)
 
     def give_back(self, accounts: Sequence[str] | None = None) -> None:
         """What is idle in these accounts goes back; None: in all."""

@@ -15,8 +15,7 @@ from extproc.gateway import dry_run
 from extproc.gateway.dry_run import Decision, HypotheticalCall
 from extproc.gateway.gateway import Gateway
 from extproc.gateway.preparation import job_of
-from extproc.policy.budgets.budgets import SEPARATOR
-from extproc.policy.budgets.limits import scale_of
+from extproc.policy.budgets.limits import SEPARATOR, scale_of
 from extproc.policy.facts import Accepted, Caller, Examined, Identified, LightBody, Planned, Request
 from extproc.printable import printable, printable_json, printable_lines
 from extproc.providers.catalogue import Resolved

@@ -16,7 +16,8 @@ from extproc.gateway import attempts
 from extproc.gateway.attempts import Try
 from extproc.gateway.gateway import Gateway
 from extproc.policy.budgets.budgets import Budgets, Reservation
-from extproc.policy.budgets.estimate import charge, input_tokens, output_limit, reserved
+from extproc.policy.budgets.estimate import input_tokens, output_limit, reserved
+from extproc.policy.budgets.used import charge
 from extproc.policy.budgets.wallet import LocalBank, Wallet
 from extproc.policy.facts import Answered, Caller, Examined, Moved
 from extproc.store.counters import Claim, Taken
@@ -34,7 +35,7 @@ class Broken:
     async def take(self, claims: Any) -> Taken | None:
         return None
 
-    def settle(self, settlements: Any) -> None:
+    def settle(self, settlements: Any, call: str = "") -> None:
         pass
 
 

@@ -30,7 +30,7 @@ class Shared:
             await asyncio.sleep(0)
         return None if self.is_down else self.counters.take_now(self.name, claims, self.holders)
 
-    def settle(self, settlements: list[Settlement]) -> None:
+    def settle(self, settlements: list[Settlement], call: str = "") -> None:
         self.counters.settle_now(self.name, settlements)
 
 

@@ -1,0 +1,91 @@
+"""What a call has used, and of which budgets, by what is on record of it."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from extproc.events import Record
+from extproc.policy.budgets.limits import NANO, SEPARATOR
+
+_VERDICT, _ALLOWED = "verdict", "allow"
+_CLUSTER, _ATTEMPTS, _SENT = "cluster", "attempts", "gen_ai.request.stream"
+_OPERATION, _PASSED = "gen_ai.operation.name", "passthrough"
+"""As gateway/record.py writes them: a call that may be sent, one that was handed over to attempts, one that was sent to
+have its answer read, and one that passes through."""
+_RECORDED = [
+    (f"gen_ai.usage.{name}", f"attempts.{name}")  # of the last attempt, and of those that were given up
+    for name in ("cost", "input_tokens", "output_tokens")
+]
+BUDGETS = "budget.keys"
+"""A field of the log."""
+MAX_BUDGETS = 2000
+"""Characters of it."""
+_decode_budgets = msgspec.json.Decoder(list[tuple[str, str]]).decode
+
+
+class Used(NamedTuple):
+    """Amounts by measure."""
+
+    cost: int = 0
+    """Billionths of a USD."""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    requests: int = 0
+    concurrent: int = 0
+    """0 at the end: nothing of it stays used."""
+
+    def amount(self, measure: str) -> int:
+        """Returns what counts in a limit of this measure."""
+        match measure:
+            case "usd":
+                return self.cost
+            case "tokens":
+                return self.input_tokens + self.output_tokens
+            case "input_tokens":
+                return self.input_tokens
+            case "output_tokens":
+                return self.output_tokens
+            case "requests":
+                return self.requests
+            case _:
+                return self.concurrent
+
+
+def charge(seen: Record) -> Used:
+    """Returns what a call has used, attempts included that were given up. `seen`: all that was put on record of it."""
+    if seen.get(_VERDICT) != _ALLOWED:
+        return Used()  # it was sent to nobody
+    return _charge(seen, was_sent=seen.get(_CLUSTER) != _ATTEMPTS or _SENT in seen)
+
+
+def charge_by_log(line: Mapping[str, Any]) -> Used:
+    """As `charge`, by the fields of its line in the log."""
+    return _charge(line, was_sent=_SENT in line or line.get(_OPERATION) == _PASSED)
+
+
+def of_budgets(accounts: Iterable[str]) -> Record:
+    """Returns what goes on record of the budgets that a call counts in, each with its key. More than a line of the log
+    holds is left out."""
+    pairs = dict.fromkeys((budget, key) for budget, _, key in (one.split(SEPARATOR, 2) for one in accounts))
+    text = json.dumps(list(pairs), separators=(",", ":"))  # ASCII alone, which nothing on its way changes
+    return {BUDGETS: text} if len(text) <= MAX_BUDGETS else {}
+
+
+def budgets_of(line: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+    """Returns the budgets with their keys, by the fields of a call's line in the log."""
+    try:
+        return _decode_budgets(line.get(BUDGETS) or "[]")
+    except (msgspec.DecodeError, TypeError):
+        return []
+
+
+def _charge(seen: Mapping[str, Any], *, was_sent: bool) -> Used:
+    cost, tokens_in, tokens_out = (_number(seen, last) + _number(seen, given_up) for last, given_up in _RECORDED)
+    return Used(round(cost * NANO), int(tokens_in), int(tokens_out), int(was_sent))
+
+
+def _number(seen: Mapping[str, Any], name: str) -> float:
+    value = seen.get(name, 0)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 else 0

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
@@ -134,9 +135,9 @@ class BudgetKeeper:
         """A call is over, by the fields of its line in Envoy's log."""
         self._unsettled.log(line, time.monotonic())
 
-    async def _charge_overdue(self) -> None:
-        """Counts what calls have used whose worker was killed."""
-        if self.source is not None and (found := self._unsettled.overdue(self.source.config.budgets, time.monotonic())):
+    async def _charge_overdue(self, now: float) -> None:
+        """Counts what calls have used whose worker was killed. `now`: seconds, as in `log`."""
+        if self.source is not None and (found := self._unsettled.overdue(self.source.config.budgets, now)):
             with contextlib.suppress(StoreDown):  # they wait
                 await self.counters.settle("", found)
 
@@ -146,12 +147,13 @@ class BudgetKeeper:
             while True:
                 await asyncio.sleep(KEEP_SECONDS)
                 try:
-                    await self._charge_overdue()
+                    await self._charge_overdue(time.monotonic())
                     await self._keep()
                 except Exception as error:  # noqa: BLE001 - whatever the store holds, counting goes on
                     self._note(StoreDown(type(error).__name__))
                 self._recall_ended()
         finally:
+            await self._charge_overdue(math.inf)
             if self._kept is not None:
                 with contextlib.suppress(StoreDown):
                     self._kept.add(self._local.changed)

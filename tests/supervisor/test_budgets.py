@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from extproc.policy.budgets.used import of_budgets
 from extproc.store.counters import Claim, KeptCounters, Settlement, Taken
 from extproc.store.opening import state_folder
 from extproc.store.overrides import COUNTERS, Change, Override
@@ -176,3 +177,25 @@ def test_who_asks_what_is_used_sees_nothing_of_what_workers_keep(tmp_path: Path)
         assert asyncio.get_running_loop().time() - began < RECALL_SECONDS
 
     asyncio.run(asyncio.wait_for(scene(), 30))
+
+
+def test_who_ends_charges_what_no_worker_has_settled(tmp_path: Path) -> None:
+    account = "b\x1frequests\x1fann"
+    line = {"time": "2026-11-30T09:30:00Z", "request_id": "req_1", "gen_ai.request.stream": True}
+
+    async def scene() -> list[int]:
+        keeper = BudgetKeeper(lambda _: None)
+        configured = source(tmp_path, GATEWAY + BUDGET)
+        keeper.use(configured, {})
+        running = asyncio.create_task(keeper.run())
+        keeper.log({**line, **of_budgets([account])})
+        keeper.log({**line, **of_budgets([account]), "request_id": "req_2"})
+        keeper.heard("w", BudgetRequest(ended=["req_2"]), lambda _: None)
+        await asyncio.sleep(0)
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+        kept = KeptCounters(state_folder(configured))
+        return [used for name, _, _, used in kept.rows(0) if name == account]
+
+    assert asyncio.run(asyncio.wait_for(scene(), 30)) == [1]

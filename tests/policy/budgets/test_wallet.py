@@ -206,3 +206,21 @@ def test_what_is_reserved_is_what_is_given_back(calls: list[tuple[int, int]], li
 
     asyncio.run(scene())
     assert used(counters) == charged
+
+
+def test_the_end_of_a_call_is_told_also_where_it_used_nothing() -> None:
+    told: list[tuple[list[Settlement], str]] = []
+
+    class Told(Shared):
+        def settle(self, settlements: list[Settlement], call: str = "") -> None:
+            told.append((settlements, call))
+
+    wallet = Wallet(Told(LocalCounters(), "w", 1))
+
+    async def calls() -> None:
+        await wallet.reserve([claim(1, 1000)])
+        wallet.settle([claim(1, 1000)], [0], "req_1")
+        wallet.settle([claim(1, 1000)], [0])
+
+    asyncio.run(calls())
+    assert told == [([], "req_1")]

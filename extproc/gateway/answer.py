@@ -202,6 +202,7 @@ class Held:
         reading = self._reading
         # A JSON answer to a stream request may still turn out to be an error: its status stays held.
         media = reading.upstream.headers.get("content-type")
+        # Bedrock streams `application/vnd.amazon.eventstream`.
         waits = reading.streams and ("event-stream" in media or "eventstream" in media)
         own = reading.quiet_since + reading.settings.first_event_hold if waits else NEVER
         return min(own, reading.provider_deadline()[0])
@@ -274,6 +275,7 @@ class Flowing:
         reading.quiet_since = now
         complete = reading.outcome.complete
         ping = reading.reply.ping() if reading.takes_body and not complete else b""
+        # An end that comes from here is clean for the client, and lets Envoy cancel what the provider still sends.
         actions, over = reading.write(ping, now, end=complete)
         return actions, Over() if over else self
 

@@ -89,6 +89,7 @@ async def _get(client: httpx.AsyncClient, url: str) -> tuple[bytes, float | None
     where = httpx.URL(url)
     for _ in range(MAX_REDIRECTS + 1):
         async with client.stream("GET", where) as response:
+            # httpx follows no redirect by itself: https://www.python-httpx.org/quickstart/#redirection-and-history.
             if response.next_request is not None:
                 where = _same_host(where, response.next_request.url)
                 continue

@@ -150,6 +150,7 @@ def _profile(environ: Environ, name: str) -> dict[str, str]:
     in_config = name if name == "default" else f"profile {name}"
     found: dict[str, str] = {}
     for path, section in ((config, in_config), (credentials, name)):
+        # Raw, because others take a `%` in a value for an interpolation.
         parser = configparser.RawConfigParser()
         try:
             parser.read_string(path.read_text("utf-8"))

@@ -107,6 +107,7 @@ def model_of(argv: Sequence[str], environ: Mapping[str, str]) -> str:
             given = word.removeprefix("--model=")
         elif word == "--":
             break
+    # `[1m]` asks the client for a larger window and is no part of the name that it sends.
     name = (given or environ.get("ANTHROPIC_MODEL") or str(settings.get("model", ""))).removesuffix("[1m]")
     if name in ALIASES:
         return environ.get(f"ANTHROPIC_DEFAULT_{name.upper()}_MODEL") or DEFAULT_MODEL.replace("opus", name)

@@ -181,6 +181,7 @@ def _guard() -> Json:
                 "verdict": {
                     "permissions": [{"any": True}],
                     "principals": [
+                        # `metadata`, the older form of it, is deprecated in Envoy 1.40.
                         {"sourced_metadata": {"metadata_matcher": metadata_is(record.VERDICT, record.ALLOWED)}}
                     ],
                 }

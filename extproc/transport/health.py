@@ -64,6 +64,7 @@ async def _ask(address: str, tls: ssl.SSLContext | None) -> bool:
                 writer.write(_frame(_SETTINGS, _ACK, 0))
             elif stream and kind == _DATA and payload:
                 return payload == _SERVING_FRAMED
+            # A call that fails may have trailers alone.
             elif stream and kind in (_DATA, _HEADERS) and flags & _END_STREAM:
                 return False
     finally:

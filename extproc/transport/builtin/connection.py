@@ -308,7 +308,7 @@ class Connection:
         self._allowance.spend(CONTROL)
         if found.stream:
             raise ConnectionFailed(Code.PROTOCOL_ERROR)
-        if len(found.payload) != 8:
+        if len(found.payload) != 8:  # RFC 9113, section 6.7
             raise ConnectionFailed(Code.FRAME_SIZE_ERROR)
         if not found.flags & frames.ACK:
             self._out += frames.frame(frames.PING, frames.ACK, 0, found.payload)
@@ -322,7 +322,7 @@ class Connection:
 
     def _on_window_update(self, found: Frame) -> None:
         self._allowance.spend(CHEAP)
-        credit = frames.read_long(found.payload) & MAX_WINDOW  # the highest bit is reserved
+        credit = frames.read_long(found.payload) & MAX_WINDOW  # 31 bits: RFC 9113, section 6.9
         if not found.stream:
             self._window += credit
             if not credit:

@@ -78,6 +78,7 @@ class BlockReader:
             return known
         additions = self._table.additions
         try:
+            # Raw, for a value may have any bytes, and hpack would decode them as UTF-8.
             found = Block([(name, value) for name, value in self._decoder.decode(block, raw=True)])
         except hpack.OversizedHeaderListError:
             raise ConnectionFailed(Code.ENHANCE_YOUR_CALM) from None

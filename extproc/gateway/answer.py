@@ -180,6 +180,8 @@ class CollectedError:
 
     def _all_of_it(self, now: float) -> Step:
         attempt, upstream = self._attempt, self._upstream
+        # A provider's answer is `via_upstream`, any other one is Envoy's own:
+        # https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/response_code_details
         if attempt is None or upstream.details not in ("", "via_upstream"):
             return self.on_failure(envoys_own(upstream, sent=attempt is not None))
         headers = upstream.headers.as_dict()

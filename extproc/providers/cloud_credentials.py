@@ -252,5 +252,7 @@ def _spec(source: Source, name: str, found: Mapping[str, str], faults: list[Faul
     known = [settings.cloud or "", settings.region or "", auth.model_dump_json(), roots or "", *found.values()]
     digest = hashlib.sha256("\0".join([name, *known]).encode()).hexdigest()
     azure = "https://ai.azure.com" if settings.cloud == "azure-foundry" else "https://cognitiveservices.azure.com"
+    # An application without a user can ask Entra for no other scope than a service's `.default`:
+    # https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
     scope = (auth.azure.scope if auth.azure else None) or f"{azure}/.default"
     return CredentialSpec(name, digest, auth, settings.region or "", scope, found, files, roots)

@@ -59,6 +59,7 @@ def exceeded(state: State, dialect: Dialect, now: float) -> Rejection:
         seconds = max(1, round(state.resets - now))
     known = _anthropic(state, is_over=True) if dialects.row(dialect).reads_spend else _openai([state], now)
     return Rejection(
+        # Claude Code shows the message of a `billing_error` as it is.
         kind=Kind.BILLING if state.measure == "usd" else Kind.RATE_LIMIT,
         message=message,
         reason=Reason.BUDGET_EXCEEDED,

@@ -37,8 +37,8 @@ class EmbeddedStore:
         self._swept = 0.0
         try:
             make_private(folder, FILE)
-            # No transaction begins by itself. By default a connection is for one thread; these operations run in any thread
-            # of a pool, one at a time.
+            # No transaction begins by itself. By default a connection is for one thread; these operations run in any of
+            # a pool, one at a time.
             self._db = sqlite3.connect(
                 folder / FILE, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )

@@ -85,4 +85,5 @@ def _bytes(value: bytes | str | None) -> bytes | None:
 
 
 def _milliseconds(ttl: float) -> int:
+    # Redis refuses 0.
     return max(1, round(ttl * 1000))

@@ -54,6 +54,8 @@ def command(
     env = {**defaults, **{name: value for name, value in environ.items() if name not in REMOVED}}
     env["ANTHROPIC_BASE_URL"] = target.url
     env["CLAUDE_CODE_API_KEY_HELPER_TTL_MS"] = f"{target.renew_seconds * 1000:.0f}"
+    # Claude Code runs it at its start, when the time above is over and after a 401, and sends what it prints:
+    # https://code.claude.com/docs/en/settings
     settings["apiKeyHelper"] = shlex.join(target.token_command)
     if skip_preflight:
         settings["skipWebFetchPreflight"] = True

@@ -103,7 +103,7 @@ def breakers(limits: schema.ProviderLimits, retries: schema.Retries) -> Json:
         "max_pending_requests": limits.pending,
         "max_requests": limits.requests,
         # It takes the place of `max_retries`, whose default of three at a time would be the limit:
-        # https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/circuit_breaking
+        # https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/cluster/v3/circuit_breaker.proto
         "retry_budget": budget,
     }
     return {"thresholds": [threshold]}

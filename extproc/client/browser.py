@@ -17,6 +17,8 @@ from extproc.client.connection import ClientError
 from extproc.client.oauth import Server, Tokens
 from extproc.printable import printable
 
+# Without `offline_access` an OpenID provider may give no refresh token:
+# https://openid.net/specs/openid-connect-core-1_0.html#OfflineAccess
 SCOPE: Final = "openid profile email offline_access"
 PATH: Final = "/callback"
 WAIT_SECONDS: Final = 600.0

@@ -54,6 +54,8 @@ def command(
     env = {**defaults, **{name: value for name, value in environ.items() if name not in REMOVED}}
     env["ANTHROPIC_BASE_URL"] = target.url
     env["CLAUDE_CODE_API_KEY_HELPER_TTL_MS"] = f"{target.renew_seconds * 1000:.0f}"
+    # Claude Code runs it at its start, when the time above is over and after a 401, and sends what it prints:
+    # https://code.claude.com/docs/en/settings
     settings["apiKeyHelper"] = shlex.join(target.token_command)
     if skip_preflight:
         settings["skipWebFetchPreflight"] = True
@@ -107,6 +109,7 @@ def model_of(argv: Sequence[str], environ: Mapping[str, str]) -> str:
             given = word.removeprefix("--model=")
         elif word == "--":
             break
+    # `[1m]` asks the client for a larger window and is no part of the name that it sends.
     name = (given or environ.get("ANTHROPIC_MODEL") or str(settings.get("model", ""))).removesuffix("[1m]")
     if name in ALIASES:
         return environ.get(f"ANTHROPIC_DEFAULT_{name.upper()}_MODEL") or DEFAULT_MODEL.replace("opus", name)

@@ -28,8 +28,11 @@ def _settings(target: Target, window: int | None) -> Iterator[str]:
     words = ", ".join(quoted(word) for word in target.token_command[1:])
     yield f"model_provider={quoted(PROVIDER)}"
     yield f"{here}.name={quoted(f'the gateway at {target.url}')}"
+    # Codex adds `/responses` to it.
     yield f"{here}.base_url={quoted(f'{target.url}/v1')}"
+    # Codex refuses `chat`.
     yield f'{here}.wire_api="responses"'
+    # Codex runs it at its start, when the interval below is over and once after a 401.
     yield f"{here}.auth.command={quoted(target.token_command[0])}"
     yield f"{here}.auth.args=[{words}]"
     yield f"{here}.auth.refresh_interval_ms={target.renew_seconds * 1000:.0f}"

@@ -14,6 +14,7 @@ from extproc.client.store import Place, SignIn
 from extproc.printable import printable, show
 
 CLOCK_WARNING_SECONDS: Final = 120.0
+# 128 and the number of SIGINT, as shells report it.
 INTERRUPTED: Final = 130
 FIRST_CLAIMS: Final = ("sub", "email", "name", "groups")
 

@@ -121,6 +121,7 @@ def _send(
     place = f"{urlsplit(url).scheme}://{urlsplit(url).netloc}"
     try:
         with (
+            # A proxy of the environment would not reach this machine.
             httpx.Client(verify=trust(), timeout=TIMEOUT_SECONDS, trust_env=not loopback) as client,
             client.stream(method, url, data=form, content=content, headers=headers) as answer,
         ):

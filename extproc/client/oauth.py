@@ -73,6 +73,7 @@ class DeviceCode:
 def gateway_server(gateway: str) -> Server:
     """Reads a gateway's metadata. An endpoint that it names on another origin is taken to be at its usual path below
     `gateway`, as Claude Code does it: a refresh token must not leave for another host."""
+    # Below the gateway's own path, as Claude Code asks; RFC 8414, section 3.1, puts that path behind it.
     url = f"{gateway}/.well-known/oauth-authorization-server"
     reply = connection.get(url)
     if reply.status != 200 or not isinstance(reply.fields.get("token_endpoint"), str):

@@ -167,6 +167,7 @@ def _problem(error: dict[str, Any], value: Any) -> str:
     if error["type"] == "missing":
         return "this key is required"
     message: str = error["msg"]
+    # Pydantic's prefix for the text of a ValueError.
     return message.removeprefix("Value error, ")
 
 
@@ -253,6 +254,7 @@ class _Reader:
             key = str(key_node.value)
             inner = (*where, key)
             self._lines[inner] = key_node.start_mark.line + 1
+            # PyYAML keeps the last one, and does not say so.
             if key in seen:
                 self._faults.append(Fault(inner, "this key occurs twice"))
             seen.add(key)

@@ -165,6 +165,7 @@ class Authentication(_Strict):
     """Callers known by their TLS client certificates."""
     locations: list[Location] = Field(["authorization", "x-api-key"], min_length=1)
     """Where a request may carry its credential."""
+    # Envoy refuses requests with more than 60 KiB of headers.
     max_token_bytes: int = Field(16 * 1024, ge=256, le=48 * 1024)
     """A longer credential is refused unread."""
     token_cache_bytes: int = Field(16 * 1024 * 1024, ge=0)

@@ -44,9 +44,11 @@ _REASON = (
     f" ? (response.code < 500 ? '{Reason.INVALID_REQUEST}' : '{Reason.INTERNAL}')"
     f" : response.code_details == 'via_upstream' ? '{Reason.UPSTREAM}'"
     f" : response.code_details.startsWith('downstream_local') ? '{Reason.INTERNAL}'"  # Envoy was told to leave
+    # HTTP/2 clients leave with `http2.remote_reset` or `http2.remote_refuse`.
     " : response.code_details.startsWith('downstream') || response.code_details.contains('remote_re')"
     f" ? '{Reason.CLIENT_CLOSED}'"
     f" : response.code == 413 ? '{Reason.REQUEST_TOO_LARGE}'"
+    # A 403 is the guard's, for a call on which the processor gave no verdict.
     f" : response.code >= 400 && response.code < 500 && response.code != 403 ? '{Reason.INVALID_REQUEST}'"
     f" : {OVERLOADED} ? '{Reason.OVERLOADED}'"
     f" : {TIMED_OUT} ? '{Reason.UPSTREAM_TIMEOUT}'"

@@ -54,8 +54,11 @@ def route(pool: str, idle: float) -> Json:
                 "typed_config": specifier,
             }
         },
+        # The default of 15 s would end long answers:
+        # https://www.envoyproxy.io/docs/envoy/latest/faq/configuration/timeouts
         "timeout": "0s",
         # Only where the processor has named a cluster. A copy has no part in Envoy's log.
+        # Envoy would append `-shadow` to the host of a copy.
         "request_mirror_policies": [{"cluster_header": MIRROR, "disable_shadow_host_suffix_append": True}],
         "idle_timeout": f"{idle:g}s",
         "retry_policy": {
@@ -151,7 +154,10 @@ def _processor() -> Json:
             "request_body_mode": "BUFFERED",
             "request_trailer_mode": "SKIP",
             "response_header_mode": "SEND",
+            # In STREAMED no piece of a body comes before the reply to the headers, so no answer could be judged by its
+            # body.
             "response_body_mode": "FULL_DUPLEX_STREAMED",
+            # FULL_DUPLEX_STREAMED is refused without it.
             "response_trailer_mode": "SEND",
         },
         # Not `xds.node`: Envoy 1.40 crashes where a filter of a cluster asks for it.

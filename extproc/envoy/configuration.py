@@ -133,6 +133,7 @@ def _sample(limits: Limits) -> Json:
         "tokens_per_fill": most,
         "fill_interval": "1s",
     }
+    # A bucket has no name of its own by which Envoy could ask for it.
     wrapped = {"@type": f"{_TYPE}.service.discovery.v3.Resource", "name": SAMPLE, "resource": bucket}
     return {"resources": [wrapped]}
 
@@ -181,6 +182,8 @@ def replace(path: Path, content: Json) -> None:
     """Whole, renamed into place."""
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(content, indent=1), "utf-8")
+    # Envoy watches for renames alone, because only they are atomic:
+    # https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/config_source.proto
     partial.replace(path)
 
 
@@ -190,6 +193,7 @@ def _processor(source: Source, addresses: Sequence[str], live: bool) -> Json:
     return {
         **secured,
         "name": PROCESSOR,
+        # Envoy refuses a STATIC cluster with a host name in it.
         "type": "STRICT_DNS" if _needs_dns(addresses) else "STATIC",
         "connect_timeout": "1s",
         # Every exchange is one stream for its whole life; the default of 1024 would be a ceiling for the gateway.
@@ -210,6 +214,7 @@ def _processor(source: Source, addresses: Sequence[str], live: bool) -> Json:
         "typed_extension_protocol_options": {
             _HTTP_OPTIONS: {
                 "@type": f"type.googleapis.com/{_HTTP_OPTIONS}",
+                # gRPC needs HTTP/2, and Envoy speaks HTTP/1.1 to a cluster unless told otherwise.
                 "explicit_http_config": {"http2_protocol_options": {}},
             }
         },
@@ -251,8 +256,10 @@ def _client(source: Source, addresses: Sequence[str]) -> ProcessorClient | None:
 def _mutual_tls(source: Source, client: ProcessorClient, name: str, live: bool) -> Json:
     """`name`: the host of all workers, which their certificate must be for."""
     kind = "IP_ADDRESS" if is_ip(name) else "DNS"
+    # Without a name to match, Envoy takes any certificate of the authority.
     expected: Json = {"match_typed_subject_alt_names": [{"san_type": kind, "matcher": {"exact": name}}]}
     context: Json = {
+        # gRPC's servers refuse a TLS connection without ALPN: https://github.com/envoyproxy/envoy/issues/26172.
         "alpn_protocols": ["h2"],
         "tls_params": {"tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3"},
     }
@@ -265,6 +272,7 @@ def _mutual_tls(source: Source, client: ProcessorClient, name: str, live: bool) 
     else:
         context["tls_certificates"] = [certificate(source, client)]
         context["validation_context"] = expected | _roots(source.resolve(client.ca_file))
+    # Names only: RFC 6066, section 3, permits no IP address in SNI.
     sni = {} if kind == "IP_ADDRESS" else {"sni": name}
     return _transport_socket({**sni, "common_tls_context": context})
 
@@ -299,6 +307,8 @@ def _ca_file(to: Destination) -> Path | None:
 
 
 def _tls(ca_file: Path | None, live: bool, public: Path) -> Json:
+    # Envoy verifies nothing unless it is given authorities, and knows no default ones:
+    # https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/security/ssl#enabling-certificate-verification
     trusted: Json = {"validation_context": _roots(ca_file or public)}
     if live and ca_file:
         trusted = {"validation_context_sds_secret_config": watched_secret(_secret_name(ca_file))}

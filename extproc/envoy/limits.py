@@ -23,6 +23,7 @@ def route(timeouts: schema.Timeouts, retries: schema.Retries) -> Json:
     the answer's headers are here."""
     limits: Json = {
         "timeout": _seconds(timeouts.total + _AFTER_THE_PROCESSOR if timeouts.total else 0),
+        # In the place of the listener's `stream_idle_timeout`.
         "idle_timeout": _seconds(timeouts.idle + _AFTER_THE_PROCESSOR),
     }
     attempt = {"per_try_timeout": _seconds(timeouts.first_byte)} if timeouts.first_byte else {}
@@ -49,6 +50,7 @@ def _retries(retries: schema.Retries) -> Json:
 
 
 def _regex(seconds: str) -> str:
+    # Where headers are formatted, an absent one is empty; only in logs it is `-`.
     return rf"(429|503|529) after ({seconds}) (true)?"
 
 
@@ -66,6 +68,7 @@ def upstream(filters: Sequence[Json]) -> Json:
     options = {
         "@type": f"type.googleapis.com/{_HTTP_OPTIONS}",
         "explicit_http_config": {"http_protocol_options": {}},
+        # A cluster with filters of its own must name the codec, too, as the last.
         "http_filters": [*filters, _filter("upstream_codec", "UpstreamCodec")],
     }
     return {"typed_extension_protocol_options": {_HTTP_OPTIONS: options}}
@@ -99,6 +102,8 @@ def breakers(limits: schema.ProviderLimits, retries: schema.Retries) -> Json:
         "max_connections": limits.connections,
         "max_pending_requests": limits.pending,
         "max_requests": limits.requests,
+        # It takes the place of `max_retries`, whose default of three at a time would be the limit:
+        # https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/cluster/v3/circuit_breaker.proto
         "retry_budget": budget,
     }
     return {"thresholds": [threshold]}
@@ -113,6 +118,7 @@ def outliers(outliers: schema.Outliers) -> Json:
         "split_external_local_origin_errors": True,
         "consecutive_local_origin_failure": outliers.failures,
         "enforcing_consecutive_local_origin_failure": 100,
+        # Success rates and 5xx eject by default, and a provider's 5xx would count against its address.
         "enforcing_local_origin_success_rate": 0,
         "enforcing_consecutive_5xx": 0,
         "enforcing_consecutive_gateway_failure": 0,
@@ -130,6 +136,7 @@ def of_web() -> Json:
         "timeout": "35s",
         "idle_timeout": "35s",
         "retry_policy": {
+            # Not once the headers have gone out: authorization codes and refresh tokens work only once.
             "retry_on": "connect-failure,reset-before-request",
             # With the jitter of the back-off some fifteen seconds, which a busy machine may need.
             "num_retries": 60,
@@ -185,7 +192,10 @@ def overload_manager(limits: Limits) -> Json:
     heap = "envoy.resource_monitors.fixed_heap"
     connections = "envoy.resource_monitors.global_downstream_max_connections"
     return {
+        # By default pressure is measured once a second.
         "refresh_interval": "0.05s",
+        # Else `reset_high_memory_stream` resets nothing. It knows streams of 2^20 bytes and more:
+        # https://www.envoyproxy.io/docs/envoy/latest/configuration/operations/overload_manager/overload_manager#reset-streams
         "buffer_factory_config": {"minimum_account_to_track_power_of_two": 20},
         "resource_monitors": [
             _monitor(heap, f"{monitors}.fixed_heap.v3.FixedHeapConfig", max_heap_size_bytes=limits.memory_bytes),
@@ -205,6 +215,7 @@ def overload_manager(limits: Limits) -> Json:
                 scaled={"scaling_threshold": 0.35, "saturation_threshold": 0.45},
             ),
         ],
+        # `reset_high_memory_stream` knows HTTP/2 alone; this ends connections of HTTP/1.1.
         "loadshed_points": [
             _trigger(
                 "load_shed_points.http1_server_abort_dispatch",

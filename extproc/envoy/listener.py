@@ -61,6 +61,7 @@ def _own_listener(source: Source, live: bool) -> list[Json]:
     return [
         {
             "name": "own",
+            # Whoever may write to a socket's file may connect: https://man7.org/linux/man-pages/man7/unix.7.html.
             "address": {"pipe": {"path": str(path), "mode": 0o600}},
             "filter_chains": [{"filters": [_http(source, live)]}],
         }
@@ -100,6 +101,7 @@ def _manager(source: Source, live: bool) -> Json:
         # https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/headers#x-forwarded-for.
         "use_remote_address": True,
         "skip_xff_append": True,
+        # Envoy writes this over a provider's `server`, and calls itself `envoy` by default.
         "server_name": "extproc",
         # Policy must see the path that is routed, in one spelling.
         "normalize_path": True,
@@ -179,6 +181,7 @@ def _guard() -> Json:
                 "verdict": {
                     "permissions": [{"any": True}],
                     "principals": [
+                        # `metadata`, the older form of it, is deprecated in Envoy 1.40.
                         {"sourced_metadata": {"metadata_matcher": metadata_is(record.VERDICT, record.ALLOWED)}}
                     ],
                 }
@@ -195,6 +198,7 @@ def routes(source: Source, older: Sequence[Source] = ()) -> Json:
             "match": {"prefix": "/", "dynamic_metadata": [metadata_is(record.CLUSTER, cluster)]},
             "route": {
                 "cluster": cluster,
+                # Envoy would forward the client's `host`, by which a provider's front chooses the site.
                 "host_rewrite_literal": urlsplit(to.settings.base_url).netloc,
                 **limits.route(to.settings.timeouts, to.settings.retries),
             },
@@ -217,9 +221,13 @@ def routes(source: Source, older: Sequence[Source] = ()) -> Json:
             {
                 "name": "gateway",
                 "domains": ["*"],
+                # Envoy adds the first and the last, and a client may have sent the second. They tell a provider where
+                # callers are.
                 "request_headers_to_remove": ["x-forwarded-proto", "x-forwarded-for", "x-envoy-external-address"],
                 "response_headers_to_add": [
-                    request_id(name, "ADD_IF_ABSENT") for name in ("request-id", "x-request-id")
+                    # Anthropic's SDKs read the first, OpenAI's the second.
+                    request_id(name, "ADD_IF_ABSENT")
+                    for name in ("request-id", "x-request-id")
                 ],
                 "response_headers_to_remove": [limits.RETRY_HEADER],
                 "request_body_buffer_limit": source.config.max_body_bytes,
@@ -234,6 +242,8 @@ def _pages(source: Source) -> list[Json]:
     """Paths of the web process, which checks its callers itself; everything else stays behind the verdict."""
     passed = {
         "envoy.filters.http.ext_proc": {"@type": f"{_FILTERS}.ext_proc.v3.ExtProcPerRoute", "disabled": True},
+        # Without `rbac` in it the filter is off for the route:
+        # https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/filters/http/rbac/v3/rbac.proto
         "envoy.filters.http.rbac": {"@type": f"{_FILTERS}.rbac.v3.RBACPerRoute"},
     }
     address = {"key": topics.ADDRESS_HEADER, "value": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}
@@ -242,6 +252,7 @@ def _pages(source: Source) -> list[Json]:
             "match": {**_path(path), **({"headers": [_GET]} if topic.yields else {})},
             "route": {"cluster": topics.CLUSTER, **limits.of_web()},
             "typed_per_filter_config": passed,
+            # By default Envoy appends, and a header that the client has made up would come first.
             "request_headers_to_add": [{"header": address, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}],
         }
         for path, topic in topics.paths(source.config).items()
@@ -265,6 +276,7 @@ def client_authority(source: Source, client_ca: Path) -> Json:
 
 
 def _tls(source: Source, tls: ListenTls, live: bool) -> Json:
+    # Over TLS, clients speak HTTP/2 only where ALPN has settled on it (RFC 9113, section 3.2).
     context: Json = {"alpn_protocols": ["h2", "http/1.1"]}
     if live:
         context["tls_certificate_sds_secret_configs"] = [watched_secret(CERTIFICATE)]

@@ -29,6 +29,8 @@ UNREACHABLE = (
     f" || {_DETAILS} == 'no_healthy_upstream' && xds.cluster_name.startsWith('provider:'))"
 )
 # What HTTP allows and this gateway does not serve, or what is no HTTP.
+# `low_version` is HTTP/1.0 (426), `upgrade_failed` a WebSocket (403):
+# https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/response_code_details
 CLIENTS_FAULT = (
     "(response.code >= 500 || response.code in [403, 426])"
     f" && ({_DETAILS} in ['low_version', 'upgrade_failed'] || {_DETAILS}.startsWith('http1.')"
@@ -136,6 +138,7 @@ def metadata_filter(matcher: Json, *, if_missing: bool) -> Json:
 
 
 def _status(status: int, comparison: str = "EQ") -> Json:
+    # Envoy demands a key by which its runtime could replace the number. Nothing sets this one.
     value = {"default_value": status, "runtime_key": "extproc.never_set"}
     return {"status_code_filter": {"comparison": {"op": comparison, "value": value}}}
 

@@ -180,6 +180,8 @@ class CollectedError:
 
     def _all_of_it(self, now: float) -> Step:
         attempt, upstream = self._attempt, self._upstream
+        # A provider's answer is `via_upstream`, any other one is Envoy's own:
+        # https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/response_code_details
         if attempt is None or upstream.details not in ("", "via_upstream"):
             return self.on_failure(envoys_own(upstream, sent=attempt is not None))
         headers = upstream.headers.as_dict()
@@ -202,6 +204,7 @@ class Held:
         reading = self._reading
         # A JSON answer to a stream request may still turn out to be an error: its status stays held.
         media = reading.upstream.headers.get("content-type")
+        # Bedrock streams `application/vnd.amazon.eventstream`.
         waits = reading.streams and ("event-stream" in media or "eventstream" in media)
         own = reading.quiet_since + reading.settings.first_event_hold if waits else NEVER
         return min(own, reading.provider_deadline()[0])
@@ -274,6 +277,7 @@ class Flowing:
         reading.quiet_since = now
         complete = reading.outcome.complete
         ping = reading.reply.ping() if reading.takes_body and not complete else b""
+        # An end that comes from here is clean for the client, and lets Envoy cancel what the provider still sends.
         actions, over = reading.write(ping, now, end=complete)
         return actions, Over() if over else self
 

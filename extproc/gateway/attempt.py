@@ -184,6 +184,7 @@ class AttemptExchange:
             refused = self.reject(forwarding.NO_CREDENTIAL)
             refused.record.update(record.of_provider(provider) | record.of_upstream(place.candidate.upstream))
             return refused
+        # The one route to all candidates cannot rewrite it, and Envoy would forward the client's.
         headers["host"] = provider.authority
         cluster = provider.mirror_cluster if place.mirrors else provider.attempt_cluster
         kept = headers.keys() | forwarding.UPSTREAM_HEADERS | {NUMBER, HANDOVER}  # Envoy removes these two
@@ -252,6 +253,7 @@ class AttemptExchange:
         self._moved, self._held = True, None
         self._judge("failed", why, now)
         self._count(self._tries[-1])
+        # Should Envoy make no further attempt after all, a 200 would reach the client.
         status = self._upstream.status if self._upstream.status >= 400 else 502
         remove = other_names(self._upstream.headers, {MOVE_ON})
         begin = BeginAnswer(status, {MOVE_ON: "yes"}, remove, attempts.fields(self._tries))
@@ -297,6 +299,7 @@ class AttemptExchange:
             return
         status, name = self._upstream.status, self.placed.candidate.provider.name
         after = self._upstream.headers.get("retry-after")
+        # It may be a date, too (RFC 9110, section 10.2.3); that one is not obeyed.
         seconds = float(after) if after.isdecimal() and int(after) else None
         if status in (429, 529) or (status >= 500 and seconds is not None):
             self._report(AttemptOutcome(name, "limited", seconds))

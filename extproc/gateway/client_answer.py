@@ -135,6 +135,8 @@ class ClientAnswer:
         return self._attempt.provider.concealed(error) if self._attempt is not None else error
 
     def _begin_with(self, status: int, headers: dict[str, str], fields: Record) -> BeginAnswer:
+        # The provider's `content-length` must go: an override of the mode leaves it there (Envoy 1.40), but not the
+        # body that it counts.
         return BeginAnswer(status, headers, other_names(self._upstream.headers, headers.keys()), fields)
 
 

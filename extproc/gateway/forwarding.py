@@ -86,6 +86,7 @@ def headers(
     found = {
         ":path": provider.path(request.path, root=request.root) + query,
         "content-type": "application/json",
+        # Envoy answers 500 where a replaced body is not as long as the header says.
         "content-length": str(len(request.body)),
         "accept": "text/event-stream" if request.stream else "application/json",
         # An encoded answer would have to be decoded here before anything of it can be read.

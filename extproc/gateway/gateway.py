@@ -385,7 +385,7 @@ def _request(event: RequestHeaders, started: float) -> Request:
         path=canonical(path),
         query=query,
         headers=headers,
-        source=event.source.rpartition(":")[0].strip("[]"),
+        source=event.source.rpartition(":")[0].strip("[]"),  # Envoy's has a port, and IPv6 in brackets
         certificate=event.certificate,
         request_id=_request_id(headers.get("x-request-id")),
     )

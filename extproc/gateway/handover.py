@@ -108,6 +108,7 @@ def handover(examined: Examined, order: Sequence[Resolved], configuration: int, 
 def retries(failover: Failover, attempts: int) -> dict[str, str]:
     """Returns the headers by which Envoy's router is told when to begin another attempt without being asked to, and
     how often in all. https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/router_filter"""
+    # Envoy's router obeys these whoever has sent them, so a client's go with all that is not on the allow-list.
     found = {"x-envoy-max-retries": str(attempts - 1)}
     on = failover.on
     # To Envoy a timeout is a reset, and a connection that fails is one, too.

@@ -244,6 +244,8 @@ def profile_of(rule: Rule, upstream: str, settings: schema.Config, client: Diale
     asked = settings.providers[rule.provider.name]
     base = chosen or _by_name(rule, upstream, client, asked.cloud)
     own = profiles.of_model(upstream, profiles.shipped()[base])
+    # Here deltas are padded unless this is off, and other servers may refuse the member:
+    # https://platform.openai.com/docs/api-reference/chat/create#chat-create-stream_options
     if (urlsplit(rule.provider.base_url).hostname or "").endswith("api.openai.com"):
         own["stream_obfuscation_off"] = True
     limits = {

@@ -217,6 +217,7 @@ def _check_key_file(text: str | None, where: Where, faults: list[Fault]) -> None
 def _given(settings: Provider, auth: CloudAuth, found: Mapping[str, str]) -> CloudCredential | None:
     """None: it has to be fetched."""
     if auth.azure is not None and auth.azure.key is not None:
+        # Azure's name for the header, and Anthropic's, which Claude in Foundry reads.
         return HeaderCredential("api-key" if settings.cloud == "azure-openai" else "x-api-key", found["azure.key"])
     if auth.aws is not None and auth.aws.api_key is not None:
         return bearer(found["aws.api_key"])
@@ -239,6 +240,7 @@ def _spec(source: Source, name: str, found: Mapping[str, str], faults: list[Faul
     if auth.ca_file is not None:
         try:
             roots = source.read(auth.ca_file).decode("ascii", "ignore")
+            # An empty string would mean the system's authorities.
             ssl.create_default_context(cadata=roots or "-")
         except ssl.SSLError:
             faults.append(Fault(("providers", name, "auth", "ca_file"), "holds no certificates in PEM form"))
@@ -250,5 +252,7 @@ def _spec(source: Source, name: str, found: Mapping[str, str], faults: list[Faul
     known = [settings.cloud or "", settings.region or "", auth.model_dump_json(), roots or "", *found.values()]
     digest = hashlib.sha256("\0".join([name, *known]).encode()).hexdigest()
     azure = "https://ai.azure.com" if settings.cloud == "azure-foundry" else "https://cognitiveservices.azure.com"
+    # An application without a user can ask Entra for no other scope than a service's `.default`:
+    # https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
     scope = (auth.azure.scope if auth.azure else None) or f"{azure}/.default"
     return CredentialSpec(name, digest, auth, settings.region or "", scope, found, files, roots)

@@ -103,6 +103,8 @@ def _vertex(place: str) -> Wrappings:
     return {
         "messages": Wrapping(
             path=f"{claude}/{MODEL}:rawPredict",
+            # Beside this path Vertex wants `stream` in the body, too, so that member stays:
+            # https://cloud.google.com/vertex-ai/generative-ai/docs/partner-models/claude/use-claude
             stream_path=f"{claude}/{MODEL}:streamRawPredict",
             count_path=f"{claude}/count-tokens:rawPredict",
             version=VERTEX_VERSION,

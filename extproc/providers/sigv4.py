@@ -84,6 +84,7 @@ def _query(query: str) -> str:
 
 
 def _spelled(text: str) -> str:
+    # A blank is `%20`, never `+`.
     return quote(unquote_plus(text), safe="-_.~")
 
 

@@ -81,6 +81,7 @@ class ConsoleLinks:
         """Returns for how many seconds the link still counts; 0 where it never did."""
         text, _, tag = given.rpartition(".")
         until = text.partition(".")[0]
+        # As bytes: strings must be ASCII there, or it raises TypeError.
         if not hmac.compare_digest(tag.encode(), self._tag(text).encode()):
             return 0
         return max(0, int(until) - now)

@@ -21,7 +21,10 @@ GRANT = "authorization_code"
 CLIENT_ID = "extproc"
 CODE_SECONDS = 60.0
 MAX_STATE = 500
+# Any port, since a program takes one that is free; not `localhost`, which need not lead to the loopback interface:
+# https://www.rfc-editor.org/rfc/rfc8252#section-8.3
 _REDIRECT = re.compile(r"(http://127\.0\.0\.1:[1-9][0-9]{0,4})/callback")
+# SHA-256 in base64url without padding, and a verifier of 43 to 128 characters: RFC 7636, sections 4.1 and 4.2.
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 _OVER = "this code has expired or has been used; begin again"

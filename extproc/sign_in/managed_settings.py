@@ -73,6 +73,7 @@ class ManagedSettings:
         chosen = next((row.settings for row in self._rows if row.when.evaluate(seen) is True), {})
         settings = merged(merged(self._computed(models), self._base), chosen)
         if env := settings.get("env"):
+            # Claude Code takes texts alone, and YAML reads `1` as a number.
             settings["env"] = {name: str(value) for name, value in env.items()}
         return Document(settings, checksum(settings))
 

@@ -137,6 +137,7 @@ class Provider:
         if self._metadata is not None and self._clock() - self._metadata[0] < METADATA_SECONDS:
             return self._metadata[1]
         try:
+            # A slash at the issuer's end is not doubled: OpenID Connect Discovery, section 4.1.
             status, document = await self._ask("GET", self._settings.issuer.rstrip("/") + WELL_KNOWN)
             if status != 200:
                 raise unavailable(f"issuer's metadata: status {status}")
@@ -236,6 +237,8 @@ class Provider:
     async def _identity(self, answer: dict[str, Any]) -> Identity:
         refresh_token = answer.get("refresh_token")
         claims = await self._claims(answer["id_token"]) if isinstance(answer.get("id_token"), str) else None
+        # An id_token is optional with a refresh:
+        # https://openid.net/specs/openid-connect-core-1_0.html#RefreshTokenResponse.
         return Identity(claims, refresh_token if isinstance(refresh_token, str) else None)
 
     async def _fetch_keys(self, place: JwksLocation) -> tuple[Any, float | None]:

@@ -37,7 +37,8 @@ class EmbeddedStore:
         self._swept = 0.0
         try:
             make_private(folder, FILE)
-            # No transaction begins by itself.
+            # No transaction begins by itself. By default a connection is for one thread; these operations run in any of
+            # a pool, one at a time.
             self._db = sqlite3.connect(
                 folder / FILE, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
@@ -120,6 +121,8 @@ def as_store_down() -> Iterator[None]:
 @contextlib.contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
     """Writes all that is executed inside, or nothing if something raises."""
+    # A transaction that begins by reading fails at its first write, without waiting, where another one has written:
+    # https://www.sqlite.org/lang_transaction.html.
     db.execute("BEGIN IMMEDIATE")
     try:
         yield

@@ -137,6 +137,7 @@ def read_only(file: Path) -> dict[str, Override] | None:
             return None
     except OSError as error:
         raise StoreDown(f"its folder cannot be used: {error.strerror}") from None
+    # Without `mode=ro` SQLite makes a file that is not there: https://www.sqlite.org/uri.html.
     with as_store_down(), contextlib.closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as db:
         return _overrides(db)
 

@@ -53,6 +53,7 @@ def connect(
         "socket_timeout": settings.timeout,
         "socket_connect_timeout": settings.timeout,
         "retry": Retry(NoBackoff(), retries),
+        # A firewall may have dropped an idle connection: it gets a PING before the next command.
         "health_check_interval": 30,
         **({"ssl": True, "ssl_ca_certs": ca_file} if address.tls else {}),
     }
@@ -69,6 +70,7 @@ def connect(
     seconds = settings.timeout / len(address.nodes)  # they are asked one after the other
     sentinel_options = options | {
         "db": 0,
+        # Sentinels have users of their own, and one database.
         "username": own.username if own is not None else None,
         "password": sentinel_password,
         "socket_timeout": seconds,

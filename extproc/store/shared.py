@@ -44,6 +44,7 @@ class SharedStore:
 
     async def take(self, key: str) -> bytes | None:
         async with as_store_down(self._seconds):
+            # One command, so that of two callers one gets the value: https://redis.io/docs/latest/commands/getdel/.
             return _bytes(await self._redis.getdel(self._prefix + key))
 
     async def swap(self, key: str, old: bytes, new: bytes, ttl: float) -> bool:
@@ -58,6 +59,7 @@ class SharedStore:
             for first in range(0, len(names), _PAGE):
                 page = names[first : first + _PAGE]
                 if isinstance(self._redis, RedisCluster):
+                    # A cluster refuses MGET for keys of several slots.
                     values = await self._redis.mget_nonatomic(page)
                 else:
                     values = await self._redis.mget(page)
@@ -83,4 +85,5 @@ def _bytes(value: bytes | str | None) -> bytes | None:
 
 
 def _milliseconds(ttl: float) -> int:
+    # Redis refuses 0.
     return max(1, round(ttl * 1000))

@@ -36,6 +36,7 @@ _LASTING_SECONDS = 7 * 86400
 _LONGEST_SECONDS = 402 * 86400
 _MARGIN_SECONDS = 60
 
+# Leases are read though they are not among KEYS: their names are in the hashes, and the tag keeps them in one slot.
 _TAKE = """
 local leases, me = ARGV[1], ARGV[2]
 redis.call('SET', leases .. me, '1', 'PX', ARGV[3])
@@ -74,6 +75,7 @@ if refused < 0 then
 end
 return {refused, later, unpack(found)}
 """
+# `%.0f`, because Lua writes large numbers as 1e+15.
 _SETTLE = """
 local done, number = KEYS[1], tonumber(ARGV[1])
 if tonumber(redis.call('GET', done) or '0') >= number then return 0 end

@@ -96,6 +96,7 @@ def _bind(path: Path) -> socket.socket:
     bound = socket.socket(socket.AF_UNIX)
     try:
         new.unlink(missing_ok=True)
+        # `bind` refuses a path that exists, even if nobody listens there; `rename` takes its place in one step.
         bound.bind(str(new))
         new.chmod(_SOCKET_MODE)
         new.rename(path)

@@ -146,6 +146,7 @@ class EnvoyControl:
             await asyncio.sleep(LOOK_SECONDS)
 
     def _write(self, files: Mapping[str, configuration.Json]) -> str:
+        # Envoy shows the version that it has taken as the statistic `version_text`.
         version = str(time.time_ns())
         for name, content in files.items():
             configuration.replace(self._folder / name, {"version_info": version, **content})
@@ -198,6 +199,7 @@ def faults(source: Source) -> list[Fault]:
 def _is_pair(source: Source, tls: Tls) -> bool:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
+        # Without a password OpenSSL would ask for an encrypted key's on the terminal.
         context.load_cert_chain(source.resolve(tls.certificate), source.resolve(tls.key), password="")
     except (OSError, ValueError):
         return False

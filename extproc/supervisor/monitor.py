@@ -40,6 +40,8 @@ _SERVER: dict[str, Any] = {
     "ws": "none",
     "access_log": False,
     "server_header": False,
+    # uvicorn believes `x-forwarded-for` of peers on this machine unless told not to:
+    # https://www.uvicorn.org/settings/#http
     "proxy_headers": False,
     "timeout_keep_alive": int(SECONDS),
     # Unhandled errors become a bare 500; the traceback is not logged.
@@ -117,6 +119,7 @@ class Monitor:
             raise CannotListen(problem) from None
         server = uvicorn.Server(uvicorn.Config(pages, **_SERVER))
         self._servers.append(server)
+        # Outside the main thread uvicorn leaves the signals alone, which are the supervisor's.
         Thread(target=server.run, args=([listening],), daemon=True, name=key).start()
 
     def _pages(self, scrape: "Scrape | None" = None) -> Starlette:

@@ -74,6 +74,7 @@ class Child:
             stderr=asyncio.subprocess.PIPE,
             env=self._environ,
             cwd=self._folder,
+            # A line may be longer than the 64 KiB that asyncio reads by default.
             limit=LINE_LIMIT,
             # A worker's socket gives access to providers' keys, so files of children are closed to other users.
             umask=0o077,
@@ -200,6 +201,8 @@ def worker(  # noqa: PLR0913 - named
 
 def envoy(binary: str, folder: Path, environ: Mapping[str, str], on_line: Callable[[str], None]) -> Child:
     """Returns an Envoy that is started in `folder` and reads its files there."""
+    # Hot restart shares memory by a number (`--base-id`), and a second Envoy of the same number does not start:
+    # https://www.envoyproxy.io/docs/envoy/latest/operations/cli
     argv = [binary, "-c", "bootstrap.json", "--disable-hot-restart", "--log-level", "warn"]
     # By default Envoy keeps lines of the log for ten seconds. It gets half of the cores; the workers need the others.
     argv += ["--file-flush-interval-msec", "100", "--concurrency", str(max(1, (os.cpu_count() or 1) // 2))]

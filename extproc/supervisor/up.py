@@ -368,7 +368,7 @@ def _check_port(source: Source) -> None:
     listen = source.config.listen
     family = socket.AF_INET6 if ":" in listen.address else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # else TIME_WAIT counts as taken
         try:
             probe.bind((listen.address, listen.port))
         except OSError as error:

@@ -83,6 +83,7 @@ async def serve(method: Method, context: Context) -> None:
             reading.cancel()
         if receiver is not None:
             _close(receiver)
+    # Outside the `try`, because `abort` raises: https://grpc.github.io/grpc/python/grpc_asyncio.html.
     if call.status is not Status.OK:
         await context.abort(_STATUS_CODES[call.status], call.message)
 
@@ -154,6 +155,7 @@ class GrpcioServer:
                 port = self._server.add_insecure_port(address)
             else:
                 port = self._server.add_secure_port(address, self._credentials(self._tls))
+        # grpcio's error for an address that is in use.
         except RuntimeError:
             raise OSError(f"no server can be started on {address}") from None
         finally:
@@ -188,10 +190,12 @@ def _certificates(tls: ServerTls) -> grpc.ServerCertificateConfiguration:
 def _options(message_bytes: int, calls: int) -> list[tuple[str, int]]:
     """https://github.com/grpc/grpc/blob/master/include/grpc/impl/channel_arg_names.h"""
     return [
+        # By default 4 MB, less than a body may have.
         ("grpc.max_receive_message_length", message_bytes),
         ("grpc.max_send_message_length", -1),
         ("grpc.max_concurrent_streams", calls),
         ("grpc.compression_enabled_algorithms_bitset", 1),  # none: a small message cannot become a large one
+        # On by default: a second server would get a part of the connections, instead of an error.
         ("grpc.so_reuseport", 0),
         # Bounds how long a peer may take to present a certificate, and how many connections there are.
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_MILLISECONDS),

@@ -52,6 +52,7 @@ _FILTER = "envoy.filters.http.ext_proc"
 # https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/filters/http/ext_proc/v3/processing_mode.proto.
 # Given with the request headers, because one given at the response headers comes too late to hold those back.
 _READ_ANSWER = pb.ProcessingMode(
+    # Said again, since an override replaces the modes of both bodies: one that is left out is NONE.
     request_body_mode=pb.ProcessingMode.BUFFERED,
     response_header_mode=pb.ProcessingMode.SEND,
     response_body_mode=pb.ProcessingMode.FULL_DUPLEX_STREAMED,
@@ -78,6 +79,7 @@ def to_event(request: pb.ProcessingRequest) -> Event:
             source, certificate = _attribute(request, SOURCE), _certificate(request)
             return RequestHeaders(_headers(request.request_headers), end, source, certificate)
         case "request_body":
+            # All of it, though `end_of_stream` is false where trailers follow (Envoy 1.40).
             return RequestBody(request.request_body.body)
         # May come in the place of the request's body: Envoy shows its own refusals, too, as of one that is too large.
         case "response_headers":
@@ -233,6 +235,7 @@ def _immediate(action: Respond) -> pb.ImmediateResponse:
         status=pb.HttpStatus(code=action.status),
         headers=_mutation(action.headers, ()),
         body=action.body,
+        # Envoy writes `_` for each blank in them.
         details=printable(cut(action.details, MAX_NAME)),
     )
 
@@ -266,6 +269,7 @@ def _set_metadata(response: pb.ProcessingResponse, record: Record, namespaces: S
 
 
 def _headers(message: pb.HttpHeaders) -> Headers:
+    # Envoy fills `raw_value`, and leaves `value` empty.
     # A header's bytes mean what sender and receiver agree on (RFC 9110, section 5.5); latin-1 keeps all of them.
     return Headers((field.key, field.raw_value.decode("latin-1")) for field in message.headers.headers)
 

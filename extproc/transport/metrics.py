@@ -47,6 +47,7 @@ _DURATION = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 
 _FIRST = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0)
 _PER_TOKEN = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
 
+# The library adds `_total` to the name of a counter: https://prometheus.github.io/client_python/instrumenting/counter/.
 REQUESTS = Metric(
     "extproc_requests", Counter, "Calls by how they ended; `reason` is empty for those that went well.",
     (*COMMON, "reason"),

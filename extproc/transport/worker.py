@@ -81,6 +81,7 @@ async def _listen(address: str, methods: Mapping[bytes, Method], gateways: Gatew
     """Raises config.Invalid, OSError."""
     if not is_tcp(address):
         server = Server(methods, gateways.max_message_bytes)
+        # A socket gets its mode when it is bound: before a `chmod` others may have connected.
         before = os.umask(OWNERS_SOCKET)
         try:
             await server.listen(address)

@@ -74,6 +74,7 @@ def open_engine(source: Source, environ: Mapping[str, str], *, read_only: bool =
     make_private(path.parent, path.name)
     engine = create_engine(
         "sqlite+pysqlite://",
+        # By this URL SQLAlchemy expects a database in memory, and would keep a connection for each thread.
         creator=lambda: _connected(path),
         poolclass=QueuePool,
         json_serializer=partial(json.dumps, ensure_ascii=False),  # or no path would find such a name
@@ -130,7 +131,10 @@ def _postgresql(
         "url": url,
         "pool_size": 1,
         "max_overflow": 1,
+        # A database that was restarted has closed the pool's connections:
+        # https://docs.sqlalchemy.org/en/20/core/pooling.html#disconnect-handling-pessimistic
         "pool_pre_ping": True,
+        # Else the texts of errors quote the values of a statement.
         "hide_parameters": True,
         "connect_args": {
             "connect_timeout": CONNECT_SECONDS,
@@ -154,4 +158,5 @@ def tls(source: Source, settings: PostgreSql) -> dict[str, str]:
         return {"sslmode": mode or "verify-full", "sslrootcert": str(source.resolve(settings.ca_file))}
     if mode is not None or here:
         return {"sslmode": mode or "prefer"}
+    # By default libpq verifies nothing; `system` (libpq 16 and newer) means the authorities that OpenSSL trusts.
     return {"sslmode": "verify-full", "sslrootcert": "system"}

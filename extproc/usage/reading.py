@@ -139,6 +139,7 @@ class Reader:
                 yield connection
         except DBAPIError as error:
             text = why(error)
+            # SQLite's and PostgreSQL's words for a statement that was ended.
             if "interrupted" in text or "statement timeout" in text:
                 raise TooSlow from None
             raise LedgerDown(text) from None
@@ -150,6 +151,7 @@ class Reader:
         driver = connection.connection.driver_connection
         if self._engine.dialect.name == "sqlite" and driver is not None:
             deadline = time.monotonic() + READING_SECONDS
+            # SQLite has no time limit for a statement; this ends one when it returns true.
             driver.set_progress_handler(lambda: time.monotonic() > deadline, _PROGRESS_STEPS)
 
 

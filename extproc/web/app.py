@@ -26,6 +26,7 @@ _HEADERS = {
     # With `no-referrer` browsers send `Origin: null` along with our own forms:
     # https://fetch.spec.whatwg.org/#append-a-request-origin-header
     b"referrer-policy": b"same-origin",
+    # Answers with tokens must have it: https://www.rfc-editor.org/rfc/rfc6749#section-5.1.
     b"cache-control": b"no-store",
 }
 

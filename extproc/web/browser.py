@@ -117,6 +117,7 @@ class Browser:
         except Refusal as refusal:
             log.warning("sign-in: not finished for a browser at %s: %s", address_of(request), refusal.reason)
             answer = self._failed(state, refusal)
+        # With the same attributes: a browser ignores a `__Host-` cookie that is not `secure`, also one that deletes.
         answer.delete_cookie(self.cookie, path="/", secure=self._secure, httponly=True, samesite="lax")
         return answer
 
@@ -203,6 +204,7 @@ class Browser:
         sealed = (await self._sessions.seal()).close(_STATE, msgspec.to_builtins(state))
         url = await self._provider.authorization_url(sealed, state.nonce, state.verifier)
         answer = RedirectResponse(url, 302)
+        # `lax`, not `strict`: the redirect that ends the sign-in comes from another site.
         answer.set_cookie(
             self.cookie, browser, CODE_SECONDS, path="/", secure=self._secure, httponly=True, samesite="lax"
         )

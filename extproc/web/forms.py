@@ -17,6 +17,7 @@ async def read(request: Request) -> dict[str, str]:
     if kind != TYPE:
         raise Refusal("invalid_request", f"expected a body of type {TYPE}")
     try:
+        # It leaves out fields without a value, as RFC 6749, section 3.1, demands.
         pairs = parse_qsl((await request.body()).decode("ascii"), max_num_fields=MAX_FIELDS, errors="strict")
     except (ValueError, UnicodeError):
         raise Refusal("invalid_request", "the form cannot be read") from None

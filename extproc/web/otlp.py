@@ -29,6 +29,7 @@ MAX_PARTS = 200_000
 """The most records, spans, points and attributes in one request. Two bytes can be one of them, and each is read."""
 SOURCE = "identity.source"
 GATEWAY = "gateway"
+# zlib's sign for a gzip header and trailer: https://docs.python.org/3/library/zlib.html#zlib.decompressobj.
 _GZIP = 31
 # Attributes by which a sender says who somebody is. Session, terminal and version stay.
 _IDENTITY = ("user.", "enduser.", "identity.")

@@ -120,6 +120,7 @@ def _listen(address: str) -> socket.socket:
     path = Path(address.removeprefix("unix:"))
     path.unlink(missing_ok=True)
     listening = socket.socket(socket.AF_UNIX)
+    # A socket gets its mode when it is bound: before a `chmod` others may have connected.
     before = os.umask(OWNERS_SOCKET)
     try:
         listening.bind(str(path))

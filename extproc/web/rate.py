@@ -70,6 +70,7 @@ def _network(address: str) -> str:
         return ""
     if isinstance(found, ipaddress.IPv4Address):
         return str(found)
+    # As an IPv6 socket shows a peer that came by IPv4: RFC 4291, section 2.5.5.2.
     if found.ipv4_mapped is not None:
         return str(found.ipv4_mapped)
     return str(ipaddress.ip_network((found, 64), strict=False).network_address)

@@ -51,6 +51,7 @@ def routes(context: Context) -> list[Route]:
 
     return [
         get("/.well-known/oauth-authorization-server", endpoints.metadata),
+        # Libraries that verify tokens look for an issuer's keys here.
         get("/.well-known/openid-configuration", endpoints.metadata),
         get(own_tokens.JWKS_PATH, endpoints.jwks),
         post("/oauth/device_authorization", endpoints.device_authorization),
@@ -97,6 +98,7 @@ class _Endpoints:
                 "response_types_supported": ["code"],
                 "code_challenge_methods_supported": ["S256"],
                 "authorization_response_iss_parameter_supported": True,
+                # Absent, it would mean `client_secret_basic`: https://www.rfc-editor.org/rfc/rfc8414#section-2.
                 "token_endpoint_auth_methods_supported": ["none"],
                 "scopes_supported": self._settings.scopes,
                 "gateway_protocol_version": 1,

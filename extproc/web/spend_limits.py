@@ -156,6 +156,7 @@ class _SpendLimits:
     async def effective(self, request: Request, operator: Operator) -> Any:
         """What each user has who has used something, or whose limit was set."""
         query = request.query_params
+        # Anthropic's API writes lists in a query so; without brackets it is what people type.
         periods = [*query.getlist("period[]"), *query.getlist("period")] or list(_PERIODS)
         users = {*query.getlist("user_ids[]"), *query.getlist("user_ids")}
         if unknown := [one for one in periods if one not in _PERIODS]:

@@ -83,6 +83,8 @@ def _error(status: int, error: DialectError, _body: bytes) -> CloudError:
     if exception == "UnrecognizedClientException" and error.message == _EXPIRED:
         exception = "ExpiredTokenException"
     message = f"{_DENIED} ({error.message})" if error.type == Kind.PERMISSION else error.message
+    # SDKs take the exception's name from this header:
+    # https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html#operation-error-serialization
     return CloudError(known, _encode({"message": message}), {"x-amzn-errortype": exception})
 
 

@@ -134,6 +134,7 @@ def from_rejection(rejection: Rejection) -> bytes:
 # No JSON: clients end on it, and some wait for it even where a finish reason has come before
 # (https://platform.openai.com/docs/api-reference/chat-streaming).
 DONE = b"data: [DONE]\n\n"
+# Chat knows no event for it; a comment is skipped by every reader of SSE.
 PING = b": ping\n\n"
 
 _encode = msgspec.json.Encoder().encode

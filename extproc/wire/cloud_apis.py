@@ -46,6 +46,7 @@ VERTEX = CloudApi(
     name="vertex",
     base="/vertex",
     paths=(
+        # Vertex counts tokens at a path like a model's, so this one is looked for first.
         _path(f"{_CLAUDE}/count-tokens:rawPredict", "count_tokens", "messages"),
         _path(f"{_CLAUDE}/(?P<model>[^/]+):rawPredict", "generate", "messages", stream=False),
         _path(f"{_CLAUDE}/(?P<model>[^/]+):streamRawPredict", "generate", "messages", stream=True),

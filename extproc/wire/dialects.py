@@ -113,6 +113,7 @@ _MESSAGES = DialectRow(
     base="/anthropic",
     prefixes=("/v1/messages",),
     key_header="x-api-key",
+    # Anthropic refuses a request without a version: https://platform.claude.com/docs/en/api/versioning.
     provider_headers={"anthropic-version": "2023-06-01"},
     client_headers=("anthropic-version",),
     envelope=_ANTHROPIC,

@@ -18,6 +18,7 @@ def at_any_depth(raw: bytes, body: Any) -> str | None:
     """Returns the first such name, or None. `body`: what msgspec has decoded from `raw`, with the last value of each
     name.  Each member has one colon, those within strings aside, and these are the same in `raw` as in `body` written
     again unless some are escaped. So as many colons mean that nothing was lost. Raises RecursionError."""
+    # `\u003a` is a colon.
     if b"\\u003" not in raw and raw.count(b":") == msgspec.json.encode(body).count(b":"):
         return None
 

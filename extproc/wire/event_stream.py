@@ -145,6 +145,7 @@ def _read_headers(block: bytes) -> dict[str, HeaderValue]:
 
 def _read_value(block: bytes, position: int, kind: int) -> tuple[HeaderValue, int]:
     """Returns a value and where the next header begins. Raises IndexError where the block ends before it."""
+    # The type is the value, which has no bytes.
     if kind in (_TRUE, _FALSE):
         return kind == _TRUE, position
     if kind in (_BYTES, _TEXT):

@@ -12,6 +12,7 @@ from extproc.wire import untrusted
 
 S = TypeVar("S", bound=msgspec.Struct)
 
+# JSON can escape half of a surrogate pair, which UTF-8 cannot hold: RFC 8259, section 8.2.
 _HALF = re.compile("[\ud800-\udfff]")
 
 

@@ -78,6 +78,7 @@ class Event(msgspec.Struct):
     error: Any = None
 
 
+# A comment, which every reader of SSE skips.
 PING = b": ping\n\n"
 
 _encode = msgspec.json.Encoder().encode

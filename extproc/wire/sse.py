@@ -56,6 +56,8 @@ class SseDecoder:
                 data = data[1:]
         if not data or self._dead:
             return []
+        # For bytes these are the standard's line ends; a `str` would be split at U+2028 and others, too, which JSON may
+        # hold unescaped: https://docs.python.org/3/library/stdtypes.html#str.splitlines.
         lines = data.splitlines()
         tail = b"" if data[-1] in b"\r\n" else lines.pop()
         self._after_cr = data[-1] == 0x0D
@@ -71,6 +73,7 @@ class SseDecoder:
         """Ends the last line at the end of the body, and returns the events that it completes."""
         rest = b"".join(self._pieces)
         self._pieces.clear()
+        # The standard drops an event without its blank line at the end; a provider's last word would be lost with it.
         return [] if self._dead else self._lines([rest, b""] if rest else [b""])
 
     def _keep(self, tail: bytes, events: list[SseEvent]) -> None:

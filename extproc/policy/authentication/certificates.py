@@ -31,6 +31,8 @@ class ClientCertificates:
         return None if certificate is None else self._caller(certificate)
 
     def _caller(self, certificate: PeerCertificate) -> Caller:
+        # The first URI in it; an X.509-SVID has exactly one:
+        # https://github.com/spiffe/spiffe/blob/main/standards/X509-SVID.md#2-spiffe-id
         subject = certificate.uri or certificate.subject
         if not subject:
             raise Unproven("certificate_without_name")

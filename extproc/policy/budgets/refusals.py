@@ -59,12 +59,14 @@ def exceeded(state: State, dialect: Dialect, now: float) -> Rejection:
         seconds = max(1, round(state.resets - now))
     known = _anthropic(state, is_over=True) if dialects.row(dialect).reads_spend else _openai([state], now)
     return Rejection(
+        # Claude Code shows the message of a `billing_error` as it is.
         kind=Kind.BILLING if state.measure == "usd" else Kind.RATE_LIMIT,
         message=message,
         reason=Reason.BUDGET_EXCEEDED,
         code="insufficient_quota" if state.measure == "usd" else "rate_limit_exceeded",
         detail=f"budget:{name}",
         status=429,
+        # Without the second, Anthropic's SDK would sleep until the period is over: it obeys any `retry-after`.
         headers=(("retry-after", str(seconds)), ("x-should-retry", "false"), *known.items()),
     )
 
@@ -132,6 +134,7 @@ def _openai(states: Sequence[State], now: float) -> dict[str, str]:
         if state is not None:
             found[f"x-ratelimit-limit-{kind}"] = str(state.limit)
             found[f"x-ratelimit-remaining-{kind}"] = str(max(0, state.limit - state.used))
+            # A duration, such as `1s` or `6m0s`.
             found[f"x-ratelimit-reset-{kind}"] = f"{max(0, round(state.resets - now))}s"
     return found
 

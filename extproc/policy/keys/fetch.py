@@ -89,6 +89,7 @@ async def _get(client: httpx.AsyncClient, url: str) -> tuple[bytes, float | None
     where = httpx.URL(url)
     for _ in range(MAX_REDIRECTS + 1):
         async with client.stream("GET", where) as response:
+            # httpx follows no redirect by itself: https://www.python-httpx.org/quickstart/#redirection-and-history.
             if response.next_request is not None:
                 where = _same_host(where, response.next_request.url)
                 continue
@@ -129,6 +130,7 @@ def _max_age(headers: httpx.Headers) -> float | None:
     if "no-store" in control or "no-cache" in control:
         return 0
     found = _MAX_AGE.search(control)
+    # A cache on the way may have kept it for some of that time: https://www.rfc-editor.org/rfc/rfc9111#section-5.1.
     age = headers.get("age", "")
     return max(0, int(found[1]) - (int(age) if age.isdecimal() and len(age) < 10 else 0)) if found else None
 

@@ -18,7 +18,7 @@ MIN_RSA_BITS = 2048
 _RSA = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
 _CURVES = {
     "EC": {"P-256": frozenset({"ES256"}), "P-384": frozenset({"ES384"}), "P-521": frozenset({"ES512"})},
-    "OKP": {"Ed25519": frozenset({"EdDSA"})},
+    "OKP": {"Ed25519": frozenset({"EdDSA"})},  # https://www.rfc-editor.org/rfc/rfc8037
 }
 _TYPES = ("RSA", *_CURVES)
 

@@ -102,6 +102,7 @@ class AwsCredentials:
         base = (self._spec.auth.endpoint or INSTANCE).rstrip("/")
         # The longest that AWS allows, in seconds. The token is used at once, and a new one is asked for next time.
         lasts = {"x-aws-ec2-metadata-token-ttl-seconds": "21600"}
+        # With the instance's hop limit at 1 the answer never reaches a container, and this ends in a timeout.
         token = await ask(Request(url=f"{base}/latest/api/token", method="PUT", headers=lasts))
         headers = {"x-aws-ec2-metadata-token": text({"token": token.decode("latin-1")}, "token")}
         roles = (await ask(Request(url=base + _ROLES, headers=headers))).decode("latin-1").split()
@@ -150,6 +151,7 @@ def _profile(environ: Environ, name: str) -> dict[str, str]:
     in_config = name if name == "default" else f"profile {name}"
     found: dict[str, str] = {}
     for path, section in ((config, in_config), (credentials, name)):
+        # Raw, because others take a `%` in a value for an interpolation.
         parser = configparser.RawConfigParser()
         try:
             parser.read_string(path.read_text("utf-8"))

@@ -47,6 +47,7 @@ class AzureCredentials:
         """https://learn.microsoft.com/azure/app-service/overview-managed-identity#rest-endpoint-reference where the
         environment names that endpoint, else
         https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token"""
+        # A managed identity is asked for a resource, which is the scope without its end.
         fields = {"resource": self._spec.scope.removesuffix("/.default")}
         fields |= {"client_id": client_id} if client_id else {}
         own, key = self._environ.get("IDENTITY_ENDPOINT"), self._environ.get("IDENTITY_HEADER")
@@ -55,6 +56,7 @@ class AzureCredentials:
             return Request(url=f"{own}?{query}", headers={"x-identity-header": key})
         base = (self._spec.auth.endpoint or INSTANCE).rstrip("/")
         query = urlencode({"api-version": "2018-02-01", **fields})
+        # Required against SSRF: whoever makes a server fetch a URL must not get a token.
         return Request(url=f"{base}/metadata/identity/oauth2/token?{query}", headers={"metadata": "true"})
 
     async def _token(self, request: Request) -> Fetched:

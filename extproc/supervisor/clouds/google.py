@@ -118,6 +118,7 @@ class GoogleCredentials:
         """https://cloud.google.com/compute/docs/access/authenticate-workloads#applications"""
         base = (self._spec.auth.endpoint or METADATA).rstrip("/")
         url = f"{base}{_PATH}?{urlencode({'scopes': SCOPE})}"
+        # Required against SSRF: whoever makes a server fetch a URL must not get a token.
         return await self._token(Request(url=url, headers={"metadata-flavor": "Google"}))
 
     async def _token(self, request: Request) -> Fetched:

@@ -44,7 +44,7 @@ class Connection:
         self._blocks = BlockReader()
         self._block: tuple[Frame, bytearray] | None = None
         """A header block that is continued by CONTINUATION frames."""
-        self._expected: int | None = frames.SETTINGS
+        self._expected: int | None = frames.SETTINGS  # the second half of the preface: RFC 9113, section 3.4
         """The kind that the next frame must have, if only one is allowed."""
         self._streams: dict[int, Stream] = {}
         self._blocked: OrderedDict[int, Stream] = OrderedDict()
@@ -77,7 +77,7 @@ class Connection:
                 Setting.MAX_HEADER_LIST_SIZE: MAX_HEADER_BYTES,
             }
         )
-        self._out += frames.window_update(0, CONNECTION_WINDOW - DEFAULT_WINDOW)
+        self._out += frames.window_update(0, CONNECTION_WINDOW - DEFAULT_WINDOW)  # SETTINGS cannot: RFC 9113, 6.9.2
 
     def take(self) -> bytes:
         taken = bytes(self._out)
@@ -155,7 +155,7 @@ class Connection:
         size = len(found.payload)
         if size < SMALL_DATA_BYTES:
             self._allowance.spend(CHEAP)
-        self._uncredited += size
+        self._uncredited += size  # padding and closed streams count, too: RFC 9113, section 6.9
         if self._uncredited > _CREDIT_FROM:
             if self._uncredited > CONNECTION_WINDOW:
                 raise ConnectionFailed(Code.FLOW_CONTROL_ERROR)
@@ -208,7 +208,7 @@ class Connection:
         state = self._streams.get(first.stream)
         if state is not None:
             return self._on_trailers(state, read, end)
-        if first.stream > self._last and first.stream % 2:
+        if first.stream > self._last and first.stream % 2:  # clients' streams are odd: RFC 9113, section 5.1.1
             return self._open(first.stream, read, end)
         if read.is_request:  # a stream is used once
             raise ConnectionFailed(Code.PROTOCOL_ERROR)
@@ -217,7 +217,7 @@ class Connection:
     def _open(self, stream: int, block: Block, end: bool) -> Opened:
         self._last = stream
         if self._last_served is not None or len(self._streams) >= MAX_CONCURRENT_STREAMS:
-            raise StreamFailed(stream, Code.REFUSED_STREAM)
+            raise StreamFailed(stream, Code.REFUSED_STREAM)  # it may be sent again: RFC 9113, section 8.7
         try:
             headers, length = block.request()
         except Malformed:
@@ -301,14 +301,14 @@ class Connection:
             if state.queue:
                 self._flush(state)
 
-    def _on_push_promise(self, found: Frame) -> None:
+    def _on_push_promise(self, found: Frame) -> None:  # clients cannot push: RFC 9113, section 8.4
         raise ConnectionFailed(Code.PROTOCOL_ERROR)
 
     def _on_ping(self, found: Frame) -> None:
         self._allowance.spend(CONTROL)
         if found.stream:
             raise ConnectionFailed(Code.PROTOCOL_ERROR)
-        if len(found.payload) != 8:
+        if len(found.payload) != 8:  # RFC 9113, section 6.7
             raise ConnectionFailed(Code.FRAME_SIZE_ERROR)
         if not found.flags & frames.ACK:
             self._out += frames.frame(frames.PING, frames.ACK, 0, found.payload)
@@ -317,12 +317,12 @@ class Connection:
         self._allowance.spend(CONTROL)
         if found.stream:
             raise ConnectionFailed(Code.PROTOCOL_ERROR)
-        if len(found.payload) < 8:
+        if len(found.payload) < 8:  # debug data may follow
             raise ConnectionFailed(Code.FRAME_SIZE_ERROR)
 
     def _on_window_update(self, found: Frame) -> None:
         self._allowance.spend(CHEAP)
-        credit = frames.read_long(found.payload) & MAX_WINDOW
+        credit = frames.read_long(found.payload) & MAX_WINDOW  # 31 bits: RFC 9113, section 6.9
         if not found.stream:
             self._window += credit
             if not credit:

@@ -101,6 +101,7 @@ class FrameReader:
             if stop > end:
                 needed = HEADER_BYTES + length
                 break
+            # The highest bit of the stream's number is reserved, and must be ignored: RFC 9113, section 4.1.
             yield Frame(kind, flags, stream & MAX_STREAM, data[at + HEADER_BYTES : stop])
             at = stop
         self._buffer += data[at:]

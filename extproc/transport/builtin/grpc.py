@@ -22,6 +22,8 @@ STALL_SECONDS = 60.0
 _PREFIX = struct.Struct(">BL")
 _STATUS_200 = b"\x88"  # https://www.rfc-editor.org/rfc/rfc7541#appendix-A
 _HEADERS = _STATUS_200 + literal(b"content-type", b"application/grpc")
+# HTTP's own errors: a client that knows no gRPC would take its errors, whose HTTP status is 200, for success
+# (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md).
 _WRONG_METHOD, _WRONG_CONTENT_TYPE = literal(b":status", b"405"), literal(b":status", b"415")
 
 

@@ -19,7 +19,9 @@ Fields = list[tuple[bytes, bytes]]
 
 # Upper case is malformed in HTTP/2: https://www.rfc-editor.org/rfc/rfc9113#section-8.2.1.
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
+# Malformed in a value, by the same section.
 _BAD_VALUE = re.compile(rb"[\0\r\n]|\A[ \t]|[ \t]\Z").search
+# Of HTTP/1.1; malformed in HTTP/2: https://www.rfc-editor.org/rfc/rfc9113#section-8.2.2.
 _OF_CONNECTIONS = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
 _PSEUDO = frozenset({b":method", b":scheme", b":path", b":authority"})
 _LENGTH_DIGITS = 18
@@ -76,6 +78,7 @@ class BlockReader:
             return known
         additions = self._table.additions
         try:
+            # Raw, for a value may have any bytes, and hpack would decode them as UTF-8.
             found = Block([(name, value) for name, value in self._decoder.decode(block, raw=True)])
         except hpack.OversizedHeaderListError:
             raise ConnectionFailed(Code.ENHANCE_YOUR_CALM) from None
@@ -107,6 +110,7 @@ def _request(fields: Fields) -> Request:
     regular = False
     for name, value in fields:
         if name.startswith(b":"):
+            # Pseudo-header fields come before all others, and once: RFC 9113, section 8.3.
             if regular or name in headers or name not in _PSEUDO or _BAD_VALUE(value):
                 raise Malformed
         else:
@@ -144,6 +148,7 @@ def _check_target(headers: Headers) -> None:
 def _content_length(values: set[bytes]) -> int | None:
     if not values:
         return None
+    # The same number twice may count as one: RFC 9110, section 8.6.
     value = values.pop()
     if values or not value.isdigit() or len(value) > _LENGTH_DIGITS:
         raise Malformed

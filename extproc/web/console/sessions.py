@@ -43,6 +43,7 @@ class BrowserSessions:
         secret = request.cookies.get(self.cookie, "")
         if _FORM.fullmatch(secret):
             await self._store.take(self._entry(secret))
+        # With the same attributes: a browser ignores a `__Host-` cookie that is not `secure`, also one that deletes.
         answer.delete_cookie(self.cookie, path="/", secure=self._secure, httponly=True, samesite="lax")
 
     def _entry(self, secret: str) -> str:

@@ -105,6 +105,12 @@ def provider_server(issuer: str, client_id: str) -> Server:
     found = {name: reply.fields.get(name) for name in ("token_endpoint", "authorization_endpoint")}
     if reply.status != 200 or not all(isinstance(value, str) for value in found.values()):
         raise ClientError(f"{issuer} is no OpenID provider ({url} answered {reply.describe()})")
+    # Else whoever wrote this document could name another provider, which the sign-in's answer is then compared with:
+    # https://openid.net/specs/openid-connect-discovery-1_0.html#ProviderConfigurationValidation
+    # Some issuers end in a slash, which the address of the document leaves out.
+    named = str(reply.fields.get("issuer"))
+    if named.rstrip("/") != issuer.rstrip("/"):
+        raise ClientError(f"{url} is of another issuer, {named[:200]!r}; name that one, if it is meant")
     for value in found.values():
         connection.gateway_url(str(value).partition("?")[0])  # refuses plain http
     return Server(

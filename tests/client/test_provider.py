@@ -56,7 +56,17 @@ def test_what_is_no_provider(home: Path) -> None:
     with key_server() as server:
         with pytest.raises(ClientError, match=f"{server.url} is no OpenID provider .*HTTP 404"):
             oauth.provider_server(server.url, "extproc")
-        plain = {"token_endpoint": "http://idp.example/token", "authorization_endpoint": "https://idp.example/a?b=c"}
+        plain = {
+            "issuer": server.url,
+            "token_endpoint": "http://idp.example/token",
+            "authorization_endpoint": "https://idp.example/a?b=c",
+        }
         server.serve_json("/.well-known/openid-configuration", plain)
         with pytest.raises(ClientError, match=r"http://idp\.example/token would send tokens unencrypted"):
+            oauth.provider_server(server.url, "extproc")
+        sound = {**plain, "token_endpoint": "https://idp.example/token", "issuer": f"{server.url}/"}
+        server.serve_json("/.well-known/openid-configuration", sound)
+        assert oauth.provider_server(server.url, "extproc").token == sound["token_endpoint"]
+        server.serve_json("/.well-known/openid-configuration", {**sound, "issuer": "https://other.example"})
+        with pytest.raises(ClientError, match=r"is of another issuer, 'https://other\.example'"):
             oauth.provider_server(server.url, "extproc")

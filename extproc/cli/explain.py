@@ -17,8 +17,8 @@ import msgspec
 from extproc.cli.arguments import TOKEN_VARIABLE
 from extproc.config import loading
 from extproc.config.endpoints import Endpoints
+from extproc.config.faults import Fault
 from extproc.config.files import Files
-from extproc.config.loading import Fault
 from extproc.config.schema_models import Ruled
 from extproc.errors import Kind, Reason, Rejection
 from extproc.events import Action, AwaitBody, Headers, RequestBody, RequestHeaders, Respond

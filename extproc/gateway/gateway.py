@@ -11,8 +11,9 @@ import msgspec
 
 from extproc.config import loading, processor_tls
 from extproc.config.endpoints import READS_BODY, Endpoints, Operation
+from extproc.config.faults import Fault
 from extproc.config.files import Files
-from extproc.config.loading import Fault, Invalid, Source
+from extproc.config.loading import Invalid, Source
 from extproc.config.schema import Config
 from extproc.config.schema_usage import logged_claims
 from extproc.errors import Rejection

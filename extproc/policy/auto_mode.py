@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from extproc.config import schema_auto_mode
-from extproc.config.loading import Fault
+from extproc.config.faults import Fault
 from extproc.events import Verdict, VerdictOutcome
 from extproc.policy.authorization.cel import Language, Rule
 from extproc.policy.authorization.variables import VARIABLES, Part, Subject, Variable, values

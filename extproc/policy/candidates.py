@@ -5,7 +5,8 @@ from typing import Protocol
 
 import msgspec
 
-from extproc.config.loading import Fault, Source
+from extproc.config.faults import Fault
+from extproc.config.loading import Source
 from extproc.errors import Kind, Reason, Rejection
 from extproc.policy.authorization.cel import Rule, compile_text
 from extproc.policy.authorization.rules import AuthorizeModel, Rules

@@ -9,8 +9,9 @@ from weakref import proxy
 
 import msgspec
 
-from extproc.config import hints, schema
-from extproc.config.loading import Fault, Source, Where
+from extproc.config import hints, schema, schema_providers
+from extproc.config.faults import Fault, Where
+from extproc.config.loading import Source
 from extproc.config.schema_models import Model
 from extproc.providers import pools, profiles
 from extproc.providers.cloud_credentials import SentCredentials
@@ -325,7 +326,7 @@ def _preference_faults(settings: schema.Config) -> Iterator[Fault]:
                 yield from _not_spoken(candidate.where, candidate.written.prefer, asked)
 
 
-def _not_spoken(where: Where, prefer: Sequence[Dialect] | None, provider: schema.Provider) -> Iterator[Fault]:
+def _not_spoken(where: Where, prefer: Sequence[Dialect] | None, provider: schema_providers.Provider) -> Iterator[Fault]:
     for n, name in enumerate(prefer or ()):
         if name not in provider.dialects:
             problem = f"the provider does not speak {name!r}; its dialects: {', '.join(provider.dialects)}"

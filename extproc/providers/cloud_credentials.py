@@ -12,9 +12,10 @@ from typing import Protocol
 
 import msgspec
 
-from extproc.config.loading import Fault, Source, Where
-from extproc.config.schema import Provider
+from extproc.config.faults import Fault, Where
+from extproc.config.loading import Source
 from extproc.config.schema_clouds import CloudAuth
+from extproc.config.schema_providers import Provider
 from extproc.config.schema_values import Secret, SecretFile
 from extproc.providers import clouds, credentials
 from extproc.providers.sigv4 import AwsKeys, Scope, Signer

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from extproc.config.schema import Provider
+from extproc.config.schema_providers import Provider
 from extproc.providers.sigv4 import Scope
 from extproc.wire import Dialect
 

@@ -8,7 +8,8 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from extproc.config import schema_values
-from extproc.config.loading import Fault, Source, Where
+from extproc.config.faults import Fault, Where
+from extproc.config.loading import Source
 
 M = TypeVar("M", bound=BaseModel)
 _MIN_PATH = 12

@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from extproc.config import schema
-from extproc.config.loading import Fault, Source
+from extproc.config import schema_providers
+from extproc.config.faults import Fault
+from extproc.config.loading import Source
 from extproc.config.schema_models import Model
 from extproc.providers import cloud_credentials, clouds, credentials, pools
 from extproc.providers.cloud_credentials import CloudAccess, SentCredentials
@@ -26,8 +27,8 @@ class Provider(msgspec.Struct, frozen=True):
     dialects: tuple[Dialect, ...]
     base_url: str
     credential: Credential | None
-    timeouts: schema.Timeouts = schema.Timeouts()
-    key_header: schema.KeyHeader | None = None
+    timeouts: schema_providers.Timeouts = schema_providers.Timeouts()
+    key_header: schema_providers.KeyHeader | None = None
     prefer: Sequence[Dialect] | None = None
     wrappings: Wrappings = {}
     """What its cloud puts around each dialect; empty for a provider that is no cloud."""
@@ -129,7 +130,7 @@ class Destination(msgspec.Struct, frozen=True):
 
     source: Source
     name: str
-    settings: schema.Provider
+    settings: schema_providers.Provider
     is_candidate: bool = False
     """Some model has it among several providers."""
     is_mirror: bool = False

@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from extproc.config import schema
-from extproc.config.loading import Fault, Source, Where
+from extproc.config.faults import Fault, Where
+from extproc.config.loading import Source
 from extproc.config.schema_sign_in import SignIn
 from extproc.config.schema_values import Secret
 from extproc.policy.authorization import cel

@@ -6,7 +6,8 @@ import hmac
 import secrets
 from collections.abc import Mapping
 
-from extproc.config.loading import Fault, Source
+from extproc.config.faults import Fault
+from extproc.config.loading import Source
 from extproc.policy.authorization import cel
 from extproc.policy.authorization.cel import Rule
 from extproc.policy.authorization.variables import Part

@@ -11,7 +11,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from extproc.config.loading import Fault, Source
+from extproc.config.faults import Fault
+from extproc.config.loading import Source
 from extproc.config.schema import Config
 from extproc.policy.authorization import cel
 from extproc.policy.authorization.cel import Rule

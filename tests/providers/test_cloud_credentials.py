@@ -6,7 +6,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from extproc.config.loading import Fault, Source
+from extproc.config.faults import Fault
+from extproc.config.loading import Source
 from extproc.providers import credentials
 from extproc.providers.cloud_credentials import (
     CloudAccess,

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from extproc.config.endpoints import Operation
-from extproc.config.loading import Fault, Source
+from extproc.config.faults import Fault
+from extproc.config.loading import Source
 from extproc.errors import Kind, Reason, Rejection
 from extproc.policy.authentication import api_keys, certificates, jwt_issuers
 from extproc.policy.authentication import credential as credentials

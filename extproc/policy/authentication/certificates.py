@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from extproc.config.loading import Fault
+from extproc.config.faults import Fault
 from extproc.events import PeerCertificate
 from extproc.policy.authentication.authenticator import Presented, Setup
 from extproc.policy.authentication.tokens import KEY_SUBJECT, Unproven

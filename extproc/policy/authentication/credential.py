@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from extproc.config.loading import Fault
+from extproc.config.faults import Fault
 from extproc.config.schema import CookieLocation, HeaderLocation, Location
 from extproc.events import Headers
 from extproc.policy.authentication.tokens import Unproven

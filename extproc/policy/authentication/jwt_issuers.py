@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from extproc.config.loading import Fault, Where
+from extproc.config.faults import Fault, Where
 from extproc.config.schema import Issuer
 from extproc.policy.authentication import own_tokens
 from extproc.policy.authentication.authenticator import Presented, Setup

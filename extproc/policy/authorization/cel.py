@@ -7,7 +7,7 @@ from typing import Any
 from cel_expr_python import cel
 
 from extproc.config import hints
-from extproc.config.loading import Fault, Where
+from extproc.config.faults import Fault, Where
 from extproc.policy.authorization.variables import VARIABLES, Part, Values, Variable
 
 Activation = cel.Activation

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from extproc.config.endpoints import Operation
-from extproc.config.loading import Fault, Source, Where
+from extproc.config.faults import Fault, Where
+from extproc.config.loading import Source
 from extproc.config.schema_models import Candidate, Ruled
 from extproc.errors import Kind, Reason, Rejection
 from extproc.policy.authentication import credential

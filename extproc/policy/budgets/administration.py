@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from extproc.config.loading import Fault, Source, Where
+from extproc.config.faults import Fault, Where
+from extproc.config.loading import Source
 from extproc.config.schema_budgets import Admin, Budget, Scope
 from extproc.policy.authorization import cel
 from extproc.policy.authorization.cel import Rule

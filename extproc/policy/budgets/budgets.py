@@ -9,7 +9,8 @@ from typing import NamedTuple
 import msgspec
 
 from extproc.config.endpoints import Operation
-from extproc.config.loading import Fault, Source
+from extproc.config.faults import Fault
+from extproc.config.loading import Source
 from extproc.config.schema_budgets import Budget, OtherModel
 from extproc.errors import Rejection
 from extproc.events import Action, BeginAnswer, Record, Respond

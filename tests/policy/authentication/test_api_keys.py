@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from extproc.config.loading import Fault
+from extproc.config.faults import Fault
 from extproc.policy.authentication import api_keys
 from extproc.policy.authentication.api_keys import ApiKeys
 from extproc.policy.authentication.authenticator import Setup

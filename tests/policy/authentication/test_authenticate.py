@@ -7,7 +7,7 @@ import jwt
 import pytest
 
 from extproc.config.endpoints import Endpoint, Operation
-from extproc.config.loading import Fault
+from extproc.config.faults import Fault
 from extproc.errors import Rejection
 from extproc.events import Headers
 from extproc.policy.authentication import authenticate, tokens

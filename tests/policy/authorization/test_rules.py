@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from extproc.config.endpoints import Endpoint, Operation
-from extproc.config.loading import Fault
+from extproc.config.faults import Fault
 from extproc.config.schema_models import Ruled
 from extproc.policy.authorization.cel import Rule
 from extproc.policy.authorization.rules import Decisions, Rules, RuleSet, Seen

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from extproc.config.endpoints import Endpoint, Operation
-from extproc.config.loading import Fault
+from extproc.config.faults import Fault
 from extproc.errors import Reason
 from extproc.policy.authorization.rules import Authorize, AuthorizeModel, Rules
 from extproc.policy.facts import Admitted, Caller

@@ -39,8 +39,9 @@ from extproc.policy.keys.remote_keys import FetchedKeySets
 from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, OpenBody, ReadBody
 from extproc.providers import collectors, credentials, model_paths, prices
 from extproc.providers.availability import Availability
-from extproc.providers.catalogue import Catalogue, Resolved, load_catalogue
+from extproc.providers.catalogue import Catalogue, Resolved
 from extproc.providers.cloud_credentials import CredentialSpec
+from extproc.providers.loading import load_catalogue
 from extproc.providers.prices import Prices
 from extproc.sign_in import configuration as sign_in
 from extproc.sign_in import console_access

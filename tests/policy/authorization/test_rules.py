@@ -15,7 +15,8 @@ from extproc.policy.authorization.cel import Rule
 from extproc.policy.authorization.rules import Decisions, Rules, RuleSet, Seen
 from extproc.policy.authorization.variables import AT_HEADERS, EVERYTHING, Part, Subject
 from extproc.policy.facts import Caller
-from extproc.providers.catalogue import Catalogue, Resolved, load_catalogue
+from extproc.providers.catalogue import Catalogue, Resolved
+from extproc.providers.loading import load_catalogue
 from tests.settings import AUTHENTICATION, PROVIDERS, source
 from tests.stages import identified
 

@@ -11,7 +11,8 @@ from extproc.config.faults import Fault
 from extproc.errors import Reason
 from extproc.policy.authorization.rules import Authorize, AuthorizeModel, Rules
 from extproc.policy.facts import Admitted, Caller
-from extproc.providers.catalogue import Catalogue, load_catalogue
+from extproc.providers.catalogue import Catalogue
+from extproc.providers.loading import load_catalogue
 from tests.settings import AUTHENTICATION, PROVIDERS, source
 from tests.stages import admitted, examined
 

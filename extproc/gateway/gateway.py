@@ -30,6 +30,7 @@ from extproc.policy.authentication.authenticate import Authenticate
 from extproc.policy.authorization.body import Bounds
 from extproc.policy.authorization.rules import Authorize, AuthorizeModel, Rules
 from extproc.policy.auto_mode import AutoMode, check_judge
+from extproc.policy.budgets import administration
 from extproc.policy.budgets.budgets import Budgets
 from extproc.policy.budgets.wallet import Wallet
 from extproc.policy.candidates import PlanAttempts
@@ -118,6 +119,7 @@ class Gateway:
         self._auto_mode = _auto_mode(source, catalogue, faults)
         self.prices = Prices(settings.prices.overrides)
         self.budgets = Budgets(source, catalogue, self.rules, self.prices, wallet=wallet or Wallet(), faults=faults)
+        faults += administration.faults(source)
         claims = _claims_read(settings, self.rules, self.plan, self.budgets, self._auto_mode)
         self._authenticate = Authenticate(source, faults, remote, claims)
         self.sign_in = sign_in.load(source, environ, faults)

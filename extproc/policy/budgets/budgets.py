@@ -14,10 +14,10 @@ from extproc.config.loading import Source
 from extproc.config.schema_budgets import Budget, OtherModel
 from extproc.errors import Rejection
 from extproc.events import Action, BeginAnswer, Record, Respond
-from extproc.policy.authorization.cel import Rule, compile_rule, compile_text
+from extproc.policy.authorization.cel import Part, Rule
 from extproc.policy.authorization.rules import Rules
-from extproc.policy.authorization.variables import OF_BODY, Part, Subject
-from extproc.policy.budgets import administration, estimate, refusals
+from extproc.policy.authorization.variables import OF_BODY, Subject, compile_rule, compile_text
+from extproc.policy.budgets import estimate, refusals
 from extproc.policy.budgets.estimate import Used
 from extproc.policy.budgets.limits import CONCURRENT, limits_of
 from extproc.policy.budgets.periods import ALWAYS, Periods
@@ -148,7 +148,6 @@ class Budgets:
         for index, name in enumerate(names):
             if name in names[:index]:
                 faults.append(Fault(("budgets", index, "name"), f"two budgets are named {name!r}"))
-        faults += administration.faults(source)
         self._known: OrderedDict[tuple[object, ...], tuple[weakref.ref[Caller], list[Applied] | Rejection]] = (
             OrderedDict()
         )

@@ -133,8 +133,7 @@ class Gateway:
             raise source.explain(faults)
         self.fetched, self.without_keys = self._authenticate.fetched, self._authenticate.without_keys
         self.source, self.catalogue = source, catalogue
-        self._settings = _settings(settings, self.prices)
-        self._judge = _judge(settings, environ)
+        self._settings, self._judge = _settings(settings, self.prices), _judge(settings, environ)
         # The steps, in their order: at the headers, at the body.
         self._find_endpoint = FindEndpoint(Endpoints(settings.routes, bool(settings.budgets)), self.providers)
         self._authorize = Authorize(self.rules)

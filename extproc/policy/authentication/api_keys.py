@@ -20,7 +20,8 @@ from extproc.config import loading, schema
 from extproc.config.faults import Fault, Where
 from extproc.config.loading import Invalid, Source
 from extproc.policy.authentication.authenticator import Presented, Setup
-from extproc.policy.authentication.tokens import KEY_SUBJECT, Unproven
+from extproc.policy.authentication.credential import Unproven
+from extproc.policy.authentication.tokens import KEY_SUBJECT
 from extproc.policy.facts import Caller
 
 PREFIX = "extproc_"

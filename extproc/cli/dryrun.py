@@ -14,7 +14,8 @@ from extproc.config import loading
 from extproc.config.loading import Invalid
 from extproc.errors import Rejection
 from extproc.printable import printable_json, show
-from extproc.providers.catalogue import Resolved, load_catalogue
+from extproc.providers.catalogue import Resolved
+from extproc.providers.loading import load_catalogue
 from extproc.translate import wrapping
 from extproc.translate.dialects.registry import PAIRS
 from extproc.translate.job import dialect_for

@@ -17,8 +17,8 @@ import msgspec
 from extproc.cli.arguments import TOKEN_VARIABLE
 from extproc.config import loading
 from extproc.config.endpoints import Endpoints
+from extproc.config.faults import Fault
 from extproc.config.files import Files
-from extproc.config.loading import Fault
 from extproc.config.schema_models import Ruled
 from extproc.errors import Kind, Reason, Rejection
 from extproc.events import Action, AwaitBody, Headers, RequestBody, RequestHeaders, Respond
@@ -26,8 +26,9 @@ from extproc.gateway import dry_run
 from extproc.gateway.gateway import Gateway
 from extproc.policy.authentication import tokens
 from extproc.policy.authentication.credential import placed
+from extproc.policy.authorization.cel import Part
 from extproc.policy.authorization.rules import RuleSet, Seen
-from extproc.policy.authorization.variables import OF_BODY, VARIABLES, Part
+from extproc.policy.authorization.variables import OF_BODY, VARIABLES
 from extproc.policy.facts import Admitted, Caller, Examined, Identified, LightBody, Located
 from extproc.policy.keys.remote_keys import FetchedKeySets
 from extproc.printable import printable, show

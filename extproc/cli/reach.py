@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from extproc.config import schema
+from extproc.config import schema_providers
 from extproc.config.loading import Source
 from extproc.envoy.configuration import system_roots
 from extproc.gateway.gateway import Gateway
@@ -120,7 +120,7 @@ async def _identity_provider(configuration: Configuration) -> bool:
     return True
 
 
-async def _models(source: Source, provider: Provider, settings: schema.Provider) -> list[str] | str:
+async def _models(source: Source, provider: Provider, settings: schema_providers.Provider) -> list[str] | str:
     """Their ids, or what went wrong, in words without the key."""
     rows = [dialects.row(name) for name in provider.dialects]
     # A gateway that speaks several vendors' dialects lists its models as most servers do.
@@ -150,7 +150,7 @@ def _ids(answer: httpx.Response) -> list[str]:
     return [str(entry["id"]) for entry in entries or () if isinstance(entry, dict) and "id" in entry]
 
 
-def _trusted(source: Source, settings: schema.Provider) -> ssl.SSLContext:
+def _trusted(source: Source, settings: schema_providers.Provider) -> ssl.SSLContext:
     """As Envoy trusts: the provider's own roots, else the system's."""
     roots = source.resolve(settings.ca_file) if settings.ca_file is not None else system_roots()
     return ssl.create_default_context(cafile=str(roots))

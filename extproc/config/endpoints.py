@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from extproc.config.schema import Route
-from extproc.config.schema_values import PASSTHROUGH
+from extproc.config.schema import PASSTHROUGH, Route
 from extproc.events import Headers
 from extproc.wire import Dialect, cloud_apis, dialects
 from extproc.wire.cloud_api import CloudApi, CloudCall, CloudPath

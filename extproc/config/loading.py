@@ -10,19 +10,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from extproc.config import hints, placeholders
+from extproc.config.faults import Fault, Where
 from extproc.config.files import Files
 from extproc.config.schema import Config
-
-Where = tuple[str | int, ...]
-
-
-class Fault(Exception):
-    """One mistake in the configuration: where it is, and what was expected instead."""
-
-    def __init__(self, where: Where, problem: str) -> None:
-        super().__init__(problem)
-        self.where = where
-        self.problem = problem
 
 
 class Invalid(Exception):

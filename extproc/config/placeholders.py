@@ -2,9 +2,8 @@
 
 from typing import Any
 
+from extproc.config.faults import Where
 from extproc.wire import dialects
-
-Where = tuple[str | int, ...]
 
 
 def fill(config: dict[str, Any]) -> list[Where]:

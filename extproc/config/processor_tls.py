@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
-from extproc.config.loading import Fault, Invalid, Source
+from extproc.config.faults import Fault
+from extproc.config.loading import Invalid, Source
 
 # What an operator copies into the file.
 _TLS = "tls: {certificate: processor.pem, key: processor.key, client_ca: ca.pem}   # of the processor"

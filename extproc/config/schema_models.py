@@ -5,8 +5,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 
+from extproc.config.schema_providers import Preference
 from extproc.config.schema_tls import STRICT
-from extproc.config.schema_values import Expressions, Preference
+from extproc.config.schema_values import Expressions
 
 Check = Callable[[Any], bool]
 

@@ -1,17 +1,14 @@
-"""Kinds of values that several sections of `gateway.yaml` share: secrets, URLs, CEL expressions, dialects."""
+"""Kinds of values that several sections of `gateway.yaml` share: secrets, URLs, CEL expressions."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
-from pydantic.fields import FieldInfo
+from pydantic import AfterValidator, BaseModel, BeforeValidator, model_validator
 
-from extproc.config import hints
 from extproc.config.schema_tls import STRICT
-from extproc.wire import cloud_apis, dialects
 
 
 def _variable(name: str) -> str:
@@ -95,41 +92,3 @@ def _base_url(url: str) -> str:
 
 
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
-
-
-PASSTHROUGH = "passthrough"
-
-
-def _dialect(name: str) -> str:
-    return _one_of(name, dialects.names())
-
-
-def _served(name: str) -> str:
-    return _one_of(name, (*dialects.names(), *cloud_apis.names(), PASSTHROUGH))
-
-
-def _one_of(name: str, known: Sequence[str]) -> str:
-    if name in known:
-        return name
-    *most, last = map(repr, known)
-    raise ValueError(f"Input should be {', '.join(most)} or {last}{hints.meant(name, known)}")
-
-
-def _distinct(names: list[str]) -> list[str]:
-    if len(set(names)) < len(names):
-        raise ValueError("the same dialect stands here twice")
-    return names
-
-
-def _choices(*more: str) -> FieldInfo:
-    """Names them in the JSON Schema, too."""
-    found: FieldInfo = Field(json_schema_extra=lambda schema: schema.update(enum=[*dialects.names(), *more]))
-    return found
-
-
-Dialect = Annotated[str, _choices(), AfterValidator(_dialect)]
-"""The name of a row in wire/dialects.py."""
-Served = Annotated[str, _choices(*cloud_apis.names(), PASSTHROUGH), AfterValidator(_served)]
-"""A dialect, a cloud's API (wire/cloud_apis.py), or `passthrough`."""
-Preference = Annotated[list[Dialect], Field(min_length=1), AfterValidator(_distinct)]
-"""Dialects in the order in which a provider of several is asked where the client's own does not do."""

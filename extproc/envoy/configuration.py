@@ -28,7 +28,7 @@ from extproc.envoy.listener import (
     watched_secret,
 )
 from extproc.providers import providers
-from extproc.providers.providers import Destination
+from extproc.providers.loading import Destination, destinations
 from extproc.web import topics
 
 Json = dict[str, Any]
@@ -57,7 +57,7 @@ def clusters(
     authorities on Envoy's machine; default: this machine's."""
     public = roots or system_roots()
     found = []
-    for name, to in providers.destinations([*older, source]).items():
+    for name, to in destinations([*older, source]).items():
         ordinary = _provider(name, to, live, public)
         found.append(ordinary)
         if to.is_candidate:
@@ -158,7 +158,7 @@ def _secrets(sources: Sequence[Source], processors: Sequence[str]) -> dict[str, 
         found[CLIENT_CERTIFICATE] = {"tls_certificate": certificate(newest, client) | _READ_AGAIN}
         authority = _roots(newest.resolve(client.ca_file)) | _READ_AGAIN
         found[PROCESSOR_AUTHORITY] = {"validation_context": authority}
-    for to in providers.destinations(sources).values():
+    for to in destinations(sources).values():
         if (path := _ca_file(to)) is not None:
             found[_secret_name(path)] = {"validation_context": _roots(path) | _READ_AGAIN}
     return {

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from extproc.config import schema
+from extproc.config import schema_providers
 from extproc.config.schema_limits import Limits
 
 Json = dict[str, Any]
@@ -18,7 +18,7 @@ _AFTER_THE_PROCESSOR = 1.0
 _DRAIN_SECONDS = 5.0
 
 
-def route(timeouts: schema.Timeouts, retries: schema.Retries) -> Json:
+def route(timeouts: schema_providers.Timeouts, retries: schema_providers.Retries) -> Json:
     """What a route to a provider adds to its cluster. Envoy counts `first_byte` for each attempt, and forgets it when
     the answer's headers are here."""
     limits: Json = {
@@ -30,7 +30,7 @@ def route(timeouts: schema.Timeouts, retries: schema.Retries) -> Json:
     return limits | {"retry_policy": {**attempt, **_retries(retries)}}
 
 
-def _retries(retries: schema.Retries) -> Json:
+def _retries(retries: schema_providers.Retries) -> Json:
     """A provider's 429 without `retry-after`, or with a longer one than is waited for, goes to the client at once."""
     if retries.attempts == 1:
         return {"num_retries": 0}
@@ -54,7 +54,7 @@ def _regex(seconds: str) -> str:
     return rf"(429|503|529) after ({seconds}) (true)?"
 
 
-def upstream_options(retries: schema.Retries) -> Json:
+def upstream_options(retries: schema_providers.Retries) -> Json:
     """Returns options of a provider's cluster; they write RETRY_HEADER into answers that may be asked again."""
     if retries.attempts == 1:
         return {}
@@ -96,7 +96,7 @@ def of_workers() -> Json:
     }
 
 
-def breakers(limits: schema.ProviderLimits, retries: schema.Retries) -> Json:
+def breakers(limits: schema_providers.ProviderLimits, retries: schema_providers.Retries) -> Json:
     budget = {"budget_percent": {"value": retries.budget}, "min_retry_concurrency": 3}
     threshold = {
         "max_connections": limits.connections,
@@ -109,7 +109,7 @@ def breakers(limits: schema.ProviderLimits, retries: schema.Retries) -> Json:
     return {"thresholds": [threshold]}
 
 
-def outliers(outliers: schema.Outliers) -> Json:
+def outliers(outliers: schema_providers.Outliers) -> Json:
     """Only what fails between Envoy and an address counts: a provider's 503 is said of a model, not of an address.
     Where more than half of the addresses are out, Envoy asks all again; so a single one is never given up."""
     return {

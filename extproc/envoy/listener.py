@@ -17,7 +17,7 @@ from extproc.envoy.replies import (
     request_id,
 )
 from extproc.gateway import handover, record
-from extproc.providers import providers
+from extproc.providers.loading import destinations
 from extproc.web import topics
 
 Json = dict[str, Any]
@@ -203,9 +203,9 @@ def routes(source: Source, older: Sequence[Source] = ()) -> Json:
                 **limits.route(to.settings.timeouts, to.settings.retries),
             },
         }
-        for cluster, to in providers.destinations([*older, source]).items()
+        for cluster, to in destinations([*older, source]).items()
     ]
-    candidates = [to for to in providers.destinations([*older, source]).values() if to.is_candidate]
+    candidates = [to for to in destinations([*older, source]).values() if to.is_candidate]
     if candidates:
         verdict = metadata_is(record.CLUSTER, handover.POOL)
         # Each provider's own time is kept by the attempt, which can say so in the client's dialect.

@@ -21,7 +21,7 @@ from extproc.events import (
     ResponseBody,
     ResponseHeaders,
 )
-from extproc.gateway import attempts, forwarding, record
+from extproc.gateway import attempts, forwarding, preparation, record
 from extproc.gateway.answer import Answer
 from extproc.gateway.attempts import Report, Try, Word
 from extproc.gateway.client_answer import Attempt, ClientAnswer, ids, other_names, rejected
@@ -118,14 +118,14 @@ class AttemptExchange:
         place, call = self.placed, self.admitted
         if now >= place.handover.started + place.failover.total:
             return [self.reject(_TOO_LATE)]
-        job, outcome = forwarding.translated(call, place.handover.asked, place.candidate, body)
+        job, outcome = preparation.translated(call, place.handover.asked, place.candidate, body)
         match outcome:
             case Rejection():
                 return [self.reject(outcome)]
             case Translated():
                 return [self._forward(job, outcome, now)]
             case Counted() | OwnAnswer():
-                answer, headers, fields = forwarding.own(outcome, job)
+                answer, headers, fields = preparation.own(outcome, job)
                 return [self._respond(200, headers, answer, fields | {record.ENDED: True}, "answered")]
 
     def handle(self, event: Event, now: float) -> list[Action]:

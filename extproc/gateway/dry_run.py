@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from extproc.config.endpoints import READS_BODY, Operation
-from extproc.config.loading import Where
+from extproc.config.faults import Where
 from extproc.errors import Rejection
 from extproc.events import Headers, RequestBody, RequestHeaders
 from extproc.gateway.gateway import Gateway

@@ -25,7 +25,7 @@ from extproc.events import (
     ResponseBody,
     ResponseHeaders,
 )
-from extproc.gateway import forwarding, record
+from extproc.gateway import forwarding, preparation, record
 from extproc.gateway.answer import Answer
 from extproc.gateway.attempts import Report
 from extproc.gateway.client_answer import Attempt, ids, other_names, rejected
@@ -195,14 +195,14 @@ class Exchange:
         """Returns what to do about a call that policy has let pass at its body. `now`: Unix seconds; `configuration`:
         the number of the one that it was admitted with."""
         if isinstance(asked, Planned):
-            counted = forwarding.counted_here(asked)
+            counted = preparation.counted_here(asked)
             return self._hand_over(asked, configuration) if counted is None else self._ok(*counted)
-        job, outcome = forwarding.translated(asked.call, asked.model, asked.resolved, asked.body)
+        job, outcome = preparation.translated(asked.call, asked.model, asked.resolved, asked.body)
         match outcome:
             case Rejection():
                 return self.reject(asked.moved[0].refusal if asked.moved else outcome)
             case Counted() | OwnAnswer():
-                return self._ok(*forwarding.own(outcome, job))
+                return self._ok(*preparation.own(outcome, job))
             case Translated():
                 return self._forward(asked, job, outcome, now)
 

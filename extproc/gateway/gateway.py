@@ -11,8 +11,9 @@ import msgspec
 
 from extproc.config import loading, processor_tls
 from extproc.config.endpoints import READS_BODY, Endpoints, Operation
+from extproc.config.faults import Fault
 from extproc.config.files import Files
-from extproc.config.loading import Fault, Invalid, Source
+from extproc.config.loading import Invalid, Source
 from extproc.config.schema import Config
 from extproc.config.schema_usage import logged_claims
 from extproc.errors import Rejection
@@ -29,6 +30,7 @@ from extproc.policy.authentication.authenticate import Authenticate
 from extproc.policy.authorization.body import Bounds
 from extproc.policy.authorization.rules import Authorize, AuthorizeModel, Rules
 from extproc.policy.auto_mode import AutoMode, check_judge
+from extproc.policy.budgets import administration
 from extproc.policy.budgets.budgets import Budgets
 from extproc.policy.budgets.wallet import Wallet
 from extproc.policy.candidates import PlanAttempts
@@ -38,8 +40,9 @@ from extproc.policy.keys.remote_keys import FetchedKeySets
 from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, OpenBody, ReadBody
 from extproc.providers import collectors, credentials, model_paths, prices
 from extproc.providers.availability import Availability
-from extproc.providers.catalogue import Catalogue, Resolved, load_catalogue
+from extproc.providers.catalogue import Catalogue, Resolved
 from extproc.providers.cloud_credentials import CredentialSpec
+from extproc.providers.loading import load_catalogue
 from extproc.providers.prices import Prices
 from extproc.sign_in import configuration as sign_in
 from extproc.sign_in import console_access
@@ -116,6 +119,7 @@ class Gateway:
         self._auto_mode = _auto_mode(source, catalogue, faults)
         self.prices = Prices(settings.prices.overrides)
         self.budgets = Budgets(source, catalogue, self.rules, self.prices, wallet=wallet or Wallet(), faults=faults)
+        faults += administration.faults(source)
         claims = _claims_read(settings, self.rules, self.plan, self.budgets, self._auto_mode)
         self._authenticate = Authenticate(source, faults, remote, claims)
         self.sign_in = sign_in.load(source, environ, faults)
@@ -129,8 +133,7 @@ class Gateway:
             raise source.explain(faults)
         self.fetched, self.without_keys = self._authenticate.fetched, self._authenticate.without_keys
         self.source, self.catalogue = source, catalogue
-        self._settings = _settings(settings, self.prices)
-        self._judge = _judge(settings, environ)
+        self._settings, self._judge = _settings(settings, self.prices), _judge(settings, environ)
         # The steps, in their order: at the headers, at the body.
         self._find_endpoint = FindEndpoint(Endpoints(settings.routes, bool(settings.budgets)), self.providers)
         self._authorize = Authorize(self.rules)

@@ -9,20 +9,23 @@ import msgspec
 
 from extproc.config.endpoints import Operation
 from extproc.errors import Rejection, invalid
+from extproc.events import Record
 from extproc.policy.admit import CallerId, caller_id
 from extproc.policy.authorization import agents
 from extproc.policy.authorization.body import Bounds, Json, ambiguity, is_heavy, read
 from extproc.policy.authorization.features import read_features
-from extproc.policy.facts import Accepted, Examined, HeavyBody, Identified, LightBody, ModelFound, PreparedBody
+from extproc.policy.facts import Accepted, Examined, HeavyBody, Identified, LightBody, ModelFound, Planned, PreparedBody
 from extproc.providers.catalogue import Resolved
 from extproc.translate.count import CountRequest
+from extproc.translate.dialects.messages.write_answer import own_answer
 from extproc.translate.job import Job, request_for
 from extproc.translate.pair import Counted, OwnAnswer, RequestOutcome, Target, Translated
-from extproc.translate.same_dialect.reply import Passed
+from extproc.translate.same_dialect.reply import EVENTS, Passed
 from extproc.translate.translated import TranslatedRequest
 
 Request = CountRequest | Passed | TranslatedRequest
 """Every kind of translated request."""
+_NO_SEARCH = "emulated:tools"
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -145,3 +148,38 @@ def job_of(call: Accepted, model: str, resolved: Resolved, raw: bytes = b"") -> 
         wrappings=resolved.provider.wrappings,
         target=target,
     )
+
+
+def translated(
+    call: Accepted, model: str, resolved: Resolved, body: LightBody | PreparedBody
+) -> tuple[Job, RequestOutcome]:
+    """Returns what the provider's request is made from, and what comes of it. `model`: as the client asked for it."""
+    match body:
+        case LightBody(raw, members):
+            job = job_of(call, model, resolved, raw)
+            return job, request_for(job, members)
+        case PreparedBody(outcome=outcome):
+            assert outcome is not None, "a body that is sent has been translated"
+            return job_of(call, model, resolved), outcome
+
+
+def own(found: Counted | OwnAnswer, job: Job) -> tuple[bytes, dict[str, str], Record]:
+    """Returns an answer that no provider is asked for, with its headers and what is put on record of it."""
+    silent = job.target.profile.strictness == "silent"
+    if isinstance(found, Counted):
+        headers = {} if silent else {"x-translation-warnings": "approx:input_tokens"}
+        return msgspec.json.encode(found.answer), headers, {"gen_ai.usage.input_tokens": found.tokens}
+    answer = own_answer(found.text, job.model, job.target.nonce, stream=found.stream)
+    headers = {"content-type": EVENTS} if found.stream else {}
+    headers |= {} if silent else {"x-translation-warnings": _NO_SEARCH}
+    return answer, headers, {"warnings": _NO_SEARCH}
+
+
+def counted_here(asked: Planned) -> tuple[bytes, dict[str, str], Record] | None:
+    """Returns the answer to a call that wants its tokens counted, where the first candidate's provider is not asked to
+    do so, and no connection to it is needed."""
+    first, body = asked.examined, asked.examined.body
+    if first.call.endpoint.operation is not Operation.COUNT_TOKENS or isinstance(body, PreparedBody):
+        return None
+    job, outcome = translated(first.call, first.model, asked.candidates[0], body)
+    return own(outcome, job) if isinstance(outcome, Counted) else None

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from extproc.config import schema_auto_mode
-from extproc.config.loading import Fault
+from extproc.config.faults import Fault
 from extproc.events import Verdict, VerdictOutcome
-from extproc.policy.authorization.cel import Language, Rule
-from extproc.policy.authorization.variables import VARIABLES, Part, Subject, Variable, values
+from extproc.policy.authorization.cel import Language, Part, Rule, Variable
+from extproc.policy.authorization.variables import VARIABLES, Subject, values
 from extproc.providers.catalogue import Catalogue
 from extproc.wire.safeguards import Question, ToolCall
 

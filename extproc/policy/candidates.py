@@ -5,11 +5,12 @@ from typing import Protocol
 
 import msgspec
 
-from extproc.config.loading import Fault, Source
+from extproc.config.faults import Fault
+from extproc.config.loading import Source
 from extproc.errors import Kind, Reason, Rejection
-from extproc.policy.authorization.cel import Rule, compile_text
+from extproc.policy.authorization.cel import Rule
 from extproc.policy.authorization.rules import AuthorizeModel, Rules
-from extproc.policy.authorization.variables import Subject
+from extproc.policy.authorization.variables import Subject, compile_text
 from extproc.policy.facts import Examined, Planned
 from extproc.providers import pools
 from extproc.providers.catalogue import Catalogue, Resolved

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from extproc.config.schema import Outliers
+from extproc.config.schema_providers import Outliers
 
 MAX_RETRY_AFTER_SECONDS = 3600.0
 """The longest `retry-after` that is obeyed."""

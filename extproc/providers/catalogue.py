@@ -1,7 +1,7 @@
 """The names that clients may ask for: which provider serves a model, under which name and with which profile."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -9,15 +9,13 @@ from weakref import proxy
 
 import msgspec
 
-from extproc.config import hints, schema
-from extproc.config.loading import Fault, Source, Where
+from extproc.config import schema
 from extproc.config.schema_models import Model
-from extproc.providers import pools, profiles
-from extproc.providers.cloud_credentials import SentCredentials
+from extproc.providers import profiles
 from extproc.providers.model_settings import ModelSettings
 from extproc.providers.pools import Pool
 from extproc.providers.profiles import Profile
-from extproc.providers.providers import Provider, load_provider
+from extproc.providers.providers import Provider
 from extproc.wire import Dialect, dialects
 
 
@@ -170,70 +168,6 @@ class Catalogue:
         return list(dict.fromkeys(name for rule in self.rules for name in rule.names()))
 
 
-def load_catalogue(
-    source: Source, environ: Mapping[str, str], sent: SentCredentials | None = None
-) -> tuple[Catalogue, dict[str, Provider], list[Fault]]:
-    """`sent`: credentials of clouds that the supervisor has fetched."""
-    faults: list[Fault] = []
-    sent = sent or SentCredentials()
-    providers = {name: load_provider(source, name, environ, sent, faults) for name in source.config.providers}
-    rules, candidates = _rules(source.config, providers, faults)
-    faults.extend(_shadowed(rules))
-    of_routes, found = _of_routes(source.config, providers)
-    faults.extend(found)
-    faults.extend(_profile_faults([*rules, *candidates, *of_routes.values()], source.config))
-    faults.extend(_preference_faults(source.config))
-    if not rules and not of_routes and not faults:
-        faults.append(Fault(("models",), "no model can be asked for: add one, or a route with a provider"))
-    return Catalogue(rules, of_routes, source.config, candidates), providers, faults
-
-
-def _rules(
-    settings: schema.Config, providers: Mapping[str, Provider], faults: list[Fault]
-) -> tuple[list[Rule], list[Rule]]:
-    """Returns a rule for each model, and one for each candidate of those that have several."""
-    rules: list[Rule] = []
-    candidates: list[Rule] = []
-    for index, model in enumerate(settings.models):
-        where: Where = ("models", index)
-        pattern = _pattern(model.name)
-        if model.provider is not None and model.mirror is None:
-            if model.provider not in providers:
-                faults.append(Fault((*where, "provider"), _no_provider(model.provider, providers)))
-                continue
-            rules.append(Rule(index, pattern, model, providers[model.provider]))
-            continue
-        pool = pools.of_model(where, model)
-        everyone = [*pool, *([pool.mirror] if pool.mirror is not None else [])]
-        unknown = [one for one in everyone if one.provider not in providers]
-        faults += [Fault((*one.where, "provider"), _no_provider(one.provider, providers)) for one in unknown]
-        if unknown:
-            continue
-        found = [Rule(index, pattern, one.settings, providers[one.provider], one.number, pool) for one in everyone]
-        rules.append(found[0])
-        candidates += found
-    return rules, candidates
-
-
-def _of_routes(settings: schema.Config, providers: Mapping[str, Provider]) -> tuple[dict[str, Rule], list[Fault]]:
-    """For each provider that a route names, a rule that matches every model."""
-    rules: dict[str, Rule] = {}
-    faults: list[Fault] = []
-    for index, route in enumerate(settings.routes):
-        if route.provider is None:
-            continue
-        if route.provider not in providers:
-            faults.append(Fault(("routes", index, "provider"), _no_provider(route.provider, providers)))
-            continue
-        every = Model(name="*", provider=route.provider)
-        rules[route.provider] = Rule(OF_A_ROUTE, _pattern("*"), every, providers[route.provider])
-    return rules, faults
-
-
-def _no_provider(name: str, providers: Mapping[str, Provider]) -> str:
-    return f"no provider is named {name!r}; there are: {', '.join(providers)}"
-
-
 def profile_of(rule: Rule, upstream: str, settings: schema.Config, client: Dialect | None = None) -> Profile:
     """Later wins: the base profile, `translation`, the provider's keys, the model's keys. `client`: its dialect.
     Raises KeyError for an unknown base, msgspec.ValidationError for an unknown or unfit key."""
@@ -283,72 +217,5 @@ def _spoken(rule: Rule, client: Dialect | None) -> Dialect:
     return client if client is not None and client in rule.provider.dialects else rule.dialects[0]
 
 
-def _pattern(name: str) -> re.Pattern[str]:
+def pattern_of(name: str) -> re.Pattern[str]:
     return re.compile(".*".join(re.escape(part) for part in name.split("*")), re.DOTALL)
-
-
-def _shadowed(rules: list[Rule]) -> list[Fault]:
-    """Entries that no name can reach, because an earlier pattern matches all that theirs does."""
-    faults = []
-    for at, rule in enumerate(rules):
-        # A `*` of the later pattern stands for any text, so it is covered only by a `*` of the earlier one.
-        if (earlier := _first(rules[:at], rule.settings.name)) is not None:
-            faults.append(Fault(("models", rule.index, "name"), _never(earlier)))
-        for n, alias in enumerate(rule.settings.aliases):
-            where: Where = ("models", rule.index, "aliases", n)
-            if (earlier := _first(rules[:at], alias)) is not None:
-                faults.append(Fault(where, _never(earlier)))
-            elif "*" in rule.upstream(alias):
-                problem = f"{alias!r} does not fit {rule.settings.name!r}, and `model` does not say what it stands for"
-                faults.append(Fault(where, problem))
-    return faults
-
-
-_UNKNOWN_FIELD = re.compile(r"unknown field `(\w+)`")
-
-
-def _first(rules: list[Rule], name: str) -> Rule | None:
-    return next((rule for rule in rules if rule.matches(name)), None)
-
-
-def _never(earlier: Rule) -> str:
-    return f"never reached: {earlier.settings.name!r} (models.{earlier.index}) matches first"
-
-
-def _preference_faults(settings: schema.Config) -> Iterator[Fault]:
-    """Dialects that are preferred where they are not spoken."""
-    for name, provider in settings.providers.items():
-        yield from _not_spoken(("providers", name), provider.prefer, provider)
-    for index, model in enumerate(settings.models):
-        if asked := settings.providers.get(model.provider or ""):
-            yield from _not_spoken(("models", index), model.prefer, asked)
-        for candidate in pools.of_model(("models", index), model):
-            if asked := settings.providers.get(candidate.provider):
-                yield from _not_spoken(candidate.where, candidate.written.prefer, asked)
-
-
-def _not_spoken(where: Where, prefer: Sequence[Dialect] | None, provider: schema.Provider) -> Iterator[Fault]:
-    for n, name in enumerate(prefer or ()):
-        if name not in provider.dialects:
-            problem = f"the provider does not speak {name!r}; its dialects: {', '.join(provider.dialects)}"
-            yield Fault((*where, "prefer", n), problem)
-
-
-def _profile_faults(rules: list[Rule], settings: schema.Config) -> list[Fault]:
-    found: dict[tuple[Where, str], None] = {}
-    for rule in rules:
-        own = next((one.where for one in rule.pool or () if one.number == rule.number), ("models", rule.index))
-        where: Where = own if rule.settings.profile else ("providers", rule.provider.name)
-        try:
-            spoken = profile_of(rule, rule.settings.model or rule.settings.name, settings).dialect
-            if spoken is not None and spoken not in dialects.names():
-                problem = f"no dialect is named {spoken!r}; there are: {', '.join(dialects.names())}"
-                found[(*where, "profile"), problem] = None
-        except (KeyError, TypeError) as error:
-            named = f"is named {error}" if isinstance(error, KeyError) else "has such a name"
-            found[(*where, "profile"), f"no profile {named}; there are: {', '.join(profiles.shipped())}"] = None
-        except msgspec.ValidationError as error:
-            unknown = _UNKNOWN_FIELD.search(str(error))
-            hint = hints.meant(unknown[1], Profile.__struct_fields__) if unknown else ""
-            found[(*where, "profile"), f"{error}{hint}"] = None
-    return [Fault(place, problem) for place, problem in found]

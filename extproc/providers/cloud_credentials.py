@@ -3,8 +3,6 @@
 A worker never asks a token endpoint. What it needs is here before a call comes, or the call is refused.
 """
 
-import hashlib
-import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,13 +10,8 @@ from typing import Protocol
 
 import msgspec
 
-from extproc.config.loading import Fault, Source, Where
-from extproc.config.schema import Provider
 from extproc.config.schema_clouds import CloudAuth
-from extproc.config.schema_values import Secret, SecretFile
-from extproc.providers import clouds, credentials
 from extproc.providers.sigv4 import AwsKeys, Scope, Signer
-from extproc.wire import untrusted
 
 Clock = Callable[[], float]
 
@@ -173,86 +166,7 @@ class Sent(msgspec.Struct, frozen=True):
         return self.sent.current(self.spec.name)
 
 
-def access(
-    source: Source, name: str, environ: Mapping[str, str], sent: SentCredentials, faults: list[Fault]
-) -> CloudAccess | None:
-    """Returns what authenticates calls to a provider's cloud; None: they go without a credential. Adds to `faults`."""
-    found = load(source, name, environ, faults)
-    if found is None:
-        return None
-    if isinstance(found, HeaderCredential):
-        return CloudAccess(Given(found))
-    holder = Sent(sent, found) if isinstance(found, CredentialSpec) else Given(found)
-    return CloudAccess(holder, clouds.scope(source.config.providers[name]))
-
-
-def load(
-    source: Source, name: str, environ: Mapping[str, str], faults: list[Fault]
-) -> CloudCredential | CredentialSpec | None:
-    """The credential of a provider's cloud, or how it is fetched; None: calls go without. Adds to `faults`."""
-    settings = source.config.providers[name]
-    if settings.auth is None:
-        return None
-    where: Where = ("providers", name, "auth")
-    found = {}
-    for path, secret in credentials.members(settings.auth, Secret):
-        one_line = path != "google.service_account"
-        value = credentials.load(source, secret, (*where, *path.split(".")), environ, faults, one_line=one_line)
-        found[path] = value.reveal() if value is not None else ""
-    _check_key_file(found.get("google.service_account"), where, faults)
-    return _given(settings, settings.auth, found) or _spec(source, name, found, faults)
-
-
-def _check_key_file(text: str | None, where: Where, faults: list[Fault]) -> None:
-    if text in (None, "", credentials.WITHHELD):
-        return
-    try:
-        key = untrusted.decode(text or "")
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        key = None
-    if not isinstance(key, dict) or key.get("type") != "service_account":
-        faults.append(Fault((*where, "google", "service_account"), "expected the JSON key of a service account"))
-
-
-def _given(settings: Provider, auth: CloudAuth, found: Mapping[str, str]) -> CloudCredential | None:
-    """None: it has to be fetched."""
-    if auth.azure is not None and auth.azure.key is not None:
-        # Azure's name for the header, and Anthropic's, which Claude in Foundry reads.
-        return HeaderCredential("api-key" if settings.cloud == "azure-openai" else "x-api-key", found["azure.key"])
-    if auth.aws is not None and auth.aws.api_key is not None:
-        return bearer(found["aws.api_key"])
-    if auth.aws is not None and auth.aws.keys is not None and auth.aws.role is None:
-        return aws_keys(found)
-    return None
-
-
 def aws_keys(secrets: Mapping[str, str]) -> AwsKeys:
     """The keys that the configuration gives."""
     names = ("access_key_id", "secret_access_key", "session_token")
     return AwsKeys(*(secrets.get(f"aws.keys.{name}", "") for name in names))
-
-
-def _spec(source: Source, name: str, found: Mapping[str, str], faults: list[Fault]) -> CredentialSpec:
-    settings = source.config.providers[name]
-    auth = settings.auth
-    assert auth is not None
-    roots = None
-    if auth.ca_file is not None:
-        try:
-            roots = source.read(auth.ca_file).decode("ascii", "ignore")
-            # An empty string would mean the system's authorities.
-            ssl.create_default_context(cadata=roots or "-")
-        except ssl.SSLError:
-            faults.append(Fault(("providers", name, "auth", "ca_file"), "holds no certificates in PEM form"))
-        except OSError as error:
-            faults.append(Fault(("providers", name, "auth", "ca_file"), f"cannot be read: {error.strerror}"))
-    files = {
-        path: (source.path.parent / secret.file).absolute() for path, secret in credentials.members(auth, SecretFile)
-    }
-    known = [settings.cloud or "", settings.region or "", auth.model_dump_json(), roots or "", *found.values()]
-    digest = hashlib.sha256("\0".join([name, *known]).encode()).hexdigest()
-    azure = "https://ai.azure.com" if settings.cloud == "azure-foundry" else "https://cognitiveservices.azure.com"
-    # An application without a user can ask Entra for no other scope than a service's `.default`:
-    # https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
-    scope = (auth.azure.scope if auth.azure else None) or f"{azure}/.default"
-    return CredentialSpec(name, digest, auth, settings.region or "", scope, found, files, roots)

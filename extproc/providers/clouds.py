@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from extproc.config.schema import Provider
+from extproc.config.schema_clouds import CloudKeys
 from extproc.providers.sigv4 import Scope
 from extproc.wire import Dialect
 
@@ -44,7 +44,7 @@ class Wrapping(msgspec.Struct, frozen=True, kw_only=True):
 Wrappings = dict[Dialect, Wrapping]
 
 
-def wrappings(settings: Provider) -> Wrappings:
+def wrappings(settings: CloudKeys) -> Wrappings:
     """By dialect; empty for a provider that is no cloud."""
     match settings.cloud:
         case "aws-bedrock":
@@ -64,7 +64,7 @@ def wrappings(settings: Provider) -> Wrappings:
             return {}
 
 
-def scope(settings: Provider) -> Scope | None:
+def scope(settings: CloudKeys) -> Scope | None:
     """What a signature for the provider is good for; None: calls are not signed."""
     service = {
         "aws-bedrock": "bedrock",

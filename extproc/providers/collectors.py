@@ -7,7 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from extproc.config.loading import Fault, Source, Where
+from extproc.config.faults import Fault, Where
+from extproc.config.loading import Source
 from extproc.config.schema_telemetry import Collector as Settings
 from extproc.config.schema_telemetry import Signal
 from extproc.providers import credentials

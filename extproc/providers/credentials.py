@@ -1,32 +1,36 @@
-"""Keys of providers: where they come from, and that nothing shows them."""
+"""Secrets that the configuration points at, and the credentials of providers that are made of them."""
 
+import hashlib
 import os
+import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 from pydantic import BaseModel
 
-from extproc.config import schema_values
-from extproc.config.loading import Fault, Source, Where
+from extproc.config import schema_providers, schema_values
+from extproc.config.faults import Fault, Where
+from extproc.config.loading import Source
+from extproc.config.schema_clouds import CloudAuth
+from extproc.providers import clouds
+from extproc.providers.cloud_credentials import (
+    CloudAccess,
+    CloudCredential,
+    CredentialSpec,
+    Given,
+    HeaderCredential,
+    Sent,
+    SentCredentials,
+    aws_keys,
+    bearer,
+)
+from extproc.providers.providers import Credential
+from extproc.wire import untrusted
 
 M = TypeVar("M", bound=BaseModel)
 _MIN_PATH = 12
-
-
-class Credential:
-    """A provider's key. Only `reveal` shows it; neither `repr` nor an error message does."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        return self._value
-
-    def __repr__(self) -> str:
-        return "Credential(***)"
 
 
 def _shown(source: Source, file: Path) -> str:
@@ -99,3 +103,82 @@ def load(  # noqa: PLR0913 - the last has a default
     elif one_line and not (value.isascii() and value.isprintable()):
         faults.append(Fault(where, f"{origin} holds characters that no header can carry"))
     return Credential(value)
+
+
+def cloud_access(
+    source: Source, name: str, environ: Mapping[str, str], sent: SentCredentials, faults: list[Fault]
+) -> CloudAccess | None:
+    """Returns what authenticates calls to a provider's cloud; None: they go without a credential. Adds to `faults`."""
+    found = of_cloud(source, name, environ, faults)
+    if found is None:
+        return None
+    if isinstance(found, HeaderCredential):
+        return CloudAccess(Given(found))
+    holder = Sent(sent, found) if isinstance(found, CredentialSpec) else Given(found)
+    return CloudAccess(holder, clouds.scope(source.config.providers[name]))
+
+
+def of_cloud(
+    source: Source, name: str, environ: Mapping[str, str], faults: list[Fault]
+) -> CloudCredential | CredentialSpec | None:
+    """The credential of a provider's cloud, or how it is fetched; None: calls go without. Adds to `faults`."""
+    settings = source.config.providers[name]
+    if settings.auth is None:
+        return None
+    where: Where = ("providers", name, "auth")
+    found = {}
+    for path, secret in members(settings.auth, schema_values.Secret):
+        one_line = path != "google.service_account"
+        value = load(source, secret, (*where, *path.split(".")), environ, faults, one_line=one_line)
+        found[path] = value.reveal() if value is not None else ""
+    _check_key_file(found.get("google.service_account"), where, faults)
+    return _given(settings, settings.auth, found) or _spec(source, name, found, faults)
+
+
+def _check_key_file(text: str | None, where: Where, faults: list[Fault]) -> None:
+    if text in (None, "", WITHHELD):
+        return
+    try:
+        key = untrusted.decode(text or "")
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        key = None
+    if not isinstance(key, dict) or key.get("type") != "service_account":
+        faults.append(Fault((*where, "google", "service_account"), "expected the JSON key of a service account"))
+
+
+def _given(settings: schema_providers.Provider, auth: CloudAuth, found: Mapping[str, str]) -> CloudCredential | None:
+    """None: it has to be fetched."""
+    if auth.azure is not None and auth.azure.key is not None:
+        # Azure's name for the header, and Anthropic's, which Claude in Foundry reads.
+        return HeaderCredential("api-key" if settings.cloud == "azure-openai" else "x-api-key", found["azure.key"])
+    if auth.aws is not None and auth.aws.api_key is not None:
+        return bearer(found["aws.api_key"])
+    if auth.aws is not None and auth.aws.keys is not None and auth.aws.role is None:
+        return aws_keys(found)
+    return None
+
+
+def _spec(source: Source, name: str, found: Mapping[str, str], faults: list[Fault]) -> CredentialSpec:
+    settings = source.config.providers[name]
+    auth = settings.auth
+    assert auth is not None
+    roots = None
+    if auth.ca_file is not None:
+        try:
+            roots = source.read(auth.ca_file).decode("ascii", "ignore")
+            # An empty string would mean the system's authorities.
+            ssl.create_default_context(cadata=roots or "-")
+        except ssl.SSLError:
+            faults.append(Fault(("providers", name, "auth", "ca_file"), "holds no certificates in PEM form"))
+        except OSError as error:
+            faults.append(Fault(("providers", name, "auth", "ca_file"), f"cannot be read: {error.strerror}"))
+    files = {
+        path: (source.path.parent / secret.file).absolute() for path, secret in members(auth, schema_values.SecretFile)
+    }
+    known = [settings.cloud or "", settings.region or "", auth.model_dump_json(), roots or "", *found.values()]
+    digest = hashlib.sha256("\0".join([name, *known]).encode()).hexdigest()
+    azure = "https://ai.azure.com" if settings.cloud == "azure-foundry" else "https://cognitiveservices.azure.com"
+    # An application without a user can ask Entra for no other scope than a service's `.default`:
+    # https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
+    scope = (auth.azure.scope if auth.azure else None) or f"{azure}/.default"
+    return CredentialSpec(name, digest, auth, settings.region or "", scope, found, files, roots)

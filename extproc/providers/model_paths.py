@@ -13,7 +13,7 @@ import msgspec
 
 from extproc.config import schema
 from extproc.config.endpoints import Endpoint, Endpoints, Operation, built_in
-from extproc.config.loading import Fault
+from extproc.config.faults import Fault
 from extproc.providers.providers import Provider
 from extproc.wire import dialects
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from extproc.config.loading import Where
+from extproc.config.faults import Where
 from extproc.config.schema_models import Candidate as Written
 from extproc.config.schema_models import Failover, Mirror, Model
 from extproc.providers.profiles import profile_keys

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from extproc.config import hints
-from extproc.config.loading import Fault, Where
+from extproc.config.faults import Fault, Where
 from extproc.config.schema import Config
 from extproc.config.schema_usage import PriceOverride
 from extproc.providers.catalogue import Catalogue

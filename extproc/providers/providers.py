@@ -2,18 +2,14 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 import msgspec
 
-from extproc.config import schema
-from extproc.config.loading import Fault, Source
-from extproc.config.schema_models import Model
-from extproc.providers import cloud_credentials, clouds, credentials, pools
-from extproc.providers.cloud_credentials import CloudAccess, SentCredentials
+from extproc.config import schema_providers
+from extproc.providers.cloud_credentials import CloudAccess
 from extproc.providers.clouds import Wrappings
-from extproc.providers.credentials import Credential
 from extproc.wire import Dialect, dialects
 
 _MIN_KEY = 8
@@ -21,13 +17,28 @@ MIRROR_CLUSTERS = "mirror:"
 """Begins the names of clusters that get copies of calls."""
 
 
+class Credential:
+    """A provider's key. Only `reveal` shows it; neither `repr` nor an error message does."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Credential(***)"
+
+
 class Provider(msgspec.Struct, frozen=True):
     name: str
     dialects: tuple[Dialect, ...]
     base_url: str
     credential: Credential | None
-    timeouts: schema.Timeouts = schema.Timeouts()
-    key_header: schema.KeyHeader | None = None
+    timeouts: schema_providers.Timeouts = schema_providers.Timeouts()
+    key_header: schema_providers.KeyHeader | None = None
     prefer: Sequence[Dialect] | None = None
     wrappings: Wrappings = {}
     """What its cloud puts around each dialect; empty for a provider that is no cloud."""
@@ -122,55 +133,3 @@ def attempt_cluster(name: str, base_url: str) -> str:
 
 def mirror_cluster(name: str, base_url: str) -> str:
     return f"{MIRROR_CLUSTERS}{cluster(name, base_url).removeprefix('provider:')}"
-
-
-class Destination(msgspec.Struct, frozen=True):
-    """A provider as Envoy must know it."""
-
-    source: Source
-    name: str
-    settings: schema.Provider
-    is_candidate: bool = False
-    """Some model has it among several providers."""
-    is_mirror: bool = False
-    """Some model sends it copies of calls."""
-
-
-def destinations(sources: Sequence[Source]) -> dict[str, Destination]:
-    """By cluster, all that some of these configurations send calls to; later settings replace earlier ones."""
-
-    def clusters(named: Callable[[Model], Iterator[str]]) -> set[str]:
-        return {
-            cluster(name, source.config.providers[name].base_url)
-            for source in sources
-            for model in source.config.models
-            for name in named(model)
-        }
-
-    candidates, mirrors = clusters(pools.names), clusters(pools.mirrors)
-    return {
-        (at := cluster(name, settings.base_url)): Destination(source, name, settings, at in candidates, at in mirrors)
-        for source in sources
-        for name, settings in source.config.providers.items()
-    }
-
-
-def load_provider(
-    source: Source, name: str, environ: Mapping[str, str], sent: SentCredentials, faults: list[Fault]
-) -> Provider:
-    settings = source.config.providers[name]
-    credential = None
-    if settings.api_key is not None:
-        credential = credentials.load(source, settings.api_key, ("providers", name, "api_key"), environ, faults)
-    return Provider(
-        name,
-        tuple(settings.dialects),
-        settings.base_url,
-        credential,
-        settings.timeouts,
-        settings.key_header,
-        settings.prefer,
-        clouds.wrappings(settings),
-        cloud_credentials.access(source, name, environ, sent, faults),
-        settings.prices,
-    )

@@ -12,12 +12,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from extproc.config import schema
-from extproc.config.loading import Fault, Source, Where
+from extproc.config.faults import Fault, Where
+from extproc.config.loading import Source
 from extproc.config.schema_sign_in import SignIn
 from extproc.config.schema_values import Secret
-from extproc.policy.authorization import cel
-from extproc.policy.authorization.cel import Rule
-from extproc.policy.authorization.variables import Part
+from extproc.policy.authorization import variables
+from extproc.policy.authorization.cel import Part, Rule
 from extproc.policy.keys.places import JwksLocation, trusting
 from extproc.providers import credentials
 from extproc.sign_in.sealing import KEY_BYTES
@@ -56,7 +56,7 @@ class Configuration:
 
 def holds(rule: Rule, claims: dict[str, Any]) -> bool:
     """A rule that fails, for instance because a claim is missing, does not hold."""
-    return rule.evaluate(cel.activation({"jwt": claims})) is True
+    return rule.evaluate(variables.activation({"jwt": claims})) is True
 
 
 def load(source: Source, environ: Mapping[str, str], faults: list[Fault]) -> Configuration | None:
@@ -125,7 +125,7 @@ class _Loading:
         return None
 
     def _rule(self, text: str, where: Where) -> Rule | None:
-        rule = cel.compile_rule(text, ("sign_in", *where))
+        rule = variables.compile_rule(text, ("sign_in", *where))
         if isinstance(rule, Fault):
             self._faults.append(rule)
             return None

@@ -6,10 +6,10 @@ import hmac
 import secrets
 from collections.abc import Mapping
 
-from extproc.config.loading import Fault, Source
-from extproc.policy.authorization import cel
-from extproc.policy.authorization.cel import Rule
-from extproc.policy.authorization.variables import Part
+from extproc.config.faults import Fault
+from extproc.config.loading import Source
+from extproc.policy.authorization import variables
+from extproc.policy.authorization.cel import Part, Rule
 from extproc.sign_in.configuration import holds
 
 KEY_VARIABLE = "EXTPROC_CONSOLE_KEY"
@@ -39,7 +39,7 @@ def load(source: Source, faults: list[Fault]) -> list[Rule]:
     rules = []
     for index, text in enumerate(settings.allow):
         where = ("console", "allow", index)
-        rule = cel.compile_rule(text, where)
+        rule = variables.compile_rule(text, where)
         if isinstance(rule, Fault):
             faults.append(rule)
             continue

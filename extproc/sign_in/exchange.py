@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from extproc.policy.authentication import tokens
+from extproc.policy.authentication.credential import Unproven
 from extproc.policy.authentication.proof import UNAVAILABLE, Trusted, prove
-from extproc.policy.authentication.tokens import Unproven
 from extproc.sign_in.configuration import Configuration, Workload, holds
 from extproc.sign_in.on_demand_keys import Fetch, OnDemandKeys
 from extproc.sign_in.refusals import Refusal, unavailable

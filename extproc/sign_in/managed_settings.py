@@ -11,11 +11,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from extproc.config.loading import Fault, Source
+from extproc.config.faults import Fault
+from extproc.config.loading import Source
 from extproc.config.schema import Config
-from extproc.policy.authorization import cel
-from extproc.policy.authorization.cel import Rule
-from extproc.policy.authorization.variables import Part
+from extproc.policy.authorization import variables
+from extproc.policy.authorization.cel import Part, Rule
 from extproc.providers.catalogue import Resolved, published_name
 from extproc.sign_in import settings_keys
 from extproc.sign_in.settings_keys import Unknown
@@ -69,7 +69,7 @@ class ManagedSettings:
 
     def for_caller(self, claims: Mapping[str, Any], models: Sequence[Resolved]) -> Document:
         """`models`: those that the caller may use, of those that can be listed."""
-        seen = cel.activation({"jwt": dict(claims)})
+        seen = variables.activation({"jwt": dict(claims)})
         chosen = next((row.settings for row in self._rows if row.when.evaluate(seen) is True), {})
         settings = merged(merged(self._computed(models), self._base), chosen)
         if env := settings.get("env"):
@@ -92,7 +92,7 @@ class ManagedSettings:
 
 
 def _compiled(text: str, where: tuple[str | int, ...], faults: list[Fault]) -> Rule | None:
-    rule = cel.compile_rule(text, where)
+    rule = variables.compile_rule(text, where)
     if isinstance(rule, Fault):
         faults.append(rule)
         return None

@@ -18,8 +18,8 @@ import msgspec
 
 from extproc.config.schema import Algorithm, Issuer, Jwks
 from extproc.config.schema_values import key_url
+from extproc.policy.authentication.credential import Unproven
 from extproc.policy.authentication.proof import UNAVAILABLE, Trusted, prove
-from extproc.policy.authentication.tokens import Unproven
 from extproc.policy.keys.fetch import WELL_KNOWN
 from extproc.policy.keys.places import JwksLocation, NotFetched
 from extproc.sign_in.configuration import Configuration

@@ -17,8 +17,8 @@ from typing import Any
 
 import msgspec
 
+from extproc.policy.authentication.credential import Unproven
 from extproc.policy.authentication.proof import Trusted, prove
-from extproc.policy.authentication.tokens import Unproven
 from extproc.sign_in import revoking
 from extproc.sign_in.configuration import Configuration
 from extproc.sign_in.provider import Identity, Provider

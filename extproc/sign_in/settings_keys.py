@@ -9,8 +9,8 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from extproc.config.faults import Fault, Where
 from extproc.config.hints import meant
-from extproc.config.loading import Fault, Where
 
 MAX_INTEGER = 2**53
 

@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
-from extproc.config import schema, schema_values
-from extproc.config.loading import Source, Where
+from extproc.config import schema, schema_providers, schema_values
+from extproc.config.faults import Where
+from extproc.config.loading import Source
 from extproc.config.schema_tls import Tls
 from extproc.gateway.gateway import Gateway
 from extproc.providers.catalogue import profile_of
@@ -68,7 +69,7 @@ def _endpoints() -> tuple[str, ...]:
     return (*served, "/completions", "/embeddings", "/models")
 
 
-def _serve_below_v1(provider: schema.Provider) -> bool:
+def _serve_below_v1(provider: schema_providers.Provider) -> bool:
     """Whether a dialect of the provider's leaves `/v1` to the base URL."""
     return any(not dialects.row(name).provider_path.startswith("/v1/") for name in provider.dialects)
 
@@ -176,7 +177,7 @@ def _of_clouds(gateway: Gateway) -> Iterator[tuple[Where, str]]:
                 yield ("models", rule.index, section, member), f"{asked.cloud} refuses this member; it is left out"
 
 
-def _model_id(provider: schema.Provider, dialect: Dialect, model: str) -> str:
+def _model_id(provider: schema_providers.Provider, dialect: Dialect, model: str) -> str:
     """What is wrong with the form of a model's id; empty: nothing is known to be."""
     match provider.cloud, dialect:
         case "aws-bedrock", "messages":

@@ -11,8 +11,8 @@ from typing import Any
 
 from extproc.config.loading import Source
 from extproc.config.processor_tls import in_plaintext
-from extproc.config.schema import Provider
 from extproc.config.schema_models import Model
+from extproc.config.schema_providers import Provider
 from extproc.config.schema_sign_in import SignIn
 from extproc.errors import Reason
 from extproc.printable import printable

@@ -15,8 +15,9 @@ from functools import partial
 from pathlib import Path
 
 from extproc.config import processor_tls
+from extproc.config.faults import Fault
 from extproc.config.files import DeletedFiles, Files
-from extproc.config.loading import Fault, Invalid, Source
+from extproc.config.loading import Invalid, Source
 from extproc.envoy import configuration
 from extproc.gateway import gateway
 from extproc.gateway.gateway import Gateway

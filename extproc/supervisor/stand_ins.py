@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from extproc.config import loading, schema
+from extproc.config import loading, schema, schema_providers
 
 
 @dataclass(frozen=True)
@@ -52,5 +52,5 @@ def _followers(settings: schema.Config, demo: Demo, place: str) -> tuple[str, ..
     return tuple(sorted(follow)) if follow == use_key else ()
 
 
-def _key_of(provider: schema.Provider) -> str | None:
+def _key_of(provider: schema_providers.Provider) -> str | None:
     return provider.api_key.env if provider.api_key is not None else None

@@ -5,6 +5,9 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Protocol
 
+MESSAGE_MARGIN_BYTES = 4 << 20
+"""For what comes beside a body, and for pieces of an answer: Envoy reads a megabyte of it at a time."""
+
 
 class Status(IntEnum):
     """https://grpc.io/docs/guides/status-codes/"""

@@ -21,6 +21,7 @@ from extproc.providers.availability import Availability, AvailabilityUpdate
 from extproc.providers.cloud_credentials import CredentialUpdate
 from extproc.transport import orders
 from extproc.transport.budget_bank import SupervisorsBank
+from extproc.transport.calls import MESSAGE_MARGIN_BYTES
 from extproc.transport.orders import BudgetRecall, BudgetReply, InUse, Order
 
 log = logging.getLogger("extproc")
@@ -28,8 +29,6 @@ log = logging.getLogger("extproc")
 AGAIN_SECONDS = 0.5
 SAME_SECONDS = 4.0
 """Envoy waits five for a message."""
-MESSAGE_MARGIN_BYTES = 4 << 20
-"""For what comes beside a body, and for pieces of an answer: Envoy reads a megabyte of it at a time."""
 REPORT_SECONDS = 0.01
 """Outcomes of attempts are collected for so long, so that failures of many calls are few reports."""
 

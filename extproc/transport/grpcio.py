@@ -15,8 +15,7 @@ from grpc.aio import ServicerContext
 
 from extproc.config.processor_tls import ServerTls
 from extproc.config.schema import Config
-from extproc.transport.calls import Method, Receiver, Status
-from extproc.transport.gateways import MESSAGE_MARGIN_BYTES
+from extproc.transport.calls import MESSAGE_MARGIN_BYTES, Method, Receiver, Status
 
 log = logging.getLogger("extproc")
 

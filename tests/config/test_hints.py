@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 
 from extproc.config import hints
-from extproc.config.loading import Fault, Invalid
-from extproc.policy.authorization.cel import compile_rule
+from extproc.config.faults import Fault
+from extproc.config.loading import Invalid
+from extproc.policy.authorization.variables import compile_rule
 from tests.settings import source
 
 

@@ -4,8 +4,9 @@ from typing import Any
 import pytest
 
 from extproc.config import loading, schema
+from extproc.config.faults import Fault
 from extproc.config.files import Files
-from extproc.config.loading import Fault, Invalid
+from extproc.config.loading import Invalid
 from extproc.gateway import gateway
 from tests.settings import faults, source
 

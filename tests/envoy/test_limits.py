@@ -5,17 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from extproc.config import schema
 from extproc.config.schema_limits import Limits
+from extproc.config.schema_providers import Outliers, ProviderLimits, Retries, Timeouts
 from extproc.envoy import configuration, limits
 from tests import settings
 
-RETRIES = schema.Retries()
-OFF = schema.Retries(attempts=1)
+RETRIES = Retries()
+OFF = Retries(attempts=1)
 
 
-def policy(retries: schema.Retries, **timeouts: float) -> dict[str, object]:
-    found: dict[str, object] = limits.route(schema.Timeouts(**timeouts), retries)["retry_policy"]
+def policy(retries: Retries, **timeouts: float) -> dict[str, object]:
+    found: dict[str, object] = limits.route(Timeouts(**timeouts), retries)["retry_policy"]
     return found
 
 
@@ -25,11 +25,11 @@ def test_off_is_off() -> None:
 
 
 def test_attempts_include_the_first() -> None:
-    assert policy(schema.Retries(attempts=4))["num_retries"] == 3
+    assert policy(Retries(attempts=4))["num_retries"] == 3
 
 
 def test_no_retry_after_is_waited_for() -> None:
-    found = policy(schema.Retries(longest_wait=0))
+    found = policy(Retries(longest_wait=0))
     assert "retriable_headers" not in found and found["retry_on"] == "connect-failure,refused-stream,reset"
 
 
@@ -49,7 +49,7 @@ def test_no_retry_after_is_waited_for() -> None:
     ],
 )
 def test_what_a_provider_must_say_to_be_asked_again(header: str, again: bool) -> None:
-    [matcher] = limits.route(schema.Timeouts(), RETRIES)["retry_policy"]["retriable_headers"]
+    [matcher] = limits.route(Timeouts(), RETRIES)["retry_policy"]["retriable_headers"]
     assert matcher["name"] == limits.RETRY_HEADER
     assert bool(re.fullmatch(matcher["string_match"]["safe_regex"]["regex"], header)) == again
 
@@ -61,18 +61,18 @@ def test_first_byte_is_each_attempts_own() -> None:
 
 
 def test_envoys_own_limits_come_after_the_processors() -> None:
-    found = limits.route(schema.Timeouts(idle=7, total=9), RETRIES)
+    found = limits.route(Timeouts(idle=7, total=9), RETRIES)
     assert (found["idle_timeout"], found["timeout"]) == ("8s", "10s")
 
 
 def test_breakers() -> None:
-    [threshold] = limits.breakers(schema.ProviderLimits(requests=5), schema.Retries(budget=33))["thresholds"]
+    [threshold] = limits.breakers(ProviderLimits(requests=5), Retries(budget=33))["thresholds"]
     assert (threshold["max_requests"], threshold["max_connections"]) == (5, 10_000)
     assert threshold["retry_budget"]["budget_percent"] == {"value": 33}
 
 
 def test_a_providers_503_ejects_nobody() -> None:
-    found = limits.outliers(schema.Outliers(failures=3, pause=9, share=20))
+    found = limits.outliers(Outliers(failures=3, pause=9, share=20))
     assert (found["consecutive_local_origin_failure"], found["base_ejection_time"]) == (3, "9s")
     assert found["max_ejection_percent"] == 20
     assert not [name for name, value in found.items() if name.startswith("enforcing") and "local" not in name and value]

@@ -8,8 +8,7 @@ from extproc.errors import Kind, Reason, Rejection
 from extproc.events import Record
 from extproc.gateway import record
 from extproc.policy.facts import ANONYMOUS, BodyRead, Caller, Identified
-from extproc.providers.credentials import Credential
-from extproc.providers.providers import Provider
+from extproc.providers.providers import Credential, Provider
 from extproc.translate.pair import Outcome, Translated, Usage
 from tests.stages import admitted, identified, light
 

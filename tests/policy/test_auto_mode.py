@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from extproc.config.loading import Fault
+from extproc.config.faults import Fault
 from extproc.config.schema_auto_mode import AutoMode as Settings
 from extproc.events import Verdict, VerdictOutcome
 from extproc.policy.authorization.variables import Subject

@@ -10,7 +10,7 @@ from extproc.errors import Reason, Rejection
 from extproc.events import Headers
 from extproc.policy.facts import ANONYMOUS, Accepted, BodyRead, Identified, LightBody, Located, ModelFound, Request
 from extproc.policy.route import CheckRequest, FindEndpoint, FindModel, OpenBody, ReadBody
-from extproc.providers.catalogue import load_catalogue
+from extproc.providers.loading import load_catalogue
 from extproc.providers.providers import Provider
 from tests.settings import GATEWAY, source
 from tests.stages import admitted, light

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from extproc.config.schema import Outliers
+from extproc.config.schema_providers import Outliers
 from extproc.providers.availability import (
     MAX_RETRY_AFTER_SECONDS,
     AttemptOutcome,

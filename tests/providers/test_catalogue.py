@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from extproc.providers import profiles
-from extproc.providers.catalogue import MAX_MODEL_NAME, Catalogue, load_catalogue
+from extproc.providers.catalogue import MAX_MODEL_NAME, Catalogue
+from extproc.providers.loading import load_catalogue
 from extproc.wire import Dialect
 from tests.settings import AUTHENTICATION, GATEWAY, KEY, faults, source
 

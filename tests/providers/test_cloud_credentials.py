@@ -6,7 +6,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from extproc.config.loading import Fault, Source
+from extproc.config.faults import Fault
+from extproc.config.loading import Source
 from extproc.providers import credentials
 from extproc.providers.cloud_credentials import (
     CloudAccess,
@@ -17,7 +18,6 @@ from extproc.providers.cloud_credentials import (
     Sent,
     SentCredentials,
     bearer,
-    load,
 )
 from extproc.providers.sigv4 import AwsKeys, Scope
 from extproc.transport import orders
@@ -39,7 +39,7 @@ def read(folder: Path, auth: str, cloud: str = "") -> Source:
 
 def loaded(folder: Path, auth: str, cloud: str = "") -> AwsKeys | HeaderCredential | CredentialSpec | None:
     problems: list[Fault] = []
-    found = load(read(folder, auth, cloud), "c", ENVIRON, problems)
+    found = credentials.of_cloud(read(folder, auth, cloud), "c", ENVIRON, problems)
     assert problems == []
     return found
 
@@ -65,7 +65,7 @@ def test_what_has_to_be_fetched_is_another_one_when_anything_about_it_changes(tm
     role = f"{{aws: {{{KEYS}, role: '{ROLE}'}}}}"
     first, same = loaded(tmp_path, role), loaded(tmp_path, role)
     other = loaded(tmp_path, role.replace("role/r", "role/other"))
-    changed = load(read(tmp_path, role), "c", ENVIRON | {"KEY": "another"}, [])
+    changed = credentials.of_cloud(read(tmp_path, role), "c", ENVIRON | {"KEY": "another"}, [])
     assert isinstance(first, CredentialSpec) and isinstance(same, CredentialSpec)
     assert isinstance(other, CredentialSpec) and isinstance(changed, CredentialSpec)
     assert first.name == same.name

@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 
 from extproc.config import schema_values
+from extproc.config.faults import Fault
 from extproc.config.files import Files
-from extproc.config.loading import Fault
 from extproc.providers import credentials
-from extproc.providers.credentials import Credential
+from extproc.providers.providers import Credential
 from tests.settings import GATEWAY, faults, source
 
 SECRETS: list[tuple[str, str | None]] = [

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from extproc.providers.catalogue import load_catalogue
+from extproc.providers.loading import load_catalogue
 from tests.providers.test_catalogue import text
 from tests.settings import source
 

@@ -1,7 +1,6 @@
 import pytest
 
-from extproc.providers.credentials import Credential
-from extproc.providers.providers import Provider
+from extproc.providers.providers import Credential, Provider
 
 
 @pytest.mark.parametrize(

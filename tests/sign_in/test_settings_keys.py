@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from extproc.config.loading import Fault
+from extproc.config.faults import Fault
 from extproc.sign_in.settings_keys import KNOWN, Unknown, check
 
 WHERE = ("managed_settings", 0, "settings")

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from extproc.config.schema import Outliers
+from extproc.config.schema_providers import Outliers
 from extproc.policy.budgets.limits import account
 from extproc.providers.availability import CoolDowns, OutcomeSummary
 from extproc.store.counters import AccountState, Settlement

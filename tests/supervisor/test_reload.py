@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from extproc.config.faults import Fault
 from extproc.config.files import Files
-from extproc.config.loading import Fault, Invalid, Source
+from extproc.config.loading import Invalid, Source
 from extproc.policy.keys.key_sets import KeySetUpdate
 from extproc.policy.keys.places import JwksLocation
 from extproc.supervisor.front import ConfigRejected, EnvoyControl

@@ -7,7 +7,7 @@ import pytest
 
 from extproc.config.schema_models import Model
 from extproc.errors import Rejection
-from extproc.providers.catalogue import Resolved, Rule, _pattern
+from extproc.providers.catalogue import Resolved, Rule, pattern_of
 from extproc.providers.profiles import Profile
 from extproc.providers.providers import Provider
 from extproc.translate.model_lists import listing
@@ -17,7 +17,7 @@ PROVIDER = Provider("openai", ("chat",), "https://h/v1", None)
 
 
 def model(name: str, **limits: Any) -> Resolved:
-    rule = Rule(0, _pattern(name), Model(name=name, provider="openai"), PROVIDER)
+    rule = Rule(0, pattern_of(name), Model(name=name, provider="openai"), PROVIDER)
     return Resolved(name, name, PROVIDER, Profile(**limits), rule)
 
 

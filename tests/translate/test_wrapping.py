@@ -9,7 +9,7 @@ from anthropic._models import FinalRequestOptions
 from anthropic.lib.bedrock import _client as bedrock_sdk
 from anthropic.lib.vertex import _client as vertex_sdk
 
-from extproc.config.schema import Provider
+from extproc.config.schema_providers import Provider
 from extproc.errors import Rejection
 from extproc.providers import clouds, profiles
 from extproc.providers.model_settings import ModelSettings

@@ -12,7 +12,7 @@ from extproc.config.loading import Invalid
 from extproc.gateway.gateway import Gateway
 from extproc.policy.keys.key_sets import KeySetUpdate
 from extproc.providers.availability import AttemptOutcome, AvailabilityUpdate, OutcomeSummary
-from extproc.transport import gateways, orders
+from extproc.transport import calls, gateways, orders
 from extproc.transport.gateways import Gateways
 from tests.issuing import ISSUER, jwk
 from tests.settings import GATEWAY, KEY, MODELS, PROVIDERS, authenticating
@@ -117,9 +117,9 @@ def test_messages_may_be_as_large_as_bodies_and_a_little_more(path: Path) -> Non
     async def scene() -> None:
         text = f"{GATEWAY}\nmax_body_bytes: 5000000\n"
         held = await begun(path, order(path, 1, GATEWAY), order(path, 2, text))
-        assert held.max_message_bytes() == (32 << 20) + gateways.MESSAGE_MARGIN_BYTES
+        assert held.max_message_bytes() == (32 << 20) + calls.MESSAGE_MARGIN_BYTES
         await held.follow()
-        assert held.max_message_bytes() == 5_000_000 + gateways.MESSAGE_MARGIN_BYTES
+        assert held.max_message_bytes() == 5_000_000 + calls.MESSAGE_MARGIN_BYTES
 
     asyncio.run(scene())
 

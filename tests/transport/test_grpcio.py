@@ -12,7 +12,7 @@ import pytest
 from extproc.config.processor_tls import ServerTls
 from extproc.config.schema import Config
 from extproc.transport import grpcio
-from extproc.transport.gateways import MESSAGE_MARGIN_BYTES
+from extproc.transport.calls import MESSAGE_MARGIN_BYTES
 from extproc.transport.grpcio import GrpcioServer
 from tests.certificates import Authority
 from tests.e2e.stack import free_port

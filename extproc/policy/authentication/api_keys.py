@@ -17,9 +17,11 @@ import msgspec
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 
 from extproc.config import loading, schema
-from extproc.config.loading import Fault, Invalid, Source
+from extproc.config.faults import Fault, Where
+from extproc.config.loading import Invalid, Source
 from extproc.policy.authentication.authenticator import Presented, Setup
-from extproc.policy.authentication.tokens import KEY_SUBJECT, Unproven
+from extproc.policy.authentication.credential import Unproven
+from extproc.policy.authentication.tokens import KEY_SUBJECT
 from extproc.policy.facts import Caller
 
 PREFIX = "extproc_"
@@ -115,7 +117,7 @@ def load(setup: Setup) -> ApiKeys:
 def _read(source: Source, settings: schema.ApiKeys, found: list[Entry]) -> None:
     """A file without an entry, be it empty or all comments, is a list without keys. Raises loading.Invalid."""
     path = source.resolve(settings.file)
-    lines: dict[loading.Where, int] = {}
+    lines: dict[Where, int] = {}
     faults: list[Fault] = []
     with contextlib.suppress(OSError):  # loading.read will say so
         source.read_keys(path, settings.max_stale)

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 from extproc.config.endpoints import Operation
-from extproc.config.loading import Fault, Source
+from extproc.config.faults import Fault
+from extproc.config.loading import Source
 from extproc.errors import Kind, Reason, Rejection
 from extproc.policy.authentication import api_keys, certificates, jwt_issuers
 from extproc.policy.authentication import credential as credentials
 from extproc.policy.authentication.authenticator import Authenticator, Presented, Setup
+from extproc.policy.authentication.credential import Unproven
 from extproc.policy.authentication.proof import UNAVAILABLE
-from extproc.policy.authentication.tokens import Unproven
 from extproc.policy.facts import ANONYMOUS, Caller, Identified, Located
 from extproc.policy.keys.key_sets import KeySets
 

@@ -9,10 +9,11 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from extproc.config.loading import Fault
+from extproc.config.faults import Fault
 from extproc.events import PeerCertificate
 from extproc.policy.authentication.authenticator import Presented, Setup
-from extproc.policy.authentication.tokens import KEY_SUBJECT, Unproven
+from extproc.policy.authentication.credential import Unproven
+from extproc.policy.authentication.tokens import KEY_SUBJECT
 from extproc.policy.facts import Caller
 
 # https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE-ID.md#2-spiffe-identity

@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
-from extproc.config.loading import Fault
+from extproc.config.faults import Fault
 from extproc.config.schema import CookieLocation, HeaderLocation, Location
 from extproc.events import Headers
-from extproc.policy.authentication.tokens import Unproven
 
 # What passes of a request: names that clients of Anthropic and OpenAI send, and HTTP's own that describe a call or its
 # body. Nothing that says who calls, who is billed, or that carries a credential.
@@ -31,6 +30,10 @@ _RESERVED = (
     "transfer-encoding", "upgrade", "x-api-key",
 )  # fmt: skip
 _ENVOYS = ("x-envoy-", "x-forwarded-")
+
+
+class Unproven(Exception):
+    """The credential proves nothing; `str()` is the code for the record."""
 
 
 def credential(headers: Headers, locations: Sequence[Location], most: int) -> str | None:

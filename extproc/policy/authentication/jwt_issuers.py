@@ -8,13 +8,13 @@ from typing import Any
 
 import msgspec
 
-from extproc.config.loading import Fault, Where
+from extproc.config.faults import Fault, Where
 from extproc.config.schema import Issuer
 from extproc.policy.authentication import own_tokens
 from extproc.policy.authentication.authenticator import Presented, Setup
+from extproc.policy.authentication.credential import Unproven
 from extproc.policy.authentication.proof import Trusted, prove
 from extproc.policy.authentication.revocations import Revocations
-from extproc.policy.authentication.tokens import Unproven
 from extproc.policy.facts import Caller
 from extproc.policy.keys import keys, places
 from extproc.policy.keys.key_sets import KeySetSpec

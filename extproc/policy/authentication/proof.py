@@ -7,8 +7,9 @@ import msgspec
 
 from extproc.config.schema import Issuer
 from extproc.policy.authentication import tokens
+from extproc.policy.authentication.credential import Unproven
 from extproc.policy.authentication.revocations import Revocations
-from extproc.policy.authentication.tokens import Token, Unproven
+from extproc.policy.authentication.tokens import Token
 from extproc.policy.keys.keys import Key, KeySource
 
 UNAVAILABLE = "keys_unavailable"

@@ -11,6 +11,7 @@ import jwt
 import msgspec
 
 from extproc.config.schema import Issuer
+from extproc.policy.authentication.credential import Unproven
 from extproc.policy.keys.keys import Key
 from extproc.wire import untrusted
 
@@ -19,10 +20,6 @@ _ABSENT, _NULL = msgspec.Raw(), msgspec.Raw(b"null")
 T = TypeVar("T")
 KEY_SUBJECT = "key:"
 """Begins the subject of a static key; no issuer may give one that looks like it."""
-
-
-class Unproven(Exception):
-    """The credential proves nothing; `str()` is the code for the record."""
 
 
 class _Header(msgspec.Struct):

@@ -1,16 +1,38 @@
-"""CEL rules (https://cel.dev): compiled and type-checked once, against the variables of `variables`."""
+"""CEL rules (https://cel.dev): compiled and type-checked once, against the variables that they may name."""
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from enum import StrEnum
+from typing import Any, NamedTuple
 
 from cel_expr_python import cel
 
 from extproc.config import hints
-from extproc.config.loading import Fault, Where
-from extproc.policy.authorization.variables import VARIABLES, Part, Values, Variable
+from extproc.config.faults import Fault, Where
 
 Activation = cel.Activation
+Values = dict[str, Any]
+
+
+class Part(StrEnum):
+    """Variables that become known together."""
+
+    CALLER = "caller"
+    REQUEST = "request"
+    SOURCE = "source"
+    PROVIDER = "provider"
+    MODEL = "model"
+    LLM = "llm"
+    AGENT = "agent"
+    ANSWER = "answer"
+
+
+class Variable(NamedTuple):
+    name: str
+    type: str
+    """In CEL's words."""
+    part: Part
+    meaning: str
 
 
 class Rule:
@@ -96,18 +118,12 @@ class Language:
         reads = frozenset(part for part, rest in self._without.items() if isinstance(_compile(rest, text), str))
         return Rule(text, where, program, reads)
 
+    def compile_text(self, text: str, where: Where) -> Rule | Fault:
+        """As `compile`, for an expression that gives a string."""
+        return self.compile(text, where, cel.Type.STRING)
+
     def _environment(self, without: Part | None = None) -> cel.Env:
         return cel.NewEnv(variables={name: kind for name, (part, kind) in self._types.items() if part is not without})
-
-
-_AUTHORIZATION = Language(VARIABLES)
-activation = _AUTHORIZATION.activation
-compile_rule = _AUTHORIZATION.compile
-
-
-def compile_text(text: str, where: Where) -> Rule | Fault:
-    """As `compile_rule`, for an expression that gives a string."""
-    return _AUTHORIZATION.compile(text, where, cel.Type.STRING)
 
 
 def _compile(environment: cel.Env, text: str) -> cel.Expression | str:

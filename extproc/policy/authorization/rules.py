@@ -8,19 +8,20 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from extproc.config.endpoints import Operation
-from extproc.config.loading import Fault, Source, Where
+from extproc.config.faults import Fault, Where
+from extproc.config.loading import Source
 from extproc.config.schema_models import Candidate, Ruled
 from extproc.errors import Kind, Reason, Rejection
 from extproc.policy.authentication import credential
-from extproc.policy.authorization.cel import Activation, Rule, activation, compile_rule
+from extproc.policy.authorization.cel import Activation, Part, Rule, Values
 from extproc.policy.authorization.variables import (
     AT_HEADERS,
     EVERYTHING,
     OF_BODY,
     WITHOUT_BODY,
-    Part,
     Subject,
-    Values,
+    activation,
+    compile_rule,
     values,
 )
 from extproc.policy.facts import Accepted, Caller, Examined, Identified

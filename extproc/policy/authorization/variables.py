@@ -2,46 +2,22 @@
 
 import re
 from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from extproc.config.endpoints import Operation
 from extproc.events import Headers
 from extproc.policy.authorization import agents
+from extproc.policy.authorization.cel import Language, Part, Values, Variable
 from extproc.policy.authorization.features import read_features
 from extproc.policy.facts import Caller, Identified, LightBody, PreparedBody
 from extproc.providers import model_paths
 from extproc.providers.catalogue import Resolved
-
-Values = dict[str, Any]
-
-
-class Part(StrEnum):
-    """Variables that become known together."""
-
-    CALLER = "caller"
-    REQUEST = "request"
-    SOURCE = "source"
-    PROVIDER = "provider"
-    MODEL = "model"
-    LLM = "llm"
-    AGENT = "agent"
-    ANSWER = "answer"
-
 
 AT_HEADERS = frozenset({Part.CALLER, Part.REQUEST, Part.SOURCE})
 EVERYTHING = frozenset(Part) - {Part.ANSWER}
 """All that is known when a call is admitted."""
 OF_BODY = frozenset({Part.LLM, Part.AGENT})
 WITHOUT_BODY = EVERYTHING - OF_BODY
-
-
-class Variable(NamedTuple):
-    name: str
-    type: str
-    """In CEL's words."""
-    part: Part
-    meaning: str
 
 
 VARIABLES = (
@@ -91,6 +67,9 @@ VARIABLES = (
         'the kind of subagent that asks: `Explore`, `review`, ...; `""` for a main conversation and other clients',
     ),
 )  # fmt: skip
+
+_LANGUAGE = Language(VARIABLES)
+activation, compile_rule, compile_text = _LANGUAGE.activation, _LANGUAGE.compile, _LANGUAGE.compile_text
 
 # Credentials prove who calls, and that has been seen to; rules need not touch them.
 _HIDDEN = frozenset({"authorization", "proxy-authorization", "x-api-key", "api-key", "x-amz-security-token", "cookie"})

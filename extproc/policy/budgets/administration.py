@@ -2,9 +2,10 @@
 
 from typing import NamedTuple
 
-from extproc.config.loading import Fault, Source, Where
+from extproc.config.faults import Fault, Where
+from extproc.config.loading import Source
 from extproc.config.schema_budgets import Admin, Budget, Scope
-from extproc.policy.authorization import cel
+from extproc.policy.authorization import variables
 from extproc.policy.authorization.cel import Rule
 from extproc.policy.authorization.rules import Rules
 from extproc.policy.authorization.variables import AT_HEADERS, Subject
@@ -57,7 +58,7 @@ def _load(source: Source, faults: list[Fault]) -> tuple[list[Rule], list[ScopedB
     rules: list[Rule] = []
     for index, text in enumerate(settings.allow):
         where = ("admin", "allow", index)
-        rule = cel.compile_rule(text, where)
+        rule = variables.compile_rule(text, where)
         if isinstance(rule, Fault):
             faults.append(rule)
         elif rule.reads - AT_HEADERS:
@@ -88,10 +89,10 @@ def _scoped(settings: Admin, budget: Budget, faults: list[Fault]) -> ScopedBudge
 
 def _constant(text: str) -> str | None:
     """Returns the value of an expression that reads nothing."""
-    rule = cel.compile_text(text, ())
+    rule = variables.compile_text(text, ())
     if isinstance(rule, Fault) or rule.reads:
         return None
     try:
-        return rule.optional_text(cel.activation({}))
+        return rule.optional_text(variables.activation({}))
     except ValueError:
         return None

@@ -8,14 +8,15 @@ from typing import NamedTuple
 import msgspec
 
 from extproc.config.endpoints import Operation
-from extproc.config.loading import Fault, Source
+from extproc.config.faults import Fault
+from extproc.config.loading import Source
 from extproc.config.schema_budgets import Budget, OtherModel
 from extproc.errors import Rejection
 from extproc.events import Action, BeginAnswer, Forward, HandOver, Pass, Record, Respond
-from extproc.policy.authorization.cel import Rule, compile_rule, compile_text
+from extproc.policy.authorization.cel import Part, Rule
 from extproc.policy.authorization.rules import Rules
-from extproc.policy.authorization.variables import OF_BODY, Part, Subject
-from extproc.policy.budgets import administration, estimate, refusals
+from extproc.policy.authorization.variables import OF_BODY, Subject, compile_rule, compile_text
+from extproc.policy.budgets import estimate, refusals
 from extproc.policy.budgets.limits import CONCURRENT, account, limits_of
 from extproc.policy.budgets.periods import ALWAYS, Periods
 from extproc.policy.budgets.used import BUDGETS, Used, charge, of_budgets
@@ -148,7 +149,6 @@ class Budgets:
         for index, name in enumerate(names):
             if name in names[:index]:
                 faults.append(Fault(("budgets", index, "name"), f"two budgets are named {name!r}"))
-        faults += administration.faults(source)
         self._known: OrderedDict[tuple[object, ...], tuple[weakref.ref[Caller], list[Applied] | Rejection]] = (
             OrderedDict()
         )

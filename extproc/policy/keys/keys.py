@@ -9,7 +9,8 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from extproc.config.loading import Fault, Source, Where
+from extproc.config.faults import Fault, Where
+from extproc.config.loading import Source
 from extproc.config.schema import Issuer
 
 # https://www.rfc-editor.org/rfc/rfc7518#section-3.3

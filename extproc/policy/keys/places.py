@@ -4,7 +4,8 @@ import ssl
 
 import msgspec
 
-from extproc.config.loading import Fault, Source, Where
+from extproc.config.faults import Fault, Where
+from extproc.config.loading import Source
 from extproc.config.schema import Issuer
 
 

@@ -2,7 +2,6 @@
 
 import logging
 import os
-from typing import NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -10,10 +9,10 @@ from starlette.responses import RedirectResponse, Response
 from extproc.errors import Rejection
 from extproc.events import Headers
 from extproc.policy import facts
-from extproc.policy.facts import Caller
 from extproc.sign_in import console_access
 from extproc.sign_in.console_access import ConsoleLinks
 from extproc.web.console import sessions
+from extproc.web.console.view import Visitor
 from extproc.web.context import Context, address_of
 
 log = logging.getLogger("extproc")
@@ -21,16 +20,6 @@ log = logging.getLogger("extproc")
 LINK_SESSION_SECONDS = 4 * 3600.0
 HOME = "/console"
 _MINE = "local"
-
-
-class Visitor(NamedTuple):
-    name: str
-    subject: str = ""
-    issuer: str = ""
-    """The issuer of a person who sees their own calls alone."""
-    sees_all: bool = False
-    caller: Caller | None = None
-    """Whose calls to models those of this person would be; None for the person at this machine."""
 
 
 class Unverified(Exception):

@@ -12,8 +12,8 @@ from extproc.policy.authorization.cel import Rule
 from extproc.usage.calls import ATTEMPT_SEPARATOR, NANO
 from extproc.usage.reading import Reader, Row, Scope
 from extproc.web.console import layout, numbers
-from extproc.web.console.access import Visitor
 from extproc.web.console.tables import SUCCEEDED, Column, Table, html
+from extproc.web.console.view import Visitor
 from extproc.wire import dialects
 
 PATH = "/console/call"

@@ -8,9 +8,8 @@ from urllib.parse import urlencode
 
 from extproc.usage.reading import Reader, Row
 from extproc.web.console import call_page, layout
-from extproc.web.console.access import Visitor
 from extproc.web.console.tables import SUCCEEDED, Column, Table
-from extproc.web.console.view import Unreadable, View
+from extproc.web.console.view import Unreadable, View, Visitor
 
 PATH = "/console/calls"
 ON_A_PAGE = 50

@@ -6,11 +6,10 @@ from typing import Any, NamedTuple
 
 from extproc.usage.reading import OTHER, Reader, Row
 from extproc.web.console import charts, layout, numbers
-from extproc.web.console.access import Visitor
 from extproc.web.console.charts import Chart, Series
 from extproc.web.console.layout import Tile
 from extproc.web.console.tables import Column, Table
-from extproc.web.console.view import DAY, FAILED, View
+from extproc.web.console.view import DAY, FAILED, View, Visitor
 
 PATH = "/console/health"
 _NAMED = charts.SERIES - 1

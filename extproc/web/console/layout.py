@@ -8,8 +8,7 @@ from starlette.responses import HTMLResponse
 
 from extproc.printable import printable
 from extproc.web.console import numbers
-from extproc.web.console.access import Visitor
-from extproc.web.console.view import RANGES, View
+from extproc.web.console.view import RANGES, View, Visitor
 
 CSP = (
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"

@@ -23,8 +23,8 @@ from extproc.providers.model_settings import ModelSettings
 from extproc.translate.job import request_for
 from extproc.translate.pair import RequestOutcome, Translated
 from extproc.web.console import layout, numbers, state_pages
-from extproc.web.console.access import Visitor
 from extproc.web.console.tables import Column, Table, html
+from extproc.web.console.view import Visitor
 from extproc.wire import Dialect, dialects, untrusted
 from extproc.wire.rejections import rejection_status
 

@@ -32,10 +32,10 @@ from extproc.web.console import (
     usage_page,
     view,
 )
-from extproc.web.console.access import Access, Unverified, Visitor
+from extproc.web.console.access import Access, Unverified
 from extproc.web.console.playground import Mistake
 from extproc.web.console.tables import Table
-from extproc.web.console.view import View
+from extproc.web.console.view import View, Visitor
 from extproc.web.context import Context, address_of
 
 log = logging.getLogger("extproc")

@@ -5,11 +5,10 @@ from typing import Any, NamedTuple
 
 from extproc.usage.reading import Reader, Row
 from extproc.web.console import charts, layout, numbers
-from extproc.web.console.access import Visitor
 from extproc.web.console.charts import Chart, Series
 from extproc.web.console.layout import Tile
 from extproc.web.console.tables import Column, Table
-from extproc.web.console.view import DAY, View
+from extproc.web.console.view import DAY, View, Visitor
 
 PATH = "/console"
 NAMED = charts.SERIES - 1

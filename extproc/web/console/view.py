@@ -1,12 +1,13 @@
-"""What a page is asked to show: a time, what to sum up by, and which calls. Read from the URL's query. Pure."""
+"""What a page is asked to show, and to whom: a time, what to sum up by, and which calls. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 from urllib.parse import urlencode
 
+from extproc.policy.facts import Caller
 from extproc.usage.reading import MAX_BUCKETS, Scope
-from extproc.web.console.access import Visitor
 
 HOUR, DAY = 3_600_000, 86_400_000
 """Milliseconds."""
@@ -16,6 +17,16 @@ DEFAULT_RANGE = "7d"
 COLUMNS = {"model": "Model", "subject": "Person", "provider": "Provider", "upstream_model": "Model at the provider"}
 FAILED = "reason"
 _MAX_VALUE = 256
+
+
+class Visitor(NamedTuple):
+    name: str
+    subject: str = ""
+    issuer: str = ""
+    """The issuer of a person who sees their own calls alone."""
+    sees_all: bool = False
+    caller: Caller | None = None
+    """Whose calls to models those of this person would be; None for the person at this machine."""
 
 
 class Unreadable(Exception):
@@ -80,7 +91,7 @@ _MOST_BARS = {HOUR: 49, DAY: 100, 7 * DAY: 120, 28 * DAY: 120}
 
 
 def read(query: Mapping[str, str], claims: Sequence[str], now: float) -> View:
-    """`claims`: those that the ledger keeps. `now`: Unix seconds. Raises Unreadable."""
+    """Reads a URL's query. `claims`: those that the ledger keeps. `now`: Unix seconds. Raises Unreadable."""
     known = {*claims, *COLUMNS}
     by = query.get("by") or "model"
     if by not in known:

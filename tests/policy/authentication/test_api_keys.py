@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from extproc.config.loading import Fault
+from extproc.config.faults import Fault
 from extproc.policy.authentication import api_keys
 from extproc.policy.authentication.api_keys import ApiKeys
 from extproc.policy.authentication.authenticator import Setup
-from extproc.policy.authentication.tokens import Unproven
+from extproc.policy.authentication.credential import Unproven
 from extproc.policy.keys.remote_keys import FetchedKeySets
 from tests.settings import AUTHENTICATION, MODELS, PROVIDERS, source
 

@@ -7,14 +7,14 @@ import jwt
 import pytest
 
 from extproc.config.endpoints import Endpoint, Operation
-from extproc.config.loading import Fault
+from extproc.config.faults import Fault
 from extproc.errors import Rejection
 from extproc.events import Headers
 from extproc.policy.authentication import authenticate, tokens
 from extproc.policy.authentication.authenticate import Authenticate
 from extproc.policy.authentication.authenticator import Presented
+from extproc.policy.authentication.credential import Unproven
 from extproc.policy.authentication.jwt_issuers import OVERHEAD_BYTES, size_of
-from extproc.policy.authentication.tokens import Unproven
 from extproc.policy.facts import ANONYMOUS, Caller, Identified
 from extproc.policy.keys.remote_keys import FetchedKeySets
 from tests.issuing import AUDIENCE, claims, jwk, private, token

@@ -8,7 +8,7 @@ from typing import Any, Self
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
-from extproc.config.loading import Fault
+from extproc.config.faults import Fault
 from extproc.errors import Rejection
 from extproc.events import Headers
 from extproc.gateway.gateway import Gateway

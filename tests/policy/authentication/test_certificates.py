@@ -7,7 +7,7 @@ import pytest
 from extproc.events import Headers, PeerCertificate
 from extproc.policy.authentication.authenticator import Presented
 from extproc.policy.authentication.certificates import ClientCertificates, trust_domain
-from extproc.policy.authentication.tokens import Unproven
+from extproc.policy.authentication.credential import Unproven
 from extproc.policy.facts import Caller
 from tests.playbook import done
 from tests.settings import MODELS, PROVIDERS, authenticating, faults

@@ -6,8 +6,7 @@ import pytest
 
 from extproc.config.schema import CookieLocation, HeaderLocation, Location
 from extproc.events import Headers
-from extproc.policy.authentication.credential import credential
-from extproc.policy.authentication.tokens import Unproven
+from extproc.policy.authentication.credential import Unproven, credential
 from tests.settings import authenticating, faults
 
 T = "abc"

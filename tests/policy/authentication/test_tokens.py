@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from extproc.config.schema import Issuer, Jwks
 from extproc.policy.authentication import tokens
-from extproc.policy.authentication.tokens import Unproven
+from extproc.policy.authentication.credential import Unproven
 from extproc.policy.keys.keys import parse
 from tests.issuing import jwk, private, token
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from extproc.config.loading import Fault
-from extproc.policy.authorization.cel import Rule, activation, compile_rule
-from extproc.policy.authorization.variables import Part
+from extproc.config.faults import Fault
+from extproc.policy.authorization.cel import Part, Rule
+from extproc.policy.authorization.variables import activation, compile_rule
 
 CALLER, REQUEST, SOURCE, PROVIDER, MODEL, LLM, AGENT, _ = Part
 

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from extproc.policy.authorization.cel import Rule, activation, compile_rule
+from extproc.policy.authorization.cel import Rule
+from extproc.policy.authorization.variables import activation, compile_rule
 from tests.capture_conformance import RECORDED, parsed, rule
 
 CASES: dict[str, tuple[str, bool | None]] = json.loads(RECORDED.read_text())

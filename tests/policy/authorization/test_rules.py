@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from extproc.config.endpoints import Endpoint, Operation
-from extproc.config.loading import Fault
+from extproc.config.faults import Fault
 from extproc.config.schema_models import Ruled
-from extproc.policy.authorization.cel import Rule
+from extproc.policy.authorization.cel import Part, Rule
 from extproc.policy.authorization.rules import Decisions, Rules, RuleSet, Seen
-from extproc.policy.authorization.variables import AT_HEADERS, EVERYTHING, Part, Subject
+from extproc.policy.authorization.variables import AT_HEADERS, EVERYTHING, Subject
 from extproc.policy.facts import Caller
-from extproc.providers.catalogue import Catalogue, Resolved, load_catalogue
+from extproc.providers.catalogue import Catalogue, Resolved
+from extproc.providers.loading import load_catalogue
 from tests.settings import AUTHENTICATION, PROVIDERS, source
 from tests.stages import identified
 

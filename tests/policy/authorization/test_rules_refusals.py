@@ -7,11 +7,12 @@ import msgspec
 import pytest
 
 from extproc.config.endpoints import Endpoint, Operation
-from extproc.config.loading import Fault
+from extproc.config.faults import Fault
 from extproc.errors import Reason
 from extproc.policy.authorization.rules import Authorize, AuthorizeModel, Rules
 from extproc.policy.facts import Admitted, Caller
-from extproc.providers.catalogue import Catalogue, load_catalogue
+from extproc.providers.catalogue import Catalogue
+from extproc.providers.loading import load_catalogue
 from tests.settings import AUTHENTICATION, PROVIDERS, source
 from tests.stages import admitted, examined
 

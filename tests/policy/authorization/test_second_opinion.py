@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from extproc.policy.authorization.cel import Rule, activation, compile_rule
+from extproc.policy.authorization.cel import Rule
+from extproc.policy.authorization.variables import activation, compile_rule
 from tests.e2e import providers, stack, test_authorization
 from tests.policy.authorization import test_rules_refusals
 from tests.policy.authorization.second_opinion import DIFFERENCES, verdict

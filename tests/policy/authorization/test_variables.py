@@ -10,8 +10,8 @@ from extproc.config.schema_models import Model
 from extproc.events import Headers
 from extproc.gateway.preparation import Task, prepare
 from extproc.policy.authorization.body import Bounds
-from extproc.policy.authorization.cel import Rule, activation, compile_rule
-from extproc.policy.authorization.variables import VARIABLES, Part, Subject, values
+from extproc.policy.authorization.cel import Part, Rule
+from extproc.policy.authorization.variables import VARIABLES, Subject, activation, compile_rule, values
 from extproc.policy.facts import ANONYMOUS, Caller, Identified, LightBody, PreparedBody
 from extproc.providers.catalogue import Resolved
 from extproc.providers.catalogue import Rule as ModelRule

@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from extproc.config import schema
-from extproc.config.loading import Fault
+from extproc.config.faults import Fault
 from extproc.policy.keys import keys
 from extproc.policy.keys.keys import Fixed, Keys
 from tests.issuing import jwk, private

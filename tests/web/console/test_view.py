@@ -4,8 +4,7 @@ import pytest
 
 from extproc.usage.reading import MAX_BUCKETS
 from extproc.web.console import view
-from extproc.web.console.access import Visitor
-from extproc.web.console.view import DAY, HOUR, Unreadable
+from extproc.web.console.view import DAY, HOUR, Unreadable, Visitor
 
 NOW = 1_796_000_000.0  # 2026-11-29T20:53:20Z
 OPERATOR, ALICE = Visitor("op", sees_all=True), Visitor("Alice", "alice", "https://gw")

@@ -12,10 +12,11 @@ from typing import Any
 import httpx
 
 from extproc.config import schema_providers
+from extproc.config.authorities import trusting
 from extproc.config.loading import Source
 from extproc.envoy.configuration import system_roots
 from extproc.gateway.gateway import Gateway
-from extproc.policy.keys.places import NotFetched, trusting
+from extproc.policy.keys.places import NotFetched
 from extproc.printable import show
 from extproc.providers.cloud_credentials import CredentialSpec
 from extproc.providers.providers import Provider

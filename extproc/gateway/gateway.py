@@ -204,9 +204,7 @@ class Gateway:
                 action = exchange.send(asked, now, self.number)
             case _:
                 return self.go_on(exchange, event, now)
-        if exchange.reservation is not None:
-            exchange.reservation.add_to_record(action)
-        return [action]
+        return [action if exchange.reservation is None else exchange.reservation.on_record(action)]
 
     async def judge(self, call: Located, verdicts: Verdicts | None) -> Judged:
         """What the judge says of the calls that `verdicts` holds open."""

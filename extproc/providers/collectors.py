@@ -1,12 +1,11 @@
 """The collectors of `telemetry`, with their credentials."""
 
-import ssl
 from collections.abc import Mapping
 from importlib.util import find_spec
-from pathlib import Path
 
 import msgspec
 
+from extproc.config import authorities
 from extproc.config.faults import Fault, Where
 from extproc.config.loading import Source
 from extproc.config.schema_telemetry import Collector as Settings
@@ -51,22 +50,7 @@ def _collector(
         settings.url,
         {name: value.reveal() for name, value in headers.items() if value is not None},
         frozenset(settings.signals),
-        _roots(source, settings.ca_file, (*where, "ca_file"), faults),
+        authorities.load(source, settings.ca_file, (*where, "ca_file"), faults),
         settings.timeout,
         settings.queue_bytes,
     )
-
-
-def _roots(source: Source, path: Path | None, where: Where, faults: list[Fault]) -> str | None:
-    if path is None:
-        return None
-    try:
-        roots = source.read(path).decode("ascii", "ignore")
-        ssl.create_default_context(cadata=roots)
-    except ssl.SSLError:
-        faults.append(Fault(where, f"{path} holds no certificates in PEM form"))
-    except OSError as error:
-        faults.append(Fault(where, f"{path} cannot be read: {error.strerror}"))
-    else:
-        return roots
-    return None

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -10,7 +9,7 @@ from typing import TypeVar
 import msgspec
 from pydantic import BaseModel
 
-from extproc.config import schema_providers, schema_values
+from extproc.config import authorities, schema_providers, schema_values
 from extproc.config.faults import Fault, Where
 from extproc.config.loading import Source
 from extproc.config.schema_clouds import CloudAuth
@@ -162,16 +161,7 @@ def _spec(source: Source, name: str, found: Mapping[str, str], faults: list[Faul
     settings = source.config.providers[name]
     auth = settings.auth
     assert auth is not None
-    roots = None
-    if auth.ca_file is not None:
-        try:
-            roots = source.read(auth.ca_file).decode("ascii", "ignore")
-            # An empty string would mean the system's authorities.
-            ssl.create_default_context(cadata=roots or "-")
-        except ssl.SSLError:
-            faults.append(Fault(("providers", name, "auth", "ca_file"), "holds no certificates in PEM form"))
-        except OSError as error:
-            faults.append(Fault(("providers", name, "auth", "ca_file"), f"cannot be read: {error.strerror}"))
+    roots = authorities.load(source, auth.ca_file, ("providers", name, "auth", "ca_file"), faults)
     files = {
         path: (source.path.parent / secret.file).absolute() for path, secret in members(auth, schema_values.SecretFile)
     }

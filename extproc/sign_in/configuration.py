@@ -2,23 +2,21 @@
 
 import base64
 import binascii
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from extproc.config import schema
+from extproc.config import authorities, schema
 from extproc.config.faults import Fault, Where
 from extproc.config.loading import Source
 from extproc.config.schema_sign_in import SignIn
 from extproc.config.schema_values import Secret
 from extproc.policy.authorization import variables
 from extproc.policy.authorization.cel import Part, Rule
-from extproc.policy.keys.places import JwksLocation, trusting
+from extproc.policy.keys.places import JwksLocation
 from extproc.providers import credentials
 from extproc.sign_in.sealing import KEY_BYTES
 
@@ -83,7 +81,7 @@ class _Loading:
         return Configuration(
             settings,
             self._secret(settings.client_secret, ("client_secret",)),
-            self._roots(settings.ca_file, ("ca_file",)),
+            authorities.load(self._source, settings.ca_file, ("sign_in", "ca_file"), self._faults),
             [rule for n, text in enumerate(settings.allow) if (rule := self._rule(text, ("allow", n)))],
             self._signing_key(settings),
             self._sealing_key(settings),
@@ -109,20 +107,6 @@ class _Loading:
         except OSError as error:
             self._fault(where, f"the file cannot be read: {error.strerror}")
             return b""
-
-    def _roots(self, path: Path | None, where: Where) -> str | None:
-        if path is None:
-            return None
-        try:
-            roots = self._source.read(path).decode("ascii", "ignore")
-            trusting(roots)
-        except ssl.SSLError:
-            self._fault(where, f"{path} holds no certificates in PEM form")
-        except OSError as error:
-            self._fault(where, f"{path} cannot be read: {error.strerror}")
-        else:
-            return roots
-        return None
 
     def _rule(self, text: str, where: Where) -> Rule | None:
         rule = variables.compile_rule(text, ("sign_in", *where))
@@ -164,7 +148,7 @@ class _Loading:
             where = ("exchange", index)
             if row.issuer == settings.public_url:
                 self._fault((*where, "issuer"), "is this gateway itself, whose tokens need no exchange")
-            roots = self._roots(row.ca_file, (*where, "ca_file"))
+            roots = authorities.load(self._source, row.ca_file, ("sign_in", *where, "ca_file"), self._faults)
             place = JwksLocation(row.keys or row.issuer, row.issuer, row.keys is None, roots)
             # What is here of key sets serves as a form; the keys come from the place.
             issuer = schema.Issuer(

@@ -11,13 +11,13 @@ import httpx
 from starlette.requests import Request
 from starlette.responses import Response
 
+from extproc.config.authorities import trusting
 from extproc.errors import Kind, Reason, Rejection
 from extproc.events import Headers
 from extproc.gateway.gateway import Gateway
 from extproc.policy import facts
 from extproc.policy.authentication.authenticate import Authenticate
 from extproc.policy.facts import Caller
-from extproc.policy.keys.places import trusting
 from extproc.store.interface import Store
 from extproc.transport import control
 from extproc.transport.control import BudgetAnswer, BudgetCommand

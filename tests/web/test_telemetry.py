@@ -184,9 +184,11 @@ def test_strangers_and_garbage_go_nowhere(tmp_path: Path, monkeypatch: pytest.Mo
             "telemetry.collectors.0.headers.a: the environment",
         ),
         ({"url": "http://otel", "ca_file": "none.pem"}, "telemetry.collectors.0.ca_file: none.pem cannot be read"),
+        ({"url": "http://otel", "ca_file": "empty.pem"}, "telemetry.collectors.0.ca_file: empty.pem holds no cert"),
     ],
 )
 def test_a_mistake_is_found_by_check(tmp_path: Path, collector: Any, fault: str) -> None:
+    (tmp_path / "empty.pem").write_text("# no certificate")
     found = faults(tmp_path, f"{GATEWAY}\ntelemetry: {json.dumps({'collectors': [collector]})}\n")
     assert any(fault in one for one in found) and "secret" not in str(found), found
 

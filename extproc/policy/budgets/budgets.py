@@ -96,10 +96,11 @@ class Reservation:
         self._held = held
         self._moved = moved
 
-    def add_to_record(self, action: Action) -> None:
-        """Adds the budgets, each with its key, to the record of a call that is sent."""
+    def on_record(self, action: Action) -> Action:
+        """Returns the action. If it sends the call, its record has the budgets, each with its key."""
         if isinstance(action, Forward | HandOver | Pass):
             action.record.update(of_budgets(one.account for one, _ in self._held))
+        return action
 
     def add_headers(self, actions: Sequence[Action], now: float) -> None:
         """Adds what the caller should know of its limits to an answer that begins. `now`: Unix seconds."""

@@ -15,9 +15,10 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from extproc.config.authorities import trusting
 from extproc.config.schema_values import key_url
 from extproc.policy.keys import keys
-from extproc.policy.keys.places import JwksLocation, NotFetched, trusting
+from extproc.policy.keys.places import JwksLocation, NotFetched
 
 SECONDS = 10.0
 """For all of it."""

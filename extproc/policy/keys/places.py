@@ -1,9 +1,8 @@
 """The location of an issuer's keys. Fetching is in a module of its own, so that workers load no HTTP client."""
 
-import ssl
-
 import msgspec
 
+from extproc.config import authorities
 from extproc.config.faults import Fault, Where
 from extproc.config.loading import Source
 from extproc.config.schema import Issuer
@@ -24,23 +23,12 @@ class JwksLocation(msgspec.Struct, frozen=True):
     """Certificates in PEM, trusted instead of the public authorities."""
 
 
-def trusting(roots: str) -> ssl.SSLContext:
-    """Returns TLS that trusts these certificates alone. Raises ssl.SSLError if there are none."""
-    # With an empty string Python would trust the system's.
-    return ssl.create_default_context(cadata=roots or "-")
-
-
 def load(source: Source, issuer: Issuer, where: Where) -> JwksLocation | Fault:
     jwks = issuer.jwks
     url = jwks.discovery or jwks.url
     assert url is not None
-    roots = None
-    if jwks.ca_file is not None:
-        try:
-            roots = source.read(jwks.ca_file).decode("ascii", "ignore")
-            trusting(roots)
-        except ssl.SSLError:
-            return Fault((*where, "jwks", "ca_file"), f"{jwks.ca_file} holds no certificates in PEM form")
-        except OSError as error:
-            return Fault((*where, "jwks", "ca_file"), f"{jwks.ca_file} cannot be read: {error.strerror}")
+    faults: list[Fault] = []
+    roots = authorities.load(source, jwks.ca_file, (*where, "jwks", "ca_file"), faults)
+    if faults:
+        return faults[0]
     return JwksLocation(url, issuer.issuer, jwks.discovery is not None, roots)

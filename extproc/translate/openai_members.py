@@ -11,7 +11,6 @@ from extproc.translate import checked, schema
 from extproc.translate.checked import Json, Warnings, refused, unsupported
 from extproc.translate.conversation import (
     LEVELS,
-    CacheHint,
     Conversation,
     Grammar,
     Loss,
@@ -32,14 +31,6 @@ CACHE_MEMBERS = ("prompt_cache_key", "prompt_cache_options", "prompt_cache_reten
 _MEANT_WHEN_EMPTY = ("max_tool_calls", "seed")
 # OpenAI's SDK writes the members of `extra_body` at the top of the body.
 _ANTHROPIC = frozenset(("betas", "cache_control", "output_config", "thinking"))
-
-
-def cache_hint(holder: Json) -> CacheHint | None:
-    """OpenAI's breakpoint on a part, or Anthropic's in an extra member."""
-    anthropic, openai = holder.get("cache_control"), holder.get("prompt_cache_breakpoint")
-    if isinstance(anthropic, dict):
-        return CacheHint(long=anthropic.get("ttl") == "1h")
-    return CacheHint(long=openai.get("ttl") == "12h", openai=True) if isinstance(openai, dict) else None
 
 
 def setting(value: T | None, path: str) -> Setting[T] | None:

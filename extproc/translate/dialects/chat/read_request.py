@@ -27,7 +27,7 @@ from extproc.translate.conversation import (
 )
 from extproc.translate.dialects.chat import read_tools
 from extproc.translate.dialects.chat.reasoning import read_reasoning
-from extproc.translate.media import read_file, read_image
+from extproc.translate.openai_content import cache_hint, read_file, read_image
 from extproc.translate.pair import Target
 from extproc.translate.turns import TurnBuilder
 
@@ -289,7 +289,7 @@ class _Messages:
 
     def _plain_text(self, part: Json, path: str) -> Text:
         self._known(part, path, "text")
-        return Text(checked.text(part, "text", path), path, members.cache_hint(part))
+        return Text(checked.text(part, "text", path), path, cache_hint(part))
 
     def _assistant_part(self, part: Json, path: str) -> Text | Refusal:
         if checked.one_of(_type(part, path), ("text", "refusal"), f"{path}.type") == "text":
@@ -312,12 +312,12 @@ class _Messages:
                 return self._image(part, path)
             case _:
                 self._known(part, path, "file")
-                return read_file(checked.mapping(part, "file", path), f"{path}.file", members.cache_hint(part))
+                return read_file(checked.mapping(part, "file", path), f"{path}.file", cache_hint(part))
 
     def _image(self, part: Json, path: str) -> Image:
         """Some clients write the address where its object belongs."""
         self._known(part, path, "image_url")
-        where, hint = f"{path}.image_url", members.cache_hint(part)
+        where, hint = f"{path}.image_url", cache_hint(part)
         if isinstance(part.get("image_url"), str):
             return read_image(part["image_url"], where, None, hint)
         image = checked.mapping(part, "image_url", path)

@@ -29,9 +29,8 @@ from extproc.translate.conversation import (
     UserPart,
     UserTurn,
 )
-from extproc.translate.media import PDF, data_url
 from extproc.translate.names import client_id
-from extproc.translate.openai_content import SEAM
+from extproc.translate.openai_content import PDF, SEAM, data_url
 from extproc.translate.provider_request import ToolNames
 
 DETAILS, GEMINI, MISTRAL = "reasoning_details", "gemini_thought_signature", "mistral_thinking"

@@ -23,7 +23,7 @@ from extproc.translate.conversation import (
     UserTurn,
 )
 from extproc.translate.dialects.messages.read_content import ContentReader, read_thinking
-from extproc.translate.media import framed_document
+from extproc.translate.openai_content import framed_document
 from extproc.translate.provider_error import rejected
 from extproc.translate.signature import unseal
 from extproc.wire.messages_request import SystemMessage, ToolUse, TurnMessage

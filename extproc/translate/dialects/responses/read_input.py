@@ -23,7 +23,7 @@ from extproc.translate.conversation import (
     UserPart,
 )
 from extproc.translate.dialects.responses.read_tools import SHELL, Tools
-from extproc.translate.media import read_file, read_image
+from extproc.translate.openai_content import cache_hint, read_file, read_image
 from extproc.translate.pair import Json
 from extproc.translate.signature import unseal
 from extproc.translate.turns import TurnBuilder
@@ -270,11 +270,11 @@ def _refuse_state(_item: Json, path: str) -> None:
 
 
 def _text(part: Json, path: str) -> Text:
-    return Text(checked.text(part, "text", path), path, members.cache_hint(part))
+    return Text(checked.text(part, "text", path), path, cache_hint(part))
 
 
 def _seen(part: Json, kind: str, path: str) -> ResultPart:
-    hint = members.cache_hint(part)
+    hint = cache_hint(part)
     if kind == "input_text":
         return _text(part, path)
     if kind == "input_file":

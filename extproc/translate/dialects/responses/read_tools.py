@@ -6,6 +6,7 @@ from extproc.translate import checked
 from extproc.translate import openai_members as members
 from extproc.translate.checked import Json, Warnings, refused
 from extproc.translate.conversation import AnyTool, HostedTool, McpServer, Tool, ToolChoice, WebSearch
+from extproc.translate.openai_content import cache_hint
 
 SHELL = "local_shell"
 # Codex declares the tools of an MCP server as one namespace; calls name it beside the tool.
@@ -164,7 +165,7 @@ def _client_tool(tool: Json, path: str, warnings: Warnings, namespace: str = "",
         strict=None if custom or tool.get("strict") is None else checked.flag(tool, "strict", path),
         kind="custom" if custom else "function",
         grammar=members.grammar(checked.optional_mapping(tool, "format", path)) if custom else None,
-        cache=members.cache_hint(tool),
+        cache=cache_hint(tool),
     )
 
 

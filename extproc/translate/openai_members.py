@@ -16,10 +16,8 @@ from extproc.translate.conversation import (
     Loss,
     OutputFormat,
     Setting,
-    Thinking,
     Unmapped,
 )
-from extproc.translate.provider_request import nearest
 
 T = TypeVar("T")
 
@@ -213,21 +211,6 @@ def service_tier(conversation: Conversation, profile: Profile, warnings: Warning
         warnings.add("dropped", tier.path)
         return {}
     return {"service_tier": tier.value}
-
-
-def clamped_effort(thinking: Thinking, profile: Profile, warnings: Warnings) -> str | None:
-    """The nearest level of effort that the model has: downwards, else upwards (docs/mapping.md 1.9)."""
-    wanted = thinking.effort
-    if wanted is None:
-        return None
-    if not profile.efforts:
-        if thinking.is_explicit:
-            warnings.add("dropped", wanted.path)
-        return None
-    found = nearest(wanted.value, profile.efforts)
-    if found != wanted.value:
-        warnings.add("clamped", wanted.path)
-    return found
 
 
 def json_schema(wanted: OutputFormat, warnings: Warnings) -> Json:

@@ -29,9 +29,8 @@ from extproc.translate.conversation import (
     UserPart,
     UserTurn,
 )
-from extproc.translate.names import client_id
+from extproc.translate.names import ToolNames, client_id
 from extproc.translate.openai_content import PDF, SEAM, data_url
-from extproc.translate.provider_request import ToolNames
 
 DETAILS, GEMINI, MISTRAL = "reasoning_details", "gemini_thought_signature", "mistral_thinking"
 _CARRIERS = frozenset(("reasoning_content", "reasoning", DETAILS, GEMINI, MISTRAL))

@@ -18,10 +18,10 @@ from extproc.translate.conversation import (
     WebSearch,
 )
 from extproc.translate.dialects.chat.write_messages import MessageWriter, content_of
-from extproc.translate.openai_members import clamped_effort
+from extproc.translate.names import ToolNames, unique_names
 from extproc.translate.openai_tools import Function
 from extproc.translate.pair import Json, Target
-from extproc.translate.provider_request import ToolNames, lose_unmapped, unique_names
+from extproc.translate.provider_request import clamped_effort, lose_unmapped
 from extproc.translate.translated import WrittenRequest
 
 PATH = "/chat/completions"

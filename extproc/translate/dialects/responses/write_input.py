@@ -28,8 +28,8 @@ from extproc.translate.conversation import (
     UserTurn,
     WebAddress,
 )
+from extproc.translate.names import ToolNames
 from extproc.translate.openai_content import data_url, is_text
-from extproc.translate.provider_request import ToolNames
 
 _CALL_TYPES: dict[CallKind, str] = {"function": "function_call", "custom": "custom_tool_call", "shell": "function_call"}
 

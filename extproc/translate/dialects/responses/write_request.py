@@ -19,8 +19,9 @@ from extproc.translate.conversation import (
     WebSearch,
 )
 from extproc.translate.dialects.responses.write_input import InputWriter
+from extproc.translate.names import ToolNames, unique_names
 from extproc.translate.pair import Target
-from extproc.translate.provider_request import ToolNames, lose_unmapped, unique_names
+from extproc.translate.provider_request import clamped_effort, lose_unmapped
 from extproc.translate.translated import WrittenRequest
 
 PATH = "/responses"
@@ -130,7 +131,7 @@ class _Writer:
 
     def _reasoning(self, body: Json) -> str | None:
         thinking = self._conversation.thinking
-        effort = openai.clamped_effort(thinking, self._profile, self._warnings)
+        effort = clamped_effort(thinking, self._profile, self._warnings)
         reasoning: Json = {"effort": effort} if effort else {}
         # A model that does not reason refuses the member, whatever is in it.
         if effort != "none" and self._profile.efforts and thinking.shown == "yes":

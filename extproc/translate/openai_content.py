@@ -134,11 +134,6 @@ def unreadable(document: Document, warnings: Warnings, *, is_attached: bool) -> 
     return f"{document.context}\n{note}" if document.context else note
 
 
-def result_text(result: ToolResult, text: str) -> str:
-    """The text of a tool's result; a failure is said in words, since neither dialect has a member for it."""
-    return failure_text(text) if result.is_error else text
-
-
 class MovedParts:
     """What cannot stay in the result of a tool and moves to the user message behind it."""
 
@@ -156,15 +151,26 @@ class MovedParts:
         return f"[{label} attached in the next user message]"
 
 
-def failed_content(content: list[Json], text_type: str) -> list[Json]:
+def result_content(result: ToolResult, written: list[Json], text_type: str, profile: Profile) -> str | list[Json]:
+    """What a tool's result holds, from its parts as they were written: a string where all is text. A failure is said in
+    words, since neither dialect has a member for it."""
+    if any(part["type"] != text_type for part in written):
+        return _failed_content(written, text_type) if result.is_error else written
+    text = SEAM.join(part["text"] for part in written)
+    text = _failure_text(text) if result.is_error else text
+    hint = cache_breakpoint(result.cache, profile)
+    return [{"type": text_type, "text": text, **hint}] if hint else text
+
+
+def _failed_content(content: list[Json], text_type: str) -> list[Json]:
     """The parts of a result that is more than text; that the tool failed is said by the first text."""
     first = next((n for n, part in enumerate(content) if part["type"] == text_type), None)
     if first is None:
-        return [{"type": text_type, "text": failure_text("")}, *content]
-    return [{**part, "text": failure_text(part["text"])} if n == first else part for n, part in enumerate(content)]
+        return [{"type": text_type, "text": _failure_text("")}, *content]
+    return [{**part, "text": _failure_text(part["text"])} if n == first else part for n, part in enumerate(content)]
 
 
-def failure_text(text: str) -> str:
+def _failure_text(text: str) -> str:
     if not text.strip():
         return "Error: (no details)"
     return text if text.lower().startswith("error") else f"Error: {text}"

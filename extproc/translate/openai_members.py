@@ -213,9 +213,13 @@ def service_tier(conversation: Conversation, profile: Profile, warnings: Warning
     return {"service_tier": tier.value}
 
 
-def json_schema(wanted: OutputFormat, warnings: Warnings) -> Json:
-    """name, schema and strict of a format with a schema."""
-    repaired = schema.repair(wanted.schema or {}, f"{wanted.path}.schema", add_required=False)
+def written_format(wanted: OutputFormat | None, profile: Profile, warnings: Warnings) -> Json:
+    """The format as Responses has it, as far as the model takes one; empty where there is none."""
+    if wanted is None or profile.structured_output == "prompt":
+        return {}
+    if wanted.schema is None or profile.structured_output != "json_schema":
+        return {"type": "json_object"}
+    repaired = schema.repair(wanted.schema, f"{wanted.path}.schema", add_required=False)
     # Strict mode refuses a schema that it cannot enforce, so that it is claimed only where it holds:
     # https://platform.openai.com/docs/guides/structured-outputs#supported-schemas.
     fits = not repaired.changed_meaning and schema.fits_strict(repaired.schema)
@@ -223,7 +227,7 @@ def json_schema(wanted: OutputFormat, warnings: Warnings) -> Json:
     if not strict and wanted.strict is not False:
         warnings.add("approx", wanted.path, "the schema does not suit the upstream's strict mode")
     described = {"description": wanted.description} if wanted.description else {}
-    return {"name": wanted.name, "schema": repaired.schema, "strict": strict, **described}
+    return {"type": "json_schema", "name": wanted.name, "schema": repaired.schema, "strict": strict, **described}
 
 
 def format_prompt(wanted: OutputFormat | None, profile: Profile, warnings: Warnings) -> str:

@@ -61,9 +61,16 @@ class _JsonSchema(msgspec.Struct, gc=False):
     strict: bool | None = None
 
 
-def output_format(found: Json, path: str, where: str) -> OutputFormat:
-    """A format with a schema, whose members stand at `where`. `path`: of the whole format."""
-    wanted = checked.typed(found, _JsonSchema, where)
+def output_format(found: Any, path: str, *, nested: bool = False) -> OutputFormat | None:
+    """`nested`: the members that belong to a type stand in an object below it."""
+    sent = {} if found is None else checked.item(found, path)
+    if not sent:
+        return None
+    kind = checked.one_of(checked.text(sent, "type", path), ("text", "json_object", "json_schema"), f"{path}.type")
+    if kind != "json_schema":
+        return OutputFormat(path) if kind == "json_object" else None
+    holder, where = (checked.mapping(sent, kind, path), f"{path}.{kind}") if nested else (sent, path)
+    wanted = checked.typed(holder, _JsonSchema, where)
     return OutputFormat(
         path,
         schema=wanted.schema or None,

@@ -66,8 +66,8 @@ class _Writer:
         self._stop(body)
         body |= openai.user(conversation, profile)
         body |= openai.service_tier(conversation, profile, self._warnings)
-        if format := openai.written_format(conversation.output_format, profile, self._warnings):
-            body["response_format"] = _nested(format)
+        if response_format := openai.written_format(conversation.output_format, profile, self._warnings):
+            body["response_format"] = _nested(response_format)
         self._answer_options(body)
         body |= openai.session_key(conversation, profile)
         self._stream(body)

@@ -70,9 +70,10 @@ class Tools:
     def read(self, found: list[Any], path: str) -> None:
         """`path`: of the list."""
         for n, item in enumerate(found):
-            self._read_one(checked.item(item, f"{path}.{n}"), f"{path}.{n}")
+            self._read_one(item, f"{path}.{n}")
 
-    def _read_one(self, tool: Json, path: str) -> None:
+    def _read_one(self, found: Any, path: str) -> None:
+        tool = checked.item(found, path)
         kind = checked.text(tool, "type", path)
         if kind in ("function", "custom"):
             self._tools.append(_own_tool(tool, path, self._warnings))

@@ -175,8 +175,9 @@ def _wrapped(function: Json) -> Json:
 
 def _nested(format: Json) -> Json:
     """Chat has the members of a format below its type."""
-    members = {name: value for name, value in format.items() if name != "type"}
-    return {"type": format["type"], format["type"]: members} if members else format
+    kind, members = format["type"], dict(format)
+    del members["type"]
+    return {"type": kind, kind: members} if members else format
 
 
 # How hard the model shall think, as the servers of the Chat dialect spell it (docs/mapping.md 1.9)

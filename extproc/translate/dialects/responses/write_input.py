@@ -111,7 +111,8 @@ class InputWriter:
                 raise unsupported(part.path, "the model hears no audio")
 
     def _text(self, part: Text) -> Json:
-        return {"type": "input_text", "text": part.text, **openai_content.cache_breakpoint(part.cache, self._profile)}
+        written: Json = {"type": "input_text", "text": part.text}
+        return written if part.cache is None else written | openai_content.cache_breakpoint(part.cache, self._profile)
 
     def _image(self, part: Image) -> Json:
         hint = openai_content.cache_breakpoint(part.cache, self._profile)

@@ -116,8 +116,8 @@ def anthropic(body: Json) -> Iterable[Unmapped]:
 
 def unknown(body: Json, known: frozenset[str], warnings: Warnings) -> None:
     """Reports top-level members that are neither known nor Anthropic's."""
-    found = {name: value for name, value in body.items() if value is not None and not _is_anthropic(name)}
-    warnings.unknown(found, known, "")
+    if not body.keys() <= known:
+        warnings.unknown({name: value for name, value in body.items() if not _is_anthropic(name)}, known, "")
 
 
 def location(holder: Json) -> dict[str, str]:

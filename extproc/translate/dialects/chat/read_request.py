@@ -49,7 +49,8 @@ _PART_MEMBERS = {
     name: frozenset(("type", "prompt_cache_breakpoint", "cache_control", name))
     for name in ("text", "refusal", "image_url", "file", "input_audio")
 }
-_SEEN = ("text", "image_url", "file")
+_OF_RESULTS = ("text", "image_url", "file")
+_OF_USERS = (*_OF_RESULTS, "input_audio")
 _TYPED = frozenset((
     "function_call", "functions", "logprobs", "max_completion_tokens", "max_tokens", "messages", "metadata", "model",
     "parallel_tool_calls", "reasoning_effort", "response_format", "service_tier", "stop", "stream", "stream_options",
@@ -287,14 +288,14 @@ class _Messages:
         return Refusal(checked.text(part, "refusal", path), path) if kind == "refusal" else _text(part, path)
 
     def _user_part(self, part: Json, path: str) -> UserPart:
-        kind = self._kind(part, (*_SEEN, "input_audio"), path)
+        kind = self._kind(part, _OF_USERS, path)
         if kind != "input_audio":
             return _seen(part, kind, path)
         audio, where = checked.mapping(part, "input_audio", path), f"{path}.input_audio"
         return Audio(checked.text(audio, "data", where), checked.text(audio, "format", where), path)
 
     def _result_part(self, part: Json, path: str) -> ResultPart:
-        return _seen(part, self._kind(part, _SEEN, path), path)
+        return _seen(part, self._kind(part, _OF_RESULTS, path), path)
 
 
 def _text(part: Json, path: str) -> Text:

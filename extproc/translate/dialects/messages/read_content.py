@@ -63,7 +63,7 @@ class ContentReader:
     def text(self, block: Json, path: str) -> Text | None:
         text = checked.text(block, "text", path)
         self._warnings.unknown(block, _TEXT, path)
-        return text_or_none(text, path, block)
+        return Text(text, path, cache_hint(block)) if text else None
 
     def image(self, block: Json, path: str) -> Image:
         source, where = checked.mapping(block, "source", path), f"{path}.source"

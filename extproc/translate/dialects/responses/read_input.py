@@ -38,7 +38,8 @@ _PART_MEMBERS = {
     "input_file": frozenset((*_MARKS, "file_data", "file_url", "file_id", "filename", "detail")),
     "input_audio": frozenset((*_MARKS, "input_audio")),
 }
-_SEEN = ("input_text", "input_image", "input_file")
+_OF_RESULTS = ("input_text", "input_image", "input_file")
+_OF_USERS = (*_OF_RESULTS, "input_audio")
 
 
 class _Item(msgspec.Struct, kw_only=True, gc=False):
@@ -288,14 +289,14 @@ class InputItems:
         return Refusal(checked.text(part, "refusal", path), path) if kind == "refusal" else _text(part, path)
 
     def _user_part(self, part: Json, path: str) -> UserPart:
-        kind = self._kind(part, (*_SEEN, "input_audio"), path)
+        kind = self._kind(part, _OF_USERS, path)
         if kind != "input_audio":
             return _seen(part, kind, path)
         audio, where = checked.mapping(part, "input_audio", path), f"{path}.input_audio"
         return Audio(checked.text(audio, "data", where), checked.text(audio, "format", where), path)
 
     def _seen_part(self, part: Json, path: str) -> ResultPart:
-        return _seen(part, self._kind(part, _SEEN, path), path)
+        return _seen(part, self._kind(part, _OF_RESULTS, path), path)
 
 
 def _parts(found: str | list[Json] | None, path: str, read: Callable[[Json, str], Any]) -> list[Any]:

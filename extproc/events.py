@@ -1,11 +1,16 @@
 """What happens to an exchange and what it wants done: the vocabulary between `transport/` and everything below it."""
 
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from enum import IntEnum
 
 import msgspec
 
 Record = dict[str, str | int | float | bool]
+
+# Envoy's own: framing is its codecs' business, `host` follows from the cluster, and without `x-forwarded-proto`
+# it finds no route (the route removes it afterwards).
+_ENVOYS = frozenset({"connection", "transfer-encoding", "host", "x-forwarded-proto"})
 
 
 class Headers:
@@ -29,6 +34,10 @@ class Headers:
 
     def names(self) -> set[str]:
         return set(self._first)
+
+    def to_remove(self, kept: AbstractSet[str]) -> tuple[str, ...]:
+        """The names of all that is not kept; `content-length` is among them unless it is set."""
+        return tuple(sorted(n for n in self._first if n not in kept and n not in _ENVOYS and not n.startswith(":")))
 
     def as_dict(self) -> dict[str, str]:
         """Last value wins."""

@@ -19,3 +19,11 @@ def test_the_first_value_is_the_one_that_is_got_and_the_last_the_one_of_a_dict()
 
 def test_nothing_is_nothing() -> None:
     assert not list(Headers())
+
+
+def test_names_to_remove_are_all_but_those_that_stay() -> None:
+    headers = Headers(
+        [(":path", "/"), ("host", "h"), ("x-b", "1"), ("content-length", "3"), ("x-a", "2"), ("x-b", "4")]
+    )
+    assert headers.to_remove({"x-a"}) == ("content-length", "x-b")
+    assert headers.to_remove({"x-a", "x-b", "content-length"}) == ()

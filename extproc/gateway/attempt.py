@@ -24,7 +24,7 @@ from extproc.events import (
 from extproc.gateway import attempts, forwarding, preparation, record
 from extproc.gateway.answer import Answer
 from extproc.gateway.attempts import Report, Try, Word
-from extproc.gateway.client_answer import Attempt, ClientAnswer, ids, other_names, rejected
+from extproc.gateway.client_answer import Attempt, ClientAnswer, ids, rejected
 from extproc.gateway.handover import HANDOVER, MOVE_ON, NUMBER, Handover
 from extproc.gateway.settings import Settings
 from extproc.policy.facts import ANONYMOUS, Accepted, Caller, LightBody, Located, PreparedBody, Request
@@ -188,7 +188,7 @@ class AttemptExchange:
         headers["host"] = provider.authority
         cluster = provider.mirror_cluster if place.mirrors else provider.attempt_cluster
         kept = headers.keys() | forwarding.UPSTREAM_HEADERS | {NUMBER, HANDOVER}  # Envoy removes these two
-        remove = other_names(Headers((name, "") for name in self._names), kept)
+        remove = Headers((name, "") for name in self._names).to_remove(kept)
         # Each attempt sets all of these, so that nothing of an earlier one stays.
         fields: Record = {attempts.VERDICT: f"{cluster}#{place.number}", record.READ: request.stream}
         fields |= record.of_provider(provider) | record.of_upstream(place.candidate.upstream)
@@ -255,7 +255,7 @@ class AttemptExchange:
         self._count(self._tries[-1])
         # Should Envoy make no further attempt after all, a 200 would reach the client.
         status = self._upstream.status if self._upstream.status >= 400 else 502
-        remove = other_names(self._upstream.headers, {MOVE_ON})
+        remove = self._upstream.headers.to_remove({MOVE_ON})
         begin = BeginAnswer(status, {MOVE_ON: "yes"}, remove, attempts.fields(self._tries))
         return [begin, AnswerBody(b"", True, {})] if self._takes_body else [begin]
 

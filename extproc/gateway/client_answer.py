@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Collection, Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,9 +33,6 @@ from extproc.wire.safeguards import ToolCall
 JSON, SSE = "application/json", "text/event-stream; charset=utf-8"
 PROVIDER_HEADER = "x-gateway-provider"
 _NOTHING = ResponseHeaders(0, Headers(), end=True)
-# Envoy's own: framing is its codecs' business, `host` follows from the cluster, and without `x-forwarded-proto`
-# it finds no route (the route removes it afterwards).
-_ENVOYS = frozenset({"connection", "transfer-encoding", "host", "x-forwarded-proto"})
 
 
 class ToolVerdicts(Protocol):
@@ -137,7 +133,7 @@ class ClientAnswer:
     def _begin_with(self, status: int, headers: dict[str, str], fields: Record) -> BeginAnswer:
         # The provider's `content-length` must go: an override of the mode leaves it there (Envoy 1.40), but not the
         # body that it counts.
-        return BeginAnswer(status, headers, other_names(self._upstream.headers, headers.keys()), fields)
+        return BeginAnswer(status, headers, self._upstream.headers.to_remove(headers.keys()), fields)
 
 
 def rejected(dialect: Dialect, request_id: str, rejection: Rejection) -> tuple[int, dict[str, str], bytes, Record, str]:
@@ -156,11 +152,6 @@ def warnings_of(request: Translated, outcome: Outcome | None) -> tuple[str, ...]
 def ids(request_id: str) -> dict[str, str]:
     """Anthropic's and OpenAI's name for the same thing."""
     return {"request-id": request_id, "x-request-id": request_id}
-
-
-def other_names(headers: Headers, kept: AbstractSet[str]) -> tuple[str, ...]:
-    """All that is not kept; `content-length` is among them unless it is set."""
-    return tuple(sorted(n for n in headers.names() if n not in kept and n not in _ENVOYS and not n.startswith(":")))
 
 
 def envoys_own(upstream: ResponseHeaders, *, sent: bool) -> Rejection:

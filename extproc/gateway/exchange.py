@@ -28,7 +28,7 @@ from extproc.events import (
 from extproc.gateway import forwarding, preparation, record
 from extproc.gateway.answer import Answer
 from extproc.gateway.attempts import Report
-from extproc.gateway.client_answer import Attempt, ids, other_names, rejected
+from extproc.gateway.client_answer import Attempt, ids, rejected
 from extproc.gateway.cloud_answer import CloudAnswer, cloud_list
 from extproc.gateway.forwarding import UPSTREAM_HEADERS, USER_AGENT
 from extproc.gateway.handover import MIRROR, MIRRORED, POOL, encoded, handover, retries
@@ -276,7 +276,7 @@ class Exchange:
             **_trace(request),
             **credential,
         }
-        remove = other_names(request.headers, REQUEST_HEADERS | headers.keys())
+        remove = request.headers.to_remove(REQUEST_HEADERS | headers.keys())
         return Pass(headers, remove, self._record_of_passed(call))
 
     def _pass_answer(self, action: PassAnswer) -> PassAnswer:
@@ -300,7 +300,7 @@ class Exchange:
             **asked.provider_headers,
             **credential,
         }
-        remove = other_names(request.headers, headers.keys() | UPSTREAM_HEADERS)
+        remove = request.headers.to_remove(headers.keys() | UPSTREAM_HEADERS)
         return Pass(headers, remove, self._record_of_passed(call), read_answer=True)
 
     def _record_of_passed(self, call: ToProvider) -> Record:
@@ -321,7 +321,7 @@ class Exchange:
         self._body = None
         self.phase = Phase.SENT
         fields = record.of_model(asked) | record.of_translation(translated) | record.verdict(provider.cluster)
-        remove = other_names(call.request.headers, headers.keys() | UPSTREAM_HEADERS)
+        remove = call.request.headers.to_remove(headers.keys() | UPSTREAM_HEADERS)
         return Forward(headers, remove, translated.body, fields)
 
     def _hand_over(self, planned: Planned, configuration: int) -> HandOver:
@@ -346,7 +346,7 @@ class Exchange:
             headers[MIRROR] = mirror.provider.mirror_cluster
             headers[MIRRORED] = encoded(handover(examined, [mirror], configuration, trace))
         fields = record.of_model(examined) | record.verdict(POOL)
-        remove = other_names(call.request.headers, headers.keys() | UPSTREAM_HEADERS)
+        remove = call.request.headers.to_remove(headers.keys() | UPSTREAM_HEADERS)
         clusters = tuple(one.provider.attempt_cluster for one in planned.candidates)
         # A body in a cloud's form has been opened; any other goes on as it came.
         body = raw if call.endpoint.cloud is not None else None

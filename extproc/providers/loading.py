@@ -13,7 +13,7 @@ from extproc.providers import clouds, credentials, pools, profiles
 from extproc.providers.catalogue import OF_A_ROUTE, Catalogue, Rule, pattern_of, profile_of
 from extproc.providers.cloud_credentials import SentCredentials
 from extproc.providers.profiles import Profile
-from extproc.providers.providers import Provider, cluster
+from extproc.providers.providers import Credential, Provider, cluster
 from extproc.wire import Dialect, dialects
 
 
@@ -94,12 +94,22 @@ def _provider(
         settings.base_url,
         credential,
         settings.timeouts,
-        settings.key_header,
+        _key_header(settings, credential),
         settings.prefer,
         clouds.wrappings(settings),
         credentials.cloud_access(source, name, environ, sent, faults),
         settings.prices,
     )
+
+
+def _key_header(settings: schema_providers.Provider, credential: Credential | None) -> str | None:
+    if settings.key_header is not None:
+        return settings.key_header
+    # Anthropic's OAuth tokens are no API keys: https://platform.claude.com/docs/en/api/overview
+    if credential is not None and credential.reveal().startswith("sk-ant-oat"):
+        return dialects.AUTHORIZATION
+    usual = {dialects.row(name).key_header for name in settings.dialects}
+    return usual.pop() if len(usual) == 1 else None
 
 
 def _shadowed(rules: list[Rule]) -> list[Fault]:

@@ -38,7 +38,8 @@ class Provider(msgspec.Struct, frozen=True):
     base_url: str
     credential: Credential | None
     timeouts: schema_providers.Timeouts = schema_providers.Timeouts()
-    key_header: schema_providers.KeyHeader | None = None
+    key_header: str | None = None
+    """Carries its key, whatever is asked; None: the dialect of the call says which header does."""
     prefer: Sequence[Dialect] | None = None
     wrappings: Wrappings = {}
     """What its cloud puts around each dialect; empty for a provider that is no cloud."""
@@ -111,15 +112,8 @@ class Provider(msgspec.Struct, frozen=True):
         if self.credential is None:
             return {}
         key = self.credential.reveal()
-        header = self.key_header or self._usual_header(dialect, key)
+        header = self.key_header or dialects.row(dialect).key_header
         return {header: f"Bearer {key}" if header == dialects.AUTHORIZATION else key}
-
-    def _usual_header(self, dialect: Dialect, key: str) -> str:
-        usual = {dialects.row(name).key_header for name in self.dialects}
-        # Anthropic's OAuth tokens are no API keys: https://platform.claude.com/docs/en/api/overview
-        if key.startswith("sk-ant-oat"):
-            return dialects.AUTHORIZATION
-        return usual.pop() if len(usual) == 1 else dialects.row(dialect).key_header
 
 
 def cluster(name: str, base_url: str) -> str:

@@ -6,8 +6,8 @@ A wrong type refuses the request and names the dotted path; a loss is an `action
 import math
 import re
 from collections.abc import Callable, Iterable
-from functools import cache, lru_cache
-from typing import Any, Literal, NoReturn, TypeVar
+from functools import cache, lru_cache, wraps
+from typing import Any, Literal, NoReturn, ParamSpec, TypeVar
 
 import msgspec
 
@@ -15,6 +15,7 @@ from extproc.errors import Rejection, invalid
 from extproc.wire import untrusted
 
 Json = dict[str, Any]
+P = ParamSpec("P")
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -31,17 +32,22 @@ class Refused(Exception):
         self.rejection = rejection
 
 
-def attempt(make: Callable[[], T]) -> T | Rejection:
-    """What is made of a stranger's body, or why it cannot be."""
-    try:
-        return make()
-    except Refused as stop:
-        return stop.rejection
-    # JSON may hold half of a surrogate pair as `\ud800` (RFC 8259, section 8.2), which no UTF-8 can say.
-    except UnicodeEncodeError:
-        return invalid("", "The body holds text that is not valid Unicode")
-    except RecursionError:
-        return invalid("", "The body is nested too deeply")
+def returns_rejections(make: Callable[P, T]) -> Callable[P, T | Rejection]:
+    """Makes a function that reads or writes a stranger's body return why it cannot, instead of raising Refused."""
+
+    @wraps(make)
+    def attempt(*args: P.args, **kwargs: P.kwargs) -> T | Rejection:
+        try:
+            return make(*args, **kwargs)
+        except Refused as stop:
+            return stop.rejection
+        # JSON may hold half of a surrogate pair as `\ud800` (RFC 8259, section 8.2), which no UTF-8 can say.
+        except UnicodeEncodeError:
+            return invalid("", "The body holds text that is not valid Unicode")
+        except RecursionError:
+            return invalid("", "The body is nested too deeply")
+
+    return attempt
 
 
 def refused(path: str, problem: str, *, code: str = "invalid_value") -> Refused:

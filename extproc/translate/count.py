@@ -28,9 +28,11 @@ from extproc.wire.media_tokens import BYTES_PER_TOKEN, image_tokens, pdf_tokens
 PER_MESSAGE = 4
 
 
-def estimate(body: Json, to: Target, dialect: Dialect = "chat") -> int | Rejection:
+@checked.returns_rejections
+def estimate(body: Json, to: Target, dialect: Dialect = "chat") -> int:
     """Tokens of a Messages request as a provider of this dialect would get it; refuses what translation would."""
-    return checked.attempt(lambda: _estimated(body, to, dialect))
+    upstream = request_to_count(body, to, dialect, Warnings(to.profile.strictness))
+    return math.ceil(_tokens(upstream, len(body["messages"])) * to.profile.estimate_factor)
 
 
 def request_to_count(body: Json, to: Target, dialect: Dialect, warnings: Warnings) -> Json:
@@ -39,11 +41,6 @@ def request_to_count(body: Json, to: Target, dialect: Dialect, warnings: Warning
     provider = responses.PROVIDER if dialect == "responses" else chat.PROVIDER
     written: Json = untrusted.decode(provider.write_request(conversation, to, warnings).body)
     return written
-
-
-def _estimated(body: Json, to: Target, dialect: Dialect) -> int:
-    upstream = request_to_count(body, to, dialect, Warnings(to.profile.strictness))
-    return math.ceil(_tokens(upstream, len(body["messages"])) * to.profile.estimate_factor)
 
 
 def _tokens(upstream: Json, messages: int) -> int:
@@ -174,8 +171,21 @@ class Counter:
     count: str
     """The member of the answer."""
 
-    def request(self, body: Json, to: Target) -> Translated | Rejection:
-        return checked.attempt(lambda: self._translate(body, to))
+    @checked.returns_rejections
+    def request(self, body: Json, to: Target) -> CountRequest:
+        warnings = Warnings(to.profile.strictness)
+        upstream = request_to_count(body, to, self.dialect, warnings)
+        kept = {name: upstream[name] for name in self.members if name in upstream}
+        return CountRequest(
+            path=self.path,
+            root=self.root,
+            body=msgspec.json.encode({**kept, **self.more}),
+            stream=False,
+            model=body["model"],
+            warnings=warnings.items,
+            profile=to.profile,
+            client={"context_management": bool(body.get("context_management"))},
+        )
 
     def reply(self, asked: Translated, content_type: str) -> Reply:
         request = _own(asked)
@@ -192,21 +202,6 @@ class Counter:
 
     def headers(self, headers: Headers, now: float) -> dict[str, str]:
         return for_messages_client(headers, now)
-
-    def _translate(self, body: Json, to: Target) -> CountRequest:
-        warnings = Warnings(to.profile.strictness)
-        upstream = request_to_count(body, to, self.dialect, warnings)
-        kept = {name: upstream[name] for name in self.members if name in upstream}
-        return CountRequest(
-            path=self.path,
-            root=self.root,
-            body=msgspec.json.encode({**kept, **self.more}),
-            stream=False,
-            model=body["model"],
-            warnings=warnings.items,
-            profile=to.profile,
-            client={"context_management": bool(body.get("context_management"))},
-        )
 
 
 def _own(asked: Translated) -> CountRequest:

@@ -75,7 +75,8 @@ def reader_of(job: Job, dialect: Dialect) -> Reader:
     """Who reads the answer to a request that has been written in this dialect."""
     pair = pair_of(job, dialect)
     assert pair is not None and not isinstance(pair, Rejection), "what is translated has a translator"
-    return wrapping.reader(job.wrappings.get(dialect), pair, job.target.profile.max_event_bytes)
+    around = job.wrappings.get(dialect)
+    return pair if around is None else wrapping.reader(around, pair, job.target.profile.max_event_bytes)
 
 
 def request_for(job: Job, sent: Json) -> RequestOutcome:

@@ -1,10 +1,14 @@
-"""Names and ids that both sides of a pair must spell alike. Pure functions, so no table outlives a request."""
+"""Names and ids that both sides of a pair must spell alike. No table outlives a request."""
 
 import base64
 import binascii
 import re
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Literal
+
+from extproc.providers.profiles import Profile
+from extproc.translate.checked import refused
 
 IdStyle = Literal["any", "alnum9"]
 
@@ -38,6 +42,33 @@ def tool_name(name: str, limit: int = 64) -> str:
     if clean == name and len(name) <= limit:
         return name
     return f"{clean[: limit - 9]}_{_digest(name).hex()[:8]}"
+
+
+class ToolNames:
+    """The provider's names of the client's tools; remembers them for the answer."""
+
+    def __init__(self, profile: Profile) -> None:
+        self._limit = profile.tool_name_max
+        self._known: dict[str, str] = {}
+        self.originals: dict[str, str] = {}
+
+    def declare(self, name: str, short: str) -> None:
+        """`short`: the name under which the provider gets a tool."""
+        self._known[name] = short
+        self.originals.setdefault(short, name)
+
+    def upstream(self, name: str) -> str:
+        short = self._known.get(name)
+        if short is None:
+            short = tool_name(name, self._limit)
+            self.declare(name, short)
+        return short
+
+
+def unique_names(sent: Sequence[str]) -> None:
+    """Names may have become equal by being shortened. Raises Refused."""
+    if len(set(sent)) != len(sent):
+        raise refused("tools", "Tool names must be unique.")
 
 
 def _decoded(identifier: str) -> str | None:

@@ -1,8 +1,13 @@
-"""Content of a conversation in both of OpenAI's dialects alike (docs/mapping.md 1.4, 1.5, 6.2)."""
+"""Content of a conversation in both of OpenAI's dialects alike: its files, its marks for the prompt cache, and what it
+becomes for a provider (docs/mapping.md 1.4, 1.5, 4.3, 6.2). Nothing is fetched here."""
 
+import base64
+import binascii
+import re
 from collections.abc import Iterable, Sequence
 
 from extproc.providers.profiles import Profile
+from extproc.translate import checked
 from extproc.translate.checked import Json, Warnings, unsupported
 from extproc.translate.conversation import (
     AssistantTurn,
@@ -20,7 +25,6 @@ from extproc.translate.conversation import (
     UserTurn,
     WebAddress,
 )
-from extproc.translate.media import PDF, data_url, framed_document, is_text, plain_text
 from extproc.translate.provider_error import rejected
 
 SEAM = "\n\n"
@@ -30,6 +34,10 @@ NO_PREFILL = "This model does not support assistant message prefill. The convers
 BREAKPOINTS = 4
 _NO_FILES = "the upstream takes no PDF documents or other files; send the text"
 _NO_URLS = "a document by URL cannot be sent on; send it as base64 or text"
+PDF = "application/pdf"
+_RAW_PDF = "JVBERi"
+"""`%PDF-` in base64."""
+_TEXT = re.compile(r"text/.+|application/(?:[\w.-]+\+)?(?:json|csv|markdown|x-markdown)")
 
 
 def with_placed_instructions(
@@ -126,11 +134,6 @@ def unreadable(document: Document, warnings: Warnings, *, is_attached: bool) -> 
     return f"{document.context}\n{note}" if document.context else note
 
 
-def result_text(result: ToolResult, text: str) -> str:
-    """The text of a tool's result; a failure is said in words, since neither dialect has a member for it."""
-    return failure_text(text) if result.is_error else text
-
-
 class MovedParts:
     """What cannot stay in the result of a tool and moves to the user message behind it."""
 
@@ -148,15 +151,26 @@ class MovedParts:
         return f"[{label} attached in the next user message]"
 
 
-def failed_content(content: list[Json], text_type: str) -> list[Json]:
+def result_content(result: ToolResult, written: list[Json], text_type: str, profile: Profile) -> str | list[Json]:
+    """What a tool's result holds, from its parts as they were written: a string where all is text. A failure is said in
+    words, since neither dialect has a member for it."""
+    if any(part["type"] != text_type for part in written):
+        return _failed_content(written, text_type) if result.is_error else written
+    text = SEAM.join(part["text"] for part in written)
+    text = _failure_text(text) if result.is_error else text
+    hint = cache_breakpoint(result.cache, profile)
+    return [{"type": text_type, "text": text, **hint}] if hint else text
+
+
+def _failed_content(content: list[Json], text_type: str) -> list[Json]:
     """The parts of a result that is more than text; that the tool failed is said by the first text."""
     first = next((n for n, part in enumerate(content) if part["type"] == text_type), None)
     if first is None:
-        return [{"type": text_type, "text": failure_text("")}, *content]
-    return [{**part, "text": failure_text(part["text"])} if n == first else part for n, part in enumerate(content)]
+        return [{"type": text_type, "text": _failure_text("")}, *content]
+    return [{**part, "text": _failure_text(part["text"])} if n == first else part for n, part in enumerate(content)]
 
 
-def failure_text(text: str) -> str:
+def _failure_text(text: str) -> str:
     if not text.strip():
         return "Error: (no details)"
     return text if text.lower().startswith("error") else f"Error: {text}"
@@ -167,6 +181,14 @@ def joined(parts: Iterable[Text]) -> str:
 
 
 # Marks for the prompt cache
+
+
+def cache_hint(holder: Json) -> CacheHint | None:
+    """OpenAI's breakpoint on a part, or Anthropic's in an extra member."""
+    anthropic, openai = holder.get("cache_control"), holder.get("prompt_cache_breakpoint")
+    if isinstance(anthropic, dict):
+        return CacheHint(long=anthropic.get("ttl") == "1h")
+    return CacheHint(long=openai.get("ttl") == "12h", openai=True) if isinstance(openai, dict) else None
 
 
 def cache_breakpoint(hint: CacheHint | None, profile: Profile) -> Json:
@@ -181,3 +203,68 @@ def keep_last_breakpoints(parts: Sequence[Json]) -> None:
     marked = [part for part in parts if "prompt_cache_breakpoint" in part]
     for part in marked[:-BREAKPOINTS]:
         del part["prompt_cache_breakpoint"]
+
+
+# Images and files
+
+
+def read_image(url: str, path: str, detail: str | None, cache: CacheHint | None) -> Image:
+    """`path`: of the URL. Raises Refused for what is neither data in base64 nor a web address."""
+    url = url.strip()
+    source = _data_url(url, path) if url[:5].lower() == "data:" else _web_address(url, path)
+    return Image(source, path, detail, cache)
+
+
+def read_file(found: Json, path: str, cache: CacheHint | None) -> Document:
+    """An object with `file_data`, `file_url` or `file_id`, at `path`. Raises Refused."""
+    title = checked.optional_text(found, "filename", path) or ""
+    if found.get("file_id") is not None:
+        return Document(FileId(checked.text(found, "file_id", path)), f"{path}.file_id", title, cache=cache)
+    if found.get("file_data") is None and found.get("file_url") is not None:
+        url = checked.text(found, "file_url", path).strip()
+        return Document(_web_address(url, f"{path}.file_url"), f"{path}.file_url", title, cache=cache)
+    where = f"{path}.file_data"
+    raw = checked.text(found, "file_data", path).lstrip()
+    data = Base64Data(PDF, _unspaced(raw)) if raw.startswith(_RAW_PDF) else _data_url(raw, where)
+    return Document(data, where, title, cache=cache)
+
+
+def is_text(media_type: str) -> bool:
+    return _TEXT.fullmatch(media_type) is not None
+
+
+def plain_text(data: Base64Data, path: str) -> str:
+    """The text of a file. Raises Refused."""
+    try:
+        return base64.b64decode(data.data, validate=True).decode("utf-8-sig")
+    except (binascii.Error, ValueError):
+        raise unsupported(path, "the file is not UTF-8 text in base64") from None
+
+
+def framed_document(document: Document, text: str) -> str:
+    """A text document in words, for a place that only takes text."""
+    context = f"{document.context}\n" if document.context else ""
+    return f"[Document: {document.title or 'untitled'}]\n{context}{text}\n[End of document]"
+
+
+def data_url(data: Base64Data) -> str:
+    return f"data:{data.media_type};base64,{data.data}"
+
+
+def _web_address(url: str, path: str) -> WebAddress:
+    if not url.lower().startswith(("http://", "https://")):
+        raise unsupported(path, "Input should be a data: URL or a web address")
+    return WebAddress(url)
+
+
+def _data_url(url: str, path: str) -> Base64Data:
+    head, comma, data = url.partition(",")
+    scheme, _, rest = head.partition(":")
+    media_type, *parameters = rest.split(";")
+    if scheme.lower() != "data" or not comma or "base64" not in (word.strip().lower() for word in parameters):
+        raise unsupported(path, "Input should be a data: URL in base64")
+    return Base64Data(media_type.strip().lower(), _unspaced(data))
+
+
+def _unspaced(data: str) -> str:
+    return "".join(data.split())

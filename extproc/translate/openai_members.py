@@ -11,16 +11,13 @@ from extproc.translate import checked, schema
 from extproc.translate.checked import Json, Warnings, refused, unsupported
 from extproc.translate.conversation import (
     LEVELS,
-    CacheHint,
     Conversation,
     Grammar,
     Loss,
     OutputFormat,
     Setting,
-    Thinking,
     Unmapped,
 )
-from extproc.translate.provider_request import nearest
 
 T = TypeVar("T")
 
@@ -32,14 +29,6 @@ CACHE_MEMBERS = ("prompt_cache_key", "prompt_cache_options", "prompt_cache_reten
 _MEANT_WHEN_EMPTY = ("max_tool_calls", "seed")
 # OpenAI's SDK writes the members of `extra_body` at the top of the body.
 _ANTHROPIC = frozenset(("betas", "cache_control", "output_config", "thinking"))
-
-
-def cache_hint(holder: Json) -> CacheHint | None:
-    """OpenAI's breakpoint on a part, or Anthropic's in an extra member."""
-    anthropic, openai = holder.get("cache_control"), holder.get("prompt_cache_breakpoint")
-    if isinstance(anthropic, dict):
-        return CacheHint(long=anthropic.get("ttl") == "1h")
-    return CacheHint(long=openai.get("ttl") == "12h", openai=True) if isinstance(openai, dict) else None
 
 
 def setting(value: T | None, path: str) -> Setting[T] | None:
@@ -72,9 +61,16 @@ class _JsonSchema(msgspec.Struct, gc=False):
     strict: bool | None = None
 
 
-def output_format(found: Json, path: str, where: str) -> OutputFormat:
-    """A format with a schema, whose members stand at `where`. `path`: of the whole format."""
-    wanted = checked.typed(found, _JsonSchema, where)
+def output_format(found: Any, path: str, *, nested: bool = False) -> OutputFormat | None:
+    """`nested`: the members that belong to a type stand in an object below it."""
+    sent = {} if found is None else checked.item(found, path)
+    if not sent:
+        return None
+    kind = checked.one_of(checked.text(sent, "type", path), ("text", "json_object", "json_schema"), f"{path}.type")
+    if kind != "json_schema":
+        return OutputFormat(path) if kind == "json_object" else None
+    holder, where = (checked.mapping(sent, kind, path), f"{path}.{kind}") if nested else (sent, path)
+    wanted = checked.typed(holder, _JsonSchema, where)
     return OutputFormat(
         path,
         schema=wanted.schema or None,
@@ -120,8 +116,8 @@ def anthropic(body: Json) -> Iterable[Unmapped]:
 
 def unknown(body: Json, known: frozenset[str], warnings: Warnings) -> None:
     """Reports top-level members that are neither known nor Anthropic's."""
-    found = {name: value for name, value in body.items() if value is not None and not _is_anthropic(name)}
-    warnings.unknown(found, known, "")
+    if not body.keys() <= known:
+        warnings.unknown({name: value for name, value in body.items() if not _is_anthropic(name)}, known, "")
 
 
 def location(holder: Json) -> dict[str, str]:
@@ -224,24 +220,13 @@ def service_tier(conversation: Conversation, profile: Profile, warnings: Warning
     return {"service_tier": tier.value}
 
 
-def clamped_effort(thinking: Thinking, profile: Profile, warnings: Warnings) -> str | None:
-    """The nearest level of effort that the model has: downwards, else upwards (docs/mapping.md 1.9)."""
-    wanted = thinking.effort
-    if wanted is None:
-        return None
-    if not profile.efforts:
-        if thinking.is_explicit:
-            warnings.add("dropped", wanted.path)
-        return None
-    found = nearest(wanted.value, profile.efforts)
-    if found != wanted.value:
-        warnings.add("clamped", wanted.path)
-    return found
-
-
-def json_schema(wanted: OutputFormat, warnings: Warnings) -> Json:
-    """name, schema and strict of a format with a schema."""
-    repaired = schema.repair(wanted.schema or {}, f"{wanted.path}.schema", add_required=False)
+def written_format(wanted: OutputFormat | None, profile: Profile, warnings: Warnings) -> Json:
+    """The format as Responses has it, as far as the model takes one; empty where there is none."""
+    if wanted is None or profile.structured_output == "prompt":
+        return {}
+    if wanted.schema is None or profile.structured_output != "json_schema":
+        return {"type": "json_object"}
+    repaired = schema.repair(wanted.schema, f"{wanted.path}.schema", add_required=False)
     # Strict mode refuses a schema that it cannot enforce, so that it is claimed only where it holds:
     # https://platform.openai.com/docs/guides/structured-outputs#supported-schemas.
     fits = not repaired.changed_meaning and schema.fits_strict(repaired.schema)
@@ -249,7 +234,7 @@ def json_schema(wanted: OutputFormat, warnings: Warnings) -> Json:
     if not strict and wanted.strict is not False:
         warnings.add("approx", wanted.path, "the schema does not suit the upstream's strict mode")
     described = {"description": wanted.description} if wanted.description else {}
-    return {"name": wanted.name, "schema": repaired.schema, "strict": strict, **described}
+    return {"type": "json_schema", "name": wanted.name, "schema": repaired.schema, "strict": strict, **described}
 
 
 def format_prompt(wanted: OutputFormat | None, profile: Profile, warnings: Warnings) -> str:

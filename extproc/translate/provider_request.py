@@ -1,38 +1,16 @@
 """What each dialect does alike when it writes a request for a provider."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 
 from extproc.providers.profiles import Profile
-from extproc.translate import names
-from extproc.translate.checked import Json, Warnings, refused, unsupported
-from extproc.translate.conversation import LEVELS, Tool, Unmapped
+from extproc.translate.checked import Json, Warnings, unsupported
+from extproc.translate.conversation import LEVELS, Thinking, Tool, Unmapped
 
 CUSTOM_PARAMETERS: Json = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
 """The parameters that stand for a custom tool where the provider has none: its free text is the one member."""
 CALL_ONE = "Call at least one of the tools in your next message."
 CALL_THIS = "Call the tool `{}` in your next message."
 """What the system prompt says where a model cannot be made to call a tool (docs/mapping.md 1.9)."""
-
-
-class ToolNames:
-    """The provider's names of the client's tools; remembers them for the answer."""
-
-    def __init__(self, profile: Profile) -> None:
-        self._limit = profile.tool_name_max
-        self._known: dict[str, str] = {}
-        self.originals: dict[str, str] = {}
-
-    def declare(self, name: str, short: str) -> None:
-        """`short`: the name under which the provider gets a tool."""
-        self._known[name] = short
-        self.originals.setdefault(short, name)
-
-    def upstream(self, name: str) -> str:
-        short = self._known.get(name)
-        if short is None:
-            short = names.tool_name(name, self._limit)
-            self.declare(name, short)
-        return short
 
 
 def lose_unmapped(unmapped: Iterable[Unmapped], known: Collection[str], warnings: Warnings) -> None:
@@ -55,14 +33,23 @@ def custom_description(tool: Tool, warnings: Warnings) -> str:
     return f"{tool.description}\n\n{rule}" if tool.description else rule
 
 
-def unique_names(sent: Sequence[str]) -> None:
-    """Names may have become equal by being shortened. Raises Refused."""
-    if len(set(sent)) != len(sent):
-        raise refused("tools", "Tool names must be unique.")
-
-
 def nearest(level: str, allowed: Iterable[str]) -> str:
     """The level of effort itself, else the next one below that is allowed, else above. At least one is allowed."""
     rank, ranks = LEVELS.index(level), sorted(map(LEVELS.index, allowed))
     # Less effort than was asked for costs less and answers sooner; more might surprise by its price.
     return LEVELS[max((n for n in ranks if n <= rank), default=ranks[0])]
+
+
+def clamped_effort(thinking: Thinking, profile: Profile, warnings: Warnings) -> str | None:
+    """The nearest level of effort that the model has: downwards, else upwards (docs/mapping.md 1.9)."""
+    wanted = thinking.effort
+    if wanted is None:
+        return None
+    if not profile.efforts:
+        if thinking.is_explicit:
+            warnings.add("dropped", wanted.path)
+        return None
+    found = nearest(wanted.value, profile.efforts)
+    if found != wanted.value:
+        warnings.add("clamped", wanted.path)
+    return found

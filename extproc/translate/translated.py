@@ -9,7 +9,6 @@ import msgspec
 
 from extproc.errors import Rejection
 from extproc.providers.profiles import Profile
-from extproc.translate import checked
 from extproc.translate.answer_body import MAX_ANSWER, Collected, Sniffer
 from extproc.translate.answer_events import (
     AnswerEvent,
@@ -25,7 +24,7 @@ from extproc.translate.answer_events import (
     UsageReported,
     Warned,
 )
-from extproc.translate.checked import Warnings
+from extproc.translate.checked import Warnings, returns_rejections
 from extproc.translate.conversation import AnswerShape, CallKind, Conversation, Tool
 from extproc.translate.openai_errors import is_filtered
 from extproc.translate.pair import Headers, Json, Outcome, Refusal, Reply, Target, Translated, Usage
@@ -145,10 +144,8 @@ class TranslatedPair:
         self._client = client
         self._provider = provider
 
-    def request(self, body: Json, to: Target) -> Translated | Rejection:
-        return checked.attempt(lambda: self._translate(body, to))
-
-    def _translate(self, body: Json, to: Target) -> TranslatedRequest:
+    @returns_rejections
+    def request(self, body: Json, to: Target) -> TranslatedRequest:
         warnings = Warnings(to.profile.strictness)
         conversation = self._client.read_request(body, to, warnings)
         written = self._provider.write_request(conversation, to, warnings)

@@ -12,7 +12,6 @@ from extproc.translate.checked import refused
 from extproc.translate.conversation import (
     AssistantPart,
     AssistantTurn,
-    Reasoning,
     SystemTurn,
     Text,
     ToolCall,
@@ -105,11 +104,3 @@ class TurnBuilder:
             self._results = []
         self._turns += self._late
         self._late = []
-
-
-def without_trailing_reasoning(parts: Sequence[AssistantPart]) -> list[AssistantPart]:
-    """Providers refuse reasoning that nothing of the same turn follows."""
-    kept = list(parts)
-    while kept and isinstance(kept[-1], Reasoning):
-        kept.pop()
-    return kept

@@ -11,12 +11,12 @@ from urllib.parse import quote
 
 import msgspec
 
-from extproc.errors import Rejection, unknown_model
+from extproc.errors import unknown_model
 from extproc.providers.clouds import MODEL, Wrapping
 from extproc.providers.profiles import Profile
 from extproc.providers.sigv4 import DIGEST, digest
 from extproc.translate.bedrock import BedrockReader
-from extproc.translate.checked import Warnings, attempt
+from extproc.translate.checked import Refused, Warnings, returns_rejections
 from extproc.translate.pair import Reader, Target, Translated
 from extproc.wire import untrusted
 
@@ -37,19 +37,11 @@ def counts(wrapping: Wrapping | None, model: str) -> bool:
     return bool(wrapping.count_path) and not (wrapping.count_form == "bedrock" and model.startswith("arn:"))
 
 
-def wrap(wrapping: Wrapping, request: Translated, target: Target) -> Translated | Rejection:
+@returns_rejections
+def wrap(wrapping: Wrapping, request: Translated, target: Target) -> Translated:
     """Returns the request as the cloud wants it."""
     if not target.model.strip("."):  # a segment of dots alone would be resolved as a path
-        return unknown_model(target.model)
-    return attempt(lambda: _wrapped(wrapping, request, target))
-
-
-def reader(wrapping: Wrapping | None, inner: Reader, max_event_bytes: int) -> Reader:
-    """Returns who reads the cloud's answers. `inner`: who reads the dialect's."""
-    return BedrockReader(inner, max_event_bytes) if wrapping is not None and wrapping.event_stream else inner
-
-
-def _wrapped(wrapping: Wrapping, request: Translated, target: Target) -> Translated:
+        raise Refused(unknown_model(target.model))
     warnings = Warnings(target.profile.strictness)
     betas = _betas(request.headers.get(BETA, ""), target.profile, warnings)
     headers = {name: value for name, value in request.headers.items() if name != BETA}
@@ -67,6 +59,11 @@ def _wrapped(wrapping: Wrapping, request: Translated, target: Target) -> Transla
         headers={**headers, **wrapping.headers, **signed},
         warnings=tuple(dict.fromkeys((*request.warnings, *warnings.items))),
     )
+
+
+def reader(wrapping: Wrapping, inner: Reader, max_event_bytes: int) -> Reader:
+    """Returns who reads the cloud's answers. `inner`: who reads the dialect's."""
+    return BedrockReader(inner, max_event_bytes) if wrapping.event_stream else inner
 
 
 def _path(wrapping: Wrapping, request: Translated, model: str) -> str:

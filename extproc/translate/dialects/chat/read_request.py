@@ -15,7 +15,6 @@ from extproc.translate.conversation import (
     Conversation,
     Image,
     Loss,
-    OutputFormat,
     Refusal,
     ResultPart,
     Setting,
@@ -27,7 +26,7 @@ from extproc.translate.conversation import (
 )
 from extproc.translate.dialects.chat import read_tools
 from extproc.translate.dialects.chat.reasoning import read_reasoning
-from extproc.translate.media import read_file, read_image
+from extproc.translate.openai_content import cache_hint, read_file, read_image
 from extproc.translate.pair import Target
 from extproc.translate.turns import TurnBuilder
 
@@ -50,6 +49,8 @@ _PART_MEMBERS = {
     name: frozenset(("type", "prompt_cache_breakpoint", "cache_control", name))
     for name in ("text", "refusal", "image_url", "file", "input_audio")
 }
+_OF_RESULTS = ("text", "image_url", "file")
+_OF_USERS = (*_OF_RESULTS, "input_audio")
 _TYPED = frozenset((
     "function_call", "functions", "logprobs", "max_completion_tokens", "max_tokens", "messages", "metadata", "model",
     "parallel_tool_calls", "reasoning_effort", "response_format", "service_tier", "stop", "stream", "stream_options",
@@ -122,8 +123,8 @@ def read_request(body: Json, target: Target, warnings: Warnings) -> Conversation
         tools=tools,
         tool_choice=choice,
         parallel_tool_calls=parallel or members.setting(request.parallel_tool_calls, "parallel_tool_calls"),
-        output_format=_output_format(request.response_format),
-        thinking=_thinking(request.reasoning_effort),
+        output_format=members.output_format(request.response_format, "response_format", nested=True),
+        thinking=_thinking(members.effort(request.reasoning_effort, "reasoning_effort")),
         max_tokens=members.limit(max_completion_tokens=request.max_completion_tokens, max_tokens=request.max_tokens),
         stop=_stop(body, warnings),
         temperature=members.setting(request.temperature, "temperature"),
@@ -157,10 +158,10 @@ def _check(request: _Request, body: Json) -> None:
         members.check_moderation(body)
 
 
-def _thinking(effort: str | None) -> Thinking:
+def _thinking(effort: Setting[str] | None) -> Thinking:
     """Only who asks for reasoning is shown any; what the next turn needs is carried all the same."""
-    hidden = effort is None or effort == "none"
-    return Thinking(members.effort(effort, "reasoning_effort"), shown="hidden" if hidden else "yes")
+    hidden = effort is None or effort.value == "none"
+    return Thinking(effort, shown="hidden" if hidden else "yes")
 
 
 def _stop(body: Json, warnings: Warnings) -> Setting[tuple[str, ...]] | None:
@@ -176,16 +177,6 @@ def _stop(body: Json, warnings: Warnings) -> Setting[tuple[str, ...]] | None:
             path = f"stop.{n}" if listed else "stop"
             warnings.add("dropped", path, "stop sequences must contain more than white space")
     return Setting(tuple(kept), "stop") if kept else None
-
-
-def _output_format(wanted: Json | None) -> OutputFormat | None:
-    if not wanted:
-        return None
-    path = "response_format"
-    kind = checked.one_of(checked.text(wanted, "type", path), ("text", "json_object", "json_schema"), f"{path}.type")
-    if kind != "json_schema":
-        return OutputFormat(path) if kind == "json_object" else None
-    return members.output_format(checked.mapping(wanted, kind, path), path, f"{path}.{kind}")
 
 
 class _Function(msgspec.Struct, gc=False):
@@ -247,7 +238,7 @@ class _Messages:
                     self._function(checked.typed(message, _Message, path), path)
                 case _:
                     sent = checked.typed(message, _Message, path)
-                    self._turns.instructions(self._required(sent, path, self._text), path)
+                    self._turns.instructions(self._required(sent, path, self._text_part), path)
 
     def _assistant(self, message: _AssistantMessage, sent: Json, n: int) -> None:
         path = f"messages.{n}"
@@ -283,61 +274,50 @@ class _Messages:
 
     # Parts
 
-    def _text(self, part: Json, path: str) -> Text:
-        checked.one_of(_type(part, path), ("text",), f"{path}.type")
-        return self._plain_text(part, path)
+    def _kind(self, part: Json, allowed: tuple[str, ...], path: str) -> str:
+        kind = checked.one_of(checked.text(part, "type", path), allowed, f"{path}.type")
+        self._warnings.unknown(part, _PART_MEMBERS[kind], path)
+        return kind
 
-    def _plain_text(self, part: Json, path: str) -> Text:
-        self._known(part, path, "text")
-        return Text(checked.text(part, "text", path), path, members.cache_hint(part))
+    def _text_part(self, part: Json, path: str) -> Text:
+        self._kind(part, ("text",), path)
+        return _text(part, path)
 
     def _assistant_part(self, part: Json, path: str) -> Text | Refusal:
-        if checked.one_of(_type(part, path), ("text", "refusal"), f"{path}.type") == "text":
-            return self._plain_text(part, path)
-        self._known(part, path, "refusal")
-        return Refusal(checked.text(part, "refusal", path), path)
+        kind = self._kind(part, ("text", "refusal"), path)
+        return Refusal(checked.text(part, "refusal", path), path) if kind == "refusal" else _text(part, path)
 
     def _user_part(self, part: Json, path: str) -> UserPart:
-        kind = checked.one_of(_type(part, path), ("text", "image_url", "file", "input_audio"), f"{path}.type")
-        return self._audio(part, path) if kind == "input_audio" else self._seen(part, kind, path)
-
-    def _result_part(self, part: Json, path: str) -> ResultPart:
-        return self._seen(part, checked.one_of(_type(part, path), ("text", "image_url", "file"), f"{path}.type"), path)
-
-    def _seen(self, part: Json, kind: str, path: str) -> ResultPart:
-        match kind:
-            case "text":
-                return self._plain_text(part, path)
-            case "image_url":
-                return self._image(part, path)
-            case _:
-                self._known(part, path, "file")
-                return read_file(checked.mapping(part, "file", path), f"{path}.file", members.cache_hint(part))
-
-    def _image(self, part: Json, path: str) -> Image:
-        """Some clients write the address where its object belongs."""
-        self._known(part, path, "image_url")
-        where, hint = f"{path}.image_url", members.cache_hint(part)
-        if isinstance(part.get("image_url"), str):
-            return read_image(part["image_url"], where, None, hint)
-        image = checked.mapping(part, "image_url", path)
-        return read_image(checked.text(image, "url", where), f"{where}.url", _detail(image, where), hint)
-
-    def _audio(self, part: Json, path: str) -> Audio:
-        self._known(part, path, "input_audio")
+        kind = self._kind(part, _OF_USERS, path)
+        if kind != "input_audio":
+            return _seen(part, kind, path)
         audio, where = checked.mapping(part, "input_audio", path), f"{path}.input_audio"
         return Audio(checked.text(audio, "data", where), checked.text(audio, "format", where), path)
 
-    def _known(self, part: Json, path: str, member: str) -> None:
-        self._warnings.unknown(part, _PART_MEMBERS[member], path)
+    def _result_part(self, part: Json, path: str) -> ResultPart:
+        return _seen(part, self._kind(part, _OF_RESULTS, path), path)
 
 
-def _detail(image: Json, path: str) -> str | None:
-    return checked.optional_text(image, "detail", path)
+def _text(part: Json, path: str) -> Text:
+    return Text(checked.text(part, "text", path), path, cache_hint(part))
 
 
-def _type(part: Json, path: str) -> str:
-    return checked.text(part, "type", path)
+def _seen(part: Json, kind: str, path: str) -> ResultPart:
+    if kind == "text":
+        return _text(part, path)
+    if kind == "image_url":
+        return _image(part, path)
+    return read_file(checked.mapping(part, "file", path), f"{path}.file", cache_hint(part))
+
+
+def _image(part: Json, path: str) -> Image:
+    """Some clients write the address where its object belongs."""
+    where, hint = f"{path}.image_url", cache_hint(part)
+    if isinstance(part.get("image_url"), str):
+        return read_image(part["image_url"], where, None, hint)
+    image = checked.mapping(part, "image_url", path)
+    url, detail = checked.text(image, "url", where), checked.optional_text(image, "detail", where)
+    return read_image(url, f"{where}.url", detail, hint)
 
 
 def _parts(content: str | list[Json] | None, path: str, read: Callable[[Json, str], Any]) -> list[Any]:

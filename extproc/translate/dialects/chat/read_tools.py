@@ -4,6 +4,7 @@ from extproc.translate import checked
 from extproc.translate import openai_members as members
 from extproc.translate.checked import Json, Warnings, refused
 from extproc.translate.conversation import AnyTool, HostedTool, Tool, ToolChoice, WebSearch
+from extproc.translate.openai_content import cache_hint
 
 _TOOL = frozenset(("type", "function", "custom", "cache_control", "prompt_cache_breakpoint"))
 _FUNCTION = frozenset(("name", "description", "parameters", "strict"))
@@ -45,7 +46,7 @@ def _function(function: Json, path: str, warnings: Warnings, holder: Json | None
         description=checked.optional_text(function, "description", path) or "",
         parameters=checked.optional_mapping(function, "parameters", path) or None,
         strict=None if function.get("strict") is None else checked.flag(function, "strict", path),
-        cache=members.cache_hint(holder or {}),
+        cache=cache_hint(holder or {}),
     )
 
 
@@ -57,7 +58,7 @@ def _custom(custom: Json, path: str, warnings: Warnings, holder: Json | None = N
         description=checked.optional_text(custom, "description", path) or "",
         kind="custom",
         grammar=members.grammar(checked.optional_mapping(custom, "format", path)),
-        cache=members.cache_hint(holder or {}),
+        cache=cache_hint(holder or {}),
     )
 
 

@@ -4,7 +4,7 @@ A message of the assistant holds text and calls, one `tool` message each result,
 Neighbouring turns of one role become one message.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from extproc.providers.profiles import Profile
@@ -29,10 +29,8 @@ from extproc.translate.conversation import (
     UserPart,
     UserTurn,
 )
-from extproc.translate.media import PDF, data_url
-from extproc.translate.names import client_id
-from extproc.translate.openai_content import SEAM
-from extproc.translate.provider_request import ToolNames
+from extproc.translate.names import ToolNames, client_id
+from extproc.translate.openai_content import PDF, SEAM, data_url
 
 DETAILS, GEMINI, MISTRAL = "reasoning_details", "gemini_thought_signature", "mistral_thinking"
 _CARRIERS = frozenset(("reasoning_content", "reasoning", DETAILS, GEMINI, MISTRAL))
@@ -41,11 +39,11 @@ _CARRIERS = frozenset(("reasoning_content", "reasoning", DETAILS, GEMINI, MISTRA
 _TEXT_MEMBER = {"reasoning_content": "reasoning_content", "reasoning": "reasoning", DETAILS: "reasoning"}
 
 
-def content_of(parts: Sequence[Text], profile: Profile) -> str | list[Json]:
-    return joined([_text(part, profile) for part in parts], profile)
+def _content(parts: Sequence[Text], profile: Profile) -> str | list[Json]:
+    return _joined([_text(part, profile) for part in parts], profile)
 
 
-def joined(parts: list[Json], profile: Profile) -> str | list[Json]:
+def _joined(parts: list[Json], profile: Profile) -> str | list[Json]:
     """A string where all is text, since servers know that form best."""
     if _is_listed(parts, profile):
         return parts
@@ -124,8 +122,6 @@ class ReasoningHistory:
 
 class MessageWriter:
     def __init__(self, conversation: Conversation, profile: Profile, tool_names: ToolNames, warnings: Warnings) -> None:
-        self.hoisted: list[Text] = []
-        """Later instructions that the system prompt must hold."""
         self.prefill = ""
         """Text that the answer may repeat."""
         self.continues_final = False
@@ -134,16 +130,19 @@ class MessageWriter:
         self._profile = profile
         self._names = tool_names
         self._warnings = warnings
+        self._instructions: list[Text] = []
+        """Those that the system prompt must hold besides its own."""
         self._is_unseen = False
         """The model has not answered yet what is being written."""
 
-    def messages(self) -> tuple[list[Text], list[Json]]:
-        """Leading instructions, and the messages without the system prompt. Raises Refused."""
-        turns, self.hoisted = openai_content.with_placed_instructions(self._conversation, self._profile, self._warnings)
+    def messages(self) -> list[Json]:
+        """The messages without the system prompt. Raises Refused."""
+        turns, hoisted = openai_content.with_placed_instructions(self._conversation, self._profile, self._warnings)
         leading: list[Text] = []
         while turns and isinstance(first := turns[0], SystemTurn):
             leading += first.parts
             del turns[0]
+        self._instructions = [*leading, *hoisted]
         out: list[Json] = []
         for group, self._is_unseen in openai_content.grouped(turns):
             out += self._group(group)
@@ -151,7 +150,18 @@ class MessageWriter:
             raise refused("messages", "at least one message with content is required")
         if self._conversation.continues_last_turn and out:
             self._continue(out)
-        return leading, out
+        return out
+
+    def with_system(self, messages: list[Json], notes: Iterable[str]) -> list[Json]:
+        """The messages behind the first one, which holds all instructions that do not stand in their midst. `notes`:
+        those that are not the client's."""
+        parts = [*self._conversation.system, *self._instructions, *(Text(note, "") for note in notes)]
+        head: list[Json] = []
+        if not all(part.text.isspace() for part in parts):
+            head.append({"role": self._profile.system_role, "content": _content(parts, self._profile)})
+        contents = [message["content"] for message in (*messages, *head)]
+        openai_content.keep_last_breakpoints([part for held in contents if isinstance(held, list) for part in held])
+        return [*head, *messages]
 
     def _group(self, group: Sequence[Turn]) -> list[Json]:
         system: list[Text] = []
@@ -166,7 +176,7 @@ class MessageWriter:
                 case AssistantTurn():
                     assistant.append(turn)
         if system:
-            return [{"role": self._profile.system_role, "content": content_of(system, self._profile)}]
+            return [{"role": self._profile.system_role, "content": _content(system, self._profile)}]
         if user:
             return self._user(user)
         message = self._assistant(assistant)
@@ -183,7 +193,7 @@ class MessageWriter:
             for part in turn.parts:
                 parts += self._part(part, is_attached=self._is_unseen and not turn.results)
         if parts:
-            out.append({"role": "user", "content": joined(parts, self._profile)})
+            out.append({"role": "user", "content": _joined(parts, self._profile)})
         return out
 
     def _part(self, part: UserPart, *, is_attached: bool) -> list[Json]:
@@ -230,16 +240,9 @@ class MessageWriter:
                 else:
                     kind = "image" if is_image else "document"
                     content.append({"type": "text", "text": labels.move(kind, written, "text")})
-        message = {"role": "tool", "tool_call_id": call_id, "content": self._result_content(result, content)}
+        text = openai_content.result_content(result, content, "text", self._profile)
+        message = {"role": "tool", "tool_call_id": call_id, "content": text}
         return message, labels.parts
-
-    def _result_content(self, result: ToolResult, content: list[Json]) -> str | list[Json]:
-        texts = [part["text"] for part in content if part["type"] == "text"]
-        if len(texts) < len(content):
-            return openai_content.failed_content(content, "text") if result.is_error else content
-        text = openai_content.result_text(result, SEAM.join(texts))
-        hint = openai_content.cache_breakpoint(result.cache, self._profile)
-        return [{"type": "text", "text": text, **hint}] if hint else text
 
     def _call_id(self, call_id: str) -> str:
         return names.history_id(call_id, self._profile.tool_id_max, self._profile.tool_id_style)

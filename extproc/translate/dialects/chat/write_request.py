@@ -1,27 +1,26 @@
 """A conversation as a Chat Completions request (docs/mapping.md 1, 6.7)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from extproc.providers.profiles import Profile
-from extproc.translate import openai_content, openai_tools
 from extproc.translate import openai_members as openai
+from extproc.translate import openai_tools
 from extproc.translate.checked import Warnings, unsupported
 from extproc.translate.conversation import (
     Conversation,
     HostedTool,
     McpServer,
     ServerTool,
-    Text,
     Thinking,
     Tool,
     ToolChoice,
     WebSearch,
 )
-from extproc.translate.dialects.chat.write_messages import MessageWriter, content_of
-from extproc.translate.openai_members import clamped_effort
+from extproc.translate.dialects.chat.write_messages import MessageWriter
+from extproc.translate.names import ToolNames, unique_names
 from extproc.translate.openai_tools import Function
 from extproc.translate.pair import Json, Target
-from extproc.translate.provider_request import ToolNames, lose_unmapped, unique_names
+from extproc.translate.provider_request import clamped_effort, lose_unmapped
 from extproc.translate.translated import WrittenRequest
 
 PATH = "/chat/completions"
@@ -58,20 +57,23 @@ class _Writer:
         body: Json = {"model": self._target.model or conversation.model, "messages": []}
         tools = self._tools() if conversation.tools or conversation.tool_choice is not None else []
         writer = MessageWriter(conversation, profile, self._names, self._warnings)
-        leading, messages = writer.messages()
+        messages = writer.messages()
         declared = self._write_tools(body, tools)
         effort = write_effort(body, conversation.thinking, profile, self._warnings, with_tools=declared)
-        self._limits(body)
+        if (limit := openai.bounded_limit(conversation.max_tokens, profile, self._warnings)) is not None:
+            body[profile.max_tokens_field] = limit
         body |= openai.sampling(conversation, profile, effort, self._warnings, top_k=profile.top_k)
         self._stop(body)
         body |= openai.user(conversation, profile)
         body |= openai.service_tier(conversation, profile, self._warnings)
-        self._format(body)
-        self._rest(body)
-        head = self._system([*leading, *writer.hoisted])
-        contents = [message["content"] for message in (*messages, *head)]
-        openai_content.keep_last_breakpoints([part for held in contents if isinstance(held, list) for part in held])
-        body["messages"] = [*head, *messages]
+        if response_format := openai.written_format(conversation.output_format, profile, self._warnings):
+            body["response_format"] = _nested(response_format)
+        self._answer_options(body)
+        body |= openai.session_key(conversation, profile)
+        self._stream(body)
+        prompt = openai.format_prompt(conversation.output_format, profile, self._warnings)
+        notes = [note for note in (*self._of_tools, profile.system_suffix, prompt) if note]
+        body["messages"] = writer.with_system(messages, notes)
         if writer.continues_final:
             body |= {"continue_final_message": True, "add_generation_prompt": False}
         body.update(profile.extra)
@@ -83,20 +85,6 @@ class _Writer:
             prefill=writer.prefill,
             answer=self.answer,
         )
-
-    def _system(self, leading: Sequence[Text]) -> list[Json]:
-        """The first message: all instructions that do not stand in the midst of the conversation."""
-        prompt = openai.format_prompt(self._conversation.output_format, self._profile, self._warnings)
-        ours = [text for text in (*self._of_tools, self._profile.system_suffix, prompt) if text]
-        parts = [*self._conversation.system, *leading, *(Text(text, "") for text in ours)]
-        if not parts or all(part.text.isspace() for part in parts):
-            return []
-        return [{"role": self._profile.system_role, "content": content_of(parts, self._profile)}]
-
-    def _limits(self, body: Json) -> None:
-        limit = openai.bounded_limit(self._conversation.max_tokens, self._profile, self._warnings)
-        if limit is not None:
-            body[self._profile.max_tokens_field] = limit
 
     def _stop(self, body: Json) -> None:
         stop, profile = self._conversation.stop, self._profile
@@ -110,21 +98,9 @@ class _Writer:
         elif not profile.local_stop:
             self._warnings.add("dropped", stop.path)
 
-    def _format(self, body: Json) -> None:
-        wanted, mode = self._conversation.output_format, self._profile.structured_output
-        if wanted is None or mode == "prompt":
-            return
-        if wanted.schema is not None and mode == "json_schema":
-            body["response_format"] = {
-                "type": "json_schema",
-                "json_schema": openai.json_schema(wanted, self._warnings),
-            }
-        else:
-            body["response_format"] = {"type": "json_object"}
-
-    def _rest(self, body: Json) -> None:
-        conversation, profile = self._conversation, self._profile
-        if conversation.verbosity is not None and profile.verbosity:
+    def _answer_options(self, body: Json) -> None:
+        conversation = self._conversation
+        if conversation.verbosity is not None and self._profile.verbosity:
             body["verbosity"] = conversation.verbosity.value
         elif conversation.verbosity is not None:
             self._warnings.add("dropped", conversation.verbosity.path)
@@ -132,14 +108,15 @@ class _Writer:
             body["logprobs"] = True
             if conversation.logprobs.value:
                 body["top_logprobs"] = conversation.logprobs.value
-        body |= openai.session_key(conversation, profile)
-        if conversation.shape.stream:
+
+    def _stream(self, body: Json) -> None:
+        if self._conversation.shape.stream:
             body["stream"] = True
-            if profile.stream_usage:
+            if self._profile.stream_usage:
                 # Random padding of every chunk, which hides how long its text is from those who watch the connection.
                 # It is of no use to the client, who has another one:
                 # https://platform.openai.com/docs/api-reference/chat/create#chat-create-stream_options.
-                off = {"include_obfuscation": False} if profile.stream_obfuscation_off else {}
+                off = {"include_obfuscation": False} if self._profile.stream_obfuscation_off else {}
                 body["stream_options"] = {"include_usage": True, **off}
 
     # Tools
@@ -194,6 +171,13 @@ def _wrapped(function: Json) -> Json:
     if not function["strict"]:
         function = {name: value for name, value in function.items() if name != "strict"}
     return {"type": "function", "function": function}
+
+
+def _nested(format: Json) -> Json:
+    """Chat has the members of a format below its type."""
+    kind, members = format["type"], dict(format)
+    del members["type"]
+    return {"type": kind, kind: members} if members else format
 
 
 # How hard the model shall think, as the servers of the Chat dialect spell it (docs/mapping.md 1.9)

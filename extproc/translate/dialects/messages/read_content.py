@@ -24,6 +24,7 @@ from extproc.translate.conversation import (
     ToolResult,
     WebAddress,
 )
+from extproc.translate.openai_content import framed_document
 from extproc.translate.provider_error import rejected
 from extproc.translate.signature import is_ours, unseal
 from extproc.wire import messages_request
@@ -62,7 +63,7 @@ class ContentReader:
     def text(self, block: Json, path: str) -> Text | None:
         text = checked.text(block, "text", path)
         self._warnings.unknown(block, _TEXT, path)
-        return text_or_none(text, path, block)
+        return Text(text, path, cache_hint(block)) if text else None
 
     def image(self, block: Json, path: str) -> Image:
         source, where = checked.mapping(block, "source", path), f"{path}.source"
@@ -190,6 +191,16 @@ class ContentReader:
                 return [Text(_browser_state(block, path), path)]
             case _:
                 return _listed(self._unknown(block, path))
+
+
+def only_text(part: Text | Document | Image, path: str) -> Text:
+    """What a turn of the assistant can hold of such a block. Raises Refused."""
+    if isinstance(part, Document) and isinstance(part.source, PlainText):
+        return Text(framed_document(part, part.source.text), path, part.cache)
+    if not isinstance(part, Text):
+        problem = "an assistant turn can only hold documents that are text"
+        raise unsupported(path, rejected(problem, "document_block"))
+    return part
 
 
 def _listed(part: Text | None) -> list[Text | Document | Image]:

@@ -11,9 +11,6 @@ from extproc.translate.conversation import (
     AssistantPart,
     AssistantTurn,
     Compaction,
-    Document,
-    Image,
-    PlainText,
     SystemTurn,
     Text,
     ToolCall,
@@ -22,8 +19,8 @@ from extproc.translate.conversation import (
     UserPart,
     UserTurn,
 )
-from extproc.translate.dialects.messages.read_content import ContentReader, read_thinking
-from extproc.translate.media import framed_document
+from extproc.translate.dialects.messages.read_content import ContentReader, only_text, read_thinking
+from extproc.translate.openai_content import SUMMARY
 from extproc.translate.provider_error import rejected
 from extproc.translate.signature import unseal
 from extproc.wire.messages_request import SystemMessage, ToolUse, TurnMessage
@@ -31,7 +28,6 @@ from extproc.wire.messages_request import SystemMessage, ToolUse, TurnMessage
 _MESSAGE = checked.members(TurnMessage)
 _TOOL_USE = checked.members(ToolUse)
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
-SUMMARY = "[Summary of the earlier conversation]\n"
 _BILLING = "x-anthropic-billing-header:"
 _ROLES = ("user", "assistant", "system")
 _CLEAR = ("next_user_message", "never")
@@ -162,8 +158,8 @@ class TurnReader:
         if isinstance(content, str):
             turn.parts += [Text(content, f"{path}.content")] if content else []
         else:
-            for n in range(first, len(content)):
-                self._user_block(turn, content[n], f"{path}.content.{n}", path)
+            for kind, block, where in _blocks(content, path, first):
+                self._user_block(turn, kind, block, where, path)
         if turn is not last and (turn.parts or turn.results):
             self._place(turn, path)
 
@@ -178,9 +174,8 @@ class TurnReader:
         between.is_late = True
         self._turns.insert(-1, turn)
 
-    def _user_block(self, turn: _User, block: Json, where: str, path: str) -> None:
+    def _user_block(self, turn: _User, kind: str, block: Json, where: str, path: str) -> None:
         """`path`: of the message."""
-        kind = checked.text(block, "type", where)
         if kind == "text":
             if block.get("citations") and self._rules.refuses_old:
                 raise refused(f"{where}.citations", "Extra inputs are not permitted")
@@ -204,17 +199,16 @@ class TurnReader:
         if isinstance(content, str):
             parts = [Text(content, f"{path}.content")] if content else []
         else:
-            for n in range(first, len(content)):
-                where = f"{path}.content.{n}"
-                parts += self._assistant_block(content[n], where)
+            for kind, block, where in _blocks(content, path, first):
+                parts += self._assistant_block(kind, block, where)
         last = self._turns[-1] if self._turns else None
         if not isinstance(last, _Assistant):
             last = _Assistant()
             self._turns.append(last)
         last.add(AssistantTurn(tuple(parts), path))
 
-    def _assistant_block(self, block: Json, path: str) -> Sequence[AssistantPart]:
-        match checked.text(block, "type", path):
+    def _assistant_block(self, kind: str, block: Json, path: str) -> Sequence[AssistantPart]:
+        match kind:
             case "text":
                 text = self._content.text(block, path)
                 return [] if text is None else [text]
@@ -228,10 +222,10 @@ class TurnReader:
                 raise unsupported(path, rejected(problem, "image_block"))
             case "tool_result":
                 raise refused(path, "`tool_result` blocks may only be in `user` messages")
-            case kind:
+            case _:
                 if kind == "document" and self._rules.refuses_old:
                     raise refused(path, "document blocks may only be in `user` messages")
-                return [_only_text(part, path) for part in self._content.shared(block, kind, path)]
+                return [only_text(part, path) for part in self._content.shared(block, kind, path)]
 
     def _call(self, block: Json, path: str) -> ToolCall:
         found = checked.typed(block, ToolUse, path)
@@ -369,13 +363,11 @@ class _Start(NamedTuple):
     part: Compaction | None = None
 
 
-def _only_text(part: Text | Document | Image, path: str) -> Text:
-    if isinstance(part, Document) and isinstance(part.source, PlainText):
-        return Text(framed_document(part, part.source.text), path, part.cache)
-    if not isinstance(part, Text):
-        problem = "an assistant turn can only hold documents that are text"
-        raise unsupported(path, rejected(problem, "document_block"))
-    return part
+def _blocks(content: list[Json], path: str, first: int) -> Iterator[tuple[str, Json, str]]:
+    """Each block's type, the block, and its path. Raises Refused for one without a type."""
+    for n in range(first, len(content)):
+        where = f"{path}.content.{n}"
+        yield checked.text(content[n], "type", where), content[n], where
 
 
 def _unanswered(turn: _Assistant, ids: list[str]) -> Exception:

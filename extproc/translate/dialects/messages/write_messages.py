@@ -29,9 +29,8 @@ from extproc.translate.conversation import (
     UserTurn,
     WebAddress,
 )
-from extproc.translate.media import PDF, is_text, plain_text
-from extproc.translate.names import client_id
-from extproc.translate.provider_request import ToolNames
+from extproc.translate.names import ToolNames, client_id
+from extproc.translate.openai_content import PDF, is_text, plain_text
 from extproc.translate.signature import is_ours
 
 _THINKING = frozenset(("thinking", "redacted_thinking"))

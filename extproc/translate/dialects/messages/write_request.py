@@ -16,8 +16,9 @@ from extproc.translate.conversation import Compacting, Conversation, Setting
 from extproc.translate.dialects.messages import enforced_schema
 from extproc.translate.dialects.messages.write_messages import MessageTurn, MessageWriter
 from extproc.translate.dialects.messages.write_tools import ToolWriter
+from extproc.translate.names import ToolNames
 from extproc.translate.pair import Target
-from extproc.translate.provider_request import ToolNames, lose_unmapped, nearest
+from extproc.translate.provider_request import lose_unmapped, nearest
 from extproc.translate.translated import WrittenRequest
 
 PATH = "/v1/messages"

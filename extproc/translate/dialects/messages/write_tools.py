@@ -9,14 +9,13 @@ from extproc.translate.checked import Json, Warnings, refused, unsupported
 from extproc.translate.conversation import Conversation, HostedTool, McpServer, Tool, ToolChoice, WebSearch
 from extproc.translate.dialects.messages import enforced_schema
 from extproc.translate.dialects.messages.write_messages import MessageTurn, cache_control
+from extproc.translate.names import ToolNames, unique_names
 from extproc.translate.pair import Target
 from extproc.translate.provider_request import (
     CALL_ONE,
     CALL_THIS,
     CUSTOM_PARAMETERS,
-    ToolNames,
     custom_description,
-    unique_names,
 )
 
 SEARCH = "web_search"

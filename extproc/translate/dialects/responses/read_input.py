@@ -23,26 +23,12 @@ from extproc.translate.conversation import (
     UserPart,
 )
 from extproc.translate.dialects.responses.read_tools import SHELL, Tools
-from extproc.translate.media import read_file, read_image
+from extproc.translate.openai_content import cache_hint, read_file, read_image
 from extproc.translate.pair import Json
 from extproc.translate.signature import unseal
 from extproc.translate.turns import TurnBuilder
 
 _NO_STATE = "nothing is stored here; send the items themselves"
-_ITEM = ("type", "id", "status")
-_CALL = (*_ITEM, "call_id", "name", "namespace", "caller", "async")
-_RESULT = frozenset((*_CALL, "output"))
-_KNOWN = {
-    "message": frozenset((*_ITEM, "role", "content", "phase")),
-    "function_call": frozenset((*_CALL, "arguments")),
-    "custom_tool_call": frozenset((*_CALL, "input")),
-    "local_shell_call": frozenset((*_CALL, "action")),
-    "function_call_output": _RESULT,
-    "custom_tool_call_output": _RESULT,
-    "local_shell_call_output": _RESULT,
-    "additional_tools": frozenset((*_ITEM, "role", "tools")),
-    "configuration_update": frozenset((*_ITEM, "reasoning", "text")),
-}
 _MARKS = ("type", "prompt_cache_breakpoint", "cache_control")
 _PART_MEMBERS = {
     "input_text": frozenset((*_MARKS, "text")),
@@ -52,18 +38,36 @@ _PART_MEMBERS = {
     "input_file": frozenset((*_MARKS, "file_data", "file_url", "file_id", "filename", "detail")),
     "input_audio": frozenset((*_MARKS, "input_audio")),
 }
-_SEEN = ("input_text", "input_image", "input_file")
+_OF_RESULTS = ("input_text", "input_image", "input_file")
+_OF_USERS = (*_OF_RESULTS, "input_audio")
 
 
-class _Message(msgspec.Struct, gc=False):
+class _Item(msgspec.Struct, kw_only=True, gc=False):
+    type: Any = None
+    id: Any = None
+    status: Any = None
+
+
+class _Message(_Item, kw_only=True, gc=False):
     role: str
     content: str | list[Json] | None = None
+    phase: Any = None
 
 
-class _Call(msgspec.Struct, kw_only=True, gc=False):
+class _OfCall(_Item, kw_only=True, gc=False):
+    """What calls and results have in common."""
+
+    caller: Any = None
+    is_async: Any = msgspec.field(default=None, name="async")
+
+
+class _Call(_OfCall, kw_only=True, gc=False):
     call_id: str
     name: str
     namespace: str | None = None
+
+
+class _FunctionCall(_Call, kw_only=True, gc=False):
     arguments: Any = None
 
 
@@ -77,16 +81,51 @@ class _ShellAction(msgspec.Struct, gc=False):
     timeout_ms: Any = None
 
 
-class _ShellCall(msgspec.Struct, gc=False):
+class _ShellCall(_OfCall, kw_only=True, gc=False):
     call_id: str
     action: _ShellAction
     id: str | None = None
+    name: Any = None
+    namespace: Any = None
 
 
-class _Result(msgspec.Struct, gc=False):
-    type: str
-    call_id: str | None = None
+class _Output(_OfCall, kw_only=True, gc=False):
     output: str | list[Json] | None = None
+    name: Any = None
+    namespace: Any = None
+
+
+class _Result(_Output, kw_only=True, gc=False):
+    call_id: str
+
+
+class _ShellResult(_Output, kw_only=True, gc=False):
+    call_id: str | None = None
+
+
+class _AdditionalTools(_Item, kw_only=True, gc=False):
+    tools: list[Any]
+    role: Any = None
+
+
+class _Configuration(_Item, kw_only=True, gc=False):
+    reasoning: Json | None = None
+    text: Json | None = None
+
+
+_ITEMS: dict[str, type[_Item]] = {
+    "message": _Message,
+    "function_call": _FunctionCall,
+    "custom_tool_call": _CustomCall,
+    "local_shell_call": _ShellCall,
+    "function_call_output": _Result,
+    "custom_tool_call_output": _Result,
+    "local_shell_call_output": _ShellResult,
+    "additional_tools": _AdditionalTools,
+    "configuration_update": _Configuration,
+}
+"""The items whose members are checked, and their types
+(https://platform.openai.com/docs/api-reference/responses/create#responses-create-input)."""
 
 
 class InputItems:
@@ -102,7 +141,7 @@ class InputItems:
         self._answered: frozenset[str] = frozenset()
         self._shell_items: dict[str, str] = {}
         """Ids of the shell's items -> the ids of their calls: results may name either."""
-        self._kinds: dict[str, Callable[[Json, str], None]] = {
+        self._kinds: dict[str, Callable[[Any, str], None]] = {
             "message": self._message,
             "reasoning": self._reasoning_item,
             "function_call": self._function_call,
@@ -110,7 +149,7 @@ class InputItems:
             "local_shell_call": self._shell_call,
             "function_call_output": self._result,
             "custom_tool_call_output": self._result,
-            "local_shell_call_output": self._result,
+            "local_shell_call_output": self._shell_result,
             "additional_tools": self._additional_tools,
             "configuration_update": self._configuration,
             "compaction": self._compaction,
@@ -136,12 +175,14 @@ class InputItems:
         if read is None:
             self._hosted(item, kind, path)
             return
-        if kind in _KNOWN:
-            self._warnings.unknown(item, _KNOWN[kind], path)
-        read(item, path)
+        members = _ITEMS.get(kind)
+        if members is None:
+            read(item, path)
+        else:
+            self._warnings.unknown(item, checked.members(members), path)
+            read(checked.typed(item, members, path), path)
 
-    def _message(self, item: Json, path: str) -> None:
-        message = checked.typed(item, _Message, path)
+    def _message(self, message: _Message, path: str) -> None:
         match checked.one_of(message.role, ("user", "assistant", "system", "developer"), f"{path}.role"):
             case "user":
                 self._turns.user(self._content(message, path, self._user_part), path)
@@ -162,13 +203,11 @@ class InputItems:
             return
         self._turns.assistant([Reasoning(sealed.f, sealed.t or _summary(item), sealed.d, path)], path)
 
-    def _function_call(self, item: Json, path: str) -> None:
-        found = checked.typed(item, _Call, path)
+    def _function_call(self, found: _FunctionCall, path: str) -> None:
         arguments = members.arguments(found.arguments)
         self._add(ToolCall(found.call_id, self._name(found, path), arguments, f"{path}.arguments"), path)
 
-    def _custom_call(self, item: Json, path: str) -> None:
-        found = checked.typed(item, _CustomCall, path)
+    def _custom_call(self, found: _CustomCall, path: str) -> None:
         self._add(ToolCall(found.call_id, self._name(found, path), found.input, f"{path}.input", "custom"), path)
 
     def _name(self, call: _Call, path: str) -> str:
@@ -176,8 +215,7 @@ class InputItems:
             raise refused(f"{path}.name", "String should have at least 1 character")
         return self._tools.full_name(call.namespace, call.name)
 
-    def _shell_call(self, item: Json, path: str) -> None:
-        found = checked.typed(item, _ShellCall, path)
+    def _shell_call(self, found: _ShellCall, path: str) -> None:
         arguments: Json = {"command": found.action.command}
         if found.action.working_directory is not None:
             arguments["workdir"] = found.action.working_directory
@@ -192,25 +230,29 @@ class InputItems:
         self._turns.calls_at(path)
         self._turns.assistant([call], path)
 
-    def _result(self, item: Json, path: str) -> None:
-        found = checked.typed(item, _Result, path)
-        # The types of OpenAI's SDK give the result of a local shell the id of its call, under another name than all
-        # others.
-        member = "id" if found.call_id is None and found.type == "local_shell_call_output" else "call_id"
-        call_id, where = found.call_id or checked.text(item, member, path), f"{path}.{member}"
+    def _shell_result(self, found: _ShellResult, path: str) -> None:
+        """The types of OpenAI's SDK give the result of a local shell the id of its call, under another name than all
+        others."""
+        if found.call_id is None:
+            self._add_result(found, checked.text({"id": found.id}, "id", path), f"{path}.id", path)
+        else:
+            self._add_result(found, found.call_id, f"{path}.call_id", path)
+
+    def _result(self, found: _Result, path: str) -> None:
+        self._add_result(found, found.call_id, f"{path}.call_id", path)
+
+    def _add_result(self, found: _Output, call_id: str, where: str, path: str) -> None:
         parts = _parts(found.output, f"{path}.output", self._seen_part)
         self._turns.result(ToolResult(self._shell_items.get(call_id, call_id), tuple(parts), f"{path}.output"), where)
 
-    def _additional_tools(self, item: Json, path: str) -> None:
-        self._tools.read(checked.sequence(item, "tools", path), f"{path}.tools")
+    def _additional_tools(self, found: _AdditionalTools, path: str) -> None:
+        self._tools.read(found.tools, f"{path}.tools")
 
-    def _configuration(self, item: Json, path: str) -> None:
-        reasoning = checked.optional_mapping(item, "reasoning", path)
-        if reasoning.get("effort") is not None:
-            self.reasoning = (reasoning, f"{path}.reasoning")
-        text = checked.optional_mapping(item, "text", path)
-        if text.get("format") is not None:
-            self.output_format = (text["format"], f"{path}.text.format")
+    def _configuration(self, found: _Configuration, path: str) -> None:
+        if found.reasoning is not None and found.reasoning.get("effort") is not None:
+            self.reasoning = (found.reasoning, f"{path}.reasoning")
+        if found.text is not None and found.text.get("format") is not None:
+            self.output_format = (found.text["format"], f"{path}.text.format")
 
     def _compaction(self, item: Json, path: str) -> None:
         sealed = unseal(item.get("encrypted_content"))
@@ -247,14 +289,14 @@ class InputItems:
         return Refusal(checked.text(part, "refusal", path), path) if kind == "refusal" else _text(part, path)
 
     def _user_part(self, part: Json, path: str) -> UserPart:
-        kind = self._kind(part, (*_SEEN, "input_audio"), path)
+        kind = self._kind(part, _OF_USERS, path)
         if kind != "input_audio":
             return _seen(part, kind, path)
         audio, where = checked.mapping(part, "input_audio", path), f"{path}.input_audio"
         return Audio(checked.text(audio, "data", where), checked.text(audio, "format", where), path)
 
     def _seen_part(self, part: Json, path: str) -> ResultPart:
-        return _seen(part, self._kind(part, _SEEN, path), path)
+        return _seen(part, self._kind(part, _OF_RESULTS, path), path)
 
 
 def _parts(found: str | list[Json] | None, path: str, read: Callable[[Json, str], Any]) -> list[Any]:
@@ -270,11 +312,11 @@ def _refuse_state(_item: Json, path: str) -> None:
 
 
 def _text(part: Json, path: str) -> Text:
-    return Text(checked.text(part, "text", path), path, members.cache_hint(part))
+    return Text(checked.text(part, "text", path), path, cache_hint(part))
 
 
 def _seen(part: Json, kind: str, path: str) -> ResultPart:
-    hint = members.cache_hint(part)
+    hint = cache_hint(part)
     if kind == "input_text":
         return _text(part, path)
     if kind == "input_file":

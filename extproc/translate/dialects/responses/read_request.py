@@ -13,7 +13,6 @@ from extproc.translate.conversation import (
     Compacting,
     Conversation,
     Loss,
-    OutputFormat,
     Setting,
     Text,
     Thinking,
@@ -116,8 +115,8 @@ def read_request(body: Json, target: Target, warnings: Warnings) -> Conversation
         tools=tools.declared(),
         tool_choice=read_choice(body, tools),
         parallel_tool_calls=members.setting(request.parallel_tool_calls, "parallel_tool_calls"),
-        output_format=_output_format(*items.output_format or (request.text.format, "text.format")),
-        thinking=_thinking(request.reasoning, items.reasoning),
+        output_format=members.output_format(*items.output_format or (request.text.format, "text.format")),
+        thinking=_thinking(members.effort(*_effort(request.reasoning, items.reasoning)), request.reasoning),
         max_tokens=members.limit(max_output_tokens=request.max_output_tokens),
         temperature=members.setting(request.temperature, "temperature"),
         top_p=members.setting(request.top_p, "top_p"),
@@ -148,7 +147,8 @@ def _check(request: _Request, sent: Json, warnings: Warnings) -> None:
     if any(word not in (_ENCRYPTED, _LOGPROBS) for word in request.include):
         warnings.add("dropped", "include")
     warnings.unknown(sent.get("text", {}), checked.members(_Text), "text")
-    _check_reasoning(request.reasoning, sent.get("reasoning", {}), warnings)
+    warnings.unknown(sent.get("reasoning", {}), checked.members(_Reasoning), "reasoning")
+    _check_reasoning(request.reasoning, warnings)
 
 
 def _compaction(edits: list[Json]) -> Iterable[Compacting]:
@@ -160,30 +160,20 @@ def _compaction(edits: list[Json]) -> Iterable[Compacting]:
         yield Compacting("context_management", threshold)
 
 
-def _output_format(found: Any, path: str) -> OutputFormat | None:
-    if found is None:
-        return None
-    wanted = checked.item(found, path)
-    if not wanted:
-        return None
-    kind = checked.one_of(checked.text(wanted, "type", path), ("text", "json_object", "json_schema"), f"{path}.type")
-    if kind != "json_schema":
-        return OutputFormat(path) if kind == "json_object" else None
-    return members.output_format(wanted, path, path)
+def _effort(reasoning: _Reasoning, later: tuple[Json, str] | None) -> tuple[str | None, str]:
+    """Returns the level and its path. `later`: what an item of the input changed last, and its path."""
+    if later is None:
+        return reasoning.effort, "reasoning.effort"
+    return checked.optional_text(later[0], "effort", later[1]), f"{later[1]}.effort"
 
 
-def _thinking(reasoning: _Reasoning, later: tuple[Json, str] | None) -> Thinking:
-    """`later`: what an item of the input changed last, and its path."""
-    level, path = reasoning.effort, "reasoning.effort"
-    if later is not None:
-        level, path = checked.optional_text(later[0], "effort", later[1]), f"{later[1]}.effort"
+def _thinking(effort: Setting[str] | None, reasoning: _Reasoning) -> Thinking:
     shown = reasoning.summary is not None or reasoning.generate_summary is not None
-    return Thinking(members.effort(level, path), shown="yes" if shown else "hidden")
+    return Thinking(effort, shown="yes" if shown else "hidden")
 
 
-def _check_reasoning(reasoning: _Reasoning, sent: Json, warnings: Warnings) -> None:
+def _check_reasoning(reasoning: _Reasoning, warnings: Warnings) -> None:
     """Members of `reasoning` that only OpenAI's own models know. Raises Refused."""
-    warnings.unknown(sent, checked.members(_Reasoning), "reasoning")
     if reasoning.mode == "pro":
         raise unsupported("reasoning.mode", "this model has no such mode")
     for name in ("context", "mode"):

@@ -6,6 +6,7 @@ from extproc.translate import checked
 from extproc.translate import openai_members as members
 from extproc.translate.checked import Json, Warnings, refused
 from extproc.translate.conversation import AnyTool, HostedTool, McpServer, Tool, ToolChoice, WebSearch
+from extproc.translate.openai_content import cache_hint
 
 SHELL = "local_shell"
 # Codex declares the tools of an MCP server as one namespace; calls name it beside the tool.
@@ -69,9 +70,10 @@ class Tools:
     def read(self, found: list[Any], path: str) -> None:
         """`path`: of the list."""
         for n, item in enumerate(found):
-            self._read_one(checked.item(item, f"{path}.{n}"), f"{path}.{n}")
+            self._read_one(item, f"{path}.{n}")
 
-    def _read_one(self, tool: Json, path: str) -> None:
+    def _read_one(self, found: Any, path: str) -> None:
+        tool = checked.item(found, path)
         kind = checked.text(tool, "type", path)
         if kind in ("function", "custom"):
             self._tools.append(_own_tool(tool, path, self._warnings))
@@ -164,7 +166,7 @@ def _client_tool(tool: Json, path: str, warnings: Warnings, namespace: str = "",
         strict=None if custom or tool.get("strict") is None else checked.flag(tool, "strict", path),
         kind="custom" if custom else "function",
         grammar=members.grammar(checked.optional_mapping(tool, "format", path)) if custom else None,
-        cache=members.cache_hint(tool),
+        cache=cache_hint(tool),
     )
 
 

@@ -28,8 +28,8 @@ from extproc.translate.conversation import (
     UserTurn,
     WebAddress,
 )
-from extproc.translate.media import data_url, is_text
-from extproc.translate.provider_request import ToolNames
+from extproc.translate.names import ToolNames
+from extproc.translate.openai_content import data_url, is_text
 
 _CALL_TYPES: dict[CallKind, str] = {"function": "function_call", "custom": "custom_tool_call", "shell": "function_call"}
 
@@ -111,7 +111,8 @@ class InputWriter:
                 raise unsupported(part.path, "the model hears no audio")
 
     def _text(self, part: Text) -> Json:
-        return {"type": "input_text", "text": part.text, **openai_content.cache_breakpoint(part.cache, self._profile)}
+        written: Json = {"type": "input_text", "text": part.text}
+        return written if part.cache is None else written | openai_content.cache_breakpoint(part.cache, self._profile)
 
     def _image(self, part: Image) -> Json:
         hint = openai_content.cache_breakpoint(part.cache, self._profile)
@@ -122,7 +123,7 @@ class InputWriter:
         return {"type": "input_image", "image_url": url, "detail": part.detail or "auto", **hint}
 
     def _document(self, part: Document, *, is_attached: bool) -> list[Json]:
-        """What a file that the model cannot read becomes: see openai_request.unreadable."""
+        """What a file that the model cannot read becomes: see openai_content.unreadable."""
         hint = openai_content.cache_breakpoint(part.cache, self._profile)
         context = [{"type": "input_text", "text": part.context}] if part.context else []
         match part.source:
@@ -152,14 +153,8 @@ class InputWriter:
                     kind = "image" if written["type"] == "input_image" else "document"
                     content.append({"type": "input_text", "text": labels.move(kind, written, "input_text")})
         item = {"type": f"{_CALL_TYPES[result.kind]}_output", "call_id": call_id}
-        return {**item, "output": self._output_content(result, content)}, labels.parts
-
-    def _output_content(self, result: ToolResult, content: list[Json]) -> str | list[Json]:
-        if any(part["type"] != "input_text" for part in content):
-            return openai_content.failed_content(content, "input_text") if result.is_error else content
-        text = openai_content.result_text(result, openai_content.SEAM.join(part["text"] for part in content))
-        hint = openai_content.cache_breakpoint(result.cache, self._profile)
-        return [{"type": "input_text", "text": text, **hint}] if hint else text
+        output = openai_content.result_content(result, content, "input_text", self._profile)
+        return {**item, "output": output}, labels.parts
 
     def _call_id(self, call_id: str) -> str:
         return names.history_id(call_id, self._profile.tool_id_max, self._profile.tool_id_style)

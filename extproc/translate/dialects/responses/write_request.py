@@ -19,8 +19,9 @@ from extproc.translate.conversation import (
     WebSearch,
 )
 from extproc.translate.dialects.responses.write_input import InputWriter
+from extproc.translate.names import ToolNames, unique_names
 from extproc.translate.pair import Target
-from extproc.translate.provider_request import ToolNames, lose_unmapped, unique_names
+from extproc.translate.provider_request import clamped_effort, lose_unmapped
 from extproc.translate.translated import WrittenRequest
 
 PATH = "/responses"
@@ -61,11 +62,13 @@ class _Writer:
         self._tools(body)
         items = InputWriter(conversation, profile, self._names, self._warnings)
         written = items.items()
-        if instructions := self._instructions(items.hoisted):
+        prompt = openai.format_prompt(conversation.output_format, profile, self._warnings)
+        if instructions := self._instructions(items.hoisted, prompt):
             body["instructions"] = instructions
         body["input"] = written
         effort = self._reasoning(body)
-        self._text(body)
+        if text := self._text(openai.written_format(conversation.output_format, profile, self._warnings)):
+            body["text"] = text
         limit = openai.bounded_limit(conversation.max_tokens, profile, self._warnings, LEAST_TOKENS)
         if limit is not None:
             body["max_output_tokens"] = limit
@@ -74,6 +77,9 @@ class _Writer:
             self._warnings.add("dropped", conversation.stop.path)
         body |= openai.user(conversation, profile)
         body |= openai.service_tier(conversation, profile, self._warnings)
+        self._unchanged(body)
+        body |= openai.session_key(conversation, profile) | conversation.prompt_cache
+        self._compaction(body)
         self._rest(body)
         body.update(profile.extra)
         return WrittenRequest(
@@ -88,23 +94,23 @@ class _Writer:
     def _known_members(self) -> frozenset[str]:
         return _KNOWN | {"mcp_servers"} if self._profile.mcp else _KNOWN
 
-    def _instructions(self, hoisted: Iterable[Text]) -> str:
+    def _instructions(self, hoisted: Iterable[Text], prompt: str) -> str:
         texts = [*(part.text for part in self._conversation.system), *(part.text for part in hoisted)]
-        texts += [*self._of_tools, self._profile.system_suffix]
-        texts.append(openai.format_prompt(self._conversation.output_format, self._profile, self._warnings))
+        texts += [*self._of_tools, self._profile.system_suffix, prompt]
         said = [text for text in texts if text]
         return "" if all(text.isspace() for text in said) else openai_content.SEAM.join(said)
 
-    def _rest(self, body: Json) -> None:
+    def _unchanged(self, body: Json) -> None:
+        """Members that go on as the client wrote them."""
         conversation = self._conversation
         for member in conversation.unmapped:
             if member.name == "moderation":
                 body["moderation"] = member.value
         if conversation.metadata is not None:
             body["metadata"] = conversation.metadata.value
-        body |= openai.session_key(conversation, self._profile)
-        body |= conversation.prompt_cache
-        self._compaction(body)
+
+    def _rest(self, body: Json) -> None:
+        conversation = self._conversation
         include = []
         if conversation.logprobs is not None:
             include.append(_LOGPROBS)
@@ -130,7 +136,7 @@ class _Writer:
 
     def _reasoning(self, body: Json) -> str | None:
         thinking = self._conversation.thinking
-        effort = openai.clamped_effort(thinking, self._profile, self._warnings)
+        effort = clamped_effort(thinking, self._profile, self._warnings)
         reasoning: Json = {"effort": effort} if effort else {}
         # A model that does not reason refuses the member, whatever is in it.
         if effort != "none" and self._profile.efforts and thinking.shown == "yes":
@@ -140,17 +146,11 @@ class _Writer:
             body["reasoning"] = reasoning
         return effort
 
-    def _text(self, body: Json) -> None:
-        text: Json = {}
-        wanted = self._conversation.output_format
-        if wanted is not None and wanted.schema is not None and self._profile.structured_output == "json_schema":
-            text["format"] = {"type": "json_schema", **openai.json_schema(wanted, self._warnings)}
-        elif wanted is not None and self._profile.structured_output != "prompt":
-            text["format"] = {"type": "json_object"}
+    def _text(self, format: Json) -> Json:
+        text: Json = {"format": format} if format else {}
         if self._conversation.verbosity is not None:
             text["verbosity"] = self._conversation.verbosity.value
-        if text:
-            body["text"] = text
+        return text
 
     # Tools
 

@@ -68,12 +68,9 @@ def cost(body: bytes, dialect: str, translate: Translate, rounds: int) -> float:
 @pytest.fixture(autouse=True)
 def _without_collector() -> Iterator[None]:
     """Its rounds would be counted against whichever body they fall into."""
-    gc.collect()
-    gc.freeze()
     gc.disable()
     yield
     gc.enable()
-    gc.unfreeze()
 
 
 @pytest.mark.parametrize(("shape", "size"), [*cases()], ids=lambda case: getattr(case, "name", case))

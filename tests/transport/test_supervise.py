@@ -30,7 +30,6 @@ def test_the_garbage_collector_runs_once_all_have_started() -> None:
         run(supervise(begin, GRACE))
     finally:
         gc.enable()
-        gc.unfreeze()
 
 
 def test_a_second_signal_does_not_wait() -> None:

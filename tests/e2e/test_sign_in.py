@@ -112,7 +112,9 @@ def test_a_refresh_and_a_disabled_user(stack: Stack, browser: Browser, idp: Idp)
 def test_logout_ends_the_access_token_too(stack: Stack, browser: Browser) -> None:
     tokens, others = signed_in(stack, browser), signed_in(stack, browser)
     assert works(stack, tokens)
-    assert httpx.post(f"{stack.url}/oauth/revoke", data={"token": tokens["access_token"]}, verify=False).status_code == 200
+    assert (
+        httpx.post(f"{stack.url}/oauth/revoke", data={"token": tokens["access_token"]}, verify=False).status_code == 200
+    )
     until(lambda: not works(stack, tokens))
     assert refreshed(stack, tokens).status_code == 401
     assert works(stack, others)

@@ -43,4 +43,4 @@ def test_the_providers_are_named_that_it_stands_for(tmp_path: Path) -> None:
         tmp_path, config=text.replace("{file: provider.key}", "{env: OPENAI_API_KEY}"), arguments=ONE_WORKER
     ) as stack:
         assert stack.call(prompt("demo: say bonjour")).status_code == 200
-        assert "  No OPENAI_API_KEY is set: THE DEMO MODEL ANSWERS instead of ours." in stack.out.seen
+        stack.out.says("  No OPENAI_API_KEY is set: THE DEMO MODEL ANSWERS instead of ours.")

@@ -17,8 +17,8 @@ up: $(runtime)
 demo: $(runtime)
 	@.venv/bin/extproc demo $(ARGS)
 
-test: $(dev)
-	$(py) -m pytest -n $$(( $$($(py) -c 'import os; print(os.cpu_count())') + 2 )) --dist loadfile $(ARGS)
+test: $(dev)  # what is compiled is kept: each of the processes reads all tests
+	PYTHONDONTWRITEBYTECODE= $(py) -m pytest -n $$(( $$($(py) -c 'import os; print(os.cpu_count())') + 2 )) --dist loadfile $(ARGS)
 
 canary: $(dev)  # the clients' tests on the newest Claude Code and Codex, and what differs from the pinned ones
 	$(py) -m tests.canary

@@ -9,7 +9,11 @@ settings.register_profile("house", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("house")
 
 
+# The tests themselves stay until the end: no need for the collector to go through thousands of them time and again.
+gc.disable()
+
+
 def pytest_collection_finish() -> None:
-    """The tests themselves stay until the end: no need for the collector to go through thousands of them again."""
     gc.collect()
     gc.freeze()
+    gc.enable()

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import sys
@@ -25,6 +26,7 @@ def main(argv: list[str] | None = None) -> int:
         try:
             return _run(sys.argv[1:] if argv is None else argv)
         finally:
+            gc.enable()
             sys.stdout.flush()
     except BrokenPipeError:
         # The reader has enough. What is left in the buffer must not complain at exit.
@@ -35,6 +37,7 @@ def main(argv: list[str] | None = None) -> int:
 def _run(words: list[str]) -> int:
     ours = developer.own_words(words)
     if not developer.is_own(words):
+        gc.disable()  # what modules make when they load stays; what serves turns it on again
         from extproc.gateway import plugins
 
         try:
@@ -169,8 +172,7 @@ def _add_key(command: AddCommand, claim: AddArgument) -> None:
     new = argument("what", choices=("new",), help="make one, and print it this once")
     name = argument("--id", required=True, help="who uses it; its subject is key:ID")
     expires = argument("--expires", metavar="DATE", help="for instance 2027-01-31 or 2027-01-31T12:00:00Z")
-    example = "extproc key new --id nightly --claim team=data-platform"
-    command("key", text, example, _key, new, name, claim, expires)
+    command("key", text, "extproc key new --id nightly --claim team=data-platform", _key, new, name, claim, expires)
 
 
 def _decision() -> tuple[AddArgument, ...]:
@@ -275,8 +277,7 @@ def _check(options: argparse.Namespace) -> int:
     from extproc.supervisor import advice
     from extproc.supervisor.sign_in import SignInState
 
-    words = options.token, options.model, options.path, options.body, options.source, options.header
-    deciding = any(words)
+    deciding = any((options.token, options.model, options.path, options.body, options.source, options.header))
     own: list[SignInState] = []
 
     async def fetch(place: Any) -> tuple[Any, float | None]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -297,6 +298,9 @@ def _has_terminal() -> bool:
 
 async def _begin_and_watch(begin: Begin, groups: list[Group]) -> None:
     also = await begin(groups)
+    # What is here stays: the collector need not look at it again, least of all at the end.
+    gc.freeze()
+    gc.enable()
     watched = [child.watch() for group in groups for child in group]
     await asyncio.gather(*watched, *([also()] if also else []))
 

@@ -13,6 +13,10 @@ import sys
 from pathlib import Path
 from typing import BinaryIO
 
+if __name__ == "__main__":
+    # Neither modules nor bodies make circles that matter: the collector would go through all objects time and again.
+    gc.disable()
+
 import msgspec
 
 from extproc.errors import invalid
@@ -44,8 +48,6 @@ def main() -> int:
     os.nice(NICE)
     with contextlib.suppress(ValueError, OSError):  # macOS knows no such limit
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    # Reading a body makes many objects and no circles: the collector would go through all of them time and again.
-    gc.disable()
     plugins.load()
     tasks, results = sys.stdin.buffer, sys.stdout.buffer
     decoder = msgspec.msgpack.Decoder(Task)

@@ -14,6 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+if __name__ == "__main__":
+    gc.disable()  # what modules make when they load stays; `serve` turns it on again
+
 from extproc.config.loading import Invalid
 from extproc.config.processor_tls import check_server, is_tcp
 from extproc.gateway import plugins
@@ -49,6 +52,7 @@ async def serve(config: Path, address: str, leave: float, probe: str = "") -> No
     # What is here stays: the collector need not look at it again, and need not look often.
     gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(20_000, 20, 50)
     servers = [await _listen(address, methods, gateways)]
     if probe:

@@ -3,6 +3,7 @@ configurations and key sets as the workers are."""
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -12,6 +13,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+if __name__ == "__main__":
+    gc.disable()  # what modules make when they load stays; `serve` turns it on again
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -81,6 +85,9 @@ async def serve(config: Path, address: str) -> None:
     if is_tcp(address):
         settings |= _mutual_tls(gateways.current().source)
     server = _Server(uvicorn.Config(Application(gateways, store), **settings))
+    gc.collect()
+    gc.freeze()
+    gc.enable()
     print(READY, flush=True)
 
     def leave(*_: object) -> None:

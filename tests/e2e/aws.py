@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.e2e import clouds
 from tests.e2e.clouds import MESSAGE, Answer, Cloud, Received, answered
-from tests.e2e.stack import Json, Stack, prompt, up
+from tests.e2e.stack import ONE_WORKER, Json, Stack, prompt, up
 from tests.e2e.token_server import ROLE, SENT_KEYS, TokenServer
 
 ARN = "arn:aws:bedrock:eu-central-1:111122223333:application-inference-profile/abcdefgh"
@@ -75,7 +75,7 @@ def running_bedrock(folder: Path) -> Iterator[Bedrock]:
     with ExitStack() as opened:
         cloud = opened.enter_context(Cloud(verify).serving())
         environ = {**SENT_KEYS, "CLOUD_URL": cloud.url}
-        yield Bedrock(opened.enter_context(up(folder, environ=environ, config=CONFIG)), cloud)
+        yield Bedrock(opened.enter_context(up(folder, environ=environ, config=CONFIG, arguments=ONE_WORKER)), cloud)
 
 
 HEAD = """

@@ -28,7 +28,7 @@ NO = re.compile(rf"{CURSOR} (\d\. )?No")
 YES = re.compile(rf"{CURSOR} (\d\. )?(Yes|Trust|Approve|Accept|Continue)")
 READY = re.compile(r"\? for shortcuts|shift\+tab to cycle")
 CODE = re.compile(r"Code:\s+([A-Z]{4}-[A-Z]{4})")
-SECONDS = 60.0
+SECONDS = 120.0
 KEY_SECONDS = 3.0
 """A key that came before the menu was ready is lost; one that is pressed twice may choose the wrong line."""
 

@@ -10,7 +10,7 @@ from tests.e2e.claude_runs import GATEWAY, Claude
 from tests.e2e.providers import ANTHROPIC_KEY, Providers, Special, demo_claude, example
 from tests.e2e.providers import special as started
 from tests.e2e.raw_provider import RawProvider
-from tests.e2e.stack import Model, Stack, demo_model, up
+from tests.e2e.stack import ONE_WORKER, Model, Stack, demo_model, up
 from tests.key_server import KeyServer, key_server
 
 
@@ -36,7 +36,7 @@ def provider() -> Iterator[RawProvider]:
 @pytest.fixture(scope="session")
 def claudes_stack(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("gateway-of-claude")
-    with up(folder, environ={"MODEL_URL": model.url}, config=GATEWAY) as running:
+    with up(folder, environ={"MODEL_URL": model.url}, config=GATEWAY, arguments=ONE_WORKER) as running:
         yield running
 
 
@@ -87,7 +87,9 @@ def judge() -> Iterator[RawProvider]:
 @pytest.fixture(scope="session")
 def judged(tmp_path_factory: pytest.TempPathFactory, model: Model, judge: RawProvider) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("auto-mode")
-    with up(folder, environ={"MODEL_URL": model.url, "JUDGE_URL": judge.url}, config=judging.CONFIG) as running:
+    with up(
+        folder, environ={"MODEL_URL": model.url, "JUDGE_URL": judge.url}, config=judging.CONFIG, arguments=ONE_WORKER
+    ) as running:
         yield running
 
 

@@ -13,7 +13,7 @@ import httpx
 
 from extproc.demo import claude_model
 from tests.e2e.serving import serving
-from tests.e2e.stack import PROVIDER_KEY, SECONDS, Json, Model, Stack, demo_model, ids, up
+from tests.e2e.stack import ONE_WORKER, PROVIDER_KEY, SECONDS, Json, Model, Stack, demo_model, ids, up
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 ANTHROPIC_KEY = "sk-ant-api03-test-provider-key-0123456789abcdef"
@@ -80,7 +80,7 @@ class Providers:
 def example(folder: Path, name: str, environ: dict[str, str]) -> AbstractContextManager[Stack]:
     """`extproc up --config examples/<name>.yaml`; its keys come to lie in `folder`."""
     text = (EXAMPLES / f"{name}.yaml").read_text()
-    return up(folder, environ=environ, config=text, name=f"examples/{name}.yaml")
+    return up(folder, environ=environ, config=text, name=f"examples/{name}.yaml", arguments=ONE_WORKER)
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def special(folder: Path, providers: Providers) -> Iterator[Special]:
     recording = Recording()
     with demo_claude(folder, key=OAUTH_TOKEN) as subscription, recording.serving() as url:
         environ = {"OAUTH_URL": subscription.url, "OAUTH_TOKEN": OAUTH_TOKEN, "RECORDED_URL": url}
-        with up(folder, environ=providers.environ | environ, config=SPECIAL) as stack:
+        with up(folder, environ=providers.environ | environ, config=SPECIAL, arguments=ONE_WORKER) as stack:
             yield Special(stack, subscription, recording)
 
 

@@ -16,7 +16,7 @@ from tests.e2e.stack import SECONDS, Stack, prompt
 
 TAKEN = re.compile(r"configuration (\d+) is in force")
 # Between two calls of a client, so that most of the machine's time goes to what is tested, and not to clients.
-PAUSE = 0.02
+PAUSE = 0.05
 REFUSED = re.compile(r"configuration not taken, (\d+) stays in force:")
 
 

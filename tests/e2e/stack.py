@@ -24,6 +24,8 @@ Json = dict[str, Any]
 T = TypeVar("T")
 SECONDS = 20.0
 PROVIDER_KEY = "sk-test-provider-key-0123456789abcdef"
+# For what does not depend on how many there are: each takes half a second of CPU to start.
+ONE_WORKER = ("--workers", "1")
 
 GATEWAY = """
 authentication:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-SECONDS = 60.0
+SECONDS = 120.0
 LOOK_SECONDS = 0.1
 
 

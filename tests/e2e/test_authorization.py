@@ -1,9 +1,6 @@
 """Rules for everyone, of routes and of models, decided before a real Envoy: who may ask what, and in which way."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
+from extproc.cli.main import main
 from tests.e2e import wire
 from tests.e2e.providers import Providers, chat, line_of
 from tests.e2e.refusals import PROMPT, refused
-from tests.e2e.stack import GATEWAY, Json, Model, Stack, prompt, up
+from tests.e2e.stack import GATEWAY, ONE_WORKER, Json, Model, Stack, prompt, up
 
 CONFIG = """
 authentication:
@@ -53,7 +51,9 @@ NAMED = "model: this token may not use "
 
 @pytest.fixture(scope="module")
 def ruled(tmp_path_factory: pytest.TempPathFactory, providers: Providers) -> Iterator[Stack]:
-    with up(tmp_path_factory.mktemp("ruled"), environ=providers.environ, config=CONFIG) as running:
+    with up(
+        tmp_path_factory.mktemp("ruled"), environ=providers.environ, config=CONFIG, arguments=ONE_WORKER
+    ) as running:
         yield running
 
 
@@ -260,28 +260,29 @@ def test_where_a_call_comes_from(ruled: Stack, office: str) -> None:
             assert ruled.record(answer)["error"] == error
 
 
-def test_check_says_what_the_gateway_says(ruled: Stack, providers: Providers) -> None:
-    environ = {"PATH": os.environ["PATH"], **providers.environ}
+def test_check_says_what_the_gateway_says(
+    ruled: Stack, providers: Providers, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ruled.folder)
+    for name, value in providers.environ.items():
+        monkeypatch.setenv(name, value)
     for team, llms in (("data-platform", ["gpt-4o"]), ("research", []), ("marketing", ["gpt-4o-mini"])):
         token = ruled.token(team=team, claims={"llms": {"openai": llms}})
         (ruled.folder / "token").write_text(token)
         for path, model in (("/v1/messages", "gpt-4o"), ("/research", "claude-free"), ("/brief", "gpt-4o-mini")):
             answer = ask(ruled, model, token, path)
-            argv = [sys.executable, "-m", "extproc", "check", "--token", "@token", "--model", model, "--path", path]
-            argv += ["--source", "127.0.0.1"]
-            done = subprocess.run(
-                argv, cwd=ruled.folder, env=environ, capture_output=True, text=True, timeout=60, check=False
-            )
-            assert (done.returncode, done.stderr) == (0 if answer.status_code == 200 else 1, "")
-            error, verdict = ruled.record(answer)["error"], done.stdout.splitlines()[-1]
-            assert verdict == "allowed" if error is None else verdict.endswith(f", {error})"), done.stdout
-            assert token not in done.stdout
+            status = main(["check", "--token", "@token", "--model", model, "--path", path, "--source", "127.0.0.1"])
+            said = capsys.readouterr()
+            assert (status, said.err) == (0 if answer.status_code == 200 else 1, "")
+            error, verdict = ruled.record(answer)["error"], said.out.splitlines()[-1]
+            assert verdict == "allowed" if error is None else verdict.endswith(f", {error})"), said.out
+            assert token not in said.out
 
 
 def test_claims_of_any_name_and_kind_are_logged(tmp_path: Path, model: Model) -> None:
     named = {"https://acme.example/team": "blue", "groups": ["a", "b"], "%REQ(AUTHORIZATION)%": "x"}
     config = GATEWAY.replace("claims: [org, team]", f"claims: {json.dumps(list(named))}")
-    with up(tmp_path, environ={"MODEL_URL": model.url}, config=config) as stack:
+    with up(tmp_path, environ={"MODEL_URL": model.url}, config=config, arguments=ONE_WORKER) as stack:
         answer = stack.call(prompt("demo: say hi"), token=stack.token(claims=named))
         assert answer.status_code == 200
         record = stack.record(answer)

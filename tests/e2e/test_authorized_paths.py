@@ -2,16 +2,14 @@
 another spelling, and what is reached is what was decided about."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
 
+from extproc.cli.main import main
 from tests.e2e import http2, wire
 from tests.e2e.providers import Providers, line_of
-from tests.e2e.stack import Stack, prompt, up
+from tests.e2e.stack import ONE_WORKER, Stack, prompt, up
 
 CONFIG = """
 authentication:
@@ -69,7 +67,9 @@ REACHED = {
 
 @pytest.fixture(scope="module")
 def forbidding(tmp_path_factory: pytest.TempPathFactory, providers: Providers) -> Iterator[Stack]:
-    with up(tmp_path_factory.mktemp("forbidding"), environ=providers.environ, config=CONFIG) as running:
+    with up(
+        tmp_path_factory.mktemp("forbidding"), environ=providers.environ, config=CONFIG, arguments=ONE_WORKER
+    ) as running:
         yield running
 
 
@@ -110,12 +110,16 @@ def test_a_method_in_a_header_is_none(forbidding: Stack, providers: Providers) -
 
 
 @pytest.mark.parametrize("target", [*FORBIDDEN[:10], "/v1/mess%61ges"])
-def test_check_sees_the_path_that_is_routed(forbidding: Stack, target: str) -> None:
+def test_check_sees_the_path_that_is_routed(
+    forbidding: Stack, target: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """`extproc check` says of it what the gateway does."""
     answer = wire.send(forbidding.url, f"authorization: Bearer {forbidding.good_token}", target=target, body=BODY)
-    argv = [sys.executable, "-m", "extproc", "check", "--model", "claude-opus-5", "--path", f"POST {target}"]
-    environ = {"PATH": os.environ["PATH"], "EXTPROC_TOKEN": forbidding.good_token, "ANTHROPIC_API_KEY": "k"}
-    environ |= {"ANTHROPIC_UPSTREAM_URL": "http://127.0.0.1:1"}
-    done = subprocess.run(argv, cwd=forbidding.folder, env=environ, capture_output=True, text=True, check=False)
-    assert done.stderr == "" and done.returncode == (0 if answer.status_code == 200 else 1)
-    assert (f"refused  {answer.status_code}: " in done.stdout) == (answer.status_code != 200)
+    monkeypatch.chdir(forbidding.folder)
+    environ = {"EXTPROC_TOKEN": forbidding.good_token, "ANTHROPIC_API_KEY": "k"}
+    for name, value in (environ | {"ANTHROPIC_UPSTREAM_URL": "http://127.0.0.1:1"}).items():
+        monkeypatch.setenv(name, value)
+    status = main(["check", "--model", "claude-opus-5", "--path", f"POST {target}"])
+    said = capsys.readouterr()
+    assert said.err == "" and status == (0 if answer.status_code == 200 else 1)
+    assert (f"refused  {answer.status_code}: " in said.out) == (answer.status_code != 200)

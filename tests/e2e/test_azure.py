@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e import clouds
 from tests.e2e.clouds import EVENTS, MESSAGE, Cloud, answered, sse
-from tests.e2e.stack import Stack, prompt, up
+from tests.e2e.stack import ONE_WORKER, Stack, prompt, up
 from tests.e2e.token_server import TokenServer
 
 KEY = "azure-key-0123456789abcdef"
@@ -71,7 +71,7 @@ def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azure]:
     (folder / "token").write_text("the proof\n")
     with TokenServer().serving() as tokens, Cloud(_verify).serving() as cloud:
         environ = {"AZURE_KEY": KEY, "CLIENT_SECRET": "the proof", "CLOUD_URL": cloud.url, "TOKEN_URL": tokens.url}
-        with up(folder, environ=environ, config=CONFIG) as stack:
+        with up(folder, environ=environ, config=CONFIG, arguments=ONE_WORKER) as stack:
             yield Azure(stack, cloud, tokens)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e import wire
 from tests.e2e.refusals import PROMPT, never_asked, refused
-from tests.e2e.stack import GATEWAY, Json, Model, Stack, prompt, up
+from tests.e2e.stack import GATEWAY, ONE_WORKER, Json, Model, Stack, prompt, up
 
 GOOD = json.dumps(prompt(PROMPT)).encode()
 DEEP = 100_000
@@ -171,7 +171,7 @@ def test_openais_paths_are_refused_in_openais_words(stack: Stack, model: Model, 
 
 def test_silent_warnings_are_for_the_log(tmp_path: Path, model: Model) -> None:
     config = GATEWAY + "translation: {strictness: silent}\n"
-    with up(tmp_path, environ={"MODEL_URL": model.url}, config=config) as stack:
+    with up(tmp_path, environ={"MODEL_URL": model.url}, config=config, arguments=ONE_WORKER) as stack:
         answer = stack.call({**prompt("demo: say hi"), "top_k": 3})
         assert answer.status_code == 200 and "x-translation-warnings" not in answer.headers
         assert stack.record(answer)["warnings"] == "dropped:top_k"

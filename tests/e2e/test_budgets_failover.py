@@ -15,6 +15,8 @@ from tests.e2e.stack import SECONDS, Stack, prompt, up
 from tests.redis_topologies import IMPATIENT, PASSWORD, SENTINEL_PASSWORD, Topology
 
 LIMIT, CALLERS = 600, 4
+LOOK_SECONDS = 0.02
+"""Between a refusal and the next call, while there is no primary."""
 CONFIG = """
 authentication:
   jwt:
@@ -33,7 +35,7 @@ store:
     password: {env: REDIS_PASSWORD}
     sentinel: {password: {env: SENTINEL_PASSWORD}}
     ca_file: "ROOTS"
-    timeout: 1
+    timeout: 5
 workers: 2
 """
 
@@ -80,6 +82,8 @@ class Load:
             self.found.append((time.monotonic(), status))
             if len(self.found) > LIMIT // 4:
                 self.progress.set()
+            if status == 503:
+                time.sleep(LOOK_SECONDS)
 
     def count(self, status: int, since: float, until: float = float("inf")) -> int:
         return sum(got == status and since < at < until for at, got in self.found)

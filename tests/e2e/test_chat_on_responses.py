@@ -11,7 +11,7 @@ import yaml
 from openai.types.chat import ChatCompletion
 
 from tests.e2e.canned import Canned, Upstream, upstream
-from tests.e2e.stack import GATEWAY, Json, Stack, up
+from tests.e2e.stack import GATEWAY, ONE_WORKER, Json, Stack, up
 from tests.e2e.test_openai_sdk import asking, sdk
 from tests.e2e.test_responses_provider import ANSWERS, PARIS, streamed
 from tests.openai_types import check_responses_request
@@ -52,7 +52,9 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, provider: Upstream) -> Ite
     openai_only = {"dialects": ["responses"], "base_url": provider.url, "api_key": {"env": "MODEL_KEY"}}
     config["providers"] = {"openai": openai_only, "both": {**openai_only, "dialects": ["chat", "responses"]}}
     config["models"] = [{"name": "gpt-6-*", "provider": "both"}, {"name": "*", "provider": "openai"}]
-    with up(tmp_path_factory.mktemp("chat-on-responses"), config=yaml.safe_dump(config)) as running:
+    with up(
+        tmp_path_factory.mktemp("chat-on-responses"), config=yaml.safe_dump(config), arguments=ONE_WORKER
+    ) as running:
         yield running
 
 

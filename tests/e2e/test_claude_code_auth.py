@@ -15,7 +15,7 @@ import pytest
 from extproc.client.claude import REMOVED
 from tests.e2e.claude_code import NEWEST
 from tests.e2e.claude_runs import GATEWAY, STREAM_JSON, Claude, call, made, script
-from tests.e2e.stack import Json, Model, Stack, up
+from tests.e2e.stack import ONE_WORKER, Json, Model, Stack, up
 from tests.key_server import key_server
 
 SAY = ("-p", "demo: say welcome")
@@ -124,7 +124,7 @@ def test_the_window_of_the_model_is_the_clients(model: Model, tmp_path: Path, cl
     named = "- {name: 'claude-opus-*', provider: openai, model: gpt-4o-mini, context_window: 131072}"
     other = "- {name: qwen, provider: openai, model: gpt-4o-mini, context_window: 50000}"
     config = GATEWAY.replace("models:\n", f"models:\n  {named}\n  {other}\n")
-    with up(tmp_path / "windows", environ={"MODEL_URL": model.url}, config=config) as stack:
+    with up(tmp_path / "windows", environ={"MODEL_URL": model.url}, config=config, arguments=ONE_WORKER) as stack:
         asking = replace(claude, stack=stack)
         for words, window in ([], "131.1k"), (["--model", "qwen"], "50k"):
             run = asking.run([*start(asking), *words, "-p", "/context"], {})

@@ -13,7 +13,7 @@ from tests.e2e import mcp_server
 from tests.e2e.claude_code import VERSIONS, install
 from tests.e2e.claude_runs import GATEWAY, Claude, Run, made
 from tests.e2e.serving import serving
-from tests.e2e.stack import Json, Model, Stack, up
+from tests.e2e.stack import ONE_WORKER, Json, Model, Stack, up
 
 MCP_TOOL = f"mcp__{mcp_server.NAME}__{mcp_server.TOOL}"
 BASH = '{"description":"x","command":"touch half'
@@ -98,7 +98,7 @@ def upstream() -> Iterator[tuple[Upstream, str]]:
 @pytest.fixture(scope="module")
 def cutting(tmp_path_factory: pytest.TempPathFactory, upstream: tuple[Upstream, str]) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("gateway-of-cut-calls")
-    with up(folder, environ={"MODEL_URL": upstream[1]}, config=GATEWAY) as running:
+    with up(folder, environ={"MODEL_URL": upstream[1]}, config=GATEWAY, arguments=ONE_WORKER) as running:
         yield running
 
 

@@ -12,7 +12,7 @@ from tests.e2e.claude_code import NEWEST, install
 from tests.e2e.claude_login import Machine, needs_namespaces, sign_in
 from tests.e2e.claude_runs import STREAM_JSON, call, script
 from tests.e2e.signing_in import Browser, Idp
-from tests.e2e.stack import Model, Stack, free_port, up
+from tests.e2e.stack import ONE_WORKER, Model, Stack, free_port, up
 
 EXPLANATION = "developers remove nothing with rm -rf"
 CONFIG = """
@@ -52,7 +52,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory, idp: Idp, model: Model) -> I
     port = free_port()
     config = CONFIG.replace("PORT", str(port)).replace("ISSUER", idp.url)
     environ = {"MODEL_URL": model.url, "OIDC_SECRET": "s3cr3t-of-oidc"}
-    with up(tmp_path_factory.mktemp("managed"), environ=environ, config=config, port=port) as running:
+    with up(
+        tmp_path_factory.mktemp("managed"), environ=environ, config=config, port=port, arguments=ONE_WORKER
+    ) as running:
         yield running
 
 

@@ -11,7 +11,7 @@ from tests.e2e import wire
 from tests.e2e.raw_provider import FINE, SAID, STREAM, Connection, RawProvider, goes_silent
 from tests.e2e.refusals import PROMPT, never_asked, refused
 from tests.e2e.sse import events, streaming
-from tests.e2e.stack import GATEWAY, SECONDS, Model, Stack, prompt, up
+from tests.e2e.stack import GATEWAY, ONE_WORKER, SECONDS, Model, Stack, prompt, up
 from tests.e2e.test_bad_input import GOOD
 
 HASTY = GATEWAY + "limits: {request_seconds: 1}\n"
@@ -19,13 +19,15 @@ HASTY = GATEWAY + "limits: {request_seconds: 1}\n"
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory: pytest.TempPathFactory, provider: RawProvider) -> Iterator[Stack]:
-    with up(tmp_path_factory.mktemp("clients"), environ={"MODEL_URL": provider.url}) as running:
+    with up(tmp_path_factory.mktemp("clients"), environ={"MODEL_URL": provider.url}, arguments=ONE_WORKER) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def hasty(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Iterator[Stack]:
-    with up(tmp_path_factory.mktemp("hasty"), environ={"MODEL_URL": model.url}, config=HASTY) as running:
+    with up(
+        tmp_path_factory.mktemp("hasty"), environ={"MODEL_URL": model.url}, config=HASTY, arguments=ONE_WORKER
+    ) as running:
         yield running
 
 

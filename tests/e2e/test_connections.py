@@ -20,7 +20,7 @@ import pytest
 from bench import attack
 from tests.certificates import certificate
 from tests.e2e import wire
-from tests.e2e.stack import GATEWAY, SECONDS, Model, Stack, prompt, up
+from tests.e2e.stack import GATEWAY, ONE_WORKER, SECONDS, Model, Stack, prompt, up
 
 CONNECTIONS = 60
 EARLY_RESETS = 20
@@ -31,14 +31,14 @@ BRIEF = GATEWAY + "limits: {idle_connection_seconds: 1}\n"
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("few")
-    with up(folder, environ={"MODEL_URL": model.url}, config=FEW, arguments=["--workers", "1"]) as running:
+    with up(folder, environ={"MODEL_URL": model.url}, config=FEW, arguments=ONE_WORKER) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def usual(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("usual")
-    with up(folder, environ={"MODEL_URL": model.url}, arguments=["--workers", "1"]) as running:
+    with up(folder, environ={"MODEL_URL": model.url}, arguments=ONE_WORKER) as running:
         yield running
 
 
@@ -72,7 +72,7 @@ def test_handshakes_that_do_not_end_lock_nobody_out(tmp_path: Path, model: Model
     certificate(tmp_path, "localhost")
     config = FEW + "listen: {tls: {certificate: server.pem, key: server.pem}}\n"
     with (
-        up(tmp_path, environ={"MODEL_URL": model.url}, config=config, arguments=["--workers", "1"]) as stack,
+        up(tmp_path, environ={"MODEL_URL": model.url}, config=config, arguments=ONE_WORKER) as stack,
         contextlib.ExitStack() as held,
     ):
         for _ in range(CONNECTIONS):
@@ -88,7 +88,7 @@ def closed(client: socket.socket, seconds: float) -> bool:
 def test_an_idle_connection_is_closed_and_one_in_use_is_not(tmp_path: Path, model: Model) -> None:
     """Idle is what has no request: a silent answer counts as use, and pauses below the limit do no harm."""
     with (
-        up(tmp_path, environ={"MODEL_URL": model.url}, config=BRIEF, arguments=["--workers", "1"]) as stack,
+        up(tmp_path, environ={"MODEL_URL": model.url}, config=BRIEF, arguments=ONE_WORKER) as stack,
         wire.connect(stack.url) as idle,
         httpx.Client(verify=False, timeout=SECONDS) as client,
     ):
@@ -106,7 +106,7 @@ def processor_streams(stack: Stack) -> int:
     """Calls that the processor has been asked about."""
     family = psutil.Process(stack.process.pid).children(recursive=True)
     envoy = next(process for process in family if process.name().startswith("envoy"))
-    transport = httpx.HTTPTransport(uds=f"{envoy.cwd()}/admin.sock")
+    transport = httpx.HTTPTransport(uds=f"{envoy.cwd()}/admin.sock", verify=False)
     with httpx.Client(transport=transport) as client:
         text = client.get("http://admin/stats?filter=http.gateway.ext_proc.streams_started").text
     return int(text.split(": ")[1])

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.recording_provider import RecordingProvider
-from tests.e2e.stack import PROVIDER_KEY, Json, Stack, up
+from tests.e2e.stack import ONE_WORKER, PROVIDER_KEY, Json, Stack, up
 
 CONFIG = """
 authentication:
@@ -34,7 +34,7 @@ def recording() -> Iterator[RecordingProvider]:
 @pytest.fixture(scope="module")
 def gate(tmp_path_factory: pytest.TempPathFactory, recording: RecordingProvider) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("credential-form")
-    with up(folder, environ={"PROVIDER": recording.url}, config=CONFIG) as running:
+    with up(folder, environ={"PROVIDER": recording.url}, config=CONFIG, arguments=ONE_WORKER) as running:
         yield running
 
 

@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from tests.e2e.canned import Canned, Upstream, upstream
-from tests.e2e.stack import SECONDS, Stack, up
+from tests.e2e.stack import ONE_WORKER, SECONDS, Stack, up
 from tests.translate.answers import DONE, chunk
 from tests.translate.chat_answers import block, ended, message, started
 
@@ -49,7 +49,9 @@ ANSWERS = {
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with upstream() as provider:
         provider.answers |= ANSWERS
-        with up(tmp_path_factory.mktemp("cut"), environ=_urls(provider), config=CONFIG) as running:
+        with up(
+            tmp_path_factory.mktemp("cut"), environ=_urls(provider), config=CONFIG, arguments=ONE_WORKER
+        ) as running:
             yield running
 
 

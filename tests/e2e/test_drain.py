@@ -19,7 +19,7 @@ import pytest
 from tests.e2e.bare import bare_envoy, configured, processor, started, wait_for_processors
 from tests.e2e.processes import children, running
 from tests.e2e.sse import events, kinds, said, streaming
-from tests.e2e.stack import SECONDS, Model, Stack, free_port, prompt, up
+from tests.e2e.stack import ONE_WORKER, SECONDS, Model, Stack, free_port, prompt, up
 
 TEXT = "word " * 100
 
@@ -37,7 +37,7 @@ class SteadyCalls:
         self._threads = [threading.Thread(target=self._call) for _ in range(2)]
 
     def _call(self) -> None:
-        while not self._stop.wait(0.01):
+        while not self._stop.wait(0.02):
             answered = len(self.statuses)
             status = self._stack.call(prompt("demo: say hello")).status_code
             with self._counted:
@@ -109,7 +109,7 @@ def test_up_leaves_nothing_behind(tmp_path_factory: pytest.TempPathFactory, mode
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_up_finishes_what_runs(tmp_path: Path, model: Model, number: int) -> None:
     """And takes no new connection meanwhile."""
-    with up(tmp_path, environ={"MODEL_URL": model.url}) as stack:
+    with up(tmp_path, environ={"MODEL_URL": model.url}, arguments=ONE_WORKER) as stack:
         with streaming(stack, f"demo: say {TEXT}\ndemo: slow 20") as answer:
             found = [next(coming := events(answer))]
             stack.process.send_signal(number)
@@ -124,7 +124,7 @@ def test_up_finishes_what_runs(tmp_path: Path, model: Model, number: int) -> Non
 
 def test_a_second_signal_ends_what_runs(tmp_path: Path, model: Model) -> None:
     """That is the gateway's doing, not the client's."""
-    with up(tmp_path, environ={"MODEL_URL": model.url}) as stack:
+    with up(tmp_path, environ={"MODEL_URL": model.url}, arguments=ONE_WORKER) as stack:
         with streaming(stack, f"demo: say {TEXT}\ndemo: slow 1000") as answer:
             next(coming := events(answer))
             stack.process.send_signal(signal.SIGINT)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.e2e.bare import Setup, configured
 from tests.e2e.reloading import Reloads
-from tests.e2e.stack import GATEWAY, SECONDS, Model, prompt, up
+from tests.e2e.stack import GATEWAY, ONE_WORKER, SECONDS, Model, prompt, up
 from tests.e2e.test_processor_faults import kill_worker, until_it_works
 
 OTHER = GATEWAY.replace(
@@ -49,7 +49,7 @@ SPOILED = pytest.mark.parametrize(
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Iterator[Reloads]:
     folder = tmp_path_factory.mktemp("spoiled")
-    with up(folder, environ={"MODEL_URL": model.url}, arguments=["--workers", "1"]) as stack:
+    with up(folder, environ={"MODEL_URL": model.url}, arguments=ONE_WORKER) as stack:
         yield Reloads(stack)
 
 
@@ -130,7 +130,7 @@ def test_disk_full_for_keys(model: Model) -> None:
 
 def test_disk_full_while_it_runs(tmp_path: Path, model: Model) -> None:
     """What is in force stays, and what could not be written is taken when there is room."""
-    with up(tmp_path, environ={"MODEL_URL": model.url}) as stack:
+    with up(tmp_path, environ={"MODEL_URL": model.url}, arguments=ONE_WORKER) as stack:
         supervisor, reloads = psutil.Process(stack.process.pid), Reloads(stack)
         room = supervisor.rlimit(psutil.RLIMIT_FSIZE)
         supervisor.rlimit(psutil.RLIMIT_FSIZE, (512, room[1]))

@@ -38,15 +38,18 @@ def port() -> int:
     return free_port()
 
 
-@pytest.fixture
-def watched(tmp_path_factory: pytest.TempPathFactory, model: Model, port: int) -> Iterator[Stack]:
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Iterator[tuple[Stack, int]]:
+    """With the port of its health checks. Each test leaves it ready."""
+    port = free_port()
     config = f"{GATEWAY}\nhealth: {{port: {port}}}\nworkers: 2\n"
     with up(tmp_path_factory.mktemp("health"), environ={"MODEL_URL": model.url}, config=config) as stack:
-        yield stack
+        yield stack, port
 
 
-def test_one_worker_that_hangs_leaves_it_ready_two_do_not(watched: Stack, port: int) -> None:
-    both = workers(watched.process.pid)
+def test_one_worker_that_hangs_leaves_it_ready_two_do_not(watched: tuple[Stack, int]) -> None:
+    stack, port = watched
+    both = workers(stack.process.pid)
     assert len(both) == 2
     try:
         os.kill(both[0], signal.SIGSTOP)
@@ -63,8 +66,9 @@ def test_one_worker_that_hangs_leaves_it_ready_two_do_not(watched: Stack, port: 
     assert await_status(port, "ready")[0] == 200
 
 
-def test_without_envoy_it_is_not_ready(watched: Stack, port: int) -> None:
-    [envoy] = [pid for pid, line in children(watched.process.pid).items() if "bootstrap.json" in line]
+def test_without_envoy_it_is_not_ready(watched: tuple[Stack, int]) -> None:
+    stack, port = watched
+    [envoy] = [pid for pid, line in children(stack.process.pid).items() if "bootstrap.json" in line]
     os.kill(envoy, signal.SIGSTOP)
     try:
         serving = {"worker-0": "serving", "worker-1": "serving"}

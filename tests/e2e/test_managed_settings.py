@@ -15,7 +15,7 @@ from tests.e2e.claude_code import NEWEST, install
 from tests.e2e.claude_runs import STREAM_JSON, Claude, Run, call, script
 from tests.e2e.otlp import Collector, attributes, collector
 from tests.e2e.prometheus import scraped
-from tests.e2e.stack import GATEWAY, Json, Model, Stack, free_port, up
+from tests.e2e.stack import GATEWAY, ONE_WORKER, Json, Model, Stack, free_port, up
 
 MODELS = """models:
   - {name: qwen3-coder, provider: openai, model: gpt-4o-mini, context_window: 131072}
@@ -49,7 +49,9 @@ COMPUTED = {"CLAUDE_CODE_MAX_CONTEXT_TOKENS": "65536"}
 
 @pytest.fixture(scope="module")
 def managed(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Iterator[Stack]:
-    with up(tmp_path_factory.mktemp("managed"), environ={"MODEL_URL": model.url}, config=PLAIN) as running:
+    with up(
+        tmp_path_factory.mktemp("managed"), environ={"MODEL_URL": model.url}, config=PLAIN, arguments=ONE_WORKER
+    ) as running:
         yield running
 
 
@@ -154,7 +156,13 @@ def measured(tmp_path_factory: pytest.TempPathFactory, model: Model, collecting:
     config = PLAIN + SIGN_IN.replace("PORT", str(port)).replace("COLLECTOR", collecting.url).replace(
         "METRICS", str(METRICS)
     )
-    with up(tmp_path_factory.mktemp("measured"), environ={"MODEL_URL": model.url}, config=config, port=port) as running:
+    with up(
+        tmp_path_factory.mktemp("measured"),
+        environ={"MODEL_URL": model.url},
+        config=config,
+        port=port,
+        arguments=ONE_WORKER,
+    ) as running:
         yield running
 
 

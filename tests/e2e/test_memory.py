@@ -98,6 +98,7 @@ def test_a_flood_of_bodies_stays_below_the_bound(bounded: Stack) -> None:
                     selector.unregister(key.fileobj)
             most = max(most, envoy.memory_info().rss)
     assert 0 < most < BOUND
+    bounded.out.says('"overload"')
     refused = [json.loads(line) for line in bounded.out.seen if line.startswith("{") and '"overload"' in line]
     assert refused and {(line["http.status"], line["reason"]) for line in refused} == {(503, "Overloaded")}
     until_it_works(bounded)

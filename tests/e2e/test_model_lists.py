@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.canned import Canned, upstream
 from tests.e2e.providers import Providers, headers_of, line_of
-from tests.e2e.stack import GATEWAY, SECONDS, Model, Stack, up
+from tests.e2e.stack import GATEWAY, ONE_WORKER, SECONDS, Model, Stack, up
 from tests.e2e.test_openai_sdk import sdk
 from tests.matching import same
 from tests.translate.answers import vectors
@@ -30,7 +30,9 @@ routes:
 
 @pytest.fixture(scope="module")
 def on_openai(tmp_path_factory: pytest.TempPathFactory, providers: Providers) -> Iterator[Stack]:
-    with up(tmp_path_factory.mktemp("lists"), environ=providers.environ, config=CONFIG) as running:
+    with up(
+        tmp_path_factory.mktemp("lists"), environ=providers.environ, config=CONFIG, arguments=ONE_WORKER
+    ) as running:
         yield running
 
 
@@ -60,7 +62,7 @@ def test_vector(tmp_path: Path, vector: dict[str, Any]) -> None:
         config = CONFIG.replace("dialects: [chat]", "dialects: [messages]").replace(
             "${OPENAI_UPSTREAM_URL}", provider.url
         )
-        with up(tmp_path, environ={"OPENAI_API_KEY": "sk-x"}, config=config) as running:
+        with up(tmp_path, environ={"OPENAI_API_KEY": "sk-x"}, config=config, arguments=ONE_WORKER) as running:
             answer = get(running, "/v1/models")
     assert (answer.status_code, same(answer.json(), vector["expected"])) == (200, [])
 
@@ -102,7 +104,7 @@ def test_nobody_reads_it_without_a_token(passing: Stack, providers: Providers, t
 
 def test_both_sdks_read_a_merged_list(tmp_path: Path, model: Model) -> None:
     config = GATEWAY.replace('"gpt-*"', "gpt-4o") + "models_shape: merged\n"
-    with up(tmp_path, environ={"MODEL_URL": model.url}, config=config) as stack:
+    with up(tmp_path, environ={"MODEL_URL": model.url}, config=config, arguments=ONE_WORKER) as stack:
         with sdk(stack, stack.good_token) as client:
             assert [one.id for one in client.models.list()] == ["gpt-4o"]
         with anthropic.Anthropic(auth_token=stack.good_token, base_url=stack.url) as client_of_claude:
@@ -113,7 +115,7 @@ def test_both_sdks_read_a_merged_list(tmp_path: Path, model: Model) -> None:
 def test_names_behind_a_wildcard_are_listed_and_found(tmp_path: Path, model: Model) -> None:
     aliases = '{name: "claude-*", aliases: [claude-sonnet-5, claude-haiku-5-5], '
     config = GATEWAY.replace('{name: "claude-*", ', aliases)
-    with up(tmp_path, environ={"MODEL_URL": model.url}, config=config) as stack:
+    with up(tmp_path, environ={"MODEL_URL": model.url}, config=config, arguments=ONE_WORKER) as stack:
         with sdk(stack, stack.good_token) as client:
             assert [one.id for one in client.models.list()] == ["claude-sonnet-5", "claude-haiku-5-5"]
             assert client.models.retrieve("gpt-5-of-a-pattern").id == "gpt-5-of-a-pattern"

@@ -198,7 +198,7 @@ def test_calls_fail_where_envoy_and_processor_do_not_trust_each_other(model: Mod
 
 
 def wait_for_a_failed_connection(setup: Setup) -> None:
-    admin = httpx.HTTPTransport(uds=str(setup.folder / "admin.sock"))
+    admin = httpx.HTTPTransport(uds=str(setup.folder / "admin.sock"), verify=False)
     deadline = time.monotonic() + SECONDS
     with httpx.Client(transport=admin, timeout=SECONDS) as client:
         while client.get("http://admin/stats?filter=^cluster.extproc.health_check.failure$").text.endswith(": 0\n"):

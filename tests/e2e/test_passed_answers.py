@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e import http2
 from tests.e2e.recording_provider import METHODS, RecordingProvider
-from tests.e2e.stack import PROVIDER_KEY, SECONDS, Stack, prompt, up
+from tests.e2e.stack import ONE_WORKER, PROVIDER_KEY, SECONDS, Stack, prompt, up
 
 CONFIG = """
 authentication:
@@ -35,7 +35,7 @@ def recording() -> Iterator[RecordingProvider]:
 @pytest.fixture(scope="module")
 def gate(tmp_path_factory: pytest.TempPathFactory, recording: RecordingProvider) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("passed-answers")
-    with up(folder, environ={"PROVIDER": recording.url}, config=CONFIG) as running:
+    with up(folder, environ={"PROVIDER": recording.url}, config=CONFIG, arguments=ONE_WORKER) as running:
         yield running
 
 
@@ -219,7 +219,7 @@ def test_an_error_without_a_body(gate: Stack, recording: RecordingProvider) -> N
 def test_a_success_passes_as_it_is(gate: Stack, recording: RecordingProvider) -> None:
     body = gzip.compress(b"x" * 200_000 + PROVIDER_KEY.encode())
     recording.answer(200, body, content_encoding="gzip", content_type="application/octet-stream", etag='"e"')
-    with httpx.Client() as client:
+    with httpx.Client(verify=False) as client:
         headers = {"authorization": f"Bearer {gate.good_token}", "accept-encoding": "br, gzip"}
         with client.stream("GET", f"{gate.url}/v1/files/f/content", headers=headers) as answer:
             assert b"".join(answer.iter_raw()) == body
@@ -230,6 +230,6 @@ def test_a_success_passes_as_it_is(gate: Stack, recording: RecordingProvider) ->
 def test_nobody_there(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Envoy's own words reach the client as before."""
     folder = tmp_path_factory.mktemp("nobody")
-    with up(folder, environ={"PROVIDER": "http://127.0.0.1:9"}, config=CONFIG) as stack:
+    with up(folder, environ={"PROVIDER": "http://127.0.0.1:9"}, config=CONFIG, arguments=ONE_WORKER) as stack:
         answer = get(stack)
     assert (answer.status_code, answer.json()["error"]["type"]) == (529, "overloaded_error")

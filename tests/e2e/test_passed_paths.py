@@ -11,7 +11,7 @@ import pytest
 
 from tests.e2e import wire
 from tests.e2e.recording_provider import RecordingProvider
-from tests.e2e.stack import Stack, up
+from tests.e2e.stack import ONE_WORKER, Stack, up
 
 CONFIG = """
 authentication:
@@ -47,7 +47,7 @@ def recording() -> Iterator[RecordingProvider]:
 @pytest.fixture(scope="module")
 def gate(tmp_path_factory: pytest.TempPathFactory, recording: RecordingProvider) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("passed-paths")
-    with up(folder, environ={"PROVIDER": recording.url}, config=CONFIG) as running:
+    with up(folder, environ={"PROVIDER": recording.url}, config=CONFIG, arguments=ONE_WORKER) as running:
         yield running
 
 

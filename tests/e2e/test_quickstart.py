@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.stack import Model, demo_model, prompt, text_of, up
+from tests.e2e.stack import ONE_WORKER, Model, demo_model, prompt, text_of, up
 from tests.manifests import ROOT
 
 PAGE = (ROOT / "docs/quickstart.md").read_text("utf-8")
@@ -25,7 +25,7 @@ def test_a_model_of_ones_own_answers_the_labs_token(tmp_path: Path, local: Model
     assert example.count(ADDRESS) == 1
     shipped = (ROOT / "gateway.yaml").read_text("utf-8")
     rest = re.sub(r"^(providers|models|translation):.*?(?=^\w|\Z)", "", shipped, flags=re.DOTALL | re.MULTILINE)
-    with up(tmp_path, config=rest + example.replace(ADDRESS, local.url)) as stack:
+    with up(tmp_path, config=rest + example.replace(ADDRESS, local.url), arguments=ONE_WORKER) as stack:
         for name, upstream in (("claude-haiku-5-5", "qwen3-8b"), ("claude-opus-5-5", "qwen3-coder")):
             answer = stack.call(prompt("demo: say hi", model=name))
             assert (answer.status_code, text_of(answer.json())) == (200, "hi")

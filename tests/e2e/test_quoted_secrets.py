@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.e2e.raw_provider import SAID, STREAM, RawProvider, whole
-from tests.e2e.stack import Stack, prompt, up
+from tests.e2e.stack import ONE_WORKER, Stack, prompt, up
 
 KEY = "Zq7LkPw0mBn3vXy9"
 ASKED: dict[str, dict[str, Any]] = {
@@ -19,7 +19,7 @@ ASKED: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory: pytest.TempPathFactory, provider: RawProvider) -> Iterator[Stack]:
     environ = {"MODEL_URL": provider.url, "MODEL_KEY": KEY}
-    with up(tmp_path_factory.mktemp("quoting"), environ=environ) as running:
+    with up(tmp_path_factory.mktemp("quoting"), environ=environ, arguments=ONE_WORKER) as running:
         yield running
 
 

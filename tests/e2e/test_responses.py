@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.e2e.canned import Canned, Upstream, upstream
-from tests.e2e.stack import GATEWAY, Json, Stack, up
+from tests.e2e.stack import GATEWAY, ONE_WORKER, Json, Stack, up
 
 SSE = "text/event-stream"
 USAGE = {
@@ -68,7 +68,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, provider: Upstream) -> Ite
         {"name": "*", "provider": "own"},
     ]
     config["routes"] = [{"path": "/own", "serve": "responses"}]
-    with up(tmp_path_factory.mktemp("responses"), config=yaml.safe_dump(config)) as running:
+    with up(tmp_path_factory.mktemp("responses"), config=yaml.safe_dump(config), arguments=ONE_WORKER) as running:
         yield running
 
 

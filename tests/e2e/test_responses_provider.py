@@ -11,7 +11,7 @@ import yaml
 from anthropic.types import ThinkingBlock, ToolUseBlock
 
 from tests.e2e.canned import Canned, Upstream, upstream
-from tests.e2e.stack import GATEWAY, SECONDS, Json, Stack, ids, up
+from tests.e2e.stack import GATEWAY, ONE_WORKER, SECONDS, Json, Stack, ids, up
 from tests.openai_types import check_responses_request
 from tests.translate.responses_upstream import COMPLETED, CREATED, call, event, response, text, thought
 
@@ -71,7 +71,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, provider: Upstream) -> Ite
         {"name": "by-profile", "provider": "both", "model": "whole", "profile": "openai-responses"},
         {"name": "*", "provider": "openai"},
     ]
-    with up(tmp_path_factory.mktemp("responses"), config=yaml.safe_dump(config)) as running:
+    with up(tmp_path_factory.mktemp("responses"), config=yaml.safe_dump(config), arguments=ONE_WORKER) as running:
         yield running
 
 

@@ -8,7 +8,7 @@ import pytest
 from anthropic.types import MessageParam, TextBlock, ToolParam, ToolUseBlock
 
 from tests.e2e.refusals import never_asked
-from tests.e2e.stack import SECONDS, Model, Stack, ids, up
+from tests.e2e.stack import ONE_WORKER, SECONDS, Model, Stack, ids, up
 
 LISTED = """
 authentication:
@@ -103,7 +103,7 @@ def test_count_tokens(client: anthropic.Anthropic, model: Model) -> None:
 
 def test_list_of_models(tmp_path_factory: pytest.TempPathFactory, model: Model) -> None:
     folder = tmp_path_factory.mktemp("listed")
-    with up(folder, environ={"MODEL_URL": model.url}, config=LISTED) as stack, never_asked(model):
+    with up(folder, environ={"MODEL_URL": model.url}, config=LISTED, arguments=ONE_WORKER) as stack, never_asked(model):
         for team, names in {"data-platform": ["claude-x"], "marketing": ["claude-x", "claude-other"]}.items():
             with sdk(stack, api_key=stack.token(team=team)) as client:
                 assert [listed.id for listed in client.models.list()] == names

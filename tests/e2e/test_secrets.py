@@ -11,7 +11,7 @@ import pytest
 from tests.e2e import wire
 from tests.e2e.refusals import PROMPT
 from tests.e2e.sse import events, streaming
-from tests.e2e.stack import GATEWAY, PROVIDER_KEY, Model, Stack, demo_model, free_port, prompt, up
+from tests.e2e.stack import GATEWAY, ONE_WORKER, PROVIDER_KEY, Model, Stack, demo_model, free_port, prompt, up
 
 CONFIG = GATEWAY.replace(
     "models:", '  gone: {dialects: [chat], base_url: "${GONE_URL}"}\nmodels:\n  - {name: gone, provider: gone}'
@@ -58,7 +58,7 @@ def own_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
 @pytest.fixture(scope="module")
 def own_stack(tmp_path_factory: pytest.TempPathFactory, own_model: Model) -> Iterator[Stack]:
     environ = {"MODEL_URL": own_model.url, "GONE_URL": f"http://127.0.0.1:{free_port()}/v1"}
-    with up(tmp_path_factory.mktemp("secrets"), environ=environ, config=CONFIG) as running:
+    with up(tmp_path_factory.mktemp("secrets"), environ=environ, config=CONFIG, arguments=ONE_WORKER) as running:
         yield running
 
 

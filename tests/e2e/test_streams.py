@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.refusals import refused
 from tests.e2e.sse import events, kinds, said, streaming
-from tests.e2e.stack import GATEWAY, SECONDS, Json, Model, Stack, prompt, text_of, up
+from tests.e2e.stack import GATEWAY, ONE_WORKER, SECONDS, Json, Model, Stack, prompt, text_of, up
 
 TEXT = "one two three four five six seven eight nine ten"
 QUICK = GATEWAY + "streaming: {ping_interval: 0.2, first_event_hold: 0.3}\n"
@@ -50,7 +50,7 @@ def endless() -> Endless:
 @pytest.fixture(scope="module")
 def pinging(tmp_path_factory: pytest.TempPathFactory, model: Model, endless: Endless) -> Iterator[Stack]:
     environ = {"MODEL_URL": model.url, "ENDLESS_URL": endless.url}
-    with up(tmp_path_factory.mktemp("pinging"), environ=environ, config=QUICK) as running:
+    with up(tmp_path_factory.mktemp("pinging"), environ=environ, config=QUICK, arguments=ONE_WORKER) as running:
         yield running
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.stack import GATEWAY, Model, Stack, prompt, up
+from tests.e2e.stack import GATEWAY, ONE_WORKER, Model, Stack, prompt, up
 
 PROVIDERS = """\
   total: {dialects: [chat], base_url: "${MODEL_URL}", api_key: {env: MODEL_KEY}, timeouts: {total: 0.5}}
@@ -35,7 +35,7 @@ def impatient(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Iterato
     config = GATEWAY.replace("models:\n", PROVIDERS)
     with deaf() as url:
         environ = {"MODEL_URL": model.url, "DEAF_URL": url}
-        with up(tmp_path_factory.mktemp("impatient"), environ=environ, config=config) as stack:
+        with up(tmp_path_factory.mktemp("impatient"), environ=environ, config=config, arguments=ONE_WORKER) as stack:
             yield stack
 
 

@@ -9,7 +9,7 @@ import yaml
 
 from tests.certificates import certificate
 from tests.e2e.canned import Canned, upstream
-from tests.e2e.stack import GATEWAY, Stack, prompt, up
+from tests.e2e.stack import GATEWAY, ONE_WORKER, Stack, prompt, up
 from tests.e2e.test_vectors import FINE
 
 
@@ -19,7 +19,7 @@ def gateway(folder: Path, name: str, *, trusted: bool, days: int) -> Iterator[St
         config = yaml.safe_load(GATEWAY.replace("${MODEL_URL}", provider.url))
         if trusted:
             config["providers"]["openai"]["ca_file"] = "ca.pem"
-        with up(folder, config=yaml.safe_dump(config)) as running:
+        with up(folder, config=yaml.safe_dump(config), arguments=ONE_WORKER) as running:
             yield running
 
 

@@ -13,7 +13,7 @@ from tests.e2e.forge import claims, header
 from tests.e2e.stack import GATEWAY, Model, Stack, up
 
 MB = 1_000_000
-TOKENS = 1_000
+TOKENS = 500
 # A rule that reads the whole map needs every claim of a token.
 WHOLE = GATEWAY.replace('jwt.team == "data-platform"', "jwt.size() > 5").replace(
     "authentication:", "authentication:\n  token_cache_bytes: 4000000"
@@ -40,7 +40,7 @@ def memory(stack: Stack) -> int:
 
 
 def test_large_tokens_do_not_make_a_worker_grow(one_worker: Stack) -> None:
-    """Each of these cost 0.2 MB until 10,000 others had come."""
+    """Each of these cost 0.2 MB until 10,000 others had come, 100 MB all together."""
     tokens = large_tokens(one_worker)
     with httpx.Client(base_url=one_worker.url, verify=False, timeout=20) as client:
 

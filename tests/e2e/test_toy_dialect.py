@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.e2e.canned import Canned, Upstream, upstream
-from tests.e2e.stack import GATEWAY, PROVIDER_KEY, SECONDS, Json, Stack, up
+from tests.e2e.stack import GATEWAY, ONE_WORKER, PROVIDER_KEY, SECONDS, Json, Stack, up
 from tests.e2e.toy_dialect.spoken import PARIS, PROBLEM, SPOKEN, TEXT, TOY, Spoken, events
 from tests.imports import ROOT
 
@@ -55,7 +55,7 @@ def provider() -> Iterator[Upstream]:
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory, provider: Upstream) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("toy-dialect")
-    with up(folder, config=configuration(provider.url), environ=install(folder)) as running:
+    with up(folder, config=configuration(provider.url), environ=install(folder), arguments=ONE_WORKER) as running:
         yield running
 
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.e2e.recording_provider import RecordingProvider
-from tests.e2e.stack import SECONDS, Json, Stack, up
+from tests.e2e.stack import ONE_WORKER, SECONDS, Json, Stack, up
 
 CONFIG = """
 authentication:
@@ -50,7 +50,7 @@ def recording() -> Iterator[RecordingProvider]:
 @pytest.fixture(scope="module")
 def gate(tmp_path_factory: pytest.TempPathFactory, recording: RecordingProvider) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("unseen")
-    with up(folder, environ={"PROVIDER": recording.url}, config=CONFIG) as running:
+    with up(folder, environ={"PROVIDER": recording.url}, config=CONFIG, arguments=ONE_WORKER) as running:
         yield running
 
 

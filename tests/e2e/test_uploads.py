@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e import wire
 from tests.e2e.refusals import never_asked
-from tests.e2e.stack import GATEWAY, SECONDS, Model, Stack, prompt, text_of, up
+from tests.e2e.stack import GATEWAY, ONE_WORKER, SECONDS, Model, Stack, prompt, text_of, up
 
 RATE = 2000
 IDLE = 2.5
@@ -20,7 +20,6 @@ BODY = 6000
 """Bytes; whole within IDLE + BODY / RATE seconds, 5.5."""
 HASTY = GATEWAY + f"limits: {{body_min_rate: {RATE}, body_idle_seconds: {IDLE}}}\n"
 NARROW = GATEWAY + "limits: {calls: 8}\n"
-ONE_WORKER = ("--workers", "1")
 
 
 @pytest.fixture(scope="module")

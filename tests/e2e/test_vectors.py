@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.e2e.canned import Canned, Upstream, upstream
-from tests.e2e.stack import GATEWAY, Stack, up
+from tests.e2e.stack import GATEWAY, ONE_WORKER, Stack, up
 from tests.matching import same
 from tests.translate.answers import merged
 
@@ -125,7 +125,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, providers: dict[str, Upstr
     config["models"] = [
         {"name": named(v), "provider": DIRECTIONS[v["direction"]][1], "profile": _profile(v)} for v in VECTORS
     ]
-    with up(tmp_path_factory.mktemp("vectors"), config=yaml.safe_dump(config)) as running:
+    with up(tmp_path_factory.mktemp("vectors"), config=yaml.safe_dump(config), arguments=ONE_WORKER) as running:
         yield running
 
 

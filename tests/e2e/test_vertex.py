@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e import clouds
 from tests.e2e.clouds import EVENTS, MESSAGE, Cloud, answered, sse
-from tests.e2e.stack import Stack, prompt, up
+from tests.e2e.stack import ONE_WORKER, Stack, prompt, up
 from tests.e2e.token_server import TokenServer
 
 PLACE = "/v1/projects/my-project/locations/europe-west1"
@@ -56,7 +56,7 @@ def vertex(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vertex]:
             Cloud(
                 lambda seen, _: None if seen.headers.get("authorization") in issued else "no token"
             ).serving() as cloud,
-            up(folder, environ={"CLOUD_URL": cloud.url}, config=CONFIG) as stack,
+            up(folder, environ={"CLOUD_URL": cloud.url}, config=CONFIG, arguments=ONE_WORKER) as stack,
         ):
             yield Vertex(stack, cloud, tokens)
 

@@ -52,7 +52,7 @@ def test_on_tcp_with_mutual_tls(model: Model) -> None:
         with pytest.raises(httpx.HTTPError):
             httpx.get(f"https://127.0.0.1:{port}{DISCOVERY}", verify=trusted)
         with pytest.raises(httpx.HTTPError):
-            httpx.get(f"http://127.0.0.1:{port}{DISCOVERY}")
+            httpx.get(f"http://127.0.0.1:{port}{DISCOVERY}", verify=False)
 
 
 @pytest.mark.parametrize(

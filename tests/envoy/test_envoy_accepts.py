@@ -1,14 +1,17 @@
 """Envoy itself finds no fault with what it is told, whatever the configuration."""
 
 import json
+import os
 import re
 import subprocess
-import sys
+from contextlib import redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import yaml
 
+from extproc.cli.main import main
 from extproc.config import loading
 from extproc.envoy import configuration
 from extproc.supervisor import up
@@ -59,10 +62,9 @@ def accepts(folder: Path, *arguments: str) -> None:
 
 def rendered(path: Path, *arguments: str) -> Path:
     """By the command."""
-    argv = [sys.executable, "-m", "extproc", "envoy-config", "--config", str(path), *arguments]
-    done = subprocess.run(argv, env=KEYS, cwd=ROOT, capture_output=True, text=True, check=True)
     made = path.parent / "envoy.json"
-    made.write_text(done.stdout)
+    with made.open("w") as file, redirect_stdout(file), patch.dict(os.environ, KEYS):
+        assert main(["envoy-config", "--config", str(path), *arguments]) == 0
     return made
 
 

@@ -1,14 +1,35 @@
 """Leaving takes time, and more than one signal may come meanwhile."""
 
 import asyncio
+import gc
 import os
 import signal
+from collections.abc import Awaitable, Callable
 
 import pytest
 
 from extproc.supervisor import processes
 from extproc.supervisor.processes import Group, start, supervise
 from tests.supervisor.test_processes import GRACE, STAYS, child, gone, run, told
+
+
+def test_the_garbage_collector_runs_once_all_have_started() -> None:
+    async def begin(groups: list[Group]) -> Callable[[], Awaitable[None]]:
+        groups.append([child(STAYS)])
+        await start(groups)
+
+        async def watch() -> None:
+            assert gc.isenabled()
+            told(signal.SIGTERM)
+            await asyncio.Event().wait()
+
+        return watch
+
+    gc.disable()
+    try:
+        run(supervise(begin, GRACE))
+    finally:
+        gc.enable()
 
 
 def test_a_second_signal_does_not_wait() -> None:

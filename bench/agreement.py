@@ -1,7 +1,8 @@
 """Whether budgets, the log and the ledger agree on what calls have used, and where they do not, about which calls.
 
 Budgets and log are compared call by call: a budget whose key is Envoy's id of the request has an account for each call.
-A call that was in progress in a worker that was killed is charged to nobody; its line of the log may have an estimate.
+A call that was in progress in a worker that was killed, or had ended just before, is charged to nobody; its line of the
+log may have an estimate.
 """
 
 import contextlib

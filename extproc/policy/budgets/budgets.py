@@ -56,6 +56,8 @@ class CompiledBudget:
         self.periods = Periods(settings.per or "", settings.time_zone, settings.rolling_seconds)
         self.limits = [Limit(self, measure, most) for measure, most in limits_of(settings)]
         self.reads = key.reads | (when.reads if when is not None else frozenset())
+        self.warns = settings.warn_at is not None or settings.exceeded == "observe"
+        """Answers may have a warning about it."""
 
     @property
     def other_model(self) -> str | None:
@@ -83,20 +85,22 @@ class Applied(NamedTuple):
 class Reservation:
     """What is reserved for one call, and settled when it has ended."""
 
-    __slots__ = ("_budgets", "_call", "_held", "_moved")
+    __slots__ = ("_applied", "_budgets", "_call", "_claims", "_moved")
 
     def __init__(
         self,
         budgets: "Budgets",
         call: Accepted,
-        held: Sequence[tuple[Applied, Claim]],
+        applied: Sequence[Applied],
+        claims: Sequence[Claim],
         moved: Sequence[Moved] = (),
     ) -> None:
-        """`held`: the limits, with what is reserved of each; `moved`: the budgets that moved the call to the model that
+        """`claims`: what is reserved of each limit; `moved`: the budgets that moved the call to the model that
         answers."""
         self._budgets = budgets
         self._call = call
-        self._held = held
+        self._applied = applied
+        self._claims = claims
         self._moved = moved
 
     def add_headers(self, actions: Sequence[Action], now: float) -> None:
@@ -111,14 +115,19 @@ class Reservation:
                     pass
 
     def _headers(self, now: float) -> dict[str, str]:
-        states = [_state(one, claim, self._budgets.wallet.use(claim)) for one, claim in self._held]
-        return refusals.headers(states, self._call.dialect, now, self._moved)
+        dialect, use = self._call.dialect, self._budgets.wallet.use
+        told = refusals.told(dialect)
+        states = [
+            _state(one, claim, use(claim))
+            for one, claim in zip(self._applied, self._claims, strict=True)
+            if one.limit.measure in told or one.limit.budget.warns
+        ]
+        return refusals.headers(states, dialect, now, self._moved)
 
     def settle(self, seen: Record) -> None:
         """The call has ended. `seen`: all that was put on record of it."""
         used = estimate.charge(seen)
-        claims = [claim for _, claim in self._held]
-        self._budgets.wallet.settle(claims, [_amount(one.limit.measure, used) for one, _ in self._held])
+        self._budgets.wallet.settle(self._claims, [getattr(used, one.limit.measure) for one in self._applied])
 
 
 class Budgets:
@@ -232,7 +241,7 @@ class Budgets:
             return applied
         if not applied and not examined.moved:
             return None
-        assumed = max((one.limit.budget.settings.assumed_output_tokens for one in applied), default=0)
+        assumed = max([one.limit.budget.settings.assumed_output_tokens for one in applied], default=0)
         most = estimate.reserved(examined, candidates, self._prices, assumed, now)
         return await self._reserve(examined.call, applied, most, now, examined.moved)
 
@@ -253,7 +262,7 @@ class Budgets:
             # During an outage nothing is reserved, so the end of this call must not release what other calls hold.
             granted = [0] * len(claims) if taken is None else taken.granted
             claims = [_with_amount(claim, amount) for claim, amount in zip(claims, granted, strict=True)]
-        return Reservation(self, call, list(zip(applied, claims, strict=True)), moved)
+        return Reservation(self, call, applied, claims, moved)
 
     def _applied(self, subject: Subject, budgets: Sequence[CompiledBudget]) -> list[Applied] | Rejection:
         """What applies by the caller and the model alone is remembered."""
@@ -312,26 +321,10 @@ def _compiled(index: int, settings: Budget, catalogue: Catalogue, faults: list[F
     return CompiledBudget(settings, key, when if settings.when != "true" else None, other)
 
 
-def _amount(measure: str, used: Used) -> int:
-    match measure:
-        case "usd":
-            return used.cost
-        case "tokens":
-            return used.input_tokens + used.output_tokens
-        case "input_tokens":
-            return used.input_tokens
-        case "output_tokens":
-            return used.output_tokens
-        case "requests":
-            return used.requests
-        case _:
-            return used.concurrent
-
-
 def _claim(one: Applied, reserved: Used, now: float) -> Claim:
     budget, limit = one.limit.budget, one.limit
     period = ALWAYS if limit.measure == CONCURRENT else budget.periods.at(now)
-    amount = _amount(limit.measure, reserved)
+    amount = getattr(reserved, limit.measure)
     return Claim(one.account, amount, limit.most, period.bucket, period.oldest, period.ends, one.observed)
 
 

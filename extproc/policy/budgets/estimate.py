@@ -1,7 +1,7 @@
 """What a call may use, before it is sent, and what it has used, by its record."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from extproc.events import Record
@@ -18,10 +18,10 @@ _VERDICT, _ALLOWED = "verdict", "allow"
 """As gateway/record.py writes them when a call is sent."""
 _CLUSTER, _ATTEMPTS, _SENT = "cluster", "attempts", "gen_ai.request.stream"
 """As gateway/record.py writes them: a call that was handed over to attempts, and that one of them has sent."""
-_RECORDED = [
-    (f"gen_ai.usage.{name}", f"attempts.{name}")  # of the last attempt, and of those that were given up
-    for name in ("cost", "input_tokens", "output_tokens")
-]
+# Of the last attempt, and of those that were given up.
+_COST, _INPUT, _OUTPUT = (
+    (f"gen_ai.usage.{name}", f"attempts.{name}") for name in ("cost", "input_tokens", "output_tokens")
+)
 MAX_TOKENS = 10**8
 """No call has as many: such a limit in a body is a mistake."""
 MAX_PLAIN_BYTES = 64 * 1024
@@ -31,13 +31,17 @@ MAX_PLAIN_BYTES = 64 * 1024
 class Used(NamedTuple):
     """Amounts by measure."""
 
-    cost: int = 0
+    usd: int = 0
     """Billionths of a USD."""
     input_tokens: int = 0
     output_tokens: int = 0
     requests: int = 0
     concurrent: int = 0
     """0 at the end: nothing of it stays used."""
+
+    @property
+    def tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
 
 
 def reserved(
@@ -46,7 +50,7 @@ def reserved(
     """Returns what a call may use: the input by the size of the body, the output by the body's limit or else
     `assumed_output`, at the dearest candidate's price. An unpriced model costs nothing here. `now`: Unix seconds."""
     tokens = Usage(input_tokens=input_tokens(examined), output_tokens=output_limit(examined, assumed_output))
-    costs = (prices.price(one.provider, one.upstream).cost(tokens, "", now) or 0.0 for one in candidates)
+    costs = [prices.price(one.provider, one.upstream).cost(tokens, "", now) or 0.0 for one in candidates]
     return Used(math.ceil(max(costs) * NANO), tokens.input_tokens, tokens.output_tokens, 1, 1)
 
 
@@ -58,9 +62,9 @@ def charge(seen: Record) -> Used:
     """Returns what a call has used, attempts included that were given up. `seen`: all that was put on record of it."""
     if seen.get(_VERDICT) != _ALLOWED:
         return Used()  # it was sent to nobody
-    cost, tokens_in, tokens_out = (_number(seen, last) + _number(seen, given_up) for last, given_up in _RECORDED)
     was_sent = seen.get(_CLUSTER) != _ATTEMPTS or _SENT in seen
-    return Used(round(cost * NANO), int(tokens_in), int(tokens_out), int(was_sent))
+    cost = round(_sum(seen, _COST) * NANO)
+    return Used(cost, int(_sum(seen, _INPUT)), int(_sum(seen, _OUTPUT)), int(was_sent))
 
 
 def input_tokens(examined: Examined) -> int:
@@ -91,6 +95,11 @@ def output_limit(examined: Examined, assumed: int) -> int:
     return min(MAX_TOKENS, one * max(1, answers))
 
 
-def _number(seen: Record, name: str) -> float:
-    value = seen.get(name, 0)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 else 0
+def _sum(seen: Record, names: Iterable[str]) -> float:
+    """What is no number, or below 0, counts as 0."""
+    total = 0.0
+    for name in names:
+        value = seen.get(name)
+        if value is not None and not isinstance(value, bool | str):
+            total += max(0, value)
+    return total

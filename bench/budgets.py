@@ -1,5 +1,6 @@
-"""What budgets cost a call: off, with counters on this machine, and with Redis. Part of `make bench`; alone:
-`python -m bench.budgets 0.4`. Rows with Redis need a redis-server or valkey-server on the PATH.
+"""What budgets cost a call, with counters on this machine and with Redis, and what prices and the ledger cost beside.
+Part of `make bench`; alone: `python -m bench.budgets 0.4`. Rows with Redis need a redis-server or valkey-server on the
+PATH.
 """
 
 import asyncio
@@ -9,66 +10,36 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from statistics import median
 
 import psutil
 import redis
 
 from bench import bodies, load
-from bench.policy import cpu_us, done
-from bench.stack import CONFIG, Stack, cpu, free_port, gateway, mock_model
-from extproc.config import loading
-from extproc.demo import idp
-from extproc.events import BeginAnswer, Headers, Record, RequestBody, RequestHeaders
-from extproc.gateway.gateway import Gateway
-from extproc.policy.budgets.budgets import Budgets, Reservation
-from extproc.policy.budgets.wallet import Wallet
-from extproc.policy.facts import Examined
+from bench.in_process import Worker, paired
+from bench.stack import Stack, cpu, free_port, gateway, mock_model
 
-LIMITS = """
+RECORDS = """
 prices: {overrides: [{model: "*", input: 1, output: 1}]}
+usage: {}
+"""
+LIMITS = """
 budgets:
   - {name: team, key: jwt.team, limit: {usd: 500000, tokens: 1000000000000}, per: month}
   - {name: person, key: jwt.sub, limit: {requests: 1000000000}, per: day}
 """
 """Three limits in two budgets, of which slices last."""
 SHARED = 'store: {{redis: {{url: "redis://localhost:{port}/0"}}}}\n'
-SENT: Record = {"verdict": "allow", "gen_ai.usage.input_tokens": 300, "gen_ai.usage.output_tokens": 50}
-ROUNDS = 5
-CALLS = 2000
-ALONE_CALLS = 20_000
+NOTHING, RECORDED, BUDGETS = "nothing", "prices and ledger", "prices, ledger and budgets"
+ROWS = {NOTHING: "", RECORDED: RECORDS, BUDGETS: RECORDS + LIMITS}
+REDIS = "the same, with Redis"
+ROUNDS = 30
+CALLS = 500
+CALLS_IN_PROCESS = 20_000
 CONCURRENCY = 8
-
-
-def alone(more: str, calls: int) -> float:
-    """CPU, in us, of all that budgets do for one call, in this process: reserve, write headers, settle."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        idp.ensure_keys(folder / "keys")
-        (folder / "gateway.yaml").write_text(CONFIG.format(port=1, mock=1) + more)
-        source = loading.load(folder / "gateway.yaml")
-        made = Gateway(source)
-        asked, now = _examined(made, idp.mint(folder / "keys")), time.time()
-    budgets = Budgets(source, made.catalogue, made.rules, made.prices, wallet=Wallet(), faults=[])
-
-    def call() -> None:
-        reserved = done(budgets.reserve(asked, now))
-        if isinstance(reserved, Reservation):
-            reserved.add_headers([BeginAnswer(200, {}, (), {})], now)
-            reserved.settle(SENT)
-
-    return cpu_us(call, calls)
-
-
-def _examined(made: Gateway, token: str) -> Examined:
-    fields = {":method": "POST", ":path": "/v1/messages", "authorization": f"Bearer {token}"}
-    exchange = made.exchange(0)
-    done(made.at_headers(exchange, RequestHeaders(Headers(fields.items()), end=False, source=""), time.time()))
-    found = done(made.at_body(exchange, RequestBody(bodies.small()), time.time()))
-    assert isinstance(found, Examined)
-    return found
 
 
 @contextmanager
@@ -94,14 +65,14 @@ def redis_server(folder: Path) -> Iterator[int | None]:
 
 
 def through_envoy(stack: Stack, calls: int) -> tuple[float, float, float]:
-    """CPU of the worker and of the supervisor, in ms for each call, and the median of one client's waiting, in ms."""
+    """CPU of the worker and of the supervisor, in us for each call, and the median of one client's waiting, in ms."""
     request = load.post("/v1/messages", stack.token, bodies.small())
     processes = stack.processor, psutil.Process(stack.supervisor)
     before = [cpu(process) for process in processes]
     asyncio.run(load.run(stack.port, request, calls, CONCURRENCY))
     after = [cpu(process) for process in processes]
     waited = asyncio.run(load.run(stack.port, request, max(1, calls // 10), 1)).quantile(0.5)
-    worker, supervisor = ((b - a) * 1000 / calls for a, b in zip(before, after, strict=True))
+    worker, supervisor = ((b - a) * 1e6 / calls for a, b in zip(before, after, strict=True))
     return worker, supervisor, waited
 
 
@@ -120,25 +91,37 @@ def scripts(port: int, stack: Stack, calls: int) -> float:
 
 def report(mock: int, scale: float) -> None:
     """`mock`: the port of the mock model."""
+    here = in_process(max(100, int(CALLS_IN_PROCESS * scale)))
     with ExitStack() as opened:
-        folders = [Path(opened.enter_context(tempfile.TemporaryDirectory())) for _ in range(4)]
-        port = opened.enter_context(redis_server(folders[3]))
-        configured = {"budgets off": "", "embedded": LIMITS}
+        folders = [Path(opened.enter_context(tempfile.TemporaryDirectory())) for _ in range(len(ROWS) + 2)]
+        port = opened.enter_context(redis_server(folders[-1]))
+        configured = dict(ROWS)
         if port is not None:
-            configured["Redis"] = LIMITS + SHARED.format(port=port)
+            configured[REDIS] = RECORDS + LIMITS + SHARED.format(port=port)
         pairs = zip(configured.values(), folders, strict=False)
         stacks = [opened.enter_context(gateway(folder, mock, more=more)) for more, folder in pairs]
-        # With Redis the budgets of a call wait, so that they cannot be measured alone.
-        here = [f"{alone(more, max(100, int(ALONE_CALLS * scale))):.1f}" for more in ("", LIMITS)] + ["-"]
         rounds = [[through_envoy(stack, max(80, int(CALLS * scale))) for stack in stacks] for _ in range(ROUNDS)]
-        print(f"Least of {ROUNDS} rounds in turn, {CONCURRENCY} clients; p50 of one client.\n")
-        print("| translated call, 1 KB | budgets alone, CPU us | worker, CPU ms | supervisor, CPU ms | p50 ms |")
-        print("|---|---|---|---|---|")
+        print(f"Medians of {ROUNDS} rounds in turn, {CONCURRENCY} clients; p50 of one client. More: than {RECORDED}.\n")
+        print("| translated call, 1 KB, CPU us | in one process | worker | more | supervisor | p50 ms |")
+        print("|---|---|---|---|---|---|")
+        recorded = list(configured).index(RECORDED)
         for number, name in enumerate(configured):
-            figures = [min(values) for values in zip(*(one[number] for one in rounds), strict=True)]
-            print(f"| {name} | {here[number]} | {' | '.join(f'{value:.3f}' for value in figures)} |", flush=True)
+            figures = zip(*(one[number] for one in rounds), strict=True)
+            worker, supervisor, waited = (median(values) for values in figures)
+            more = median(one[number][0] - one[recorded][0] for one in rounds)
+            # With Redis the budgets of a call wait, so that one process cannot show what they cost.
+            alone = f"{here[name]:.0f}" if name in here else "-"
+            print(f"| {name} | {alone} | {worker:.0f} | {more:+.0f} | {supervisor:.0f} | {waited:.2f} |", flush=True)
         if port is not None:
             print(f"\nscripts of Redis for each call: {scripts(port, stacks[-1], max(50, int(200 * scale))):.2f}")
+
+
+def in_process(calls: int) -> Mapping[str, float]:
+    """CPU of a whole call in this process, in us, by row: without Envoy, and without what is sent to the supervisor."""
+    with ExitStack() as opened:
+        folders = [Path(opened.enter_context(tempfile.TemporaryDirectory())) for _ in ROWS]
+        workers = [Worker(folder, more) for folder, more in zip(folders, ROWS.values(), strict=True)]
+        return dict(zip(ROWS, asyncio.run(paired(workers, calls)), strict=True))
 
 
 def main() -> None:

@@ -136,9 +136,8 @@ def free_port() -> int:
 
 
 def cpu(process: psutil.Process) -> float:
-    """Seconds so far."""
-    times = process.cpu_times()
-    return float(times.user + times.system)
+    """Seconds so far, by the clock of clock_getcpuclockid(3), for psutil's are whole hundredths."""
+    return time.clock_gettime(~process.pid << 3 | 2)
 
 
 def machine() -> str:

@@ -37,7 +37,8 @@ class Resolved(msgspec.Struct, frozen=True):
 
     def configured(self, dialect: Dialect, sent: Mapping[str, Any]) -> dict[str, Any]:
         """Members that the configuration sets in a client's body: defaults it did not name, and overrides."""
-        return self.settings(dialect).for_body(sent)
+        rule = self.rule.settings
+        return self.settings(dialect).for_body(sent) if rule.defaults or rule.overrides else {}
 
     def settings(self, dialect: Dialect) -> ModelSettings:
         return ModelSettings(self.rule.settings.defaults, self.rule.settings.overrides, self._limits(dialect))

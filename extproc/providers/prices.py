@@ -70,11 +70,9 @@ class Rates(msgspec.Struct, frozen=True):
         """Returns USD."""
         read, written = used.cache_read_input_tokens, used.cache_creation_input_tokens
         thinking, size = min(used.thinking_tokens or 0, used.output_tokens), used.input_tokens + read + written
-        total = (
-            used.input_tokens * _at(self.input, size)
-            + (used.output_tokens - thinking) * _at(self.output, size)
-            + thinking * _at(self.thinking, size)
-        )
+        total = used.input_tokens * _at(self.input, size) + (used.output_tokens - thinking) * _at(self.output, size)
+        if thinking:
+            total += thinking * _at(self.thinking, size)
         if read or written:
             hour = min(used.cache_creation_1h_input_tokens, written)
             total += read * _at(self.cache_read, size) + (written - hour) * _at(self.cache_write, size)

@@ -67,7 +67,7 @@ def _settlements(budgets: Sequence[Budget], line: Fields) -> Iterator[Settlement
         if (budget := by_name.get(name)) is None:
             continue
         for measure, _ in limits_of(budget):
-            if amount := used.amount(measure):
+            if amount := getattr(used, measure):
                 period = period_of(budget, measure, began)
                 yield Settlement(account(name, measure, key), period.bucket, period.ends, amount, 0)
 

@@ -13,9 +13,10 @@ log = logging.getLogger("extproc")
 
 ANSWER_SECONDS = 4.5
 """Envoy waits five for a message; a store may take four, unless it is configured."""
-RETRY_SECONDS = 0.01
-MAX_SETTLEMENTS = 200
-"""For one line."""
+COLLECTING_SECONDS = 0.05
+"""What calls use up of slices is told for many calls at once. A pipe that is full is tried again after this time."""
+MAX_SETTLEMENTS = 25
+"""For one line, and as many ids: a pipe that can be written to has room for 4 KB, and a longer line could wait."""
 
 
 class SupervisorsBank:
@@ -26,7 +27,7 @@ class SupervisorsBank:
         self._waiting: dict[int, tuple[Sequence[Claim], asyncio.Future[Taken | None]]] = {}
         self._unsent: list[Settlement] = []
         self._ended: list[str] = []
-        self._is_retrying = False
+        self._is_sent_later = False
 
     async def take(self, claims: Sequence[Claim]) -> Taken | None:
         if not orders.can_say():
@@ -56,30 +57,40 @@ class SupervisorsBank:
             answer.set_result(reply.taken)
 
     def settle(self, settlements: list[Settlement], call: str = "") -> None:
+        """Sends them soon, where the supervisor counts as much used or held before as after; else at once."""
         self._unsent += settlements
         if call:
             self._ended.append(call)
-        self._send()
+        if all(one.used == one.released for one in settlements):
+            self._send_later()
+        else:
+            self.flush()
 
     def recalled(self) -> None:
         """Tells the supervisor that what it called back is there, so that it need not wait until its time is over."""
+        self.flush()
         if not self._unsent and orders.can_say():
             orders.say_budgets(BudgetRequest(recalled=True))
 
-    def _send(self) -> None:
-        """A pipe that is full belongs to a supervisor that hangs, and calls do not wait for it."""
+    def flush(self) -> None:
+        """Sends all settlements. A pipe that is full belongs to a supervisor that hangs, and calls do not wait for
+        it."""
         while (self._unsent or self._ended) and orders.can_say():
             now, self._unsent = self._unsent[:MAX_SETTLEMENTS], self._unsent[MAX_SETTLEMENTS:]
             ended = [] if self._unsent else self._ended[:MAX_SETTLEMENTS]
             del self._ended[: len(ended)]
             orders.say_budgets(BudgetRequest(settlements=now, ended=ended))
-        if (self._unsent or self._ended) and not self._is_retrying:
-            self._is_retrying = True
-            asyncio.get_running_loop().call_later(RETRY_SECONDS, self._retry)
+        if self._unsent or self._ended:
+            self._send_later()
 
-    def _retry(self) -> None:
-        self._is_retrying = False
-        self._send()
+    def _send_later(self) -> None:
+        if not self._is_sent_later:
+            self._is_sent_later = True
+            asyncio.get_running_loop().call_later(COLLECTING_SECONDS, self._collected)
+
+    def _collected(self) -> None:
+        self._is_sent_later = False
+        self.flush()
 
     def _return(self, claims: Sequence[Claim], answer: "asyncio.Future[Taken | None]") -> None:
         """The call is gone. An answer that is here goes back; one that comes later does, too."""

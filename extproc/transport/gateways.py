@@ -95,6 +95,10 @@ class Gateways:
             self._leave(configuration)
             self._say()
 
+    def flush(self) -> None:
+        """Tells the supervisor what calls that have ended have used of budgets."""
+        self._bank.flush()
+
     def _leave(self, configuration: Configuration) -> None:
         self._in_use.remove(configuration)
         if self.supervised and configuration.gateway.catalogue.has_pools:

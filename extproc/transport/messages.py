@@ -241,13 +241,14 @@ def _immediate(action: Respond) -> pb.ImmediateResponse:
 
 
 def _mutation(fields: dict[str, str], remove: Iterable[str]) -> pb.HeaderMutation:
-    options = [_option(name, value) for name, value in fields.items()]
-    return pb.HeaderMutation(set_headers=options, remove_headers=remove)
-
-
-def _option(name: str, value: str) -> pb.HeaderValueOption:
-    # `value` gives an empty header and `append_action` is ignored (Envoy 1.40): `raw_value`, and `append` left unset.
-    return pb.HeaderValueOption(header=pb.HeaderValue(key=name, raw_value=value.encode("latin-1", "replace")))
+    mutation = pb.HeaderMutation(remove_headers=remove)
+    add = mutation.set_headers.add  # a message that is made first would be copied
+    for name, value in fields.items():
+        header = add().header
+        # `value` gives an empty header and `append_action` is ignored (Envoy 1.40): `raw_value`, and `append` left
+        # unset.
+        header.key, header.raw_value = name, value.encode("latin-1", "replace")
+    return mutation
 
 
 def _set_metadata(response: pb.ProcessingResponse, record: Record, namespaces: Sequence[str]) -> None:

@@ -71,6 +71,7 @@ async def serve(config: Path, address: str, leave: float, probe: str = "") -> No
     status.serving = False
     await asyncio.sleep(leave)
     await asyncio.gather(*(server.stop(GRACE_SECONDS) for server in servers))
+    gateways.flush()
     await translator.close()
     await asyncio.to_thread(observer.close)
 

@@ -12,6 +12,7 @@ from extproc.config.loading import Invalid
 from extproc.gateway.gateway import Gateway
 from extproc.policy.keys.key_sets import KeySetUpdate
 from extproc.providers.availability import AttemptOutcome, AvailabilityUpdate, OutcomeSummary
+from extproc.store.counters import Claim, Settlement
 from extproc.transport import calls, gateways, orders
 from extproc.transport.gateways import Gateways
 from tests.issuing import ISSUER, jwk
@@ -111,6 +112,18 @@ def test_a_configuration_without_streams_is_replaced_at_once(path: Path, capsys:
 
     asyncio.run(scene())
     assert capsys.readouterr().out == "using 1\nusing 2\nusing 3\n"
+
+
+def test_what_calls_have_used_of_budgets_is_told_at_the_end(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async def scene() -> None:
+        held = await begun(path, order(path, 1, GATEWAY))
+        held.current().budgets.wallet.settle([Claim("a", 3, 10, 0, 0, 2**40)], [3])
+        assert capsys.readouterr().out == ""
+        held.flush()
+        said = orders.budgets(capsys.readouterr().out)
+        assert said is not None and said.settlements == [Settlement("a", 0, 2**40, 3, 3)]
+
+    asyncio.run(scene())
 
 
 def test_messages_may_be_as_large_as_bodies_and_a_little_more(path: Path) -> None:

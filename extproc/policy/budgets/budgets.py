@@ -53,6 +53,8 @@ class CompiledBudget:
         self.periods = Periods(settings.per or "", settings.time_zone, settings.rolling_seconds)
         self.limits = [Limit(self, measure, most) for measure, most in limits_of(settings)]
         self.reads = key.reads | (when.reads if when is not None else frozenset())
+        self.warns = settings.warn_at is not None or settings.exceeded == "observe"
+        """Answers may have a warning about it."""
 
     @property
     def other_model(self) -> str | None:
@@ -80,26 +82,28 @@ class Applied(NamedTuple):
 class Reservation:
     """What is reserved for one call, and settled when it has ended."""
 
-    __slots__ = ("_budgets", "_call", "_held", "_moved")
+    __slots__ = ("_applied", "_budgets", "_call", "_claims", "_moved")
 
     def __init__(
         self,
         budgets: "Budgets",
         call: Accepted,
-        held: Sequence[tuple[Applied, Claim]],
+        applied: Sequence[Applied],
+        claims: Sequence[Claim],
         moved: Sequence[Moved] = (),
     ) -> None:
-        """`held`: the limits, with what is reserved of each; `moved`: the budgets that moved the call to the model that
+        """`claims`: what is reserved of each limit; `moved`: the budgets that moved the call to the model that
         answers."""
         self._budgets = budgets
         self._call = call
-        self._held = held
+        self._applied = applied
+        self._claims = claims
         self._moved = moved
 
     def on_record(self, action: Action) -> Action:
         """Returns the action. If it sends the call, its record has the budgets, each with its key."""
         if isinstance(action, Forward | HandOver | Pass):
-            action.record.update(of_budgets(one.account for one, _ in self._held))
+            action.record.update(of_budgets([one.account for one in self._applied]))
         return action
 
     def add_headers(self, actions: Sequence[Action], now: float) -> None:
@@ -114,14 +118,21 @@ class Reservation:
                     pass
 
     def _headers(self, now: float) -> dict[str, str]:
-        states = [_state(one, claim, self._budgets.wallet.use(claim)) for one, claim in self._held]
-        return refusals.headers(states, self._call.dialect, now, self._moved)
+        dialect, use = self._call.dialect, self._budgets.wallet.use
+        told = refusals.told(dialect)
+        states = [
+            _state(one, claim, use(claim))
+            for one, claim in zip(self._applied, self._claims, strict=True)
+            if one.limit.measure in told or one.limit.budget.warns
+        ]
+        return refusals.headers(states, dialect, now, self._moved)
 
     def settle(self, seen: Record) -> None:
         """The call has ended. `seen`: all that was put on record of it."""
-        used, claims = charge(seen), [claim for _, claim in self._held]
-        amounts = [used.amount(one.limit.measure) for one, _ in self._held]
-        self._budgets.wallet.settle(claims, amounts, self._call.request.request_id if BUDGETS in seen else "")
+        used = charge(seen)
+        amounts = [getattr(used, one.limit.measure) for one in self._applied]
+        call = self._call.request.request_id if BUDGETS in seen else ""
+        self._budgets.wallet.settle(self._claims, amounts, call)
 
 
 class Budgets:
@@ -234,7 +245,7 @@ class Budgets:
             return applied
         if not applied and not examined.moved:
             return None
-        assumed = max((one.limit.budget.settings.assumed_output_tokens for one in applied), default=0)
+        assumed = max([one.limit.budget.settings.assumed_output_tokens for one in applied], default=0)
         most = estimate.reserved(examined, candidates, self._prices, assumed, now)
         return await self._reserve(examined.call, applied, most, now, examined.moved)
 
@@ -255,7 +266,7 @@ class Budgets:
             # During an outage nothing is reserved, so the end of this call must not release what other calls hold.
             granted = [0] * len(claims) if taken is None else taken.granted
             claims = [_with_amount(claim, amount) for claim, amount in zip(claims, granted, strict=True)]
-        return Reservation(self, call, list(zip(applied, claims, strict=True)), moved)
+        return Reservation(self, call, applied, claims, moved)
 
     def _applied(self, subject: Subject, budgets: Sequence[CompiledBudget]) -> list[Applied] | Rejection:
         """What applies by the caller and the model alone is remembered."""
@@ -311,7 +322,7 @@ def _compiled(index: int, settings: Budget, catalogue: Catalogue, faults: list[F
 def _claim(one: Applied, reserved: Used, now: float) -> Claim:
     budget, limit = one.limit.budget, one.limit
     period = ALWAYS if limit.measure == CONCURRENT else budget.periods.at(now)
-    amount = reserved.amount(limit.measure)
+    amount = getattr(reserved, limit.measure)
     return Claim(one.account, amount, limit.most, period.bucket, period.oldest, period.ends, one.observed)
 
 

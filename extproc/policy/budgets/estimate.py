@@ -25,7 +25,7 @@ def reserved(
     """Returns what a call may use: the input by the size of the body, the output by the body's limit or else
     `assumed_output`, at the dearest candidate's price. An unpriced model costs nothing here. `now`: Unix seconds."""
     tokens = Usage(input_tokens=input_tokens(examined), output_tokens=output_limit(examined, assumed_output))
-    costs = (prices.price(one.provider, one.upstream).cost(tokens, "", now) or 0.0 for one in candidates)
+    costs = [prices.price(one.provider, one.upstream).cost(tokens, "", now) or 0.0 for one in candidates]
     return Used(math.ceil(max(costs) * NANO), tokens.input_tokens, tokens.output_tokens, 1, 1)
 
 

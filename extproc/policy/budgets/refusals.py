@@ -1,5 +1,6 @@
 """What a caller is told of its budgets: refusals, and headers of answers."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ _WORDS = {
     "output_tokens": "output tokens",
     "requests": "requests",
 }
+_OF_SPEND, _OF_LIMITS = frozenset({"usd"}), frozenset({"requests", "tokens"})
 _SURPASSED = (0.75, 0.95)
 _PERIODS = {"day": "daily", "week": "weekly", "month": "monthly"}
 DOWN = Rejection(
@@ -57,7 +59,7 @@ def exceeded(state: State, dialect: Dialect, now: float) -> Rejection:
         message = f"budget {name}: {amount} {period} are used up or reserved"
         message += "" if state.budget.rolling_seconds else f"; it resets at {_time(state.resets)}"
         seconds = max(1, round(state.resets - now))
-    known = _anthropic(state, is_over=True) if dialects.row(dialect).reads_spend else _openai([state], now)
+    known = _anthropic_over(state) if dialects.row(dialect).reads_spend else _openai([state], now)
     return Rejection(
         # Claude Code shows the message of a `billing_error` as it is.
         kind=Kind.BILLING if state.measure == "usd" else Kind.RATE_LIMIT,
@@ -82,11 +84,15 @@ def undecided(name: str) -> Rejection:
     )
 
 
+def told(dialect: Dialect) -> frozenset[str]:
+    """Returns the measures that clients of this dialect are told of, with or without a warning."""
+    return _OF_SPEND if dialects.row(dialect).reads_spend else _OF_LIMITS
+
+
 def headers(states: Sequence[State], dialect: Dialect, now: float, moved: Sequence[Moved] = ()) -> dict[str, str]:
     """Returns the headers of an answer. `now`: Unix seconds; `moved`: the budgets that moved the call to the model that
     answers."""
-    money = max((one for one in states if one.measure == "usd"), key=lambda one: one.share, default=None)
-    found = _anthropic(money) if dialects.row(dialect).reads_spend else _openai(states, now)
+    found = _anthropic(_nearest(states, "usd")) if dialects.row(dialect).reads_spend else _openai(states, now)
     warnings = [f"{one.budget}: no room, answered by {one.model}{_until(one.resets)}" for one in moved]
     warnings += [
         f"{state.budget.name}: {min(999, int(state.share * 100))} % of {state.measure}{_until(state.resets)}"
@@ -98,31 +104,53 @@ def headers(states: Sequence[State], dialect: Dialect, now: float, moved: Sequen
     return found
 
 
+def _nearest(states: Sequence[State], measure: str) -> State | None:
+    nearest: State | None = None
+    for one in states:
+        if one.measure == measure and (nearest is None or one.share > nearest.share):
+            nearest = one
+    return nearest
+
+
 def _until(resets: int) -> str:
     return f", resets {_time(resets)}" if resets else ""
 
 
-def _anthropic(state: State | None, *, is_over: bool = False) -> dict[str, str]:
+def _anthropic(state: State | None) -> dict[str, str]:
     """What Claude Code shows of a spend limit; `state`: the one of those in USD that is nearest."""
-    if state is None or state.measure != "usd":
+    if state is None:
         return {}
-    status = "rejected" if is_over else "allowed_warning" if state.share >= _SURPASSED[0] else "allowed"
-    prefix = "anthropic-ratelimit-unified-"
+    share = state.share
+    surpassed = bisect_right(_SURPASSED, share)
+    status = "allowed_warning" if surpassed else "allowed"
     found = {
-        f"{prefix}status": status,
-        f"{prefix}overage-utilization": "1" if is_over else f"{min(0.99, state.share):.2f}",
-        f"{prefix}reset": str(state.resets),
-        f"{prefix}overage-reset": str(state.resets),
+        "anthropic-ratelimit-unified-status": status,
+        "anthropic-ratelimit-unified-reset": str(state.resets),
+        "anthropic-ratelimit-unified-representative-claim": "overage",
+        "anthropic-ratelimit-unified-overage-status": status,
+        "anthropic-ratelimit-unified-overage-utilization": f"{min(0.99, share):.2f}",
+        "anthropic-ratelimit-unified-overage-reset": str(state.resets),
     }
-    surpassed = [share for share in _SURPASSED if state.share >= share]
-    if is_over or surpassed:
-        found[f"{prefix}overage-surpassed-threshold"] = "1" if is_over else str(surpassed[-1])
-    if not is_over:
-        return found | {f"{prefix}representative-claim": "overage", f"{prefix}overage-status": status}
-    # With the two headers above, a refusal is shown in the client's own words, which send the person to claude.ai.
-    found[f"{prefix}overage-disabled-reason"] = "org_spend_cap_reached"
+    if surpassed:
+        found["anthropic-ratelimit-unified-overage-surpassed-threshold"] = str(_SURPASSED[surpassed - 1])
+    return found
+
+
+def _anthropic_over(state: State) -> dict[str, str]:
+    """As `_anthropic`, of a call that is refused. With `representative-claim` and `overage-status` the client would put
+    its own words in place of the message, and send the person to claude.ai."""
+    if state.measure != "usd":
+        return {}
+    found = {
+        "anthropic-ratelimit-unified-status": "rejected",
+        "anthropic-ratelimit-unified-reset": str(state.resets),
+        "anthropic-ratelimit-unified-overage-utilization": "1",
+        "anthropic-ratelimit-unified-overage-reset": str(state.resets),
+        "anthropic-ratelimit-unified-overage-surpassed-threshold": "1",
+        "anthropic-ratelimit-unified-overage-disabled-reason": "org_spend_cap_reached",
+    }
     if (period := _PERIODS.get(state.budget.per or "")) is not None:
-        found[f"{prefix}overage-period"] = period
+        found["anthropic-ratelimit-unified-overage-period"] = period
     return found
 
 
@@ -130,8 +158,7 @@ def _openai(states: Sequence[State], now: float) -> dict[str, str]:
     """https://platform.openai.com/docs/guides/rate-limits#rate-limits-in-headers; of several limits the nearest."""
     found: dict[str, str] = {}
     for kind in ("requests", "tokens"):
-        state = max((one for one in states if one.measure == kind), key=lambda one: one.share, default=None)
-        if state is not None:
+        if (state := _nearest(states, kind)) is not None:
             found[f"x-ratelimit-limit-{kind}"] = str(state.limit)
             found[f"x-ratelimit-remaining-{kind}"] = str(max(0, state.limit - state.used))
             # A duration, such as `1s` or `6m0s`.

@@ -14,10 +14,10 @@ _CLUSTER, _ATTEMPTS, _SENT = "cluster", "attempts", "gen_ai.request.stream"
 _OPERATION, _PASSED = "gen_ai.operation.name", "passthrough"
 """As gateway/record.py writes them: a call that may be sent, one that was handed over to attempts, one that was sent to
 have its answer read, and one that passes through."""
-_RECORDED = [
-    (f"gen_ai.usage.{name}", f"attempts.{name}")  # of the last attempt, and of those that were given up
-    for name in ("cost", "input_tokens", "output_tokens")
-]
+# Of the last attempt, and of those that were given up.
+_COST, _INPUT, _OUTPUT = (
+    (f"gen_ai.usage.{name}", f"attempts.{name}") for name in ("cost", "input_tokens", "output_tokens")
+)
 BUDGETS = "budget.keys"
 """A field of the log."""
 MAX_BUDGETS = 2000
@@ -28,7 +28,7 @@ _decode_budgets = msgspec.json.Decoder(list[tuple[str, str]]).decode
 class Used(NamedTuple):
     """Amounts by measure."""
 
-    cost: int = 0
+    usd: int = 0
     """Billionths of a USD."""
     input_tokens: int = 0
     output_tokens: int = 0
@@ -36,21 +36,9 @@ class Used(NamedTuple):
     concurrent: int = 0
     """0 at the end: nothing of it stays used."""
 
-    def amount(self, measure: str) -> int:
-        """Returns what counts in a limit of this measure."""
-        match measure:
-            case "usd":
-                return self.cost
-            case "tokens":
-                return self.input_tokens + self.output_tokens
-            case "input_tokens":
-                return self.input_tokens
-            case "output_tokens":
-                return self.output_tokens
-            case "requests":
-                return self.requests
-            case _:
-                return self.concurrent
+    @property
+    def tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
 
 
 def charge(seen: Record) -> Used:
@@ -82,10 +70,14 @@ def budgets_of(line: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
 
 
 def _charge(seen: Mapping[str, Any], *, was_sent: bool) -> Used:
-    cost, tokens_in, tokens_out = (_number(seen, last) + _number(seen, given_up) for last, given_up in _RECORDED)
-    return Used(round(cost * NANO), int(tokens_in), int(tokens_out), int(was_sent))
+    return Used(round(_sum(seen, _COST) * NANO), int(_sum(seen, _INPUT)), int(_sum(seen, _OUTPUT)), int(was_sent))
 
 
-def _number(seen: Mapping[str, Any], name: str) -> float:
-    value = seen.get(name, 0)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 else 0
+def _sum(seen: Mapping[str, Any], names: Iterable[str]) -> float:
+    """What is no number, or below 0, counts as 0."""
+    total = 0.0
+    for name in names:
+        value = seen.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            total += max(0, value)
+    return total

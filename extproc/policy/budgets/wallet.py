@@ -111,7 +111,7 @@ class Wallet:
         was sent."""
         settlements = []
         for claim, amount in zip(claims, used, strict=True):
-            mine = self._slice(claim.account)
+            mine = self._slices.get(claim.account) or self._slice(claim.account)
             held = mine.idle + claim.amount
             released = min(amount, held)
             mine.idle = held - released

@@ -206,7 +206,7 @@ def test_the_dearest_candidate_is_reserved(tmp_path: Path) -> None:
         ),
     )
     found = reserved(asked, candidates, whole.prices, 0, NOW)
-    assert found.cost == (found.input_tokens + 1000) * 9000
+    assert found.usd == (found.input_tokens + 1000) * 9000
 
 
 def test_a_reservation_from_slices_costs_little(tmp_path: Path) -> None:

@@ -66,8 +66,8 @@ FIELDS = {
     "budget.moved_by": "the budgets that had no room and moved the call to another model, in order",
     "budget.moved_to": "the model that they moved it to, while `gen_ai.request.model` is the one that the client asked "
     "for",
-    "budget.keys": "the budgets that the call counts in, each with its key: pairs in a JSON text; left out where it "
-    "would be longer than 2000 characters",
+    "budget.keys": "the budgets that the call counts in, each with its key: pairs in a JSON text of at most 2000 "
+    "characters",
     "caller.<claim>": "each claim of `records.claims`; a list or an object as JSON in a string",
 }
 

@@ -107,10 +107,10 @@ def provider_server(issuer: str, client_id: str) -> Server:
         raise ClientError(f"{issuer} is no OpenID provider ({url} answered {reply.describe()})")
     # Else whoever wrote this document could name another provider, which the sign-in's answer is then compared with:
     # https://openid.net/specs/openid-connect-discovery-1_0.html#ProviderConfigurationValidation
-    # Some issuers end in a slash, which the address of the document leaves out.
+    # Paths may differ: Entra's document for all tenants and that of Azure AD B2C name no issuer that could be asked.
     named = str(reply.fields.get("issuer"))
-    if named.rstrip("/") != issuer.rstrip("/"):
-        raise ClientError(f"{url} is of another issuer, {named[:200]!r}; name that one, if it is meant")
+    if connection.origin(named) != connection.origin(issuer):
+        raise ClientError(f"{url} is of another issuer, {named[:200]!r}")
     for value in found.values():
         connection.gateway_url(str(value).partition("?")[0])  # refuses plain http
     return Server(

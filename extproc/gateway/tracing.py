@@ -24,6 +24,7 @@ from extproc.config.schema_records import Tracing
 from extproc.events import Headers, Record
 from extproc.gateway import attempts, record
 from extproc.gateway.attempts import Try
+from extproc.policy.budgets.used import BUDGETS
 
 log = logging.getLogger("extproc")
 
@@ -33,7 +34,7 @@ EXPORT_SECONDS = 5.0
 _NANO = 1_000_000_000
 _PROPAGATOR = TraceContextTextMapPropagator()
 _INTERNAL = frozenset({
-    record.VERDICT, record.CLUSTER, record.ANSWERED, record.DIALECT, record.ENDED, "reason",
+    record.VERDICT, record.CLUSTER, record.ANSWERED, record.DIALECT, record.ENDED, "reason", BUDGETS,
     attempts.TRIES, attempts.COMMITTED, attempts.VERDICT,
 })  # fmt: skip
 _FINISH = "gen_ai.response.finish_reasons"

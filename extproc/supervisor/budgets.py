@@ -77,7 +77,7 @@ class BudgetKeeper:
         self._looked = time.time()
         """When it was looked last for changes by hand that have ended."""
         self._is_down = False
-        self._unsettled = UnsettledCalls()
+        self._unsettled: UnsettledCalls | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
@@ -131,13 +131,20 @@ class BudgetKeeper:
         if request.claims:
             self._do(self._take(holder, request, answer))
 
+    def expect_log(self) -> None:
+        """Each call's line in Envoy's log will come by `log`."""
+        self._unsettled = UnsettledCalls()
+
     def log(self, line: Fields) -> None:
         """A call is over, by the fields of its line in Envoy's log."""
-        self._unsettled.log(line, time.monotonic())
+        if self._unsettled is not None:
+            self._unsettled.log(line, time.monotonic())
 
     async def _charge_overdue(self, now: float) -> None:
         """Counts what calls have used whose worker was killed. `now`: seconds, as in `log`."""
-        if self.source is not None and (found := self._unsettled.overdue(self.source.config.budgets, now)):
+        if self._unsettled is None or self.source is None:
+            return
+        if found := self._unsettled.overdue(self.source.config.budgets, now):
             with contextlib.suppress(StoreDown):  # they wait
                 await self.counters.settle("", found)
 
@@ -153,10 +160,12 @@ class BudgetKeeper:
                     self._note(StoreDown(type(error).__name__))
                 self._recall_ended()
         finally:
-            await self._charge_overdue(math.inf)
-            if self._kept is not None:
-                with contextlib.suppress(StoreDown):
-                    self._kept.add(self._local.changed)
+            try:
+                await self._charge_overdue(math.inf)
+            finally:
+                if self._kept is not None:
+                    with contextlib.suppress(StoreDown):
+                        self._kept.add(self._local.changed)
 
     def _recall_ended(self) -> None:
         """Workers may still have slices of a limit that was changed by hand until a moment ago."""
@@ -205,13 +214,15 @@ class BudgetKeeper:
 
     async def _settle(self, holder: str, request: BudgetRequest) -> None:
         try:
-            await self.counters.settle(holder, request.settlements + self._unsettled.settle(request.ended))
+            late = self._unsettled.settle(request.ended) if self._unsettled is not None else []
+            await self.counters.settle(holder, request.settlements + late)
         except StoreDown as error:
             self._note(error)  # they wait
         if request.recalled:
             for unheard in self._recalls:
                 unheard.discard(holder)
-        self._settled.set()
+        if request.settlements or request.recalled:
+            self._settled.set()
 
     async def override(self, account: str, edit: Edit) -> Change:
         """Changes a limit by hand, on all machines that share the store. Raises StoreDown, and what `edit` raises; then

@@ -1,15 +1,14 @@
 """Calls that have ended and that no worker has settled: it was killed, and the log alone knows what they have used."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from extproc.config.schema_budgets import Budget
 from extproc.policy.budgets.limits import account, limits_of, period_of
 from extproc.policy.budgets.used import budgets_of, charge_by_log
 from extproc.store.counters import Settlement
-from extproc.usage.calls import Fields
+from extproc.usage.calls import Fields, milliseconds
 
 WAIT_SECONDS = 5.0
 """Between a call's line in the log and its settlement. Envoy has long given up a worker that hangs for as long."""
@@ -49,22 +48,23 @@ class UnsettledCalls:
     def overdue(self, budgets: Sequence[Budget], now: float) -> list[Settlement]:
         """Returns what to charge for calls that have waited too long. `budgets`: those of the configuration."""
         found: list[Settlement] = []
+        by_name = {budget.name: budget for budget in budgets}
         while self._logged:
             call, (since, line) = next(iter(self._logged.items()))
             if since + WAIT_SECONDS > now:
                 break
             del self._logged[call]
-            self._charged[call] = list(_settlements(budgets, line))
+            charged = list(_settlements(by_name, line))
+            self._charged[call] = charged
             _bound(self._charged)
-            found += self._charged[call]
+            found += charged
         return found
 
 
-def _settlements(budgets: Sequence[Budget], line: Fields) -> Iterator[Settlement]:
-    used, began = charge_by_log(line), datetime.fromisoformat(line["time"]).timestamp()
-    by_name = {budget.name: budget for budget in budgets}
+def _settlements(budgets: Mapping[str, Budget], line: Fields) -> Iterator[Settlement]:
+    used, began = charge_by_log(line), milliseconds(line.get("time")) / 1000
     for name, key in budgets_of(line):
-        if (budget := by_name.get(name)) is None:
+        if (budget := budgets.get(name)) is None:
             continue
         for measure, _ in limits_of(budget):
             if amount := getattr(used, measure):

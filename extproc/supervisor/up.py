@@ -189,6 +189,7 @@ async def _start(options: Options, environ: dict[str, str], beside: "_Beside", g
     if topics.in_use(source.config):
         for_web = environ | credentials.withheld_variables(source) | console_key
         workers.append(reloader.crew.web(options.config, topics.address(source, addresses), for_web))
+    reloader.crew.budgets.expect_log()
     on_line = partial(_heard, beside.usage, reloader.crew.budgets, options.json or not sys.stdout.isatty())
     proxy = envoy(binary_path(), folder, environ, on_line)
     beside.front = front

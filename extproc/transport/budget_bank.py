@@ -25,8 +25,8 @@ class SupervisorsBank:
     def __init__(self) -> None:
         self._ids = itertools.count(1)
         self._waiting: dict[int, tuple[Sequence[Claim], asyncio.Future[Taken | None]]] = {}
-        self._unsent: list[Settlement] = []
-        self._ended: list[str] = []
+        self._unsent: list[tuple[Settlement | None, str]] = []
+        """Each with the call that it is the last of, if it is one's last."""
         self._is_sent_later = False
 
     async def take(self, claims: Sequence[Claim]) -> Taken | None:
@@ -58,9 +58,10 @@ class SupervisorsBank:
 
     def settle(self, settlements: list[Settlement], call: str = "") -> None:
         """Sends them soon, where the supervisor counts as much used or held before as after; else at once."""
-        self._unsent += settlements
+        self._unsent += [(one, "") for one in settlements]
         if call:
-            self._ended.append(call)
+            last = self._unsent.pop()[0] if settlements else None
+            self._unsent.append((last, call))
         if all(one.used == one.released for one in settlements):
             self._send_later()
         else:
@@ -75,12 +76,11 @@ class SupervisorsBank:
     def flush(self) -> None:
         """Sends all settlements. A pipe that is full belongs to a supervisor that hangs, and calls do not wait for
         it."""
-        while (self._unsent or self._ended) and orders.can_say():
+        while self._unsent and orders.can_say():
             now, self._unsent = self._unsent[:MAX_SETTLEMENTS], self._unsent[MAX_SETTLEMENTS:]
-            ended = [] if self._unsent else self._ended[:MAX_SETTLEMENTS]
-            del self._ended[: len(ended)]
-            orders.say_budgets(BudgetRequest(settlements=now, ended=ended))
-        if self._unsent or self._ended:
+            settlements = [one for one, _ in now if one is not None]
+            orders.say_budgets(BudgetRequest(settlements=settlements, ended=[call for _, call in now if call]))
+        if self._unsent:
             self._send_later()
 
     def _send_later(self) -> None:

@@ -58,7 +58,7 @@ class BudgetRequest(msgspec.Struct, omit_defaults=True):
     claims: list[Claim] = []
     settlements: list[Settlement] = []
     ended: list[str] = []
-    """Ids of calls that have been settled, with this line or earlier ones."""
+    """Ids of calls whose last settlement this is."""
     recalled: bool = False
     """What a BudgetRecall asked for has been given back, in the lines before."""
 

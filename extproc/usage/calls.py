@@ -91,7 +91,7 @@ def call_of(fields: Fields, id: str) -> Call:
     used = fields if operation == _GENERATES else {}  # what a count of tokens says was not used
     return Call(
         id=id,
-        time=_milliseconds(fields.get("time")),
+        time=milliseconds(fields.get("time")),
         request_id=_text(fields, "request_id"),
         operation=operation,
         endpoint=_text(fields, "endpoint"),
@@ -146,7 +146,8 @@ def _with_attempts(used: Fields, name: str, factor: int = 1) -> int | None:
     return (own or 0) + (given_up or 0) if own is not None or given_up is not None else None
 
 
-def _milliseconds(time: object) -> int:
+def milliseconds(time: object) -> int:
+    """Returns Unix milliseconds of a time as the log has it; 0: it is none."""
     try:
         return round(datetime.fromisoformat(str(time)).timestamp() * 1000)
     except (ValueError, OverflowError):

@@ -187,6 +187,7 @@ def test_who_ends_charges_what_no_worker_has_settled(tmp_path: Path) -> None:
         keeper = BudgetKeeper(lambda _: None)
         configured = source(tmp_path, GATEWAY + BUDGET)
         keeper.use(configured, {})
+        keeper.expect_log()
         running = asyncio.create_task(keeper.run())
         keeper.log({**line, **of_budgets([account])})
         keeper.log({**line, **of_budgets([account]), "request_id": "req_2"})

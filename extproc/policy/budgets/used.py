@@ -8,6 +8,7 @@ import msgspec
 
 from extproc.events import Record
 from extproc.policy.budgets.limits import NANO, SEPARATOR
+from extproc.wire import untrusted
 
 _VERDICT, _ALLOWED = "verdict", "allow"
 _CLUSTER, _ATTEMPTS, _SENT = "cluster", "attempts", "gen_ai.request.stream"
@@ -22,7 +23,7 @@ BUDGETS = "budget.keys"
 """A field of the log."""
 MAX_BUDGETS = 2000
 """Characters of it."""
-_decode_budgets = msgspec.json.Decoder(list[tuple[str, str]]).decode
+_decode_budgets = untrusted.decoder(list[tuple[str, str]]).decode
 
 
 class Used(NamedTuple):
@@ -54,11 +55,16 @@ def charge_by_log(line: Mapping[str, Any]) -> Used:
 
 
 def of_budgets(accounts: Iterable[str]) -> Record:
-    """Returns what goes on record of the budgets that a call counts in, each with its key. More than a line of the log
-    holds is left out."""
+    """Returns what goes on record of the budgets that a call counts in, each with its key. What a line of the log has
+    no room for is left out."""
     pairs = dict.fromkeys((budget, key) for budget, _, key in (one.split(SEPARATOR, 2) for one in accounts))
-    text = json.dumps(list(pairs), separators=(",", ":"))  # ASCII alone, which nothing on its way changes
-    return {BUDGETS: text} if len(text) <= MAX_BUDGETS else {}
+    texts, room = [], MAX_BUDGETS - len("[]")
+    for pair in pairs:
+        text = json.dumps(pair, separators=(",", ":"))  # ASCII alone, which nothing on its way changes
+        if (size := len(text) + len(",")) <= room:
+            texts.append(text)
+            room -= size
+    return {BUDGETS: f"[{','.join(texts)}]"}
 
 
 def budgets_of(line: Mapping[str, Any]) -> Sequence[tuple[str, str]]:

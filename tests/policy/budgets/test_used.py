@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from extproc.events import Record
 from extproc.policy.budgets.limits import account
-from extproc.policy.budgets.used import BUDGETS, Used, budgets_of, charge, charge_by_log, of_budgets
+from extproc.policy.budgets.used import BUDGETS, MAX_BUDGETS, Used, budgets_of, charge, charge_by_log, of_budgets
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\x1f"), max_size=30)
 
@@ -16,12 +16,15 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\x1f"), max_siz
 def test_budgets_go_on_record_and_come_back(pairs: list[tuple[str, str]]) -> None:
     record = of_budgets(account(name, measure, key) for name, key in pairs for measure in ("usd", "tokens"))
     assert all(text.isascii() and text.isprintable() for text in map(str, record.values()))
-    assert not record or list(budgets_of(json.loads(json.dumps(record)))) == pairs
+    assert list(budgets_of(json.loads(json.dumps(record)))) == pairs
 
 
 def test_more_budgets_than_a_line_holds_are_left_out() -> None:
     assert of_budgets(account("b", "usd", "k" * 200) for _ in range(20)) == {BUDGETS: f'[["b","{"k" * 200}"]]'}
-    assert of_budgets(account(f"b{number}", "usd", "k" * 200) for number in range(20)) == {}
+    keys = ["\N{GRINNING FACE}" * 200, *(f"{number:0200}" for number in range(20))]
+    record = of_budgets(account(f"b{number}", "usd", key) for number, key in enumerate([*keys, "ann"]))
+    assert len(str(record[BUDGETS])) <= MAX_BUDGETS
+    assert budgets_of(record) == [*((f"b{number + 1}", f"{number:0200}") for number in range(9)), ("b21", "ann")]
 
 
 USAGE: Record = {

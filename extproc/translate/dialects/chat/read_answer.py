@@ -32,7 +32,7 @@ NORMAL = frozenset(("stop", "eos", "eos_token", "end_turn", "complete", "complet
 _CALLS = ("tool_calls", "function_call", "tool_use")
 _FILTERED = (
     "content_filter", "content_filtered", "safety", "sensitive", "recitation", "prohibited_content", "blocklist",
-    "spii", "refusal",
+    "spii", "refusal",  # Gemini: safety, recitation, prohibited_content, blocklist, spii
 )  # fmt: skip
 # OpenAI knows five of these (https://platform.openai.com/docs/api-reference/chat/object); the others are words of
 # servers that speak its dialect.

@@ -167,9 +167,11 @@ def rejected(message: str, capability: Capability) -> str:
     return message if token in message else f"{message} ({token})"
 
 
+# Claude Code up to 2.1.197 compacts a conversation on these words alone.
 _PREFIX = "prompt is too long"
 # Anthropic's own wording of a max_tokens that does not fit: clients lower it and go on.
 _OUTPUT_TOO_LARGE = "input length and `max_tokens` exceed context limit"
+# GitHub Models answer 413, TGI 422, some servers 500.
 _OVERFLOW_STATUSES = frozenset((400, 413, 422, 500))
 _CODES = frozenset((
     "context_length_exceeded", "exceed_context_size_error", "model_max_prompt_tokens_exceeded", "context_too_large",
@@ -278,6 +280,7 @@ def _int(digits: str) -> int:
     return int(plain) if len(plain) < 12 else 0
 
 
+# OpenRouter answers 404 where no provider reads images, llama.cpp 500 for a model without a projector.
 _BLOCK_STATUSES = frozenset((400, 404, 415, 422, 500, 501, 502))
 # DeepSeek's parser, vLLM, llama.cpp and Ollama, OpenRouter, Groq and others.
 _IMAGE = re.compile(

@@ -197,6 +197,7 @@ def cache_breakpoint(hint: CacheHint | None, profile: Profile) -> Json:
     """OpenAI's mark for its prompt cache on a part."""
     if hint is None or not (hint.openai or profile.map_cache_control):
         return {}
+    # OpenAI's types require the mode, which has no other value.
     return {"prompt_cache_breakpoint": {"mode": "explicit", "ttl": "12h"} if hint.long else {"mode": "explicit"}}
 
 

@@ -67,7 +67,9 @@ _STATUSES: dict[int, tuple[int, Kind]] = {
     408: (504, Kind.TIMEOUT),
     409: (409, Kind.CONFLICT),
     413: (413, Kind.TOO_LARGE),
+    # FastAPI's status for a body that it cannot validate; Mistral sends it.
     422: (400, Kind.INVALID_REQUEST),
+    # Too Early (RFC 8470): to be sent again later, like a 429.
     425: (429, Kind.RATE_LIMIT),
     429: (429, Kind.RATE_LIMIT),
     503: (529, Kind.OVERLOADED),

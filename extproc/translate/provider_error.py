@@ -51,6 +51,7 @@ def _of_object(body: Json) -> ProviderError:
     error = body.get("error")
     if isinstance(error, dict):
         return _of_error(error)
+    # Ollama and TGI send a text alone, older vLLM the members without an object around them (docs/mapping.md 5.1).
     if isinstance(error, str) and error:
         return ProviderError(message=error, code=_word(body.get("code")), type=_word(body.get("type")))
     if isinstance(body.get("message"), str | dict | list):
@@ -59,6 +60,7 @@ def _of_object(body: Json) -> ProviderError:
 
 
 def _of_error(error: Json) -> ProviderError:
+    # Azure's filter names itself there: `ResponsibleAIPolicyViolation`.
     inner = error.get("innererror")
     return ProviderError(
         message=_message(error),
@@ -98,6 +100,7 @@ def _raw(raw: Any) -> str:
 
 
 def _of_detail(detail: Any) -> ProviderError:
+    # FastAPI's errors are a text, or a list of what is wrong and where.
     if isinstance(detail, str):
         return ProviderError(message=detail)
     if isinstance(detail, dict):

@@ -208,6 +208,7 @@ class ToolWriter:
 
     def _possible(self, choice: Json | None) -> tuple[Json | None, str]:
         """The choice, and what the system prompt says for one to which this model cannot be made."""
+        # Fable 5.1 and later take `auto` and `none` only, and refuse the others (docs/models.md).
         if choice is None or self._profile.forced_tool_choice or choice["type"] not in ("any", "tool"):
             return choice, ""
         self._warnings.add("emulated", "tool_choice", "this model cannot be made to call a tool")

@@ -15,6 +15,8 @@ from extproc.errors import Rejection
 from extproc.translate.conversation import CallKind
 from extproc.translate.pair import Usage
 
+# Anthropic tells a full context window from a limit that was reached; OpenAI says `length` of both (docs/mapping.md
+# 2.3, 4.6).
 FinishReason = Literal["stop", "stop_sequence", "length", "context_window", "tool_calls", "refusal"]
 
 
@@ -100,6 +102,7 @@ class Compacted(msgspec.Struct, frozen=True):
     data: Any = None
 
 
+# Anthropic counts at the beginning of a stream and at its end, OpenAI once at the end, some servers with each chunk.
 class UsageReported(msgspec.Struct, frozen=True):
     """Counts are cumulative: the last ones win."""
 

@@ -206,8 +206,11 @@ def tool_input(arguments: Any, at_limit: bool = False) -> ToolInput:
     if not isinstance(arguments, str):
         return ToolInput({}, cut=at_limit) if arguments is None else _object(arguments)
     text = arguments.strip()
+    # Many servers send one of these for a call without parameters, and Messages clients want an object (docs/mapping.md
+    # 2.5).
     if text in {"", "null"}:
         return ToolInput({}, cut=at_limit and not text)
+    # Some models write their arguments as a block of Markdown.
     inner = _unfenced(text)
     for candidate in (text, inner):
         value = _parsed(candidate)
@@ -240,7 +243,9 @@ def _object(value: Any) -> ToolInput:
     if isinstance(value, dict):
         return ToolInput(value)
     if not isinstance(value, str):
+        # Anthropic's types allow nothing but an object as `input`.
         return ToolInput({"value": value})
+    # Some servers encode the arguments twice, so that the JSON is a string of JSON.
     inner = _parsed(value)
     if isinstance(inner, dict):
         return ToolInput(inner)

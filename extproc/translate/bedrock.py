@@ -51,6 +51,7 @@ _KINDS: dict[str, Kind] = {
     "modelstreamerror": Kind.API,
 }
 _BY_STATUS: dict[int, Kind] = {status: kind for kind, status in STATUS.items()} | {
+    # InvokeModel's own: the model took too long (408) or failed (424), which is not the request's fault.
     408: Kind.TIMEOUT,
     424: Kind.API,
     503: Kind.OVERLOADED,
@@ -60,6 +61,7 @@ _WITHHELD = {
     Kind.PERMISSION: "the gateway's credential may not use this model",
     Kind.AUTHENTICATION: "the gateway's credential was refused",
 }
+# The number of an AWS account has twelve digits.
 _ARN = re.compile(r"\barn:[a-z0-9-]+:[^\s\"',]+|\b\d{12}\b")
 
 
@@ -104,6 +106,7 @@ class BedrockReader:
 
     def error(self, asked: Translated, status: int, headers: Headers, body: bytes, now: float) -> Refusal:
         kind, message = read_error(status, headers.get("x-amzn-errortype", ""), body)
+        # SDKs choose the exception by the status, and AWS has others: 424 for a model that failed, for one.
         return self._inner.error(asked, STATUS[kind], _with_id(headers), _error(kind, message), now)
 
     def headers(self, headers: Headers, now: float) -> dict[str, str]:
@@ -111,6 +114,7 @@ class BedrockReader:
 
 
 def _with_id(headers: Headers) -> Headers:
+    # SDKs show the id of a failed call by the headers of their own vendor, not by AWS's.
     request_id = headers.get("x-amzn-requestid")
     return {**headers, "request-id": request_id, "x-request-id": request_id} if request_id else headers
 
@@ -122,6 +126,8 @@ def read_error(status: int, error_type: str, body: bytes) -> tuple[Kind, str]:
         problem = decode(body, _problem)
     except Undecodable:
         problem = Problem()
+    # In the body the name may stand behind its namespace and a `#`:
+    # https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html#operation-error-serialization
     name = error_type.partition(":")[0] or (problem.type or "").rpartition("#")[2]
     kind = _KINDS.get(_plain(name)) or _BY_STATUS.get(status) or (Kind.API if status >= 500 else Kind.INVALID_REQUEST)
     inner = (problem.error or {}).get("message")
@@ -199,6 +205,7 @@ class BedrockStream(_Unwrapped):
         # A line of SSE ends with either, so the JSON is written anew without them.
         elif b"\n" in data or b"\r" in data:
             data = msgspec.json.encode(loads(data))
+        # A frame has the data alone; Anthropic's SDK skips an event without a name.
         return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
 
 

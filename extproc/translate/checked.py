@@ -101,6 +101,7 @@ def _mistake(said: str, path: str) -> Refused:
     assert match is not None, "Structs of requests use plain types only"
     place = _PLACE.sub(r".\1", match["at"] or "").removeprefix(".")
     where = ".".join(part for part in (path, place, match["member"]) if part)
+    # SDKs write null for a member that is absent; in a list null is a value, and of the wrong type.
     if match["member"] or (match["found"] == "null" and place and not place[-1].isdigit()):
         return missing(where)
     *_, wanted = (name for name in match["type"].split(" | ") if name != "null")

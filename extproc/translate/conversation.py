@@ -154,6 +154,7 @@ class ToolResult(msgspec.Struct, frozen=True, gc=False):
     """Where the client's body has the content."""
     is_error: bool = False
     kind: CallKind = "function"
+    # Responses has a type of output item for each kind of call.
     """The kind of the call that it answers."""
     cache: CacheHint | None = None
 
@@ -290,6 +291,7 @@ class OutputFormat(msgspec.Struct, frozen=True, gc=False):
 
     path: str
     schema: Json | None = None
+    # OpenAI requires a name of the format, Anthropic has none.
     name: str = "output"
     description: str = ""
     strict: bool | None = None

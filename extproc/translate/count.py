@@ -219,6 +219,7 @@ COUNTERS: dict[str, Counter] = {
         root=True,
         dialect="chat",
         members=_COUNTED_BY_VLLM,
+        # What the chat template writes before an answer is part of the prompt, too.
         more={"add_generation_prompt": True},
         count="count",
     ),

@@ -18,6 +18,7 @@ from extproc.translate.dialects.registry import PAIRS, halves
 from extproc.translate.pair import Counted, Json, OwnAnswer, Pair, Reader, RequestOutcome, Target
 from extproc.wire import Dialect, dialects
 
+# A 404 tells Claude Code that nothing is counted here, and it goes on without a count.
 _NO_COUNT = Rejection(
     kind=Kind.NOT_FOUND,
     message="tokens are not counted for this model",

@@ -56,6 +56,7 @@ def whole(entries: list[Json], more: Mapping[str, Any], *, has_more: bool = Fals
 def _page(entries: list[Json], query: str, more: Mapping[str, Any]) -> bytes | Rejection:
     listed = parse_qs(query)
     # All that is listed is active.
+    # Anthropic's SDKs write a list in a query as `lifecycle[]=active`.
     stages = [
         word for name in ("lifecycle", "lifecycle[]") for value in listed.get(name, ()) for word in value.split(",")
     ]
@@ -80,6 +81,7 @@ def _read_anthropic(entry: Json) -> ListedModel:
 
 
 def _write_anthropic(model: ListedModel) -> Json:
+    # SDKs' types require all of these but the two limits.
     entry = {
         "type": "model",
         "id": model.name,

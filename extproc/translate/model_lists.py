@@ -23,6 +23,7 @@ from extproc.wire.lenient import Undecodable, loads
 
 def wanted(path: str) -> str:
     """The name that a path asks for; empty for all of them. Names that only a pattern fits can be asked for, too."""
+    # Names such as `openai/gpt-5` hold a slash, which SDKs escape.
     return unquote(path.partition(LIST_PATH)[2].removeprefix("/"))
 
 
@@ -100,6 +101,7 @@ class ModelLists:
         if not isinstance(data, list):
             return _unreadable()
         entries = [self._entry(one) for one in data if isinstance(one, dict) and isinstance(one.get("id"), str)]
+        # An ext_proc filter lets Envoy ask once for a request, so there is no second page (docs/mapping.md 5.7).
         if listed.get("has_more"):
             outcome.warnings.append("approx:data")
         return shape.page(entries, self._query, _members(shape, self._query))

@@ -13,6 +13,7 @@ from extproc.translate.checked import refused
 IdStyle = Literal["any", "alnum9"]
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+# As many as in Anthropic's own ids and in OpenAI's ids of calls.
 _MADE_LENGTH = 24
 # Ids that clients would refuse travel in base64, and are known again by this.
 _ENCODED = "tlx_"

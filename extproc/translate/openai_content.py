@@ -60,6 +60,8 @@ def with_placed_instructions(
                     warnings.add("reordered", turn.path, "instructions must come before the conversation")
                 hoisted += turn.parts
                 continue
+            # Chat templates of Qwen and others raise for a system message that is not the first
+            # (https://github.com/vllm-project/vllm/issues/41114); the tag is Claude Code's own for such text.
             reminder = f"<system-reminder>\n{joined(turn.parts)}\n</system-reminder>"
             placed = UserTurn((), (Text(reminder, turn.path),), turn.path)
         if merges and runs and isinstance(placed, UserTurn) and isinstance(runs[-1][-1], UserTurn):
@@ -195,6 +197,7 @@ def cache_breakpoint(hint: CacheHint | None, profile: Profile) -> Json:
     """OpenAI's mark for its prompt cache on a part."""
     if hint is None or not (hint.openai or profile.map_cache_control):
         return {}
+    # OpenAI's types require the mode, which has no other value.
     return {"prompt_cache_breakpoint": {"mode": "explicit", "ttl": "12h"} if hint.long else {"mode": "explicit"}}
 
 
@@ -225,6 +228,7 @@ def read_file(found: Json, path: str, cache: CacheHint | None) -> Document:
         return Document(_web_address(url, f"{path}.file_url"), f"{path}.file_url", title, cache=cache)
     where = f"{path}.file_data"
     raw = checked.text(found, "file_data", path).lstrip()
+    # Some clients send a file's base64 without `data:` before it, where only the first bytes tell its type.
     data = Base64Data(PDF, _unspaced(raw)) if raw.startswith(_RAW_PDF) else _data_url(raw, where)
     return Document(data, where, title, cache=cache)
 
@@ -236,6 +240,7 @@ def is_text(media_type: str) -> bool:
 def plain_text(data: Base64Data, path: str) -> str:
     """The text of a file. Raises Refused."""
     try:
+        # A text file may begin with a byte order mark, which is no part of the text.
         return base64.b64decode(data.data, validate=True).decode("utf-8-sig")
     except (binascii.Error, ValueError):
         raise unsupported(path, "the file is not UTF-8 text in base64") from None
@@ -267,4 +272,5 @@ def _data_url(url: str, path: str) -> Base64Data:
 
 
 def _unspaced(data: str) -> str:
+    # MIME breaks base64 into lines of 76 characters (RFC 2045, section 6.8); strict decoders refuse these.
     return "".join(data.split())

@@ -52,6 +52,7 @@ _OUTRANKED: dict[Kind, frozenset[int]] = {
 # Types and codes in bodies without a status of their own.
 SPOKEN: dict[str, tuple[int, Kind]] = {
     **_CODES,
+    # The `type` of OpenAI's 429 is what has run out: requests or tokens.
     **dict.fromkeys(("requests", "tokens", "rate_limit_error"), (429, Kind.RATE_LIMIT)),
     **dict.fromkeys(("overloaded_error", "service_unavailable_error"), (529, Kind.OVERLOADED)),
 }
@@ -66,7 +67,9 @@ _STATUSES: dict[int, tuple[int, Kind]] = {
     408: (504, Kind.TIMEOUT),
     409: (409, Kind.CONFLICT),
     413: (413, Kind.TOO_LARGE),
+    # FastAPI's status for a body that it cannot validate; Mistral sends it.
     422: (400, Kind.INVALID_REQUEST),
+    # Too Early (RFC 8470): to be sent again later, like a 429.
     425: (429, Kind.RATE_LIMIT),
     429: (429, Kind.RATE_LIMIT),
     503: (529, Kind.OVERLOADED),
@@ -96,6 +99,7 @@ def reported(value: Any, profile: Profile, otherwise: str = "the upstream report
 
 def _status_in(error: ProviderError) -> int:
     """A status that the error itself names; 0 for none. Groq names it beside a code in words."""
+    # OpenRouter's and Gemini's `code` is the status as a number; OpenAI's is a word.
     for word in (error.code, str(error.members.get("status_code", ""))):
         if word.isascii() and word.isdecimal() and len(word) == 3 and 400 <= int(word) <= 599:
             return int(word)
@@ -132,6 +136,7 @@ def _by_status(error: ProviderError, status: int) -> tuple[int, Kind]:
     # An unknown 4xx is the request's fault, as its class says (RFC 9110, section 15.5).
     if 400 <= status < 500:
         return status, Kind.INVALID_REQUEST
+    # Those from 520 on are Cloudflare's own, of which clients know nothing.
     return (status if 500 <= status < 520 else 502), Kind.API
 
 
@@ -157,6 +162,7 @@ def _rejection(
         code=next((word for word in error.words if word in _CODES), ""),
         detail=_detail(error, status, message),
         status=wanted,
+        # SDKs would repeat either: a 500 always, and the 429 that a spent quota is to OpenAI's clients.
         headers=NO_RETRY if kind is Kind.BILLING or message == _REFUSED_CREDENTIAL else (),
     )
 
@@ -232,6 +238,7 @@ def coded(value: Any, profile: Profile, rejection: Rejection | None) -> Rejectio
 def _in_own_words(rejection: Rejection, error: ProviderError, status: int) -> Rejection:
     if rejection.detail == "upstream_credential_rejected":
         return rejection
+    # A number is a status, not one of the words that OpenAI's clients look for.
     code = error.code if not error.code.isdecimal() else ""
     if is_overflow(error, status):
         code = OVERFLOW

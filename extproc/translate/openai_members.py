@@ -207,6 +207,7 @@ def session_key(conversation: Conversation, profile: Profile) -> Json:
 def _bounded_id(value: str) -> str:
     if len(value) <= _ID_MAX:
         return value
+    # Claude Code's id is JSON with device, account and session, and so longer.
     return sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -241,6 +242,7 @@ def format_prompt(wanted: OutputFormat | None, profile: Profile, warnings: Warni
     """What the system prompt must say where the model has no such mode."""
     if wanted is None or profile.structured_output == "json_schema":
         return ""
+    # OpenAI refuses `json_object` where no message mentions JSON, so the client's own do already.
     if wanted.schema is None and profile.structured_output == "json_object":
         return ""
     warnings.add("emulated", wanted.path)

@@ -234,6 +234,7 @@ class CallPart:
         if self.is_unfinished:
             return True
         if not self.is_json:
+            # Free text looks whole wherever it ends, so that only the provider's own word counts.
             return at_limit and not self.whole
         if self._prefix is None:
             return tool_input(self.arguments, at_limit).cut
@@ -296,6 +297,7 @@ class PartQueue:
     def close(self, *, at_limit: bool = False) -> None:
         """The answer is at its end."""
         while self._parts:
+            # Models write one part after the other: a limit cuts the last one.
             self._close_first(at_limit=at_limit and len(self._parts) == 1)
 
     def is_cut(self) -> bool:

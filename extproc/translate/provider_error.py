@@ -51,6 +51,7 @@ def _of_object(body: Json) -> ProviderError:
     error = body.get("error")
     if isinstance(error, dict):
         return _of_error(error)
+    # Ollama and TGI send a text alone, older vLLM the members without an object around them (docs/mapping.md 5.1).
     if isinstance(error, str) and error:
         return ProviderError(message=error, code=_word(body.get("code")), type=_word(body.get("type")))
     if isinstance(body.get("message"), str | dict | list):
@@ -59,6 +60,7 @@ def _of_object(body: Json) -> ProviderError:
 
 
 def _of_error(error: Json) -> ProviderError:
+    # Azure's filter names itself there: `ResponsibleAIPolicyViolation`.
     inner = error.get("innererror")
     return ProviderError(
         message=_message(error),
@@ -98,6 +100,7 @@ def _raw(raw: Any) -> str:
 
 
 def _of_detail(detail: Any) -> ProviderError:
+    # FastAPI's errors are a text, or a list of what is wrong and where.
     if isinstance(detail, str):
         return ProviderError(message=detail)
     if isinstance(detail, dict):
@@ -167,9 +170,11 @@ def rejected(message: str, capability: Capability) -> str:
     return message if token in message else f"{message} ({token})"
 
 
+# Claude Code up to 2.1.197 compacts a conversation on these words alone.
 _PREFIX = "prompt is too long"
 # Anthropic's own wording of a max_tokens that does not fit: clients lower it and go on.
 _OUTPUT_TOO_LARGE = "input length and `max_tokens` exceed context limit"
+# GitHub Models answer 413, TGI 422, some servers 500.
 _OVERFLOW_STATUSES = frozenset((400, 413, 422, 500))
 _CODES = frozenset((
     "context_length_exceeded", "exceed_context_size_error", "model_max_prompt_tokens_exceeded", "context_too_large",
@@ -278,6 +283,7 @@ def _int(digits: str) -> int:
     return int(plain) if len(plain) < 12 else 0
 
 
+# OpenRouter answers 404 where no provider reads images, llama.cpp 500 for a model without a projector.
 _BLOCK_STATUSES = frozenset((400, 404, 415, 422, 500, 501, 502))
 # DeepSeek's parser, vLLM, llama.cpp and Ollama, OpenRouter, Groq and others.
 _IMAGE = re.compile(

@@ -68,6 +68,7 @@ def _room(headers: Headers, family: str) -> float:
 
 # The other way round
 
+# OpenAI's reset times look like Go's durations, with days besides. Unicode has two letters for micro.
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
 _PART = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(d|h|ms|us|µs|μs|ns|m|s)", re.ASCII)
 _DURATION = re.compile(rf"(?:{_PART.pattern})+", re.ASCII)

@@ -19,6 +19,7 @@ _SCHEMA = (
     "items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames",
     "unevaluatedProperties", "unevaluatedItems", "additionalItems",
 )  # fmt: skip
+# A list below `items` is what JSON Schema calls `prefixItems` since 2020-12.
 _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
 _MAPS = ("properties", "$defs", "definitions", "patternProperties", "dependentSchemas")
 _INNER = frozenset((*_SCHEMA, *_LISTS, *_MAPS))
@@ -42,6 +43,8 @@ def repair(schema: Json, path: str, *, add_required: bool = True) -> Repaired:
     if alternatives:
         schema = united(schema, path)
     top, replaced = _object(schema)
+    # OpenAI takes a missing list for null, and refuses it: "None is not of type 'array'"
+    # (https://github.com/earendil-works/pi/issues/2099).
     if add_required and not isinstance(top.get("required"), list):
         top = {**top, "required": []}
     return Repaired(top, alternatives or replaced)
@@ -58,6 +61,8 @@ def _object(schema: Json) -> tuple[Json, bool]:
         return {"type": "object", "properties": {}}, True
     if kind == "object" and isinstance(schema.get("properties"), dict):
         return schema, False
+    # OpenAI refuses a root without: "object schema missing properties"
+    # (https://github.com/spring-projects/spring-ai/issues/4776).
     properties = schema.get("properties")
     top = {**schema, "type": "object", "properties": properties if isinstance(properties, dict) else {}}
     return top, False

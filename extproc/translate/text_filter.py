@@ -45,6 +45,7 @@ class TextFilter:
         self._start += text
         if len(self._start) < len(self._prefill) and self._prefill.startswith(self._start):
             return ""
+        # Of the servers that continue an answer some repeat its beginning, others do not (docs/mapping.md 1.4).
         rest = self._start.removeprefix(self._prefill)
         self._prefill = self._start = ""
         return rest
@@ -58,6 +59,7 @@ class TextFilter:
         before, tag, after = self._held.partition(_CLOSE)
         if tag:
             self._held, self._tag = "", ""
+            # Models write a blank line between the tag and their answer.
             return [(True, before), (False, after.lstrip("\n"))]
         keep = _overlap(before, (_CLOSE,))
         self._held = before[len(before) - keep :]

@@ -46,6 +46,7 @@ def wrap(wrapping: Wrapping, request: Translated, target: Target) -> Translated:
     betas = _betas(request.headers.get(BETA, ""), target.profile, warnings)
     headers = {name: value for name, value in request.headers.items() if name != BETA}
     if wrapping.version:
+        # The cloud has a version of its own, in the body.
         headers.pop(VERSION, None)
     if betas and not wrapping.betas_in_body:
         headers[BETA] = ",".join(betas)
@@ -73,6 +74,7 @@ def _path(wrapping: Wrapping, request: Translated, model: str) -> str:
         path = wrapping.count_path
     else:
         path = (request.stream and wrapping.stream_path) or wrapping.path
+    # The slashes of an ARN belong to the name; `@` stands before the date of Vertex AI's models.
     return path.replace(MODEL, quote(model, safe="@"))
 
 
@@ -115,6 +117,8 @@ def _body(
     if not request.counting or wrapping.count_form == "same":
         return _encode(members)
     members.setdefault("max_tokens", msgspec.Raw(_encode(_COUNTED_TOKENS)))
+    # https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InvokeModelTokensRequest.html: the body that
+    # InvokeModel would get, in Base64.
     whole = base64.b64encode(_encode(members)).decode()
     return _encode({"input": {"invokeModel": {"body": whole}}})
 

@@ -104,6 +104,7 @@ class Completion(msgspec.Struct):
 _WORDING: dict[Kind, tuple[int, str, str | None]] = {
     Kind.INVALID_REQUEST: (0, "invalid_request_error", None),
     Kind.AUTHENTICATION: (401, "invalid_request_error", "invalid_api_key"),
+    # OpenAI's status for a spent quota; it has no 402.
     Kind.BILLING: (429, "insufficient_quota", "insufficient_quota"),
     Kind.PERMISSION: (403, "invalid_request_error", "insufficient_permissions"),
     Kind.NOT_FOUND: (404, "invalid_request_error", None),
@@ -112,6 +113,7 @@ _WORDING: dict[Kind, tuple[int, str, str | None]] = {
     Kind.RATE_LIMIT: (429, "rate_limit_error", "rate_limit_exceeded"),
     Kind.API: (0, "server_error", None),
     Kind.TIMEOUT: (0, "server_error", "timeout"),
+    # 529 is Anthropic's own.
     Kind.OVERLOADED: (503, "service_unavailable_error", "server_is_overloaded"),
 }
 

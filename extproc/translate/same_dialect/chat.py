@@ -46,6 +46,7 @@ class Chunk(msgspec.Struct):
     usage: dict[str, Any] | None = None
     service_tier: Any = None
     error: Any = None
+    # Groq counts the tokens of a stream here, unless it was asked for OpenAI's `usage`.
     x_groq: dict[str, Any] | None = None
 
 
@@ -109,6 +110,7 @@ class ChatMeter:
         self.outcome.model = self.outcome.model or word(chunk.model)
         if usage := chunk.usage or (chunk.x_groq or {}).get("usage"):
             self.outcome.usage = read_usage(usage)
+            # OpenAI names the tier beside the counts, not among them as Anthropic does.
             self.outcome.usage.service_tier = word(chunk.service_tier)
             self.counted = True
         for choice in chunk.choices or ():

@@ -192,6 +192,7 @@ class Messages:
 def _headers(to: Target) -> dict[str, str]:
     """Betas and version belong together: by default both are the client's."""
     sent = to.headers.get("anthropic-version") if to.profile.version_from == "client" else ""
+    # Anthropic refuses a request without the header.
     headers = {"anthropic-version": sent or to.profile.anthropic_version}
     if beta := to.headers.get("anthropic-beta"):
         headers["anthropic-beta"] = beta

@@ -242,5 +242,6 @@ def openai_envelope(body: Json) -> bytes:
     message = clean(told.message)
     if not message:
         return b""
+    # Clients shorten the conversation on this code, and few servers but OpenAI's send it.
     code = "context_length_exceeded" if is_overflow(told, 400) else told.code
     return error_body(message, told.type or "invalid_request_error", told.param or None, code or None)

@@ -98,6 +98,8 @@ class ResponsesMeter:
             case "response.failed":
                 return self._failed({"error": response.error}, raw)
             case "error":
+                # The members of this event are flat:
+                # https://platform.openai.com/docs/api-reference/responses-streaming.
                 told = event.error or {"message": event.message or "", "code": event.code}
                 return self._failed({"error": told}, raw)
             case _:
@@ -115,6 +117,8 @@ class ResponsesMeter:
         if response.object == "response.input_tokens" and response.input_tokens is not None:
             self.outcome.usage = Usage(input_tokens=response.input_tokens)
             self.outcome.complete = True
+        # With `background: true` OpenAI answers at once with `queued`, and the client asks for the rest by the
+        # response's id.
         elif response.status in _STATUSES:
             self._begin(response)
             self._read(response)
@@ -125,6 +129,7 @@ class ResponsesMeter:
             self.outcome.failure = failure("the upstream's answer is no response", "unreadable_answer")
 
     def ended(self) -> bool:
+        # No event but the last says how the answer ended, unlike a `finish_reason` of Chat.
         return self.begun and self._asked.profile.on_truncated == "end_turn"
 
     def failed(self, rejection: Rejection) -> bytes:

@@ -32,7 +32,7 @@ NORMAL = frozenset(("stop", "eos", "eos_token", "end_turn", "complete", "complet
 _CALLS = ("tool_calls", "function_call", "tool_use")
 _FILTERED = (
     "content_filter", "content_filtered", "safety", "sensitive", "recitation", "prohibited_content", "blocklist",
-    "spii", "refusal",
+    "spii", "refusal",  # Gemini: safety, recitation, prohibited_content, blocklist, spii
 )  # fmt: skip
 # OpenAI knows five of these (https://platform.openai.com/docs/api-reference/chat/object); the others are words of
 # servers that speak its dialect.
@@ -186,7 +186,7 @@ class AnswerState:
             warnings.append(Warned("unknown_finish_reason" if finish_word(self.finish) else "finish_reason_missing"))
         if self._queue.has_cut_call:
             return [*warnings, AnswerFinished("context_window" if reason == "context_window" else "length")]
-        if reason in (None, "stop", "stop_sequence") and self._queue.calls:
+        if reason in (None, "stop", "stop_sequence") and self._queue.calls:  # Gemini ends with `stop`
             return [*warnings, AnswerFinished("tool_calls")]
         named = self._matched if self._matched in self._request.stop_sequences else None
         if named is not None and (reason == "stop_sequence" or finish_word(self.finish) in NORMAL):

@@ -30,6 +30,7 @@ from extproc.translate.openai_content import cache_hint, read_file, read_image
 from extproc.translate.pair import Target
 from extproc.translate.turns import TurnBuilder
 
+# `name` is known and goes no further: Anthropic has no place for it, and Groq refuses it.
 _NAMED = ("role", "content", "name")
 _KNOWN_BY_ROLE: dict[str, frozenset[str]] = {
     "system": frozenset(_NAMED),
@@ -61,8 +62,8 @@ _TYPED = frozenset((
 # answer says is dropped; what might is warned of.
 _UNTYPED: dict[str, Loss] = {
     "audio": "drop",  # without the modality nothing is spoken
-    "prediction": "drop",
-    "store": "warn",
+    "prediction": "drop",  # it only makes an answer come sooner
+    "store": "warn",  # the client may look for the answer later
     "logit_bias": "warn",
     "presence_penalty": "warn",
     "frequency_penalty": "warn",
@@ -148,6 +149,7 @@ def read_request(body: Json, target: Target, warnings: Warnings) -> Conversation
 
 
 def _check(request: _Request, body: Json) -> None:
+    # Messages and Responses have no such member, and to ask several times would multiply the cost unseen.
     if request.n is not None and request.n > 1:
         raise unsupported("n", "the model gives one answer per request")
     if request.n is not None and request.n < 1:
@@ -171,6 +173,7 @@ def _stop(body: Json, warnings: Warnings) -> Setting[tuple[str, ...]] | None:
     listed = not isinstance(found, str)
     kept = []
     for n, sequence in enumerate(checked.optional_texts(body, "stop", "") if listed else [found]):
+        # Anthropic answers 400 to a stop sequence of white space alone.
         if sequence.strip():
             kept.append(sequence)
         else:
@@ -255,6 +258,8 @@ class _Messages:
             self._legacy_call = f"call_fn_{n}"
             spoken.append(_function(self._legacy_call, message.function_call, f"{path}.function_call"))
         self._turns.calls_at(f"{path}.tool_calls")
+        # Claude refuses calls whose turn does not begin with their thinking:
+        # https://github.com/anomalyco/opencode/issues/3077.
         self._turns.assistant([*read_reasoning(sent, path), *spoken] if spoken else [], path)
 
     def _function(self, message: _Message, path: str) -> None:
@@ -313,6 +318,7 @@ def _seen(part: Json, kind: str, path: str) -> ResultPart:
 def _image(part: Json, path: str) -> Image:
     """Some clients write the address where its object belongs."""
     where, hint = f"{path}.image_url", cache_hint(part)
+    # Mistral's client sends the address alone.
     if isinstance(part.get("image_url"), str):
         return read_image(part["image_url"], where, None, hint)
     image = checked.mapping(part, "image_url", path)

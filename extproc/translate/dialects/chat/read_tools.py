@@ -85,6 +85,7 @@ def _choice(body: Json, names: frozenset[str]) -> ToolChoice | None:
         return ToolChoice("required" if mode == "required" else "none" if mode == "none" else "auto", member)
     choice = checked.mapping(body, member, "")
     kind = checked.optional_text(choice, "type", member)
+    # The choice of a function, of the time before tools, has no type: `{"name": ...}`.
     if kind is None:
         return _named(checked.text(choice, "name", member), f"{member}.name", names)
     checked.one_of(kind, ("function", "custom", "allowed_tools"), f"{member}.type")

@@ -22,6 +22,7 @@ OPENAI_FORMAT = "openai-responses-v1"
 
 def write_reasoning(index: int, carrier: str, text: str, data: Any) -> Json | None:
     """An entry of `reasoning_details`, or None where the vendor wants nothing back."""
+    # Each entry has an `index`, since OpenAI's SDK raises on a list in a delta whose entries have none.
     members = data if isinstance(data, dict) else {}
     if carrier == ANTHROPIC and isinstance(members.get("signature"), str):
         head = {"type": "reasoning.text", "text": text, "signature": members["signature"]}

@@ -134,6 +134,7 @@ class ChatWriter:
         request = self._request
         model = event.model if event.model and request.profile.response_model == "upstream" else request.model
         self._service_tier = event.service_tier
+        # OpenAI's types require a time, which Anthropic's answers do not have.
         self._out.start(Head(completion_id(event.id, request.nonce), int(request.now), model))
 
     def _annotations(self, found: tuple[Json, ...]) -> list[Json]:

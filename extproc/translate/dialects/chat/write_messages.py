@@ -94,6 +94,7 @@ class ReasoningHistory:
             self._details += reasoning.data
         if reasoning.carrier == GEMINI and isinstance(reasoning.data, dict):
             self._signatures |= reasoning.data
+            # The client may know the call by an id of another form (docs/mapping.md 0.3).
             self._signatures |= {client_id(key): value for key, value in reasoning.data.items()}
 
     def call_extra(self, call_id: str) -> Json | None:
@@ -109,6 +110,7 @@ class ReasoningHistory:
         if self._history == DETAILS and self._details:
             message[DETAILS] = self._details
         elif self._history == MISTRAL and text:
+            # A chunk in front of the text: https://docs.mistral.ai/capabilities/reasoning.
             thought = {"type": "thinking", "thinking": [{"type": "text", "text": text}]}
             content = message["content"]
             parts = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
@@ -289,6 +291,8 @@ class MessageWriter:
         return SEAM.join(joined for turn in texts if (joined := "".join(part["text"] for part in turn)))
 
     def _call(self, call: ToolCall, history: ReasoningHistory) -> Json:
+        # vLLM parses the arguments of earlier calls for its chat template, and fails at what is no JSON:
+        # https://github.com/vllm-project/vllm/pull/48922.
         arguments = call.arguments or "{}"
         if call.kind == "custom":
             arguments = openai.encode({"input": call.arguments}).decode()

@@ -89,6 +89,7 @@ class ChunkOutput:
     def end_call(self, call: Call, *, cut: bool) -> None:
         """Clients parse the arguments, so a call without any still has an object; a cut call stays cut."""
         if call.is_custom and (call.arguments or not cut):
+            # Without its quote and brace the text of a cut call is no JSON, so that no client runs it.
             whole = msgspec.json.encode({"input": "".join(call.arguments)}).decode()
             self._arguments(call, whole[:-2] if cut else whole)
         elif not call.is_custom and not call.arguments and not cut:
@@ -197,6 +198,7 @@ class CompletionOutput:
 
     def end(self, reason: str, usage: Json, service_tier: str | None) -> None:
         logprobs = {"content": self._logprobs, "refusal": None} if self._logprobs else None
+        # OpenAI's answers have `logprobs` and `refusal` also where these are null.
         choice = {"index": 0, "message": self._message(), "logprobs": logprobs, "finish_reason": reason}
         completion: Json = {
             "id": self._head.id,

@@ -75,6 +75,7 @@ class _Writer:
         notes = [note for note in (*self._of_tools, profile.system_suffix, prompt) if note]
         body["messages"] = writer.with_system(messages, notes)
         if writer.continues_final:
+            # vLLM refuses to begin a message and to continue one at once, and by default begins one.
             body |= {"continue_final_message": True, "add_generation_prompt": False}
         body.update(profile.extra)
         return WrittenRequest(
@@ -112,6 +113,7 @@ class _Writer:
     def _stream(self, body: Json) -> None:
         if self._conversation.shape.stream:
             body["stream"] = True
+            # Without the member OpenAI counts nothing in a stream; Mistral refuses it, and counts all the same.
             if self._profile.stream_usage:
                 # Random padding of every chunk, which hides how long its text is from those who watch the connection.
                 # It is of no use to the client, who has another one:
@@ -222,10 +224,12 @@ def _openrouter(body: Json, thinking: Thinking, profile: Profile, warnings: Warn
     if _is_off(thinking):
         reasoning, level = {"enabled": False}, "none"
     elif thinking.budget is not None:
+        # OpenRouter takes a number of tokens or an effort, not both.
         reasoning = {"max_tokens": thinking.budget}
     else:
         level = clamped_effort(thinking, profile, warnings)
         reasoning = {"enabled": True} if level is None else {"effort": level}
+    # What is left out of the answer cannot go back with the next turn, where the provider may want it.
     if thinking.shown == "hidden" and profile.reasoning_history == "none":
         reasoning["exclude"] = True
     # https://openrouter.ai/docs/use-cases/reasoning-tokens#controlling-reasoning-tokens

@@ -125,6 +125,7 @@ def computer(kind: str, width: int, height: int, *, zoom: bool) -> ClientTool:
     return ClientTool(description, {"action": _one_of(*actions)}, optional)
 
 
+# A type of Anthropic's fixes the tool's name, too; the client knows a call by it.
 FIXED: dict[str, tuple[str, ClientTool, bool]] = {
     "bash_20241022": ("bash", BASH, True),
     "bash_20250124": ("bash", BASH, True),

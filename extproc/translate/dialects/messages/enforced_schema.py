@@ -35,6 +35,7 @@ class _Transform:
     def node(self, node: Json, depth: int) -> Json:
         if depth > MAX_DEPTH:
             raise refused(self._path, f"schema is nested deeper than {MAX_DEPTH} levels")
+        # A schema that says nothing of its type; the SDK raises for one.
         if not any(key in node for key in _ENOUGH):
             return node
         if "$ref" in node:
@@ -42,6 +43,7 @@ class _Transform:
             kept = {key: self._value(key, node[key], depth) for key in _DEFINITIONS if key in node}
             return {**kept, "$ref": node["$ref"]}
         stays, lost = _sorted(node)
+        # Claude takes no `oneOf`; the SDK writes `anyOf` for it, too.
         out = {("anyOf" if key == "oneOf" else key): self._value(key, node[key], depth) for key in stays}
         if _is(node, "object"):
             out.setdefault("properties", {})
@@ -79,6 +81,7 @@ def _stays(node: Json, key: str) -> bool:
     value = node[key]
     if key == "format":
         return _is(node, "string") and isinstance(value, str) and value in _FORMATS
+    # Of the bounds of a list Claude enforces these two.
     return key == "minItems" and _is(node, "array") and type(value) is int and value in (0, 1)
 
 
@@ -112,6 +115,7 @@ def _collect(node: Any, owner: str, references: dict[str, set[str]], path: str, 
     for key, value in node.items():
         if key in _DEFINITIONS and isinstance(value, dict) and owner == "#":
             for name, inner in value.items():
+                # Both are escaped in a JSON pointer: RFC 6901, section 3.
                 pointer = f"#/{key}/{name.replace('~', '~0').replace('/', '~1')}"
                 references[pointer] = set()
                 _collect(inner, pointer, references, path, depth + 1)
@@ -125,6 +129,7 @@ def _acyclic(references: dict[str, set[str]]) -> bool:
         return False
     try:
         TopologicalSorter(references).prepare()
+    # Claude's compiler refuses a recursive schema.
     except CycleError:
         return False
     return True

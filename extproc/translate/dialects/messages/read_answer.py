@@ -199,6 +199,7 @@ def _rejection(error: ProviderError, status: int, profile: Profile, kind: Kind, 
         type="" if error.type in _TYPES else _foreign(error.type),
         detail=f"upstream_{status or 200}:{_foreign(error.type) or kind}",
         status=_status(kind, status),
+        # OpenAI's clients get a 429, which their SDKs would repeat.
         headers=NO_RETRY if kind is Kind.BILLING else (),
     )
 
@@ -216,6 +217,7 @@ def _status(kind: Kind, status: int) -> int:
 
 def _code_and_path(kind: Kind, message: str) -> tuple[str, str]:
     if kind is Kind.NOT_FOUND:
+        # One type stands for unknown models and unknown paths; only the message tells them apart.
         return "model_not_found" if message.startswith("model:") else "", "model"
     if kind is not Kind.INVALID_REQUEST:
         return "", ""

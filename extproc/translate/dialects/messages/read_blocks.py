@@ -192,6 +192,7 @@ class TextBlock(OpenBlock):
     def end(self) -> None:
         """Only pages of the web can be cited for an OpenAI client: files have other places."""
         cited = [c for c in self._citations if c.type == "web_search_result_location" and c.url]
+        # Anthropic cites for a block as a whole, OpenAI by the places in the text.
         if self._length:
             span = {"start_index": 0, "end_index": self._length}
             self._part.cite([{**span, "title": citation.title or "", "url": citation.url} for citation in cited])

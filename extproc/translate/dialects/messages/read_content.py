@@ -185,6 +185,7 @@ class ContentReader:
                 return [*self.document(block, path)]
             case "search_result":
                 return [self.search_result(block, path)]
+            # A search for deferred tools answers with their names; here they are all declared from the start.
             case "tool_reference":
                 return [Text(f"Tool available: {checked.text(block, 'tool_name', path)}", path)]
             case "browser_state":
@@ -197,6 +198,7 @@ def only_text(part: Text | Document | Image, path: str) -> Text:
     """What a turn of the assistant can hold of such a block. Raises Refused."""
     if isinstance(part, Document) and isinstance(part.source, PlainText):
         return Text(framed_document(part, part.source.text), path, part.cache)
+    # Assistant messages of OpenAI's dialects hold text and refusals only.
     if not isinstance(part, Text):
         problem = "an assistant turn can only hold documents that are text"
         raise unsupported(path, rejected(problem, "document_block"))
@@ -212,6 +214,7 @@ def _no_document(path: str, problem: str) -> Refused:
 
 
 def _browser_state(block: Json, path: str) -> str:
+    # Anthropic renders the members as text, too; its model never sees them.
     lines = ["Tabs:"]
     for n, found in enumerate(checked.sequence(block, "tabs", path)):
         where = f"{path}.tabs.{n}"
@@ -272,6 +275,7 @@ def _mcp_result(block: Json, path: str) -> str:
 def _web_search(block: Json) -> str:
     if failed := _failed(block, _inner(block)):
         return failed
+    # The page itself is encrypted, for Claude alone.
     hits = [f"- {_string(hit.get('title'))} ({_string(hit.get('url'))})" for hit in _objects(block.get("content"))]
     return "\n".join(["[web_search results]", *hits])
 
@@ -320,6 +324,7 @@ def _advice(block: Json) -> str | None:
     inner = _inner(block)
     if failed := _failed(block, inner):
         return failed
+    # There is none in an `advisor_redacted_result`, which only Claude can read.
     text = _string(inner.get("text"))
     return f"[advice]\n{text}" if text else None
 
@@ -346,6 +351,7 @@ SERVER_BLOCKS = frozenset((*_CALLS, *_RESULTS))
 def server_block_text(block: Json, kind: str, path: str) -> str:
     """What the block said, as text; empty when it can only be left out."""
     said = _CALLS[kind](block, path) if kind in _CALLS else _RESULTS[kind](block)
+    # Texts of one assistant message are joined with nothing between (docs/mapping.md 1.4).
     return "" if said is None else said.rstrip("\n") + "\n"
 
 

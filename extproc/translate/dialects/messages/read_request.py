@@ -38,6 +38,7 @@ _SILENT = frozenset(
 )
 """Neither content nor billing depends on these, so nothing is said of them."""
 _REFUSED: dict[str, Rejection] = {
+    # The answer would be a compaction block and nothing else.
     "compaction": invalid("compaction", "compaction is not supported with this model", code="unsupported_value"),
     # The SDK's tool runner sends the whole conversation again when it reads this code in `error.details`.
     "thread": invalid(
@@ -62,6 +63,7 @@ class _Reader:
         self._profile = target.profile
         self._warnings = warnings
         strict = target.profile.strictness == "strict"
+        # Versions are dates: https://platform.claude.com/docs/en/api/versioning.
         self._refuses_old = strict and target.headers.get("anthropic-version", "") >= "2026-10-21"
 
     def read(self) -> Conversation:
@@ -152,6 +154,7 @@ class _Reader:
         steering = self._steering
         if steering is None:
             return {}
+        # Anthropic takes 0, which fills its cache and gives no answer; one token instead would be an answer.
         if steering.max_tokens < 1:
             raise refused("max_tokens", "Input should be greater than or equal to 1")
         found: dict[str, Any] = {"max_tokens": Setting(steering.max_tokens, "max_tokens")}
@@ -189,6 +192,7 @@ class _Reader:
             path = "thinking.budget_tokens"
             return Thinking(Setting(level, path), is_explicit=False, budget=budget, shown=shown, is_on=True)
         if kind == "adaptive":
+            # Claude decides how much it thinks; with others a level has to stand for that.
             usual = self._profile.adaptive_effort
             level_or_none = None if usual is None else Setting[str](usual, "thinking")
             return Thinking(level_or_none, is_explicit=False, shown=shown, is_on=True)
@@ -208,6 +212,7 @@ class _Reader:
             return "yes" if self._profile.emit_thinking == "always" else "no"
         if thinking is None or thinking.type not in ("enabled", "adaptive"):
             return "no"
+        # Signatures alone: the client shows no thinking, and returns it with the next turn.
         return "hidden" if thinking.display == "omitted" else "yes"
 
     def _format(self) -> OutputFormat | None:
@@ -219,6 +224,7 @@ class _Reader:
             wanted, path, sent = typed(old, messages_request.Format, "output_format"), "output_format", old
         else:
             return None
+        # Anthropic has no `json_object`, which OpenAI takes without a schema.
         one_of(wanted.type, ("json_schema",), f"{path}.type")
         self._warnings.unknown(sent, members(messages_request.Format), path)
         return OutputFormat(path, checked.mapping(sent, "schema", path))

@@ -48,6 +48,8 @@ class ToolReader:
         self._warnings = warnings
         self._hosted: list[str] = []
         """What the client calls tools that the provider runs."""
+        # Anthropic lets messages add and remove tools, since other `tools` would change the beginning of the cached
+        # prompt; elsewhere only the request says what there is (docs/mapping.md 1.4).
         for members, path in _in_force(tools, changes):
             if members.get("defer_loading") is True and members.get("name") == _PLACEHOLDER:
                 continue
@@ -152,6 +154,7 @@ class ToolReader:
         for name, like in known.items():
             config = checked.optional_mapping(configs, name, f"{path}.configs")
             if config.get("enabled") is None or checked.flag(config, "enabled", f"{path}.configs.{name}"):
+                # A name may hold no dot; Claude Code joins the names of MCP tools in the same way.
                 full = f"{toolset}__{name}"
                 self._known(members, path, full, like)
                 self.toolset_names[full] = (toolset, name)

@@ -183,6 +183,7 @@ class TurnReader:
                 turn.parts.append(text)
         elif kind == "tool_result":
             if turn.parts:
+                # Anthropic refuses it, and Chat has no place for text between calls and results.
                 self._warnings.add("reordered", f"{path}.content", "tool_result blocks must come first")
             turn.results.append(self._content.result(block, where))
         elif kind == "image":
@@ -263,6 +264,7 @@ class TurnReader:
         self._drop_empty_assistant()
         last = self._turns[-1] if self._turns else None
         if last is None:
+            # Anthropic refuses such a message at the beginning; elsewhere it is the system prompt.
             self.leading += parts
         elif isinstance(last, _System):
             last.parts += parts
@@ -291,6 +293,7 @@ class TurnReader:
                 continue
             for k in range(len(blocks) - 1, -1, -1):
                 block = blocks[k]
+                # Null is a compaction that failed, so that the turns before it still count.
                 if isinstance(block, dict) and block.get("type") == "compaction" and block.get("content") is not None:
                     return self._start(n, k, block)
         return _Start()

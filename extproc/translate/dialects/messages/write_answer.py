@@ -195,6 +195,7 @@ class MessagesWriter:
 
     def _add_reasoning(self, text: str) -> None:
         if self._open != "thinking" and self._shown != "no":
+            # SDKs' types require the signature from the start; its delta replaces it.
             self._open_block("thinking", thinking="", signature="")
         if self._shown == "yes":
             self._out.delta("thinking_delta", text)
@@ -331,6 +332,7 @@ class CallBlock:
             found = tool_input(arguments)
             if not found.meant:
                 self._warn_invalid()
+            # A block without a delta keeps the empty object that it began with.
             return compact(found.value) if found.value else ""
         if self._prefix.complete:
             return self._prefix.close()

@@ -64,6 +64,8 @@ class MessageTurn:
 
     def message(self, *, with_thinking: bool) -> Json:
         blocks = self.results + self.blocks
+        # Where thinking is disabled Claude refuses it in an assistant turn at the end:
+        # https://github.com/tailcallhq/forgecode/issues/1853.
         if not with_thinking:
             blocks = [block for block in blocks if block["type"] not in _THINKING]
         if len(blocks) == 1 and blocks[0]["type"] == "text" and "cache_control" not in blocks[0]:
@@ -219,6 +221,7 @@ class MessageWriter:
 
     def _result(self, result: ToolResult) -> Json:
         block: Json = {"type": "tool_result", "tool_use_id": self._open_ids[result.call_id].pop(0)}
+        # A result may go without content; an empty text in it is refused.
         if content := self._result_content(result):
             block["content"] = content
         if result.is_error:
@@ -271,6 +274,7 @@ class MessageWriter:
         match document.source:
             case Base64Data(media_type) as data if media_type == PDF:
                 return {"type": "base64", "media_type": PDF, "data": data.data}
+            # Anthropic has one media type for documents of text, whatever kind of text it is.
             case Base64Data(media_type) as data if is_text(media_type):
                 return {"type": "text", "media_type": "text/plain", "data": plain_text(data, document.path)}
             case Base64Data(media_type):

@@ -230,6 +230,7 @@ def write_usage(usage: Usage) -> Json:
     if usage.thinking_tokens is not None:
         written["output_tokens_details"] = {"thinking_tokens": usage.thinking_tokens}
     if usage.web_searches:
+        # SDKs' types require both counts.
         written["server_tool_use"] = {"web_search_requests": usage.web_searches, "web_fetch_requests": 0}
     return written
 

@@ -178,6 +178,7 @@ class _Writer:
 
     def _write_own(self, body: Json) -> None:
         """Anthropic's own members pass unchanged, and win over what is derived from others."""
+        # OpenAI caches prompts unasked; Anthropic caches nothing without a mark.
         if self._profile.auto_cache:
             body["cache_control"] = {"type": "ephemeral"}
         for member in self._conversation.unmapped:
@@ -200,6 +201,7 @@ class _Writer:
                 continue
             if not self._profile.sampling or (has_budget and not _fits_budget(name, setting.value)):
                 self._warnings.add("dropped", setting.path)
+            # OpenAI's goes up to 2.
             elif name == "temperature" and setting.value > 1:
                 self._warnings.add("clamped", setting.path, "Input should be less than or equal to 1")
                 body[name] = 1
@@ -251,6 +253,7 @@ def _write_system(body: Json, blocks: list[Json], notes: list[str]) -> None:
 def _keep_last_cache_marks(body: Json) -> None:
     """Anthropic takes four marks, the one for the whole request among them."""
     marked = [block for block in _blocks(body) if "cache_control" in block]
+    # A later mark covers all that stands before it.
     for block in marked[: max(0, len(marked) - (_MAX_CACHE_MARKS - ("cache_control" in body)))]:
         del block["cache_control"]
 
@@ -314,6 +317,7 @@ class ThinkingWriter:
         request would be refused. https://platform.claude.com/docs/en/build-with-claude/preserved-thinking"""
         if self._profile.block_binding == "default" or not any(turn.has_thinking for turn in self._turns):
             return []
+        # `adaptive` is these models' default, and the binding is a member of it.
         thinking = body.setdefault("thinking", {"type": "adaptive"})
         if not isinstance(thinking, dict) or "block_binding" in thinking:
             return []
@@ -325,6 +329,7 @@ class ThinkingWriter:
         if self._thinking.shown == "yes" and self._profile.expose_reasoning:
             # Newer models send no text of their thinking by default.
             body["thinking"]["display"] = "summarized"
+        # Anthropic's levels begin with `low`.
         allowed = [name for name in self._profile.efforts if name not in ("none", "minimal")]
         if not allowed:
             self._lose("the model has no levels of effort")

@@ -202,11 +202,13 @@ class ToolWriter:
         parallel = self._conversation.parallel_tool_calls
         if parallel is None or parallel.value:
             return choice
+        # For Anthropic it is a member of the choice, and one that `none` does not have.
         choice = choice or {"type": "auto"}
         return choice if choice["type"] == "none" else {**choice, "disable_parallel_tool_use": True}
 
     def _possible(self, choice: Json | None) -> tuple[Json | None, str]:
         """The choice, and what the system prompt says for one to which this model cannot be made."""
+        # Fable 5.1 and later take `auto` and `none` only, and refuse the others (docs/models.md).
         if choice is None or self._profile.forced_tool_choice or choice["type"] not in ("any", "tool"):
             return choice, ""
         self._warnings.add("emulated", "tool_choice", "this model cannot be made to call a tool")
@@ -224,6 +226,7 @@ def _refuse_lost_search(tool: WebSearch) -> None:
 def _with_object_root(parameters: Json, path: str) -> tuple[Json, bool]:
     """The schema with the root that Anthropic wants, an object without alternatives, and whether its meaning had to
     change. Raises Refused for one that joins too much."""
+    # Anthropic requires a schema; OpenAI takes none for no parameters.
     if not parameters:
         return {"type": "object", "properties": {}}, False
     has_changed = any(key in parameters for key in _ALTERNATIVES)

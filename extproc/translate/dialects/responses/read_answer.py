@@ -195,6 +195,7 @@ class _Answer:
         else:
             if status == "incomplete":
                 yield Warned("unknown_finish_reason" if reason else "finish_reason_missing")
+            # A call that ends in the midst is cut, whatever the status says.
             yield AnswerFinished("length" if items.has_cut_call else "tool_calls" if items.calls else "stop")
 
     def take(self) -> list[AnswerEvent]:
@@ -254,6 +255,7 @@ def stream_error(value: Any, profile: Profile) -> Rejection:
 def read_usage(usage: Json, web_searches: int) -> Usage:
     """The four parts do not overlap: input without what was cached, cache reads, cache writes, output."""
     prompt = count(usage.get("input_tokens")) or 0
+    # OpenAI's input tokens include those of the cache, Anthropic's do not.
     details = _object(usage.get("input_tokens_details"))
     cached = min(count(details.get("cached_tokens")) or 0, prompt)
     written = min(count(details.get("cache_write_tokens")) or 0, prompt - cached)

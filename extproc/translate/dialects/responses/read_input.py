@@ -249,6 +249,7 @@ class InputItems:
         self._tools.read(found.tools, f"{path}.tools")
 
     def _configuration(self, found: _Configuration, path: str) -> None:
+        # The item changes both for what follows; a Messages or Chat request has one effort and one format.
         if found.reasoning is not None and found.reasoning.get("effort") is not None:
             self.reasoning = (found.reasoning, f"{path}.reasoning")
         if found.text is not None and found.text.get("format") is not None:

@@ -130,6 +130,7 @@ class OutputItem:
 
 class _Search(OutputItem):
     def done(self, item: Item) -> None:
+        # OpenAI sends an item for each search; Anthropic counts them in the usage.
         self.items.searches += 1
 
 

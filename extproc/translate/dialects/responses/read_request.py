@@ -35,7 +35,7 @@ _UNTYPED: dict[str, Loss] = {
     "background_options": "drop",
     "client_metadata": "drop",
     "image": "drop",
-    "store": "drop",
+    "store": "drop",  # true is OpenAI's default, so that it says little
     "max_tool_calls": "warn",
     "moderation": "warn",
 }
@@ -97,6 +97,7 @@ class _Request(msgspec.Struct, gc=False):
 
 def read_request(body: Json, target: Target, warnings: Warnings) -> Conversation:
     """Raises Refused, with the path of the fault."""
+    # SDKs write null for what is absent.
     sent = {name: value for name, value in body.items() if value is not None}
     request = checked.typed(sent, _Request, "")
     _check(request, sent, warnings)
@@ -169,6 +170,7 @@ def _effort(reasoning: _Reasoning, later: tuple[Json, str] | None) -> tuple[str 
 
 def _thinking(effort: Setting[str] | None, reasoning: _Reasoning) -> Thinking:
     shown = reasoning.summary is not None or reasoning.generate_summary is not None
+    # OpenAI shows reasoning as a summary, and only who asks for one gets it.
     return Thinking(effort, shown="yes" if shown else "hidden")
 
 

@@ -84,6 +84,7 @@ class Tools:
             # told.
             description = "Runs a command on the user's machine."
             self._tools.append(Tool(SHELL, path, description, _SHELL_PARAMETERS, kind="shell"))
+        # Versions have their date behind the name, as in `web_search_preview_2025_03_11`.
         elif kind.startswith(_WEB_SEARCH):
             self._tools.append(self._web_search(tool, kind, path))
         else:
@@ -111,6 +112,7 @@ class Tools:
     def _mcp_server(self, tool: Json, path: str) -> McpServer | HostedTool:
         """Only a server whose tools may be called freely: nobody else asks the user before a call."""
         allowed = tool.get("allowed_tools")
+        # OpenAI can allow the tools that only read, whatever their names are; Anthropic's connector knows names alone.
         by_effect = isinstance(allowed, dict) and allowed.get("read_only") is not None
         if tool.get("require_approval") != "never" or by_effect or tool.get("server_url") is None:
             return HostedTool(path, "mcp")

@@ -275,6 +275,7 @@ def write_usage(usage: Usage) -> Json:
     prompt = usage.input_tokens + written + cached
     return {
         "input_tokens": prompt,
+        # SDKs' types require all of these details.
         "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": written},
         "output_tokens": usage.output_tokens,
         "output_tokens_details": {"reasoning_tokens": usage.thinking_tokens or 0},

@@ -179,6 +179,8 @@ class InputWriter:
                         items.append(self._call(part))
                     case Compaction():
                         items += _compaction(part)
+        # "of type 'reasoning' was provided without its required following item":
+        # https://github.com/openai/codex/issues/1227.
         while items and items[-1]["type"] == "reasoning":
             items.pop()  # OpenAI refuses reasoning that nothing follows
         if self._profile.phase:
@@ -189,6 +191,7 @@ class InputWriter:
         if part.is_opaque_to((OPENAI_RESPONSES,)):
             self._warnings.reasoning_left_out(part.path)
         if members := _sealed(part):
+            # OpenAI requires the member, which may be empty.
             summary = [{"type": "summary_text", "text": part.text}] if part.text else []
             yield {"type": "reasoning", "summary": summary, **members}
 
@@ -219,6 +222,7 @@ def _say(items: list[Json], text: str, seam: str) -> None:
     if last is not None and last["type"] == "message" and isinstance(last["content"], str):
         last["content"] += seam + text
     elif text:
+        # As a string it needs no id, which a message with parts has from OpenAI.
         items.append({"type": "message", "role": "assistant", "content": text})
 
 

@@ -35,6 +35,7 @@ class MessageItem:
         self._id = f"msg_{output.suffix}_{self._place}"
         self._where = {"item_id": self._id, "output_index": self._place, "content_index": 0}
         kind = "refusal" if is_refusal else "output_text"
+        # SDKs' types require `logprobs` in the deltas of text, and not in those of a refusal.
         self._frame = Frame(f"response.{kind}.delta", self._where, {} if is_refusal else {"logprobs": []})
         self._texts: list[str] = []
         self._length = 0
@@ -179,6 +180,7 @@ class CallItem:
         if self._namespace:
             item["namespace"] = self._namespace
         if call.kind == "custom":
+            # OpenAI's custom calls have no status; a cut one needs a word that tells it.
             return {**item, "input": arguments, **({"status": status} if status == "incomplete" else {})}
         return {**item, "arguments": arguments, "status": status}
 
@@ -194,6 +196,7 @@ def _shell_action(arguments: str) -> Json:
     members = found if isinstance(found, dict) else {}
     command = members.get("command")
     words = command if isinstance(command, list) else [command]
+    # SDKs' types require `env`, of which another model says nothing.
     action: Json = {"type": "exec", "command": [word for word in words if isinstance(word, str)], "env": {}}
     if isinstance(members.get("workdir"), str):
         action["working_directory"] = members["workdir"]

@@ -125,6 +125,7 @@ class _Writer:
         # Nothing may be kept there that a later request would have to name.
         body["store"] = False
         if conversation.shape.stream:
+            # Padding against those who watch the connection, which here is not the client's.
             body |= {"stream": True, "stream_options": {"include_obfuscation": False}}
 
     def _compaction(self, body: Json) -> None:
@@ -242,4 +243,5 @@ def _mcp(tool: McpServer) -> Json:
         found["authorization"] = tool.authorization
     if tool.allowed_tools is not None:
         found["allowed_tools"] = list(tool.allowed_tools)
+    # Otherwise OpenAI asks for approval by an item, which only a Responses client can answer.
     return {**found, "require_approval": "never"}

@@ -267,7 +267,7 @@ def _define(by_name: dict[str, list[_Definition]], tool: _Definition) -> _Defini
 
 _SERVER = frozenset(("type", "name", "url", "authorization_token", "tool_configuration"))
 _CONFIGURATION = frozenset(("enabled", "allowed_tools"))
-_TOOLSET = frozenset(("type", "mcp_server_name", "cache_control", "configs", "default_config", "tools"))
+_MCP_TOOLSET = frozenset(("type", "mcp_server_name", "cache_control", "configs", "default_config", "tools"))
 
 
 class McpServers:
@@ -278,7 +278,7 @@ class McpServers:
     def toolset(self, toolset: Json, path: str) -> list[McpServer]:
         """The server of an `mcp_toolset` tool; none where not one of its tools may be called. Raises Refused."""
         name = checked.text(toolset, "mcp_server_name", path)
-        self._warnings.unknown(toolset, _TOOLSET, path)
+        self._warnings.unknown(toolset, _MCP_TOOLSET, path)
         if name not in (servers := self._by_name()):
             raise refused(f"{path}.mcp_server_name", f"unknown MCP server '{name}'")
         allowed = _allowed(toolset, path)

@@ -44,6 +44,11 @@ def test_toolset() -> None:
     assert asked.warnings == ("dropped:tools.0.configs.hover",)
 
 
+def test_members_that_only_an_mcp_toolset_has() -> None:
+    toolset = {"type": "computer_toolset_20260801", "default_config": {}, "mcp_server_name": "s"}
+    assert ask(body(tools=[toolset])).warnings == ("dropped:tools.0.default_config", "dropped:tools.0.mcp_server_name")
+
+
 def test_canned_tools() -> None:
     fixed = [
         {"type": "text_editor_20250728", "name": "str_replace_based_edit_tool", "max_characters": 9},

@@ -114,6 +114,8 @@ class Block(msgspec.Struct):
     input: Any = None
     content: Any = None
     """Compaction: a summary; results of server tools hold other things there."""
+    encrypted_content: str | None = None
+    tool_changes: Any = None
 
 
 class StopDetails(msgspec.Struct, gc=False):
@@ -129,6 +131,7 @@ class Delta(msgspec.Struct):
     signature: str | None = None
     partial_json: str | None = None
     content: Any = None
+    encrypted_content: str | None = None
     citation: Citation | None = None
     stop_reason: str | None = None
     stop_details: StopDetails | None = None

@@ -239,12 +239,23 @@ class CompactionBlock(OpenBlock):
     def __init__(self, queue: PartQueue, block: Block) -> None:
         self._queue = queue
         self._text = _Held(block.content)
+        self._encrypted, self._signature = _Held(block.encrypted_content), _Held(block.signature)
+        self._tool_changes = block.tool_changes
 
     def add(self, delta: Delta) -> None:
         self._text.add(delta.content)
+        self._encrypted.add(delta.encrypted_content)
+        self._signature.add(delta.signature)
 
     def end(self) -> None:
-        self._queue.push(CompactionPart(Compacted(self._text.text, ANTHROPIC)))
+        # All of it must come back as it is.
+        members = {
+            "encrypted_content": self._encrypted.text,
+            "signature": self._signature.text,
+            "tool_changes": self._tool_changes,
+        }
+        data = {name: value for name, value in members.items() if value not in ("", None)}
+        self._queue.push(CompactionPart(Compacted(self._text.text, ANTHROPIC, data or None)))
 
 
 class CallBlock(OpenBlock):

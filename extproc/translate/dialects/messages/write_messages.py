@@ -35,6 +35,7 @@ from extproc.translate.signature import is_ours
 
 _THINKING = frozenset(("thinking", "redacted_thinking"))
 _START, _CONTINUE = "(conversation start)", "Continue."
+_OF_COMPACTION = ("encrypted_content", "signature", "tool_changes")
 _FOREIGN_COMPACTION = "what another provider has compacted cannot be read"
 # https://platform.claude.com/docs/en/build-with-claude/vision: four types, and `image/jpg`, which many write, is none.
 _IMAGES = {"image/jpg": "image/jpeg", **{kind: kind for kind in ("image/jpeg", "image/png", "image/gif", "image/webp")}}
@@ -237,8 +238,10 @@ class MessageWriter:
                 return self._blocks(parts)
 
     def _compaction(self, part: Compaction) -> Iterator[Json]:
-        if part.carrier == ANTHROPIC and part.data is None and part.text:
-            yield {"type": "compaction", "content": part.text}
+        # The envelope that it was in is the client's to change.
+        if part.carrier == ANTHROPIC and isinstance(part.data, dict | None) and part.text:
+            members = {name: part.data[name] for name in _OF_COMPACTION if name in part.data} if part.data else {}
+            yield {"type": "compaction", "content": part.text, **members}
         else:
             self._warnings.add("dropped", part.path, _FOREIGN_COMPACTION)
 

@@ -240,6 +240,13 @@ def test_a_compacted_conversation_of_ours() -> None:
     }  # fmt: skip
 
 
+def test_what_claude_keeps_of_a_conversation_goes_back_as_it_came() -> None:
+    kept = {"encrypted_content": "e", "signature": "s", "tool_changes": [{"type": "tool_removal"}]}
+    item = {"type": "compaction", "encrypted_content": seal("anthropic", {**kept, "type": "text"}, "so far")}
+    [block] = turns(user(), item, user("b"))[1]["content"]
+    assert block == {"type": "compaction", "content": "so far", **kept}
+
+
 def test_later_instructions_leave_what_thinking_is_bound_to_as_it_was() -> None:
     """The second turn of a Codex session on Fable 5.2, with a developer message and a tool that came later."""
     to = target("claude-always-thinking", mid_system="native", block_binding="drop_block", forced_tool_choice=False)

@@ -146,6 +146,21 @@ def test_a_compaction_is_opaque() -> None:
     assert sealed and (item["type"], sealed.t) == ("compaction", "so far")
 
 
+def test_all_of_a_compaction_is_kept_for_the_way_back() -> None:
+    """Anthropic's SDK says of these members that they are to be sent back as they came."""
+    kept: Json = {"encrypted_content": "ee", "signature": "s", "tool_changes": [{"type": "tool_removal"}]}
+    [item] = items({"type": "compaction", "content": "so far", **kept})
+    sealed = unseal(item["encrypted_content"])
+    assert sealed and sealed.d == kept
+    begun = {"type": "compaction", "content": None, "tool_changes": kept["tool_changes"]}
+    pieces = [
+        {"type": "compaction_delta", "content": "so far", "encrypted_content": "ee"},
+        {"type": "signature_delta", "signature": "s"},
+    ]
+    _, found = run(started(), block(0, begun, *pieces), ended(), request=request(stream=True))
+    assert [one["encrypted_content"] for one in found[-1]["response"]["output"]] == [item["encrypted_content"]]
+
+
 def test_an_answer_of_nothing() -> None:
     _, found = whole(message())
     assert (found["output"], found["usage"]["input_tokens"]) == ([], USAGE["input_tokens"])

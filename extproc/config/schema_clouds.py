@@ -243,7 +243,8 @@ class CloudKeys(BaseModel):
             if only:
                 raise ValueError(f"{', '.join(only)}: only with `cloud`")
             return value
-        return {**value, "base_url": _address(cloud, value)} if cloud in _REQUIRED else value
+        is_known = isinstance(cloud, str) and cloud in _REQUIRED  # another one is refused by its type
+        return {**value, "base_url": _address(cloud, value)} if is_known else value
 
     @model_validator(mode="after")
     def _fits(self) -> "CloudKeys":

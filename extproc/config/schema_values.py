@@ -30,7 +30,8 @@ class Secret(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _one_source(cls, value: Any) -> Any:
-        if isinstance(value, Mapping) and len(value.keys() & {"env", "file"}) == 1:
+        named = [name for name in ("env", "file") if name in value] if isinstance(value, Mapping) else []
+        if len(named) == 1 and value[named[0]] is not None:
             return value
         raise ValueError("a secret is {env: NAME} or {file: PATH}, never the value itself")
 

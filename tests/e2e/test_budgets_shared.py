@@ -36,7 +36,7 @@ budgets:
   - {name: many, key: 'jwt.sub', when: 'jwt.team == "many"', limit: {requests: 100000, usd: 100}, per: month}
   - {name: words, key: 'jwt.sub', when: 'jwt.team == "words"', limit: {tokens: 3000}, per: month}
 limits: {caller_share: 100}
-store: {redis: {url: "redis://localhost:PORT/0", password: {env: REDIS_PASSWORD}, timeout: 1}, when_down: DOWN}
+store: {redis: {url: "redis://localhost:PORT/0", password: {env: REDIS_PASSWORD}, timeout: 4}, when_down: DOWN}
 workers: 2
 """
 

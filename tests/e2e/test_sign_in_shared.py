@@ -17,7 +17,7 @@ from tests.e2e.test_sign_in import CONFIG, until, works
 from tests.redis_server import RedisServer, redis_server
 
 PASSWORD = "correct-horse"
-STORE = 'store: {redis: {url: "redis://localhost:PORT/0", password: {env: REDIS_PASSWORD}, timeout: 1}}\n'
+STORE = 'store: {redis: {url: "redis://localhost:PORT/0", password: {env: REDIS_PASSWORD}, timeout: 4}}\n'
 
 
 @dataclass

@@ -96,6 +96,7 @@ class _Use(NamedTuple):
 async def _states(command: BudgetCommand, keeper: BudgetKeeper) -> list[AccountState]:
     """Those that are asked for. All are also those that have used nothing, and were changed by hand. Raises
     StoreDown."""
+    await keeper.hear_workers()
     changed = await keeper.refresh()
     if command.accounts is not None or command.only_changed:
         return await keeper.counters.states(list(changed) if command.accounts is None else command.accounts)

@@ -278,7 +278,8 @@ class BudgetKeeper:
 
     async def _take(self, holder: str, request: BudgetRequest, answer: Answer) -> None:
         claims = self._limited(request.claims)
-        if asked := [claim.account for claim in claims if claim.only_asks]:
+        asked = [claim.account for claim in claims if claim.only_asks]
+        if asked and self._shared is None:  # in Redis nobody keeps anything
             await self._call_in(asked)
         try:
             self.check_read()
@@ -293,10 +294,12 @@ class BudgetKeeper:
             self._note(StoreDown(type(error).__name__))
             answer(BudgetReply(request.id, None))
 
+    async def hear_workers(self) -> None:
+        """Waits until all workers have told what calls have used that have ended, RECALL_SECONDS at most."""
+        await self._call_in([])
+
     async def _call_in(self, accounts: list[str]) -> None:
         """Has workers give back what they keep for further calls, so that what is held is what calls have reserved."""
-        if self._shared is not None:  # there nobody keeps anything
-            return
         unheard = set(self._holders)
         self._recalls.append(unheard)
         self._recall(BudgetRecall(accounts))

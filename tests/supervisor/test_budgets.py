@@ -179,6 +179,21 @@ def test_who_asks_what_is_used_sees_nothing_of_what_workers_keep(tmp_path: Path)
     asyncio.run(asyncio.wait_for(scene(), 30))
 
 
+def test_a_list_has_what_workers_had_not_told_yet(tmp_path: Path) -> None:
+    async def scene() -> None:
+        desk = Desk(tmp_path, "")
+        desk.keeper.started("w")
+        listing = asyncio.create_task(desk.does("list"))
+        for _ in range(3):  # until the list waits
+            await asyncio.sleep(0)
+        assert desk.recalled == [BudgetRecall([])]
+        settled = Settlement(ACCOUNT, int(NOW), 2**33, 3, 3)
+        desk.keeper.heard("w", BudgetRequest(settlements=[settled], recalled=True), lambda _: None)
+        assert [line.used for line in (await listing).lines] == [3]
+
+    asyncio.run(asyncio.wait_for(scene(), 30))
+
+
 def test_who_ends_charges_what_no_worker_has_settled(tmp_path: Path) -> None:
     account = "b\x1frequests\x1fann"
     line = {"time": "2026-11-30T09:30:00Z", "request_id": "req_1", "gen_ai.request.stream": True}

@@ -15,7 +15,14 @@ from extproc.supervisor import processes
 from extproc.supervisor.processes import Child, Group, NotStarted, start, supervise
 
 READY = "print('ready', flush=True)\n"
-PAUSE = "import signal; signal.pause()\n"
+# Python runs a handler between two of its steps: a signal just before `signal.pause()` would not end that pause.
+PAUSE = """
+import os, signal
+told, tell = os.pipe()
+os.set_blocking(tell, False)
+signal.set_wakeup_fd(tell)
+os.read(told, 1)
+"""
 STAYS = READY + PAUSE
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + STAYS
 GRACE = 10.0
@@ -242,10 +249,8 @@ def leave(*_):
         print(sys.argv[2], file=file)
     sys.exit()
 signal.signal(signal.SIGTERM, leave)
-print("ready", flush=True)
-while True:
-    signal.pause()
 """
+LEAVES += STAYS
 
 
 def told(number: int) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -23,6 +24,8 @@ BUDGETS = "budget.keys"
 """A field of the log."""
 MAX_BUDGETS = 2000
 """Characters of it."""
+MAX_KEPT = 1024
+"""Callers make many calls each, whose budgets are the same."""
 _decode_budgets = untrusted.decoder(list[tuple[str, str]]).decode
 
 
@@ -57,6 +60,11 @@ def charge_by_log(line: Mapping[str, Any]) -> Used:
 def of_budgets(accounts: Iterable[str]) -> Record:
     """Returns what goes on record of the budgets that a call counts in, each with its key. What a line of the log has
     no room for is left out."""
+    return {BUDGETS: _text_of(tuple(accounts))}
+
+
+@lru_cache(MAX_KEPT)
+def _text_of(accounts: tuple[str, ...]) -> str:
     pairs = dict.fromkeys((budget, key) for budget, _, key in (one.split(SEPARATOR, 2) for one in accounts))
     texts, room = [], MAX_BUDGETS - len("[]")
     for pair in pairs:
@@ -64,7 +72,7 @@ def of_budgets(accounts: Iterable[str]) -> Record:
         if (size := len(text) + len(",")) <= room:
             texts.append(text)
             room -= size
-    return {BUDGETS: f"[{','.join(texts)}]"}
+    return f"[{','.join(texts)}]"
 
 
 def budgets_of(line: Mapping[str, Any]) -> Sequence[tuple[str, str]]:

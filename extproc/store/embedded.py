@@ -106,7 +106,10 @@ def make_private(folder: Path, name: str) -> None:
     for path in folder.glob(name + "*"):
         if path.is_symlink():
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-        path.chmod(0o600)
+        # Another process has removed its journal meanwhile. To open the file and change the mode of what is open is no
+        # better way: to close it would take SQLite's locks from this process (https://sqlite.org/howtocorrupt.html).
+        with contextlib.suppress(FileNotFoundError):
+            path.chmod(0o600)
 
 
 @contextlib.contextmanager

@@ -280,3 +280,14 @@ def test_a_link_in_the_place_of_the_file_leads_nowhere(tmp_path: Path, name: str
     with contextlib.suppress(StoreDown):
         asyncio.run(EmbeddedStore(folder).close())
     assert (elsewhere.read_bytes(), elsewhere.stat().st_mode & 0o777) == (b"", 0o644)
+
+
+def test_a_journal_that_another_process_removes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = Path.glob
+
+    def with_one_that_goes(folder: Path, pattern: str) -> list[Path]:
+        return [*listed(folder, pattern), folder / f"{FILE}-journal"]
+
+    monkeypatch.setattr(Path, "glob", with_one_that_goes)
+    asyncio.run(EmbeddedStore(tmp_path / "state").close())
+    assert (tmp_path / "state" / FILE).stat().st_mode & 0o777 == 0o600

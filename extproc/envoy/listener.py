@@ -61,7 +61,7 @@ def _own_listener(source: Source, live: bool) -> list[Json]:
     return [
         {
             "name": "own",
-            # Whoever may write to a socket's file may connect: https://man7.org/linux/man-pages/man7/unix.7.html.
+            # Anyone who can write to the socket's file can connect: https://man7.org/linux/man-pages/man7/unix.7.html.
             "address": {"pipe": {"path": str(path), "mode": 0o600}},
             "filter_chains": [{"filters": [_http(source, live)]}],
         }

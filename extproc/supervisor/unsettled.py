@@ -11,8 +11,9 @@ from extproc.store.counters import Settlement
 from extproc.usage.calls import Fields, milliseconds
 
 WAIT_SECONDS = 5.0
-"""Between a call's line in the log and its settlement. Envoy has long given up a worker that hangs for as long."""
+"""Between a call's line in the log and its settlement. Envoy gives up a worker that hangs for as long."""
 MAX_KEPT = 100_000
+"""Calls of which only one side has told; the oldest are forgotten."""
 
 
 class UnsettledCalls:
@@ -27,12 +28,14 @@ class UnsettledCalls:
 
     def log(self, line: Fields, now: float) -> None:
         """`line`: the fields of a call that is over. `now`: seconds, by any clock that does not jump."""
-        if budgets_of(line) and (call := line.get("request_id")) and not self._take(call):
+        call = line.get("request_id")
+        if not call or not budgets_of(line):
+            return
+        if call in self._settled:
+            del self._settled[call]
+        else:
             self._logged[call] = now, line
             _bound(self._logged)
-
-    def _take(self, call: str) -> bool:
-        return self._settled.pop(call, False) is None
 
     def settle(self, calls: Iterable[str]) -> list[Settlement]:
         """A worker says that these are settled. Returns what takes back what was charged for them by the log."""

@@ -45,7 +45,7 @@ class TextFilter:
         self._start += text
         if len(self._start) < len(self._prefill) and self._prefill.startswith(self._start):
             return ""
-        # Of the servers that continue an answer some repeat its beginning, others do not (docs/mapping.md 1.4).
+        # Some servers repeat the beginning of an answer that they continue, others do not (docs/mapping.md 1.4).
         rest = self._start.removeprefix(self._prefill)
         self._prefill = self._start = ""
         return rest

@@ -1,4 +1,4 @@
-"""Who may use the API for budgets, and which budget stands behind each spend limit of Anthropic's API."""
+"""Who may use the API for budgets, and which budget each of Anthropic's spend limits is taken from."""
 
 from typing import NamedTuple
 

@@ -16,7 +16,7 @@ _CLUSTER, _ATTEMPTS, _SENT = "cluster", "attempts", "gen_ai.request.stream"
 _OPERATION, _PASSED = "gen_ai.operation.name", "passthrough"
 """As gateway/record.py writes them: a call that may be sent, one that was handed over to attempts, one that was sent to
 have its answer read, and one that passes through."""
-# Of the last attempt, and of those that were given up.
+# For each amount two fields: that of the last attempt, and the sum over earlier ones that were given up.
 _COST, _INPUT, _OUTPUT = (
     (f"gen_ai.usage.{name}", f"attempts.{name}") for name in ("cost", "input_tokens", "output_tokens")
 )
@@ -60,7 +60,8 @@ def charge_by_log(line: Mapping[str, Any]) -> Used:
 def of_budgets(accounts: Iterable[str]) -> Record:
     """Returns what goes on record of the budgets that a call counts in, each with its key. What a line of the log has
     no room for is left out."""
-    return {BUDGETS: _text_of(tuple(accounts))}
+    text = _text_of(tuple(accounts))
+    return {BUDGETS: text} if text != "[]" else {}
 
 
 @lru_cache(MAX_KEPT)

@@ -19,6 +19,10 @@ def test_budgets_go_on_record_and_come_back(pairs: list[tuple[str, str]]) -> Non
     assert list(budgets_of(json.loads(json.dumps(record)))) == pairs
 
 
+def test_a_call_without_budgets_has_none_on_record() -> None:
+    assert of_budgets([]) == {}
+
+
 def test_more_budgets_than_a_line_holds_are_left_out() -> None:
     assert of_budgets(account("b", "usd", "k" * 200) for _ in range(20)) == {BUDGETS: f'[["b","{"k" * 200}"]]'}
     keys = ["\N{GRINNING FACE}" * 200, *(f"{number:0200}" for number in range(20))]

@@ -81,7 +81,7 @@ def _stays(node: Json, key: str) -> bool:
     value = node[key]
     if key == "format":
         return _is(node, "string") and isinstance(value, str) and value in _FORMATS
-    # Of the bounds of a list Claude enforces these two.
+    # Claude enforces a list's `minItems` if it is 0 or 1, and no other bound of a list.
     return key == "minItems" and _is(node, "array") and type(value) is int and value in (0, 1)
 
 
